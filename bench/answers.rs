@@ -1,4 +1,4 @@
-//! What a comparison of two answers costs: JSON of three sizes, equal in bytes, in meaning, and different.
+//! The cost of a comparison of two responses: JSON of three sizes, equal in bytes, equal in meaning, and different.
 //!
 //! `cargo bench --bench answers`. The time should grow with the size and no faster.
 
@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pointsman::compare::{BodyView, Criteria, ExchangeOutcome, Pattern, ResponseView};
 
-/// A page of orders, of at least `size` bytes; `seed` moves what moves from answer to answer.
+/// A page of orders, of at least `size` bytes; `seed` changes the fields that differ between responses.
 fn page(size: usize, seed: u64, separator: &str) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut page, mut number) = (String::from("{\"items\":["), 0);

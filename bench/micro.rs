@@ -1,9 +1,8 @@
-//! What a request pays for being routed: lookup among few and many routes, decision, bucket, normal forms.
+//! The cost of routing a request: lookup among few and many routes, decision, bucket, normal forms.
 //!
-//! `cargo bench --bench micro`. Lookups are timed in batches of 64, in two ways: `busy` asks for the same 64 routes all
-//! over the table again and again, which shows what the index does; `idle` never asks for the same route soon again, so
-//! that a large table comes from memory and not from a cache, which shows what the machine does. In both, the requests
-//! themselves are fresh in the cache, as they are when they were just read.
+//! `cargo bench --bench micro`. Lookups are timed in batches of 64, in two ways: `busy` repeats the same 64 routes,
+//! spread over the table, which shows the cost of the index; `idle` repeats no route soon, so that a large table is
+//! read from memory and not from a cache. In both, the requests themselves are in the cache, as after reading them.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -68,10 +67,10 @@ fn route(name: String, host: String, path: PathPattern) -> Route {
     }
 }
 
-/// How the routes of a table lie.
+/// The kinds of the routes of a table.
 const LAYOUTS: [&str; 3] = ["hosts", "prefixes", "exacts"];
 
-/// Routes, and for each of them the host and path of a request that it takes.
+/// Routes, and for each the host and path of a request that it matches.
 fn table(layout: &str, count: usize) -> (Vec<Route>, Vec<(String, String)>) {
     let one = |n: usize| {
         let (host, pattern, path) = match layout {
@@ -132,7 +131,7 @@ fn build(c: &mut Criterion) {
     c.bench_function("index/build 100000", |b| b.iter(|| Index::new(black_box(&routes))));
 }
 
-/// What a reload pays to say what changed: one weight of 100 000 routes.
+/// The cost of the list of changes of a reload: one weight of 100 000 routes.
 fn change(c: &mut Criterion) {
     let of = || Rules { routes: table("hosts", 100_000).0, ..rules() };
     let (old, new) = (of(), of());
@@ -145,9 +144,9 @@ fn change(c: &mut Criterion) {
     c.bench_function("summary/100000", |b| b.iter(|| summary(black_box(old), black_box(new))));
 }
 
-/// What the control thread pays for a kill or for steps of ramps among 100 000 routes: a new overlay, a snapshot around
-/// it with new samples of the routes that it changes. Every second time the overlay takes the change back. The snapshot
-/// before is dropped outside of the figure, as it is on another thread in the proxy.
+/// The cost of a kill or of steps of ramps among 100 000 routes for the control thread: a new overlay, and a snapshot
+/// with new samples of the changed routes. Every second overlay reverts the change. The previous snapshot is dropped
+/// outside of the measurement, as another thread drops it in the proxy.
 fn overlay(c: &mut Criterion) {
     const ROUTES: u32 = 100_000;
     let (routes, _) = table("hosts", ROUTES as usize);
@@ -204,8 +203,8 @@ fn overlay(c: &mut Criterion) {
     group.finish();
 }
 
-/// What a scrape costs the thread that answers it: the text of 10 000 routes with two variants, on two workers, where
-/// all were used and where one in a hundred was. The same passed on through the facade, to a recorder that keeps a map.
+/// The cost of a scrape: the text of 10 000 routes with two variants, on two workers, where all are used and where one
+/// in a hundred is. The same through the facade, to a recorder with a map.
 fn scrape(c: &mut Criterion) {
     const ROUTES: usize = 10_000;
     let mut group = c.benchmark_group("scrape/10000");
@@ -299,7 +298,7 @@ fn decision(c: &mut Criterion) {
     };
     let peer = std::net::IpAddr::from([192, 0, 2, 1]);
     let caller = rules.identity.caller(peer, &head, Facts::default());
-    let nobody = Caller { tenant: None, user: None, ..caller.clone() };
+    let anonymous = Caller { tenant: None, user: None, ..caller.clone() };
     let mut targeted = split("checkout");
     let target = |predicate| Target {
         place: SourceLocation::default(),
@@ -319,7 +318,7 @@ fn decision(c: &mut Criterion) {
     let mut spread = Spread::default();
     c.bench_function("caller", |b| b.iter(|| rules.identity.caller(black_box(peer), &head, Facts::default())));
     for (name, split, caller) in
-        [("by tenant", &plain, &caller), ("by address", &plain, &nobody), ("after 3 targets", &targeted, &caller)]
+        [("by tenant", &plain, &caller), ("by address", &plain, &anonymous), ("after 3 targets", &targeted, &caller)]
     {
         c.bench_function(&format!("decision/{name}"), |b| {
             let request = Routed { route: RouteId(0), split, head: &head, caller, cookie_identity: None };

@@ -1,4 +1,4 @@
-//! The app: data plane and control plane wired together, as a value that can be started, asked and stopped.
+//! The app: wires data plane and control plane together, as a value that can be started, queried and stopped.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -23,45 +23,46 @@ use crate::telemetry::Screen;
 pub use crate::control::{ReloadOutcome, Resolve, Signals, StartError, Stopped, Succession, SystemdNotify};
 pub use crate::telemetry::exposition::SharedRecorder;
 
-/// What the workers' threads get to end once nothing is left for them to do.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the worker threads may take to end after the control plane has stopped.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a proxy is started from a file.
 #[derive(Clone)]
 pub struct Options {
     /// The file.
     pub path: PathBuf,
-    /// The text of the routes, where there is no file: `path` is only its name then, and a reload changes nothing.
+    /// The text of the routes, where there is no file: `path` is then only its name, and a reload changes nothing.
     pub text: Option<Arc<str>>,
-    /// How many workers; one per core when not given.
+    /// How many workers; default: one per core.
     pub workers: Option<NonZeroUsize>,
-    /// Whether signals are ours: `SIGTERM` and `SIGINT` drain, a second one ends at once, `SIGHUP` reloads, `SIGUSR2` hands over.
+    /// Whether the proxy handles signals: `SIGTERM` and `SIGINT` drain, a second one stops at once, `SIGHUP` reloads,
+    /// `SIGUSR2` hands over.
     pub signals: Signals,
-    /// From the failing readiness to the drain, for load balancers to notice.
+    /// Time between failing readiness and the start of the drain, so that load balancers notice.
     pub drain_delay: Duration,
-    /// From the drain to the cut.
+    /// How long a drain may take before the remaining connections are closed.
     pub drain_deadline: Duration,
-    /// The environment that `${NAME}` in the file means.
+    /// The variables for `${NAME}` in the file.
     pub env: Environment,
-    /// How often files are looked at besides being watched; without it they are read again only when somebody asks.
+    /// How often watched files are also polled; without it, files are reloaded only on request.
     pub poll_interval: Option<Duration>,
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
-    /// Tells systemd.
+    /// Notifies systemd.
     pub notify: SystemdNotify,
-    /// Where standard output is shown, for the access log.
+    /// What standard output is connected to, for the access log.
     pub screen: Screen,
-    /// A recorder of the embedding program, beside the proxy's own `/metrics`: it gets every figure but those of the
-    /// process, at the start, every 5 s and at the end. Counters are incremented by what they have gained, gauges
-    /// are set, durations are recorded at the upper bounds of their buckets.
+    /// A metrics recorder of the embedding program, in addition to the proxy's own `/metrics`. It gets every metric
+    /// except those of the process: at the start, every 5 s and at the end. Counters are incremented by their increase,
+    /// gauges are set, durations are recorded at the upper bounds of their buckets.
     pub recorder: Option<SharedRecorder>,
 }
 
-/// Reads a variable.
+/// Reads an environment variable.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 impl Options {
-    /// The defaults: a worker per core, signals handled, no delay, 30 s to drain, the process's environment, the
+    /// The defaults: a worker per core, signals handled, no drain delay, 30 s to drain, the process's environment, the
     /// system's resolver.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -81,7 +82,7 @@ impl Options {
         }
     }
 
-    /// What the control plane is started with.
+    /// The settings for the control plane.
     #[must_use]
     pub fn settings(self) -> ControlSettings {
         let (path, text, env) = (self.path, self.text, self.env);
@@ -107,10 +108,10 @@ impl Options {
     }
 }
 
-/// Starts a worker's thread.
+/// Starts the thread of a worker.
 pub type Spawn = Box<dyn Fn(WorkerParts) -> std::io::Result<JoinHandle<()>> + Send>;
 
-/// Starts workers of one data plane.
+/// Starts the workers of one data plane.
 fn workers() -> Spawn {
     let all = Arc::new(PerClientLimits::default());
     let seed = fastrand::u64(..);
@@ -134,7 +135,7 @@ fn workers() -> Spawn {
     })
 }
 
-/// A running proxy. Dropping it ends it at once, whatever is in flight.
+/// A running proxy. Dropping it stops it at once; requests in flight are cut.
 pub struct App {
     events: mpsc::Sender<Event>,
     state: Arc<ControlState>,
@@ -142,18 +143,18 @@ pub struct App {
 }
 
 impl App {
-    /// Starts from a file. Returns when every worker serves the first snapshot.
+    /// Starts from a file. Returns when every worker uses the first snapshot.
     ///
     /// # Errors
-    /// When the file does not hold, an address cannot be bound, or the system refuses something.
+    /// When the file is invalid, an address cannot be bound, or a system call fails.
     pub fn start(options: Options) -> Result<Self, StartError> {
         Self::launch(options.settings(), workers())
     }
 
-    /// Starts from a file in the place of those who were before, if anybody was.
+    /// Starts from a file; takes over from the previous process, if there is one.
     ///
     /// # Errors
-    /// When the file does not hold, an address cannot be bound, or the system refuses something.
+    /// When the file is invalid, an address cannot be bound, or a system call fails.
     pub fn succeed(options: Options, succession: Succession) -> Result<Self, StartError> {
         let predecessor = succession.predecessor.clone();
         let started = Self::launch(ControlSettings { succession, ..options.settings() }, workers());
@@ -163,10 +164,10 @@ impl App {
         started
     }
 
-    /// Starts with these settings and workers. Returns when every worker decides with the first snapshot.
+    /// Starts with these settings and workers. Returns when every worker uses the first snapshot.
     ///
     /// # Errors
-    /// When the file does not hold, an address cannot be bound, or the system refuses something.
+    /// When the file is invalid, an address cannot be bound, or a system call fails.
     pub fn launch(settings: ControlSettings, spawn: Spawn) -> Result<Self, StartError> {
         let (ready, started) = sync_channel(1);
         let control = std::thread::Builder::new()
@@ -175,19 +176,19 @@ impl App {
             .map_err(|error| StartError::Io("the control thread", error))?;
         let control = Some(control);
         match started.recv() {
-            Ok(Ok((events, state))) => Ok(Self { events, state, control }),
+            Ok(Ok(ControlHandle { events, state })) => Ok(Self { events, state, control }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(StartError::Io("the control thread", std::io::Error::other("it ended"))),
         }
     }
 
-    /// The listeners' names and the addresses that are bound.
+    /// The names of the listeners and their bound addresses.
     #[must_use]
     pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
         control::bound(&self.state.snapshot())
     }
 
-    /// The listeners by name, and the URL of each as it is bound.
+    /// The names of the listeners and the URL of each bound address.
     #[must_use]
     pub fn urls(&self) -> Vec<(String, String)> {
         let snapshot = self.state.snapshot();
@@ -201,7 +202,7 @@ impl App {
         self.state.counts.registry.workers
     }
 
-    /// Where the admin listener is bound: the first of its addresses.
+    /// The first bound address of the admin listener.
     ///
     /// # Panics
     /// Never: a file has at least one address for it.
@@ -210,30 +211,30 @@ impl App {
         self.state.lock().admin[0]
     }
 
-    /// Where the admin listener is bound: all its addresses, in the order of the file.
+    /// All bound addresses of the admin listener, in the order of the file.
     #[must_use]
     pub fn admin_all(&self) -> Vec<SocketAddr> {
         self.state.lock().admin.clone()
     }
 
-    /// Reads the files again and waits for what becomes of it.
+    /// Reloads the files and waits for the outcome.
     #[must_use]
     pub fn reload(&self) -> ReloadOutcome {
         let (reply, replied) = sync_channel(1);
         let reply = Box::new(move |outcome: &ReloadOutcome| drop(reply.send(outcome.clone())));
-        self.tell(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply))));
+        self.send(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply))));
         replied.recv().unwrap_or_else(|_| {
             let help = "start it again";
             ReloadOutcome::Rejected(Rejection::new("stopped", "the proxy has stopped", help))
         })
     }
 
-    /// Begins to drain; [`Self::wait`] waits for the end.
+    /// Starts a drain; [`Self::wait`] waits until it has ended.
     pub fn stop(&self) {
-        self.tell(Event::Process(ProcessEvent::Stop));
+        self.send(Event::Process(ProcessEvent::Stop));
     }
 
-    /// Waits until the proxy has stopped, by [`Self::stop`] or a signal.
+    /// Waits until the proxy has stopped, after [`Self::stop`] or a signal.
     #[must_use]
     pub fn wait(mut self) -> Stopped {
         let control = self.control.take();
@@ -241,14 +242,14 @@ impl App {
         control.and_then(|thread| thread.join().ok()).unwrap_or(Stopped::AtOnce)
     }
 
-    /// What `/status` says.
+    /// The content of `/status`.
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
         control::status(&self.state)
     }
 
-    /// Works inside and outside of a runtime. The channel is full for a moment at most.
-    fn tell(&self, mut event: Event) {
+    /// Sends an event; works inside and outside of a runtime. A full channel has room again within a moment.
+    fn send(&self, mut event: Event) {
         while let Err(TrySendError::Full(again)) = self.events.try_send(event) {
             event = again;
             std::thread::sleep(Duration::from_millis(1));
@@ -259,16 +260,16 @@ impl App {
 impl Drop for App {
     fn drop(&mut self) {
         if let Some(control) = self.control.take() {
-            self.tell(Event::Process(ProcessEvent::Abandon));
+            self.send(Event::Process(ProcessEvent::Abandon));
             // A panic of the control plane was printed by its thread.
             let _ = control.join();
         }
     }
 }
 
-type Ready = SyncSender<Result<(mpsc::Sender<Event>, Arc<ControlState>), StartError>>;
+type Ready = SyncSender<Result<ControlHandle, StartError>>;
 
-/// The control thread, from its first to its last line.
+/// The body of the control thread.
 fn run(settings: ControlSettings, spawn: &Spawn, ready: &Ready) -> Stopped {
     let clock = settings.clock;
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -280,9 +281,9 @@ fn run(settings: ControlSettings, spawn: &Spawn, ready: &Ready) -> Stopped {
     };
     let stopped = runtime.block_on(async {
         match start(settings, spawn).await {
-            Ok((controller, told, threads)) => {
-                // Nobody waits when the caller's thread has ended.
-                let _ = ready.send(Ok(told));
+            Ok((controller, handle, threads)) => {
+                // Sending fails when the calling thread has ended.
+                let _ = ready.send(Ok(handle));
                 let stopped = controller.run().await;
                 end(&threads, clock).await;
                 stopped
@@ -293,31 +294,39 @@ fn run(settings: ControlSettings, spawn: &Spawn, ready: &Ready) -> Stopped {
             }
         }
     });
-    // A file system that hangs must not keep the process from ending.
+    // A blocking task on a file system that hangs must not keep the process from ending.
     runtime.shutdown_background();
     stopped
 }
 
-type Told = (mpsc::Sender<Event>, Arc<ControlState>);
+/// How the app reaches the control thread.
+struct ControlHandle {
+    events: mpsc::Sender<Event>,
+    state: Arc<ControlState>,
+}
+
 type Threads = Arc<Vec<JoinHandle<()>>>;
 
-async fn start(settings: ControlSettings, spawn: &Spawn) -> Result<(control::Controller, Told, Threads), StartError> {
+async fn start(
+    settings: ControlSettings,
+    spawn: &Spawn,
+) -> Result<(control::Controller, ControlHandle, Threads), StartError> {
     let workers = settings.workers;
     let started = control::start(settings).await?;
     let threads: std::io::Result<Vec<_>> = (0..workers).map(|index| spawn(started.worker(index))).collect();
     let threads = Arc::new(threads.map_err(|error| StartError::Io("a worker's thread", error))?);
-    let told = (started.events(), started.state());
+    let handle = ControlHandle { events: started.events(), state: started.state() };
     let controller = started.supervise(Arc::clone(&threads)).await?;
-    Ok((controller, told, threads))
+    Ok((controller, handle, threads))
 }
 
 fn fail(ready: &Ready, error: StartError) {
     let _ = ready.send(Err(error));
 }
 
-/// Waits for the workers' threads, which end by themselves, but not for ever.
+/// Waits for the worker threads to end, at most `END_TIMEOUT`.
 async fn end(threads: &Threads, clock: Clock) {
-    let deadline = clock.now() + END_PATIENCE;
+    let deadline = clock.now() + END_TIMEOUT;
     while !threads.iter().all(JoinHandle::is_finished) && clock.now() < deadline {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

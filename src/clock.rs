@@ -1,4 +1,4 @@
-//! The only room that reads clocks. Everyone else is handed a time or a [`Clock`].
+//! The only file that reads clocks. Other code takes a time or a [`Clock`] as an argument.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,8 @@
-//! Draining: one signal that says "finish what you have and stop", and guards that say who has not finished.
+//! Draining: one signal to finish and stop, and guards that keep the drain waiting.
 
 use tokio::sync::watch;
 
-/// How far a stop has come.
+/// The phases of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Serving.
@@ -11,19 +11,19 @@ pub enum Phase {
     Lame,
     /// No new connections; existing ones finish their requests.
     Draining,
-    /// The deadline has passed: whatever is left is cut.
+    /// The deadline has passed: remaining connections are closed.
     Forced,
 }
 
-/// Says when to drain. One owner, the controller.
+/// Starts and advances a drain. The controller is its only owner.
 #[derive(Debug)]
 pub struct Drain(watch::Sender<Phase>);
 
-/// Hears when to drain.
+/// Follows the phases of a drain.
 #[derive(Clone, Debug)]
 pub struct DrainWatch(watch::Receiver<Phase>);
 
-/// Held by whoever is not finished; [`Drain::finished`] waits until the last one is dropped.
+/// Held by work that has not finished; [`Drain::finished`] waits until the last guard is dropped.
 #[derive(Clone, Debug)]
 pub struct DrainGuard(#[expect(dead_code, reason = "held for its drop")] watch::Receiver<Phase>);
 
@@ -34,13 +34,13 @@ impl Default for Drain {
 }
 
 impl Drain {
-    /// A drain that has not begun.
+    /// A drain in phase [`Phase::Running`].
     #[must_use]
     pub fn new() -> Self {
         Self(watch::channel(Phase::Running).0)
     }
 
-    /// A listener to it.
+    /// Subscribes to the phases.
     #[must_use]
     pub fn subscribe(&self) -> DrainWatch {
         DrainWatch(self.0.subscribe())
@@ -76,7 +76,7 @@ impl DrainWatch {
 
     /// Resolves when `phase` or a later one is reached. Cancel safe.
     pub async fn reached(&mut self, phase: Phase) {
-        // An error means that the drain itself is gone: nobody will ever serve again.
+        // An error means that the `Drain` itself was dropped: the process no longer serves.
         let _ = self.0.wait_for(|now| *now >= phase).await;
     }
 

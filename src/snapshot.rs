@@ -1,4 +1,4 @@
-//! The snapshot: everything that a request runs under. Immutable, self-consistent, published by one.
+//! The snapshot: everything that decides about a request. Immutable, consistent, published by the controller alone.
 
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::ops::Deref;
@@ -12,43 +12,43 @@ use crate::route::{EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Pr
 use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{EndpointTls, Server};
 
-/// A socket that listens, and whether it does so for this process alone.
+/// A listening socket, and whether another process holds it too.
 #[derive(Debug)]
 pub struct ListeningSocket {
     socket: TcpListener,
-    /// Somebody outside holds the same socket and sees to its queue: a successor, or systemd.
+    /// A successor or systemd holds the same socket and accepts from its backlog.
     shared: AtomicBool,
 }
 
 impl ListeningSocket {
-    /// A socket of this process alone.
+    /// A socket of this process only.
     #[must_use]
     pub const fn own(socket: TcpListener) -> Self {
         Self { socket, shared: AtomicBool::new(false) }
     }
 
-    /// A socket that goes on after this process.
+    /// A socket that another process holds too.
     #[must_use]
     pub const fn shared(socket: TcpListener) -> Self {
         Self { socket, shared: AtomicBool::new(true) }
     }
 
-    /// From now on somebody else sees to its queue.
+    /// Marks the socket as held by another process too.
     pub fn share(&self) {
         self.shared.store(true, Relaxed);
     }
 
-    /// Whether somebody else sees to its queue.
+    /// Whether another process holds the socket too.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.shared.load(Relaxed)
     }
 
-    /// Ends it for everybody who holds it, unless it goes on elsewhere. Dropping it would not be enough: duplicates keep
-    /// it open, and clients would queue up at it in vain.
+    /// Shuts the socket down, unless another process holds it. Dropping is not enough: the duplicates of the workers
+    /// keep it open, and clients would wait in a backlog that is never accepted.
     ///
     /// # Errors
-    /// When the system says that it was closed already.
+    /// When the socket is shut down already.
     pub fn close(&self) -> std::io::Result<()> {
         if self.is_shared() { Ok(()) } else { socket2::SockRef::from(&self.socket).shutdown(Shutdown::Both) }
     }
@@ -62,70 +62,70 @@ impl Deref for ListeningSocket {
     }
 }
 
-/// A listener whose socket is bound. Identity is the `Arc`: a reload that does not change it carries it over.
+/// A listener with a bound socket. Its identity is the `Arc`: a reload that does not change it carries it over.
 #[derive(Debug)]
 pub struct Listener {
-    /// What the file says.
+    /// The specification in the file.
     pub spec: ListenerSpec,
     /// The address that was bound.
     pub bound: SocketAddr,
-    /// The socket, non-blocking and listening; workers duplicate it.
+    /// The socket, non-blocking and listening; each worker duplicates it.
     pub socket: Arc<ListeningSocket>,
-    /// Its meters; carried over when the specification's limits change.
+    /// Its meters; carried over when only limits change.
     pub meters: Arc<PerWorker<ListenerMeter>>,
-    /// What it presents under TLS; nothing when it speaks cleartext.
+    /// Its TLS configuration; `None` for cleartext.
     pub tls: Option<Arc<Server>>,
 }
 
-/// A route's state: what is carried over while there is a route of its name.
+/// The state of a route; carried over while a route of this name exists.
 #[derive(Debug)]
 pub struct RouteState {
-    /// Per variant its series; one for a route that answers by itself.
+    /// The series of each variant; one for a redirect or a fixed response.
     pub series: Box<[Arc<VariantSeries>]>,
-    /// Who was sent where by weight; nothing for a route with one variant.
+    /// The random sample; `None` for a route with one variant.
     pub sample: Option<Arc<Sample>>,
-    /// The series of its shadow.
+    /// The series of its shadow, if it has one.
     pub shadow: Option<Arc<ShadowSeries>>,
-    /// What must be found out about callers.
+    /// The facts about callers that its rules need.
     pub needs: Needs,
 }
 
-/// An upstream's state: what is carried over while there is an upstream of its name.
+/// The state of an upstream; carried over while an upstream of this name exists.
 #[derive(Debug)]
 pub struct UpstreamState {
     /// Its series.
     pub series: Arc<UpstreamSeries>,
-    /// The series of what shadows use of it; nothing when no route has a shadow.
+    /// The series of shadow requests to it; `None` when no route has a shadow.
     pub shadow_series: Option<Arc<UpstreamSeries>>,
-    /// Its endpoints; empty while no name could be resolved.
+    /// Its endpoints; empty until a name is resolved.
     pub endpoints: Arc<[Arc<EndpointState>]>,
 }
 
-/// One endpoint as it can be connected to. Equal ones are the same endpoint.
+/// One endpoint with its address. Equal values are the same endpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EndpointState {
     /// Its address.
     pub address: SocketAddr,
-    /// How to speak to it.
+    /// Its protocol.
     pub protocol: Protocol,
     /// Its weight, from 1.
     pub weight: u32,
-    /// How it is secured, when it is.
+    /// Its TLS configuration; `None` for cleartext.
     pub tls: Option<Arc<EndpointTls>>,
     /// Host and port as written, for people and logs.
     pub name: Arc<str>,
-    /// The name that was looked up for the address, when the host is one.
+    /// The name that was resolved to the address, when the host is a name.
     pub looked_up: Option<Arc<str>>,
 }
 
-/// What a request runs under. A clone shares everything.
+/// The configuration and state that requests use. A clone shares everything.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The number of the compiled configuration.
     pub generation: Generation,
-    /// What the file means.
+    /// The compiled rules of the files.
     pub rules: Arc<Rules>,
-    /// The weights and kills in force.
+    /// The current weights and kills.
     pub overlay: Overlay,
     /// Bound listeners.
     pub listeners: Arc<[Arc<Listener>]>,
@@ -133,7 +133,7 @@ pub struct Snapshot {
     pub routes: Arc<[Arc<RouteState>]>,
     /// The upstreams' states, by [`UpstreamId`].
     pub upstreams: Arc<[Arc<UpstreamState>]>,
-    /// Who can tell more about callers.
+    /// The identity providers: token keys and country data.
     pub identity_providers: IdentityProviders,
 }
 
@@ -144,7 +144,7 @@ impl Snapshot {
         EffectiveConfig { rules: &self.rules, overlay: &self.overlay }
     }
 
-    /// Whether requests can be answered by any route at all: by the proxy itself, or by an upstream that has an address.
+    /// Whether any route can answer requests: by itself, or by an upstream that has an address.
     #[must_use]
     pub fn serves_any_route(&self) -> bool {
         let has_address =
@@ -156,7 +156,7 @@ impl Snapshot {
     }
 }
 
-/// Where the snapshot stands: control publishes, workers follow.
+/// The published snapshot: the controller publishes, workers follow.
 #[derive(Debug)]
 pub struct SnapshotStore(watch::Sender<Arc<Snapshot>>);
 
@@ -167,18 +167,18 @@ impl SnapshotStore {
         Self(watch::channel(Arc::new(first)).0)
     }
 
-    /// The snapshot now.
+    /// The current snapshot.
     #[must_use]
     pub fn load(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Publishes. Only the controller may call it.
+    /// Publishes a snapshot. Only the controller calls it.
     pub fn publish(&self, next: Snapshot) {
         self.0.send_replace(Arc::new(next));
     }
 
-    /// Follows what is published.
+    /// Subscribes to the published snapshots.
     #[must_use]
     pub fn follow(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.0.subscribe()

@@ -135,7 +135,7 @@ def callers(ca):
     leaf(ca, 'a";Hash=0,"b\\', 'a";URI=spiffe://acme/root', use=CLIENT).write("quotes")
     leaf(ca, "Kasse Süd 七", use=CLIENT).write("letters")
     leaf(ca, common("till-7", "till-8"), use=CLIENT).write("two")
-    leaf(ca, x509.Name([]), "spiffe://acme/nobody", use=CLIENT).write("empty")
+    leaf(ca, x509.Name([]), "spiffe://acme/empty", use=CLIENT).write("empty")
     leaf(ca, "till-7 ", use=CLIENT).write("blank")
     leaf(ca, "TILL-7", use=CLIENT).write("capitals")
     leaf(ca, "x" * 64, *(f"{number}.{'y' * 60}.test" for number in range(100)), use=CLIENT).write("many")

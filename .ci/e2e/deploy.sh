@@ -231,8 +231,8 @@ def has_data(query):
     return any(sample["value"][1] != "NaN" for sample in api("query", query=query)["result"])
 
 # These events do not occur.
-quiet = {"Stopping", "Reloads", "Refused", "Names", "gRPC calls by status", "annotations",
-         "Copies dropped", "Handshakes", "Handshakes that failed", "What certificates have left", "Upgraded connections"}
+quiet = {"Stopping", "Reloads", "Rejected", "Names", "gRPC calls by status", "annotations",
+         "Copies dropped", "Handshakes", "Failed handshakes", "Remaining lifetime of certificates", "Upgraded connections"}
 deadline = time.monotonic() + 40
 waiting = queries
 while waiting and time.monotonic() < deadline:

@@ -109,7 +109,7 @@ described line 'stable|||Subject="CN=till-7\\0D\\0Ax-tenant: root"'
 described quotes 'stable|a";Hash=0,"b\||Subject="CN=a\\\"\\;Hash\\=0\\,\\\"b\\\\";URI="a\";URI=spiffe://acme/root"'
 described letters 'stable|Kasse Süd 七||Subject="CN=Kasse S\\C3\\BCd \\E4\\B8\\83"'
 described two 'stable|till-8||Subject="CN=till-8,CN=till-7"'
-described empty 'stable|||Subject="";URI=spiffe://acme/nobody'
+described empty 'stable|||Subject="";URI=spiffe://acme/empty'
 described capitals 'stable|TILL-7||Subject="CN=TILL-7"'
 many=$(present many)
 equal "a hundred names" 100 "$(grep -o ';DNS=' <<<"$many" | wc -l)"

@@ -220,7 +220,6 @@ CFG
     echo "}"
   } >"$scratch/nginx.conf"
   nginx -p "$scratch/nginx" -c "$scratch/nginx.conf" >"$scratch/nginx.log" 2>&1 &
-  # shellcheck disable=SC2034
   nginx_pid=$!
   pids+=($!)
 }
@@ -269,7 +268,6 @@ TOML
 }
 
 # LINES for write_split: the load generator's cookie decides.
-# shellcheck disable=SC2034
 sticky_by_cookie='sticky = ["user"]
 [identity]
 user = ["cookie:uid"]'

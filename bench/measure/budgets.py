@@ -1,4 +1,4 @@
-"""The budgets of `bench/instructions`: what a request of each scenario may cost, in a file with a line for each."""
+"""The budgets of `bench/instructions`: the highest cost of a request of each scenario, in a file with a line for each."""
 
 import dataclasses
 import json
@@ -23,20 +23,20 @@ class Budget:
     instructions: int
     allocator: int
     allocations: float
-    # How much was added to the measured figures, and why if it is not the usual.
+    # The margin over the measured figures, and the reason for an unusual one.
     percent: float = PERCENT
     allocator_percent: float = ALLOCATOR_PERCENT
     allocations_more: float = ALLOCATIONS_MORE
     because: str = ""
 
     def exceeded(self, found: Figure) -> list[str]:
-        """Which of the three figures are beyond their budget."""
+        """The figures that exceed their budget."""
         return [
             kind for kind in ("instructions", "allocator", "allocations") if getattr(found, kind) > getattr(self, kind)
         ]
 
     def difference(self, found: Figure) -> float:
-        """Of the instructions to their budget, in percent."""
+        """The instructions relative to their budget, in percent."""
         return (found.instructions / self.instructions - 1) * 100
 
     def loose(self, found: Figure) -> bool:
@@ -50,7 +50,7 @@ class Budget:
 
 @dataclasses.dataclass
 class Budgets:
-    """The file: what it was measured with, and the budgets by scenario."""
+    """The file: the tools of the measurement, and the budgets by scenario."""
 
     measured: dict[str, str]
     by_scenario: dict[str, Budget]
@@ -67,7 +67,7 @@ class Budgets:
                 usual = (PERCENT, ALLOCATOR_PERCENT, ALLOCATIONS_MORE)
                 added = (row.percent, row.allocator_percent, row.allocations_more)
                 if not row.because and any(more > most for more, most in zip(added, usual)):
-                    raise ValueError(f"{name}: more than the usual was added, and `because` does not say why")
+                    raise ValueError(f"{name}: the margin is larger than usual, and `because` is missing")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise machine.Failed(f"{file} cannot be read: {error!r}") from error
         return Budgets(measured, rows)
@@ -78,7 +78,7 @@ class Budgets:
         if missing:
             raise machine.Failed(f"{file} has no budget for {missing}: bench/instructions --write-budgets --only …")
         if unknown:
-            raise machine.Failed(f"{file} has a budget for {unknown}, and there is no such scenario")
+            raise machine.Failed(f"{file} has a budget for {unknown}, which is not a scenario")
 
     def renew(self, found: dict[str, Figure], measured: dict[str, str]):
         self.measured = measured
@@ -105,7 +105,7 @@ class Budgets:
 
 
 def facts(root: pathlib.Path) -> dict[str, str]:
-    """What the figures depend on beside the program. valgrind shows a processor of its own to it, a Haswell where the
+    """What the figures depend on besides the program. valgrind shows a processor of its own to it, a Haswell where the
     real one has AVX2: libc and aws-lc choose the same code on all of these."""
     flags = pathlib.Path("/proc/cpuinfo").read_text()
     return {
@@ -140,7 +140,7 @@ def table(found: dict[str, Figure], budgets: Budgets) -> str:
 
 
 def functions(found: dict[str, Figure], count: int) -> str:
-    """The functions that take most, for each scenario."""
+    """The most expensive functions of each scenario."""
     text = ""
     for name, figure in found.items():
         text += f"\n{name}: exclusive instructions a request\n"

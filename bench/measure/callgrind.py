@@ -1,7 +1,7 @@
-"""A program under callgrind, and what its dumps say: instructions and allocations of each thread.
+"""A program under callgrind, and its dumps: instructions and allocations of each thread.
 
-A dump is written on command, and its counters begin at the last dump. Threads are counted apart, so that the clock's
-ticks and the control plane do not blur the figure of the worker.
+A dump is written on command; its counters start at the last dump. Each thread has its own counters, so that the control
+plane does not change the figure of the worker.
 """
 
 import collections
@@ -15,8 +15,8 @@ import time
 
 from . import machine
 
-# A Rust allocation is one call of one of mimalloc's three functions for it; the allocator's own calls of itself are no
-# further ones. A realloc counts, also where it stays in place. C libraries (aws-lc under TLS) call libc's.
+# A Rust allocation is one call of one of three functions of mimalloc; calls inside of the allocator do not
+# count. A realloc counts, also in place. C libraries (aws-lc under TLS) call libc's.
 ALLOCATING = {
     "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned",
     "malloc", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc", "posix_memalign",
@@ -24,14 +24,14 @@ ALLOCATING = {
 ALLOCATOR = re.compile(r"_?mi_")
 COST = tuple("0123456789+-*")
 CONTROL_SECONDS = 60
-# The program executes itself anew to set these, which loses valgrind, unless they are set already. Beside them it gets
-# no environment.
+# Unless these are set, the program sets them and executes itself again, without valgrind. The rest of the environment is
+# empty.
 ENVIRONMENT = {"MIMALLOC_PURGE_DELAY": "10", "MIMALLOC_ALLOW_THP": "0"}
 
 
 @dataclasses.dataclass
 class Profile:
-    """What one thread did between two dumps."""
+    """The counts of one thread between two dumps."""
 
     instructions: int
     allocations: int
@@ -58,9 +58,9 @@ class Callgrind:
         )
 
     def dump(self) -> dict[int, Profile]:
-        """What each thread has done since the last dump."""
+        """The counts of each thread since the last dump."""
         self.dumps += 1
-        # Without ptrace, which a container may forbid: the program looks for commands by itself as it runs.
+        # Without ptrace, which a container may forbid: the program polls for commands while it runs.
         command = ["vgdb", "--max-invoke-ms=0", f"--vgdb-prefix={self.prefix}", f"--pid={self.process.pid}", "dump"]
         done = self.beside(command, CONTROL_SECONDS)
         files = sorted(self.folder.glob(f"{self.out.name}.{self.dumps}-*"))
@@ -72,7 +72,7 @@ class Callgrind:
         return found
 
     def beside(self, command: list, seconds: float) -> subprocess.CompletedProcess:
-        """Runs a command that needs the program, for so long at most. That the program ends is an error at once."""
+        """Runs a command that needs the program, with a time limit. If the program ends, that is an error at once."""
         end, words = time.monotonic() + seconds, [str(part) for part in command]
         with subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder
@@ -93,7 +93,7 @@ class Callgrind:
 
     def fail_if_ended(self):
         if self.process.popen.poll() is not None:
-            raise machine.Failed(f"the proxy ended with {self.process.popen.returncode}:\n{self.process.last_words()}")
+            raise machine.Failed(f"the proxy ended with {self.process.popen.returncode}:\n{self.process.last_lines()}")
 
     def end(self):
         self.process.popen.kill()
@@ -125,7 +125,7 @@ def parse(file: pathlib.Path) -> tuple[int, Profile]:
         elif line.startswith("thread:"):
             thread = int(line.split()[1])
         elif line.startswith("events:") and line.split() != ["events:", "Ir"]:
-            raise machine.Failed(f"{file.name} counts other things than instructions: {line}")
+            raise machine.Failed(f"{file.name} does not count instructions: {line}")
         elif line.startswith("totals:"):
             total = int(line.split()[1])
         elif line.startswith(COST):
@@ -133,12 +133,12 @@ def parse(file: pathlib.Path) -> tuple[int, Profile]:
                 functions[function] += int((line.split() + ["0"])[1])  # No count is a count of 0.
             inclusive = False
     if thread is None or total is None:
-        raise machine.Failed(f"{file.name} is no whole dump of callgrind: no thread or no totals")
+        raise machine.Failed(f"{file.name} is not a complete dump of callgrind: no thread or no totals")
     if sum(functions.values()) != total:
-        raise machine.Failed(f"{file.name}: functions take {sum(functions.values())}, but in all it is {total}")
+        raise machine.Failed(f"{file.name}: the functions have {sum(functions.values())} instructions, the total is {total}")
     return thread, Profile(total, allocations, functions)
 
 
 def bare(function: str) -> str:
-    """The name without the mark of a recursion."""
+    """The name without its recursion level."""
     return re.sub(r"'\d+$", "", function)

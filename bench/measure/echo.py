@@ -1,4 +1,4 @@
-"""A WebSocket server for the bench: answers every message with itself. Started with the port as its argument."""
+"""A WebSocket server for the bench: returns every message. Its argument is the port."""
 
 import asyncio
 import base64

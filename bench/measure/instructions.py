@@ -1,10 +1,9 @@
-"""What `bench/instructions` measures: each scenario in a proxy of its own, with one worker, under callgrind.
+"""The measurements of `bench/instructions`: each scenario in its own proxy, with one worker, under callgrind.
 
 After a warm-up the same load runs twice, with few and with many requests, each on a new connection. The difference of
-the two, divided by the difference in requests, is what a request costs: accepting, handshakes, and what happens once a
-second are in both. The worker's thread alone counts; what the other threads did is shown beside. The allocator's own
-instructions are counted apart: how many an allocation takes depends on which pages have room, so on chance where many
-streams share a worker.
+the two, divided by the difference in requests, is the cost of a request: accepting, handshakes and periodic work are
+in both. Only the worker's thread counts; the other threads have their own column. The allocator has its own figure, too:
+the instructions of an allocation depend on which pages have room, which is random where many streams share a worker.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ import urllib.request
 from . import callgrind, machine, protocols
 
 HOST = "bench.test"
-# Upstream and load run on the proxy's core, so while the proxy waits: the order of events depends less on the machine.
+# Upstream and load run on the proxy's core, while the proxy waits: the order of events depends less on the machine.
 CORE = machine.PROXY_CORE
 WARM_UP, FEW = 400, 200
 LOAD_SECONDS, READY_SECONDS = 240, 60
@@ -51,7 +50,7 @@ serve = "canary"
 cookie = { preview = "canary" }
 serve = "canary"
 """
-# By key and by the smallest share that can be written: this caller is not in it, in no run.
+# The smallest share, by key: this caller is not in it, in any run.
 SHADOW = """
 [route.shadow]
 upstream = "copies"
@@ -70,7 +69,7 @@ GRPC = ("-m1", "-d", "call.bin", "-H", "content-type: application/grpc", "-H", "
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """`config` follows the head of `routes.toml`; `load` is how h2load asks."""
+    """`config` follows the head of `routes.toml`; `load` has the options of h2load."""
 
     title: str
     config: str
@@ -100,9 +99,9 @@ SCENARIOS = {
 
 @dataclasses.dataclass
 class Figure:
-    """What a request of one scenario costs."""
+    """The cost of a request of one scenario."""
 
-    # All but the allocator's.
+    # Without the allocator.
     instructions: float
     allocator: float
     allocations: float
@@ -182,10 +181,10 @@ endpoints = ["{upstream}"]
         done = proxy.beside(command, LOAD_SECONDS)
         good = re.search(r"status codes: (\d+) 2xx", done.stdout)
         if not good or int(good.group(1)) != requests or f" {requests} succeeded" not in done.stdout:
-            raise machine.Failed(f"not all of {requests} requests were answered with 200:\n{lines_of(done)}")
+            raise machine.Failed(f"not all of {requests} requests got a 200:\n{lines_of(done)}")
 
     def examine(self, name: str, admin: int):
-        """Whether the proxy did what the scenario is about."""
+        """Checks that the proxy did the work of the scenario."""
         sent = WARM_UP + 2 * FEW + self.requests
         if name == "log":
             lines = sum(1 for _ in (self.folder / "access.log").open())
@@ -199,14 +198,14 @@ endpoints = ["{upstream}"]
                 raise machine.Failed(f"/metrics does not answer: {error}") from error
             sampled = re.findall(r"^pointsman_shadow_sampled_total\S* (\S+)$", metrics, re.MULTILINE)
             if not sampled or any(float(count) for count in sampled):
-                raise machine.Failed(f"no request is to be sampled, but the counters say {sampled}")
+                raise machine.Failed(f"the counters show {sampled} sampled requests instead of none")
 
 
 def figure(few: dict[int, callgrind.Profile], many: dict[int, callgrind.Profile], requests: int) -> Figure:
     """The worker is the thread that did the most."""
     worker = max(many, key=lambda thread: many[thread].instructions)
     if not many[worker].allocations:
-        raise machine.Failed("no call of the allocator was seen: is the binary stripped, or has it another allocator?")
+        raise machine.Failed("no call of the allocator: is the binary stripped, or does it have another allocator?")
     if worker not in few or many[worker].instructions <= few[worker].instructions:
         raise machine.Failed("callgrind counted no work for the requests")
     most, least = many[worker], few[worker]

@@ -1,4 +1,4 @@
-"""Shadows that are ill: what the requests themselves feel of them, with the shadow off and on, in turn."""
+"""Faulty shadows: their effect on the requests, with the shadow off and on in turn."""
 
 import contextlib
 import dataclasses
@@ -45,12 +45,12 @@ GOAL = 1.05
 
 @dataclasses.dataclass
 class Window:
-    """What one proxy did for one window."""
+    """The results of one proxy in one window."""
 
     # Seconds.
     p50: float
     p99: float
-    # Parts of the requests: answered with 200, and come to the shadow.
+    # Shares of the requests: with a 200, and received by the shadow.
     success: float
     copied: float
     # Microseconds for a request; 0 is unknown.
@@ -68,7 +68,7 @@ class Cell:
     on: list[Window] = dataclasses.field(default_factory=list)
     off_bytes: int = 0
     on_bytes: int = 0
-    # What the documents promise that copies take at most; only Pointsman's do.
+    # The documented limit for copies; only Pointsman has one.
     bound_bytes: int = 0
 
     def ratios(self, figure: str) -> list[float]:
@@ -100,11 +100,11 @@ class Target:
         end = time.monotonic() + 10
         while not self.counter[8]:
             if self.process.popen.poll() is not None or time.monotonic() > end:
-                raise machine.Failed(f"the upstream of kind {kind} did not start:\n{self.process.last_words()}")
+                raise machine.Failed(f"the upstream of kind {kind} did not start:\n{self.process.last_lines()}")
             time.sleep(0.02)
 
     def requests(self) -> int:
-        """How many have come so far."""
+        """The number of requests so far."""
         return struct.unpack_from("<Q", self.counter, 0)[0]
 
 
@@ -117,7 +117,7 @@ class Isolation:
             if name in self.found.wanted and name not in chosen:
                 self.results.notes.append(f"shadow: {name} is missing here: {peers.HOW_TO_GET[name]}")
         if not chosen:
-            raise machine.Failed(f"none of {', '.join(PEERS)} is here")
+            raise machine.Failed(f"none of {', '.join(PEERS)} is installed")
         primary = Target(self.folder, "primary")
         targets = {fault: Target(self.folder, fault) for fault in FAULTS if fault != "none"}
         places = [(fault, body) for fault in FAULTS for body in BODIES]
@@ -178,7 +178,7 @@ class Isolation:
             for number in range(self.rounds):
                 for side in ("off", "on") if number % 2 == 0 else ("on", "off"):
                     if (before, side) == ("on", "off"):
-                        time.sleep(COPY_SECONDS + 0.1)  # Until no copy is under way any more.
+                        time.sleep(COPY_SECONDS + 0.1)  # Until the last copy has ended.
                     proxy, beside = (off, None) if side == "off" else (on, target)
                     window = self.shadow_window(proxy, beside, rate, seconds, cell.body_bytes)
                     getattr(cell, side).append(window)
@@ -196,9 +196,9 @@ class Isolation:
         spent = cpu_seconds(proxy.process) - spent
         copied = (target.requests() if target else 0) - copied
         answered, due = done["latencies"], max(1, done["due"])
-        # Those that were not answered took as long as was waited, at least.
+        # A request without a response took at least the time limit.
         latencies = answered + [int((seconds + 1) * 1e6)] * (due - len(answered))
-        # What a request costs means nothing where hardly any were answered.
+        # The cost of a request has no meaning where few have a response.
         cost = spent / done["answered"] * 1e6 if len(answered) > due / 2 else 0.0
         return Window(
             p50=latencies[due // 2] / 1e6, p99=latencies[due * 99 // 100] / 1e6,
@@ -219,14 +219,14 @@ class Isolation:
             yield running
         finally:
             if name != "nginx":  # Whose workers end with their master's word alone.
-                running.process.popen.kill()  # Nothing is left to be drained.
+                running.process.popen.kill()  # No request is open.
             running.end()
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclasses.dataclass
 class Ports:
-    """Where the primary is, as a proxy of the bench wants to know it."""
+    """The upstream ports of the primary, in the form that the proxies need."""
 
     ports: dict[str, int]
     grpc_ports: dict[str, int]
@@ -252,12 +252,12 @@ def paced(port: int, rate: float, seconds: float, body: int) -> dict:
         raise machine.Failed(f"the load ended with {done.returncode}:\n{done.stderr[-800:]}")
     found = json.loads(done.stdout)
     if not found["answered"] and not rate:
-        raise machine.Failed("no request was answered")
+        raise machine.Failed("no request got a response")
     return found
 
 
 def cpu_seconds(process: machine.Process) -> float:
-    """CPU time of all threads, in nanoseconds underneath: windows are too short for ticks of 10 ms."""
+    """CPU time of all threads, with nanosecond precision: windows are too short for ticks of 10 ms."""
     spent = 0
     for pid in process.tree():
         for thread in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -269,7 +269,7 @@ def cpu_seconds(process: machine.Process) -> float:
 
 
 def peak_bytes(process: machine.Process) -> int:
-    """The most resident memory that the processes had, each at its own time."""
+    """The sum of the highest resident memory of each process."""
     most = 0
     for pid in process.tree():
         try:
@@ -281,7 +281,7 @@ def peak_bytes(process: machine.Process) -> int:
 
 
 def bound_bytes(admin_port: int) -> int:
-    """What copies may take: bodies as a metric says, and 40 KiB for each (docs/dark-launch.md)."""
+    """The memory limit of copies: bodies by a metric, and 40 KiB for each copy (docs/dark-launch.md)."""
     with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/metrics", timeout=5) as answer:
         held = re.search(r"^pointsman_shadow_held_max_bytes (\S+)", answer.read().decode(), re.MULTILINE)
     return int(float(held.group(1))) + COPIES_MAX * (40 << 10) if held else 0

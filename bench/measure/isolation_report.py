@@ -1,4 +1,4 @@
-"""What `isolation` has found, as tables and as a chart: a row for each kind of shadow, the proxies side by side."""
+"""The results of `isolation` as tables and a chart: a row for each kind of shadow, a column for each proxy."""
 
 import math
 
@@ -69,7 +69,7 @@ def number(value: float) -> str:
 
 
 def verdicts(cells, names: list[str]) -> list[str]:
-    """How many places of those with an ill shadow keep the goal."""
+    """How many of the results with a faulty shadow meet the target."""
     lines = []
     for name in names:
         ill = [cell for cell in cells if cell.peer == name and cell.fault not in CALM]

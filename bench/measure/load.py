@@ -1,4 +1,4 @@
-"""Load: wrk for closed loops, evenly spread requests for latency, and a probe that sees when an edit takes effect."""
+"""Load: wrk for closed loops, evenly spread requests for latency, and a probe for the time when an edit takes effect."""
 
 import dataclasses
 import http.client
@@ -26,7 +26,7 @@ class Closed:
 
 
 def requests_file(folder: pathlib.Path, name: str, paths: list[tuple[str, str]]) -> pathlib.Path:
-    """A script for wrk that sends `(host, path)` in turn, each as another caller."""
+    """A script for wrk that sends `(host, path)` in turn, each from another caller."""
     rows = "".join(f'  {{ "{host}", "{path}" }},\n' for host, path in paths)
     script = folder / f"{name}.lua"
     script.write_text(f"""
@@ -89,7 +89,7 @@ def percentile_line(output: str, percent: int) -> float:
 
 
 class FixedRate:
-    """Evenly spread requests, every latency written down."""
+    """Evenly spread requests; every latency is recorded."""
 
     CLIENTS = 16
 
@@ -112,7 +112,7 @@ class FixedRate:
 
 
 class Probe:
-    """One connection that asks again and again which arm answers."""
+    """One connection that sends requests until another arm answers."""
 
     def __init__(self, port: int, host: str = HOST, path: str = "/hello"):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -135,9 +135,9 @@ class Probe:
 
 
 class Idle:
-    """Connections that have asked once and now keep quiet."""
+    """Connections that are idle after one request."""
 
-    # What opens a connection: a function of the port.
+    # Opens a connection to a port.
     @staticmethod
     def open(port: int) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -153,7 +153,7 @@ class Idle:
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status != 200:
-                    raise machine.Failed(f"connection {number + 1} of {count} was answered with {answer.status}")
+                    raise machine.Failed(f"connection {number + 1} of {count} got status {answer.status}")
         except OSError as error:
             self.close()
             raise machine.Failed(f"connection {len(self.connections)} of {count}: {error}") from error
@@ -164,7 +164,7 @@ class Idle:
 
 
 class Editor(threading.Thread):
-    """Rewrites a file at a fixed rate, by rename, until told to stop."""
+    """Rewrites a file at a fixed rate, by rename, until `stop`."""
 
     def __init__(self, path: pathlib.Path, texts: list[str], per_second: float):
         super().__init__(daemon=True)
@@ -182,7 +182,7 @@ class Editor(threading.Thread):
 
 
 def replace(path: pathlib.Path, text: str) -> float:
-    """Writes as editors do, beside the file and then over it. Returns when the new text stood there."""
+    """Writes a new file and renames it, as editors do. Returns the time of the rename."""
     beside = path.with_name(path.name + ".new")
     beside.write_text(text)
     beside.replace(path)

@@ -19,7 +19,7 @@ _ports: set[int] = set()
 
 
 class Failed(Exception):
-    """A measurement that could not be made, in words."""
+    """A measurement failed; the message is for people."""
 
 
 class Process:
@@ -72,23 +72,23 @@ class Process:
         return pages * PAGE
 
     def wait_for_port(self, port: int, seconds: float = 20):
-        """Until somebody accepts there."""
+        """Waits until the process accepts connections on the port."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.popen.poll() is not None:
-                raise Failed(f"{self.name} ended with {self.popen.returncode}:\n{self.last_words()}")
+                raise Failed(f"{self.name} ended with {self.popen.returncode}:\n{self.last_lines()}")
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 return
             except OSError:
                 time.sleep(0.02)
-        raise Failed(f"{self.name} does not accept on port {port} after {seconds} s:\n{self.last_words()}")
+        raise Failed(f"{self.name} does not accept on port {port} after {seconds} s:\n{self.last_lines()}")
 
-    def last_words(self) -> str:
+    def last_lines(self) -> str:
         return "\n".join(self.output.read_text(errors="replace").splitlines()[-8:])
 
     def end(self):
-        """Asks it to stop, waits, then insists; children too."""
+        """Sends SIGTERM, then SIGKILL; ends orphaned children, too."""
         tree = self.tree()
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.popen.poll() is None:
@@ -100,7 +100,7 @@ class Process:
         for pid in tree[1:]:
             try:
                 if pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == "1":
-                    os.kill(pid, signal.SIGKILL)  # An orphan of the one just ended.
+                    os.kill(pid, signal.SIGKILL)  # An orphan of the ended process.
             except OSError:
                 continue
         if self in _started:
@@ -108,13 +108,13 @@ class Process:
 
 
 def end_all():
-    """Ends whatever is still running, last started first."""
+    """Ends all running processes, the last one first."""
     for process in reversed(_started[:]):
         process.end()
 
 
 def free_port() -> int:
-    """A port that nobody listens on and that was not handed out before."""
+    """A port without a listener that was not returned before."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -130,7 +130,7 @@ def raise_descriptor_limit():
 
 
 def facts() -> dict[str, str]:
-    """What the figures were measured on."""
+    """The machine of the measurements."""
     model = "unknown processor"
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

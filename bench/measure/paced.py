@@ -12,13 +12,13 @@ import socket
 import sys
 import time
 
-# So long after the last request was due it may still be answered.
+# The time limit of a response after the last request was due.
 GRACE_SECONDS = 1
 CLOSED_LOOP_CONNECTIONS = 4
 
 
 class Client:
-    """One connection, with the request that is under way on it."""
+    """One connection, with its open request."""
 
     def __init__(self, port: int):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -29,7 +29,7 @@ class Client:
 
 
 class Load:
-    """All connections, and what came of the requests."""
+    """All connections, and the outcomes of the requests."""
 
     def __init__(self, port: int, body_bytes: int, connections: int):
         self.port, self.poll = port, select.epoll()
@@ -50,7 +50,7 @@ class Load:
         self.free.append(client)
 
     def ask(self, due: float, measured: bool):
-        """One request is due."""
+        """Sends the next request, or queues it."""
         self.due += measured
         self.asked += 1
         if self.free:
@@ -110,7 +110,7 @@ class Load:
             self.failed += client.measured
 
     def next(self, client: Client):
-        if client.out:  # Answered before it was asked whole.
+        if client.out:  # The response came before the whole request was sent.
             return self.lost(client)
         if self.waiting:
             self.send(client, *self.waiting.popleft())
@@ -118,7 +118,7 @@ class Load:
             self.free.append(client)
 
     def lost(self, client: Client):
-        """Its connection has ended."""
+        """The connection has ended."""
         self.failed += client.busy and client.measured
         del self.clients[client.socket.fileno()]
         client.socket.close()

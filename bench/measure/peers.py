@@ -1,4 +1,4 @@
-"""The proxies that are compared, each told to do the same work, and the upstreams behind them."""
+"""The compared proxies, configured for the same work, and the upstreams behind them."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ VERSION = {
 
 @dataclasses.dataclass
 class Found:
-    """What is installed here."""
+    """The installed peers and tools."""
 
     paths: dict[str, str]
     wanted: list[str]
@@ -72,7 +72,7 @@ def find(root: pathlib.Path, options) -> Found:
     if target.is_file():
         paths["pointsman"] = str(target.resolve())
     elif options.pointsman:
-        raise SystemExit(f"bench/compare: {options.pointsman} is no file")
+        raise SystemExit(f"bench/compare: {options.pointsman} is not a file")
     for name in ("haproxy", "nginx", "envoy", "wrk", "h2load", "taskset", "rustc"):
         path = getattr(options, name, None) or shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if path:
@@ -86,7 +86,7 @@ def find(root: pathlib.Path, options) -> Found:
 
 
 def built(root: pathlib.Path) -> pathlib.Path:
-    """Where cargo puts the binary that is shipped, also with another target directory."""
+    """The path of the shipped binary, also with another target directory."""
     return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "dist" / "pointsman"
 
 
@@ -110,7 +110,7 @@ class Upstreams:
   }}"""
             for arm, port in self.ports.items()
         ) + "".join(
-            # Every call is answered with the same message: a POST that nothing takes, made a 200 with trailers.
+            # Every call gets the same message: a POST without a handler becomes a 200 with trailers.
             f"""
   server {{
     listen 127.0.0.1:{port} http2 reuseport backlog=8192;
@@ -144,8 +144,8 @@ def temporary(folder: pathlib.Path, name: str) -> str:
 class Proxy:
     """A running proxy with one worker on the proxy's core.
 
-    `edge` is what clients speak: `http`; `tls`, with HTTP/1.1 and HTTP/2 by ALPN; `grpc`, HTTP/2 without TLS on both
-    sides; `websocket`, one upstream that takes upgrades.
+    `edge` is the protocol of the clients: `http`; `tls`, with HTTP/1.1 and HTTP/2 by ALPN; `grpc`, HTTP/2 without TLS on both
+    sides; `websocket`, one upstream that accepts upgrades.
     """
 
     def __init__(self, name, binary, folder: pathlib.Path, upstreams, access_log=False, routes=None, edge="http"):
@@ -326,7 +326,7 @@ def socket_address(port: int) -> dict:
 
 
 def pointsman_head(proxy: Proxy) -> str:
-    """The part of routes.toml that every scenario shares: who calls, who answers, metrics on."""
+    """The part of routes.toml that all scenarios share: identity, upstreams, metrics."""
     sink = str(proxy.log) if proxy.access_log else "off"
     scheme = "h2c" if proxy.edge == "grpc" else "http"
     tls = f"""[listener.tls]

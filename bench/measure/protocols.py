@@ -24,7 +24,7 @@ UPGRADE = (
 
 
 def make_certificate(folder: pathlib.Path) -> pathlib.Path:
-    """A certificate for an hour with its key, alone and together in one file, as each peer wants them."""
+    """A certificate for an hour with its key, in separate files and in one, for the different peers."""
     cert, key = folder / "edge.pem", folder / "edge.key"
     command = [
         "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
@@ -34,7 +34,7 @@ def make_certificate(folder: pathlib.Path) -> pathlib.Path:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise machine.Failed(f"openssl makes no certificate ({error}): apt-get install openssl") from error
+        raise machine.Failed(f"openssl cannot create a certificate ({error}): apt-get install openssl") from error
     (folder / "both.pem").write_text(cert.read_text() + key.read_text())
     return cert
 
@@ -47,7 +47,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def handshakes(port: int, seconds: float, resume: bool) -> int:
-    """One connection after the other, each with one GET, for so long; how many."""
+    """Opens one connection after the other for some seconds, each with one GET; returns how many."""
     context, session, done = trusting(), None, 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -76,7 +76,7 @@ class H2Load:
         self.call.write_bytes(b"\0\0\0\0\x20" + b"x" * 32)
 
     def run(self, url: str, seconds: float, streams: int, clients: int, grpc: bool = False) -> int:
-        """How many requests were answered with 200."""
+        """The number of requests with a 200."""
         command = [
             "taskset", "-c", machine.LOAD_CORE, self.binary, f"-c{clients}", f"-m{streams}", "-t1", "-D",
             max(1, round(seconds)), "-H", f":authority: {peers.HOST}", "-H", "cookie: uid=caller-1",
@@ -88,19 +88,19 @@ class H2Load:
         )
         codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", done.stdout)
         good, *bad = (int(number) for number in codes.groups()) if codes else (0,)
-        # nginx now and then answers a call with 502 when the run ends.
+        # nginx sometimes responds with 502 when the run ends.
         if not good or sum(bad) * 1000 > good:
             raise machine.Failed(f"h2load:\n{(done.stdout + done.stderr)[-800:]}")
         return good
 
 
 def frame(payload: bytes) -> bytes:
-    """A client's frame; a mask of zeros is as good as any here."""
+    """A frame of a client; the mask is zero."""
     return bytes([0x82, 0x80 | len(payload)]) + b"\0\0\0\0" + payload
 
 
 class Echoes:
-    """WebSocket connections that are opened once and then send a message whenever one has come back."""
+    """WebSocket connections that send the next message when the last one has come back."""
 
     def __init__(self, port: int):
         self.selector, self.connections = selectors.DefaultSelector(), []
@@ -112,7 +112,7 @@ class Echoes:
             while b"\r\n\r\n" not in head:
                 more = connection.recv(4096)
                 if not more:
-                    raise machine.Failed(f"the upgrade was not answered: {head!r}")
+                    raise machine.Failed(f"no response to the upgrade: {head!r}")
                 head += more
             if not head.startswith(b"HTTP/1.1 101"):
                 raise machine.Failed(f"no upgrade: {head[:60]!r}")
@@ -120,7 +120,7 @@ class Echoes:
             self.selector.register(connection, selectors.EVENT_READ)
 
     def run(self, seconds: float) -> int:
-        """How many messages came back."""
+        """The number of messages that came back."""
         message, back, done = frame(b"x" * ECHO_BYTES), ECHO_BYTES + 2, 0
         for connection in self.connections:
             connection.sendall(message)
@@ -150,7 +150,7 @@ class Echoes:
 
 
 class IdleTls(load.Idle):
-    """Keep-alive connections under TLS that have asked once."""
+    """Keep-alive connections over TLS that are idle after one request."""
 
     @staticmethod
     def open(port: int) -> http.client.HTTPConnection:
@@ -158,7 +158,7 @@ class IdleTls(load.Idle):
 
 
 def echo_server(folder: pathlib.Path) -> tuple[machine.Process, int]:
-    """A WebSocket server that sends every message back, on the load's core."""
+    """A WebSocket server that returns every message, on the load's core."""
     port = machine.free_port()
     script = pathlib.Path(__file__).with_name("echo.py")
     server = machine.Process([sys.executable, script, port], machine.LOAD_CORE, folder / "echo.out")
@@ -221,7 +221,7 @@ class Protocols:
 
 
 class Work:
-    """Something that can be run for a number of seconds and says how much it did."""
+    """A work load: runs for some seconds and returns how much it did."""
 
     def __init__(self, run):
         self.run = run

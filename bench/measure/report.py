@@ -16,14 +16,14 @@ TITLES = {
     "reload": "Reload storm: routes.toml rewritten ten times a second at full load",
     "effect": "From a write to its effect, at full load",
     "routes": "Routing growth",
-    "tls_full": "TLS 1.3: a full handshake, one GET, and gone",
-    "tls_resumed": "TLS 1.3: a resumed handshake, one GET, and gone",
+    "tls_full": "TLS 1.3: a full handshake and one GET a connection",
+    "tls_resumed": "TLS 1.3: a resumed handshake and one GET a connection",
     "tls": "Small GET over TLS, kept connections",
     "h2": "HTTP/2 over TLS, 8 connections",
     "grpc": "gRPC unary calls, HTTP/2 without TLS on both sides",
     "websocket": "WebSocket: a message of 64 bytes there and back",
     "tls_idle": "Idle keep-alive connections under TLS",
-    "shadow": "Shadows that are ill: what the requests themselves feel",
+    "shadow": "Faulty shadows: the effect on the requests",
 }
 REFERENCE = dict.fromkeys(TITLES, "HAProxy") | {"latency": "nginx", "h2": "nginx", "reload": "", "effect": "", "routes": ""}
 OWN_REFERENCE = {"reload": "calm", "routes": f"{10} routes, or calm"}

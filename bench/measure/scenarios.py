@@ -1,4 +1,4 @@
-"""What is measured: each scenario in rounds, the proxies of a round in random order, each started afresh."""
+"""The scenarios: each in rounds, with the proxies of a round in random order, each in a new process."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ ALL = (
     "tls_full", "tls_resumed", "tls", "h2", "grpc", "websocket", "tls_idle", "shadow",
 )
 IDLE_CONNECTIONS = 2000
-# A connection is idle when its client has not asked for anything for a while.
+# A connection is idle after some seconds without a request.
 IDLE_SECONDS = 3
 EDITS = 30
 EDITS_PER_SECOND = 10
@@ -137,7 +137,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
         self.cpu_per_request("body", self.wrk.body)
 
     # Latency that the proxy adds. Requests that come one by one cost more than those that queue up in a closed loop: at
-    # half of a closed loop's rate some proxies are at their end here.
+    # half of a closed loop's rate some proxies are saturated here.
 
     def measure_latency(self):
         fixed_rate, most = load.FixedRate(self.found.paths["rustc"], self.folder), []
@@ -162,7 +162,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
         found = self.interleaved("latency", self.rounds, measure, extra=("direct",))
         direct = found.pop("direct", None)
         if not direct:
-            raise machine.Failed("the upstream itself could not be measured")
+            raise machine.Failed("the measurement without a proxy failed")
         for at, figure in enumerate(("added p50", "added p99")):
             added = {
                 name: [(value[at] - base[at]) * 1e6 for value, base in zip(values, direct)]
@@ -188,7 +188,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
         found = self.interleaved(scenario, min(3, self.rounds), measure)
         self.add(scenario, "memory per idle connection", "B", found)
 
-    # Pointsman alone: what changes on the day of the release.
+    # Pointsman alone: changes of the configuration.
 
     def measure_reload(self):
         """The file is rewritten ten times a second under full load."""
@@ -219,7 +219,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
         ]
 
     def measure_effect(self):
-        """From the rename that ends an edit to the first request that it decided, under full load."""
+        """From the rename of an edit to the first request with the new rules, under full load."""
         with self.proxy("pointsman") as proxy:
             text = proxy.config.read_text()
             taken = self.edits(proxy, lambda weight: text.replace(
@@ -276,7 +276,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
         ]
 
     def reload_many(self, proxy, count: int, script: pathlib.Path, taken: list[float]) -> float:
-        """p99 under load while the large file is reloaded; the times it took go to `taken`."""
+        """p99 under load while the large file is reloaded; `taken` gets the times."""
         texts = {weight: many_routes(proxy, count, weight) for weight in (0, 100)}
         running = self.wrk.start(proxy.port, self.seconds, script)
         probe = load.Probe(proxy.port, f"h{count - 1}.{peers.HOST}", "/service/hello")
@@ -290,7 +290,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
 
 
 def many_routes(proxy, count: int, weight: int) -> str:
-    """`count` routes, each for a host of its own; the weight is that of the last."""
+    """`count` routes, each for its own host; the weight is that of the last."""
     routes = [
         f"""[[route]]
 name = "r{number}"

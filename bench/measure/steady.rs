@@ -1,10 +1,10 @@
 //! Evenly spread requests over kept connections, for the bench: `steady PORT RATE SECONDS CONNECTIONS`.
 //!
-//! An open loop: a request is due whether or not the one before was answered. When its connection is not free it waits,
-//! and that counts; that this process itself woke late does not. Prints the latencies in nanoseconds, lowest first.
+//! An open loop: a request is due at its time even if the one before has no response yet. The wait for a busy connection
+//! counts; a late wake-up of this process does not. Prints the latencies in nanoseconds, lowest first.
 //!
-//! A program of its own, since nothing else spreads ten thousand requests a second: h2load gives its clients what is due
-//! every 10 ms, which is a closed loop in bursts, and Python takes longer for a request than a proxy.
+//! Other tools cannot spread ten thousand requests a second evenly: h2load sends the requests of every 10 ms in a burst, and
+//! Python takes longer for a request than a proxy.
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 type Failure = Box<dyn Error + Send + Sync>;
 
 const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: bench.test\r\nCookie: uid=caller-1\r\n\r\n";
-/// Connections settle before the first request is due, and requests for so long before the first that counts.
+/// Time for connections to open, and for requests that are not counted.
 const SETTLE: Duration = Duration::from_millis(200);
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How far behind the plan the last request may be.
+/// The highest delay of the last request.
 const BACKLOG_MAX: Duration = Duration::from_secs(2);
-/// An answer takes no longer.
+/// The time limit of a response.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// The requests of one connection.
@@ -65,7 +65,7 @@ impl Plan {
             if free_at > self.end + BACKLOG_MAX {
                 return Err(format!("requests that were due {:?} ago were not sent yet", free_at - due).into());
             }
-            // Had this process not been late with the one before, its answer would have come by so much earlier.
+            // If this process sent the request before late, its response came later by `lag`.
             let waited = free_at.saturating_duration_since(due + lag);
             if waited.is_zero() {
                 std::thread::sleep(due.saturating_duration_since(free_at));
@@ -83,13 +83,13 @@ impl Plan {
     }
 }
 
-/// Reads a whole answer, which must be a 200 of a told length.
+/// Reads a whole response, which must be a 200 with a content-length.
 fn read_answer(connection: &mut TcpStream) -> Result<(), Failure> {
     let (mut buffer, mut bytes, mut wanted) = ([0; 4096], 0, None);
     while wanted.is_none_or(|wanted| bytes < wanted) {
         let read = connection.read(&mut buffer[bytes..])?;
         if read == 0 {
-            return Err("the connection was closed before a whole answer".into());
+            return Err("the connection was closed before the whole response".into());
         }
         bytes += read;
         if wanted.is_none() {
@@ -105,6 +105,6 @@ fn length(head: &[u8]) -> Result<usize, Failure> {
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     match length {
         Some(length) if head.starts_with("http/1.1 200 ") => Ok(length.parse()?),
-        _ => Err(format!("not a 200 of a told length: {head}").into()),
+        _ => Err(format!("not a 200 with a content-length: {head}").into()),
     }
 }

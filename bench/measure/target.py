@@ -1,4 +1,4 @@
-"""An upstream for the bench that is healthy or hurts: one process, one kind, started with PORT KIND COUNTER."""
+"""An upstream for the bench, healthy or faulty: `target.py PORT KIND COUNTER`."""
 
 import errno
 import heapq
@@ -26,11 +26,11 @@ CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
 
 
 class Connection:
-    """One client's connection; requests come one after the other."""
+    """One connection of a client, with one request at a time."""
 
     def __init__(self, bare: socket.socket):
         self.socket, self.head, self.left = bare, b"", 0
-        # The end of a chunked body is known by its last bytes.
+        # The last bytes show the end of a chunked body.
         self.chunked, self.tail = False, b""
         self.sending, self.remaining, self.out = False, 0, memoryview(b"")
 
@@ -46,22 +46,22 @@ class Target:
         if kind == "slow":
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.listener.bind(("127.0.0.1", port))
-        self.held = []
+        self.backlog = []
         if kind == "absent":
-            # With the queue full, whoever asks to connect gets no answer at all, as from a machine that is not there.
+            # With a full backlog a new connection gets no reply, as from a machine that is switched off.
             self.listener.listen(0)
             for _ in range(4):
                 filling = socket.socket()
                 filling.setblocking(False)
                 filling.connect_ex(("127.0.0.1", port))
-                self.held.append(filling)
+                self.backlog.append(filling)
         elif kind != "refusing":
             self.listener.listen(4096)
             self.listener.setblocking(False)
             self.poll.register(self.listener, select.EPOLLIN)
 
     def count(self):
-        """One more request has come."""
+        """Counts one request."""
         struct.pack_into("<Q", self.counter, 0, struct.unpack_from("<Q", self.counter, 0)[0] + 1)
 
     def run(self):
@@ -180,7 +180,7 @@ class Target:
         self.close(connection.socket.fileno())
 
     def pour(self, connection: Connection):
-        """As much as is taken, 1 MiB a turn at most."""
+        """Sends as much as the socket accepts, at most 1 MiB a call."""
         for _ in range(16):
             if not connection.out:
                 if self.kind == "huge":
@@ -198,7 +198,7 @@ class Target:
 def main():
     port, kind, counter = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     if kind != "primary":
-        # It shares a core with the load: what it does must not be what slows the load down.
+        # It shares a core with the load and must not slow it down.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with open(counter, "r+b") as file:
         Target(port, kind, mmap.mmap(file.fileno(), 16)).run()

@@ -1,12 +1,12 @@
-//! What holds for any two answers: nothing panics, an answer equals itself, and the path of a difference is a pattern
-//! that ignores it.
+//! Properties of the comparison of any two responses: it never panics, a response equals itself, and the path of a
+//! difference is a pattern that ignores it.
 //!
-//! The input is a line for the content type and coding, then the two bodies, which a zero byte divides.
+//! The input is a line with the content type and coding, then the two bodies, separated by a zero byte.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pointsman::compare::{BodyView, Criteria, ExchangeOutcome, FIELDS_MAX, Pattern, ResponseView};
 
-/// Any bytes: two answers with the same head.
+/// Any bytes: two responses with the same head.
 pub fn any(bytes: &[u8]) {
     let (head, bodies) = split(bytes, b'\n');
     let (content_type, coding) = split(head, b'|');
@@ -27,18 +27,18 @@ pub fn any(bytes: &[u8]) {
     };
     let (a, b) = (outcome(a), outcome(b));
     let mut none = Criteria::default();
-    assert!(none.compare(&a, &a).is_equal() && none.compare(&b, &b).is_equal(), "an answer equals itself");
+    assert!(none.compare(&a, &a).is_equal() && none.compare(&b, &b).is_equal(), "a response equals itself");
     let found = none.compare(&a, &b);
-    assert!(found.differences.len() <= FIELDS_MAX, "the differences are bounded");
-    assert_eq!(none.compare(&b, &a).is_equal(), found.is_equal(), "to differ is mutual");
-    let parse = |path: &str| Pattern::parse(path).unwrap_or_else(|error| panic!("{path} is no pattern: {error}"));
+    assert!(found.differences.len() <= FIELDS_MAX, "the differences are limited");
+    assert_eq!(none.compare(&b, &a).is_equal(), found.is_equal(), "the comparison is symmetric");
+    let parse = |path: &str| Pattern::parse(path).unwrap_or_else(|error| panic!("{path} is not a pattern: {error}"));
     let patterns: Vec<Pattern> = found.fields().iter().map(|field| parse(&field.path)).collect();
     none = Criteria::new(&patterns, &[], &[], &patterns);
     for field in none.compare(&a, &b).fields() {
         assert!(!found.fields().contains(&field), "{field} was ignored");
     }
     for difference in found.differences {
-        assert!(difference.primary.len() <= 204 && difference.other.len() <= 204, "samples are bounded");
+        assert!(difference.primary.len() <= 204 && difference.other.len() <= 204, "samples are limited");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What holds for any bytes given as `routes.toml`: they load, or everything that is wrong is said; never a panic.
+//! Properties of any bytes as `routes.toml`: they load, or there are diagnostics; never a panic.
 
 use pointsman::config::{Color, load_text, run_route_tests};
 
@@ -9,16 +9,16 @@ pub fn any(bytes: &[u8]) {
     match load_text("routes.toml", &text, &env) {
         Ok(loaded) => {
             let again = load_text("routes.toml", &text, &env).map(|again| again.hash);
-            assert_eq!(again.ok(), Some(loaded.hash.clone()), "the same text means the same");
+            assert_eq!(again.ok(), Some(loaded.hash.clone()), "the same text has the same hash");
             assert!(
                 !run_route_tests(&loaded).diagnostics.render(Color::Never).contains('\u{1b}'),
-                "no colour where none was asked for"
+                "no colour with Color::Never"
             );
         }
         Err(diagnostics) => {
             let rendered = diagnostics.render(Color::Never);
-            assert!(!rendered.trim().is_empty(), "a refusal says why");
-            assert!(diagnostics.iter().next().is_some(), "a refusal has a diagnostic");
+            assert!(!rendered.trim().is_empty(), "a rejection has a text");
+            assert!(diagnostics.iter().next().is_some(), "a rejection has a diagnostic");
         }
     }
 }

@@ -1,27 +1,27 @@
-//! What holds for any bytes that a sender of PROXY headers begins with: their reading does not depend on how they
-//! arrive, and what is read can be written again.
+//! Properties of any bytes at the start of a connection with a PROXY header: the result does not depend on how they are
+//! split, and a header that was read can be written again.
 
-use pointsman::proxy::proxy_header::{Header, V2_BYTES_MAX, read};
+use pointsman::proxy::proxy_header::{ProxyHeader, V2_BYTES_MAX, parse};
 use pointsman::route::ProxyProtocol;
 
-/// Any bytes: a header, and what follows it.
+/// Any bytes: a header, and the bytes after it.
 pub fn any(bytes: &[u8]) {
-    let whole = read(bytes);
+    let whole = parse(bytes);
     match whole {
-        Header::Complete(length, ends) => {
-            assert!(length <= bytes.len().min(V2_BYTES_MAX), "a header ends within what arrived");
-            assert_eq!(read(&bytes[..length]), whole, "what follows a header does not change it");
+        ProxyHeader::Complete(length, addresses) => {
+            assert!(length <= bytes.len().min(V2_BYTES_MAX), "a header addresses within what arrived");
+            assert_eq!(parse(&bytes[..length]), whole, "the bytes after a header do not change it");
             for end in 0..length {
-                assert_eq!(read(&bytes[..end]), Header::Partial, "a header may arrive in any pieces");
+                assert_eq!(parse(&bytes[..end]), ProxyHeader::Partial, "a part of a header is partial");
             }
-            if let Some(ends) = ends {
-                let again = ends.header(ProxyProtocol::V2);
-                assert_eq!(read(&again), Header::Complete(again.len(), Some(ends)));
+            if let Some(addresses) = addresses {
+                let again = addresses.header(ProxyProtocol::V2);
+                assert_eq!(parse(&again), ProxyHeader::Complete(again.len(), Some(addresses)));
             }
         }
-        Header::Partial => assert!(bytes.len() < V2_BYTES_MAX, "a header has a bound"),
-        Header::Missing | Header::Malformed => {
-            assert_eq!(read(&[bytes, b"\r\n"].concat()), whole, "what is refused stays refused");
+        ProxyHeader::Partial => assert!(bytes.len() < V2_BYTES_MAX, "a header has a maximum length"),
+        ProxyHeader::Missing | ProxyHeader::Malformed => {
+            assert_eq!(parse(&[bytes, b"\r\n"].concat()), whole, "more bytes do not change a rejection");
         }
     }
 }

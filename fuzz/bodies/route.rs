@@ -1,4 +1,4 @@
-//! What holds for any host and any path: normal forms are normal, and some route or none is found for them.
+//! Properties of any host and any path: normal forms are stable, and a lookup returns a route of the rules or none.
 
 use http::{HeaderMap, Method};
 use pointsman::config::load_text;
@@ -55,14 +55,14 @@ pub fn any(bytes: &[u8]) {
             assert!(!dots, "dot segments are resolved: {path:?}");
         }
         PARSED.with(|rules| {
-            let Some(rules) = rules else { panic!("the rules above are good") };
-            found(rules, host.as_deref().unwrap_or(""), &path);
+            let Some(rules) = rules else { panic!("the rules above are valid") };
+            check_lookup(rules, host.as_deref().unwrap_or(""), &path);
         });
     }
 }
 
-/// What is found for a host and a path is a route of these rules, and the one that matches everything is the last resort.
-fn found(rules: &Rules, host: &str, path: &str) {
+/// A lookup returns a route of these rules; the route that matches every path is the last choice.
+fn check_lookup(rules: &Rules, host: &str, path: &str) {
     let headers = HeaderMap::new();
     for method in [Method::GET, Method::POST] {
         let head = RequestHead {
@@ -77,7 +77,7 @@ fn found(rules: &Rules, host: &str, path: &str) {
         let lookup = rules.index.find(&rules.routes, &head);
         if path.starts_with('/') {
             let Some(lookup) = lookup else { panic!("`/*` matches every path: {path:?}") };
-            assert!(lookup.matched <= path.len(), "a pattern covers no more than the path: {path:?}");
+            assert!(lookup.matched <= path.len(), "a pattern is not longer than the path: {path:?}");
             assert!((lookup.route.0 as usize) < rules.routes.len());
         }
     }

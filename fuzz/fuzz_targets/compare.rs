@@ -1,4 +1,4 @@
-//! The fuzz target `compare`: what holds for any bytes is in bodies/compare.rs, which `cargo test` runs too.
+//! The fuzz target `compare`: the checks are in bodies/compare.rs, which `cargo test` also runs.
 #![no_main]
 
 #[path = "../bodies/compare.rs"]

@@ -1,4 +1,4 @@
-//! The fuzz target `config`: what holds for any bytes is in bodies/config.rs, which `cargo test` runs too.
+//! The fuzz target `config`: the checks are in bodies/config.rs, which `cargo test` also runs.
 #![no_main]
 
 #[path = "../bodies/config.rs"]

@@ -1,4 +1,4 @@
-//! The fuzz target `head`: what holds for any bytes is in bodies/head.rs, which `cargo test` runs too.
+//! The fuzz target `head`: the checks are in bodies/head.rs, which `cargo test` also runs.
 #![no_main]
 
 #[path = "../bodies/head.rs"]

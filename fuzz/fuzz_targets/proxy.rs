@@ -1,4 +1,4 @@
-//! The fuzz target `proxy`: what holds for any bytes is in bodies/proxy.rs, which `cargo test` runs too.
+//! The fuzz target `proxy`: the checks are in bodies/proxy.rs, which `cargo test` also runs.
 #![no_main]
 
 #[path = "../bodies/proxy.rs"]

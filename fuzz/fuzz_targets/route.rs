@@ -1,4 +1,4 @@
-//! The fuzz target `route`: what holds for any bytes is in bodies/route.rs, which `cargo test` runs too.
+//! The fuzz target `route`: the checks are in bodies/route.rs, which `cargo test` also runs.
 #![no_main]
 
 #[path = "../bodies/route.rs"]

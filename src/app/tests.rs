@@ -1,4 +1,4 @@
-//! The app with workers that do nothing but follow: start, reload, watch, resolve, admin and stop.
+//! Tests of the app with workers that only follow snapshots: start, reload, watch, resolve, admin and stop.
 
 mod admin;
 mod harness;

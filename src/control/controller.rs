@@ -1,7 +1,7 @@
 //! The controller: one task, the only publisher of snapshots. Everything that happens to the proxy reaches it as an
-//! [`Event`] through one channel, so that nothing can race: a reload, an answer of DNS and a signal are handled one
-//! after the other, and what takes long (reading files, waiting for workers) is done elsewhere and comes back as an
-//! event. This file owns the loop; each group of events has a file of handlers, and `publish.rs` publishes.
+//! [`Event`] through one channel, so that nothing races: it handles reloads, DNS answers and signals one after the
+//! other. Long work (reading files, waiting for workers) runs elsewhere and comes back as an event. This file has the
+//! loop; each group of events has a file of handlers; `publish.rs` publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,22 +22,22 @@ use crate::telemetry::exposition::FigurePusher;
 use crate::telemetry::{LogWriter, TraceExporter, WorkerMeter};
 use crate::tls::LastGood;
 
-/// What workers get to record what is cut, before the log is closed.
-const LAST_LINES: Duration = Duration::from_millis(100);
+/// How long workers may take to record the requests that were cut, before the access log is closed.
+const LAST_RECORDS_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What the controller works with.
+/// The controller and its state.
 pub struct Controller {
     pub(super) state: Arc<ControlState>,
     pub(super) store: SnapshotStore,
     pub(super) log: LogWriter,
     pub(super) traces: TraceExporter,
-    /// Set when the embedder supplied a metrics recorder.
+    /// Set when the embedding program supplied a metrics recorder.
     pub(super) pusher: Option<Arc<FigurePusher>>,
     pub(super) drain: Drain,
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) load: ConfigLoader,
-    /// What the configuration in use falls back to.
+    /// The certificates and keys in use, which the next load falls back to.
     pub(super) last_good: Arc<LastGood>,
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) names: WatchedNames,
@@ -47,7 +47,7 @@ pub struct Controller {
     pub(super) reloading: Option<PendingReload>,
     pub(super) next_reload: Option<PendingReload>,
     pub(super) worker_stuck: bool,
-    /// The moment for which certificates that were put aside were read again.
+    /// The time at which a certificate became valid and the files were reloaded for it.
     pub(super) reread_for: Option<Duration>,
     pub(super) retired: RetiredSnapshots,
     pub(super) closing: Vec<Arc<ListeningSocket>>,
@@ -63,7 +63,7 @@ impl Controller {
             tokio::select! {
                 biased;
                 event = self.events.recv() => {
-                    // The controller holds a sender itself, so there is always a next event.
+                    // The controller owns a sender, so `recv` never returns `None`.
                     if let Some(stopped) = event.and_then(|event| self.handle(event)) {
                         break stopped;
                     }
@@ -73,8 +73,8 @@ impl Controller {
         };
         self.advance_phase(Phase::Forced);
         if stopped == Stopped::AtOnce {
-            // What is cut is still to be recorded.
-            let _ = tokio::time::timeout(LAST_LINES, self.drain.finished()).await;
+            // The requests that were cut are still to be recorded.
+            let _ = tokio::time::timeout(LAST_RECORDS_TIMEOUT, self.drain.finished()).await;
         }
         self.log.stop(self.state.clock, Duration::from_secs(2));
         self.traces.stop(Duration::from_secs(2));

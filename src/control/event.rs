@@ -1,6 +1,5 @@
-//! Events: everything that happens to the proxy reaches the controller as one of these, through one channel. They are
-//! grouped by what they are about; each group has a file with its handlers: `files/reload.rs`, `net/resolved.rs` and
-//! `system/lifecycle.rs`.
+//! Events: everything that happens to the proxy reaches the controller as one of these, through one channel. Each group
+//! has a file with its handlers: `files/reload.rs`, `resolver/events.rs` and `system/lifecycle.rs`.
 
 use std::sync::Arc;
 
@@ -12,57 +11,57 @@ use crate::drain::Phase;
 /// Receives the outcome of a reload.
 pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome) + Send>;
 
-/// Something that happened.
+/// An event.
 pub enum Event {
-    /// To the files of the configuration.
+    /// Files of the configuration.
     Files(FilesEvent),
-    /// To the names of upstreams.
+    /// Names of upstreams.
     Resolver(ResolverEvent),
-    /// To the process and what the system gives it.
+    /// The process: signals, shutdown, hand-over.
     Process(ProcessEvent),
 }
 
 /// A step of a reload.
 pub enum FilesEvent {
-    /// The files should be read again.
+    /// Reload the files.
     Reload(ReloadCause, Option<ReloadReply>),
-    /// They were read.
+    /// The files were loaded.
     Loaded(Box<LoadResult>),
-    /// The workers were waited for; so many decide with the new generation.
+    /// The wait for the workers has ended; the number of workers that use the new generation.
     Adopted(usize),
 }
 
-/// News about names.
+/// An event of name resolution.
 pub enum ResolverEvent {
-    /// A name was looked up.
+    /// The result of a lookup.
     Resolved(String, LookupResult),
     /// A worker could not connect to an address of this name.
     Unreachable(Arc<str>),
-    /// The system's files of names have changed.
+    /// `/etc/hosts` or `/etc/resolv.conf` has changed.
     NamesChanged,
 }
 
-/// A signal, a step of a stop or of a hand-over, or the time for a look at the process.
+/// A signal, a step of a shutdown or a hand-over, or the tick for housekeeping.
 pub enum ProcessEvent {
-    /// `SIGHUP`: read again, and open the log anew.
+    /// `SIGHUP`: reload, and reopen the access log.
     Hangup,
-    /// `SIGTERM` or `SIGINT`: drain; the second one ends at once.
+    /// `SIGTERM` or `SIGINT`: drain; a second one stops at once.
     Terminate,
-    /// Drain, however often it is said.
+    /// Drain; repeated calls change nothing.
     Stop,
-    /// End at once.
+    /// Stop at once.
     Abandon,
-    /// The next phase of a stop is due.
+    /// The time of the next drain phase has come.
     Due(Phase),
     /// `SIGUSR2`: start the new binary and let it take over.
     HandOver,
-    /// The new process serves with these of the sockets that it was offered, or does not serve.
+    /// The hand-over has ended: the indexes of the sockets that the new process uses, or the reason for the failure.
     HandedOver(Result<Vec<usize>, String>),
-    /// Close listening sockets that are no longer accepted from.
+    /// Close the listening sockets that are no longer accepted from.
     Close,
-    /// Look after the workers.
+    /// Check the workers, the certificates and the access log.
     Housekeeping {
-        /// How many have ended.
+        /// Number of worker threads that have ended.
         ended: usize,
     },
 }

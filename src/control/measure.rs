@@ -1,7 +1,8 @@
-//! Measured shares: what part of a route's weighted requests each variant got, in total and since the weights changed.
+//! Measured shares: the part of a route's weighted requests that each variant got, in total and since the weights
+//! changed.
 //!
-//! Only requests that were decided by weight are counted (reason `weight`, and `stable` on the stable variant): callers
-//! that were picked by hand, killed or without a sticky key say nothing about the weights.
+//! Only requests that were decided by weight count (reason `weight`, and `stable` on the stable variant). Requests that
+//! matched a target, hit a kill or had no sticky key say nothing about the weights.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,17 +12,17 @@ use crate::snapshot::RouteState;
 use crate::stats::Failures;
 use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
-/// What a variant counted.
+/// The counts of one variant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VariantCounts {
-    /// All its requests.
+    /// All requests.
     pub requests: u64,
-    /// Those that belong to the random sample.
+    /// Requests in the random sample.
     pub counted: u64,
-    /// Those that failed: 5xx, broken off by the upstream, a gRPC status that blames the server, or answered by stable
-    /// because the variant could not.
+    /// Failed requests: 5xx, aborted by the upstream, a gRPC status that blames the server, or answered by stable
+    /// because the variant was unreachable.
     pub errors: u64,
-    /// Those of the random sample that were decided by weight, and those of them that failed.
+    /// Requests of the random sample that were decided by weight, and how many of them failed.
     pub sample: Failures,
 }
 
@@ -40,7 +41,7 @@ impl VariantCounts {
         for (reason, classes) in meter.requests.iter().enumerate() {
             let requests: u64 = classes.iter().map(Counter::value).sum();
             let name = ReasonLabel::name(reason);
-            // What stable had to answer failed, whatever stable's answer was.
+            // A request that stable answered as fallback counts as failed, whatever the response.
             let failed =
                 if name.ends_with("+fallback") { requests } else { classes[StatusClass::ServerError as usize].value() };
             self.requests += requests;
@@ -61,7 +62,7 @@ impl VariantCounts {
         self.sample.failed += inside;
     }
 
-    /// What was counted since it was `before`.
+    /// The difference to earlier counts.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
@@ -76,7 +77,7 @@ impl VariantCounts {
     }
 }
 
-/// How long a variant's answers took since the start, in the buckets of the metrics.
+/// The durations of a variant's responses since the start, in the buckets of the metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Durations([u64; Histogram::BOUNDS_US.len() + 1]);
 
@@ -91,8 +92,8 @@ impl Durations {
         sum
     }
 
-    /// The milliseconds below which this share of the answers stayed, taken as evenly spread in their bucket; nothing
-    /// where there is no answer. What is longer than the last bound counts as the last bound.
+    /// The quantile for this share in milliseconds, interpolated linearly within a bucket; `None` without responses.
+    /// Durations above the last bound count as the last bound.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> Option<f64> {
         let rank = share * float(self.0.iter().sum());
@@ -116,7 +117,7 @@ const fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// The shares of a route's variants; nothing when nobody was counted.
+/// The shares of a route's variants; `None` for each when nothing was counted.
 #[must_use]
 pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
     let all: u64 = counted.iter().sum();
@@ -124,13 +125,14 @@ pub fn shares(counted: &[u64]) -> Vec<Option<f64>> {
     counted.iter().map(share).collect()
 }
 
-/// What was counted when a route's weights were last changed, by the route's name. A route that has none began at zero.
+/// The counts at the last change of a route's weights, by route name and variant. A route without an entry started at
+/// zero.
 #[derive(Clone, Debug, Default)]
 pub struct Baselines(HashMap<String, HashMap<String, VariantCounts>>);
 
 impl Baselines {
-    /// Notes the counts of routes whose weights differ from the old ones, and forgets routes that are gone. `states`
-    /// are those of the new rules.
+    /// Stores the counts of routes whose weights differ from the old ones, and removes routes that no longer exist.
+    /// `states` belong to the new rules.
     pub fn follow(&mut self, old: EffectiveConfig<'_>, new: EffectiveConfig<'_>, states: &[Arc<RouteState>]) {
         let before: HashMap<&str, RouteId> =
             old.rules.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
@@ -153,7 +155,7 @@ impl Baselines {
         self.0 = kept;
     }
 
-    /// What a variant has counted since the weights were last changed.
+    /// The counts of a variant since the weights last changed.
     #[must_use]
     pub fn since(&self, route: &str, variant: &str, now: &VariantCounts) -> VariantCounts {
         let before = self.0.get(route).and_then(|route| route.get(variant));
@@ -161,7 +163,8 @@ impl Baselines {
     }
 }
 
-/// All that says who gets which variant by weight: when it changes, what was measured before is of no use any more.
+/// Everything that decides which caller gets which variant by weight. When it changes, earlier measurements no longer
+/// apply.
 pub(super) fn assignment(config: EffectiveConfig<'_>, route: RouteId) -> Option<impl PartialEq> {
     let split = config.rules.route(route).split()?;
     let arms = split.variants.iter().zip(config.overlay.split(route).arms());
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_of_every_kind_count_and_the_sample_is_told_apart() {
+    fn failures_of_every_kind_count_and_the_sample_is_counted_separately() {
         let series = series();
         let meter = series.meters.of(0);
         let at = |reason, fallback| ReasonLabel::of(reason, fallback).index();

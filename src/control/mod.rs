@@ -1,6 +1,6 @@
-//! The control plane: everything that changes what the data plane does. One thread with its own runtime, one task that
-//! publishes (the controller); files, DNS, signals and the admin listener reach it as events. It never touches a
-//! request.
+//! The control plane: everything that changes the data plane. One thread with its own runtime and one task that
+//! publishes snapshots (the controller). Files, DNS, signals and the admin listener send it events. It is never on the
+//! path of a request.
 
 mod admin;
 mod controller;

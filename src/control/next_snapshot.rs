@@ -1,10 +1,10 @@
-//! Carrying over: the next snapshot is made of what the file says now and of everything in the last snapshot that the
-//! file did not change. What is carried over is the very same object, so that nobody who holds it notices.
+//! Builds the next snapshot from the new rules and from everything in the last snapshot that the file did not change.
+//! What is carried over is the same `Arc`, so that its users notice nothing.
 //!
-//! Identities: a listener by its name and address (its socket also when only its name or its limits change), what it
-//! presents under TLS by its certificates (the keys of its tickets also when certificates change), a route's and an
-//! upstream's state by its name while nothing of it changes. When something does, the rest of it goes on: a series of
-//! meters by its labels, a sample by its route's name, weights and sticky key, an endpoint when it is equal.
+//! Identities: a listener is found by name and address (its socket also by address alone, when its name or its limits
+//! change), its TLS configuration by its certificates (the ticket keys also survive new certificates), the state of a
+//! route or an upstream by name while nothing of it changes. When something changes, its parts are carried over: a
+//! series of meters by its labels, a sample by the route's name, weights and sticky key, an endpoint when it is equal.
 
 mod listeners;
 mod previous;
@@ -25,28 +25,27 @@ use crate::route::{EffectiveConfig, Generation, Overlay, Rules};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::MeterRegistry;
 
-/// What the next snapshot is made of.
+/// The inputs of the next snapshot.
 pub struct SnapshotInputs<'a> {
-    /// Its number.
+    /// The generation.
     pub generation: Generation,
-    /// What the file means.
+    /// The compiled rules.
     pub rules: Arc<Rules>,
-    /// The weights and kills in force: the files' own. Kills and latches that come from elsewhere are carried over by
-    /// their maker.
+    /// The current weights and kills: those of the file. The caller carries over kills and latches from other sources.
     pub overlay: Overlay,
-    /// Its listeners.
+    /// The bound listeners.
     pub listeners: Arc<[Arc<Listener>]>,
-    /// Who can tell more about callers.
+    /// The identity providers: token keys and country data.
     pub identity_providers: IdentityProviders,
-    /// The addresses of the names.
+    /// The resolved addresses.
     pub addresses: &'a Addresses,
-    /// The process's meters.
+    /// The meters of the process.
     pub registry: &'a MeterRegistry,
-    /// The time, by the wall clock.
+    /// The wall-clock time.
     pub now: Duration,
 }
 
-/// Makes the next snapshot.
+/// Builds the next snapshot.
 #[must_use]
 pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
     let SnapshotInputs { generation, rules, overlay, listeners, identity_providers, addresses, registry, now } = inputs;

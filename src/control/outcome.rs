@@ -1,4 +1,4 @@
-//! What became of a reload.
+//! The outcome of a reload.
 
 use serde_json::{Value, json};
 
@@ -6,28 +6,28 @@ use super::files::Rejection;
 use crate::route::Generation;
 use crate::telemetry::control::ReloadLabel;
 
-/// What became of a reload.
+/// The outcome of a reload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReloadOutcome {
-    /// The files say what they said.
+    /// The files have not changed.
     Unchanged {
-        /// The generation that goes on.
+        /// The generation that stays in effect.
         generation: Generation,
-        /// The certificates that go on although their files do not hold, with what is wrong there.
+        /// The certificates that are kept although their files are invalid, with the reason.
         kept: Vec<String>,
     },
-    /// The new rules hold.
+    /// The new rules are in effect.
     Applied {
-        /// Their number.
+        /// The new generation.
         generation: Generation,
-        /// What changed, in words.
+        /// The changes, for people.
         summary: Vec<String>,
     },
-    /// Nothing changed, because the files do not hold.
+    /// Nothing changed, because the files are invalid.
     Rejected(Rejection),
 }
 
-/// Why the files were read again.
+/// What caused a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadCause {
     /// The process started.
@@ -41,7 +41,7 @@ pub enum ReloadCause {
 }
 
 impl ReloadCause {
-    /// The word in log and status.
+    /// The name in log and status.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -64,7 +64,7 @@ impl ReloadOutcome {
         }
     }
 
-    /// Its word.
+    /// The name in log, status and JSON.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.label().name()
@@ -93,7 +93,7 @@ impl ReloadOutcome {
         match self {
             Self::Unchanged { generation, kept } => {
                 let kept = kept_summary(kept).map(|kept| format!("; {kept}")).unwrap_or_default();
-                format!("unchanged: generation {generation} goes on{kept}\n")
+                format!("unchanged: generation {generation} stays in effect{kept}\n")
             }
             Self::Applied { generation, summary } => {
                 let mut text = format!("applied: generation {generation}\n");
@@ -109,7 +109,7 @@ impl ReloadOutcome {
     }
 }
 
-/// Says that certificates are kept, if any are.
+/// Describes the certificates that are kept; `None` when there are none.
 pub(super) fn kept_summary(kept: &[String]) -> Option<String> {
     match kept {
         [] => None,

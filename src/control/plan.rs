@@ -1,5 +1,6 @@
-//! Prepare and commit: what was loaded takes effect in two steps. `prepare` does all that can fail and changes nothing
-//! that is in use; `commit` cannot fail, and publishes once. A rejected reload is one whose plan was never made, or was dropped.
+//! Prepare and commit: a loaded configuration takes effect in two steps. `prepare` does everything that can fail and
+//! changes nothing in use; `commit` cannot fail, and publishes once. A rejected reload is one whose plan was not made,
+//! or was dropped.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,24 +19,23 @@ use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::PreparedExport;
 use crate::telemetry::control::retain_names;
 
-/// The summary of a reload whose files have other bytes and the same meaning.
-const NO_RULE_CHANGED: &str = "no rule: comments, order, tests, or what a file of keys, tokens or countries holds";
+/// The summary of a reload whose files have other bytes and the same rules.
+const NO_RULE_CHANGED: &str = "no rule changed (only comments, order, tests, or data files)";
 
-/// All that a commit needs. Dropped, it closes what it bound, and sockets that somebody else has bound for this process
-/// are still there to be taken. One thing may stay: an access log that did not exist is made, empty, before the plan is
-/// whole. It stays if a hand-over reaches its end at that moment and the reload is held; the new process may have the
-/// file open, so it is not removed.
+/// The inputs of a commit. Dropping it closes what `prepare` bound; inherited sockets stay available. One effect may
+/// remain: `prepare` creates a missing access log, empty, as its last step. The file stays when a hand-over completes
+/// at that moment and the reload is held; the new process may have it open, so it is not removed.
 pub(super) struct ReloadPlan {
     loaded: Loaded,
-    /// The first answers of names that are new.
+    /// The first lookup results of new names.
     answers: BTreeMap<String, LookupResult>,
     listeners: Arc<[Arc<Listener>]>,
     admin: PreparedAdmin,
-    /// An error is no obstacle: an edit, such as a kill, does not wait for telemetry.
+    /// An error does not stop the reload: an edit, such as a kill, does not wait for telemetry.
     export: io::Result<PreparedExport>,
 }
 
-/// Why there is no plan.
+/// Why `prepare` failed.
 pub(super) enum PrepareError {
     /// These addresses cannot be bound.
     Unbound(Vec<BindError>),
@@ -44,7 +44,7 @@ pub(super) enum PrepareError {
 }
 
 impl PrepareError {
-    /// Whether every obstacle is an address in use, which the new process of a hand-over may have bound.
+    /// Whether every error is an address in use, which the new process of a hand-over may have bound.
     pub(super) fn is_address_in_use(&self) -> bool {
         match self {
             Self::Unbound(errors) => errors.iter().all(|error| error.source.kind() == io::ErrorKind::AddrInUse),
@@ -63,17 +63,17 @@ impl From<PrepareError> for Rejection {
 }
 
 impl Controller {
-    /// Does all that can fail: binds what is new, sets up the export of spans, opens the access log.
+    /// Does everything that can fail: binds new addresses, sets up the span export, opens the access log.
     ///
     /// # Errors
-    /// What cannot be done. Then everything is as it was.
+    /// What failed. Nothing in use has changed then.
     pub(super) fn prepare(
         &self,
         loaded: Loaded,
         answers: BTreeMap<String, LookupResult>,
     ) -> Result<ReloadPlan, PrepareError> {
         let old = self.store.load();
-        // A copy: which sockets are taken is noted when they are in use.
+        // A copy: `mark_used_sockets` records which sockets are in use after the commit.
         let mut inherited = self.succession.inherited.clone();
         let workers = self.state.counts.registry.workers;
         let specs = &loaded.rules.listeners;
@@ -88,19 +88,20 @@ impl Controller {
             }
         };
         let export = self.traces.prepare(loaded.rules.traces.as_ref(), next_snapshot::collector_tls);
-        // Last: where there is no file yet, opening the log makes one.
+        // Last, because opening the log creates a missing file.
         if loaded.rules.access_log.sink != old.rules.access_log.sink {
             writable(&loaded.rules.access_log.sink).map_err(PrepareError::Unwritable)?;
         }
         Ok(ReloadPlan { loaded, answers, listeners, admin, export })
     }
 
-    /// Carries over what did not change, publishes the next generation, and lets go of what it does not use.
+    /// Carries over what did not change, publishes the next generation, and closes what it does not use.
     pub(super) fn commit(&mut self, plan: ReloadPlan) -> ReloadOutcome {
         let ReloadPlan { loaded, answers, listeners, admin, export } = plan;
         let old = self.store.load();
         warn(&loaded.warnings);
-        // The writer opens the file again. If the folder has gone since `prepare`, it counts the lines lost and tries again.
+        // The log writer opens the file again. If the folder was removed since `prepare`, the writer counts the lost
+        // lines and retries.
         self.log.set_sink(loaded.rules.access_log.sink.clone());
         self.traces.adopt(export.unwrap_or_else(|error| {
             tracing::error!(%error, "spans cannot be exported");

@@ -1,5 +1,4 @@
-//! Publishing: the only file that calls [`SnapshotStore::publish`](crate::snapshot::SnapshotStore::publish). What is
-//! published elsewhere goes through here.
+//! Publishing: the only file that calls [`SnapshotStore::publish`](crate::snapshot::SnapshotStore::publish).
 
 use std::sync::Arc;
 
@@ -8,27 +7,27 @@ use super::next_snapshot;
 use crate::snapshot::{Listener, Snapshot};
 
 impl Controller {
-    /// Rules with the next number, and all that belongs to them.
+    /// Publishes the next generation.
     pub(super) fn publish_generation(&mut self, next: Snapshot) {
         debug_assert_eq!(next.overlay.routes(), next.rules.routes.len(), "an overlay of these rules");
         debug_assert!(next.generation > self.store.load().generation, "generations go up");
         self.publish(next);
     }
 
-    /// The addresses of `name` that are known now, under the same rules.
+    /// Publishes the current addresses of `name` under the same rules.
     pub(super) fn publish_addresses(&mut self, name: &str) {
         let old = self.store.load();
         let upstreams = next_snapshot::with_addresses(&old, name, &self.state.addresses());
         self.publish(Snapshot { upstreams, ..(*old).clone() });
     }
 
-    /// The listeners of the first generation, when this process may accept.
+    /// Publishes the listeners of the first generation: from now on workers accept.
     pub(super) fn publish_listeners(&mut self, listeners: Arc<[Arc<Listener>]>) {
         let unopened = self.store.load();
         self.publish(Snapshot { listeners, ..(*unopened).clone() });
     }
 
-    /// Publishes, and keeps what was published before until no worker holds it.
+    /// Publishes, and keeps the previous snapshot until no worker uses it.
     fn publish(&mut self, next: Snapshot) {
         let old = self.store.load();
         self.store.publish(next);

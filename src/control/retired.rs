@@ -1,5 +1,4 @@
-//! RetiredSnapshots snapshots: kept until nobody else holds them, so that the last one to let go of 100 000 routes is never a
-//! worker in the middle of its requests.
+//! Retired snapshots: kept until no worker uses them, so that a worker never frees 100 000 routes between its requests.
 
 use std::sync::Arc;
 
@@ -10,18 +9,18 @@ use crate::snapshot::Snapshot;
 pub(super) struct RetiredSnapshots(Vec<Arc<Snapshot>>);
 
 impl RetiredSnapshots {
-    /// Keeps one.
+    /// Adds a snapshot that was replaced.
     pub fn add(&mut self, snapshot: Arc<Snapshot>) {
         self.0.push(snapshot);
     }
 
-    /// Frees those that nobody holds any more, on a thread that may take its time.
+    /// Frees the snapshots that nothing else references, on a blocking thread.
     pub fn drop_unused(&mut self) {
-        let (held, free): (Vec<_>, Vec<_>) =
+        let (in_use, unused): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.0).into_iter().partition(|snapshot| Arc::strong_count(snapshot) > 1);
-        self.0 = held;
-        if !free.is_empty() {
-            tokio::task::spawn_blocking(move || drop(free));
+        self.0 = in_use;
+        if !unused.is_empty() {
+            tokio::task::spawn_blocking(move || drop(unused));
         }
     }
 }

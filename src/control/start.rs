@@ -1,4 +1,4 @@
-//! The start: everything that must hold before the first request, in order. What fails here fails the process.
+//! The start: everything that must succeed before the first request, in order. An error here ends the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,55 +34,55 @@ use crate::tls::LastGood;
 
 /// The first generation.
 const FIRST: Generation = Generation(1);
-/// Events that may wait for the controller.
+/// Capacity of the event channel.
 const EVENTS_MAX: usize = 1_024;
-/// WatchedNames that may wait to be looked up again.
+/// Capacity of the channel for names whose addresses are unreachable.
 const LOOK_UPS_MAX: usize = 256;
-/// How long the start waits for the first answers of DNS.
-const FIRST_NAMES_PATIENCE: Duration = Duration::from_secs(5);
-/// How often the workers are looked after.
+/// How long the start waits for the first DNS answers.
+const FIRST_NAMES_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval of housekeeping.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
-/// How often an adoption is waited for at the start, each time for as long as a reload waits.
-const START_PATIENCES: u32 = 10;
+/// How often the start repeats the wait for the workers; each wait is as long as in a reload.
+const START_WAITS_MAX: u32 = 10;
 
-/// What the control plane is started with.
+/// The settings of the control plane.
 pub struct ControlSettings {
     /// Loads the configuration.
     pub load: ConfigLoader,
-    /// The file that it begins with; none where the routes come from the command line.
+    /// The routes file; `None` when the routes come from the command line.
     pub file: Option<PathBuf>,
     /// Resolves names.
     pub resolver: Arc<dyn Resolve>,
-    /// How many workers there will be.
+    /// Number of workers.
     pub workers: usize,
     /// The clock.
     pub clock: Clock,
-    /// Whether signals are ours.
+    /// Whether the proxy handles signals.
     pub signals: Signals,
-    /// From the failing readiness to the drain.
+    /// Time between failing readiness and the start of the drain.
     pub drain_delay: Duration,
-    /// From the drain to the cut.
+    /// How long a drain may take.
     pub drain_deadline: Duration,
-    /// How often files are looked at besides being watched; without it they are read again only when somebody asks.
+    /// How often watched files are also polled; without it, files are reloaded only on request.
     pub poll_interval: Option<Duration>,
-    /// Who was before, and who comes after.
+    /// The predecessor, if any, and how to start a successor.
     pub succession: Succession,
-    /// Tells systemd.
+    /// Notifies systemd.
     pub notify: SystemdNotify,
-    /// Where standard output is shown.
+    /// What standard output is connected to.
     pub screen: Screen,
-    /// A recorder of the embedding program, which gets all figures.
+    /// A metrics recorder of the embedding program.
     pub recorder: Option<SharedRecorder>,
 }
 
 /// Why the proxy did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The file does not hold.
+    /// The file is invalid.
     Config(Diagnostics),
-    /// An address cannot be bound, or the access log not be opened.
+    /// An address cannot be bound, or the access log cannot be opened.
     Bind(Rejection),
-    /// The system refuses something.
+    /// A system call failed.
     Io(&'static str, io::Error),
 }
 
@@ -108,7 +108,7 @@ impl From<LoadError> for StartError {
 }
 
 impl StartError {
-    /// The process's exit code: 78 for a bad file, else 1.
+    /// The exit code of the process: 78 for an invalid file, else 1.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -118,25 +118,25 @@ impl StartError {
     }
 }
 
-/// What a worker gets from the control plane.
+/// What the control plane gives a worker.
 pub struct WorkerParts {
-    /// Its number, from 0.
+    /// Its index, from 0.
     pub index: usize,
-    /// How many there are.
+    /// Number of workers.
     pub workers: usize,
-    /// What is published.
+    /// The published snapshots.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// The process's meters.
+    /// The meters of the process.
     pub registry: Arc<MeterRegistry>,
-    /// When to drain.
+    /// The drain phases.
     pub drained: DrainWatch,
-    /// Takes its access log lines.
+    /// Receives its access log lines.
     pub log: LogSender,
-    /// Takes its spans.
+    /// Receives its spans.
     pub spans: SpanSender,
-    /// Compares the answers of copies.
+    /// Receives the responses of copies, to be compared.
     pub trials: JobSender,
-    /// Takes names whose addresses cannot be connected to.
+    /// Receives names whose addresses are unreachable.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
     pub clock: Clock,
@@ -167,16 +167,16 @@ fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
     started.map(Arc::new)
 }
 
-/// Starts: reads, resolves, binds, publishes generation 1.
+/// Starts the control plane: loads, resolves, binds, and publishes generation 1.
 ///
 /// # Errors
-/// When the file does not hold, an address cannot be bound, or the system refuses something.
+/// When the file is invalid, an address cannot be bound, or a system call fails.
 pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartError> {
     let ControlSettings { load, file, resolver, clock, workers, mut succession, notify, screen, recorder, .. } =
         settings;
     let began = clock.now();
     let counting = telemetry::control::new_recorder();
-    let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_PATIENCE, clock).await;
+    let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
     let loaded = loading.result?;
     let rules = Arc::new(loaded.rules);
     let (sender, events) = mpsc::channel(EVENTS_MAX);
@@ -191,7 +191,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         generation: FIRST,
         rules: Arc::clone(&rules),
         overlay: loaded.overlay,
-        // Nobody accepts before everybody can.
+        // No worker accepts until all workers can.
         listeners: Arc::default(),
         identity_providers: loaded.identity_providers,
         addresses: &addresses(&loading.answers),
@@ -208,7 +208,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let wanted = next_snapshot::names_to_resolve(&rules);
     names.follow(&wanted, &loading.answers, rules.dns.max_ttl);
     state.record_first_answers(&wanted, &loading.answers);
-    // A load balancer must not see a gap where one process takes over from another.
+    // Load balancers must not see a gap when one process takes over from another.
     state.lock().names_settled = succession.predecessor.is_some();
     let look_ups = unreachable(sender.clone());
     if settings.signals == Signals::Handle {
@@ -247,7 +247,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     Ok(StartedControl { controller, listeners, admin: prepared, look_ups })
 }
 
-/// The first load: nothing is in use that it could fall back to.
+/// The first load: there are no certificates in use to fall back to.
 fn first(load: &ConfigLoader) -> impl FnOnce() -> Result<Loaded, Diagnostics> + Send + use<> {
     let load = Arc::clone(load);
     move || load(&LastGood::default())
@@ -269,8 +269,7 @@ fn addresses(answers: &BTreeMap<String, LookupResult>) -> next_snapshot::Address
     answers.iter().filter_map(good).collect()
 }
 
-/// Binds the admin listener. All addresses were tried before any is complained about, so that the message is about all
-/// of them.
+/// Binds the admin listener. All addresses are tried first, so that the message lists every address that failed.
 fn prepare(
     admin: &AdminListener,
     state: &ControlState,
@@ -285,7 +284,7 @@ fn prepare(
     Err(StartError::Bind(Rejection::unbound(&unbound)))
 }
 
-/// Takes the names that workers cannot connect to, and passes them on to the controller.
+/// Forwards the names that workers cannot connect to as events.
 fn unreachable(events: mpsc::Sender<Event>) -> mpsc::Sender<Arc<str>> {
     let (sender, mut names) = mpsc::channel(LOOK_UPS_MAX);
     tokio::spawn(async move {
@@ -299,19 +298,19 @@ fn unreachable(events: mpsc::Sender<Event>) -> mpsc::Sender<Arc<str>> {
 }
 
 impl StartedControl {
-    /// What the control plane knows.
+    /// The state of the control plane.
     #[must_use]
     pub fn state(&self) -> Arc<ControlState> {
         Arc::clone(&self.controller.state)
     }
 
-    /// Where events go.
+    /// The sender of events.
     #[must_use]
     pub fn events(&self) -> mpsc::Sender<Event> {
         self.controller.sender.clone()
     }
 
-    /// What worker number `index` gets.
+    /// The parts for worker `index`.
     #[must_use]
     pub fn worker(&self, index: usize) -> WorkerParts {
         let Controller { state, store, log, traces, drain, .. } = &self.controller;
@@ -329,23 +328,23 @@ impl StartedControl {
         }
     }
 
-    /// Waits until these workers decide with the first snapshot, and looks after them from now on.
+    /// Waits until these workers use the first snapshot, then supervises them.
     ///
     /// # Errors
-    /// When a worker ends or does not get there.
+    /// When a worker ends or does not start in time.
     pub async fn supervise(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
         let state = self.state();
-        for _ in 0..START_PATIENCES {
+        for _ in 0..START_WAITS_MAX {
             let ended = threads.iter().any(JoinHandle::is_finished);
             if !ended && wait_for_workers(Arc::clone(&state), FIRST).await >= state.counts.registry.workers {
                 return self.open(threads).await;
             }
         }
-        let error = io::Error::other("not all of them began to serve");
+        let error = io::Error::other("not all of them started in time");
         Err(StartError::Io("the workers", error))
     }
 
-    /// Opens the doors, when the process before has stepped aside.
+    /// Starts accepting, once the predecessor permits it.
     async fn open(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
         let Self { mut controller, listeners, admin, look_ups: _ } = self;
         if let Some(predecessor) = &controller.succession.predecessor {
@@ -370,13 +369,14 @@ impl StartedControl {
     }
 }
 
-/// `every`: how often systemd wants to hear something at the latest.
+/// Sends the ticks for housekeeping. `watchdog` is systemd's watchdog interval.
 async fn send_housekeeping_ticks(
     threads: Arc<Vec<JoinHandle<()>>>,
-    every: Option<Duration>,
+    watchdog: Option<Duration>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut ticks = tokio::time::interval(every.map_or(HOUSEKEEPING_EVERY, |every| HOUSEKEEPING_EVERY.min(every / 3)));
+    let mut ticks =
+        tokio::time::interval(watchdog.map_or(HOUSEKEEPING_EVERY, |every| HOUSEKEEPING_EVERY.min(every / 3)));
     loop {
         ticks.tick().await;
         let ended = threads.iter().filter(|thread| thread.is_finished()).count();
@@ -386,7 +386,7 @@ async fn send_housekeeping_ticks(
     }
 }
 
-/// The addresses that clients connect to, by the listeners' names.
+/// The names of the listeners and their bound addresses.
 #[must_use]
 pub fn bound(snapshot: &Snapshot) -> Vec<(String, SocketAddr)> {
     snapshot.listeners.iter().map(|listener| (listener.spec.name.clone(), listener.bound)).collect()

@@ -1,5 +1,5 @@
-//! The state: what the control plane knows and tells (`/status`, `/metrics`, readiness). The controller writes it,
-//! anybody may read it; it is never on a request's way.
+//! The state of the control plane, for `/status`, `/metrics` and readiness. The controller writes it; the admin
+//! listener and the app read it. It is never on the path of a request.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -18,76 +18,77 @@ use crate::shadow_compare::Comparator;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, ControlRecorder, MeterRegistry, SpanCounts};
 
-/// A worker that has been silent for so long is stuck.
+/// A worker without a heartbeat for longer than this is stuck.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// What the control plane knows.
+/// The state of the control plane.
 pub struct ControlState {
     /// The clock.
     pub clock: Clock,
-    /// When the process started, by the wall clock.
+    /// When the process started (wall clock).
     pub started_at: Duration,
-    /// Where metrics come from.
+    /// The sources of the metrics.
     pub counts: Counts,
-    /// Compares what copies were answered.
+    /// Compares the responses of copies.
     pub comparator: Arc<Comparator>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     data: Mutex<MutableState>,
 }
 
-/// Sources of metrics.
+/// The sources of the metrics.
 pub struct Counts {
-    /// Meters of the workers.
+    /// The meters of the workers.
     pub registry: Arc<MeterRegistry>,
-    /// Span counters.
+    /// The span counters.
     pub spans: Arc<SpanCounts>,
-    /// Control-plane recorder.
+    /// The recorder of the control plane.
     pub recorder: Arc<ControlRecorder>,
 }
 
-/// What changes.
+/// The mutable part, behind a lock.
 #[derive(Clone, Default)]
 pub struct MutableState {
-    /// How far a stop has come.
+    /// The drain phase; `None` means running.
     pub phase: Option<Phase>,
-    /// The last reload, the start included.
+    /// The last reload, or the start.
     pub last: Option<LastReload>,
-    /// The last reload that changed anything; none since the start.
+    /// The last reload that changed something; `None` since the start.
     pub changed: Option<LastReload>,
-    /// When the configuration in use was applied, by the wall clock.
+    /// When the current configuration was applied (wall clock).
     pub applied_at: Duration,
-    /// The hash of the configuration in use.
+    /// The hash of the current configuration.
     pub hash: String,
-    /// The routes file; nothing where the routes come from the command line.
+    /// The routes file; `None` when the routes come from the command line.
     pub file: Option<PathBuf>,
-    /// What the names resolved to.
+    /// The resolved names.
     pub names: BTreeMap<String, NameState>,
-    /// Readiness does not depend on names any more: they were waited for, or the process before this one was ready.
+    /// Readiness no longer depends on names: they have resolved, `dns.start_patience` has passed, or this process took
+    /// over from another one.
     pub names_settled: bool,
-    /// Where the measured shares begin.
+    /// The counts at which the measured shares begin.
     pub baselines: Baselines,
-    /// Where the admin listener is bound.
+    /// The bound addresses of the admin listener.
     pub admin: Vec<SocketAddr>,
-    /// Why the last hand-over failed, while this process continued to serve.
+    /// Why the last hand-over failed; this process continued to serve.
     pub hand_over_failure: Option<String>,
-    /// Whether workers have ended that should not have.
+    /// Number of workers that ended unexpectedly.
     pub workers_lost: usize,
 }
 
-/// The last reload.
+/// A finished reload, or the start.
 #[derive(Clone, Debug)]
 pub struct LastReload {
-    /// Why the files were read.
+    /// What caused it.
     pub cause: ReloadCause,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: ReloadOutcome,
-    /// When it ended, by the wall clock.
+    /// When it ended (wall clock).
     pub at: Duration,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Why the proxy should get no traffic.
+/// Why the proxy is not ready for traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unready {
     /// It is stopping.
@@ -96,14 +97,14 @@ pub enum Unready {
     WorkerLost,
     /// A worker is stuck.
     WorkerStuck(usize),
-    /// At the start: a name has no address yet, and is still waited for.
+    /// At the start: this name has no address yet, and `dns.start_patience` has not passed.
     NameAwaited(String),
-    /// At the start: no route has an address to send requests to.
+    /// At the start: no route has an upstream with an address.
     NoAddress,
 }
 
 impl ControlState {
-    /// An empty state.
+    /// The initial state.
     #[must_use]
     pub fn new(
         clock: Clock,
@@ -115,30 +116,30 @@ impl ControlState {
         Self { clock, started_at, counts, comparator, snapshots, data }
     }
 
-    /// The snapshot now.
+    /// The current snapshot.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// What changes. Held for a look or an entry only.
+    /// Locks the mutable part. Hold the guard only for a read or a write.
     pub fn lock(&self) -> MutexGuard<'_, MutableState> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since the start.
+    /// Time since the start.
     #[must_use]
     pub fn uptime(&self, now: Instant) -> Duration {
         now.duration_since(self.counts.registry.started)
     }
 
-    /// How far a stop has come.
+    /// The drain phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.lock().phase.unwrap_or(Phase::Running)
     }
 
-    /// Notes the first answers of the names that are wanted and were not known.
+    /// Records the first lookup results of names that were not known before.
     pub fn record_first_answers(&self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, LookupResult>) {
         let new: Vec<&String> = wanted.iter().filter(|name| !self.lock().names.contains_key(*name)).collect();
         for name in new {
@@ -147,10 +148,11 @@ impl ControlState {
         }
     }
 
-    /// Notes the result of a lookup, logs it where it is change, and returns whether the addresses changed.
+    /// Records the result of a lookup, logs it when the state of the name changes, and returns whether its addresses
+    /// changed.
     pub fn record_lookup(&self, name: &str, answered: &LookupResult) -> bool {
         telemetry::control::count_lookup(&self.counts.recorder, name, answered);
-        let change = self.lock().names.entry(name.to_owned()).or_default().note(answered);
+        let change = self.lock().names.entry(name.to_owned()).or_default().record(answered);
         let error = answered.as_ref().err().map_or("", String::as_str);
         match change {
             NameChange::None | NameChange::Addresses => {}
@@ -163,18 +165,18 @@ impl ControlState {
         change == NameChange::Addresses
     }
 
-    /// The addresses of a name, as a plain list for the log.
+    /// The addresses of a name as a comma-separated list, for the log.
     pub(super) fn address_list(&self, name: &str) -> String {
         self.lock().names.get(name).map(NameState::address_list).unwrap_or_default()
     }
 
-    /// The last good answers.
+    /// The addresses of all names, from the last successful lookups.
     #[must_use]
     pub fn addresses(&self) -> HashMap<String, Vec<std::net::IpAddr>> {
         self.lock().names.iter().map(|(name, resolution)| (name.clone(), resolution.addresses.clone())).collect()
     }
 
-    /// Enters a reload, here and in the log.
+    /// Records a reload and logs it.
     pub(super) fn record_reload(&self, last: &LastReload) {
         let (cause, took_ms) = (last.cause.name(), u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX));
         let before = self.lock().last.as_ref().map(|before| before.outcome.clone());
@@ -224,8 +226,8 @@ impl ControlState {
         data.last = Some(last.clone());
     }
 
-    /// The worker that has been silent for the longest, when that is too long. A worker that drains gives heartbeats
-    /// until it ends; one that has ended is not waited for.
+    /// The worker with the oldest heartbeat, when it is stuck. A draining worker gives heartbeats until it ends; an
+    /// ended one does not count.
     #[must_use]
     pub fn stuck_worker(&self) -> Option<(usize, Duration)> {
         let now = self.clock.now();
@@ -234,10 +236,10 @@ impl ControlState {
         silences.filter(|(_, silence)| *silence > SILENCE_MAX).max_by_key(|(_, silence)| *silence)
     }
 
-    /// Whether the process works.
+    /// Whether the process works: the result of `/healthz`.
     ///
     /// # Errors
-    /// When a worker has ended or is stuck: only a restart helps.
+    /// When a worker has ended or is stuck; only a restart helps.
     pub fn healthy(&self) -> Result<(), Unready> {
         let lost = self.lock().workers_lost;
         if lost > 0 && self.phase_is_before_draining() {
@@ -249,10 +251,10 @@ impl ControlState {
         }
     }
 
-    /// Whether the proxy should get traffic.
+    /// Whether the proxy is ready for traffic: the result of `/readyz`.
     ///
     /// # Errors
-    /// When it should not.
+    /// Why it is not ready.
     pub fn ready(&self) -> Result<(), Unready> {
         if self.phase() > Phase::Running {
             return Err(Unready::Stopping);
@@ -261,8 +263,8 @@ impl ControlState {
         self.check_names()
     }
 
-    /// Whether the names of the first configuration were waited for: all of them have addresses, or `dns.start_patience`
-    /// has passed and some route can be served. One name that has no address does not keep all routes from being served.
+    /// Whether readiness may stop waiting for names: all of them have addresses, or `dns.start_patience` has passed and
+    /// at least one route can be served. One name without an address does not keep the other routes from being served.
     fn check_names(&self) -> Result<(), Unready> {
         let (snapshot, now) = (self.snapshot(), self.clock.now());
         let mut data = self.lock();

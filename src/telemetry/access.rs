@@ -1,12 +1,12 @@
-//! What the access log says of a request.
+//! The fields of an access log line.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Who ended a request.
+/// The party that ended a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// Nobody: it ended as it should.
+    /// The request ended normally.
     Done,
     /// The client.
     Client,
@@ -16,31 +16,31 @@ pub enum EndedBy {
     Proxy,
 }
 
-/// Who ended a request and at which stage: two letters in the spirit of `HAProxy`. `--` is a request that ended well;
-/// `C`, `U`, `P` say who ended it early; the second letter says when: `R` reading the request, `D` deciding (no route,
-/// a limit, a local answer), `C` connecting, `H` waiting for the response's head, `B` in the response's body, `T` in the tunnel
-/// that an upgrade has opened.
+/// The party that ended a request, and the stage: two letters, similar to `HAProxy`. `--` is a normal end; `C`, `U`,
+/// `P` are the client, the upstream and the proxy. The stages are `R` reading the request, `D` deciding (no route, a
+/// limit, a local response), `C` connecting, `H` waiting for the response head, `B` in the response body, `T` in the
+/// tunnel of an upgraded connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Termination {
-    /// Who.
+    /// The party.
     pub ender: EndedBy,
-    /// At which stage: `-`, `R`, `D`, `C`, `H`, `B` or `T`.
+    /// The stage: `-`, `R`, `D`, `C`, `H`, `B` or `T`.
     pub stage: char,
 }
 
-/// What a line tells of, when it is not a request: an upgraded connection is told of twice, a copy once.
+/// The event of a line that is not for a plain request. An upgraded connection has two lines, a copy one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessEvent {
-    /// It has opened: nothing was carried yet.
+    /// An upgraded connection has opened; no data has been transferred.
     Open,
-    /// It has closed.
+    /// An upgraded connection has closed.
     Close,
-    /// A copy for a shadow has ended: the request itself has a line of its own.
+    /// A copy for a shadow has ended; its request has a line of its own.
     Shadow,
 }
 
 impl AccessEvent {
-    /// Its word in the log.
+    /// Its name in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,23 +51,23 @@ impl AccessEvent {
     }
 }
 
-/// The TLS under a request, as it is logged.
+/// The TLS connection of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct TlsEntry<'a> {
     /// `TLSv1.3` or the like.
     pub version: &'a str,
     /// The cipher suite.
     pub cipher: &'a str,
-    /// The host that the client named when it connected.
+    /// The server name that the client sent (SNI).
     pub sni: Option<&'a str>,
-    /// The subject of its certificate.
+    /// The subject of the client certificate.
     pub client: Option<&'a str>,
 }
 
-/// One request, as it is logged.
+/// The log entry of a request.
 #[derive(Clone, Debug)]
 pub struct AccessEntry<'a> {
-    /// Since the Unix epoch, when the request's head had been read.
+    /// When the request head had been read, since the Unix epoch.
     pub at: Duration,
     /// The request id.
     pub request_id: &'a str,
@@ -75,70 +75,70 @@ pub struct AccessEntry<'a> {
     pub client_ip: std::net::IpAddr,
     /// The peer's address.
     pub peer: SocketAddr,
-    /// Who told the peer's address in a PROXY header.
+    /// The sender of the PROXY header that named the peer.
     pub sender: Option<SocketAddr>,
     /// The method.
     pub method: &'a str,
-    /// The host in normal form.
+    /// The normalised host.
     pub host: &'a str,
-    /// The path in normal form, never the query.
+    /// The normalised path, without the query.
     pub path: &'a str,
     /// `HTTP/1.1` or the like.
     pub protocol: &'a str,
     /// The listener's name.
     pub listener: &'a str,
-    /// How it came under TLS.
+    /// The TLS connection, if there is one.
     pub tls: Option<TlsEntry<'a>>,
-    /// The status sent; 0 when none was.
+    /// The status sent; 0 when no head was sent.
     pub status: u16,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// Bytes of the response's body.
     pub response_bytes: u64,
-    /// From the request's head to the last byte.
+    /// From the request head to the last byte.
     pub total: Duration,
-    /// From the request's head to the response's head.
+    /// From the request head to the response head.
     pub first_byte: Option<Duration>,
-    /// From sending to the upstream to its response's head.
+    /// From sending the request to the upstream to its response head.
     pub upstream_latency: Option<Duration>,
     /// The route.
     pub route: Option<&'a str>,
     /// The variant.
     pub variant: Option<&'a str>,
-    /// The variant's place in its route: stable is 0.
+    /// The index of the variant in its route; stable is 0.
     pub variant_number: u16,
-    /// Why (with `+fallback` where it applies).
+    /// The reason of the decision (with `+fallback` where it applies).
     pub reason: Option<&'a str>,
     /// The bucket.
     pub bucket: Option<u32>,
     /// The tenant.
     pub tenant: Option<&'a str>,
-    /// Why its token names nobody, when it has one that does not hold.
+    /// Why its token was rejected, if it was.
     pub token: Option<&'a str>,
-    /// The generation that it ran under.
+    /// The generation of the configuration.
     pub generation: u64,
     /// The upstream.
     pub upstream: Option<&'a str>,
     /// The endpoint's address.
     pub endpoint: Option<SocketAddr>,
-    /// How often it was sent to an upstream.
+    /// Number of attempts.
     pub attempts: u32,
     /// How it ended.
     pub termination: Termination,
-    /// Why it ended so, in a word (a [`super::Refusal`]'s name, `upstream_reset`, …); empty when it ended well.
+    /// The cause, in a word (a [`super::Refusal`]'s name, `upstream_reset`, …); empty for a normal end.
     pub detail: &'a str,
-    /// What a gRPC call ended with, if a status was seen.
+    /// The gRPC status, if one was seen.
     pub grpc_status: Option<u8>,
-    /// Which end of an upgraded connection this line tells of; none for all other requests.
+    /// The event; `None` for a plain request.
     pub event: Option<AccessEvent>,
     /// The trace id of an incoming `traceparent`.
     pub trace_id: Option<&'a str>,
 }
 
-/// What the lines of a request and of its copies say alike.
+/// The fields that the lines of a request and of its copies share.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestEntry<'a> {
-    /// Since the Unix epoch, when it began.
+    /// When it started, since the Unix epoch.
     pub at: Duration,
     /// The request id.
     pub request_id: &'a str,
@@ -148,11 +148,11 @@ pub struct RequestEntry<'a> {
     pub peer: SocketAddr,
     /// The method.
     pub method: &'a str,
-    /// The host in normal form.
+    /// The normalised host.
     pub host: &'a str,
-    /// The path in normal form, never the query.
+    /// The normalised path, without the query.
     pub path: &'a str,
-    /// The version of HTTP.
+    /// The HTTP version.
     pub version: http::Version,
     /// The listener's name.
     pub listener: &'a str,
@@ -160,14 +160,14 @@ pub struct RequestEntry<'a> {
     pub route: Option<&'a str>,
     /// The tenant.
     pub tenant: Option<&'a str>,
-    /// The generation that it ran under.
+    /// The generation of the configuration.
     pub generation: u64,
     /// The trace id.
     pub trace_id: Option<&'a str>,
 }
 
 impl<'a> AccessEntry<'a> {
-    /// The line of a request that has not been answered.
+    /// The entry of a request without a response yet.
     #[must_use]
     #[inline]
     pub fn of(request: RequestEntry<'a>) -> Self {
@@ -209,7 +209,7 @@ impl<'a> AccessEntry<'a> {
     }
 }
 
-/// What the log calls a version.
+/// The name of an HTTP version in the log.
 const fn protocol(version: http::Version) -> &'static str {
     match version {
         http::Version::HTTP_10 => "HTTP/1.0",

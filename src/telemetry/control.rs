@@ -1,5 +1,5 @@
-//! What the control plane counts, named: a function for each thing that happens, which counts it in the control plane's
-//! recorder, through the facade. The caller passes the recorder, so that a count does not depend on the thread.
+//! The metrics that the control plane counts: a function for each event counts it in the recorder of the control plane,
+//! through the facade. The caller passes the recorder, so that a count does not depend on the thread.
 
 #![expect(clippy::disallowed_macros, reason = "this file names the metrics of the control plane")]
 
@@ -18,17 +18,17 @@ pub(super) const LOOKUPS: &str = "pointsman_dns_resolutions_total";
 pub(super) const HAND_OVERS_FAILED: &str = "pointsman_hand_overs_failed_total";
 pub(super) const WORKER_STALLS: &str = "pointsman_worker_stalls_total";
 pub(super) const DRAIN_PHASE: &str = "pointsman_drain_phase";
-/// Workers count the lines that they drop (`exposition/edge.rs`). Counted here: lines that the sink did not take.
+/// Workers count the lines that they drop (`exposition/edge.rs`); here are the lines that the sink did not take.
 pub(super) const LOG_LINES_DROPPED: &str = "pointsman_access_log_dropped_total";
 
 /// The phases in the order of their names, which are the label's values.
 const PHASES: [(Phase, &str); 4] =
     [(Phase::Draining, "draining"), (Phase::Forced, "forced"), (Phase::Lame, "lame"), (Phase::Running, "running")];
 
-/// The outcome of a reload. The label of `pointsman_config_reloads_total`.
+/// The outcome of a reload; the label of `pointsman_config_reloads_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadLabel {
-    /// The files say what they said.
+    /// The files have not changed.
     Unchanged,
     /// The new rules are in use.
     Applied,
@@ -51,16 +51,16 @@ impl ReloadLabel {
     }
 }
 
-/// How often a name was looked up.
+/// The number of lookups of a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {
-    /// With an answer.
+    /// With addresses.
     pub succeeded: u64,
-    /// Without one.
+    /// Without addresses.
     pub failed: u64,
 }
 
-/// A recorder with the metrics of the control plane described. Registers the series that exist from the start.
+/// A recorder with the descriptions of the control plane's metrics, and the series that exist from the start.
 #[must_use]
 pub fn new_recorder() -> ControlRecorder {
     let recorder = ControlRecorder::default();
@@ -69,23 +69,23 @@ pub fn new_recorder() -> ControlRecorder {
         for label in ReloadLabel::ALL {
             counter!(RELOADS, "outcome" => label.name()).increment(0);
         }
-        describe_gauge!(LAST_RELOAD_SUCCESS, "Whether the files hold: 1, or 0 when refused.");
+        describe_gauge!(LAST_RELOAD_SUCCESS, "1 when the last reload succeeded, 0 when it was rejected.");
         gauge!(LAST_RELOAD_SUCCESS).set(1.0);
-        describe_gauge!(LAST_RELOAD_AT, "When the configuration in use was applied.");
+        describe_gauge!(LAST_RELOAD_AT, "When the current configuration was applied.");
         gauge!(LAST_RELOAD_AT).set(0.0);
-        describe_counter!(LOOKUPS, "Lookups of names by outcome.");
-        describe_counter!(HAND_OVERS_FAILED, "Hand-overs after which this process served on.");
+        describe_counter!(LOOKUPS, "DNS lookups by outcome.");
+        describe_counter!(HAND_OVERS_FAILED, "Hand-overs that failed; this process continued to serve.");
         counter!(HAND_OVERS_FAILED).increment(0);
-        describe_counter!(WORKER_STALLS, "How often a worker was found not to run for seconds.");
+        describe_counter!(WORKER_STALLS, "How often a worker was found stuck.");
         counter!(WORKER_STALLS).increment(0);
         set_log_lines_lost(&recorder, 0);
-        describe_gauge!(DRAIN_PHASE, "How far a stop has come: 1 for the phase that it is in.");
+        describe_gauge!(DRAIN_PHASE, "1 for the current phase of a shutdown.");
         set_phase(&recorder, Phase::Running);
     });
     recorder
 }
 
-/// The files were read again.
+/// Counts a reload.
 pub fn count_reload(recorder: &ControlRecorder, label: ReloadLabel) {
     with_local_recorder(recorder, || {
         counter!(RELOADS, "outcome" => label.name()).increment(1);
@@ -93,12 +93,12 @@ pub fn count_reload(recorder: &ControlRecorder, label: ReloadLabel) {
     });
 }
 
-/// A configuration is in use, since then by the wall clock.
+/// Sets when the current configuration was applied (wall clock).
 pub fn set_applied_at(recorder: &ControlRecorder, at: Duration) {
     with_local_recorder(recorder, || gauge!(LAST_RELOAD_AT).set(at));
 }
 
-/// A name was looked up.
+/// Counts a lookup.
 pub fn count_lookup<A, E>(recorder: &ControlRecorder, name: &str, answered: &Result<A, E>) {
     let (failed, succeeded) = (u64::from(answered.is_err()), u64::from(answered.is_ok()));
     with_local_recorder(recorder, || {
@@ -107,7 +107,7 @@ pub fn count_lookup<A, E>(recorder: &ControlRecorder, name: &str, answered: &Res
     });
 }
 
-/// How often a name was looked up.
+/// The number of lookups of a name.
 #[must_use]
 pub fn lookups(recorder: &ControlRecorder, name: &str) -> Lookups {
     let count = |outcome: &'static str| {
@@ -117,27 +117,27 @@ pub fn lookups(recorder: &ControlRecorder, name: &str) -> Lookups {
     Lookups { succeeded: count("succeeded"), failed: count("failed") }
 }
 
-/// Drops the series of names that are no longer looked up.
+/// Removes the series of names that are no longer looked up.
 pub fn retain_names(recorder: &ControlRecorder, wanted: &BTreeSet<String>) {
     recorder.retain(LOOKUPS, |key| key.labels().all(|label| label.key() != "name" || wanted.contains(label.value())));
 }
 
-/// A hand-over failed.
+/// Counts a failed hand-over.
 pub fn count_failed_hand_over(recorder: &ControlRecorder) {
     with_local_recorder(recorder, || counter!(HAND_OVERS_FAILED).increment(1));
 }
 
-/// A worker was found stuck.
+/// Counts a worker that was found stuck.
 pub fn count_worker_stall(recorder: &ControlRecorder) {
     with_local_recorder(recorder, || counter!(WORKER_STALLS).increment(1));
 }
 
-/// So many lines of the access log were not taken by the sink since the start.
+/// Sets the number of access log lines that the sink did not take since the start.
 pub fn set_log_lines_lost(recorder: &ControlRecorder, lines: u64) {
     with_local_recorder(recorder, || counter!(LOG_LINES_DROPPED, "cause" => "sink").absolute(lines));
 }
 
-/// How far a stop has come.
+/// Sets the drain phase.
 pub fn set_phase(recorder: &ControlRecorder, now: Phase) {
     with_local_recorder(recorder, || {
         for (phase, name) in PHASES {
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_wanted_no_more_are_forgotten() {
+    fn series_of_removed_names_are_removed() {
         let recorder = ControlRecorder::default();
         for (name, answered) in [("a.test", Ok(())), ("a.test", Err(())), ("b.test", Ok(())), ("b.test", Ok(()))] {
             count_lookup(&recorder, name, &answered);

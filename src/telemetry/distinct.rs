@@ -1,5 +1,5 @@
-//! How many distinct keys were seen, in 4 KiB whatever their number: `HyperLogLog` with one writer for each sketch and
-//! any number of readers. Sketches of several workers are merged into one; a key that several of them saw counts once.
+//! Counts distinct keys in 4 KiB: `HyperLogLog` with one writer and any number of readers for each sketch. The sketches
+//! of several workers merge into one; a key that several of them saw counts once.
 //!
 //! The estimate is Ertl's (*New cardinality estimation algorithms for `HyperLogLog` sketches*, 2017, algorithm 6): one
 //! formula from 0 to 10^12, without tables and without a bias where others change from one formula to the next. Its
@@ -7,25 +7,25 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// How many registers there are.
+/// Number of registers.
 const REGISTERS: usize = 1 << INDEX_BITS;
 const INDEX_BITS: u32 = 12;
 const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
-/// So many bits of a hash are looked at for the rank. Those above them decide who gets which variant, so that they are
-/// not random among the keys of one variant.
+/// Number of hash bits used for the rank. The bits above them decide which variant a key gets, so they are not random
+/// among the keys of one variant.
 const RANK_BITS: u32 = 32;
-/// The highest rank: all those bits are 0.
+/// The highest rank: all rank bits are 0.
 const RANK_MAX: usize = RANK_BITS as usize + 1;
 
-/// What was seen. One writer.
+/// A sketch of the keys that one worker has seen. One writer.
 #[derive(Debug)]
 pub struct DistinctSketch(Box<[AtomicU8]>);
 
 impl DistinctSketch {
-    /// What it takes up, in bytes.
+    /// Its size in bytes.
     pub const BYTES: usize = REGISTERS;
 
-    /// Sees a key by its hash: of its lowest 44 bits each must be as good as random.
+    /// Adds a key by its hash, whose lowest 44 bits must be uniformly distributed.
     pub fn add(&self, hash: u64) {
         let register = &self.0[(hash & INDEX_MASK) as usize];
         let rank = rank(hash >> INDEX_BITS);
@@ -41,13 +41,13 @@ impl Default for DistinctSketch {
     }
 }
 
-/// The place of the lowest bit that is set, from 1.
+/// The position of the lowest set bit, from 1.
 #[expect(clippy::cast_possible_truncation, reason = "at most 33")]
 const fn rank(bits: u64) -> u8 {
     (bits | 1 << RANK_BITS).trailing_zeros() as u8 + 1
 }
 
-/// Sketches merged.
+/// Merged sketches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergedSketch(Box<[u8]>);
 
@@ -58,14 +58,14 @@ impl Default for MergedSketch {
 }
 
 impl MergedSketch {
-    /// Adds what a sketch has seen.
+    /// Merges a sketch.
     pub fn merge(&mut self, one: &DistinctSketch) {
         for (ours, theirs) in self.0.iter_mut().zip(&one.0) {
             *ours = (*ours).max(theirs.load(Relaxed));
         }
     }
 
-    /// How many distinct keys were seen, about.
+    /// The estimated number of distinct keys.
     #[must_use]
     pub fn estimate(&self) -> f64 {
         let mut counts = [0.0; RANK_MAX + 1];
@@ -82,7 +82,7 @@ impl MergedSketch {
     }
 }
 
-/// Ertl's σ: what the registers that are still empty, this share, say of those below rank 1. Infinite when all are.
+/// Ertl's σ: the contribution of the registers that are empty, as a share. Infinite when all are.
 fn of_the_empty(share: f64) -> f64 {
     if share >= 1.0 {
         return f64::INFINITY;
@@ -99,7 +99,7 @@ fn of_the_empty(share: f64) -> f64 {
     }
 }
 
-/// Ertl's τ: what the registers that are not full yet, this share, say of those above the highest rank.
+/// Ertl's τ: the contribution of the registers at the highest rank, given the share of the others.
 fn of_the_full(share: f64) -> f64 {
     if share <= 0.0 || share >= 1.0 {
         return 0.0;
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn few_keys_are_told_almost_exactly() {
+    fn few_keys_are_estimated_almost_exactly() {
         assert!(MergedSketch::default().estimate().abs() < f64::EPSILON);
         for count in [1_u32, 2, 5, 10, 50, 100] {
             let estimate = union([&seen(hashes(7, count))]).estimate();
@@ -162,9 +162,9 @@ mod tests {
         }
     }
 
-    /// The keys of a variant are those whose highest bits say so.
+    /// The keys of a variant are selected by their highest bits.
     #[test]
-    fn the_keys_of_one_variant_are_told_as_well() {
+    fn the_keys_of_one_variant_are_estimated_as_well() {
         let one_in_20 = hashes(0, 400_000).filter(|hash| *hash < u64::MAX / 20);
         let mut count = 0;
         let estimate = union([&seen(one_in_20.inspect(|_| count += 1))]).estimate();
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merging_forgets_nothing_and_counts_nothing_twice(
+        fn merging_loses_nothing_and_counts_nothing_twice(
             keys in proptest::collection::vec((any::<u64>(), 0_usize..3), 0..2_000)
         ) {
             let workers = [0, 1, 2].map(|worker| {

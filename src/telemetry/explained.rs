@@ -1,4 +1,4 @@
-//! An explanation as JSON: what `explain --json` prints and `/explain` answers, the same object from a file and from a
+//! An explanation as JSON: the output of `explain --json` and of `/explain`, the same object from a file and from a
 //! running proxy.
 
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::route::{
     MatchedRoute, Route, RouteId, ServedVariant, ShadowExplanation, TokenFault, Weight, explain,
 };
 
-/// Explains a request, with the routes that nearly took it and the ranges of the route's variants.
+/// Explains a request, with the routes that nearly matched and the bucket ranges of the variants.
 #[must_use]
 pub fn explained(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Value {
     let explanation = explain(config, request);
@@ -37,7 +37,7 @@ pub fn explained(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> V
     value
 }
 
-/// Whether a token was believed; nothing when there is none.
+/// The result for the token; `None` when there is none.
 fn token(facts: &Facts<'_>) -> Option<&'static str> {
     facts.fault.map(TokenFault::name).or_else(|| facts.claims.map(|_| "verified"))
 }
@@ -70,7 +70,7 @@ fn variants(config: EffectiveConfig<'_>, id: RouteId, route: &Route) -> Option<V
     Some(owned.collect())
 }
 
-/// The outcome's own members, beside the others: `outcome` says which there are.
+/// Adds the members of the outcome; the member `outcome` says which ones.
 fn outcome(value: &mut Value, explanation: &Explanation) {
     let members = match &explanation.outcome {
         ExplainedOutcome::Refused(why) => json!({ "outcome": "refused", "status": 400, "because": why }),
@@ -107,7 +107,7 @@ fn serve(served: &ServedVariant) -> Value {
     value
 }
 
-/// Whether there is a copy; `copied` is null where chance decides.
+/// The copy, if there is one; `copied` is null where chance decides.
 fn shadow(copied: &ShadowExplanation) -> Value {
     let decided =
         [(Weight::ZERO, false), (Weight::FULL, true)].into_iter().find(|(chance, _)| *chance == copied.chance);
@@ -118,7 +118,7 @@ fn shadow(copied: &ShadowExplanation) -> Value {
     value
 }
 
-/// Who answers how much, where each request is decided anew; null where callers stick.
+/// The share of each variant, where each request is decided separately; null where callers are sticky.
 fn per_request_shares(served: &ServedVariant) -> Value {
     let share = |(variant, share): &(String, Weight)| json!({ "variant": variant, "percent": share.percent() });
     if served.per_request.is_empty() { Value::Null } else { served.per_request.iter().map(share).collect() }

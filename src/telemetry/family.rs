@@ -1,5 +1,5 @@
-//! Families of figures, as metrics have them: a name, a kind, a help text and series with labels. Code that lists
-//! families passes them to a [`FamilySink`], which writes them as text or passes them on to a recorder.
+//! Metric families: a name, a kind, a help text and series with labels. Code that lists families passes them to a
+//! [`FamilySink`], which writes text or forwards to a recorder.
 
 use metrics::{Key, KeyName};
 
@@ -13,7 +13,7 @@ pub(super) enum MetricKind {
     Histogram,
 }
 
-/// The figure of a counter or a gauge.
+/// The value of a counter or a gauge.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Figure {
     Count(u64),
@@ -51,17 +51,17 @@ impl From<u8> for Figure {
     }
 }
 
-/// Durations of several writers as one histogram, with the bounds of [`Histogram`].
+/// The durations of several writers as one histogram, with the bounds of [`Histogram`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FoldedHistogram {
-    /// How many fell into each bucket, not cumulative; the last one has no bound.
+    /// The count of each bucket, not cumulative; the last one has no bound.
     pub counts: [u64; Histogram::BOUNDS_US.len() + 1],
-    /// The sum of all, in microseconds.
+    /// The sum in microseconds.
     pub sum_us: u64,
 }
 
 impl FoldedHistogram {
-    /// The histograms of several writers.
+    /// Sums the histograms of several writers.
     pub fn of<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
         let mut folded = Self::default();
         for (counts, sum_us) in histograms.map(Histogram::read) {
@@ -79,20 +79,20 @@ pub(super) enum CountedValue {
     Durations(FoldedHistogram),
 }
 
-/// A family of counters that meters of one kind have: its name, its help text, and where a meter has the count.
+/// A family of counters in meters of one kind: name, help text, and the counter of a meter.
 pub(super) type CounterFamily<M> = (&'static str, &'static str, fn(&M) -> &Counter);
 
-/// Takes families, one after the other. A family without a series is left out.
+/// Receives families one after the other. A family without series is left out.
 pub(super) trait FamilySink {
-    /// Begins a family.
+    /// Starts a family.
     fn family(&mut self, name: impl Into<KeyName>, kind: MetricKind, help: &str);
 
-    /// Takes the figure of a series.
+    /// Adds a counter or gauge.
     fn sample(&mut self, labels: &[(&'static str, &str)], figure: impl Into<Figure>);
 
-    /// Takes a series of a histogram.
+    /// Adds a histogram.
     fn histogram(&mut self, labels: &[(&'static str, &str)], folded: &FoldedHistogram);
 
-    /// Takes a series that a recorder has counted under `key`.
+    /// Adds a series of a recorder.
     fn counted(&mut self, key: &Key, value: &CountedValue);
 }

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Counter;
 
-/// What a call ended with: one of the 17 codes, or unknown when none was seen.
+/// The status of a call: one of the 17 codes, or `UNSEEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrpcStatus(u8);
 
@@ -31,28 +31,28 @@ impl GrpcStatus {
     pub const UNAVAILABLE: Self = Self(14);
     /// The caller is not known.
     pub const UNAUTHENTICATED: Self = Self(16);
-    /// No status was seen: the call was cut, or the answer was not gRPC's.
+    /// No status was seen: the call was cut, or the response was not gRPC.
     pub const UNSEEN: Self = Self(17);
-    /// How many there are.
+    /// Number of values.
     pub const COUNT: usize = 18;
 
     const NAMES: [&str; Self::COUNT] =
         ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "unknown"];
 
-    /// The label's value: the code in digits, or `unknown`. It is a `grpc-status` too, except for the last.
+    /// The label's value: the code in digits, or `unknown`. Also a valid `grpc-status`, except for the last.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMES.get(usize::from(self.0)).copied().unwrap_or("unknown")
     }
 
-    /// Whether the server, or the way to it, is to blame: UNKNOWN, `DEADLINE_EXCEEDED`, `RESOURCE_EXHAUSTED`, INTERNAL,
-    /// UNAVAILABLE, `DATA_LOSS`, or no status at all.
+    /// Whether the status blames the server or the connection to it: UNKNOWN, `DEADLINE_EXCEEDED`,
+    /// `RESOURCE_EXHAUSTED`, INTERNAL, UNAVAILABLE, `DATA_LOSS`, or no status at all.
     #[must_use]
     pub const fn blames_server(self) -> bool {
         matches!(self.0, 2 | 4 | 8 | 13 | 14 | 15 | 17)
     }
 
-    /// The code; none when no status was seen.
+    /// The code; `None` when no status was seen.
     #[must_use]
     pub fn code(self) -> Option<u8> {
         (self != Self::UNSEEN).then_some(self.0)
@@ -63,8 +63,8 @@ impl GrpcStatus {
         (0_u8..).take(Self::COUNT).map(Self)
     }
 
-    /// What `grpc-status` says in trailers, or in a head that stands for them. A code that nobody knows is UNKNOWN, as
-    /// clients take it.
+    /// Reads `grpc-status` from trailers, or from a head without a body. An unknown code is UNKNOWN, as in gRPC
+    /// clients.
     #[must_use]
     pub fn of_fields(fields: &HeaderMap) -> Option<Self> {
         let text = fields.get("grpc-status")?.to_str().ok()?;
@@ -73,7 +73,7 @@ impl GrpcStatus {
         Some(known.map_or(Self::UNKNOWN, Self))
     }
 
-    /// What clients make of an HTTP status where they expected gRPC (gRPC's `http-grpc-status-mapping`).
+    /// The status that gRPC clients derive from an HTTP status (gRPC's `http-grpc-status-mapping`).
     #[must_use]
     pub const fn of_http(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -87,7 +87,7 @@ impl GrpcStatus {
     }
 }
 
-/// Calls by status, made at the first one: most series never see any.
+/// Calls by status, allocated at the first call: most series have none.
 #[derive(Debug, Default)]
 pub struct GrpcCounters(OnceLock<Box<[Counter; GrpcStatus::COUNT]>>);
 
@@ -97,7 +97,7 @@ impl GrpcCounters {
         self.0.get_or_init(Box::default)[usize::from(status.0)].inc();
     }
 
-    /// How many ended with this status.
+    /// The number of calls with this status.
     #[must_use]
     pub fn value(&self, status: GrpcStatus) -> u64 {
         self.0.get().map_or(0, |counters| counters[usize::from(status.0)].value())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A variant by its number: stable is green, canary yellow, further ones take turns.
+/// The colour codes of variants by index: stable is green, canary yellow, further ones take turns.
 pub(super) const VARIANTS: [&str; 6] = ["32", "33", "36", "35", "34", "31"];
 
 /// Whether text may be coloured.
@@ -16,7 +16,7 @@ pub enum Ink {
 }
 
 impl Ink {
-    /// Begins a colour or style by its code, such as `32` or `1;31`.
+    /// The escape sequence of a colour or style, such as `32` or `1;31`.
     pub(super) const fn begins(self, code: &'static str) -> Sgr {
         Sgr { ink: self, code }
     }
@@ -27,43 +27,43 @@ impl Ink {
         matches!(self, Self::Colour)
     }
 
-    /// What matters.
+    /// Emphasised text.
     #[must_use]
     pub fn bold(self, text: &str) -> String {
         self.sgr("1", text)
     }
 
-    /// What may be skipped.
+    /// Secondary text.
     #[must_use]
     pub fn dim(self, text: &str) -> String {
         self.sgr("2", text)
     }
 
-    /// Good news.
+    /// Text about a success.
     #[must_use]
     pub fn green(self, text: &str) -> String {
         self.sgr("32", text)
     }
 
-    /// Bad news.
+    /// Text about a failure.
     #[must_use]
     pub fn red(self, text: &str) -> String {
         self.sgr("31", text)
     }
 
-    /// Something to look at.
+    /// Text about a warning.
     #[must_use]
     pub fn yellow(self, text: &str) -> String {
         self.sgr("33", text)
     }
 
-    /// Something to type or open.
+    /// A command or an address.
     #[must_use]
     pub fn cyan(self, text: &str) -> String {
         self.sgr("36", text)
     }
 
-    /// A variant by its number: stable is green, canary yellow, further ones take turns.
+    /// The colour codes of variants by index: stable is green, canary yellow, further ones take turns.
     #[must_use]
     pub fn variant(self, number: usize, text: &str) -> String {
         self.sgr(VARIANTS[number % VARIANTS.len()], text)
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colour_is_written_where_it_is_wanted() {
+    fn colour_is_written_only_when_it_is_on() {
         assert_eq!(Ink::Plain.begins("32").to_string(), "");
         assert_eq!(Ink::Colour.begins("32").to_string(), "\x1b[32m");
         assert_eq!(Ink::Colour.begins("").to_string(), "\x1b[m");

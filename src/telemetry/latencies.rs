@@ -1,14 +1,15 @@
-//! Durations for people: so finely divided that a quantile is right within six percent, which those of metrics are not.
+//! Histograms for reports: their buckets are so narrow that a quantile is exact within six percent, which those of the
+//! metrics are not.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Parts of an octave: each bucket is an eighth of the power of two at which its octave begins.
+/// Buckets of an octave: each is an eighth of the power of two at which the octave starts.
 const PARTS: usize = 1 << PARTS_BITS;
 const PARTS_BITS: u32 = 3;
-/// What is shorter falls into the first bucket: 64 µs.
+/// The first bucket holds durations below 64 µs.
 const LOWEST_BITS: u32 = 6;
-/// Octaves: what is longer than 67 s falls into the last bucket.
+/// Number of octaves; the last bucket holds durations above 67 s.
 const OCTAVES: usize = 20;
 const BUCKETS: usize = 1 + OCTAVES * PARTS;
 
@@ -16,7 +17,7 @@ const BUCKETS: usize = 1 + OCTAVES * PARTS;
 #[derive(Debug)]
 pub struct Latencies([AtomicU64; BUCKETS]);
 
-/// The counts of several.
+/// The merged counts of several writers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatencyCounts([u64; BUCKETS]);
 
@@ -33,7 +34,7 @@ impl Default for LatencyCounts {
 }
 
 impl Latencies {
-    /// What one takes up.
+    /// Its size in bytes.
     pub const BYTES: usize = size_of::<Self>();
 
     /// Records one duration.
@@ -44,13 +45,12 @@ impl Latencies {
 }
 
 impl LatencyCounts {
-    /// Adds those of another.
+    /// Adds the counts of another.
     pub fn merge(&mut self, other: &Latencies) {
         self.0.iter_mut().zip(&other.0).for_each(|(sum, one)| *sum += one.load(Relaxed));
     }
 
-    /// The duration that this share, 0 to 1, stayed below: found in its bucket, and there taken as evenly spread. Nothing
-    /// where nothing was recorded.
+    /// The quantile for this share, 0 to 1, interpolated linearly within a bucket; `None` without counts.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts and microseconds far below 2^53")]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
@@ -77,7 +77,7 @@ fn bucket(us: u64) -> usize {
     (1 + octave as usize * PARTS + part).min(BUCKETS - 1)
 }
 
-/// Where a bucket begins, in microseconds.
+/// The lower bound of a bucket in microseconds.
 fn lower(bucket: usize) -> u64 {
     let Some(above) = bucket.checked_sub(1) else { return 0 };
     let (octave, part) = (above / PARTS, above % PARTS);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_quantile() {
+    fn an_empty_histogram_has_no_quantile() {
         assert_eq!(LatencyCounts::default().quantile(0.5), None);
     }
 

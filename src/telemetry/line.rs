@@ -1,7 +1,8 @@
-//! How an access log line looks: one JSON object or one common-log line, appended byte by byte without allocating.
+//! Formats access log lines: a JSON object or a line of the common log format, appended byte by byte without
+//! allocating.
 //!
-//! Whatever a client sends, a request is exactly one line: control characters (also DEL, the C1 set and the two Unicode
-//! line separators, which terminals and some readers act upon) are escaped in both formats. Absent values are left out
+//! A request is exactly one line, whatever a client sends: control characters (also DEL, the C1 set and the two Unicode
+//! line separators, which terminals and some readers interpret) are escaped in both formats. Absent values are left out
 //! of the JSON object.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +15,7 @@ const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Whether a byte may stand in both formats as it is. Bytes that can begin a character to escape are not plain.
+/// Whether a byte needs no escape in either format. Bytes that can start an escaped character are not plain.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0x20;
@@ -25,7 +26,7 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-/// The second that was formatted last, so that a busy worker formats a date once a second.
+/// The last formatted second, so that a busy worker formats a date once a second.
 #[derive(Clone, Debug)]
 pub(super) struct Stamp {
     second: u64,
@@ -137,7 +138,7 @@ fn json_decision(out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
     integer(out, "attempts", u64::from(entry.attempts));
 }
 
-/// Appends a line of the common log format (as Apache writes it, escapes included).
+/// Appends a line of the common log format, with the escapes of Apache.
 pub(super) fn common(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'_>) {
     let date = stamp.date(entry.at);
     ip(out, entry.client_ip);
@@ -278,7 +279,7 @@ fn decimal(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// At least `width` digits (at most 4), with leading zeros.
+/// Appends at least `width` digits (at most 4), with leading zeros.
 fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
     let mut bound = 10;
     for _ in 1..width.min(4) {
@@ -310,7 +311,7 @@ fn escaped(out: &mut Vec<u8>, value: &str, escape: Escape) {
     out.extend_from_slice(rest);
 }
 
-/// Appends the character that `rest` begins with, escaped when it must be, and says how many bytes it took.
+/// Appends the first character of `rest`, escaped if necessary, and returns its length in bytes.
 fn special(out: &mut Vec<u8>, rest: &[u8], escape: Escape) -> usize {
     match *rest {
         [b'"', ..] => out.extend_from_slice(b"\\\""),

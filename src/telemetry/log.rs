@@ -1,8 +1,8 @@
-//! The proxy's own log, to standard error: for a person on a terminal, one JSON object a line otherwise.
+//! The proxy's own log on standard error: for people on a terminal, one JSON object a line otherwise.
 //!
-//! On a terminal a line is the time of day, the level, the message and then the fields. What an operator looks for among
-//! access log lines is in bold colour: `reloaded` in green, errors in red. What a message says on further lines, such as
-//! the diagnostics of a rejected file, stands below it as `check` prints it.
+//! On a terminal a line has the time of day, the level, the message and then the fields. Important lines stand out
+//! among access log lines in bold colour: `reloaded` in green, errors in red. Further lines of a message, such as the
+//! diagnostics of a rejected file, follow below in the format of `check`.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -19,20 +19,20 @@ use super::ink::Ink;
 use super::screen::{Medium, Safe, Screen, TimeOfDay};
 use crate::clock::Clock;
 
-/// The environment variable that filters it, as in `info,pointsman::control=debug`.
+/// The environment variable with the filter, as in `info,pointsman::control=debug`.
 pub const FILTER_VARIABLE: &str = "POINTSMAN_LOG";
 
 /// The message of a reload that has been applied.
-const GOOD_NEWS: &str = "reloaded";
+const RELOADED: &str = "reloaded";
 
-/// Begins to log; `screen` is where standard error is shown. A second call changes nothing.
+/// Initialises the log; `screen` is what standard error is connected to. A second call has no effect.
 pub fn init_tracing(screen: Screen) {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .with_env_var(FILTER_VARIABLE)
         .from_env_lossy();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    // An error says that somebody logs already.
+    // An error means that a subscriber is set already.
     let _ = match screen.medium {
         Medium::Terminal => log.event_format(TerminalFormat { ink: screen.ink, clock: Mutex::default() }).try_init(),
         Medium::File => log.json().flatten_event(true).try_init(),
@@ -63,7 +63,7 @@ where
     }
 }
 
-/// What an event says.
+/// The message and fields of an event.
 #[derive(Default)]
 struct Parts {
     message: String,
@@ -87,7 +87,7 @@ impl Visit for Parts {
         if field.name() == "message" || !value.starts_with('"') {
             return self.record_str(field, &value);
         }
-        // It is quoted and escaped already.
+        // The value is quoted and escaped already.
         let _ = write!(self.fields, " {}={}", field.name(), Safe(&value));
     }
 }
@@ -115,7 +115,7 @@ impl TerminalLine<'_> {
         };
         let style = match *level {
             Level::ERROR | Level::WARN => code,
-            Level::INFO | Level::DEBUG | Level::TRACE if message.starts_with(GOOD_NEWS) => "1;32",
+            Level::INFO | Level::DEBUG | Level::TRACE if message.starts_with(RELOADED) => "1;32",
             Level::INFO | Level::DEBUG | Level::TRACE => "0",
         };
         let (dim, end) = (ink.begins("2"), ink.begins("0"));
@@ -129,7 +129,7 @@ impl TerminalLine<'_> {
     }
 }
 
-/// A line of a diagnostic, with its head in the colour that `check` gives it.
+/// Writes a line of a diagnostic, its head in the colour of `check`.
 fn diagnostic(out: &mut impl fmt::Write, ink: Ink, line: &str) -> fmt::Result {
     let code = match line.split_once('[') {
         Some(("error", _)) => "1;31",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn diagnostics_stand_below_as_check_prints_them() {
+    fn diagnostics_follow_below_in_the_format_of_check() {
         let message = "rejected: why:\nerror[bad-weight]: `weight` is 101\n --> routes.toml:3:1\n";
         let line = written(Ink::Plain, Level::ERROR, message, " cause=watch");
         let below = "error[bad-weight]: `weight` is 101\n --> routes.toml:3:1\n";
@@ -182,11 +182,11 @@ mod tests {
         assert_eq!(line.lines().count(), 2);
     }
 
-    /// Takes lines in.
+    /// Collects lines.
     #[derive(Clone, Default)]
-    struct Shelf(std::sync::Arc<Mutex<Vec<u8>>>);
+    struct Collector(std::sync::Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Shelf {
+    impl io::Write for Collector {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("no panic").write(bytes)
         }
@@ -198,16 +198,16 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_without_its_target() {
-        let shelf = Shelf::default();
-        let taker = shelf.clone();
+        let collector = Collector::default();
+        let writer = collector.clone();
         let subscriber = tracing_subscriber::fmt()
             .event_format(TerminalFormat { ink: Ink::Plain, clock: Mutex::default() })
-            .with_writer(move || taker.clone())
+            .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(name = "a \"b", plain = "x", number = 7, shown = %"y\x1bz", debug = ?"q", "the message");
         });
-        let line = String::from_utf8(shelf.0.lock().expect("no panic").clone()).expect("UTF-8");
+        let line = String::from_utf8(collector.0.lock().expect("no panic").clone()).expect("UTF-8");
         let (_, rest) = line.split_once(' ').expect("the time of day");
         let fields = "name=\"a \\\"b\" plain=x number=7 shown=y\\u{1b}z debug=\"q\"";
         assert_eq!(rest, format!("INFO  the message  {fields}\n"));

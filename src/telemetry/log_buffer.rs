@@ -1,4 +1,4 @@
-//! The access log: one line a request, formatted into a per-worker buffer and handed over whole.
+//! The access log: one line a request, formatted into a buffer of each worker, which is sent whole.
 
 use super::line;
 use super::screen::{Medium, Screen};
@@ -6,19 +6,19 @@ use super::short::ShortFormat;
 use super::{AccessEntry, AccessEvent};
 use crate::route::{AccessLog, LogFormat, LogSink};
 
-/// A worker's lines, not yet handed over.
+/// The lines of a worker that have not been sent.
 #[derive(Debug, Default)]
 pub struct LogBuffer {
     /// The lines, each ended by a line feed.
     pub bytes: Vec<u8>,
-    /// How many there are.
+    /// Number of lines.
     pub lines: u64,
     stamp: line::Stamp,
     short: ShortFormat,
 }
 
 impl LogBuffer {
-    /// An empty one; `screen` is where standard output is shown.
+    /// An empty buffer; `screen` is what standard output is connected to.
     #[must_use]
     pub fn on(screen: Screen) -> Self {
         Self { short: ShortFormat::on(screen), ..Self::default() }
@@ -26,11 +26,11 @@ impl LogBuffer {
 
     /// Appends one line. Allocates only when the buffer must grow.
     ///
-    /// Where the file gives no format, lines are short on a terminal and JSON elsewhere.
+    /// Without a format in the file, lines are short on a terminal and JSON elsewhere.
     pub fn push(&mut self, log: &AccessLog, entry: &AccessEntry<'_>) {
         let format = log.format.unwrap_or_else(|| self.usual(&log.sink));
         if format == LogFormat::Common && matches!(entry.event, Some(AccessEvent::Open | AccessEvent::Shadow)) {
-            // It cannot tell the two lines of an upgraded connection apart, nor a copy from its request.
+            // The format cannot distinguish the two lines of an upgraded connection, nor a copy from its request.
             return;
         }
         match format {
@@ -52,7 +52,7 @@ impl LogBuffer {
         }
     }
 
-    /// Takes the lines and how many they are, and leaves a buffer of the same capacity.
+    /// Takes the lines and their number, and leaves a buffer of the same capacity.
     #[must_use]
     pub fn take(&mut self) -> (Vec<u8>, u64) {
         let capacity = self.bytes.capacity();

@@ -1,5 +1,5 @@
 //! Meters with one writer and any number of readers: a worker adds with a plain load and store, the control plane
-//! reads. No locked instruction, no shared cache line among workers.
+//! reads. No atomic read-modify-write, no cache line shared among workers.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -27,12 +27,12 @@ impl Counter {
     }
 }
 
-/// The counts of several writers as one.
+/// Sums the counters of several writers.
 pub(super) fn sum<'a>(counters: impl Iterator<Item = &'a Counter>) -> u64 {
     counters.map(Counter::value).sum()
 }
 
-/// A figure that goes up and down. One writer.
+/// A value that goes up and down. One writer.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
 
@@ -42,7 +42,7 @@ impl Gauge {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    /// The figure.
+    /// The value.
     #[must_use]
     pub fn value(&self) -> i64 {
         self.0.load(Relaxed)
@@ -57,7 +57,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Upper bounds of the buckets in microseconds; one more bucket takes what is longer.
+    /// Upper bounds of the buckets in microseconds; one more bucket holds longer durations.
     pub const BOUNDS_US: [u64; 17] = [
         250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 75_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
         5_000_000, 10_000_000, 30_000_000,
@@ -79,18 +79,18 @@ impl Histogram {
     }
 }
 
-/// A meter for each worker, made at first use.
+/// A meter for each worker, allocated at first use.
 #[derive(Debug)]
 pub struct PerWorker<M>(Box<[OnceLock<Box<M>>]>);
 
 impl<M: Default> PerWorker<M> {
-    /// Room for this many workers.
+    /// Slots for this many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self((0..workers).map(|_| OnceLock::new()).collect())
     }
 
-    /// The meter of a worker, which alone may write to it.
+    /// The meter of a worker; only that worker may write to it.
     ///
     /// # Panics
     /// When `worker` is not below the number of workers.
@@ -99,7 +99,7 @@ impl<M: Default> PerWorker<M> {
         self.0[worker].get_or_init(Box::default)
     }
 
-    /// The meters that were used, for reading.
+    /// The meters that are in use, for reading.
     pub fn used(&self) -> impl Iterator<Item = &M> {
         self.0.iter().filter_map(|slot| slot.get().map(AsRef::as_ref))
     }

@@ -1,5 +1,5 @@
-//! Everything that tells: meters (written by the data plane, read by the control plane), the access log, and the
-//! one place that names metrics.
+//! Observability: meters (written by the data plane, read by the control plane), the access log, traces, and the one
+//! place that names metrics.
 
 mod access;
 pub mod control;

@@ -1,12 +1,12 @@
-//! What the system says about this process, from `/proc`.
+//! Statistics of this process, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
 
-/// The unit of times in `/proc`: `USER_HZ`, which is 100 on every Linux that this runs on.
+/// The unit of times in `/proc`: `USER_HZ`, which is 100 on Linux.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// What the system says about this process.
+/// Statistics of this process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Process {
     /// User and system CPU time.
@@ -19,27 +19,27 @@ pub struct Process {
     pub threads: u64,
     /// Open file descriptors.
     pub open_files: usize,
-    /// The most that may be open; none when there is no limit.
+    /// The limit of open file descriptors; `None` when there is none.
     pub open_files_max: Option<u64>,
     /// When it started, since the Unix epoch.
     pub started_at: Duration,
 }
 
 impl Process {
-    /// Reads them; nothing when `/proc` cannot be read.
+    /// Reads the statistics; `None` when `/proc` cannot be read.
     #[must_use]
     pub fn read() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         let status = fs::read_to_string("/proc/self/status").ok()?;
         let limits = fs::read_to_string("/proc/self/limits").ok()?;
         let system = fs::read_to_string("/proc/stat").ok()?;
-        // Listing the directory opens it.
+        // Listing the directory opens one more descriptor.
         let open_files = fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1);
         Self::parse(&stat, &status, &limits, &system).map(|process| Self { open_files, ..process })
     }
 
     fn parse(stat: &str, status: &str, limits: &str, system: &str) -> Option<Self> {
-        // The name, in parentheses, may hold anything; fields count from the state, which is the third.
+        // The name, in parentheses, may contain any character; fields count from the state, which is the third.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok().map(|ticks| ticks / TICKS_A_SECOND);
         let kib = |name: &str| {
@@ -61,7 +61,8 @@ impl Process {
     }
 }
 
-/// How much memory this process may use: the least of the machine's and those of its control groups, of either version.
+/// The memory limit of this process: the least of the machine's memory and the limits of its control groups, version 1
+/// or 2.
 #[must_use]
 pub fn memory_bytes() -> u64 {
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -74,7 +75,7 @@ pub fn memory_bytes() -> u64 {
             some if some.split(',').any(|name| name == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
             _ => return None,
         };
-        // Inside a container the group's own files stand at the root.
+        // Inside a container the files of the group are at the root.
         number(&format!("{root}{path}/{file}")).or_else(|| number(&format!("{root}/{file}")))
     });
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {

@@ -1,9 +1,9 @@
-//! Receives what the control plane counts through `metrics`. The recorder is a value that each count is passed with, so
-//! that several proxies in one process, such as tests, do not see each other.
+//! The recorder for what the control plane counts through `metrics`. It is passed to each count as a value, so that
+//! several proxies in one process, such as tests, do not share counts.
 //!
-//! Counters and gauges are exact. Histograms are of durations in seconds, in the buckets of [`Histogram`], with the sum in
-//! whole microseconds. A series exists from its first registration on, also while it is 0, until [`ControlRecorder::retain`]
-//! drops it.
+//! Counters and gauges are exact. Histograms are of durations in seconds, in the buckets of [`Histogram`], with the sum
+//! in whole microseconds. A series exists from its first registration, even while it is 0, until
+//! [`ControlRecorder::retain`] removes it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -38,7 +38,7 @@ struct RecordedFamily {
 
 #[derive(Debug)]
 struct Series {
-    /// Series of a family stand in the order of their numbers.
+    /// The order of series within a family.
     number: u64,
     handle: Handle,
 }
@@ -99,11 +99,11 @@ impl HistogramFn for DurationBuckets {
     }
 }
 
-/// What a recorder has counted, at one moment.
+/// The values of a recorder at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct CountedFamilies(Vec<CountedFamily>);
 
-/// One family of it.
+/// A family of them.
 #[derive(Clone, Debug)]
 pub(super) struct CountedFamily {
     pub name: KeyName,
@@ -113,20 +113,20 @@ pub(super) struct CountedFamily {
 }
 
 impl CountedFamilies {
-    /// Takes a family out.
+    /// Removes a family and returns it.
     pub(super) fn take(&mut self, name: &str) -> Option<CountedFamily> {
         let at = self.0.iter().position(|family| family.name.as_str() == name)?;
         Some(self.0.remove(at))
     }
 
-    /// The families that were not taken out.
+    /// The families that were not taken.
     pub(super) fn into_rest(self) -> Vec<CountedFamily> {
         self.0
     }
 }
 
 impl ControlRecorder {
-    /// What it has counted.
+    /// Reads all values.
     #[must_use]
     pub fn read(&self) -> CountedFamilies {
         let family = |family: &RecordedFamily| {
@@ -138,7 +138,7 @@ impl ControlRecorder {
         CountedFamilies(self.families().all.iter().map(family).collect())
     }
 
-    /// The value of this counter, 0 if it does not exist.
+    /// The value of this counter; 0 if it does not exist.
     pub(super) fn count(&self, key: &Key) -> u64 {
         let families = self.families();
         let family = families.all.iter().find(|family| family.name.as_str() == key.name());
@@ -148,7 +148,7 @@ impl ControlRecorder {
         }
     }
 
-    /// Drops the series of a family that are not wanted any more.
+    /// Removes the series of a family that are not wanted.
     pub(super) fn retain(&self, family: &str, wanted: impl Fn(&Key) -> bool) {
         let mut families = self.families();
         let family = families.all.iter_mut().filter(|one| one.name.as_str() == family);
@@ -227,7 +227,7 @@ impl Recorder for ControlRecorder {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_macros, reason = "what is tested here is what the macros reach")]
+#[expect(clippy::disallowed_macros, reason = "the macros are tested here")]
 mod tests {
     use metrics::{counter, describe_counter, gauge, histogram, set_default_local_recorder};
     use proptest::prelude::*;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_read_in_the_order_of_its_registration() {
+    fn values_are_read_in_the_order_of_registration() {
         let recorder = ControlRecorder::default();
         let here = set_default_local_recorder(&recorder);
         describe_counter!("b_total", "Of b.");
@@ -260,11 +260,11 @@ mod tests {
         assert_eq!(series(&recorder, "a"), [(String::new(), figure(1.5))]);
         let mut counted = recorder.read();
         assert_eq!(counted.take("b_total").map(|family| family.help.to_string()), Some("Of b.".to_owned()));
-        assert_eq!(counted.into_rest().len(), 1, "what was taken out is not among the rest");
+        assert_eq!(counted.into_rest().len(), 1, "a taken family is not among the rest");
     }
 
     #[test]
-    fn recorders_of_two_threads_do_not_see_each_other() {
+    fn recorders_of_two_threads_are_independent() {
         let one = |n: u64| {
             std::thread::spawn(move || {
                 let recorder = ControlRecorder::default();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn dropped_series_are_gone_and_begin_anew() {
+    fn removed_series_are_gone_and_start_at_zero() {
         let recorder = ControlRecorder::default();
         let _here = set_default_local_recorder(&recorder);
         for name in ["a", "b"] {

@@ -1,15 +1,14 @@
-//! The random sample of a route with more than one variant: who was sent where by weight, since its weights were last
-//! changed. A change makes a new one, so that nothing that was decided under the old weights is ever counted here.
+//! The random sample of a route with several variants: which variants requests were sent to by weight, since the
+//! weights last changed. A change creates a new sample, so that decisions under old weights are never counted.
 //!
-//! A worker counts what it decides in memory of its own; the control plane merges. Requests are counted when they are
-//! decided and not when they are answered: otherwise a slow variant would look short of callers while its answers are
-//! under way.
+//! Each worker counts its decisions in its own memory; the control plane merges them. Requests count when they are
+//! decided, not when they are answered: otherwise a slow variant would seem to have too few requests.
 //!
-//! Requests of one caller are no independent draws, callers are. So with sticky keys the shares are measured over *first
-//! keys*: of all keys that fall in one of 32 768 places (by their hash), the first that a worker saw there stands for
-//! the place, and its variant is noted. Each is the draw of a fresh key, and once the control plane has taken it over it
-//! never changes: the counts are a sequence of independent draws, exact where an estimate of distinct keys has an error
-//! of its own, and may be tested after every one of them.
+//! Requests of one caller are not independent draws; callers are. With sticky keys the shares are therefore measured
+//! over *first keys*: keys fall into 32 768 slots by their hash, and the first key that a worker sees in a slot is
+//! recorded with its variant. Each is the draw of a new key, and it never changes once the control plane has taken it
+//! over. So the counts are a sequence of independent draws, exact where an estimate of distinct keys has an error, and
+//! may be tested after each draw.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,42 +17,42 @@ use std::time::Duration;
 use super::{Counter, DistinctSketch, Latencies, LatencyCounts, MergedSketch};
 use crate::route::{KeyHash, VariantId};
 
-/// How many first keys there can be.
+/// Number of slots for first keys.
 pub const FIRSTS: usize = 1 << 15;
-/// The bits of a hash that say where a key falls; they are below those that say which variant it gets.
+/// The hash bits that select a slot; they are below those that select a variant.
 const FIRSTS_SHIFT: u32 = 12;
-/// Variants of a route whose keys are told apart.
+/// The largest number of variants for which keys are counted separately.
 const VARIANTS_MAX: usize = 254;
 
-/// What the samples of all routes may take up together.
+/// The memory limit of all samples.
 #[derive(Debug)]
 pub struct SampleMemory(AtomicUsize);
 
 impl SampleMemory {
-    /// What it is by default: 64 MiB. Two workers and two variants take up 150 KiB a route that is asked.
+    /// The default: 64 MiB. With two workers and two variants, a route that is requested uses 150 KiB.
     pub const BYTES: usize = 64 << 20;
 
-    /// SampleMemory for so many bytes.
+    /// A limit of this many bytes.
     #[must_use]
     pub const fn new(bytes: usize) -> Self {
         Self(AtomicUsize::new(bytes))
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    fn try_acquire(&self, bytes: usize) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 
-    fn give_back(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         self.0.fetch_add(bytes, Relaxed);
     }
 }
 
-/// What is draw_unit at random.
+/// The unit of a random draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrawUnit {
-    /// Sticky keys: all requests of one go where the first one went.
+    /// Sticky keys: all requests with one key go to the same variant.
     Keys,
-    /// Each request by itself: nothing sticks.
+    /// Single requests: nothing is sticky.
     Requests,
 }
 
@@ -68,12 +67,12 @@ impl DrawUnit {
     }
 }
 
-/// Who was sent where by weight.
+/// A random sample.
 #[derive(Debug)]
 pub struct Sample {
-    /// Since when, by the wall clock.
+    /// When it started (wall clock).
     pub since: Duration,
-    /// What a draw is.
+    /// The unit of a draw.
     pub draw_unit: DrawUnit,
     variants: usize,
     memory: Arc<SampleMemory>,
@@ -81,7 +80,7 @@ pub struct Sample {
     settled: Mutex<Settled>,
 }
 
-/// What one worker has decided.
+/// The decisions of one worker.
 #[derive(Debug)]
 struct Draws {
     requests: Box<[Counter]>,
@@ -89,7 +88,7 @@ struct Draws {
     durations: Option<Durations>,
 }
 
-/// How long one worker's answers took, by variant.
+/// The response durations of one worker, by variant.
 #[derive(Debug)]
 struct Durations {
     variants: Box<[Latencies]>,
@@ -99,32 +98,32 @@ struct Durations {
 /// The keys that one worker has seen.
 #[derive(Debug)]
 struct Keys {
-    /// The variant of the first key of each place, from 1; 0 while there was none.
+    /// The variant of the first key of each slot, from 1; 0 for an empty slot.
     firsts: Box<[AtomicU8]>,
     distinct: Box<[DistinctSketch]>,
     memory: Arc<SampleMemory>,
 }
 
-/// What the control plane has taken over.
+/// The draws that the control plane has taken over.
 #[derive(Debug, Default)]
 struct Settled {
     firsts: Box<[u8]>,
     evidence_ln: f64,
 }
 
-/// What a sample says.
+/// The counts of a sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleCounts {
     /// Requests by variant.
     pub requests: Vec<u64>,
     /// First keys by variant.
     pub firsts: Vec<u64>,
-    /// DistinctSketch keys by variant, about; nothing where there are none, or no memory to count them.
+    /// Estimated distinct keys by variant; `None` without sticky keys, or without memory to count them.
     pub keys: Option<Vec<f64>>,
 }
 
 impl Sample {
-    /// Nothing decided yet. Takes up next to nothing until a worker decides.
+    /// An empty sample. It allocates almost nothing until a worker decides.
     #[must_use]
     pub fn new(
         since: Duration,
@@ -137,7 +136,7 @@ impl Sample {
         Self { since, draw_unit, variants, memory, workers, settled: Mutex::default() }
     }
 
-    /// A worker has decided by weight. Only worker number `worker` may say so.
+    /// Counts a decision by weight. Only worker `worker` may call it.
     pub fn decided(&self, worker: usize, variant: VariantId, key: Option<KeyHash>) {
         let Some(draws) = self.workers.get(worker) else { return };
         let draws = draws.get_or_init(|| Box::new(self.open()));
@@ -148,7 +147,7 @@ impl Sample {
         }
     }
 
-    /// A worker has answered, for whatever reason by this variant. Only worker number `worker` may say so.
+    /// Records a response of this variant, whatever the reason of the decision. Only worker `worker` may call it.
     pub fn answered(&self, worker: usize, variant: VariantId, took: Duration) {
         let draws = self.workers.get(worker).map(|draws| draws.get_or_init(|| Box::new(self.open())));
         let durations = draws.and_then(|draws| draws.durations.as_ref());
@@ -157,7 +156,7 @@ impl Sample {
         }
     }
 
-    /// How long answers of a variant took, from a request's head to the last byte of its answer.
+    /// The response durations of a variant, from the request head to the last byte of the response.
     #[must_use]
     pub fn durations(&self, variant: usize) -> LatencyCounts {
         let mut counts = LatencyCounts::default();
@@ -175,14 +174,14 @@ impl Sample {
         Draws { requests, keys, durations: Durations::open(self.variants, &self.memory) }
     }
 
-    /// Whether anything was decided.
+    /// Whether any decision was counted.
     #[must_use]
     pub fn is_used(&self) -> bool {
         let used = self.workers.iter().filter_map(|worker| worker.get());
         used.flat_map(|draws| &draws.requests).any(|requests| requests.value() > 0)
     }
 
-    /// What it says now. Only the control plane may ask.
+    /// Reads the counts. Only the control plane may call it.
     #[must_use]
     pub fn read(&self) -> SampleCounts {
         let used = || self.workers.iter().filter_map(|worker| worker.get());
@@ -203,8 +202,8 @@ impl Sample {
         SampleCounts { requests, firsts, keys: all_counted.then(|| (0..self.variants).map(of_variant).collect()) }
     }
 
-    /// Takes over the first keys of places that have none yet. Where several workers have one, that of the lowest number
-    /// is taken: a choice that does not depend on the variants.
+    /// Takes over the first keys of empty slots. Where several workers have one, the worker with the lowest index wins:
+    /// a choice that does not depend on the variants.
     fn settle(&self, keys: &[&Keys]) -> Vec<u64> {
         let mut settled = self.settled();
         if settled.firsts.is_empty() {
@@ -224,8 +223,8 @@ impl Sample {
         counts
     }
 
-    /// Notes evidence (its logarithm) against the weights, and says what was the most there ever was. Under an
-    /// anytime-valid test that is what counts: what was found does not go away by looking again.
+    /// Records evidence against the weights (its natural logarithm) and returns the maximum so far. In an anytime-valid
+    /// test the maximum counts: later readings do not remove evidence.
     #[must_use]
     pub fn most_evidence(&self, evidence_ln: f64) -> f64 {
         let mut settled = self.settled();
@@ -239,9 +238,9 @@ impl Sample {
 }
 
 impl Durations {
-    /// None yet; nothing at all when there is no memory.
+    /// Empty histograms; `None` without memory.
     fn open(variants: usize, memory: &Arc<SampleMemory>) -> Option<Self> {
-        let taken = memory.take(variants * Latencies::BYTES);
+        let taken = memory.try_acquire(variants * Latencies::BYTES);
         taken.then(|| Self {
             variants: (0..variants).map(|_| Latencies::default()).collect(),
             memory: Arc::clone(memory),
@@ -251,14 +250,14 @@ impl Durations {
 
 impl Drop for Durations {
     fn drop(&mut self) {
-        self.memory.give_back(self.variants.len() * Latencies::BYTES);
+        self.memory.release(self.variants.len() * Latencies::BYTES);
     }
 }
 
 impl Keys {
-    /// Nothing seen yet; nothing at all when there is no memory.
+    /// No keys; `None` without memory.
     fn open(variants: usize, memory: &Arc<SampleMemory>) -> Option<Self> {
-        if !memory.take(Self::bytes(variants)) {
+        if !memory.try_acquire(Self::bytes(variants)) {
             return None;
         }
         let firsts = (0..FIRSTS).map(|_| AtomicU8::new(0)).collect();
@@ -266,7 +265,7 @@ impl Keys {
         Some(Self { firsts, distinct, memory: Arc::clone(memory) })
     }
 
-    /// What a worker's keys take up, and what is taken over of them.
+    /// The size of a worker's keys, including the copy that the control plane takes over.
     const fn bytes(variants: usize) -> usize {
         2 * FIRSTS + variants * DistinctSketch::BYTES
     }
@@ -284,7 +283,7 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
-        self.memory.give_back(Self::bytes(self.distinct.len()));
+        self.memory.release(Self::bytes(self.distinct.len()));
     }
 }
 
@@ -307,7 +306,7 @@ mod tests {
         xxh3_64(&n.to_le_bytes())
     }
 
-    /// Decided as by the bucket: the highest bits.
+    /// Selects a variant by the highest bits, as buckets do.
     fn variant(hash: u64) -> VariantId {
         VariantId(u16::from(hash > u64::MAX / 4))
     }
@@ -326,7 +325,7 @@ mod tests {
         assert!(sample.is_used());
         assert_eq!(requests.iter().sum::<u64>(), 20_000);
         let firsts: u64 = firsts.iter().sum();
-        assert!((3_700..4_000).contains(&firsts), "{firsts}: some keys share a place");
+        assert!((3_700..4_000).contains(&firsts), "{firsts}: some keys share a slot");
         let keys = keys.unwrap();
         assert!((keys[0] / 1_000.0 - 1.0).abs() < 0.1 && (keys[1] / 3_000.0 - 1.0).abs() < 0.06, "{keys:?}");
     }
@@ -338,7 +337,7 @@ mod tests {
         assert_eq!(sample.read(), SampleCounts { requests: vec![0, 10], firsts: vec![], keys: None });
         sample.decided(7, VariantId(1), None);
         sample.decided(0, VariantId(9), None);
-        assert_eq!(sample.read().requests, [0, 10], "who is not there is not counted");
+        assert_eq!(sample.read().requests, [0, 10], "an unknown worker or variant is not counted");
     }
 
     #[test]
@@ -351,7 +350,11 @@ mod tests {
         one.decided(1, VariantId(0), key);
         two.decided(0, VariantId(1), key);
         assert!(one.read().keys.is_some());
-        assert_eq!(two.read(), SampleCounts { requests: vec![0, 1], firsts: vec![], keys: None }, "no memory: said so");
+        assert_eq!(
+            two.read(),
+            SampleCounts { requests: vec![0, 1], firsts: vec![], keys: None },
+            "without memory there are no keys"
+        );
         for sample in [&one, &two] {
             sample.answered(0, VariantId(1), Duration::from_millis(10));
             sample.answered(1, VariantId(1), Duration::from_millis(12));
@@ -367,33 +370,32 @@ mod tests {
     }
 
     #[test]
-    fn evidence_does_not_go_away() {
+    fn evidence_never_decreases() {
         let sample = sample(DrawUnit::Keys, 1);
         let most = [-3.0, 7.5, 2.0].map(|ln| sample.most_evidence(ln).to_bits());
         assert_eq!(most, [0.0_f64, 7.5, 7.5].map(f64::to_bits));
     }
 
     proptest! {
-        /// Looking often or never, on one worker or on three: what was taken over stays, and the places that are taken
-        /// are the same.
+        /// Readings do not change the result, with one worker or three: taken keys stay, and the same slots are taken.
         #[test]
         fn first_keys_stay(decisions in proptest::collection::vec((0_u32..3_000, 0_usize..3, any::<bool>()), 1..3_000)) {
-            let (looked_at, left_alone) = (sample(DrawUnit::Keys, 3), sample(DrawUnit::Keys, 3));
+            let (read_often, read_once) = (sample(DrawUnit::Keys, 3), sample(DrawUnit::Keys, 3));
             let mut before = vec![0, 0];
             for (n, worker, look) in &decisions {
                 let hash = hash(*n);
-                for sample in [&looked_at, &left_alone] {
+                for sample in [&read_often, &read_once] {
                     sample.decided(*worker, variant(hash), Some(KeyHash::of(hash)));
                 }
                 if *look && n % 64 == 0 {
-                    let now = looked_at.read().firsts;
+                    let now = read_often.read().firsts;
                     prop_assert!(before.iter().zip(&now).all(|(before, now)| before <= now));
                     before = now;
                 }
             }
             let sum = |sample: &Sample| sample.read().firsts.iter().sum::<u64>();
-            prop_assert_eq!(sum(&looked_at), sum(&left_alone));
-            prop_assert_eq!(looked_at.read().keys, left_alone.read().keys);
+            prop_assert_eq!(sum(&read_often), sum(&read_once));
+            prop_assert_eq!(read_often.read().keys, read_once.read().keys);
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The terminal: whether a standard stream is one, how wide it is, the local time of day, and foreign text made safe for
-//! it.
+//! The terminal: whether a standard stream is one, its width, the local time of day, and escaping of foreign text.
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
@@ -10,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::ink::Ink;
 
-/// What a stream leads to.
+/// What a stream is connected to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Medium {
     /// A file or a pipe: programs read it.
@@ -20,17 +19,17 @@ pub enum Medium {
     Terminal,
 }
 
-/// Where one of our standard streams is shown.
+/// What a standard stream is connected to, and how to write to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screen {
-    /// What it leads to.
+    /// The kind of the stream.
     pub medium: Medium,
-    /// How to write to it.
+    /// Whether to use colour.
     pub ink: Ink,
 }
 
 impl Screen {
-    /// How a standard stream is shown that is written to with this ink.
+    /// Inspects a standard stream that is written to with this ink.
     #[must_use]
     pub fn of(stream: &impl IsTerminal, ink: Ink) -> Self {
         Self { medium: Medium::of(stream), ink }
@@ -38,7 +37,7 @@ impl Screen {
 }
 
 impl Medium {
-    /// What `stream` leads to.
+    /// Inspects a stream.
     #[must_use]
     pub fn of(stream: &impl IsTerminal) -> Self {
         if stream.is_terminal() { Self::Terminal } else { Self::File }
@@ -48,20 +47,20 @@ impl Medium {
 /// Automatic wrap of the terminal, off and on (DECAWM).
 pub const WRAP: [&str; 2] = ["\x1b[?7l", "\x1b[?7h"];
 
-/// How large the terminal is.
+/// The size of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Letters in a line.
+    /// Characters in a line.
     pub columns: usize,
     /// Lines.
     pub rows: usize,
 }
 
 impl Size {
-    /// What is taken where the system does not know the size, as with a serial line, and where there is no terminal.
+    /// The default where the size is unknown, as on a serial line, or where there is no terminal.
     pub const USUAL: Self = Self { columns: 80, rows: 40 };
 
-    /// The size of the terminal at standard output; nothing where there is none, or where it does not know.
+    /// The size of the terminal at standard output; `None` when it is unknown or there is no terminal.
     #[must_use]
     pub fn of_stdout() -> Option<Self> {
         let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
@@ -70,19 +69,19 @@ impl Size {
     }
 }
 
-/// How many columns the terminal at standard output has now.
+/// The current number of columns of the terminal at standard output.
 #[must_use]
 pub fn columns() -> usize {
     Size::of_stdout().unwrap_or(Size::USUAL).columns
 }
 
-/// Foreign text on a terminal: what would act upon it is written as an escape.
+/// Foreign text for a terminal: characters that would act on the terminal are escaped.
 pub(super) struct Safe<'a>(pub &'a str);
 
 impl fmt::Display for Safe<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for letter in self.0.chars() {
-            if acts(letter) {
+            if is_interpreted(letter) {
                 write!(f, "{}", letter.escape_default())?;
             } else {
                 f.write_char(letter)?;
@@ -92,13 +91,13 @@ impl fmt::Display for Safe<'_> {
     }
 }
 
-/// Whether a terminal does something else with it than show it: control characters, line separators, and marks that update
-/// the direction of text.
-fn acts(letter: char) -> bool {
+/// Whether a terminal interprets a character: control characters, line separators, and marks that change the text
+/// direction.
+fn is_interpreted(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The local time of day, worked out once a second.
+/// The local time of day, formatted once a second.
 #[derive(Debug, Default)]
 pub(super) struct TimeOfDay {
     zone: Option<TimeZone>,
@@ -107,7 +106,7 @@ pub(super) struct TimeOfDay {
 }
 
 impl TimeOfDay {
-    /// Takes the time, since the Unix epoch. Says whether another second has begun.
+    /// Sets the time, since the Unix epoch. Returns whether a new second has started.
     pub(super) fn update(&mut self, at: Duration) -> bool {
         if self.second == Some(at.as_secs()) {
             return false;
@@ -129,7 +128,7 @@ impl TimeOfDay {
         &self.text
     }
 
-    /// In this zone instead of the system's.
+    /// Uses this zone instead of the system's.
     #[cfg(test)]
     pub(super) fn within(zone: TimeZone) -> Self {
         Self { zone: Some(zone), ..Self::default() }
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_that_of_the_place() {
+    fn the_time_is_local() {
         let mut utc = TimeOfDay::within(TimeZone::UTC);
         let at = Duration::from_millis(1_763_693_797_042);
         assert!(utc.update(at) && utc.text() == "02:56:37", "{}", utc.text());

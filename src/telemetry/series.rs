@@ -1,7 +1,7 @@
-//! The series of meters: per worker and (route, variant), per worker and upstream, per worker.
+//! The series of meters: by worker and (route, variant), by worker and upstream, by worker.
 //!
-//! The control plane makes a series when a configuration is compiled and carries it over by its labels, so that a
-//! reload resets nothing. A worker's own meter in it is made at its first use.
+//! The control plane creates a series when a configuration is compiled, and carries it over by its labels, so that a
+//! reload resets nothing. A worker's meter in it is allocated at its first use.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -14,15 +14,15 @@ use super::{
 use crate::clock::Clock;
 use crate::route::{Generation, Reason, TokenFault};
 
-/// Why a request was decided as it was, as a label: each [`Reason`], those that may choose another variant than stable
-/// also with `fallback`, and `none`.
+/// The reason of a decision as a label: each [`Reason`], those that may choose another variant than stable also with
+/// `fallback`, and `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReasonLabel(u8);
 
 impl ReasonLabel {
-    /// How many there are.
+    /// Number of values.
     pub const COUNT: usize = 9;
-    /// No decision was taken (redirects, local answers, refusals).
+    /// No decision was made (redirects, local responses, refusals).
     pub const NONE: Self = Self(8);
 
     /// The label of a decision.
@@ -30,7 +30,7 @@ impl ReasonLabel {
     #[inline]
     pub const fn of(reason: Reason, fell_back: Fallback) -> Self {
         let first = match reason {
-            // Stable answers these, and falls back to nothing.
+            // Stable answers these and has no fallback.
             Reason::Kill => return Self(0),
             Reason::Latch => return Self(1),
             Reason::Target => 2,
@@ -40,13 +40,13 @@ impl ReasonLabel {
         Self(first + fell_back as u8)
     }
 
-    /// Its place.
+    /// Its index.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// The label's value at place `index`.
+    /// The label's value at `index`.
     #[must_use]
     pub fn name(index: usize) -> &'static str {
         const NAMES: [&str; ReasonLabel::COUNT] = [
@@ -64,7 +64,7 @@ impl ReasonLabel {
     }
 }
 
-/// Whether stable answered because the chosen variant had no endpoint that could be connected to.
+/// Whether stable answered because no endpoint of the chosen variant was reachable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fallback {
     /// The chosen variant answered.
@@ -74,19 +74,19 @@ pub enum Fallback {
     Yes,
 }
 
-/// What a worker counts for one (route, variant).
+/// The meters of one worker for one (route, variant).
 #[derive(Debug, Default)]
 pub struct VariantMeter {
     /// Requests by reason and status class.
     pub requests: [[Counter; StatusClass::ALL.len()]; ReasonLabel::COUNT],
-    /// Requests that failed although their status is no 5xx: the upstream broke off, or the call's gRPC status says that
-    /// the server is to blame. First those outside the random sample, then those in it.
+    /// Failed requests whose status is not 5xx: the upstream aborted the response, or the gRPC status blames the
+    /// server. First those outside the random sample, then those in it.
     pub failed_late: [Counter; 2],
-    /// From the request's head to the response's last byte.
+    /// From the request head to the last byte of the response.
     pub duration: Histogram,
-    /// From the request's head to the response's head.
+    /// From the request head to the response head.
     pub first_byte: Histogram,
-    /// Requests without a sticky key on a route that wants one (counted on stable).
+    /// Requests without a sticky key on a route that uses one (counted on stable).
     pub unkeyed: Counter,
     /// Bytes of request bodies.
     pub request_bytes: Counter,
@@ -94,16 +94,16 @@ pub struct VariantMeter {
     pub response_bytes: Counter,
     /// gRPC calls by status.
     pub grpc: GrpcCounters,
-    /// Connections and streams that were upgraded.
+    /// Upgraded connections and streams.
     pub upgrades: Counter,
-    /// Those of them that are open.
+    /// Open upgraded connections and streams.
     pub upgrades_open: Gauge,
 }
 
-/// What a worker counts for one upstream.
+/// The meters of one worker for one upstream.
 #[derive(Debug, Default)]
 pub struct UpstreamMeter {
-    /// Attempts, by status class of the answer (`none`: no answer).
+    /// Attempts by status class of the response (`none`: no response).
     pub requests: [Counter; StatusClass::ALL.len()],
     /// Attempts in flight.
     pub in_flight: Gauge,
@@ -111,11 +111,11 @@ pub struct UpstreamMeter {
     pub connections: Gauge,
     /// Connections opened.
     pub connects: Counter,
-    /// Connections that could not be opened in time.
+    /// Connections that were not established in time.
     pub connect_failures: Counter,
-    /// Attempts that were answered by no head (reset, garbage, time-out).
+    /// Attempts without a response head (reset, malformed, timeout).
     pub failures: Counter,
-    /// Attempts sent again because a pooled connection had died unread.
+    /// Attempts after the first one.
     pub retries: Counter,
     /// Requests refused because `limits.requests` was reached.
     pub over_requests: Counter,
@@ -123,26 +123,26 @@ pub struct UpstreamMeter {
     pub over_connections: Counter,
     /// TLS handshakes that succeeded.
     pub tls_handshakes: Counter,
-    /// TLS that failed, by kind.
+    /// TLS failures, by kind.
     pub tls_failures: [Counter; TlsFailure::ALL.len()],
     /// From sending an attempt to its response head.
     pub latency: Histogram,
 }
 
-/// Why something was refused or cut, process-wide; the label of `pointsman_refused_total`.
+/// Why a request or connection was refused or closed, process-wide; the label of `pointsman_refused_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The head is not of the grammar (400).
+    /// The head is malformed (400).
     MalformedHead,
     /// Ambiguous or forbidden framing (400).
     BadFraming,
-    /// No, two or a malformed `Host` or `:authority` (400).
+    /// Missing, repeated or malformed `Host` or `:authority` (400).
     BadHost,
     /// A path without a normal form (400).
     BadPath,
     /// `CONNECT` or `TRACE` (405).
     Method,
-    /// An extended `CONNECT` to a protocol that is not known here (501).
+    /// An extended `CONNECT` with an unsupported protocol (501).
     Upgrade,
     /// The target is too long (414).
     UriTooLong,
@@ -152,11 +152,11 @@ pub enum Refusal {
     HeaderTimeout,
     /// The body is too large (413).
     BodyTooLarge,
-    /// The body's sender stalled or was too slow (408).
+    /// The client sent the body too slowly or stalled (408).
     BodyTooSlow,
-    /// The response's reader stalled.
+    /// The client stopped reading the response.
     ReaderStalled,
-    /// The response's reader stalled while memory or upstream connections ran short.
+    /// The client stopped reading the response while memory or upstream connections were short.
     ReaderShed,
     /// `limits.connections` of the listener.
     Connections,
@@ -168,9 +168,9 @@ pub enum Refusal {
     Requests,
     /// `limits.requests_per_ip` (503).
     RequestsPerIp,
-    /// The requests under way take up as much memory as they may (503).
+    /// Open requests use as much memory as allowed (503).
     Memory,
-    /// One client address takes up as much memory as it may (503).
+    /// One client address uses as much memory as allowed (503).
     MemoryPerIp,
     /// Too many HTTP/2 resets.
     H2Resets,
@@ -184,17 +184,17 @@ pub enum Refusal {
     H2Continuations,
     /// Any other HTTP/2 protocol error that ended a connection.
     H2Protocol,
-    /// A connection from one that must begin with a PROXY header, and did not.
+    /// A connection without the required PROXY header.
     ProxyHeaderMissing,
-    /// A PROXY header that is not of the grammar.
+    /// A malformed PROXY header.
     ProxyHeaderMalformed,
-    /// A PROXY header from one whom `proxy_protocol.from` does not name (400).
+    /// A PROXY header from a sender that `proxy_protocol.from` does not list (400).
     ProxyHeaderUnexpected,
-    /// Cleartext HTTP where TLS is spoken (400).
+    /// Cleartext HTTP on a TLS listener (400).
     Cleartext,
     /// A request for a host of another certificate than the connection's (421).
     Misdirected,
-    /// Our own `Via` more than once (508).
+    /// The proxy's own `Via` entry more than once (508).
     Loop,
     /// No route (404).
     NoRoute,
@@ -283,7 +283,7 @@ impl Refusal {
     }
 }
 
-/// A count for each [`Refusal`].
+/// A counter for each [`Refusal`].
 #[derive(Debug)]
 pub struct Refusals([Counter; Refusal::ALL.len()]);
 
@@ -294,51 +294,51 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// The count of one.
+    /// The counter of a refusal.
     #[must_use]
     pub fn of(&self, refusal: Refusal) -> &Counter {
         &self.0[refusal as usize]
     }
 }
 
-/// What a worker counts for itself.
+/// The meters of one worker.
 #[derive(Debug, Default)]
 pub struct WorkerMeter {
     /// Connections accepted.
     pub accepted: Counter,
     /// Connections closed.
     pub closed: Counter,
-    /// Connections cut when a drain's deadline passed.
+    /// Connections closed at the deadline of a drain.
     pub forced: Counter,
-    /// Upgraded connections and streams among what was cut then.
+    /// Upgraded connections and streams among those.
     pub forced_upgrades: Counter,
     /// Streams of killed variants that were closed (`kill.close_streams`).
     pub killed_streams: Counter,
     /// Accept errors (such as too many open files).
     pub accept_errors: Counter,
-    /// Requests begun.
+    /// Requests that have started.
     pub requests_begun: Counter,
-    /// Requests recorded. Begun minus recorded are in flight.
+    /// Requests that have been recorded; the others that have started are in flight.
     pub requests_recorded: Counter,
-    /// Bytes of the memory budget that are taken, as of the last sweep.
+    /// Used bytes of the memory budget, as of the last sweep.
     pub held_bytes: Gauge,
     /// Refusals by [`Refusal`].
     pub refused: Refusals,
     /// Handshakes with clients.
     pub tls: TlsMeter,
-    /// Tokens that were believed.
+    /// Verified tokens.
     pub jwt_verified: Counter,
-    /// Tokens that were not, by [`TokenFault`].
+    /// Rejected tokens, by [`TokenFault`].
     pub jwt_rejected: [Counter; TokenFault::ALL.len()],
-    /// Header fields dropped because their name aliases one that is set or trusted (`_` for `-`).
+    /// Header fields dropped because their name is an alias of one that is set or trusted (`_` for `-`).
     pub alias_headers_dropped: Counter,
-    /// Access log lines dropped because the writer could not keep up.
+    /// Access log lines dropped because the log writer was too slow.
     pub log_lines_dropped: Counter,
-    /// The generation that this worker decides with.
+    /// The generation that this worker uses.
     pub generation: std::sync::atomic::AtomicU64,
-    /// Milliseconds since start at which this worker last ran its heartbeat.
+    /// Time of the last heartbeat, in milliseconds since the start.
     pub heartbeat_ms: std::sync::atomic::AtomicU64,
-    /// Whether this worker has drained and ended. Its heartbeat means nothing from then on.
+    /// Whether this worker has drained and ended; its heartbeat has no meaning then.
     pub ended: std::sync::atomic::AtomicBool,
 }
 
@@ -349,7 +349,7 @@ impl WorkerMeter {
     }
 }
 
-/// What a worker counts for one listener.
+/// The meters of one worker for one listener.
 #[derive(Debug, Default)]
 pub struct ListenerMeter {
     /// Open connections.
@@ -361,9 +361,9 @@ pub struct ListenerMeter {
 /// The labels of a [`VariantSeries`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels {
-    /// The route's name; `none` when no route took the request.
+    /// The route's name; `none` when no route matched.
     pub route: String,
-    /// The variant's name; `none` for local answers.
+    /// The variant's name; `none` for local responses.
     pub variant: String,
 }
 
@@ -383,23 +383,23 @@ pub struct UpstreamSeries {
     pub upstream: String,
     /// Its meters.
     pub meters: PerWorker<UpstreamMeter>,
-    /// What went wrong last under TLS.
+    /// The last TLS failure.
     pub tls_failure_log: TlsFailureLog,
-    /// When it was last logged that an endpoint cannot be connected to.
+    /// Limits the log lines about unreachable endpoints.
     pub refusal_log: LogThrottle,
-    /// When it was last logged that an endpoint can be connected to again.
+    /// Limits the log lines about endpoints that are reachable again.
     pub recovery_log: LogThrottle,
 }
 
-/// When a line was last logged, by any worker.
+/// Limits how often a line is logged, across all workers.
 #[derive(Debug, Default)]
 pub struct LogThrottle(std::sync::atomic::AtomicU64);
 
 impl LogThrottle {
-    /// A line of one kind is logged this often.
+    /// Interval between two lines of one kind.
     const EVERY_MS: u64 = 10_000;
 
-    /// Whether the line is to be logged now, so many milliseconds since the process began.
+    /// Whether to log the line now, `now_ms` milliseconds after the process started.
     #[must_use]
     pub fn is_due(&self, now_ms: u64) -> bool {
         let Self(next_ms) = self;
@@ -409,7 +409,7 @@ impl LogThrottle {
 }
 
 impl UpstreamSeries {
-    /// The meters of the upstream of this name.
+    /// Creates the meters of an upstream.
     #[must_use]
     pub fn new(upstream: &str, workers: usize) -> Self {
         let (meters, tls_failure_log) = (PerWorker::new(workers), TlsFailureLog::default());
@@ -418,24 +418,24 @@ impl UpstreamSeries {
     }
 }
 
-/// The process's meters, made once at start.
+/// The meters of the process, created once at the start.
 #[derive(Debug)]
 pub struct MeterRegistry {
-    /// How many workers there are.
+    /// Number of workers.
     pub workers: usize,
     /// Each worker's own meter.
     pub worker: PerWorker<WorkerMeter>,
-    /// Requests that no route took.
+    /// Requests that no route matched.
     pub unrouted: Arc<VariantSeries>,
-    /// What the copies for all shadows may hold.
+    /// The memory limit of all copies.
     pub shadow_bytes: Arc<ShadowBytes>,
-    /// What the samples of all routes may take up.
+    /// The memory limit of all samples.
     pub sample_memory: Arc<SampleMemory>,
-    /// When it was made; heartbeats count from here.
+    /// When it was created; heartbeats count from here.
     pub started: Instant,
 }
 
-/// The part of the memory that this process may use which the bodies of copies may hold, and its bounds.
+/// The share of the process's memory limit that the bodies of copies may use (1/16), and its bounds in bytes.
 const SHADOW_PART: u64 = 16;
 const SHADOW_BYTES: (u64, u64) = (4 << 20, 64 << 20);
 
@@ -456,18 +456,18 @@ impl MeterRegistry {
         }
     }
 
-    /// A worker says that it is alive.
+    /// Records a heartbeat of a worker.
     pub fn beat(&self, worker: usize, now: Instant) {
         let ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.worker.of(worker).heartbeat_ms.store(ms, Relaxed);
     }
 
-    /// A worker has drained and ends. A worker that ends in any other way does not come here: it goes silent.
+    /// Records that a worker has drained and ended. A worker that ends in another way has no more heartbeats.
     pub fn end(&self, worker: usize) {
         self.worker.of(worker).ended.store(true, Release);
     }
 
-    /// How long ago a worker last gave a heartbeat; nothing once it has drained and ended.
+    /// Time since the last heartbeat of a worker; `None` once it has drained and ended.
     #[must_use]
     pub fn silence(&self, worker: usize, now: Instant) -> Option<Duration> {
         let meter = self.worker.of(worker);
@@ -475,7 +475,7 @@ impl MeterRegistry {
         (!meter.ended.load(Acquire)).then(|| now.duration_since(self.started).saturating_sub(beat))
     }
 
-    /// How many workers decide with `generation` or a later one.
+    /// The number of workers that use `generation` or a later one.
     #[must_use]
     pub fn adopted(&self, generation: Generation) -> usize {
         (0..self.workers).filter(|worker| self.worker.of(*worker).generation.load(Acquire) >= generation.0).count()

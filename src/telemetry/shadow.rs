@@ -1,5 +1,5 @@
-//! What is counted of shadows. At any instant `sampled = in_flight + sent + Σ dropped` and `sent = Σ completed`: a copy is
-//! counted when it is sampled and once more when it has ended, in one of two ways, and what lies between is read off.
+//! Meters of shadows. At any instant `sampled = in_flight + sent + Σ dropped` and `sent = Σ completed`: a copy is
+//! counted when it is sampled and once more when it ends, in one of two ways; the difference is in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release, fence};
@@ -10,19 +10,19 @@ use super::{Counter, Gauge, Histogram, PerWorker, StatusClass};
 /// Why a copy was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShadowDrop {
-    /// `max_in_flight` copies of the route were under way.
+    /// The route had `max_in_flight` copies in flight.
     InFlightLimit,
-    /// The bodies of all copies of the process held as many bytes as they may.
+    /// The bodies of all copies had reached the memory limit.
     ByteLimit,
     /// The request's body was larger than `max_body`.
     BodyTooLarge,
-    /// No connection could be had.
+    /// No connection could be established.
     Connect,
-    /// It was not answered within `timeout`.
+    /// No response within `timeout`.
     Timeout,
-    /// The connection broke, or what came was not HTTP.
+    /// The connection was reset, or the response was not HTTP.
     Reset,
-    /// The request did not come whole, or was never forwarded.
+    /// The request was incomplete, or was never forwarded.
     Incomplete,
     /// The method is not one of `methods`.
     Method,
@@ -47,7 +47,7 @@ impl ShadowDrop {
         Self::Shutdown,
     ];
 
-    /// The label's value, and the word in the log.
+    /// The label's value, and the name in the log.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,16 +65,16 @@ impl ShadowDrop {
     }
 }
 
-/// Why a copy was answered and yet not compared.
+/// Why a copy with a response was not compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShadowUncompared {
-    /// The answer to the request itself did not come whole: the client had gone, or the upstream had.
+    /// The response to the request itself was incomplete: the client or the upstream closed the connection.
     Primary,
-    /// An answer was larger than is looked at.
+    /// A response was larger than the comparison reads.
     TooLarge,
-    /// More trials were waiting than may.
+    /// The queue of comparisons was full.
     Busy,
-    /// The memory for copies had no room for an answer.
+    /// The memory limit of copies left no room for a response.
     NoRoom,
 }
 
@@ -82,7 +82,7 @@ impl ShadowUncompared {
     /// All of them, in the order of their index.
     pub const ALL: [Self; 4] = [Self::Primary, Self::TooLarge, Self::Busy, Self::NoRoom];
 
-    /// The word in the report.
+    /// The name in the report.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -94,42 +94,42 @@ impl ShadowUncompared {
     }
 }
 
-/// What became of a copy.
+/// The outcome of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShadowEnd {
-    /// It was answered with this status.
+    /// It got a response with this status.
     Completed(u16),
     /// It was dropped.
     Dropped(ShadowDrop),
 }
 
-/// What a worker counts for the shadow of one route.
+/// The meters of one worker for the shadow of one route.
 #[derive(Debug, Default)]
 pub struct ShadowMeter {
     sampled: Counter,
     dropped: [Counter; ShadowDrop::ALL.len()],
     completed: [Counter; StatusClass::ALL.len()],
-    /// From sending a copy to the end of its answer.
+    /// From sending a copy to the end of its response.
     pub duration: Histogram,
-    /// Copies that were answered and handed over to be compared.
+    /// Copies whose responses were passed on to be compared.
     pub compared: Counter,
-    /// Copies that were answered and not compared, by [`ShadowUncompared`].
+    /// Copies whose responses were not compared, by [`ShadowUncompared`].
     pub uncompared: [Counter; ShadowUncompared::ALL.len()],
-    /// Controls that were answered, those that were not, and those that found no place.
+    /// Controls with a response, without one, and without a permit.
     pub controls: [Counter; 3],
-    /// By how many millionths the share of this worker lies below the one in the file.
+    /// How far the share of this worker is below the configured one, in millionths.
     pub held_back: Gauge,
 }
 
 impl ShadowMeter {
-    /// A request is within the share.
+    /// Counts a sampled request.
     pub fn sample(&self) {
         self.sampled.inc();
-        // Whoever sees how it ended sees that it was sampled.
+        // A reader that sees the end of a copy must also see that it was sampled.
         fence(Release);
     }
 
-    /// A copy has ended.
+    /// Counts the end of a copy.
     pub fn end(&self, end: ShadowEnd) {
         match end {
             ShadowEnd::Completed(status) => self.completed[StatusClass::of(status) as usize].inc(),
@@ -138,64 +138,64 @@ impl ShadowMeter {
     }
 }
 
-/// The meters of the shadow of one route, and what its copies share in the whole process.
+/// The meters of the shadow of one route, and the limits that its copies share across workers.
 #[derive(Debug)]
 pub struct ShadowSeries {
     /// The route's name.
     pub route: String,
     /// The name of the upstream that gets the copies.
     pub upstream: String,
-    /// Since when they count, since the Unix epoch.
+    /// When counting started, since the Unix epoch.
     pub since: Duration,
     /// Its meters.
     pub meters: PerWorker<ShadowMeter>,
-    /// The places of copies.
+    /// Permits of copies in flight.
     pub copies: ShadowPlaces,
-    /// Those of controls, which are as many.
+    /// Permits of controls in flight; the same number.
     pub controls: ShadowPlaces,
     bytes: Arc<ShadowBytes>,
 }
 
-/// Places for what is under way in the whole process.
+/// Permits for concurrent copies, across all workers.
 #[derive(Debug, Default)]
 pub struct ShadowPlaces(AtomicU32);
 
 impl ShadowPlaces {
-    /// Whether one of `max` is free. The next moment it may be taken.
+    /// Whether fewer than `max` permits are in use. Another worker may acquire the last one in the next moment.
     #[must_use]
     pub fn has_room(&self, max: u32) -> bool {
         self.0.load(Relaxed) < max
     }
 
-    /// Takes one of `max`, if one is free.
+    /// Acquires one of `max` permits, if one is free.
     #[must_use]
     pub fn try_take(&self, max: u32) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, |used| (used < max).then_some(used + 1)).is_ok()
     }
 
-    /// Gives one back.
+    /// Releases a permit.
     pub fn give_back(&self) {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(1)));
     }
 }
 
-/// The figures of a shadow at one instant.
+/// The counts of a shadow at one instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShadowFigures {
-    /// Requests within the share.
+    /// Sampled requests.
     pub sampled: u64,
-    /// Copies that have not ended.
+    /// Copies in flight.
     pub in_flight: u64,
-    /// Copies that were answered.
+    /// Copies with a response.
     pub sent: u64,
-    /// Those that were dropped, by [`ShadowDrop`].
+    /// Dropped copies, by [`ShadowDrop`].
     pub dropped: [u64; ShadowDrop::ALL.len()],
-    /// Those that were answered, by [`StatusClass`].
+    /// Copies with a response, by [`StatusClass`].
     pub completed: [u64; StatusClass::ALL.len()],
 }
 
 impl ShadowSeries {
-    /// The meters of the shadow of a route, which count from `since` on.
+    /// Creates the meters of the shadow of a route, which count from `since` on.
     #[must_use]
     pub fn new(route: &str, upstream: &str, since: Duration, workers: usize, bytes: &Arc<ShadowBytes>) -> Self {
         Self {
@@ -209,14 +209,14 @@ impl ShadowSeries {
         }
     }
 
-    /// What all copies of the process may hold.
+    /// The memory limit of all copies.
     #[must_use]
     pub fn bytes(&self) -> &Arc<ShadowBytes> {
         &self.bytes
     }
 
-    /// The share of requests that is copied now, of `weight` in the file, both 0 to 1: less while the upstream has
-    /// trouble. The mean over the workers that have copied anything.
+    /// The current share of copies for `weight` in the file, both 0 to 1: lower while the upstream has trouble. The
+    /// mean over the workers that have copied a request.
     #[must_use]
     pub fn weight_actual(&self, weight: f64) -> f64 {
         let (sum, workers) = self
@@ -227,7 +227,7 @@ impl ShadowSeries {
         (weight - f64::from(millionths) / 1e6 / f64::from(workers.max(1))).max(0.0)
     }
 
-    /// The figures, which add up.
+    /// Reads the counts, which add up.
     #[must_use]
     pub fn read(&self) -> ShadowFigures {
         let mut figures = ShadowFigures::default();
@@ -239,6 +239,7 @@ impl ShadowSeries {
                 *sum += counter.value();
             }
         }
+        // Ends are read before samples, so that no end is counted without its sample.
         fence(Acquire);
         figures.sampled = self.meters.used().map(|meter| meter.sampled.value()).sum();
         figures.sent = figures.completed.iter().sum();
@@ -248,7 +249,7 @@ impl ShadowSeries {
     }
 }
 
-/// How many bytes the bodies of all copies of the process hold together.
+/// The memory limit for the bodies of all copies.
 #[derive(Debug)]
 pub struct ShadowBytes {
     used: AtomicU64,
@@ -256,13 +257,13 @@ pub struct ShadowBytes {
 }
 
 impl ShadowBytes {
-    /// At most so many.
+    /// A limit of `max` bytes.
     #[must_use]
     pub const fn new(max: u64) -> Self {
         Self { used: AtomicU64::new(0), max }
     }
 
-    /// Takes so many, if there are as many.
+    /// Acquires this many bytes, if they are available.
     #[must_use]
     pub fn try_take(&self, bytes: u64) -> bool {
         let max = self.max;
@@ -270,25 +271,25 @@ impl ShadowBytes {
         self.used.fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
-    /// Gives so many back.
+    /// Releases this many bytes.
     pub fn give_back(&self, bytes: u64) {
         let _ = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
     }
 
-    /// How many are taken.
+    /// The used bytes.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
-    /// How many there may be.
+    /// The limit in bytes.
     #[must_use]
     pub const fn max(&self) -> u64 {
         self.max
     }
 }
 
-/// Bytes that were taken of those; given back when dropped.
+/// Acquired bytes of the limit; released on drop.
 #[derive(Debug)]
 pub struct ShadowHeld {
     of: Arc<ShadowBytes>,
@@ -296,13 +297,13 @@ pub struct ShadowHeld {
 }
 
 impl ShadowHeld {
-    /// None yet.
+    /// No bytes yet.
     #[must_use]
     pub const fn new(of: Arc<ShadowBytes>) -> Self {
         Self { of, bytes: 0 }
     }
 
-    /// Takes more, if there is as much.
+    /// Acquires more bytes, if they are available.
     #[must_use]
     pub fn try_take(&mut self, bytes: u64) -> bool {
         let taken = self.of.try_take(bytes);
@@ -369,12 +370,12 @@ mod tests {
         assert!((series.weight_actual(0.5) - 0.1).abs() < 1e-9);
         series.meters.of(1).held_back.add(0);
         assert!((series.weight_actual(0.5) - 0.3).abs() < 1e-9);
-        // The file's share may have become less since.
+        // A reload may have lowered the configured share.
         assert!(series.weight_actual(0.1).abs() < 1e-9);
     }
 
     #[test]
-    fn places_and_bytes_are_bounded() {
+    fn permits_and_bytes_are_bounded() {
         let bytes = Arc::new(ShadowBytes::new(10));
         let series = ShadowSeries::new("r", "u", Duration::ZERO, 1, &bytes);
         let copies = &series.copies;

@@ -1,8 +1,8 @@
-//! How an access log line looks to a person at a terminal: `GET shop/checkout 200 → checkout/canary 12 ms`.
+//! Formats short access log lines for a terminal: `GET shop/checkout 200 → checkout/canary 12 ms`.
 //!
-//! Bytes that are not printable ASCII are escaped as `\xNN`, so a request can neither act upon the terminal nor take
-//! more columns than are counted. Where the line would wrap, host and path are shortened in their middle; a failed
-//! request still says who ended it and why, if need be on a second row.
+//! Bytes that are not printable ASCII are escaped as `\xNN`, so that a request can neither act on the terminal nor use
+//! more columns than counted. Where the line would wrap, host and path are shortened in the middle; a failed request
+//! still shows who ended it and why, on a second row if necessary.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::ink::{Ink, VARIANTS};
 use super::screen::{Medium, Screen, TimeOfDay, columns};
 use super::{AccessEntry, AccessEvent, EndedBy};
 
-/// Below this width the time of day is left out.
+/// Below this width the time of day is omitted.
 const COLUMNS_WITH_TIME: usize = 80;
-/// What is left of host and path at least.
+/// The smallest width of host and path.
 const TARGET_MIN: usize = 16;
 
 const DIM: &str = "2";
@@ -26,7 +26,7 @@ const CYAN: &str = "36";
 #[derive(Debug, Default)]
 pub(super) struct ShortFormat {
     screen: Screen,
-    /// Columns to stay within, if there is a terminal.
+    /// The width of the terminal, if there is one.
     columns: Option<usize>,
     clock: TimeOfDay,
     target: String,
@@ -34,7 +34,7 @@ pub(super) struct ShortFormat {
     tail: Strip,
 }
 
-/// Text in the making, and how many columns it takes: its escape sequences take none.
+/// Text with the number of columns that it uses; escape sequences use none.
 #[derive(Debug, Default)]
 struct Strip {
     text: String,
@@ -49,7 +49,7 @@ impl Strip {
         self.ink = ink;
     }
 
-    /// Appends ASCII, or one of our own signs, which all take one column.
+    /// Appends ASCII, or one of our own symbols, which all use one column.
     fn put(&mut self, text: &str) {
         self.columns += text.chars().count();
         self.text.push_str(text);
@@ -70,17 +70,17 @@ impl Strip {
 }
 
 impl ShortFormat {
-    /// For this screen.
+    /// Creates a formatter for this screen.
     pub(super) fn on(screen: Screen) -> Self {
         Self { screen, ..Self::default() }
     }
 
-    /// Where lines are shown.
+    /// The screen.
     pub(super) const fn screen(&self) -> Screen {
         self.screen
     }
 
-    /// Appends a line and a line feed. `screen` is where this line is shown: only a terminal limits its width.
+    /// Appends a line. `screen` is where this line is shown: only a terminal limits its width.
     pub(super) fn line(&mut self, out: &mut Vec<u8>, screen: Screen, entry: &AccessEntry<'_>) {
         let is_new_second = self.clock.update(entry.at);
         match screen.medium {
@@ -116,7 +116,7 @@ impl ShortFormat {
     }
 }
 
-/// ` 200 → checkout/canary 12 ms`, and how it ended when it did not end well.
+/// ` 200 → checkout/canary 12 ms`, and the cause of an early end.
 fn answer(line: &mut Strip, entry: &AccessEntry<'_>) {
     line.put(" ");
     match entry.status {
@@ -165,7 +165,7 @@ fn decision(line: &mut Strip, entry: &AccessEntry<'_>) {
         line.put("/");
         line.painted(VARIANTS[usize::from(entry.variant_number) % VARIANTS.len()], variant);
     }
-    // The variant could not be connected to.
+    // The variant was unreachable.
     if let (Some(reason), Some(upstream)) = (entry.reason, entry.upstream)
         && reason.ends_with("+fallback")
     {
@@ -185,7 +185,7 @@ fn duration(line: &mut Strip, took: Duration) {
     }
 }
 
-/// Who ended a request that failed, when, and why.
+/// The party that ended a failed request, the stage and the cause.
 fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
     let who = match entry.termination.ender {
         EndedBy::Done => return,
@@ -216,7 +216,7 @@ fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
     let _ = write!(line.text, "{}", line.ink.begins("0"));
 }
 
-/// Appends `target`, which is ASCII, in so many columns: without its middle when it is longer.
+/// Appends `target`, which is ASCII, in at most `room` columns; the middle is left out when it is longer.
 fn shortened(line: &mut Strip, target: &str, room: usize) {
     let room = room.max(TARGET_MIN);
     if target.len() <= room {
@@ -228,7 +228,7 @@ fn shortened(line: &mut Strip, target: &str, room: usize) {
     line.put(&target[target.len() - ends / 2..]);
 }
 
-/// Printable ASCII as it is, all other bytes as `\xNN`.
+/// Appends printable ASCII unchanged, and all other bytes as `\xNN`.
 fn escaped(out: &mut String, value: &str) {
     for byte in value.bytes() {
         match byte {
@@ -298,7 +298,7 @@ mod tests {
         line.strip_suffix('\n').expect("ends with a line feed").to_owned()
     }
 
-    /// How many columns a painted line takes.
+    /// The number of columns of a coloured line.
     fn columns_of(painted: &str) -> usize {
         let mut parts = painted.split('\x1b');
         let first = parts.next().unwrap_or_default().chars().count();
@@ -335,7 +335,7 @@ mod tests {
             total: Duration::from_millis(12),
             ..entry()
         };
-        for (failed, told) in [
+        for (failed, expected) in [
             (
                 ended(EndedBy::Upstream, 'C', "connect_refused", 502),
                 "502 → checkout/canary 12 ms  ended by the upstream while connecting: connect refused",
@@ -346,7 +346,7 @@ mod tests {
             ),
             (ended(EndedBy::Proxy, 'H', "", 0), "--- → checkout/canary 12 ms  ended by the proxy before the response"),
         ] {
-            assert_eq!(written(Some(200), Ink::Plain, &failed), format!("02:56:37 GET shop/checkout {told}"));
+            assert_eq!(written(Some(200), Ink::Plain, &failed), format!("02:56:37 GET shop/checkout {expected}"));
         }
         let none = AccessEntry { route: None, variant: None, ..ended(EndedBy::Proxy, 'D', "no_route", 404) };
         assert_eq!(plain(&none), "GET shop/checkout 404 12 ms  ended by the proxy while deciding: no route");

@@ -1,4 +1,4 @@
-//! The classes in which responses are counted.
+//! The classes of response status codes.
 
 /// `1xx` to `5xx`, and `none` when no response head was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl StatusClass {
     pub const ALL: [Self; 6] =
         [Self::None, Self::Informational, Self::Success, Self::Redirection, Self::ClientError, Self::ServerError];
 
-    /// The class of a status; 0 means that none was sent.
+    /// The class of a status; 0 means that no head was sent.
     #[must_use]
     pub const fn of(status: u16) -> Self {
         match status {

@@ -1,29 +1,29 @@
-//! What is counted of TLS with clients.
+//! Meters of TLS with clients.
 
 use super::Counter;
 
 /// Why a handshake with a client failed; the label of `pointsman_tls_handshake_failures_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeFailure {
-    /// The client does not want our certificate, or says so of something else.
+    /// The client sent an alert, for instance because it does not trust the certificate.
     Alert,
     /// No protocol in common (ALPN).
     Alpn,
-    /// A client certificate is wanted, and there was none.
+    /// A client certificate is required and was not sent.
     CertificateMissing,
-    /// The client's certificate is not accepted.
+    /// The client certificate was rejected.
     CertificateRefused,
     /// Cleartext HTTP.
     Cleartext,
-    /// The client went away.
+    /// The client closed the connection.
     Closed,
     /// The proxy is stopping.
     Draining,
     /// No version, cipher suite, group or signature scheme in common.
     Incompatible,
-    /// The fault is here.
+    /// An internal error.
     Internal,
-    /// What came is not TLS, or breaks its rules.
+    /// Not TLS, or malformed TLS.
     Malformed,
     /// It took too long (`handshake_timeout`).
     Timeout,
@@ -64,7 +64,7 @@ impl HandshakeFailure {
     }
 }
 
-/// What a worker counts of TLS with clients.
+/// The TLS counters of a worker.
 #[derive(Debug, Default)]
 pub struct TlsMeter {
     /// Handshakes by version (1.2, 1.3), full and resumed.

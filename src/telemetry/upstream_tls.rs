@@ -1,4 +1,4 @@
-//! What goes wrong under TLS with upstreams: counted by kind, and the last case in words.
+//! TLS failures with upstreams: counted by kind, and the last one in words.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 /// The kind of a failure; the label of `pointsman_upstream_tls_failures_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsFailure {
-    /// The certificate was not believed.
+    /// The certificate is not trusted.
     Certificate,
-    /// What came was not TLS, or not as it must be.
+    /// Not TLS, or malformed TLS.
     Protocol,
-    /// The other side refused us, with an alert.
+    /// The upstream sent an alert.
     Alert,
     /// It took too long.
     Timeout,
@@ -32,39 +32,40 @@ impl TlsFailure {
     }
 }
 
-/// The same words are not said again within this.
+/// A failure with the same cause is logged again after this time.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What went wrong last. Touched only when something does.
+/// The last failure. Only accessed on a failure.
 #[derive(Debug, Default)]
 pub struct TlsFailureLog(Mutex<Option<LastTlsFailure>>);
 
-/// A failure in words.
+/// A failure, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastTlsFailure {
     /// When, since the Unix epoch.
     pub at: Duration,
-    /// What, for people.
+    /// The cause, for people.
     pub cause: String,
-    said: Duration,
+    logged_at: Duration,
 }
 
-/// Whether a failure is news.
+/// Whether a failure is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureNovelty {
-    /// It is: tell it.
+    /// It is new: log it.
     New,
-    /// It was told a moment ago.
+    /// It was logged a moment ago.
     Repeated,
 }
 
 impl TlsFailureLog {
-    /// Keeps a failure, and says whether it should be told.
+    /// Records a failure, and returns whether to log it.
     pub fn record(&self, at: Duration, cause: String) -> FailureNovelty {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let said = last.as_ref().filter(|last| last.cause == cause && at < last.said + QUIET).map(|last| last.said);
-        *last = Some(LastTlsFailure { at, cause, said: said.unwrap_or(at) });
-        if said.is_some() { FailureNovelty::Repeated } else { FailureNovelty::New }
+        let logged_at =
+            last.as_ref().filter(|last| last.cause == cause && at < last.logged_at + QUIET).map(|last| last.logged_at);
+        *last = Some(LastTlsFailure { at, cause, logged_at: logged_at.unwrap_or(at) });
+        if logged_at.is_some() { FailureNovelty::Repeated } else { FailureNovelty::New }
     }
 
     /// The last failure.
@@ -79,13 +80,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_trouble_is_told_now_and_then() {
+    fn the_same_failure_is_logged_from_time_to_time() {
         let log = TlsFailureLog::default();
         let keep = |seconds, cause: &str| log.record(Duration::from_secs(seconds), cause.to_owned());
-        let told: Vec<_> = [(1, "a"), (5, "a"), (10, "a"), (11, "a"), (12, "b"), (13, "a")]
+        let logged: Vec<_> = [(1, "a"), (5, "a"), (10, "a"), (11, "a"), (12, "b"), (13, "a")]
             .map(|(seconds, cause)| keep(seconds, cause) == FailureNovelty::New)
             .into();
-        assert_eq!(told, [true, false, false, true, true, true]);
+        assert_eq!(logged, [true, false, false, true, true, true]);
         assert_eq!(log.last().map(|last| (last.at.as_secs(), last.cause)), Some((13, "a".to_owned())));
     }
 }

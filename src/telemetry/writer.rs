@@ -1,9 +1,9 @@
-//! The access log's writer: one thread that owns the sink, so that a slow disk never slows a request.
+//! The access log writer: one thread that owns the sink, so that a slow disk never slows a request.
 //!
-//! Workers hand over whole buffers through a channel that is bounded in messages and in bytes; a hand-over that finds
-//! it full fails at once and is counted by the worker. Lines that the sink does not take (disk full, no permission)
-//! are dropped and counted, and the proxy's own log says so once a minute. A file that was rotated away (renamed or
-//! removed) is opened anew within a second, at `SIGHUP` at once.
+//! Workers send whole buffers through a channel that is bounded in messages and in bytes; a send to a full channel
+//! fails at once, and the worker counts the lines. Lines that the sink does not accept (disk full, no permission) are
+//! dropped and counted, and the proxy's own log reports them once a minute. A file that was rotated (renamed or
+//! removed) is reopened within a second, and at `SIGHUP` at once.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,16 +19,16 @@ use super::screen::Screen;
 use crate::clock::Clock;
 use crate::route::LogSink;
 
-/// Buffers that may wait.
+/// Bound of the queue, in buffers.
 const QUEUED_BUFFERS_MAX: usize = 1_024;
-/// Bytes that may wait.
+/// Bound of the queue, in bytes.
 const QUEUED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How often a file is checked_at at.
+/// How often the writer checks whether the file was rotated.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// How often dropped lines are spoken of.
+/// How often dropped lines are reported.
 const REPORT_EVERY: Duration = Duration::from_mins(1);
 
-/// Hands lines over. One for each worker.
+/// Sends lines to the writer. One for each worker.
 #[derive(Clone, Debug)]
 pub struct LogSender {
     lines: SyncSender<Message>,
@@ -36,7 +36,7 @@ pub struct LogSender {
     screen: Screen,
 }
 
-/// Steers the writer. One owner, the controller; the writer ends when [`Self::stop`] is called.
+/// Controls the writer. The controller is its only owner; the writer ends at [`Self::stop`].
 #[derive(Debug)]
 pub struct LogWriter {
     lines: SyncSender<Message>,
@@ -48,7 +48,7 @@ pub struct LogWriter {
 #[derive(Debug)]
 enum Message {
     Lines(Vec<u8>),
-    /// Look at what is wanted.
+    /// Check for a requested sink or reopen.
     Wake,
     Stop,
 }
@@ -67,16 +67,16 @@ struct Wanted {
 }
 
 impl LogSender {
-    /// Where standard output is shown.
+    /// What standard output is connected to.
     #[must_use]
     pub const fn screen(&self) -> Screen {
         self.screen
     }
 
-    /// Hands whole lines over; never blocks.
+    /// Sends whole lines; never blocks.
     ///
     /// # Errors
-    /// Gives the lines back when the writer cannot keep up or has ended. The caller counts them as dropped.
+    /// Returns the lines when the queue is full or the writer has ended. The caller counts them as dropped.
     pub fn try_send(&self, lines: Vec<u8>) -> Result<(), Vec<u8>> {
         let bytes = lines.len();
         if self.shared.queued_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes) > QUEUED_BYTES_MAX {
@@ -94,7 +94,7 @@ impl LogSender {
     }
 }
 
-/// Whether lines can be written to `sink` now. Files that are none, such as pipes, are not tried: that could wait for
+/// Checks that lines can be written to `sink` now. Special files, such as pipes, are not opened: that could block for
 /// ever.
 ///
 /// # Errors
@@ -106,8 +106,8 @@ pub fn openable(sink: &LogSink) -> io::Result<()> {
     }
 }
 
-/// What people call a sink.
-fn called(sink: &LogSink) -> String {
+/// The name of a sink, for messages.
+fn sink_name(sink: &LogSink) -> String {
     match sink {
         LogSink::Off => "off".to_owned(),
         LogSink::Stdout => "stdout".to_owned(),
@@ -116,11 +116,11 @@ fn called(sink: &LogSink) -> String {
 }
 
 impl LogWriter {
-    /// Starts the writer's thread with this sink; `screen` is where standard output is shown.
+    /// Starts the writer thread with this sink; `screen` is what standard output is connected to.
     ///
     /// # Errors
-    /// When the thread cannot be started. A file that cannot be opened is not an error: it is tried again, and lines
-    /// are dropped and counted until then.
+    /// When the thread cannot be started. A file that cannot be opened is not an error: the writer retries, and drops
+    /// and counts lines until then.
     pub fn start(sink: LogSink, screen: Screen, clock: Clock) -> io::Result<Self> {
         let (lines, received) = sync_channel(QUEUED_BUFFERS_MAX);
         let shared = Arc::new(Shared::default());
@@ -145,32 +145,32 @@ impl LogWriter {
         LogSender { lines: self.lines.clone(), shared: Arc::clone(&self.shared), screen: self.screen }
     }
 
-    /// Changes the sink. Lines that wait go to the new one.
+    /// Changes the sink. Queued lines go to the new one.
     pub fn set_sink(&self, sink: LogSink) {
         self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner).sink = Some(sink);
         self.wake();
     }
 
-    /// Closes the file and opens it anew by its name, for log rotation.
+    /// Reopens the file by its name, for log rotation.
     pub fn reopen(&self) {
         self.shared.wanted.lock().unwrap_or_else(PoisonError::into_inner).reopen = true;
         self.wake();
     }
 
-    /// Lines that the sink did not take.
+    /// Number of lines that the sink did not accept.
     #[must_use]
     pub fn lines_lost(&self) -> u64 {
         self.shared.lines_lost.load(Relaxed)
     }
 
-    /// Writes what waits and ends the thread, waiting for it at most `patience` (a pipe that nobody reads never takes
-    /// the last lines).
-    pub fn stop(&mut self, clock: Clock, patience: Duration) {
+    /// Writes the queued lines and ends the thread; waits at most `timeout` (a pipe without a reader never accepts the
+    /// last lines).
+    pub fn stop(&mut self, clock: Clock, timeout: Duration) {
         let Some(thread) = self.thread.take() else { return };
-        let deadline = clock.now() + patience;
-        let mut told = false;
+        let deadline = clock.now() + timeout;
+        let mut is_sent = false;
         while !thread.is_finished() && clock.now() < deadline {
-            told = told || !matches!(self.lines.try_send(Message::Stop), Err(TrySendError::Full(_)));
+            is_sent = is_sent || !matches!(self.lines.try_send(Message::Stop), Err(TrySendError::Full(_)));
             std::thread::sleep(Duration::from_millis(1));
         }
         if thread.is_finished() {
@@ -201,7 +201,7 @@ fn write_all(received: &Receiver<Message>, shared: &Shared, mut writer: SinkWrit
     writer.report_dropped(writer.clock.now());
 }
 
-/// The sink as it is open now.
+/// The sink and its open file.
 struct SinkWriter {
     sink: LogSink,
     out: io::Result<Output>,
@@ -228,7 +228,7 @@ impl Output {
 }
 
 impl SinkWriter {
-    /// Does what is wanted, and looks after the file.
+    /// Applies requests, and checks the file.
     fn follow(&mut self, shared: &Shared) {
         let wanted = std::mem::take(&mut *shared.wanted.lock().unwrap_or_else(PoisonError::into_inner));
         let now = self.clock.now();
@@ -245,7 +245,7 @@ impl SinkWriter {
         }
     }
 
-    /// Whether the open file is no longer the one that its name means, or is not open at all.
+    /// Whether the open file is no longer the one with its name, or is not open at all.
     fn is_lost(&self) -> bool {
         match (&self.sink, &self.out) {
             (LogSink::File(path), Ok(Output::File(file))) => !same_file(path, file),
@@ -270,7 +270,7 @@ impl SinkWriter {
             self.unreported += lost;
             let now = self.clock.now();
             if self.reported_at.is_none() {
-                tracing::error!(sink = called(&self.sink), %error, "the access log cannot be written: its lines are dropped");
+                tracing::error!(sink = sink_name(&self.sink), %error, "the access log cannot be written: its lines are dropped");
                 self.unreported = 0;
                 self.reported_at = Some(now);
             }
@@ -279,20 +279,20 @@ impl SinkWriter {
 
     fn report_dropped(&mut self, now: Instant) {
         if self.unreported > 0 {
-            tracing::error!(sink = called(&self.sink), lines = self.unreported, "access log lines were dropped");
+            tracing::error!(sink = sink_name(&self.sink), lines = self.unreported, "access log lines were dropped");
             self.unreported = 0;
             self.reported_at = Some(now);
         }
     }
 }
 
-/// Appends whole lines. When a disk fills up in the middle, the half line is cut off again, so that the next line does
-/// not join it.
+/// Appends whole lines. When the disk is full in the middle of a line, the partial line is removed, so that the next
+/// line does not join it.
 fn append(file: &mut File, lines: &[u8]) -> io::Result<()> {
     let before = file.metadata().map(|metadata| metadata.len());
     file.write_all(lines).inspect_err(|_| {
         if let Ok(length) = before {
-            // Best effort: a device or pipe has no length to go back to.
+            // Best effort: a device or pipe cannot be truncated.
             let _ = file.set_len(length);
         }
     })
@@ -309,10 +309,10 @@ fn same_file(path: &Path, file: &File) -> bool {
 mod tests {
     use super::*;
 
-    /// Waits for the writer, which is a thread of its own.
-    fn eventually(what: &str, holds: impl Fn() -> bool) {
+    /// Waits for the writer thread.
+    fn eventually(what: &str, is_met: impl Fn() -> bool) {
         let deadline = Clock.now() + Duration::from_mins(1);
-        while !holds() {
+        while !is_met() {
             assert!(Clock.now() < deadline, "never happened: {what}");
             std::thread::yield_now();
         }
@@ -357,7 +357,7 @@ mod tests {
         sender.try_send(b"two\n".to_vec()).expect("room");
         eventually("the second line in the new file", || read(&path) == "two\n");
         std::fs::remove_file(&path).expect("removed");
-        eventually("the file without being asked", || path.exists());
+        eventually("the file is reopened without a request", || path.exists());
         sender.try_send(b"three\n".to_vec()).expect("room");
         eventually("the third line", || read(&path) == "three\n");
         assert_eq!(read(&rotated), "one\n");
@@ -389,8 +389,8 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_hangs_never_blocks_a_worker() {
-        // Nobody receives: the writer is stuck in a write.
+    fn a_hanging_sink_never_blocks_a_worker() {
+        // The channel has no reader: the writer hangs in a write.
         let (lines, _kept) = sync_channel(1);
         let sender = LogSender { lines, shared: Arc::default(), screen: Screen::default() };
         assert_eq!(sender.try_send(b"one\n".to_vec()), Ok(()));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Proxy, Raw, Upstream, until};
+use crate::harness::{Answer, Proxy, Raw, RefusingAddress, Upstream, until};
 
 const SHOP: &str = r#"
 [upstream.v1]
@@ -30,13 +30,14 @@ redirect = { to = "https://example.com/", status = 308 }
 struct Scene {
     proxy: Proxy,
     _upstreams: [Upstream; 2],
+    _gone: RefusingAddress,
 }
 
 fn scene(workers: usize) -> Scene {
     let upstreams = [Upstream::echo(), Upstream::echo()];
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = RefusingAddress::new();
     let setup = Proxy::workers(workers).with("v1", &upstreams[0]).with("v2", &upstreams[1]);
-    Scene { proxy: setup.place("gone", gone).start(SHOP), _upstreams: upstreams }
+    Scene { proxy: setup.place("gone", gone.address()).start(SHOP), _upstreams: upstreams, _gone: gone }
 }
 
 /// One request to the admin listener.
@@ -116,7 +117,7 @@ impl Scrape {
 
 #[test]
 fn metrics_parse_and_satisfy_their_identities() {
-    let Scene { proxy, _upstreams } = scene(2);
+    let Scene { proxy, _upstreams, _gone } = scene(2);
     let mut client = proxy.connect();
     let statuses: Vec<u16> =
         (0..40).map(|n| client.get(["/shop/", "/moved", "/nowhere", "/shop/x"][n % 4], "").status).collect();
@@ -158,7 +159,7 @@ fn metrics_parse_and_satisfy_their_identities() {
 
 #[test]
 fn scrapes_under_load_are_complete_and_count_every_request() {
-    let Scene { proxy, _upstreams } = scene(2);
+    let Scene { proxy, _upstreams, _gone } = scene(2);
     let stop = AtomicBool::new(false);
     let asked: u32 = std::thread::scope(|scope| {
         let one = || {
@@ -189,7 +190,7 @@ fn scrapes_under_load_are_complete_and_count_every_request() {
 
 #[test]
 fn status_reports_the_rules_in_effect() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let mut client = proxy.connect();
     (0..80).for_each(|_| drop(client.get("/shop/", "")));
     let answer = ask(&proxy, "GET", "/status", "");
@@ -247,7 +248,7 @@ fn status_names_the_shadow_of_a_route() {
 
 #[test]
 fn a_reload_can_be_requested() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let answer = ask(&proxy, "POST", "/reload", "");
     assert_eq!((answer.status, &answer.json()["outcome"]), (200, &"unchanged".into()));
     let file = proxy.dir().join("routes.toml");
@@ -270,7 +271,7 @@ fn a_reload_can_be_requested() {
 
 #[test]
 fn health_and_readiness_have_pages_of_their_own() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     for path in ["/healthz", "/readyz", "/metrics", "/status", "/"] {
         assert_eq!(ask(&proxy, "GET", path, "").status, 200, "{path}");
         let head = ask(&proxy, "HEAD", path, "");
@@ -287,7 +288,7 @@ fn health_and_readiness_have_pages_of_their_own() {
 
 #[test]
 fn pages_in_a_browser_cannot_reach_the_admin_listener() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let admin = proxy.admin();
     let reloads = || {
         ["applied", "unchanged", "rejected"]
@@ -310,7 +311,7 @@ fn pages_in_a_browser_cannot_reach_the_admin_listener() {
 
 #[test]
 fn many_pages_at_once_are_all_answered() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     std::thread::scope(|scope| {
         for at in 0..3 * 16 {
             let path = ["/metrics", "/status", "/shadow"][at % 3];
@@ -325,7 +326,7 @@ fn many_pages_at_once_are_all_answered() {
 
 #[test]
 fn a_burst_of_requests_for_a_page_is_answered_or_refused_at_once() {
-    let Scene { proxy, _upstreams } = scene(1);
+    let Scene { proxy, _upstreams, _gone } = scene(1);
     let mut clients: Vec<_> = (0..48).map(|_| Raw::connect(proxy.admin())).collect();
     for client in &mut clients {
         client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");

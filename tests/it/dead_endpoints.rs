@@ -4,53 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use pointsman::clock::Clock;
-use socket2::{Domain, Socket, Type};
 
 use crate::harness::proxy::Setup;
-use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::harness::{FullBacklog, Proxy, Raw, RefusingAddress, Upstream, until};
 use crate::upstream_tls::{Authority, Close, Front, config, files};
-
-/// An address that refuses connections while this value lives: it is bound, and no process listens.
-pub struct Deaf(Socket);
-
-impl Deaf {
-    pub fn new() -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        Self(socket)
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.0.local_addr().unwrap().as_socket().unwrap()
-    }
-
-    /// Listens from now on.
-    fn listens(self) -> TcpListener {
-        self.0.listen(128).unwrap();
-        self.0.into()
-    }
-}
-
-/// An endpoint whose backlog is full: the kernel drops new connections.
-struct Full {
-    address: SocketAddr,
-    _socket: Socket,
-    _queued: Vec<std::net::TcpStream>,
-}
-
-impl Full {
-    fn new() -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        socket.listen(0).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
-        let mut queued = Vec::new();
-        while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-            queued.push(stream);
-        }
-        Self { address, _socket: socket, _queued: queued }
-    }
-}
 
 fn urls(scheme: &str, all: &[SocketAddr]) -> String {
     all.iter().map(|address| format!("\"{scheme}://{address}\"")).collect::<Vec<_>>().join(", ")
@@ -79,7 +36,7 @@ fn none_fails(client: &mut Raw, count: usize, case: &str) {
 
 #[test]
 fn one_dead_endpoint_of_two_fails_no_request() {
-    let deaf = Deaf::new();
+    let deaf = RefusingAddress::new();
     for (scheme, alive, count) in [("http", Upstream::echo(), 400), ("h2c", Upstream::h2c(), 100)] {
         for balance in ["least_request", "round_robin", "hash"] {
             for endpoints in [[deaf.address(), alive.address()], [alive.address(), deaf.address()]] {
@@ -108,7 +65,7 @@ fn one_dead_endpoint_of_two_fails_no_request() {
 
 #[test]
 fn one_dead_endpoint_fails_no_request_of_many_clients() {
-    let (deaf, alive) = (Deaf::new(), Upstream::echo());
+    let (deaf, alive) = (RefusingAddress::new(), Upstream::echo());
     for balance in ["least_request", "round_robin", "hash"] {
         let lines = format!("balance = \"{balance}\"");
         let proxy = Proxy::workers(2).start(&text(&urls("http", &[deaf.address(), alive.address()]), &lines));
@@ -182,17 +139,17 @@ fn an_endpoint_without_tls_or_with_a_bad_certificate_fails_no_request() {
 
 #[test]
 fn an_endpoint_that_does_not_accept_in_time_fails_no_request() {
-    let (full, alive) = (Full::new(), Upstream::echo());
+    let (full, alive) = (FullBacklog::new(), Upstream::echo());
     let lines = "connect_timeout = \"500ms\"\nbalance = \"round_robin\"";
-    let proxy = Proxy::workers(1).start(&text(&urls("http", &[full.address, alive.address()]), lines));
+    let proxy = Proxy::workers(1).start(&text(&urls("http", &[full.address(), alive.address()]), lines));
     none_fails(&mut proxy.connect(), 100, "a full queue");
 }
 
 #[test]
 fn an_endpoint_that_exceeds_the_request_timeout_is_avoided() {
-    let (full, alive) = (Full::new(), Upstream::echo());
+    let (full, alive) = (FullBacklog::new(), Upstream::echo());
     let lines = "connect_timeout = \"30s\"\nbalance = \"round_robin\"";
-    let toml = text(&urls("http", &[full.address, alive.address()]), lines);
+    let toml = text(&urls("http", &[full.address(), alive.address()]), lines);
     let proxy = Proxy::workers(1).start(&toml.replace("[[route]]", "[[route]]\ntimeout = { request = \"500ms\" }"));
     let mut client = proxy.connect();
     // The endpoint is tried again about once a second: that request is late, and the others of the same second are not.
@@ -208,9 +165,9 @@ fn an_endpoint_that_exceeds_the_request_timeout_is_avoided() {
 
 #[test]
 fn an_unreachable_variant_is_skipped_for_a_moment() {
-    let (full, stable) = (Full::new(), Upstream::echo().named("v1"));
+    let (full, stable) = (FullBacklog::new(), Upstream::echo().named("v1"));
     let toml = split(100, "").replace("[upstream.v2]", "[upstream.v2]\nconnect_timeout = \"500ms\"");
-    let proxy = Proxy::with("v1", &stable).place("v2", full.address).start(&toml);
+    let proxy = Proxy::with("v1", &stable).place("v2", full.address()).start(&toml);
     let mut client = proxy.connect();
     assert_eq!(client.get("/", "").status, 200);
     let tries = || proxy.metric("pointsman_upstream_connect_failures_total{upstream=\"v2\"}");
@@ -224,8 +181,8 @@ fn an_unreachable_variant_is_skipped_for_a_moment() {
 
 #[test]
 fn with_all_endpoints_dead_four_are_tried_without_a_wait() {
-    let all: Vec<Deaf> = (0..6).map(|_| Deaf::new()).collect();
-    let addresses: Vec<SocketAddr> = all.iter().map(Deaf::address).collect();
+    let all: Vec<RefusingAddress> = (0..6).map(|_| RefusingAddress::new()).collect();
+    let addresses: Vec<SocketAddr> = all.iter().map(RefusingAddress::address).collect();
     let proxy = Proxy::workers(1).start(&text(&urls("http", &addresses), ""));
     let mut client = proxy.connect();
     let began = Clock.now();
@@ -247,12 +204,12 @@ fn with_all_endpoints_dead_four_are_tried_without_a_wait() {
 
 #[test]
 fn an_endpoint_that_recovers_is_used_again() {
-    let (deaf, alive) = (Deaf::new(), Upstream::echo().named("alive"));
+    let (deaf, alive) = (RefusingAddress::new(), Upstream::echo().named("alive"));
     let endpoints = [deaf.address(), alive.address()];
     let proxy = Proxy::workers(1).start(&text(&urls("http", &endpoints), "balance = \"round_robin\""));
     let mut client = proxy.connect();
     none_fails(&mut client, 10, "while it is dead");
-    let _back = Upstream::echo_on(deaf.listens()).named("back");
+    let _back = Upstream::echo_on(deaf.listen()).named("back");
     until("it is tried again", || (client.get("/", "").json()["name"] == "back").then_some(()));
     let names: Vec<String> = (0..10).map(|_| client.get("/", "").json()["name"].to_string()).collect();
     assert_eq!(names.iter().filter(|name| name.contains("back")).count(), 5, "it has its turns again: {names:?}");
@@ -260,7 +217,7 @@ fn an_endpoint_that_recovers_is_used_again() {
 
 #[test]
 fn a_request_without_a_host_gets_the_authority_of_its_endpoint() {
-    let (deaf, alive) = (Deaf::new(), Upstream::echo());
+    let (deaf, alive) = (RefusingAddress::new(), Upstream::echo());
     let endpoints = urls("http", &[deaf.address(), alive.address()]);
     let proxy = Proxy::workers(1).start(&text(&endpoints, "balance = \"round_robin\""));
     for _ in 0..4 {
@@ -283,7 +240,7 @@ fn split(weight: u32, lines: &str) -> String {
 
 #[test]
 fn requests_of_an_unreachable_canary_fall_back_to_stable() {
-    let (deaf, stable) = (Deaf::new(), Upstream::echo().named("v1"));
+    let (deaf, stable) = (RefusingAddress::new(), Upstream::echo().named("v1"));
     let proxy = Proxy::with("v1", &stable).place("v2", deaf.address()).start(&split(100, ""));
     let mut client = proxy.connect();
     for n in 0..50 {
@@ -321,7 +278,7 @@ fn requests_of_an_unreachable_canary_fall_back_to_stable() {
 
 #[test]
 fn without_rescue_an_unreachable_canary_is_502() {
-    let (deaf, stable) = (Deaf::new(), Upstream::echo());
+    let (deaf, stable) = (RefusingAddress::new(), Upstream::echo());
     let setup = Proxy::with("v1", &stable).place("v2", deaf.address());
     let of = |rescue: &str| split(100, "").replace("weight = 100", &format!("weight = 100, rescue = {rescue}"));
     let proxy = setup.start(&of("false"));
@@ -334,7 +291,7 @@ fn without_rescue_an_unreachable_canary_is_502() {
 
 #[test]
 fn stable_never_falls_back_to_a_canary() {
-    let (deaf, canary) = (Deaf::new(), Upstream::echo().named("v2"));
+    let (deaf, canary) = (RefusingAddress::new(), Upstream::echo().named("v2"));
     let proxy = Proxy::with("v2", &canary).place("v1", deaf.address()).start(&split(0, ""));
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 502);
@@ -345,7 +302,7 @@ fn stable_never_falls_back_to_a_canary() {
 
 #[test]
 fn with_canary_and_stable_dead_the_response_is_the_error_of_the_canary() {
-    let (one, two) = (Deaf::new(), Deaf::new());
+    let (one, two) = (RefusingAddress::new(), RefusingAddress::new());
     let proxy = Proxy::workers(1).place("v1", one.address()).place("v2", two.address()).start(&split(100, ""));
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 502);

@@ -9,7 +9,7 @@ use pointsman::config::{Diagnostics, Loaded, load, load_text, run_route_tests, s
 use serde_json::Value;
 
 /// A scrape with every family; a unit test keeps it up to date.
-const EXPOSITION: &str = include_str!("../../src/telemetry/exposition/golden.txt");
+pub const EXPOSITION: &str = include_str!("../../src/telemetry/exposition/golden.txt");
 /// Labels that Prometheus adds.
 const ADDED: [&str; 3] = ["job", "instance", "le"];
 
@@ -19,7 +19,7 @@ const RUNBOOKS: &str = "https://runbooks.example.com/pointsman";
 const POD_IPS: [Option<&str>; 4] = [None, Some("127.0.0.1"), Some("10.1.2.3"), Some("100.64.1.2")];
 
 /// The files below `dir` that end with `ending`.
-fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
+pub fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("the tests run in the package's folder");
     let mut found = Vec::new();
     for path in entries.map(|entry| entry.expect("a readable folder").path()) {
@@ -33,7 +33,7 @@ fn files(dir: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+pub fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
@@ -186,7 +186,7 @@ fn queries_use_existing_metrics() {
 }
 
 #[test]
-fn the_runbook_has_every_alert_and_every_metric() {
+fn the_runbook_has_every_alert() {
     let runbook = read("docs/operations.md");
     let alerts = read("deploy/prometheus/alerts.yml");
     let names: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
@@ -194,22 +194,17 @@ fn the_runbook_has_every_alert_and_every_metric() {
     for name in names {
         assert!(runbook.contains(&format!("\n### {name}\n")), "docs/operations.md has no section `### {name}`");
     }
-    let missing: Vec<String> = families().into_keys().filter(|name| !runbook.contains(&format!("`{name}"))).collect();
-    assert!(missing.is_empty(), "docs/operations.md does not mention {missing:#?}");
-    let security = read("docs/security.md");
-    let reasons = EXPOSITION.lines().filter_map(|line| line.strip_prefix("pointsman_refused_total{reason=\""));
-    let reasons = reasons.filter_map(|rest| rest.split('"').next());
-    let unsaid: Vec<&str> = reasons.filter(|reason| !security.contains(&format!("`{reason}`"))).collect();
-    assert!(unsaid.is_empty(), "docs/security.md does not explain these refusals: {unsaid:?}");
 }
 
-/// The anchors of a page's headings, as Markdown viewers generate them.
-fn anchors(markdown: &str) -> BTreeSet<String> {
-    let headings =
-        markdown.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
-    let letters =
-        |heading: &str| heading.to_lowercase().replace(|c: char| !c.is_alphanumeric() && !" -_".contains(c), "");
-    headings.map(|heading| letters(heading).replace(' ', "-")).collect()
+/// The anchor of a heading, as Markdown viewers generate it.
+pub fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.replace(|c: char| !c.is_alphanumeric() && !" -_".contains(c), "").replace(' ', "-")
+}
+
+/// The anchors of a page's headings.
+pub fn anchors(markdown: &str) -> BTreeSet<String> {
+    markdown.lines().filter(|line| line.starts_with('#')).map(anchor).collect()
 }
 
 #[test]

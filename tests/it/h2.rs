@@ -16,7 +16,7 @@ use crate::harness::frames::{
 };
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::upstream::hash;
-use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, Upstream, until};
+use crate::harness::{Broken, H2, ONE_ROUTE, PATIENCE, Proxy, RefusingAddress, Upstream, until};
 use crate::process::Running;
 
 const PROTOCOL_ERROR: u32 = 1;
@@ -876,8 +876,8 @@ fn grpc_passes_and_errors_have_a_grpc_status() {
     let routes = "[upstream.main]\nendpoints = [\"h2c://{main}\"]\n[upstream.gone]\nendpoints = [\"h2c://{gone}\"]\n\
                   [[route]]\nname = \"service\"\nmatch = { path = \"/pkg.Service/*\" }\nstable = \"main\"\n\
                   [[route]]\nname = \"gone\"\nmatch = { path = \"/pkg.Gone/*\" }\nstable = \"gone\"\n";
-    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Proxy::with("main", &h2c).place("gone", refusing).start(routes);
+    let refusing = RefusingAddress::new();
+    let proxy = Proxy::with("main", &h2c).place("gone", refusing.address()).start(routes);
     let mut client = H2::connect(proxy.address());
     let mut call = |path: &str| {
         let request = H2::request("POST", path).header("content-type", "application/grpc").header("te", "trailers");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::upstream::hash;
-use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, field, until};
+use crate::harness::{ONE_ROUTE, Proxy, Raw, RefusingAddress, Upstream, field, until};
 
 #[test]
 fn a_request_passes() {
@@ -564,13 +564,12 @@ fn a_half_close_inside_a_message_is_an_error() {
 
 #[test]
 fn an_unreachable_upstream_is_502_and_recovers() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let proxy = crate::harness::proxy::Setup::default().place("main", address).start(crate::harness::ONE_ROUTE);
+    let upstream = RefusingAddress::new();
+    let proxy =
+        crate::harness::proxy::Setup::default().place("main", upstream.address()).start(crate::harness::ONE_ROUTE);
     let mut client = proxy.connect();
     assert_eq!(client.get("/", "").status, 502);
-    let listener = std::net::TcpListener::bind(address).unwrap();
+    let listener = upstream.listen();
     let serving = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
         let mut upstream = Raw { wire: crate::harness::Wire::new(stream) };

@@ -35,6 +35,7 @@ mod names;
 mod operate;
 mod process;
 mod proxy_protocol;
+mod reference;
 mod reload;
 mod renewals;
 mod secrets;

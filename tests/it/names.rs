@@ -11,9 +11,8 @@ use pointsman::app::Resolve;
 use pointsman::clock::Clock;
 use pointsman::control::{DnsAnswer, LookupResult};
 
-use crate::dead_endpoints::Deaf;
 use crate::harness::proxy::Setup;
-use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, until};
+use crate::harness::{ONE_ROUTE, Proxy, Raw, RefusingAddress, Upstream, until};
 use crate::upstream_tls::{Authority, Close, Front, config, files};
 
 const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -108,7 +107,7 @@ fn an_answer_is_used_for_max_ttl_at_most() {
 
 #[test]
 fn a_name_is_looked_up_again_when_its_address_is_unreachable() {
-    let (book, deaf) = (Book::default(), Deaf::new());
+    let (book, deaf) = (Book::default(), RefusingAddress::new());
     let port = deaf.address().port();
     let _two = Upstream::echo_on(TcpListener::bind((TWO, port)).unwrap());
     book.say("svc.internal", ONE);

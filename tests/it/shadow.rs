@@ -8,7 +8,7 @@ use pointsman::clock::Clock;
 
 use crate::harness::proxy::Setup;
 use crate::harness::upstream::Conn;
-use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 
 mod bad_input;
 mod cut;
@@ -269,10 +269,9 @@ fn a_broken_shadow_does_not_affect_requests() {
             assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
         }
     }
-    // Nobody is there at all.
-    let gone = Upstream::echo();
+    // A target that refuses connections.
+    let gone = RefusingAddress::new();
     let text = text.replace("{dark}", &gone.address().to_string());
-    drop(gone);
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
     let mut client = proxy.connect();
     for _ in 0..50 {
@@ -436,9 +435,8 @@ fn responses_that_cannot_be_compared_are_counted() {
     }
 
     // A shadow that is not there differs, all the same.
-    let (main, gone) = (shop(1), Upstream::echo());
+    let (main, gone) = (shop(1), RefusingAddress::new());
     let text = format!("{SHADOWED}{COMPARED}").replace("{dark}", &gone.address().to_string());
-    drop(gone);
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
     assert_eq!(proxy.connect().get("/", "").status, 200);
     let page = until("it is compared", || {

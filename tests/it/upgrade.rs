@@ -16,7 +16,7 @@ use crate::harness::frames::{END_STREAM, Fate, Frames, HEADERS, INITIAL_WINDOW_S
 use crate::harness::h2_client::{End, send_all};
 use crate::harness::proxy::Setup;
 use crate::harness::upstream::Got;
-use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, Upstream, until};
+use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, RefusingAddress, Upstream, until};
 
 /// One route that allows what is asked for, and one that does not.
 pub(crate) const ROUTES: &str = r#"
@@ -543,8 +543,8 @@ fn an_extended_connect_that_is_not_allowed_is_refused() {
 /// To a CONNECT every success says that there is a tunnel (RFC 9110 §9.3.6): an error in gRPC's form would be one.
 #[test]
 fn a_connect_without_a_tunnel_never_succeeds() {
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Setup::default().place("main", dead).start(ROUTES);
+    let dead = RefusingAddress::new();
+    let proxy = Setup::default().place("main", dead.address()).start(ROUTES);
     let grpc = ("content-type", "application/grpc");
     let mut client = proxy.connect();
     client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\nContent-Type: application/grpc\r\n\r\n");

@@ -15,7 +15,9 @@ use pointsman::clock::Clock;
 use pointsman::control::{DnsAnswer as Addresses, LookupResult};
 
 use crate::harness::upstream::hash;
-use crate::harness::{Broken, Conn, ONE_ROUTE, PATIENCE, Proxy, Raw, Upstream, Wire, until};
+use crate::harness::{
+    Broken, Conn, FullBacklog, ONE_ROUTE, PATIENCE, Proxy, Raw, RefusingAddress, Upstream, Wire, until,
+};
 
 /// An upstream that answers at once with its name and the connection's number, except for `/hold`: that it answers when
 /// the test says so.
@@ -165,25 +167,16 @@ fn more_requests_than_the_limit_are_refused_at_once() {
 
 #[test]
 fn a_refused_connect_is_502_and_a_connect_timeout_504() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = Proxy::workers(1).place("main", gone).start(ONE_ROUTE);
+    let gone = RefusingAddress::new();
+    let proxy = Proxy::workers(1).place("main", gone.address()).start(ONE_ROUTE);
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 502);
     assert!(answer.field("proxy-status").unwrap().contains("connection_refused"), "{answer:?}");
     assert_eq!(proxy.logged(1)[0]["termination"], "UC");
     assert_eq!(proxy.metric("pointsman_upstream_connect_failures_total{upstream=\"main\"}"), 1.0);
 
-    // A queue that is full: the kernel drops who wants to join.
-    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    full.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-    full.listen(0).unwrap();
-    let address = full.local_addr().unwrap().as_socket().unwrap();
-    let patience = Duration::from_millis(200);
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, patience) {
-        queued.push(stream);
-    }
-    let proxy = Proxy::workers(1).place("main", address).start(&with("connect_timeout = \"100ms\"", ""));
+    let full = FullBacklog::new();
+    let proxy = Proxy::workers(1).place("main", full.address()).start(&with("connect_timeout = \"100ms\"", ""));
     let answer = proxy.connect().get("/", "");
     assert_eq!(answer.status, 504);
     assert!(answer.field("proxy-status").unwrap().contains("connection_timeout"), "{answer:?}");

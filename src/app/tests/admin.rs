@@ -5,7 +5,7 @@ use crate::route::Reason;
 use crate::telemetry::{Fallback, ReasonLabel, StatusClass};
 
 #[test]
-fn answers_what_it_has_and_says_so_otherwise() {
+fn known_paths_are_answered_and_others_get_the_index() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     for (target, part) in [
@@ -35,7 +35,7 @@ fn answers_what_it_has_and_says_so_otherwise() {
 }
 
 #[test]
-fn reload_answers_as_it_is_asked() {
+fn reload_answers_with_the_requested_media_type() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     let post = |accept: &str| ask(&app, "POST", "/reload", &["Content-Length: 0", &format!("Accept: {accept}")]);
@@ -53,7 +53,7 @@ fn reload_answers_as_it_is_asked() {
 }
 
 #[test]
-fn pages_of_other_sites_get_nothing() {
+fn requests_of_other_sites_are_rejected() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     assert_eq!(ask(&app, "GET", "/status", &["Host: evil.example"]).status, 403);
@@ -79,7 +79,11 @@ fn shares_are_measured() {
     count(0, Reason::Stable, 90);
     count(1, Reason::Weight, 10);
     count(1, Reason::Target, 1_000);
-    assert_eq!(shares(), [(Some(90.0), Some(90.0)), (Some(10.0), Some(10.0))], "picked by hand is not counted");
+    assert_eq!(
+        shares(),
+        [(Some(90.0), Some(90.0)), (Some(10.0), Some(10.0))],
+        "requests that matched a target are not counted"
+    );
     folder.write("routes.toml", &file(50));
     assert_eq!(app.reload().name(), "applied");
     assert_eq!(shares(), [(None, Some(90.0)), (None, Some(10.0))]);

@@ -57,15 +57,15 @@ impl Folder {
         self.dir.path().join(name)
     }
 
-    /// Writes in place, making folders on the way.
+    /// Writes in place, and creates missing folders.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         std::fs::write(path, text).expect("written");
     }
 
-    /// Options for `routes.toml`: two workers, no signals, and files are read again only when a test asks, so that it
-    /// knows which reload reads what. Its ports are for the system to choose: fixed ones may be in use.
+    /// Options for `routes.toml`: two workers, no signals, and reloads only on request, so that a test knows which
+    /// reload reads what. The system chooses the ports.
     pub fn options(&self) -> Options {
         let text = std::fs::read_to_string(self.path("routes.toml")).unwrap_or_default();
         let chosen = text.contains("[admin]\naddress = ") && !text.contains(":9900");
@@ -83,7 +83,7 @@ impl Folder {
         start(&self.options()).expect("started")
     }
 
-    /// The same, and files are watched. There is no polling that a test could mistake for watching.
+    /// The same with file watching. There is no polling that a test could mistake for watching.
     pub fn watched(&self) -> App {
         start(&Options { poll_interval: Some(Duration::from_hours(1)), ..self.options() }).expect("started")
     }
@@ -93,12 +93,12 @@ pub fn start(options: &Options) -> Result<App, StartError> {
     App::launch(options.clone().settings(), followers(Phase::Draining))
 }
 
-/// Workers that follow what is published and end at `end`.
+/// Workers that follow the snapshots and end in phase `end`.
 pub fn followers(end: Phase) -> Spawn {
     Box::new(move |parts| follower(parts, end))
 }
 
-/// One of them.
+/// Starts one of them.
 pub fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()>> {
     let WorkerParts { index, mut snapshots, registry, mut drained, clock, .. } = parts;
     std::thread::Builder::new().spawn(move || {
@@ -125,10 +125,10 @@ pub fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()
     })
 }
 
-/// Waits for what other threads do.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+/// Waits for other threads.
+pub fn eventually(what: &str, mut is_met: impl FnMut() -> bool) {
     let deadline = Clock.now() + Duration::from_mins(1);
-    while !holds() {
+    while !is_met() {
         assert!(Clock.now() < deadline, "never happened: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -149,7 +149,7 @@ pub fn rejected(outcome: &ReloadOutcome) -> &str {
     }
 }
 
-/// An answer of the admin listener.
+/// A response of the admin listener.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -163,7 +163,7 @@ impl Answer {
     }
 }
 
-/// Sends a request with these further header lines.
+/// Sends a request with these additional header lines.
 pub fn ask(app: &App, method: &str, target: &str, lines: &[&str]) -> Answer {
     let mut stream = TcpStream::connect(app.admin()).expect("connected");
     let mut request = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");

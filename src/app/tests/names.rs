@@ -1,4 +1,4 @@
-//! Names: the last good answer is kept, a new one is published under the same generation.
+//! Names: the last addresses are kept, and new ones are published under the same generation.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -37,7 +37,7 @@ fn addresses(app: &App, upstream: usize) -> Vec<String> {
 }
 
 #[test]
-fn follows_answers_and_keeps_the_last_good_one() {
+fn addresses_follow_lookups_and_the_last_ones_are_kept() {
     let dns = Arc::new(FakeDns::default());
     dns.set("v1.internal", &["10.0.0.2", "10.0.0.1", "10.0.0.2"]);
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://v1.internal:81"));
@@ -52,11 +52,11 @@ fn follows_answers_and_keeps_the_last_good_one() {
     eventually("the new address", || addresses(&app, 0) == ["10.0.0.3:81"]);
     assert_eq!(generation(&app), 1);
     let after = app.state.snapshot();
-    assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]), "the other upstream is untouched");
+    assert!(Arc::ptr_eq(&before.upstreams[1], &after.upstreams[1]), "the other upstream is unchanged");
 
     dns.set("v1.internal", &[]);
     eventually("a failure is seen", || app.status()["names"]["v1.internal"]["error"] == "no such name");
-    assert_eq!(addresses(&app, 0), ["10.0.0.3:81"], "the last good answer is kept");
+    assert_eq!(addresses(&app, 0), ["10.0.0.3:81"], "the last addresses are kept");
     let metrics = get(&app, "/metrics").body;
     assert!(metrics.contains("pointsman_dns_resolutions_total{name=\"v1.internal\",outcome=\"failed\"}"), "{metrics}");
     dns.set("v1.internal", &["10.0.0.4"]);
@@ -65,7 +65,7 @@ fn follows_answers_and_keeps_the_last_good_one() {
 }
 
 #[test]
-fn lookups_are_counted_while_their_name_is_wanted() {
+fn lookups_are_counted_while_their_name_is_in_use() {
     let dns = Arc::new(FakeDns::default());
     dns.set("v1.internal", &["10.0.0.1"]);
     let folder = Folder::new(&file(5).replace("http://127.0.0.1:1", "http://v1.internal:81"));
@@ -101,7 +101,7 @@ fn a_name_that_does_not_resolve_does_not_prevent_the_start() {
 }
 
 #[test]
-fn a_name_that_a_reload_brings_is_resolved_before_it_is_used() {
+fn a_new_name_is_resolved_before_it_is_used() {
     let dns = Arc::new(FakeDns::default());
     dns.set("new.internal", &["10.0.0.7"]);
     let folder = Folder::new(&file(5));

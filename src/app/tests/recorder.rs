@@ -1,4 +1,4 @@
-//! What a recorder of the embedding program gets, and that proxies in one process count apart.
+//! Tests of a recorder of the embedding program, and that proxies in one process count separately.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
@@ -92,7 +92,7 @@ impl Recorder for MapRecorder {
 }
 
 #[test]
-fn a_recorder_of_the_embedding_program_gets_every_figure() {
+fn a_recorder_of_the_embedding_program_gets_every_metric() {
     let given = MapRecorder::default();
     let folder = Folder::new(&file(5));
     let mut options = folder.options();
@@ -125,7 +125,7 @@ fn a_recorder_of_the_embedding_program_gets_every_figure() {
 }
 
 #[test]
-fn the_series_of_a_route_go_with_it() {
+fn the_series_of_a_removed_route_are_removed() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     let snapshot = app.state.snapshot();
@@ -143,7 +143,7 @@ fn the_series_of_a_route_go_with_it() {
 }
 
 #[test]
-fn proxies_in_one_process_count_for_themselves() {
+fn proxies_in_one_process_count_separately() {
     let folders = [Folder::new(&file(5)), Folder::new(&file(5))];
     let apps = folders.each_ref().map(Folder::start);
     folders[0].write("routes.toml", &file(6));
@@ -157,7 +157,7 @@ fn proxies_in_one_process_count_for_themselves() {
     assert_eq!([applied(0).as_deref(), applied(1).as_deref()], [Some("1"), Some("0")]);
 }
 
-/// Takes nothing: it hangs until the other end of a channel is gone, and then panics.
+/// Hangs until the other end of a channel is closed, and then panics.
 struct Broken(Mutex<Receiver<()>>);
 
 impl Broken {

@@ -1,4 +1,4 @@
-//! A rejected reload changes nothing: not what a later load falls back to, not the disk, not a socket.
+//! A rejected reload changes nothing: not the fallback of a later load, not the disk, not a socket.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::harness::{Folder, file, generation, rejected};
 use crate::app::{App, ReloadOutcome};
 use crate::tls::Server;
 
-/// The rules with TLS on their listener and these further lines.
+/// The rules with a TLS listener and these additional lines.
 fn secured(weight: u32, more: &str) -> String {
     let tls = format!("[listener.tls]\ncertificates = \"certs\"\n{more}\n[access_log]");
     file(weight).replace("[access_log]", &tls)
@@ -65,7 +65,7 @@ fn the_certificate_to_fall_back_to_is_the_one_in_use() {
     assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
     assert_eq!(fingerprint(&app), in_use, "a certificate that was never in use is served");
 
-    // What was applied is what the next load falls back to.
+    // The applied certificate is the fallback of the next load.
     let renewed = pair();
     write_pair(&folder, &renewed);
     assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
@@ -84,7 +84,7 @@ fn the_authority_to_fall_back_to_is_the_one_in_use() {
     let app = folder.start();
     let in_use = server(&app);
 
-    // Rejected by the file's own mistake, and by an address.
+    // Rejected by an error in the file, and by an address.
     let (socket, address) = taken();
     for bad in [text(101), with_listener(&text(5), address)] {
         folder.write("ca.pem", &pair().0);
@@ -97,11 +97,11 @@ fn the_authority_to_fall_back_to_is_the_one_in_use() {
     folder.write("routes.toml", &text(6));
     let outcome = app.reload();
     assert!(matches!(outcome, ReloadOutcome::Applied { .. }), "{outcome:?}");
-    assert!(Arc::ptr_eq(&server(&app), &in_use), "clients of an authority that was never in use are let in");
+    assert!(Arc::ptr_eq(&server(&app), &in_use), "an authority that was never in use accepts clients");
 }
 
 #[test]
-fn an_authority_that_no_listener_uses_is_forgotten() {
+fn an_unused_authority_is_no_fallback() {
     let with = secured(5, "client_auth = { ca = \"ca.pem\" }");
     let folder = Folder::new(&with);
     write_pair(&folder, &pair());
@@ -113,11 +113,11 @@ fn an_authority_that_no_listener_uses_is_forgotten() {
     folder.write("ca.pem", "broken");
     folder.write("routes.toml", &with);
     rejected(&app.reload());
-    assert_eq!(generation(&app), 2, "clients are let in by roots that were not in use");
+    assert_eq!(generation(&app), 2, "roots that were not in use accept clients");
 }
 
 #[test]
-fn a_certificate_is_known_by_the_file_that_it_is_in_now() {
+fn a_kept_certificate_has_the_name_of_its_current_file() {
     let folder = Folder::new(&secured(5, ""));
     write_pair(&folder, &pair());
     let app = folder.start();
@@ -144,14 +144,14 @@ fn no_log_file_is_left_behind() {
     let (socket, address) = taken();
     folder.write("routes.toml", &with_listener(&text, address));
     rejected(&app.reload());
-    assert!(!log.exists(), "the log of a rejected configuration was made");
+    assert!(!log.exists(), "the log of a rejected configuration was created");
     drop(socket);
     assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     assert!(log.exists());
 }
 
 #[test]
-fn what_was_bound_is_given_back() {
+fn bound_sockets_are_closed_again() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     let (free, address) = taken();

@@ -23,7 +23,7 @@ fn the_three_outcomes() {
     assert_eq!((generation(&app), weight(&app)), (2, 10.0));
     let status = app.status();
     assert_eq!(status["last_reload"]["outcome"], "rejected");
-    assert_eq!(status["ready"], true, "a rejected reload leaves readiness alone");
+    assert_eq!(status["ready"], true, "a rejected reload does not change readiness");
     let metrics = get(&app, "/metrics").body;
     for line in [
         "pointsman_config_generation 2",
@@ -36,9 +36,9 @@ fn the_three_outcomes() {
     }
 
     folder.write("routes.toml", &file(10));
-    assert!(matches!(app.reload(), ReloadOutcome::Unchanged { .. }), "back to what is in use");
+    assert!(matches!(app.reload(), ReloadOutcome::Unchanged { .. }), "the file of the current configuration again");
     assert!(get(&app, "/metrics").body.contains("pointsman_config_last_reload_success 1\n"));
-    // What was changed last is still there, for those who look after a reload that changes nothing.
+    // The last change is still shown after a reload that changes nothing.
     let status = app.status();
     assert_eq!(
         (&status["last_reload"]["outcome"], &status["last_change"]["generation"]),
@@ -101,13 +101,13 @@ fn listeners_come_and_go() {
     assert_eq!(both.len(), 2);
     assert_eq!(both[0], first[0], "port 0 keeps its port");
     std::net::TcpStream::connect(both[1].1).expect("the new one accepts");
-    let held = app.state.snapshot();
+    let kept = app.state.snapshot();
     folder.write("routes.toml", &file(5));
     assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }));
     assert_eq!(app.listeners(), first);
     let refused = || std::net::TcpStream::connect(both[1].1).is_err();
-    eventually("the old socket is closed, although a snapshot with it is held", refused);
-    drop(held);
+    eventually("the old socket is closed, although a snapshot still has it", refused);
+    drop(kept);
     folder.write("routes.toml", &two.replace("[::1]:0", &both[1].1.to_string()));
     assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "its address is free again");
     folder.write("routes.toml", &file(5));
@@ -146,13 +146,13 @@ fn the_admin_listener_moves() {
 }
 
 #[test]
-fn reloads_at_once_are_answered_all() {
+fn concurrent_reloads_are_all_answered() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     folder.write("routes.toml", &file(6));
     let outcomes = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..20).map(|_| scope.spawn(|| app.reload())).collect();
-        asked.into_iter().map(|thread| thread.join().expect("an outcome")).collect::<Vec<_>>()
+        let requests: Vec<_> = (0..20).map(|_| scope.spawn(|| app.reload())).collect();
+        requests.into_iter().map(|thread| thread.join().expect("an outcome")).collect::<Vec<_>>()
     });
     let applied = outcomes.iter().filter(|outcome| matches!(outcome, ReloadOutcome::Applied { .. })).count();
     let rejected = outcomes.iter().filter(|outcome| matches!(outcome, ReloadOutcome::Rejected(_))).count();

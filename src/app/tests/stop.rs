@@ -1,4 +1,4 @@
-//! The end: drained, forced, at once.
+//! The end of the app: drained, forced, at once.
 
 use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -12,7 +12,7 @@ use crate::control::SystemdNotify;
 use crate::drain::Phase;
 
 #[test]
-fn drains_and_says_so() {
+fn a_drain_ends_with_its_outcome() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     app.stop();
@@ -48,7 +48,7 @@ fn a_stop_while_a_reload_reads_applies_nothing() {
     let (gate, inner, first) = (Mutex::new(gate), settings.load.clone(), AtomicBool::new(true));
     settings.load = Arc::new(move |last_good| {
         if !first.swap(false, SeqCst) {
-            begun.send(()).expect("somebody waits");
+            begun.send(()).expect("the test waits");
             gate.lock().expect("whole").recv().expect("a word");
         }
         inner(last_good)
@@ -60,21 +60,21 @@ fn a_stop_while_a_reload_reads_applies_nothing() {
         begins.recv().expect("it reads");
         app.stop();
         eventually("readiness fails", || get(&app, "/readyz").status == 503);
-        go.send(()).expect("somebody reads");
+        go.send(()).expect("the client reads");
         let outcome = reload.join().expect("answered");
         assert!(rejected(&outcome).contains("stopping"), "{outcome:?}");
     });
     assert_eq!((generation(&app), app.status()["last_reload"]["cause"].as_str()), (1, Some("start")));
     systemd.set_nonblocking(true).expect("set");
     let mut text = [0; 1024];
-    let heard = std::iter::from_fn(|| systemd.recv(&mut text).ok().map(|bytes| text[..bytes].to_vec()));
-    let heard: Vec<String> = heard.map(|text| String::from_utf8_lossy(&text).into_owned()).collect();
-    let last = heard.iter().rev().find(|text| !text.starts_with("WATCHDOG")).expect("told");
-    assert!(last.starts_with("STOPPING=1"), "{heard:?}");
+    let received = std::iter::from_fn(|| systemd.recv(&mut text).ok().map(|bytes| text[..bytes].to_vec()));
+    let received: Vec<String> = received.map(|text| String::from_utf8_lossy(&text).into_owned()).collect();
+    let last = received.iter().rev().find(|text| !text.starts_with("WATCHDOG")).expect("a notification");
+    assert!(last.starts_with("STOPPING=1"), "{received:?}");
 }
 
 #[test]
-fn the_deadline_cuts_what_is_left() {
+fn the_deadline_closes_remaining_connections() {
     let folder = Folder::new(&file(5));
     let mut options = folder.options();
     options.drain_deadline = Duration::from_millis(10);
@@ -84,7 +84,7 @@ fn the_deadline_cuts_what_is_left() {
 }
 
 #[test]
-fn a_worker_that_does_not_run_is_found_during_a_drain_and_one_that_has_ended_is_not_taken_for_it() {
+fn a_stuck_worker_is_found_during_a_drain_and_an_ended_one_is_not_stuck() {
     let folder = Folder::new(&file(5));
     let mut options = folder.options();
     options.drain_deadline = Duration::from_hours(1);
@@ -104,13 +104,13 @@ fn a_worker_that_does_not_run_is_found_during_a_drain_and_one_that_has_ended_is_
 }
 
 #[test]
-fn dropping_it_ends_it() {
+fn dropping_the_app_stops_it() {
     let folder = Folder::new(&file(5));
     let app = folder.start();
     let (admin, snapshot) = (app.admin(), std::sync::Arc::downgrade(&app.state.snapshot()));
     drop(app);
-    assert!(std::net::TcpStream::connect(admin).is_err(), "nobody listens");
-    assert!(snapshot.upgrade().is_none(), "no thread holds a snapshot");
+    assert!(std::net::TcpStream::connect(admin).is_err(), "the admin listener is closed");
+    assert!(snapshot.upgrade().is_none(), "no thread references a snapshot");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::route::{Kill, Overlay, RouteId, Stop, VariantId, Weight};
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::MeterRegistry;
 
-/// An upstream that answers every request with its name, on connections that it keeps. Answers to `/long` never end.
+/// An upstream that answers every request with its name, on persistent connections. Responses to `/long` never end.
 fn upstream(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = listener.local_addr().expect("an address");
@@ -78,7 +78,7 @@ fn followed(folder: &Folder) -> (App, SnapshotStore) {
             let (published, store) =
                 (parts.snapshots.clone(), SnapshotStore::new((**parts.snapshots.borrow()).clone()));
             let parts = WorkerParts { snapshots: store.follow(), ..parts };
-            give.send((published, store)).expect("somebody waits for it");
+            give.send((published, store)).expect("the test waits for it");
             spawn(parts)
         }),
     );
@@ -120,7 +120,7 @@ fn an_overlay_takes_effect_without_a_reload() {
     becomes(stopped(Stop::Latch), "one");
     becomes(files.clone(), "two");
     becomes(stopped(Stop::Kill), "one");
-    assert!(Arc::ptr_eq(&first.rules, &store.load().rules) && generation(&app) == 1, "the files are not read again");
+    assert!(Arc::ptr_eq(&first.rules, &store.load().rules) && generation(&app) == 1, "the files are not loaded again");
     let metrics = get(&app, "/metrics").body;
     for reason in ["kill", "latch", "stable"] {
         let series = format!("{{reason=\"{reason}\",route=\"api\",status_class=\"2xx\",variant=\"stable\"}}");
@@ -143,14 +143,14 @@ fn a_kill_by_overlay_closes_streams_that_were_open_before() {
     let kill = Kill { close_streams: Some(Duration::from_millis(1)), ..Kill::default() };
     publish(&store, overlay.with([(RouteId(0), state)]).with_kill(kill));
     let mut rest = Vec::new();
-    // How a cut connection ends is for the system to say.
+    // The way a closed connection ends depends on the system.
     let _ = client.0.read_to_end(&mut rest);
     assert!(rest.ends_with(b"two"), "{rest:?}");
     eventually("the stream is counted", || get(&app, "/metrics").body.contains("pointsman_killed_streams_total 1\n"));
 }
 
 #[test]
-fn goes_on_through_reloads_and_drains() {
+fn requests_are_served_through_reloads_and_a_drain() {
     let (one, two) = (upstream("one"), upstream("two"));
     let text = |weight| {
         file(weight)

@@ -1,4 +1,4 @@
-//! Every way in which a file changes leads to a reload.
+//! Every kind of change to a file leads to a reload.
 
 use std::os::unix::fs::symlink;
 use std::time::Duration;
@@ -69,7 +69,7 @@ fn a_config_map_of_kubernetes() {
 }
 
 #[test]
-fn gone_and_back() {
+fn removed_and_created_again() {
     let folder = Folder::new(&file(5));
     let app = folder.watched();
     std::fs::remove_file(folder.path("routes.toml")).expect("removed");
@@ -80,7 +80,7 @@ fn gone_and_back() {
 }
 
 #[test]
-fn its_folder_gone_and_back() {
+fn its_folder_removed_and_created_again() {
     let folder = Folder::new("");
     folder.write("etc/routes.toml", &file(5));
     let mut options = folder.options();
@@ -96,7 +96,7 @@ fn its_folder_gone_and_back() {
 }
 
 #[test]
-fn a_broken_file_is_mended() {
+fn a_broken_file_is_repaired() {
     let folder = Folder::new(&file(5));
     let app = folder.watched();
     folder.write("routes.toml", "schema = ");
@@ -106,7 +106,7 @@ fn a_broken_file_is_mended() {
 }
 
 #[test]
-fn an_include_that_appears_breaks_and_heals() {
+fn a_new_include_breaks_and_repairs_the_configuration() {
     let folder = Folder::new(&file(5).replace("schema = 1", "schema = 1\ninclude = [\"routes.d/*.toml\"]"));
     std::fs::create_dir(folder.path("routes.d")).expect("made");
     let app = folder.watched();
@@ -150,8 +150,8 @@ fn a_list_of_tenants() {
 }
 
 #[test]
-fn the_poll_sees_what_the_watch_does_not() {
-    // A change behind a bind mount or on a network file system gives no notice: here, a hard link to the file is
+fn the_poll_finds_changes_that_are_not_notified() {
+    // A change behind a bind mount or on a network file system is not notified; here, a hard link to the file is
     // written to in a folder that is not watched.
     let folder = Folder::new(&file(5));
     std::fs::create_dir(folder.path("elsewhere")).expect("made");
@@ -164,18 +164,18 @@ fn the_poll_sees_what_the_watch_does_not() {
 }
 
 #[test]
-fn neighbours_are_none_of_its_business() {
+fn changes_of_other_files_are_ignored() {
     let folder = Folder::new(&file(5));
     let app = folder.watched();
     for i in 0..20 {
         folder.write(&format!("access-{i}.log"), "x");
     }
-    // A change that matters, after which all notices of the others have been looked at.
+    // A change that counts; after it, all notices of the others have been handled.
     folder.write("routes.toml", &file(6));
     expect(&app, 6, "the file was written");
     let metrics = || super::harness::get(&app, "/metrics").body;
     eventually("one reload", || metrics().contains("pointsman_config_reloads_total{outcome=\"applied\"} 1\n"));
-    // The file is so young at the start that it may be read twice.
+    // The file is so new at the start that it may be loaded twice.
     let unchanged = |times: u32| format!("pointsman_config_reloads_total{{outcome=\"unchanged\"}} {times}\n");
     assert!([0, 1].into_iter().any(|times| metrics().contains(&unchanged(times))), "{}", metrics());
 }

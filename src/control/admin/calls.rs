@@ -18,7 +18,7 @@ use crate::control::outcome::{ReloadCause, ReloadOutcome};
 use crate::control::state::{ControlState, Unready};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
-/// What a handler works with.
+/// The state that handlers use.
 #[derive(Clone)]
 pub(super) struct AdminState {
     pub control: Arc<ControlState>,
@@ -36,11 +36,11 @@ pub(super) fn metrics_page(state: &ControlState) -> Response {
 }
 
 pub(super) async fn healthz(State(state): State<AdminState>) -> Response {
-    verdict(state.control.healthy())
+    health_response(state.control.healthy())
 }
 
 pub(super) async fn readyz(State(state): State<AdminState>) -> Response {
-    verdict(state.control.ready())
+    health_response(state.control.ready())
 }
 
 pub(super) fn status_page(state: &ControlState) -> Response {
@@ -58,13 +58,14 @@ pub(super) async fn explain(State(state): State<AdminState>, RawQuery(query): Ra
     }
 }
 
-/// Waits until the files are read and, when they have changed, until the workers use them. The body is not read, and is
-/// kept until there is an answer: hyper ends the connection of a request whose body is dropped before it has come.
-pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, _unread: Body) -> Response {
+/// Waits until the files are loaded and, when they have changed, until the workers use them. The request body is not
+/// read, and is kept until the response: hyper closes the connection of a request whose body is dropped before it has
+/// arrived.
+pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, _body: Body) -> Response {
     let (reply, replied) = oneshot::channel();
     let reply = Box::new(move |outcome: &ReloadOutcome| drop(reply.send(outcome.clone())));
-    let asked = state.events.send(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply)))).await;
-    let outcome = match asked {
+    let sent = state.events.send(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply)))).await;
+    let outcome = match sent {
         Ok(()) => replied.await.ok(),
         Err(_) => None,
     };
@@ -84,7 +85,7 @@ fn reloaded(state: &ControlState, outcome: &ReloadOutcome, headers: &HeaderMap) 
         summary.push(json!(NO_FILE));
         let _ = writeln!(words, "  {NO_FILE}");
     }
-    // A save is often noticed before somebody asks: what it has changed is what the asker wants to see.
+    // The file watcher is often faster than the call: the client wants to see the change that it has applied already.
     if let (ReloadOutcome::Unchanged { .. }, Some(last)) = (outcome, &state.lock().changed) {
         value["last_change"] = status::last_reload(last);
         let _ = write!(words, "  last change: {}", last.outcome.to_text());
@@ -92,8 +93,8 @@ fn reloaded(state: &ControlState, outcome: &ReloadOutcome, headers: &HeaderMap) 
     if wants_text(headers) { text(status, &words) } else { pretty(status, &value) }
 }
 
-fn verdict(verdict: Result<(), Unready>) -> Response {
-    match verdict {
+fn health_response(health: Result<(), Unready>) -> Response {
+    match health {
         Ok(()) => text(StatusCode::OK, "ok"),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &why.to_string()),
     }
@@ -103,7 +104,7 @@ pub(super) async fn unknown_path(State(state): State<AdminState>, uri: Uri) -> R
     text(StatusCode::NOT_FOUND, &format!("there is no {} here\n\n{}", uri.path(), state.index))
 }
 
-/// The answer to a method that a path does not take.
+/// The response to a method that a path does not allow.
 pub(super) fn other_method(path: &str, method: &Method) -> Response {
     let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {method}"));
     let allow = if method == Method::GET { "GET, HEAD" } else { "POST" };

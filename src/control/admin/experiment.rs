@@ -1,5 +1,5 @@
-//! What a route's variants come to since its weights were last changed: their figures, whether the sample is what the
-//! weights promise, and how each variant compares with stable. `/status` and the metrics tell it.
+//! The experiment on a route since its weights last changed: the figures of its variants, the check of the sample
+//! against the weights, and the comparison of each variant with stable. `/status` and the metrics show it.
 
 use serde_json::{Value, json};
 
@@ -9,23 +9,24 @@ use crate::route::{ArmState, Split, SplitState};
 use crate::stats::{Fairness, RateDifference, SampleRatio};
 use crate::telemetry::{DrawUnit, LatencyCounts, Sample, SampleCounts};
 
-/// The chance that the interval of a comparison ever misses the truth.
+/// The probability that the confidence interval of a comparison ever misses the true value.
 const ALPHA: f64 = 0.05;
 
-/// A sample, check.
+/// The check of a sample against its weights.
 pub(super) struct SampleCheck {
     pub sampled: SampleCounts,
-    /// Weights against counts; nothing while fewer than two variants get a share.
+    /// The counts against the weights; `None` while fewer than two variants have a weight.
     pub ratio: Option<SampleRatio>,
-    /// What it comes to; nothing where keys cannot be counted either.
+    /// The result; `None` when keys cannot be counted.
     pub verdict: Option<Fairness>,
-    /// The most evidence against the weights that there ever was, as a power of ten.
+    /// The strongest evidence against the weights so far, as a power of ten.
     pub evidence_log10: f64,
-    /// What was counted.
+    /// What was counted: keys or requests.
     pub unit: &'static str,
 }
 
-/// Judges a sample. With sticky keys the first keys are counted: requests of one caller are no draws of their own.
+/// Checks a sample. With sticky keys the first keys count, because the requests of one caller are not independent
+/// draws.
 pub(super) fn check_sample(state: &SplitState, sample: &Sample) -> SampleCheck {
     let sampled = sample.read();
     let counts = match sample.draw_unit {
@@ -47,7 +48,7 @@ pub(super) fn check_sample(state: &SplitState, sample: &Sample) -> SampleCheck {
     }
 }
 
-/// The experiment that a route is, as `/status` gives it. `since` is what was counted since the weights changed.
+/// The experiment on a route, as `/status` shows it. `since` has the counts since the weights changed.
 pub(super) fn experiment(split: &Split, state: &SplitState, sample: &Sample, since: &[VariantCounts]) -> Value {
     let check = check_sample(state, sample);
     let variants = split.variants.iter().zip(state.arms()).zip(since).enumerate();
@@ -96,7 +97,7 @@ fn sample_ratio(split: &Split, check: &SampleCheck) -> Value {
     })
 }
 
-/// The result in words.
+/// The result, for people.
 fn words(split: &Split, check: &SampleCheck) -> String {
     let Some(ratio) = &check.ratio else { return "fewer than two variants get a share: nothing to check".to_owned() };
     let (draws, unit) = (ratio.draws, check.unit);
@@ -105,7 +106,7 @@ fn words(split: &Split, check: &SampleCheck) -> String {
     };
     match verdict {
         Fairness::TooFew => {
-            format!("{draws} {unit} so far; from {} on a variant that gets nobody would have shown", ratio.draws_min())
+            format!("{draws} {unit} so far; from {} on, a variant without any would be detected", ratio.draws_min())
         }
         Fairness::Ok => format!("{draws} {unit} fit the weights"),
         Fairness::Mismatch => {
@@ -162,7 +163,7 @@ fn ratio_of(counts: &VariantCounts) -> Option<f64> {
     ratio(counts.errors, counts.requests)
 }
 
-/// To three significant digits or so: it is no more exact than that.
+/// Rounded: quantiles are exact to three significant digits at most.
 fn milliseconds(durations: &LatencyCounts, share: f64) -> Option<f64> {
     durations.quantile(share).map(|took| (took.as_secs_f64() * 1e5).round() / 1e2)
 }

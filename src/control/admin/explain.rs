@@ -1,4 +1,4 @@
-//! `/explain`: asks the functions that route what they would do with a request, under the snapshot that is in use.
+//! `/explain`: shows what routing would do with a request, under the current snapshot.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::route::{ExplainQuery, ExplainRequest};
 use crate::snapshot::Snapshot;
 use crate::telemetry::explained;
 
-/// Explains what the query asks for, at this time since the Unix epoch.
+/// Explains the request in the query, at this time since the Unix epoch.
 ///
 /// # Errors
-/// When the query is no query, in words.
+/// When the query is invalid, with a message.
 pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
     let mut query = parse(query.unwrap_or_default())?;
     query.set_peer(&snapshot.rules.identity)?;
@@ -23,7 +23,7 @@ pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -
     Ok(value)
 }
 
-/// A request as the query describes it.
+/// Parses the request from the query.
 fn parse(query: &str) -> Result<ExplainQuery, String> {
     let mut parsed = ExplainQuery::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -67,7 +67,7 @@ fn add(query: &mut ExplainQuery, name: &str, value: &str) -> Result<(), String> 
     Ok(())
 }
 
-/// A value of a query: percent-encoded, `+` for a space.
+/// Decodes a query value: percent-encoded, `+` for a space.
 fn decoded(value: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_question_is_said_so() {
+    fn an_invalid_query_gets_a_message() {
         for (query, part) in [
             ("hots=x", "\"hots\" is not known"),
             ("method=a%20b", "is no method"),

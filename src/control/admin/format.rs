@@ -1,4 +1,4 @@
-//! How times and ratios are written in JSON.
+//! Formats times and ratios for JSON.
 
 use std::time::Duration;
 

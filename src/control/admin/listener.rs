@@ -1,4 +1,4 @@
-//! The admin listener: a small HTTP/1.1 server on the control plane's thread, far from any request's way.
+//! The admin listener: a small HTTP/1.1 server on the control thread, never on the path of a request.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -25,14 +25,14 @@ use crate::control::state::ControlState;
 use crate::control::system::{BindError, bind};
 use crate::snapshot::ListeningSocket;
 
-/// Connections of one address at once; more wait in the kernel. Each address has its own, so that a crowd at one does
-/// not keep an operator from another.
+/// Concurrent connections to one address; more wait in the kernel. Each address has its own limit, so that a busy one
+/// does not block an operator at another.
 const CONNECTIONS_MAX: usize = 64;
-/// To send a request's head, which also bounds an idle connection.
+/// Time limit for a request head, which also limits idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection's whole life: nobody holds one of the few for ever.
+/// Lifetime of a connection: no client occupies one of the few for longer.
 const LIFE_MAX: Duration = Duration::from_mins(5);
-/// Pause after a failure to accept, such as too many open files.
+/// Pause after a failed accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The admin listener: one socket for each address.
@@ -49,20 +49,20 @@ struct ServedAddress {
     accepting: JoinHandle<()>,
 }
 
-/// Addresses that can be adopted, in the order of the file.
+/// Prepared addresses, in the order of the file.
 #[derive(Debug)]
 pub struct PreparedAdmin(Vec<PreparedAddress>);
 
-/// One of them.
+/// A prepared address.
 #[derive(Debug)]
 enum PreparedAddress {
-    /// The socket that is served for this address goes on.
+    /// The address is served already.
     Kept(SocketAddr),
     /// A new socket.
     New(Bound),
 }
 
-/// A socket, ready to be served.
+/// A bound socket that is not served yet.
 #[derive(Debug)]
 struct Bound {
     wanted: SocketAddr,
@@ -72,13 +72,13 @@ struct Bound {
 }
 
 impl AdminListener {
-    /// Not bound yet.
+    /// A listener without addresses.
     #[must_use]
     pub const fn new(state: Arc<ControlState>, events: mpsc::Sender<Event>) -> Self {
         Self { state, events, serving: Vec::new() }
     }
 
-    /// Binds each of these addresses, unless it is served already or somebody else has bound it for us.
+    /// Binds each address that is neither served already nor inherited.
     ///
     /// # Errors
     /// The addresses that cannot be bound.
@@ -87,7 +87,7 @@ impl AdminListener {
         wanted: &[SocketAddr],
         inherited: &mut InheritedSockets,
     ) -> Result<PreparedAdmin, Vec<BindError>> {
-        // By address, and each socket once: the file may have port 0 more than once.
+        // Each served socket is used once: the file may have port 0 several times.
         let mut served: Vec<SocketAddr> = self.serving.iter().map(|one| one.wanted).collect();
         let (mut places, mut errors) = (Vec::new(), Vec::new());
         for address in wanted {
@@ -106,8 +106,8 @@ impl AdminListener {
         if errors.is_empty() { Ok(PreparedAdmin(places)) } else { Err(errors) }
     }
 
-    /// Serves these addresses from now on and no others, and says where that is. Connections to an address that is gone
-    /// end as they will.
+    /// Serves exactly these addresses from now on, and returns the bound ones. Connections to removed addresses run to
+    /// their end.
     pub fn adopt(&mut self, prepared: PreparedAdmin) -> Vec<SocketAddr> {
         let mut before = std::mem::take(&mut self.serving);
         for place in prepared.0 {
@@ -127,12 +127,12 @@ impl AdminListener {
         self.serving.iter().map(|one| one.bound).collect()
     }
 
-    /// The addresses as the file says them, and their sockets.
+    /// The addresses in the file, and their sockets.
     pub fn sockets(&self) -> impl Iterator<Item = (SocketAddr, &Arc<ListeningSocket>)> {
         self.serving.iter().map(|one| (one.wanted, &one.socket))
     }
 
-    /// Accepts no more.
+    /// Stops accepting.
     pub fn close(&mut self) {
         self.serving.drain(..).for_each(ServedAddress::close);
     }
@@ -185,12 +185,12 @@ async fn serve(stream: TcpStream, peer: IpAddr, router: Router) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(64)
         .serve_connection(TokioIo::new(stream), service);
-    // What a client does wrong is its own affair, and nobody waits for more than a connection's life.
+    // Errors of a client need no log; no connection lives longer than `LIFE_MAX`.
     let _ = tokio::time::timeout(LIFE_MAX, connection).await;
 }
 
-/// Leaves the length of a body to hyper, which writes it after the fields that it adds. An answer to HEAD
-/// keeps the field: hyper has no body to measure.
+/// Removes the length of a body: hyper writes it after the fields that it adds. A response to HEAD keeps the field,
+/// because hyper has no body to measure.
 fn unframed(mut response: Response) -> Response {
     if !response.body().is_end_stream() {
         response.headers_mut().remove(header::CONTENT_LENGTH);

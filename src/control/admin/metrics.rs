@@ -1,4 +1,4 @@
-//! One scrape: the collect that the metrics are made of.
+//! Collects the data of a scrape from the snapshot and the state.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::telemetry::exposition::{
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
 
-/// The text of a scrape.
+/// Renders a scrape as text.
 pub(super) fn render(state: &ControlState) -> String {
     collect(state, |scrape| expose(scrape, Process::read().as_ref()))
 }
 
-/// Gathers the collect, and gives them to `take`.
+/// Collects the data, and passes it to `take`.
 pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> T) -> T {
     let snapshot = state.snapshot();
     let mut variants = Vec::new();
@@ -98,14 +98,15 @@ fn certificates(state: &ControlState, listeners: &[Arc<Listener>]) -> Vec<Certif
         }
     }
     all.sort_by(|a, b| (&a.listener, &a.name).cmp(&(&b.listener, &b.name)));
-    // A scrape must not name a series twice, as it would with RSA beside ECDSA: the one that ends first is told.
+    // A scrape must not have a series twice, which would happen with an RSA and an ECDSA certificate of one name: the
+    // one that expires first is kept.
     all.dedup_by(|b, a| {
-        let twin = (&a.listener, &a.name) == (&b.listener, &b.name);
-        if twin {
+        let same = (&a.listener, &a.name) == (&b.listener, &b.name);
+        if same {
             a.seconds_left = a.seconds_left.min(b.seconds_left);
             a.stale = a.stale.max(b.stale);
         }
-        twin
+        same
     });
     all
 }

@@ -1,5 +1,4 @@
-//! The admin listener and its answers: what the proxy says of itself, and the calls that ask it to do something, which
-//! reach the controller as events.
+//! The admin listener and its pages: the state of the proxy, and calls that send events to the controller.
 
 mod calls;
 mod experiment;

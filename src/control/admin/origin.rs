@@ -1,8 +1,8 @@
-//! Who may speak to the admin listener: no web page that a person happens to look at.
+//! Rejects requests that a web page makes a browser send.
 //!
-//! A page can make a browser send requests to addresses of the person's own machine. Two ways are closed: a name that
-//! suddenly resolves to a loopback address (its `Host` is neither an address nor `localhost`), and a plain form or
-//! `fetch` from another site (it carries `Origin` or `Sec-Fetch-Site`).
+//! A page can make a browser send requests to addresses of the user's own machine. Two ways are closed: DNS rebinding,
+//! a name that resolves to a loopback address (its `Host` is neither an address nor `localhost`), and cross-site
+//! requests by a form or `fetch` (they carry `Origin` or `Sec-Fetch-Site`).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,16 +14,16 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::response::text;
 
-/// The address that a request came from.
+/// The client address of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AdminClient(pub IpAddr);
 
-/// Why a request is not answered.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OriginError {
-    /// `Host` is a name that the admin listener does not have.
+    /// `Host` is a name that is not served here.
     Host,
-    /// It comes from a page of another site.
+    /// It was sent by a page of another site.
     Origin,
 }
 
@@ -36,7 +36,7 @@ impl OriginError {
     }
 }
 
-/// Answers a request that comes from a page of another site, and lets every other one pass.
+/// Rejects a request that was sent by a page of another site.
 pub(super) async fn reject_foreign_origins(
     State(bound): State<SocketAddr>,
     Extension(AdminClient(peer)): Extension<AdminClient>,
@@ -46,13 +46,13 @@ pub(super) async fn reject_foreign_origins(
     match admit(bound, request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => {
-            tracing::warn!(%peer, "admin request refused: {}", error.message());
+            tracing::warn!(%peer, "admin request rejected: {}", error.message());
             text(StatusCode::FORBIDDEN, error.message())
         }
     }
 }
 
-/// Whether a request may be answered by a listener that is bound to `bound`.
+/// Checks a request to a listener that is bound to `bound`.
 fn admit(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), OriginError> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if bound.ip().is_loopback() && !is_ours(host) {

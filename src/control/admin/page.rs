@@ -1,5 +1,5 @@
-//! Pages: answers that take long to work out, on blocking threads, so that reloads and signals do not wait. Each page has
-//! its own bounds.
+//! Pages that take long to build: they run on blocking threads, so that reloads and signals do not wait. Each page has
+//! its own limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,42 +10,41 @@ use tokio::sync::Semaphore;
 
 use super::response::text;
 
-/// Requests for one page that are worked out at once; more wait. One is worked out until its end, also when its request
-/// has ended before.
-const WORKED_OUT_MAX: usize = 4;
-/// Requests for one page at once, worked out or waiting. Three data leave 16 of the 64 connections of an address to the
-/// other calls.
+/// Concurrent builds of one page; more requests wait. A build runs to its end, even when its client has disconnected.
+const BUILDS_MAX: usize = 4;
+/// Concurrent requests for one page, being built or waiting. Three pages leave 16 of the 64 connections of an address
+/// to the other calls.
 const REQUESTS_MAX: usize = 16;
-/// To work a page out; the wait for its turn is not counted.
+/// Time limit of a build; the wait for a permit does not count.
 const PAGE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The bounds of one page.
+/// The limits of one page.
 #[derive(Clone)]
-pub(super) struct PageBounds {
+pub(super) struct PageLimits {
     path: &'static str,
     timeout: Duration,
     requests: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
+    builds: Arc<Semaphore>,
 }
 
-impl PageBounds {
+impl PageLimits {
     pub(super) fn new(path: &'static str) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { path, timeout: PAGE_TIMEOUT, requests: places(REQUESTS_MAX), turns: places(WORKED_OUT_MAX) }
+        let permits = |count| Arc::new(Semaphore::new(count));
+        Self { path, timeout: PAGE_TIMEOUT, requests: permits(REQUESTS_MAX), builds: permits(BUILDS_MAX) }
     }
 
-    /// Works the page out within its bounds.
+    /// Builds the page within its limits.
     pub(super) async fn answer(&self, work: impl FnOnce() -> Response + Send + 'static) -> Response {
         let Ok(_request) = self.requests.try_acquire() else {
             return unavailable("too many requests for this page at once; try again");
         };
         // The semaphore is never closed.
-        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(&self.builds).acquire_owned().await else {
             return unavailable("the proxy is stopping");
         };
         let work = move || {
-            // A thread cannot be stopped: the turn ends with the work, not with the request.
-            let _turn = turn;
+            // A thread cannot be cancelled: the permit is released with the build, not with the request.
+            let _permit = permit;
             work()
         };
         if let Ok(response) = tokio::time::timeout(self.timeout, on_blocking_thread(work)).await {
@@ -84,10 +83,10 @@ mod tests {
 
     use super::*;
 
-    /// A page whose work waits at a gate.
+    /// A page whose build waits at a gate.
     struct Gated {
-        bounds: PageBounds,
-        /// Lets one through for each message, and all when it is dropped.
+        limits: PageLimits,
+        /// Releases one build for each message, and all when it is dropped.
         gate: mpsc::Sender<()>,
         opened: Arc<Mutex<mpsc::Receiver<()>>>,
         entered: UnboundedSender<()>,
@@ -99,13 +98,13 @@ mod tests {
     fn gated() -> Gated {
         let ((gate, opened), (entered, entries)) = (mpsc::channel(), unbounded_channel());
         let (opened, inside, inside_max) = (Arc::new(Mutex::new(opened)), Arc::default(), Arc::default());
-        Gated { bounds: PageBounds::new("/page"), gate, opened, entered, entries, inside, inside_max }
+        Gated { limits: PageLimits::new("/page"), gate, opened, entered, entries, inside, inside_max }
     }
 
     impl Gated {
-        /// Sends a request, and returns once it has begun: it is worked out, waits or is answered.
+        /// Sends a request, and returns once it has started: it is being built, waits or is answered.
         async fn ask(&self) -> JoinHandle<String> {
-            let (bounds, opened, entered) = (self.bounds.clone(), Arc::clone(&self.opened), self.entered.clone());
+            let (limits, opened, entered) = (self.limits.clone(), Arc::clone(&self.opened), self.entered.clone());
             let (inside, inside_max) = (Arc::clone(&self.inside), Arc::clone(&self.inside_max));
             let work = move || {
                 inside_max.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
@@ -115,17 +114,17 @@ mod tests {
                 inside.fetch_sub(1, SeqCst);
                 text(StatusCode::OK, "page")
             };
-            let (begun, begins) = tokio::sync::oneshot::channel();
-            let asked = tokio::spawn(async move {
-                begun.send(()).expect("the test waits");
-                let response = bounds.answer(work).await;
+            let (start, started) = tokio::sync::oneshot::channel();
+            let request = tokio::spawn(async move {
+                start.send(()).expect("the test waits");
+                let response = limits.answer(work).await;
                 let status = response.status().as_u16();
                 let body = to_bytes(response.into_body(), usize::MAX).await.expect("a whole body");
                 format!("{status} {}", String::from_utf8_lossy(&body))
             });
-            // The runtime has one thread: the task runs on until it waits for something else.
-            begins.await.expect("it begins");
-            asked
+            // The runtime has one thread: the task runs until it waits.
+            started.await.expect("it begins");
+            request
         }
 
         async fn entries(&mut self, count: usize) {
@@ -136,56 +135,56 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_wait_for_their_turn_and_beyond_that_are_refused_at_once() {
+    async fn requests_wait_up_to_a_limit_and_more_are_rejected_at_once() {
         let mut page = gated();
-        let mut asked = Vec::new();
+        let mut requests = Vec::new();
         for _ in 0..REQUESTS_MAX {
-            asked.push(page.ask().await);
+            requests.push(page.ask().await);
         }
-        page.entries(WORKED_OUT_MAX).await;
+        page.entries(BUILDS_MAX).await;
         assert!(page.entries.try_recv().is_err(), "the others wait");
         let refused = page.ask().await.await.expect("no panic");
         assert_eq!(refused, "503 too many requests for this page at once; try again\n");
-        let waiting = asked.pop().expect("one that waits");
+        let waiting = requests.pop().expect("a waiting request");
         waiting.abort();
         assert!(waiting.await.is_err_and(|error| error.is_cancelled()));
-        asked.push(page.ask().await);
+        requests.push(page.ask().await);
         let Gated { gate, inside_max, .. } = page;
         drop(gate);
-        for one in asked {
+        for one in requests {
             assert_eq!(one.await.expect("no panic"), "200 page\n", "every other request is answered in the end");
         }
-        assert_eq!(inside_max.load(SeqCst), WORKED_OUT_MAX);
+        assert_eq!(inside_max.load(SeqCst), BUILDS_MAX);
     }
 
     #[tokio::test]
-    async fn a_request_that_ends_early_keeps_its_turn_until_its_work_ends() {
+    async fn a_cancelled_request_keeps_its_permit_until_the_build_ends() {
         let mut page = gated();
-        for _ in 0..WORKED_OUT_MAX {
-            let asked = page.ask().await;
+        for _ in 0..BUILDS_MAX {
+            let request = page.ask().await;
             page.entries(1).await;
-            asked.abort();
-            assert!(asked.await.is_err_and(|error| error.is_cancelled()));
+            request.abort();
+            assert!(request.await.is_err_and(|error| error.is_cancelled()));
         }
         let next = page.ask().await;
-        assert_eq!(page.bounds.turns.available_permits(), 0);
-        assert_eq!(page.bounds.requests.available_permits(), REQUESTS_MAX - 1, "the next request waits");
-        assert!(page.entries.try_recv().is_err(), "its work has not begun");
+        assert_eq!(page.limits.builds.available_permits(), 0);
+        assert_eq!(page.limits.requests.available_permits(), REQUESTS_MAX - 1, "the next request waits");
+        assert!(page.entries.try_recv().is_err(), "its build has not started");
         page.gate.send(()).expect("a work waits");
         page.entries(1).await;
         let Gated { gate, inside_max, .. } = page;
         drop(gate);
         assert_eq!(next.await.expect("no panic"), "200 page\n");
-        assert_eq!(inside_max.load(SeqCst), WORKED_OUT_MAX);
+        assert_eq!(inside_max.load(SeqCst), BUILDS_MAX);
     }
 
     #[tokio::test]
-    async fn a_page_that_takes_too_long_is_given_up_and_logged() {
+    async fn a_page_that_takes_too_long_is_answered_with_503_and_logged() {
         let mut log = tempfile::tempfile().expect("a file");
         let writer = Arc::new(log.try_clone().expect("a second handle"));
         let _logging = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
         let mut page = gated();
-        page.bounds.timeout = Duration::from_millis(1);
+        page.limits.timeout = Duration::from_millis(1);
         let late = page.ask().await.await.expect("no panic");
         assert_eq!(late, "503 this page could not be written in time\n");
         let mut logged = String::new();

@@ -1,4 +1,4 @@
-//! Figures for a recorder of the embedding program: passed on every few seconds and once at the end, on a blocking
+//! Pushes the metrics to a recorder of the embedding program: every few seconds and once at the end, on a blocking
 //! thread.
 
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::metrics;
 use crate::control::state::ControlState;
 use crate::telemetry::exposition::FigurePusher;
 
-/// How often figures are passed on.
+/// Interval of pushes.
 const PUSH_EVERY: Duration = Duration::from_secs(5);
-/// What the last time may take.
+/// Time limit of the last push.
 const LAST_PUSH_MAX: Duration = Duration::from_secs(2);
 
-/// Passes figures on for as long as the control plane runs.
+/// Pushes as long as the control plane runs.
 pub(in crate::control) async fn push_regularly(pusher: Arc<FigurePusher>, state: Arc<ControlState>) {
     let mut ticks = tokio::time::interval(PUSH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,10 +29,10 @@ pub(in crate::control) async fn push_regularly(pusher: Arc<FigurePusher>, state:
     }
 }
 
-/// Passes the last figures on. A recorder that hangs does not keep the process from ending.
+/// Pushes once more. A recorder that hangs does not keep the process from ending.
 pub(in crate::control) async fn push_last(pusher: &Arc<FigurePusher>, state: &Arc<ControlState>) {
     let Ok(result) = tokio::time::timeout(LAST_PUSH_MAX, push(pusher, state)).await else {
-        tracing::warn!("the recorder of the embedding program did not take the last figures in time");
+        tracing::warn!("the recorder of the embedding program did not take the last metrics in time");
         return;
     };
     log_change(false, &result);
@@ -41,7 +41,7 @@ pub(in crate::control) async fn push_last(pusher: &Arc<FigurePusher>, state: &Ar
 async fn push(pusher: &Arc<FigurePusher>, state: &Arc<ControlState>) -> Result<(), JoinError> {
     let (pusher, state) = (Arc::clone(pusher), Arc::clone(state));
     let push = move || {
-        // First the turn, then the figures: those of the last push are the newest.
+        // Begin first, then collect: the last push must have the newest values.
         let push = pusher.begin();
         metrics::collect(&state, |scrape| push.figures(scrape));
     };

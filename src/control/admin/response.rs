@@ -1,33 +1,33 @@
-//! Answers of the admin listener: text for people, JSON for programs, and the fields that each of them has.
+//! Responses of the admin listener: text for people, JSON for programs, and their common header fields.
 
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
-/// No cache keeps what changes from one moment to the next.
+/// Responses change at any time: caches must not store them.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// A browser takes an answer for what it says it is.
+/// Browsers must not guess another media type.
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Whether text is asked for: it is named before JSON, or JSON is not taken at all.
+/// Whether `Accept` prefers text: it names `text/plain` before JSON, or JSON not at all.
 pub(super) fn wants_text(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("*/*");
     let at = |media: &str| accept.find(media).unwrap_or(usize::MAX);
     at("text/plain") < at("application/json")
 }
 
-/// A text that ends with a line feed.
+/// A text response that ends with a line feed.
 pub(super) fn text(status: StatusCode, body: &str) -> Response {
     respond(status, "text/plain; charset=utf-8", format!("{}\n", body.trim_end()))
 }
 
-/// JSON for people and programs.
+/// A JSON response, indented.
 pub(super) fn pretty(status: StatusCode, value: &Value) -> Response {
     respond(status, "application/json", format!("{value:#}\n"))
 }
 
-/// A body of this media type.
+/// A response with this media type.
 pub(super) fn respond(status: StatusCode, media: &'static str, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -1,10 +1,9 @@
-//! The router of the admin listener: every call in one table, and the layers around them. The index page and the answer
-//! to an unknown path list the same table.
+//! The router of the admin listener: every call in one table, and the layers around them. The index page and the
+//! response to an unknown path list the same table.
 //!
-//! Which limit applies to what: a connection's head and life are bounded where it is accepted (`listener.rs`). A page
-//! that is worked out has the bounds of `page.rs`; a request that waits for its turn ends with its connection. `/reload`
-//! waits for the files to be read, however long that takes, and ends at the latest with its connection. The other calls
-//! answer at once and never wait for a page. No call reads a body.
+//! Limits: `listener.rs` limits the head and the life of a connection. `page.rs` limits pages; a request that waits for
+//! a permit ends with its connection. `/reload` waits until the files are loaded, and ends with its connection at the
+//! latest. The other calls answer at once and never wait for a page. No call reads a body.
 
 use std::any::Any;
 use std::fmt::Write as _;
@@ -24,12 +23,12 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::calls::{self, AdminState};
 use super::origin;
-use super::page::PageBounds;
+use super::page::PageLimits;
 use super::response::{NO_STORE, NOSNIFF, text};
 use crate::control::event::Event;
 use crate::control::state::ControlState;
 
-/// One call: a row of the table.
+/// A call: a row of the table.
 struct AdminCall {
     path: &'static str,
     method: Method,
@@ -56,14 +55,14 @@ fn calls() -> [AdminCall; 8] {
         ),
         AdminCall::page(
             "/shadow",
-            "dark launches: what became of copies, and how their answers differ, as JSON",
+            "dark launches: outcomes of copies and differences in responses, as JSON",
             calls::shadow_page,
         ),
-        AdminCall::post("/reload", "read the files again", calls::reload),
+        AdminCall::post("/reload", "reload the files", calls::reload),
     ]
 }
 
-/// The router for an address that is bound to `bound`.
+/// The router for a listener on `bound`.
 pub(super) fn router(state: Arc<ControlState>, events: mpsc::Sender<Event>, bound: SocketAddr) -> Router {
     let calls = calls();
     let calls_state = AdminState { control: state, events, index: index(&calls).into() };
@@ -74,7 +73,7 @@ pub(super) fn router(state: Arc<ControlState>, events: mpsc::Sender<Event>, boun
     layered(router, bound).with_state(calls_state)
 }
 
-/// What happens around every call, from the outside to the inside.
+/// The layers around every call, from outside to inside.
 fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, bound: SocketAddr) -> Router<S> {
     router.layer(
         ServiceBuilder::new()
@@ -94,25 +93,25 @@ impl AdminCall {
         Self { path, method: Method::POST, help, route: only(path, Method::POST).post(handler) }
     }
 
-    /// A long answer, for which the state is all that is needed.
+    /// A page, built from the state of the control plane.
     fn page(path: &'static str, help: &'static str, work: fn(&ControlState) -> Response) -> Self {
-        let bounds = PageBounds::new(path);
-        let handler = async move |State(state): State<AdminState>| bounds.answer(move || work(&state.control)).await;
+        let limits = PageLimits::new(path);
+        let handler = async move |State(state): State<AdminState>| limits.answer(move || work(&state.control)).await;
         Self::get(path, help, handler)
     }
 }
 
-/// Answers 405 to a method without a handler, with our text and `Allow`.
+/// Answers 405 to other methods, with a text and `Allow`.
 fn only(path: &'static str, method: Method) -> MethodRouter<AdminState> {
     any(async move || calls::other_method(path, &method))
 }
 
-/// The answer to a request whose handler has panicked.
+/// The response when a handler has panicked.
 #[expect(clippy::needless_pass_by_value, reason = "the layer passes it by value")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
-    tracing::error!("the admin listener failed to answer a request, panic: {said}");
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+    tracing::error!("the admin listener failed to answer a request, panic: {message}");
     text(StatusCode::INTERNAL_SERVER_ERROR, "this page could not be written; see the log")
 }
 
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
     use crate::control::admin::origin::AdminClient;
 
-    /// The layers, around routes that only a test has.
+    /// The layers around routes of a test.
     fn around(router: Router) -> Router {
         layered(router, SocketAddr::from((Ipv4Addr::LOCALHOST, 9_900)))
     }
@@ -177,7 +176,7 @@ mod tests {
         let mut log = tempfile::tempfile().expect("a file");
         let writer = Arc::new(log.try_clone().expect("a second handle"));
         let _logging = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
-        let page = PageBounds::new("/page");
+        let page = PageLimits::new("/page");
         let page = async move || page.answer(|| panic!("out of paper")).await;
         let router = around(
             Router::new()
@@ -195,8 +194,8 @@ mod tests {
         }
         let mut logged = String::new();
         log.rewind().and_then(|()| log.read_to_string(&mut logged)).expect("a text");
-        for said in ["panic: out of ink", "panic: out of paper"] {
-            assert_eq!(logged.matches(said).count(), 1, "{said}: {logged}");
+        for message in ["panic: out of ink", "panic: out of paper"] {
+            assert_eq!(logged.matches(message).count(), 1, "{message}: {logged}");
         }
     }
 }

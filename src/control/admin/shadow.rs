@@ -1,4 +1,4 @@
-//! `/shadow`: what became of copies, and what comparing their answers has shown.
+//! `/shadow`: the outcomes of copies, and the results of comparing their responses.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::route::{Kill, Masks, Weight};
 use crate::shadow_compare::{Quantiles, ReportedField, RouteReport};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
-/// The page.
+/// Builds the page.
 pub(super) fn shadow(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
     let reports = state.comparator.reports(&snapshot.rules);
@@ -40,7 +40,7 @@ pub(super) fn shadow(state: &ControlState) -> Value {
     })
 }
 
-/// The share that is copied now, in percent, to the fourth decimal: as fine as a weight is.
+/// The current share of copies in percent, to four decimals, like a weight.
 fn now(weight: Weight, series: &ShadowSeries, kill: &Kill) -> f64 {
     if kill.all {
         return 0.0;
@@ -129,11 +129,11 @@ fn field(field: &ReportedField) -> Value {
     })
 }
 
-/// The line that makes a difference count no more, to be pasted into `[route.shadow.compare]`.
+/// The configuration line that ignores a difference, for `[route.shadow.compare]`.
 fn line(kind: &str, path: &str) -> String {
     let key = if kind == "order" && path.starts_with('$') { "unordered" } else { "ignore" };
     let mut line = format!("{key} = [\"");
-    // A `${` would be a variable.
+    // Escape `${`, which starts a variable.
     for letter in path.replace("${", "$${").chars() {
         match letter {
             '"' | '\\' => line.extend(['\\', letter]),
@@ -147,10 +147,10 @@ fn line(kind: &str, path: &str) -> String {
     line + "\"]"
 }
 
-/// What is to be known of a kind that says too little of itself.
+/// A note on a kind that is not self-explanatory.
 fn note(kind: &str) -> Option<&'static str> {
     (kind == "opaque").then_some(
-        "bodies that differ and were not looked into: neither JSON nor text, larger than 256 KiB (2 MiB when decoded), or \
+        "bodies that differ and were not parsed: neither JSON nor text, larger than 256 KiB (2 MiB when decoded), or \
          with more than 65536 values or 16384 lines",
     )
 }
@@ -167,7 +167,7 @@ mod tests {
     use crate::config::load_text;
     use crate::route::Compare;
 
-    /// What the file says that has this line.
+    /// The settings of a file with this line.
     fn read(line: &str) -> Compare {
         let file = format!(
             "schema = 1\n[[listener]]\naddress = \"127.0.0.1:1\"\n[upstream.a]\nendpoints = [\"http://127.0.0.1:1\"]\n[upstream.b]\nendpoints = [\"http://127.0.0.1:2\"]\n\
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_to_paste_say_what_they_mean() {
+    fn lines_to_paste_are_valid() {
         for (kind, path, text) in [
             ("value", "$.größe", "ignore = [\"$.größe\"]"),
             ("value", "$[\"a b\"]", "ignore = [\"$[\\\"a b\\\"]\"]"),
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_line_to_paste_is_read_as_the_path(key in "\\PC{0,20}|[\\x00-\\x7f]{0,20}|[$\\{}A-Z\"\\\\u]{0,20}") {
+        fn any_line_to_paste_is_parsed_as_the_path(key in "\\PC{0,20}|[\\x00-\\x7f]{0,20}|[$\\{}A-Z\"\\\\u]{0,20}") {
             // As a path writes it.
             let json = |value: u8| serde_json::to_string(&serde_json::json!({ key.as_str(): value })).unwrap();
             let headers = http::HeaderMap::new();

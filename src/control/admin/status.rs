@@ -1,4 +1,4 @@
-//! `/status`: everything that a person wants to know, as JSON.
+//! `/status`: the state of the proxy as JSON.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use crate::telemetry::UpstreamMeter;
 use crate::telemetry::control::lookups;
 use crate::tls::Server;
 
-/// The status as JSON, as `/status` gives it.
+/// The content of `/status`.
 #[must_use]
 pub fn status(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
     let ready = state.ready();
-    // A copy, so that nobody waits for the page while a long status is written.
+    // A copy, so that the lock is not held while a long page is built.
     let data = state.lock().clone();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -217,7 +217,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
     .collect()
 }
 
-/// The names in an upstream's endpoints that have no address.
+/// The names among an upstream's endpoints that have no address.
 fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -> Vec<&'a str> {
     let name = |spec: &'a EndpointSpec| match &spec.host {
         EndpointHost::Name(name) => Some(name.as_str()),
@@ -227,7 +227,7 @@ fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -
     specs.iter().filter_map(name).filter(|name| !has_address(name)).collect()
 }
 
-/// A share in percent, with the four decimals that weights have.
+/// A share in percent, to four decimals, like a weight.
 fn percent(share: f64) -> f64 {
     (share * 1e6).round() / 1e4
 }

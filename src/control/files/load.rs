@@ -1,4 +1,4 @@
-//! Where rules come from, as the controller sees it: something that can be loaded again and again.
+//! Loads a configuration: the function that does it, its result, and why one is rejected.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -14,33 +14,33 @@ use crate::route::LogSink;
 use crate::telemetry::openable;
 use crate::tls::LastGood;
 
-/// What a reload says where there is nothing to read.
+/// The message of a reload when the routes come from the command line.
 pub(in crate::control) const NO_FILE: &str = "there is no file to read again: the routes come from the command line";
 
-/// Reads, validates and compiles the file and all that it includes, and has no other effect: it falls back to what is in
-/// use where a file of certificates does not hold. Called on a thread that may block.
+/// Reads, validates and compiles the file and its includes, without other effects. Where a certificate file is invalid,
+/// it falls back to the certificate in use. Called on a blocking thread.
 pub type ConfigLoader = Arc<dyn Fn(&LastGood) -> Result<Loaded, Diagnostics> + Send + Sync>;
 
-/// Why there is nothing to apply.
+/// Why loading failed.
 #[derive(Debug)]
 pub enum LoadError {
-    /// The files do not hold.
+    /// The files are invalid.
     Invalid(Diagnostics),
-    /// LoadResult them failed, which is a mistake in the proxy.
+    /// The loader panicked: a bug in the proxy.
     Internal(String),
 }
 
-/// What was read.
+/// The result of a load.
 pub struct LoadResult {
-    /// When it began, by the wall clock: what changed later was perhaps not seen.
+    /// When the load started (wall clock). It may have missed later changes.
     pub began_at: Duration,
-    /// What it came to.
+    /// The configuration, or why there is none.
     pub result: Result<Loaded, LoadError>,
-    /// The first answers of names that are new.
+    /// The first lookup results of new names.
     pub answers: BTreeMap<String, LookupResult>,
 }
 
-/// Why a configuration was not taken.
+/// Why a configuration was rejected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejection {
     /// For people: several lines, without colour.
@@ -56,7 +56,7 @@ impl fmt::Display for Rejection {
 }
 
 impl Rejection {
-    /// A rejection that has no place in a file.
+    /// A rejection without a position in a file.
     #[must_use]
     pub fn new(code: &str, message: &str, help: &str) -> Self {
         Self {
@@ -65,13 +65,13 @@ impl Rejection {
         }
     }
 
-    /// Files that do not hold.
+    /// A rejection of invalid files.
     #[must_use]
     pub fn refused(diagnostics: &Diagnostics) -> Self {
         Self { text: diagnostics.render(Color::Never), json: diagnostics.to_json() }
     }
 
-    /// Addresses that cannot be bound.
+    /// A rejection because addresses cannot be bound.
     #[must_use]
     pub fn unbound(errors: &[BindError]) -> Self {
         let mut rejection = Self { text: String::new(), json: Value::Null };
@@ -92,7 +92,7 @@ impl From<LoadError> for Rejection {
         match unread {
             LoadError::Invalid(diagnostics) => Self::refused(&diagnostics),
             LoadError::Internal(error) => {
-                let help = "this is a mistake in the proxy; the old configuration goes on";
+                let help = "this is a bug in the proxy; the running configuration stays in effect";
                 Self::new("internal", &format!("reading the configuration failed: {error}"), help)
             }
         }
@@ -103,19 +103,19 @@ fn diagnostic(code: &str, message: &str, help: &str) -> Value {
     json!({ "severity": "error", "code": code, "message": message, "labels": [], "help": help })
 }
 
-/// Says what is probably not meant.
+/// Logs the warnings of a load.
 pub fn warn(warnings: &Diagnostics) {
     if !warnings.is_empty() {
         tracing::warn!("{}", warnings.render(Color::Never).trim_end());
     }
 }
 
-/// Whether the access log can be written.
+/// Checks that the access log can be opened.
 pub(in crate::control) fn writable(sink: &LogSink) -> Result<(), Rejection> {
     openable(sink).map_err(|error| {
         let path = if let LogSink::File(path) = sink { path.display().to_string() } else { String::new() };
         let message = format!("the access log `{path}` cannot be opened: {error}");
-        let help = "make its folder and let this user write there, or change `sink` in `[access_log]`";
+        let help = "create its folder and allow this user to write there, or change `sink` in `[access_log]`";
         Rejection::new("access-log", &message, help)
     })
 }

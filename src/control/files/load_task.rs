@@ -1,4 +1,4 @@
-//! LoadResult: the files are loaded on a thread that may block, and names that are new get their first answers.
+//! The load task: loads the files on a blocking thread and resolves the names that are new.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use crate::config::{Diagnostics, Loaded};
 use crate::control::next_snapshot;
 use crate::control::resolver::{Resolve, first_answers};
 
-/// Reads, and resolves the names that are not `known`, for at most `patience`.
+/// Loads, and resolves the names that are not `known`, for at most `timeout`.
 pub async fn run_load(
     load: impl FnOnce() -> Result<Loaded, Diagnostics> + Send + 'static,
     resolver: Arc<dyn Resolve>,
     known: BTreeSet<String>,
-    patience: Duration,
+    timeout: Duration,
     clock: Clock,
 ) -> LoadResult {
     let began_at = clock.wall();
@@ -26,7 +26,7 @@ pub async fn run_load(
     let answers = match &result {
         Ok(loaded) => {
             let new = next_snapshot::names_to_resolve(&loaded.rules).into_iter().filter(|name| !known.contains(name));
-            first_answers(&resolver, new, patience).await
+            first_answers(&resolver, new, timeout).await
         }
         Err(_) => BTreeMap::new(),
     };

@@ -1,4 +1,4 @@
-//! The files of the configuration: they are watched, read on a thread that may block, and reloaded.
+//! The files of the configuration: watched, loaded on a blocking thread, and reloaded.
 
 mod load;
 mod load_task;

@@ -1,5 +1,5 @@
-//! What happens to the files of the configuration: a reload, from its cause to its outcome. It is read on a thread that
-//! may block, prepared and committed (`plan.rs`), and ends when the workers have followed or were waited for.
+//! A reload, from its cause to its outcome: the load task reads the files, `plan.rs` prepares and commits, and the
+//! reload ends when the workers use the new generation or the wait for them has timed out.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::drain::Phase;
 use crate::route::Generation;
 use crate::tls::Server;
 
-/// How long a reload waits for the workers to follow.
-const ADOPT_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a reload waits for the first answers of names that are new.
-const NEW_NAMES_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a reload waits for the workers to use the new generation.
+const ADOPT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a reload waits for the first addresses of new names.
+const NEW_NAMES_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Controller {
     pub(in crate::control) fn handle_files(&mut self, event: FilesEvent) {
         match event {
             FilesEvent::Reload(cause, reply) => {
-                // Somebody asks for it, as with SIGHUP.
+                // A requested reload reopens the log, as SIGHUP does.
                 if cause == ReloadCause::Call {
                     self.log.reopen();
                 }
@@ -54,7 +54,7 @@ impl Controller {
     }
 
     pub(in crate::control) fn start_reload(&mut self, reloading: PendingReload) {
-        // What is only looked at may be as it was.
+        // A reload for a changed file may find nothing changed: systemd is notified only of a result.
         if reloading.cause != ReloadCause::Watch {
             self.notify.send(ServiceState::Reloading, None);
         }
@@ -65,27 +65,27 @@ impl Controller {
         let known: BTreeSet<String> = self.state.lock().names.keys().cloned().collect();
         let (load, last_good) = (Arc::clone(&self.load), Arc::clone(&self.last_good));
         let load = move || load(&last_good);
-        let load_task = run_load(load, Arc::clone(&self.resolver), known, NEW_NAMES_PATIENCE, self.state.clock);
+        let load_task = run_load(load, Arc::clone(&self.resolver), known, NEW_NAMES_TIMEOUT, self.state.clock);
         let events = self.sender.clone();
         tokio::spawn(async move { events.send(Event::Files(FilesEvent::Loaded(Box::new(load_task.await)))).await });
     }
 
     fn handle_loaded(&mut self, load: LoadResult) {
         if self.shutdown.phase() > Phase::Running {
-            // The workers accept no more connections: nothing is bound and nothing is reported.
+            // The workers accept no more connections, so nothing is bound and nothing is reported.
             self.reloading.take().into_iter().for_each(PendingReload::refuse);
             return;
         }
-        // Also for what is rejected: these files decide whether the next reload is.
+        // A rejected configuration is watched too: its files decide whether the next reload succeeds.
         match &load.result {
             Ok(loaded) => self.watcher.follow(&loaded.watched, load.began_at),
-            Err(LoadError::Invalid(diagnostics)) => self.watcher.also(diagnostics.watched(), load.began_at),
+            Err(LoadError::Invalid(diagnostics)) => self.watcher.add(diagnostics.watched(), load.began_at),
             Err(LoadError::Internal(_)) => {}
         }
         let outcome = match load.result {
             Err(unread) => ReloadOutcome::Rejected(unread.into()),
             Ok(loaded) if loaded.hash == self.state.lock().hash => {
-                // The same certificates, under the names that their files have now.
+                // The same certificates, with the current names of their files.
                 self.last_good = Arc::new(loaded.in_use);
                 let snapshot = self.store.load();
                 let servers = snapshot.listeners.iter().filter_map(|one| one.tls.as_deref());
@@ -96,7 +96,7 @@ impl Controller {
             }
             Ok(_) if self.is_successor_serving() => return self.hold_reload(),
             Ok(loaded) => {
-                // What is to be closed belongs to no configuration any more, and one of its addresses may be wanted again.
+                // Sockets that wait to be closed belong to no configuration, and the new one may need their addresses.
                 self.close_sockets();
                 match self.prepare(loaded, load.answers) {
                     Err(error) if error.is_address_in_use() && self.is_handing_over() => {
@@ -104,8 +104,8 @@ impl Controller {
                         return self.hold_reload();
                     }
                     Err(error) => ReloadOutcome::Rejected(error.into()),
-                    // Asked last: what is rejected does not end a hand-over.
-                    Ok(_) if !self.may_apply() => return self.hold_reload(),
+                    // Checked last, because a rejected reload must not end a hand-over.
+                    Ok(_) if !self.can_apply() => return self.hold_reload(),
                     Ok(plan) => self.commit(plan),
                 }
             }
@@ -120,10 +120,11 @@ impl Controller {
         }
     }
 
-    /// Waits with a reload for the end of the hand-over: if it comes to nothing, the files are read again.
+    /// Holds a reload until the hand-over has ended. If it fails, the files are loaded again.
     fn hold_reload(&mut self) {
-        // A hand-over that waits for this reload would not begin.
-        debug_assert!(self.is_handing_over() && self.succession.hand_over_next.is_none());
+        // A hand-over that waited for this reload would never start.
+        debug_assert!(self.is_handing_over(), "a reload is held only during a hand-over");
+        debug_assert!(self.succession.hand_over_next.is_none(), "no hand-over waits for this reload");
         let Some(reloading) = self.reloading.take() else { return };
         match &mut self.next_reload {
             Some(next) => next.replies.extend(reloading.replies),
@@ -131,7 +132,7 @@ impl Controller {
         }
     }
 
-    /// Begins the reload that was held. A reload under way does so when it ends.
+    /// Starts the held reload. A reload in progress does so when it ends.
     pub(in crate::control) fn start_held_reload(&mut self) {
         if self.reloading.is_none()
             && let Some(next) = self.next_reload.take()
@@ -150,7 +151,7 @@ impl Controller {
         self.finish_reload(outcome);
     }
 
-    /// Remembers, tells, and begins the reload that was asked for meanwhile.
+    /// Records and reports the outcome, and starts the reload that was requested meanwhile.
     fn finish_reload(&mut self, outcome: ReloadOutcome) {
         let Some(reloading) = self.reloading.take() else { return };
         if reloading.cause != ReloadCause::Watch || matches!(outcome, ReloadOutcome::Applied { .. }) {
@@ -177,9 +178,9 @@ impl Controller {
     }
 }
 
-/// Waits until all workers decide with `generation`, or for as long as is bearable.
+/// Waits until every worker uses `generation`, at most `ADOPT_TIMEOUT`. Returns how many workers use it.
 pub(in crate::control) async fn wait_for_workers(state: Arc<ControlState>, generation: Generation) -> usize {
-    let deadline = state.clock.now() + ADOPT_PATIENCE;
+    let deadline = state.clock.now() + ADOPT_TIMEOUT;
     loop {
         let adopted = state.counts.registry.adopted(generation);
         if adopted >= state.counts.registry.workers || state.clock.now() >= deadline {

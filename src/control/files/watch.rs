@@ -1,11 +1,10 @@
-//! WatchTask: notices that a file changed, whatever way it changed, and asks for a reload.
+//! Watches the files of the configuration and requests a reload when one has changed.
 //!
-//! The *directories* of every hop of every [`WatchedPaths`] are watched, since a watch on a file does not survive its
-//! replacement. What is noticed is let settle for 100 ms (a file that is still being written: until its writer has
-//! closed it or paused for a second). Changes that go on are not waited for longer than half a second, a file that stays
-//! open not longer than two. Every two seconds a fingerprint at everything catches what was not noticed: network
-//! file systems, bind mounts, directories that were replaced, a system without inotify watches to spare.
-//! Whether anything changed in content is decided by the reload, not here.
+//! The *directories* of all [`WatchedPaths`] entries are watched, because a watch on a file does not survive its
+//! replacement. A change settles for 100 ms; a file that is being written, until it is closed or has not been written
+//! for a second. Repeated changes are waited for half a second at most, an open file two seconds at most. A poll every
+//! two seconds finds changes that were not notified: network file systems, bind mounts, replaced directories, exhausted
+//! inotify watches. The reload decides whether the content has changed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,35 +20,34 @@ use crate::clock::Clock;
 use crate::control::event::{Event, FilesEvent};
 use crate::control::outcome::ReloadCause;
 
-/// Changes are let settle for so long.
+/// How long a change settles.
 const SETTLE: Duration = Duration::from_millis(100);
-/// A file that was not closed yet is waited for so long after its last change.
+/// How long a file that is open settles after its last change.
 const SETTLE_OPEN: Duration = Duration::from_secs(1);
-/// Changes that go on are waited for no longer than this since the first of them: something may change all the time.
+/// The longest wait since the first of several changes: something may change all the time.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
-/// The same while a file is open, which would be read half written.
+/// The same while a file is open; it would be read half written.
 const SETTLE_OPEN_MAX: Duration = Duration::from_secs(2);
-/// File systems note times in ticks of a few milliseconds.
+/// File system timestamps have a resolution of a few milliseconds.
 const TICK: Duration = Duration::from_millis(20);
-/// Notices that may wait; more of them say nothing new.
+/// Capacity of the channel; more notices would add no information.
 const NOTICES_MAX: usize = 256;
 
-/// Says what to watch.
+/// Controls the watch task.
 pub struct Watcher {
     follow: watch::Sender<WatchRequest>,
 }
 
-/// What to watch.
+/// The paths to watch.
 #[derive(Clone, Debug, Default)]
 struct WatchRequest {
     paths: Vec<PathBuf>,
-    /// When these paths began to be read, by the wall clock.
+    /// When the load that read these paths started (wall clock).
     read_at: Duration,
 }
 
 impl Watcher {
-    /// Begins to watch, with a fingerprint every `poll` besides; events go to `events` until nobody receives them. Without `poll`
-    /// nothing is watched.
+    /// Starts to watch, and polls every `poll`; runs until `events` is closed. Without `poll` nothing is watched.
     #[must_use]
     pub fn start(poll: Option<Duration>, clock: Clock, events: mpsc::Sender<Event>) -> Self {
         let (follow, request) = watch::channel(WatchRequest::default());
@@ -57,19 +55,19 @@ impl Watcher {
         let (notices_in, notices) = mpsc::channel(NOTICES_MAX);
         let watches = SystemWatches::new(notices_in);
         tokio::spawn(
-            WatchTask { watches, request, seen: None, reported: None, requested: None, pending: None, clock, events }
+            WatchTask { watches, request, seen: None, recent: None, requested: None, pending: None, clock, events }
                 .run(notices, poll),
         );
         Self { follow }
     }
 
-    /// Watches these paths, which were read from `read_at` on, and no others.
+    /// Watches exactly these paths, which were read from `read_at` on.
     pub fn follow(&self, paths: &[PathBuf], read_at: Duration) {
         self.follow.send_replace(WatchRequest { paths: paths.to_vec(), read_at });
     }
 
-    /// Watches these paths besides: a file that was refused must be watched like those that are in use.
-    pub fn also(&self, paths: &[PathBuf], read_at: Duration) {
+    /// Adds these paths: the files of a rejected configuration are watched like those in use.
+    pub fn add(&self, paths: &[PathBuf], read_at: Duration) {
         self.follow.send_modify(|request| {
             let new: Vec<PathBuf> = paths.iter().filter(|path| !request.paths.contains(path)).cloned().collect();
             request.paths.extend(new);
@@ -78,7 +76,7 @@ impl Watcher {
     }
 }
 
-/// Something that the system reported.
+/// A notification of the file system.
 struct Notice {
     paths: Vec<PathBuf>,
     kind: NoticeKind,
@@ -86,13 +84,13 @@ struct Notice {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NoticeKind {
-    /// Written to, perhaps not for the last time.
+    /// Written; more writes may follow.
     Written,
-    /// Changed, and whole.
+    /// Changed and complete.
     Changed,
-    /// Something else, or nothing, has its name now.
+    /// Removed or renamed.
     Moved,
-    /// Some notices were lost.
+    /// Some notifications were lost.
     Lost,
 }
 
@@ -102,7 +100,7 @@ impl Notice {
         let kind = match event.kind {
             _ if event.need_rescan() => NoticeKind::Lost,
             EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any) => NoticeKind::Written,
-            // Our own reading.
+            // Reads, our own ones included.
             EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write) => return None,
             EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => NoticeKind::Moved,
             EventKind::Access(_)
@@ -115,23 +113,23 @@ impl Notice {
     }
 }
 
-/// The system's watches.
+/// The file system watches.
 struct SystemWatches {
     watcher: Option<RecommendedWatcher>,
-    /// What is watched, with device and inode: a directory that was replaced must be watched anew.
+    /// The watched directories with device and inode: a replaced directory needs a new watch.
     watched: BTreeMap<PathBuf, (u64, u64)>,
     warned: bool,
 }
 
 impl SystemWatches {
     fn new(notices: mpsc::Sender<Notice>) -> Self {
-        let tell = move |event| {
+        let forward = move |event| {
             if let Some(notice) = Notice::of(event) {
-                // When there is no room, others wait that have the same effect.
+                // When the channel is full, the waiting notices have the same effect.
                 let _ = notices.try_send(notice);
             }
         };
-        let watcher = notify::recommended_watcher(tell);
+        let watcher = notify::recommended_watcher(forward);
         let mut watches = Self { watcher: None, watched: BTreeMap::new(), warned: false };
         match watcher {
             Ok(watcher) => watches.watcher = Some(watcher),
@@ -140,14 +138,14 @@ impl SystemWatches {
         watches
     }
 
-    /// Watches the directories of these watched and no others.
+    /// Watches exactly the directories of these paths.
     fn watch(&mut self, watched: &WatchedPaths) {
         let Some(mut watcher) = self.watcher.take() else { return };
         let wanted = watched.directories_to_watch();
         self.watched.retain(|directory, known| {
             let keep = wanted.contains(directory) && identity(directory) == Some(*known);
             if !keep {
-                // A directory that is gone has lost its watch already.
+                // A removed directory has lost its watch already.
                 let _ = watcher.unwatch(directory);
             }
             keep
@@ -166,20 +164,20 @@ impl SystemWatches {
         self.watcher = Some(watcher);
     }
 
-    /// A directory that was removed or renamed has lost its watch, or should: the next one of its name may even have
-    /// its inode.
+    /// Forgets a directory that was removed or renamed. The next one of this name may have the same inode, so the inode
+    /// alone does not show the change.
     fn forget(&mut self, directory: &Path) {
         if self.watched.remove(directory).is_some()
             && let Some(watcher) = &mut self.watcher
         {
-            // It has perhaps gone by itself.
+            // The watch may be gone already.
             let _ = watcher.unwatch(directory);
         }
     }
 
     fn warn(&mut self, error: &notify::Error) {
         if !self.warned {
-            tracing::warn!(%error, "files cannot be watched (fs.inotify.max_user_watches or max_user_instances?): they are polled");
+            tracing::warn!(%error, "files cannot be watched (check fs.inotify.max_user_watches and max_user_instances): they are polled");
             self.warned = true;
         }
     }
@@ -189,7 +187,7 @@ fn identity(directory: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(directory).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// Changes that have not settled yet.
+/// Changes that have not settled.
 #[derive(Clone, Copy, Debug)]
 struct PendingChange {
     first: Instant,
@@ -208,10 +206,10 @@ struct WatchTask {
     watches: SystemWatches,
     request: watch::Receiver<WatchRequest>,
     seen: Option<Fingerprint>,
-    /// The hash that a reload was requested for because it is younger than the last reading.
-    reported: Option<u64>,
-    /// What was seen when a reload was last requested for: the hash and the last change. Nothing if that change was so
-    /// young that another one could fingerprint the same.
+    /// The fingerprint for which a reload was requested because it changed after the last load started.
+    recent: Option<u64>,
+    /// The fingerprint and last change at the last request for a reload; `None` if that change was so recent that
+    /// another one could have the same timestamps.
     requested: Option<(u64, Duration)>,
     pending: Option<PendingChange>,
     clock: Clock,
@@ -229,15 +227,15 @@ impl WatchTask {
                     if changed.is_err() {
                         return;
                     }
-                    self.follow().await;
+                    self.follow_request().await;
                 }
-                // The watches holds the sender.
-                Some(notice) = notices.recv() => self.notice(&notice),
+                // `watches` owns the sender, so `recv` never returns `None`.
+                Some(notice) = notices.recv() => self.handle_notice(&notice),
                 _ = ticks.tick() => self.poll().await,
                 () = sleep_until(due), if due.is_some() => {
                     self.pending = None;
                     let reload = Event::Files(FilesEvent::Reload(ReloadCause::Watch, None));
-                    if self.changed().await && self.events.send(reload).await.is_err() {
+                    if self.has_changed().await && self.events.send(reload).await.is_err() {
                         return;
                     }
                 }
@@ -245,18 +243,18 @@ impl WatchTask {
         }
     }
 
-    /// What to watch may have changed, and so may the files since they were read.
-    async fn follow(&mut self) {
+    /// Follows a new list of paths. The files may also have changed since they were loaded.
+    async fn follow_request(&mut self) {
         let request = self.request.borrow_and_update().clone();
-        let Some(mut fingerprint) = fingerprint(request.paths.clone()).await else { return };
+        let Some(mut fingerprint) = read_fingerprint(request.paths.clone()).await else { return };
         self.watches.watch(&fingerprint.watched);
-        // What changed before the watches stood is seen by a second fingerprint.
-        if let Some(again) = self::fingerprint(request.paths).await {
+        // A second fingerprint finds changes that happened before the watches were set.
+        if let Some(again) = read_fingerprint(request.paths).await {
             fingerprint = again;
         }
         let younger = fingerprint.changed_at + TICK >= request.read_at;
-        if younger && self.reported != Some(fingerprint.hash) {
-            self.reported = Some(fingerprint.hash);
+        if younger && self.recent != Some(fingerprint.hash) {
+            self.recent = Some(fingerprint.hash);
             self.note_change(NoticeKind::Changed);
         }
         self.seen = Some(fingerprint);
@@ -267,7 +265,7 @@ impl WatchTask {
         if paths.is_empty() {
             return;
         }
-        let Some(fingerprint) = fingerprint(paths).await else { return };
+        let Some(fingerprint) = read_fingerprint(paths).await else { return };
         self.watches.watch(&fingerprint.watched);
         let differs = self.seen.as_ref().is_some_and(|seen| seen.hash != fingerprint.hash);
         self.seen = Some(fingerprint);
@@ -276,13 +274,13 @@ impl WatchTask {
         }
     }
 
-    /// Whether anything has changed since a reload was last requested for. One change is often noticed twice: by the system's
-    /// notice, and by a fingerprint while the file is being read, which takes a second where it is large. What changes after this
-    /// fingerprint differs from what it has seen, and is requested for in its turn.
-    async fn changed(&mut self) -> bool {
+    /// Whether anything has changed since the last request for a reload. One change is often noticed twice: by a
+    /// notification, and by a poll while the file is being loaded, which takes a second for a large file. A change
+    /// after this fingerprint gives another fingerprint, and so a request of its own.
+    async fn has_changed(&mut self) -> bool {
         let paths = self.request.borrow().paths.clone();
         let now = self.clock.wall();
-        let Some(fingerprint) = fingerprint(paths).await else { return true };
+        let Some(fingerprint) = read_fingerprint(paths).await else { return true };
         self.watches.watch(&fingerprint.watched);
         let seen = (fingerprint.hash, fingerprint.changed_at);
         let changed = self.requested != Some(seen);
@@ -291,7 +289,7 @@ impl WatchTask {
         changed
     }
 
-    fn notice(&mut self, notice: &Notice) {
+    fn handle_notice(&mut self, notice: &Notice) {
         if notice.kind == NoticeKind::Moved {
             notice.paths.iter().for_each(|path| self.watches.forget(path));
         }
@@ -308,7 +306,7 @@ impl WatchTask {
     }
 }
 
-async fn fingerprint(paths: Vec<PathBuf>) -> Option<Fingerprint> {
+async fn read_fingerprint(paths: Vec<PathBuf>) -> Option<Fingerprint> {
     tokio::task::spawn_blocking(move || Fingerprint::read(&paths)).await.ok()
 }
 
@@ -324,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_that_go_on_are_not_waited_for_without_end() {
+    fn repeated_changes_are_not_waited_for_without_end() {
         let first = Clock.now();
         let due = |last_ms: u64, open| {
             let pending = PendingChange { first, last: first + Duration::from_millis(last_ms), open };
@@ -332,33 +330,33 @@ mod tests {
         };
         assert_eq!(due(0, false), SETTLE);
         assert_eq!(due(50, false), Duration::from_millis(150));
-        // Written every 50 ms: each write opens the file, and closes it.
+        // The file is written every 50 ms: each write opens and closes it.
         assert_eq!(due(450, false), SETTLE_MAX);
-        assert_eq!(due(800, false), SETTLE_MAX, "it is over when the file is closed next");
+        assert_eq!(due(800, false), SETTLE_MAX, "the wait ends when the file is closed");
         assert_eq!(due(450, true), Duration::from_millis(1450));
         assert_eq!(due(1900, true), SETTLE_OPEN_MAX);
     }
 
-    /// A watched file, and the requests to reload.
+    /// A watched file, and the received requests to reload.
     struct Watched {
         dir: tempfile::TempDir,
         watcher: Watcher,
         events: mpsc::Receiver<Event>,
     }
 
-    /// Longer than changes are let settle.
+    /// Longer than a change settles.
     const QUIET: Duration = Duration::from_millis(800);
 
     impl Watched {
-        /// A file that was read, and is looked at so often.
+        /// A loaded file, with this poll interval.
         async fn start(poll: Duration) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let (sender, events) = mpsc::channel(16);
             let mut watched = Self { dir, watcher: Watcher::start(Some(poll), Clock, sender), events };
             watched.put("first");
-            watched.is_read();
+            watched.finish_load();
             while watched.asks_within(QUIET).await {
-                watched.is_read();
+                watched.finish_load();
             }
             watched
         }
@@ -367,15 +365,15 @@ mod tests {
             self.dir.path().join("routes.toml")
         }
 
-        /// Puts a file of this content in the place of the watched one.
+        /// Replaces the watched file by one with this content.
         fn put(&self, content: &str) {
             let new = self.dir.path().join("new");
             std::fs::write(&new, content).unwrap();
             std::fs::rename(new, self.file()).unwrap();
         }
 
-        /// A reading begins and ends.
-        fn is_read(&self) {
+        /// Simulates a load that starts and ends now.
+        fn finish_load(&self) {
             self.watcher.follow(&[self.file()], Clock.wall());
         }
 
@@ -392,31 +390,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_whose_reading_takes_long_is_read_once() {
-        // Between the request to reload and the next fingerprint stands a reading, more often than not.
+    async fn a_file_that_takes_long_to_load_is_loaded_once() {
+        // The load takes longer than the poll interval.
         let mut watched = Watched::start(Duration::from_millis(300)).await;
         for content in ["second", "third", "fourth"] {
             watched.put(content);
             assert!(watched.asks().await);
             let began = Clock.wall();
-            assert!(!watched.asks_within(QUIET).await, "it is looked at while it is read");
+            assert!(!watched.asks_within(QUIET).await, "a poll during the load requests no reload");
             watched.watcher.follow(&[watched.file()], began);
-            assert!(!watched.asks_within(QUIET).await, "and when it was read");
+            assert!(!watched.asks_within(QUIET).await, "nor after the load");
         }
     }
 
     #[tokio::test]
-    async fn a_change_while_a_file_is_read_is_not_lost() {
+    async fn a_change_during_a_load_is_not_lost() {
         for poll in [Duration::from_millis(300), Duration::from_hours(1)] {
             let mut watched = Watched::start(poll).await;
             watched.put("second");
             assert!(watched.asks().await);
             let began = Clock.wall();
             watched.put("third");
-            assert!(watched.asks().await, "while the second is read");
+            assert!(watched.asks().await, "during the load of the second content");
             watched.put("second");
             watched.watcher.follow(&[watched.file()], began);
-            assert!(watched.asks().await, "when it was read");
+            assert!(watched.asks().await, "after the load");
             assert!(!watched.asks_within(QUIET).await);
         }
     }

@@ -1,6 +1,6 @@
-//! WatchedPaths: everything on the way from a path to its content that can change what it means. A trail's entries are the file
-//! itself, its directory, and each symbolic link on the way, at every level: Kubernetes swaps a link (`..data`) two
-//! entries before the file, editors put a new file in the place of the old one.
+//! Watched paths: every file system entry that can change the content of a configured path. These are the file itself,
+//! its directory, and each symbolic link on the way, at every level: Kubernetes swaps a link (`..data`) two links
+//! before the file; editors replace the file.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -12,55 +12,55 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::Xxh3;
 
-/// Links that are followed before a path counts as a loop (as in Linux).
+/// Links that are followed before a path counts as a loop (the limit of Linux).
 const LINKS_MAX: usize = 40;
-/// Files up to this size are compared by content, too.
+/// Files up to this size are also compared by content.
 const CONTENT_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The watched of all watched paths.
+/// The entries that can change the content of any configured path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct WatchedPaths {
-    /// Paths without symbolic links in their directories, each of which decides what a watched path means.
+    /// Entries without symbolic links in their directories.
     entries: BTreeSet<PathBuf>,
-    /// Watched directories, all of whose entries matter.
+    /// Configured directories, of which every entry counts.
     directories: BTreeSet<PathBuf>,
 }
 
-/// What was seen at one moment.
+/// The state of the watched paths at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint {
-    /// The watched.
+    /// The paths that were read.
     pub watched: WatchedPaths,
-    /// Differs when anything on them differs.
+    /// A hash over metadata and small contents.
     pub hash: u64,
-    /// The last change of anything on them, by the file system's clock.
+    /// The last change of any entry, by the file system's clock.
     pub changed_at: Duration,
 }
 
 impl WatchedPaths {
-    /// Follows these paths.
+    /// Resolves these paths.
     pub fn of(paths: &[PathBuf]) -> Self {
         let mut watched = Self::default();
         for path in paths {
-            watched.follow(&std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+            watched.resolve(&std::path::absolute(path).unwrap_or_else(|_| path.clone()));
         }
         watched
     }
 
-    /// Whether a change of this path matters.
+    /// Whether this path is one of the entries.
     pub fn contains(&self, path: &Path) -> bool {
         self.entries.contains(path)
             || self.directories.contains(path)
             || path.parent().is_some_and(|dir| self.directories.contains(dir))
     }
 
-    /// The directories that must be watched.
+    /// The directories to set watches on.
     pub fn directories_to_watch(&self) -> BTreeSet<PathBuf> {
         let parents = self.entries.iter().filter_map(|entry| entry.parent());
         parents.map(Path::to_path_buf).chain(self.directories.iter().cloned()).collect()
     }
 
-    fn follow(&mut self, path: &Path) {
+    fn resolve(&mut self, path: &Path) {
         let mut todo: VecDeque<OsString> = pieces(path).collect();
         let mut at = PathBuf::from("/");
         let mut links = 0;
@@ -71,7 +71,7 @@ impl WatchedPaths {
             }
             let here = at.join(&piece);
             let Ok(metadata) = std::fs::symlink_metadata(&here) else {
-                // Not there (any more): its appearance matters.
+                // The entry does not exist: its creation changes the content.
                 self.entries.insert(here);
                 return;
             };
@@ -84,7 +84,7 @@ impl WatchedPaths {
                 pieces(&target).rev().for_each(|piece| todo.push_front(piece));
                 self.entries.insert(here);
             } else if todo.is_empty() {
-                // The directory, so that its replacement is seen as well.
+                // The directory too, so that its replacement is noticed.
                 self.entries.insert(at.clone());
                 if metadata.is_dir() {
                     self.directories.insert(here.clone());
@@ -106,7 +106,7 @@ fn pieces(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
 }
 
 impl Fingerprint {
-    /// Looks. Reads small files; may block.
+    /// Reads metadata and small files; may block.
     pub fn read(paths: &[PathBuf]) -> Self {
         let watched = WatchedPaths::of(paths);
         let mut hash = Xxh3::new();
@@ -122,7 +122,7 @@ impl Fingerprint {
                     hash.update(&metadata.ino().to_le_bytes());
                 }
             } else if let Some(Ok(directory)) = entry.parent().map(std::fs::symlink_metadata) {
-                // What is gone has no times; its directory knows when it went.
+                // A missing entry has no times; its directory has the time of the removal.
                 changed_at = changed_at.max(changed(&directory));
             }
             hash.update(&[0]);

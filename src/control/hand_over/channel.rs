@@ -1,4 +1,4 @@
-//! What two processes say to each other during a hand-over: one JSON object a datagram, and with some of them a socket.
+//! The channel between the two processes of a hand-over: one JSON object a datagram, some of them with a socket.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,76 +14,76 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The longest datagram.
+/// Upper bound of a datagram.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// One datagram.
+/// A message of the hand-over protocol.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum HandOverMessage {
-    /// Old to new: a socket, which comes with it.
+    /// Old to new: a socket; its descriptor is attached.
     Socket(SocketLabel),
-    /// Old to new: these were all sockets.
+    /// Old to new: all sockets were sent.
     AllSockets,
-    /// New to old: able to serve, with these sockets of the process before, by their order.
+    /// New to old: ready to serve with these inherited sockets, by index.
     Ready(Vec<usize>),
-    /// New to old: not able to serve, for this reason.
+    /// New to old: cannot serve, for this reason.
     Failed(String),
     /// Old to new: serve.
     Go,
-    /// New to old: whoever connects from now on is served.
+    /// New to old: accepts connections.
     Serving,
-    /// Old to new: everything else is yours.
+    /// Old to new: the hand-over is complete.
     Farewell,
-    /// Old to new: end, you are not wanted.
+    /// Old to new: the hand-over is cancelled, end.
     Dismissed,
 }
 
-/// What a socket was used for.
+/// How a socket was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SocketLabel {
-    /// By what it was made.
+    /// Who opened it.
     pub origin: SocketOrigin,
-    /// The listener's name, or the name that systemd gave it.
+    /// The listener's name, or the name from systemd.
     pub name: String,
-    /// The address as the file says it; nothing for a socket from systemd.
+    /// The address in the file; `None` for a socket from systemd.
     pub wanted: Option<SocketAddr>,
 }
 
-/// By what a socket was made.
+/// Who opened a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SocketOrigin {
-    /// By this proxy for a listener.
+    /// This proxy, for a listener.
     Listener,
-    /// By this proxy for its admin listener.
+    /// This proxy, for its admin listener.
     Admin,
-    /// By systemd, which keeps it.
+    /// Systemd, which keeps it open.
     Systemd,
 }
 
-/// One end of the talk.
+/// One end of the channel.
 #[derive(Debug)]
 pub(super) struct HandOverChannel(OwnedFd);
 
 impl HandOverChannel {
-    /// Both ends.
+    /// Opens a channel.
     pub fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Self(ours), theirs))
     }
 
-    /// This end, wherever it comes from.
+    /// Wraps an end.
     pub const fn new(end: OwnedFd) -> Self {
         Self(end)
     }
 
-    /// Says something, and hands over a socket with it.
+    /// Sends a message, with a socket if there is one.
     ///
     /// # Errors
-    /// When nobody is at the other end, or does not listen for some seconds.
-    pub fn send(&self, word: &HandOverMessage, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        let text = serde_json::to_vec(word).map_err(io::Error::other)?;
+    /// When the other end is closed, or does not read for some seconds.
+    pub fn send(&self, message: &HandOverMessage, socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let text = serde_json::to_vec(message).map_err(io::Error::other)?;
         let sockets = socket.map(|socket| [socket]);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut with = SendAncillaryBuffer::new(&mut space);
@@ -94,26 +94,26 @@ impl HandOverChannel {
         }
         set_socket_timeout(&self.0, Timeout::Send, Some(Duration::from_secs(5)))?;
         let sent = sendmsg(&self.0, &[IoSlice::new(&text)], &mut with, SendFlags::NOSIGNAL)?;
-        if sent == text.len() { Ok(()) } else { Err(io::Error::other("a word was cut")) }
+        if sent == text.len() { Ok(()) } else { Err(io::Error::other("a message was cut")) }
     }
 
-    /// What is said next, or nothing when the other end is closed. Blocks, for `limit` at most.
+    /// Receives the next message; `None` when the other end is closed. Blocks for at most `limit`.
     ///
     /// # Errors
-    /// `TimedOut` at the limit; else what cannot be read or understood.
+    /// `TimedOut` at the limit; other errors when the message cannot be read or parsed.
     pub fn receive(&self, limit: Duration) -> io::Result<Option<(HandOverMessage, Option<OwnedFd>)>> {
-        // Zero would mean to wait for ever.
+        // Zero would mean no limit.
         set_socket_timeout(&self.0, Timeout::Recv, Some(limit.max(Duration::from_millis(1))))?;
         let mut text = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut with = RecvAncillaryBuffer::new(&mut space);
         let mut next = || recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut with, RecvFlags::CMSG_CLOEXEC);
-        let heard = match next() {
-            // The other end was closed with something unread; what it said before that is still there.
+        let received = match next() {
+            // The other end was closed with unread data; the messages that it sent before can still be read.
             Err(Errno::CONNRESET) => next(),
-            heard => heard,
+            received => received,
         };
-        let bytes = match heard {
+        let bytes = match received {
             Ok(message) => message.bytes,
             Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
             Err(Errno::CONNRESET) => 0,
@@ -128,18 +128,18 @@ impl HandOverChannel {
         if bytes == 0 {
             return Ok(None);
         }
-        let word = serde_json::from_slice(text.get(..bytes).unwrap_or_default()).map_err(io::Error::other)?;
-        Ok(Some((word, socket)))
+        let message = serde_json::from_slice(text.get(..bytes).unwrap_or_default()).map_err(io::Error::other)?;
+        Ok(Some((message, socket)))
     }
 
-    /// Hears nothing more: whoever waits for a word at this end is told that the other one is closed.
+    /// Stops receiving: a pending [`Self::receive`] at this end returns `None`.
     pub fn close_receive(&self) {
         if let Err(error) = rustix::net::shutdown(&self.0, Shutdown::Read) {
-            tracing::debug!(%error, "the talk of a hand-over could not be ended");
+            tracing::debug!(%error, "the channel of a hand-over could not be shut down");
         }
     }
 
-    /// Another handle to the same end.
+    /// Duplicates the handle to this end.
     pub fn duplicate(&self) -> io::Result<Self> {
         self.0.as_fd().try_clone_to_owned().map(Self)
     }
@@ -158,50 +158,50 @@ mod tests {
     }
 
     #[test]
-    fn words_keep_their_bounds_and_sockets_their_queues() {
+    fn messages_keep_their_bounds_and_sockets_their_backlogs() {
         let (old, new) = ends();
         let socket = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = socket.local_addr().expect("an address");
         let label = SocketLabel { origin: SocketOrigin::Listener, name: "http".to_owned(), wanted: Some(address) };
-        old.send(&HandOverMessage::Socket(label.clone()), Some(socket.as_fd())).expect("said");
-        old.send(&HandOverMessage::AllSockets, None).expect("said");
+        old.send(&HandOverMessage::Socket(label.clone()), Some(socket.as_fd())).expect("sent");
+        old.send(&HandOverMessage::AllSockets, None).expect("sent");
         let _waiting = TcpStream::connect(address).expect("queued");
         drop(socket);
-        let (word, received) = new.receive(PATIENCE).expect("heard").expect("a word");
-        assert_eq!(word, HandOverMessage::Socket(label));
+        let (message, received) = new.receive(PATIENCE).expect("received").expect("a message");
+        assert_eq!(message, HandOverMessage::Socket(label));
         let received = TcpListener::from(received.expect("a socket"));
-        received.accept().expect("whoever stood in the queue stands there still");
-        assert_eq!(new.receive(PATIENCE).expect("heard").expect("a word").0, HandOverMessage::AllSockets);
+        received.accept().expect("a connection in the backlog is still accepted");
+        assert_eq!(new.receive(PATIENCE).expect("received").expect("a message").0, HandOverMessage::AllSockets);
         drop(old);
-        assert!(new.receive(PATIENCE).expect("heard").is_none(), "the other end is closed");
+        assert!(new.receive(PATIENCE).expect("received").is_none(), "the other end is closed");
     }
 
     #[test]
-    fn whoever_is_dismissed_hears_it_and_is_heard_no_more() {
+    fn a_cancelled_process_gets_the_message_and_is_not_received_from() {
         let (old, new) = ends();
         let waits = old.duplicate().expect("a handle");
         std::thread::scope(|scope| {
-            let heard = scope.spawn(|| waits.receive(PATIENCE).expect("heard"));
-            old.send(&HandOverMessage::Dismissed, None).expect("said");
+            let received = scope.spawn(|| waits.receive(PATIENCE).expect("received"));
+            old.send(&HandOverMessage::Dismissed, None).expect("sent");
             old.close_receive();
-            assert!(heard.join().expect("no panic").is_none(), "it does not wait for a word any longer");
+            assert!(received.join().expect("no panic").is_none(), "the pending receive returns");
         });
         assert!(new.send(&HandOverMessage::Serving, None).is_err());
-        assert_eq!(new.receive(PATIENCE).expect("heard").expect("a word").0, HandOverMessage::Dismissed);
+        assert_eq!(new.receive(PATIENCE).expect("received").expect("a message").0, HandOverMessage::Dismissed);
     }
 
     #[test]
-    fn silence_and_nonsense_are_errors() {
+    fn a_timeout_and_an_unknown_message_are_errors() {
         let (old, new) = ends();
-        let silence = new.receive(Duration::from_millis(1)).expect_err("nothing was said");
+        let silence = new.receive(Duration::from_millis(1)).expect_err("nothing was sent");
         assert_eq!(silence.kind(), io::ErrorKind::TimedOut);
         rustix::io::write(&old.0, b"{\"sing\":1}").expect("sent");
-        assert!(new.receive(PATIENCE).expect_err("no word").to_string().contains("sing"));
-        old.send(&HandOverMessage::Go, None).expect("said");
-        new.send(&HandOverMessage::Serving, None).expect("said");
+        assert!(new.receive(PATIENCE).expect_err("not a message").to_string().contains("sing"));
+        old.send(&HandOverMessage::Go, None).expect("sent");
+        new.send(&HandOverMessage::Serving, None).expect("sent");
         drop(new);
-        assert_eq!(old.receive(PATIENCE).expect("heard").expect("its last word").0, HandOverMessage::Serving);
-        assert!(old.receive(PATIENCE).expect("heard").is_none());
-        assert!(old.send(&HandOverMessage::Go, None).is_err(), "nobody is there");
+        assert_eq!(old.receive(PATIENCE).expect("received").expect("its last message").0, HandOverMessage::Serving);
+        assert!(old.receive(PATIENCE).expect("received").is_none());
+        assert!(old.send(&HandOverMessage::Go, None).is_err(), "the other end is closed");
     }
 }

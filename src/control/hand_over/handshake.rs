@@ -1,5 +1,5 @@
-//! A hand-over under way, as the old side sees it: the talk with the new process up to the point where that one serves,
-//! and how the new process is ended when it shall not.
+//! A hand-over in progress, in the old process: the handshake until the new process serves, and how a cancelled process
+//! is ended.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -11,132 +11,132 @@ use super::channel::{HandOverChannel, HandOverMessage, SocketLabel};
 use crate::clock::Clock;
 use crate::snapshot::ListeningSocket;
 
-/// How long a dismissed process may take to end.
-const END_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a cancelled process may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A hand-over under way.
+/// A hand-over in progress.
 #[derive(Debug)]
 pub struct HandOver {
     pub(super) pid: u32,
     pub(super) channel: HandOverChannel,
-    /// The sockets that it may take, in the order in which it counts them.
+    /// The offered sockets, by the index in [`HandOverMessage::Ready`].
     pub(super) offered: Vec<Arc<ListeningSocket>>,
     pub(super) began: Instant,
-    /// The first decision sent to it, by the talk's thread or by the controller.
+    /// The decision, set once by the handshake thread or by the controller.
     pub(super) decision: Arc<OnceLock<HandOverDecision>>,
-    /// A signal to end was sent: a second one would cut the requests that it finishes.
+    /// A termination signal was sent; a second one would cut the requests that the process finishes.
     pub(super) is_termination_sent: bool,
     pub(super) attempt: HandOverAttempt,
 }
 
-/// What becomes of a new process that is able to serve.
+/// The decision about a new process that is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandOverDecision {
-    /// It serves: nothing here may change any more that it would not know.
+    /// It may serve: from here on, no change may happen that it does not know.
     Go,
-    /// It is not wanted.
+    /// The hand-over is cancelled.
     Dismissed,
 }
 
-/// An edit ends a hand-over, which begins again, once.
+/// An edit cancels a hand-over, which is repeated once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::control) enum HandOverAttempt {
-    /// The one that was asked for.
+    /// The requested one.
     First,
-    /// The one after an edit.
+    /// The repetition after an edit.
     Second,
 }
 
-/// A socket on its way.
+/// A socket that is offered to the new process.
 pub(super) struct OfferedSocket {
     pub(super) label: SocketLabel,
     pub(super) socket: Arc<ListeningSocket>,
 }
 
 impl HandOver {
-    /// Whether it was dismissed before it got the word to serve.
+    /// Whether it was cancelled before it was allowed to serve.
     pub(super) fn is_dismissed(&self) -> bool {
         self.decision.get() == Some(&HandOverDecision::Dismissed)
     }
 
-    /// Dismisses the new process unless it already got the word to serve. Returns whether it did.
+    /// Cancels the hand-over unless the new process was allowed to serve. Returns whether it did.
     pub(super) fn cancel(&self) -> bool {
         self.decision.set(HandOverDecision::Dismissed).is_ok()
     }
 
-    /// Tells the new process to end, by both ways: it may wait for a word, or serve already. Once: by a second signal it
-    /// would not finish what it has begun.
+    /// Terminates the new process by a message and a signal: it may wait for a message, or serve already. Only once,
+    /// because a second signal would cut its open requests.
     pub(super) fn terminate(&mut self) {
         if std::mem::replace(&mut self.is_termination_sent, true) {
             return;
         }
-        // It may have gone by itself.
+        // The process may have ended already.
         let _ = self.channel.send(&HandOverMessage::Dismissed, None);
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
         if self.is_dismissed() {
-            // Its later messages are not read.
+            // Its later messages are ignored.
             self.channel.close_receive();
         }
     }
 }
 
-/// The talk up to the point where the new process serves; gives which sockets it took.
+/// Runs the handshake until the new process serves; returns the indexes of the sockets that it took.
 pub(super) fn run_handshake(
     channel: &HandOverChannel,
     offers: &[OfferedSocket],
     patience: Duration,
     decision: &OnceLock<HandOverDecision>,
 ) -> Result<Vec<usize>, String> {
-    let send = |word: &HandOverMessage, offer: Option<&OfferedSocket>| {
+    let send = |message: &HandOverMessage, offer: Option<&OfferedSocket>| {
         let socket = offer.map(|offer| offer.socket.as_fd());
-        channel.send(word, socket).map_err(|error| format!("the new process does not listen: {error}"))
+        channel.send(message, socket).map_err(|error| format!("the new process does not receive: {error}"))
     };
     for offer in offers {
         send(&HandOverMessage::Socket(offer.label.clone()), Some(offer))?;
     }
     send(&HandOverMessage::AllSockets, None)?;
-    let word = receive(channel, patience)?;
-    let HandOverMessage::Ready(taken) = word else { return Err(unexpected(&word)) };
+    let message = receive(channel, patience)?;
+    let HandOverMessage::Ready(taken) = message else { return Err(unexpected(&message)) };
     if decision.set(HandOverDecision::Go).is_err() {
-        return Err("the new process was dismissed".to_owned());
+        return Err("the hand-over was cancelled".to_owned());
     }
     send(&HandOverMessage::Go, None)?;
-    let word = receive(channel, patience)?;
-    if word == HandOverMessage::Serving { Ok(taken) } else { Err(unexpected(&word)) }
+    let message = receive(channel, patience)?;
+    if message == HandOverMessage::Serving { Ok(taken) } else { Err(unexpected(&message)) }
 }
 
 fn receive(channel: &HandOverChannel, patience: Duration) -> Result<HandOverMessage, String> {
     match channel.receive(patience) {
-        Ok(Some((word, _))) => Ok(word),
+        Ok(Some((message, _))) => Ok(message),
         Ok(None) => Err("the new process has ended".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             Err(format!("the new process does not serve after {} s", patience.as_secs_f32()))
         }
-        Err(error) => Err(format!("the new process cannot be understood: {error}")),
+        Err(error) => Err(format!("a message of the new process cannot be understood: {error}")),
     }
 }
 
-fn unexpected(word: &HandOverMessage) -> String {
-    if let HandOverMessage::Failed(why) = word {
+fn unexpected(message: &HandOverMessage) -> String {
+    if let HandOverMessage::Failed(why) = message {
         format!("the new process cannot serve:\n{why}")
     } else {
-        format!("the new process send {word:?} out of turn")
+        format!("the new process sent {message:?} out of turn")
     }
 }
 
-/// Ends a process that does not serve, and says how it ended.
+/// Waits for a process that does not serve, kills it after `END_TIMEOUT`, and describes how it ended.
 pub(super) fn reap(child: &mut Child) -> String {
     let pid = child.id();
-    // One that has ended by itself within its patience has the better story.
-    let deadline = Clock.now() + END_PATIENCE;
+    // A process that ends by itself in time has the better exit status.
+    let deadline = Clock.now() + END_TIMEOUT;
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return format!("process {pid} ended with {status}"),
             Ok(None) if Clock.now() < deadline => std::thread::sleep(Duration::from_millis(5)),
             Ok(None) => break,
-            Err(error) => return format!("process {pid} cannot be asked: {error}"),
+            Err(error) => return format!("the state of process {pid} is unknown: {error}"),
         }
     }
     let killed = child.kill().and_then(|()| child.wait());

@@ -1,8 +1,8 @@
-//! Listening sockets that this process did not bind: those of the process before it, and those that systemd opened.
+//! Listening sockets that this process did not bind: those of the previous process, and those that systemd opened.
 //!
-//! A socket of the process before belongs to the listener with the same address in the file, the same name first. A
-//! socket of systemd belongs to the listener with its address, else to the one with its name (`FileDescriptorName=`);
-//! it is only lent: systemd listens on, before, between and after our processes.
+//! A socket of the previous process belongs to the listener with the same address in the file; the same name is
+//! preferred. A socket of systemd belongs to the listener with its address, else to the one with its name
+//! (`FileDescriptorName=`). It is only lent: systemd keeps it open before, between and after our processes.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -13,14 +13,14 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use super::channel::{SocketLabel, SocketOrigin};
 use crate::snapshot::ListeningSocket;
 
-/// By which the admin listener is known to systemd.
+/// The name of the admin listener's socket in systemd.
 const ADMIN: &str = "admin";
 
 /// Listening sockets that this process did not bind.
 #[derive(Clone, Debug, Default)]
 pub struct InheritedSockets(Vec<InheritedSocket>);
 
-/// One of them.
+/// An inherited socket.
 #[derive(Clone, Debug)]
 struct InheritedSocket {
     label: SocketLabel,
@@ -29,18 +29,18 @@ struct InheritedSocket {
     taken: bool,
 }
 
-/// Who wants a socket.
+/// The owner of a socket.
 #[derive(Clone, Copy)]
 pub(in crate::control) enum SocketOwner<'a> {
-    /// The listener of this name.
+    /// The listener with this name.
     Listener(&'a str),
-    /// The admin listener, which has all these addresses.
+    /// The admin listener, with all its addresses.
     Admin(&'a [SocketAddr]),
 }
 
 impl InheritedSockets {
-    /// What systemd passed to this process, by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. To be asked once, before
-    /// any file is opened. What is of no use is told.
+    /// The sockets from systemd, by `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`. Call it once, before any file is
+    /// opened. Unusable sockets are logged.
     #[must_use]
     pub fn from_systemd() -> Self {
         let mut all = Self::default();
@@ -69,10 +69,10 @@ impl InheritedSockets {
         all
     }
 
-    /// Adds one.
+    /// Adds a socket.
     ///
     /// # Errors
-    /// When it does not listen.
+    /// When the socket does not listen.
     pub(super) fn add(&mut self, label: SocketLabel, socket: OwnedFd) -> std::io::Result<()> {
         fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
         let socket = socket2::Socket::from(socket);
@@ -90,7 +90,7 @@ impl InheritedSockets {
         Ok(())
     }
 
-    /// The socket for this address of the file, if there is one that nobody uses.
+    /// Takes the unused socket for this address of the file, if there is one.
     pub(in crate::control) fn take(
         &mut self,
         who: SocketOwner<'_>,
@@ -111,13 +111,13 @@ impl InheritedSockets {
         Some(Arc::clone(&one.socket))
     }
 
-    /// Which of the sockets of the process before are used, by their order.
+    /// The indexes of the used sockets, among those of the previous process.
     pub(super) fn taken(&self) -> Vec<usize> {
         let of_ours = self.0.iter().filter(|one| one.label.origin != SocketOrigin::Systemd);
         of_ours.enumerate().filter(|(_, one)| one.taken).map(|(at, _)| at).collect()
     }
 
-    /// Tells which are not used, and keeps those that a later file may use.
+    /// Logs unused sockets, and keeps those that a later file may use.
     pub(in crate::control) fn settle(&mut self) {
         self.log_unused();
         for one in self.0.iter().filter(|one| !one.taken) {
@@ -131,7 +131,7 @@ impl InheritedSockets {
         self.0.retain(|one| one.label.origin == SocketOrigin::Systemd);
     }
 
-    /// Tells which sockets of systemd are not used: whoever connects to one waits in vain.
+    /// Logs unused sockets of systemd: clients that connect to one are never accepted.
     pub(in crate::control) fn log_unused(&self) {
         for one in self.0.iter().filter(|one| !one.taken && one.label.origin == SocketOrigin::Systemd) {
             tracing::warn!(
@@ -142,21 +142,21 @@ impl InheritedSockets {
         }
     }
 
-    /// These are in use and no others: a reload gives sockets back, and a rejected one has taken none.
+    /// Marks exactly these sockets as used: a reload gives sockets back, and a rejected one has taken none.
     pub(in crate::control) fn mark_used(&mut self, sockets: &[Arc<ListeningSocket>]) {
         for one in &mut self.0 {
             one.taken = sockets.iter().any(|socket| Arc::ptr_eq(socket, &one.socket));
         }
     }
 
-    /// Those of systemd, to be passed on.
+    /// The sockets of systemd, to be passed on.
     pub(super) fn of_systemd(&self) -> impl Iterator<Item = (&SocketLabel, &Arc<ListeningSocket>)> {
         self.0.iter().filter(|one| one.label.origin == SocketOrigin::Systemd).map(|one| (&one.label, &one.socket))
     }
 }
 
 impl InheritedSocket {
-    /// Of the process before, by what it was used for.
+    /// Whether the previous process used it for this kind of owner.
     fn is_for(&self, who: SocketOwner<'_>) -> bool {
         match who {
             SocketOwner::Listener(_) => self.label.origin == SocketOrigin::Listener,
@@ -176,8 +176,8 @@ impl InheritedSocket {
         self.is_for(who) && self.label.wanted == Some(address)
     }
 
-    /// Also `0.0.0.0:80` for what is bound to `[::]:80` and takes IPv4 as well, which is what systemd makes of
-    /// `ListenStream=80`.
+    /// Matches the bound address; also `0.0.0.0:80` for a socket on `[::]:80` that accepts IPv4, which is how systemd
+    /// opens `ListenStream=80`.
     fn is_bound_to(&self, who: SocketOwner<'_>, address: SocketAddr) -> bool {
         let both = || {
             let all = address.ip().is_unspecified() && self.bound.ip().is_unspecified() && self.bound.is_ipv6();
@@ -188,7 +188,7 @@ impl InheritedSocket {
         usable && address.port() != 0 && (self.bound == address || both())
     }
 
-    /// A socket that is bound to another address of the admin listener is left to that address.
+    /// Matches the name from systemd. A socket on another address of the admin listener is left to that address.
     fn matches_systemd_name(&self, who: SocketOwner<'_>, _: SocketAddr) -> bool {
         let matches_systemd_name = match who {
             SocketOwner::Listener(name) => self.label.name == name,
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_keeps_its_socket_also_where_the_system_chose_the_port() {
+    fn a_listener_keeps_its_socket_also_with_port_0() {
         let mut all = InheritedSockets::default();
         let a = add(&mut all, SocketOrigin::Listener, "a", Some("127.0.0.1:0"), "127.0.0.1:0");
         let b = add(&mut all, SocketOrigin::Listener, "b", Some("127.0.0.1:0"), "127.0.0.1:0");
@@ -228,7 +228,11 @@ mod tests {
             |socket: Option<Arc<ListeningSocket>>| socket.map(|socket| socket.local_addr().expect("an address"));
         assert_eq!(bound(all.take(SocketOwner::Listener("b"), any)), Some(b), "the name goes first");
         assert_eq!(bound(all.take(SocketOwner::Listener("renamed"), any)), Some(a), "then the address");
-        assert_eq!(bound(all.take(SocketOwner::Listener("c"), any)), None, "nobody gets the admin listener's");
+        assert_eq!(
+            bound(all.take(SocketOwner::Listener("c"), any)),
+            None,
+            "the admin listener's socket is not given to a listener"
+        );
         assert_eq!(all.taken(), [0, 1]);
         assert_eq!(bound(all.take(SocketOwner::Admin(&[any]), any)), Some(admin));
         assert_eq!(all.taken(), [0, 1, 2]);
@@ -247,7 +251,7 @@ mod tests {
         assert!(all.take(SocketOwner::Listener("again"), any).is_none(), "it is in use");
         let second = all.take(SocketOwner::Listener("https"), address("0.0.0.0:443")).expect("by its name");
         assert_eq!(second.local_addr().expect("an address"), named);
-        assert_eq!(all.taken(), [0_usize; 0], "none of them is ours to keep");
+        assert_eq!(all.taken(), [0_usize; 0], "sockets of systemd are not counted");
         all.settle();
         all.mark_used(&[second]);
         drop(taken);
@@ -264,14 +268,14 @@ mod tests {
             |socket: Option<Arc<ListeningSocket>>| socket.map(|socket| socket.local_addr().expect("an address"));
         let wanted = [address("127.0.0.1:0"), address("127.0.0.1:1"), named];
         let mut take = |at: usize| bound(all.take(SocketOwner::Admin(&wanted), wanted[at]));
-        assert_eq!(take(0), Some(first), "what the process before had");
+        assert_eq!(take(0), Some(first), "the socket of the previous process");
         assert_eq!(take(1), Some(other), "by the name, since the other socket with it belongs to another address");
         assert_eq!(take(2), Some(named), "by the address");
         assert_eq!(take(1), None);
     }
 
     #[test]
-    fn what_does_not_listen_is_refused() {
+    fn a_socket_that_does_not_listen_is_refused() {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         let label = SocketLabel { origin: SocketOrigin::Systemd, name: "x".to_owned(), wanted: None };
         let error = InheritedSockets::default().add(label, socket.into()).expect_err("refused");

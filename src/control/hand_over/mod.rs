@@ -1,11 +1,10 @@
-//! The hand-over: `SIGUSR2` starts the new binary, gives it every listening socket, waits until it serves, and drains
-//! this process as `SIGTERM` does. Until the new process has said that it serves, nothing here has changed: a file that
-//! does not hold, a crash or a silence leaves the old process serving.
+//! The hand-over: `SIGUSR2` starts the new binary, passes it every listening socket, waits until it serves, and then
+//! drains this process as `SIGTERM` does. Until the new process has confirmed that it serves, nothing here changes:
+//! after an invalid file, a crash or a timeout the old process continues to serve.
 //!
-//! The talk, over a pair of Unix sockets of which the new process finds one end as its standard input: the old process
-//! sends the sockets; the new one reads its file, starts its workers and says that it is *ready*; the old one says
-//! *go*; the new one accepts and says that it is *serving*; the old one tells systemd who the main process is, and
-//! says *farewell*.
+//! The protocol, over a pair of Unix sockets, one of which is the standard input of the new process: the old process
+//! sends the sockets; the new one loads its file, starts its workers and sends *ready*; the old one sends *go*; the new
+//! one accepts and sends *serving*; the old one notifies systemd of the new main process and sends *farewell*.
 
 mod channel;
 mod handshake;

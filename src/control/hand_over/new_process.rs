@@ -1,4 +1,5 @@
-//! The new side of a hand-over: meets the process before, takes its sockets, and accepts when it is told to.
+//! The new process of a hand-over: connects to the previous process, takes its sockets, and accepts when it is allowed
+//! to.
 
 use std::io;
 use std::sync::Arc;
@@ -11,39 +12,38 @@ use super::handshake::{HandOver, HandOverAttempt};
 use super::inherited_sockets::InheritedSockets;
 use super::program::Program;
 
-/// By which a process knows that it takes over from another: the version of their talk. The other end is its standard
-/// input.
+/// The variable that starts a hand-over: the version of the protocol. The channel is the standard input.
 pub(super) const VARIABLE: &str = "POINTSMAN_HAND_OVER";
-/// The version of the talk.
+/// The version of the protocol.
 pub(super) const VERSION: &str = "1";
-/// How long a new process may take until it serves, unless told otherwise.
+/// Default time limit of a hand-over.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How much is told of a failure; the new process says it all to the log.
+/// Upper bound of the reported reason; the new process logs all of it.
 const WHY_LETTERS_MAX: usize = 4_096;
-/// To pass the sockets, which are sent at once.
-const SOCKETS_LIMIT: Duration = Duration::from_secs(10);
-/// To say a word that the process before has no reason to hold back.
-const WORD_LIMIT: Duration = Duration::from_mins(1);
+/// Time limit for the sockets, which are sent at once.
+const SOCKETS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for a message of the previous process.
+const MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Who was before, and who comes after.
+/// The predecessor of this process, and its successor.
 #[derive(Debug)]
 pub struct Succession {
-    /// Sockets that this process did not bind.
+    /// Listening sockets that this process did not bind.
     pub(in crate::control) inherited: InheritedSockets,
-    /// The process before, which waits.
+    /// The predecessor, which waits for this process.
     pub predecessor: Option<Predecessor>,
-    /// What a hand-over starts; nothing where there can be none.
+    /// The program that a hand-over starts; `None` when this process cannot hand over.
     pub(super) program: Option<Program>,
-    /// How long a new process may take until it serves.
+    /// Time limit for the new process to serve.
     pub(super) patience: Duration,
-    /// The hand-over under way.
+    /// The hand-over in progress.
     pub(in crate::control) handing_over: Option<HandOver>,
-    /// Which one begins when the reload under way has ended.
+    /// The attempt that starts when the reload in progress has ended.
     pub(in crate::control) hand_over_next: Option<HandOverAttempt>,
 }
 
 impl Default for Succession {
-    /// Nobody before, nobody after.
+    /// No predecessor and no successor.
     fn default() -> Self {
         Self {
             inherited: InheritedSockets::default(),
@@ -57,17 +57,17 @@ impl Default for Succession {
 }
 
 impl Succession {
-    /// As it stands with this process. To be asked once, before any file is opened.
+    /// Reads the environment of this process. Call it once, before any file is opened.
     ///
     /// # Errors
-    /// When a process before this one wants to hand over and cannot.
+    /// When a predecessor exists and its sockets cannot be received.
     pub fn of_this_process() -> io::Result<Self> {
         let mut inherited = InheritedSockets::from_systemd();
         let predecessor = Predecessor::connect(&mut inherited)?;
         Ok(Self { inherited, predecessor, program: Program::of_this_process(), ..Self::default() })
     }
 
-    /// With so much time for a new process until it serves.
+    /// Sets the time limit for a new process to serve.
     #[must_use]
     pub const fn within(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -75,52 +75,54 @@ impl Succession {
     }
 }
 
-/// The process before, which serves until this one does.
+/// The previous process, which serves until this one does.
 #[derive(Clone, Debug)]
 pub struct Predecessor(Arc<HandOverChannel>);
 
 impl Predecessor {
-    /// Meets the process that started this one for a hand-over, if one did, and takes its sockets.
+    /// Connects to the process that started this one for a hand-over, if there is one, and receives its sockets.
     fn connect(inherited: &mut InheritedSockets) -> io::Result<Option<Self>> {
         match std::env::var(VARIABLE) {
             Ok(version) if version == VERSION => {}
-            Ok(version) => return Err(io::Error::other(format!("it speaks version {version}, not {VERSION}"))),
+            Ok(version) => return Err(io::Error::other(format!("its protocol has version {version}, not {VERSION}"))),
             Err(_) => return Ok(None),
         }
         let channel = HandOverChannel::new(fcntl_dupfd_cloexec(io::stdin(), 3)?);
-        // Nothing that reads the standard input shall meet the talk.
+        // Code that reads the standard input must not read the channel.
         rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
         loop {
-            match channel.receive(SOCKETS_LIMIT)? {
+            match channel.receive(SOCKETS_TIMEOUT)? {
                 Some((HandOverMessage::Socket(label), Some(socket))) => inherited.add(label, socket)?,
                 Some((HandOverMessage::AllSockets, _)) => return Ok(Some(Self(Arc::new(channel)))),
-                Some((word, _)) => return Err(io::Error::other(format!("it said {word:?} among its sockets"))),
-                None => return Err(io::Error::other("it has gone")),
+                Some((message, _)) => {
+                    return Err(io::Error::other(format!("unexpected message {message:?} among its sockets")));
+                }
+                None => return Err(io::Error::other("it has ended")),
             }
         }
     }
 
-    /// Says why this process cannot serve.
+    /// Reports why this process cannot serve.
     pub fn send_failure(&self, why: &str) {
         let text = why.chars().take(WHY_LETTERS_MAX).collect();
-        // Whoever does not listen sees that this process ends.
+        // If this fails, the previous process sees that this one ends.
         let _ = self.0.send(&HandOverMessage::Failed(text), None);
     }
 
-    /// Says that this process is able to serve, with these sockets, and waits until it may.
+    /// Reports that this process is ready with these sockets, and waits for the permission to serve.
     ///
     /// # Errors
-    /// When it is not wanted any more.
+    /// When the hand-over is cancelled.
     pub(in crate::control) async fn wait_for_permission(&self, inherited: &InheritedSockets) -> io::Result<()> {
-        // When nobody listens, nobody answers either.
+        // If sending fails, receiving fails too.
         let _ = self.0.send(&HandOverMessage::Ready(inherited.taken()), None);
         match self.receive().await {
             Ok(Some(HandOverMessage::Go)) => Ok(()),
             Ok(Some(HandOverMessage::Dismissed)) => {
-                Err(io::Error::other("the process before was stopped while it handed over"))
+                Err(io::Error::other("the previous process was stopped during the hand-over"))
             }
-            Ok(Some(word)) => Err(io::Error::other(format!("the process before said {word:?}"))),
-            // Somebody must serve.
+            Ok(Some(message)) => Err(io::Error::other(format!("unexpected message {message:?}"))),
+            // One of the processes must serve.
             Ok(None) => {
                 tracing::error!("previous process ended during the hand-over: this one serves");
                 Ok(())
@@ -132,19 +134,19 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process serves, and waits until systemd knows that it is the main one.
+    /// Confirms that this process serves, and waits until systemd knows it as the main process.
     pub(in crate::control) async fn confirm_serving(&self) {
         let _ = self.0.send(&HandOverMessage::Serving, None);
         match self.receive().await {
             Ok(Some(HandOverMessage::Farewell)) => tracing::info!("took over from the previous process"),
-            Ok(word) => tracing::warn!(?word, "took over from the previous process, which did not confirm"),
+            Ok(message) => tracing::warn!(?message, "took over from the previous process, which did not confirm"),
             Err(error) => tracing::warn!(%error, "took over from the previous process, which did not confirm"),
         }
     }
 
     async fn receive(&self) -> io::Result<Option<HandOverMessage>> {
         let channel = Arc::clone(&self.0);
-        let heard = tokio::task::spawn_blocking(move || channel.receive(WORD_LIMIT)).await;
-        heard.map_err(io::Error::other)?.map(|heard| heard.map(|(word, _)| word))
+        let received = tokio::task::spawn_blocking(move || channel.receive(MESSAGE_TIMEOUT)).await;
+        received.map_err(io::Error::other)?.map(|received| received.map(|(message, _)| message))
     }
 }

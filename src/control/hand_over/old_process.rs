@@ -1,4 +1,4 @@
-//! The old side of a hand-over: starts the new process, gives it the sockets, and drains when that one serves.
+//! The old process of a hand-over: starts the new process, passes it the sockets, and drains when it serves.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -15,29 +15,29 @@ use crate::control::system::ServiceState;
 use crate::drain::Phase;
 use crate::telemetry;
 
-/// Variables that mean this process and not the next one.
-const OURS: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
+/// Environment variables for this process only.
+const OWN_VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];
 impl Controller {
-    /// `SIGUSR2`: hands over, unless that cannot be.
+    /// `SIGUSR2`: starts a hand-over, unless that is impossible.
     pub(in crate::control) fn begin_hand_over(&mut self) {
         self.hand_over(HandOverAttempt::First);
     }
 
-    /// Hands over for the first time, or again after an edit.
+    /// Starts the first or the second attempt of a hand-over.
     pub(in crate::control) fn hand_over(&mut self, attempt: HandOverAttempt) {
         if self.shutdown.phase() > Phase::Running {
             tracing::warn!("hand-over request ignored: this process is stopping");
         } else if let Some(handing_over) = &mut self.succession.handing_over {
             if handing_over.is_dismissed() {
-                // What was edited meanwhile was meant to be handed over.
+                // The edited files are to be handed over: this counts as a new first attempt.
                 handing_over.attempt = HandOverAttempt::First;
             }
             tracing::warn!(pid = handing_over.pid, "hand-over request ignored: a hand-over is in progress");
         } else if self.reloading.is_some() {
-            // What is handed over is what holds after the reload.
+            // Hand over after the reload, with its result.
             self.succession.hand_over_next = Some(attempt);
         } else if std::process::id() == 1 {
-            // When it ended, everything in its container would.
+            // When process 1 ends, its container ends.
             self.report_failed_hand_over(
                 "the first process of a container cannot be replaced from within: start a new container",
             );
@@ -64,32 +64,32 @@ impl Controller {
         let (channel, theirs) = HandOverChannel::pair()?;
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).stdin(Stdio::from(theirs)).env(VARIABLE, VERSION);
-        for name in OURS {
+        for name in OWN_VARIABLES {
             command.env_remove(name);
         }
         let mut child = command.spawn()?;
-        // The other end must be held by the new process alone, or its end would not be noticed.
+        // Only the new process may hold the other end, or its end would not be noticed.
         drop(command);
         let pid = child.id();
         tracing::info!(pid, program = %program.path.display(), "handing over to a new process");
         let offers = self.offers();
         let own = offers.iter().filter(|offer| offer.label.origin != SocketOrigin::Systemd);
         let offered = own.map(|offer| Arc::clone(&offer.socket)).collect();
-        let talk = channel.duplicate()?;
+        let handshake = channel.duplicate()?;
         let (patience, events) = (self.succession.patience, self.sender.clone());
         let decision = Arc::new(OnceLock::new());
         let first = Arc::clone(&decision);
         tokio::task::spawn_blocking(move || {
-            let result =
-                run_handshake(&talk, &offers, patience, &first).map_err(|why| format!("{why}; {}", reap(&mut child)));
-            // Sending fails when the proxy has ended.
+            let result = run_handshake(&handshake, &offers, patience, &first)
+                .map_err(|why| format!("{why}; {}", reap(&mut child)));
+            // Sending fails when the controller has ended.
             let _ = events.blocking_send(Event::Process(ProcessEvent::HandedOver(result)));
         });
         let began = self.state.clock.now();
         Ok(HandOver { pid, channel, offered, began, decision, is_termination_sent: false, attempt })
     }
 
-    /// Which of the sockets that others bound are in use.
+    /// Marks the inherited sockets that are in use.
     pub(in crate::control) fn mark_used_sockets(&mut self) {
         let listeners = self.store.load();
         let mut used: Vec<_> = listeners.listeners.iter().map(|one| Arc::clone(&one.socket)).collect();
@@ -110,12 +110,12 @@ impl Controller {
             let label = SocketLabel { origin: SocketOrigin::Admin, name: String::new(), wanted: Some(wanted) };
             offers.push(OfferedSocket { label, socket: Arc::clone(socket) });
         }
-        // What systemd has lent is in the list already.
+        // Sockets from systemd are in the list already.
         offers.retain(|offer| offer.label.origin == SocketOrigin::Systemd || !offer.socket.is_shared());
         offers
     }
 
-    /// The new process serves, or does not.
+    /// Handles the end of a hand-over.
     pub(in crate::control) fn handle_handed_over(&mut self, result: Result<Vec<usize>, String>) {
         let Some(mut handing_over) = self.succession.handing_over.take() else { return };
         let stopping = self.shutdown.phase() > Phase::Running;
@@ -124,7 +124,7 @@ impl Controller {
             Ok(taken) => self.complete_hand_over(&handing_over, &taken),
             Err(why) if stopping => tracing::info!(pid = handing_over.pid, "new process ended: {why}"),
             Err(why) => {
-                // The next attempt waits for it.
+                // The next attempt waits for the held reload.
                 self.start_held_reload();
                 if !handing_over.is_dismissed() {
                     self.report_failed_hand_over(&why);
@@ -132,26 +132,26 @@ impl Controller {
                     self.hand_over(HandOverAttempt::Second);
                 } else {
                     self.report_failed_hand_over(
-                        "the files were edited twice meanwhile: hand over when they are settled",
+                        "the files were edited twice meanwhile: hand over after the last edit",
                     );
                 }
             }
         }
     }
 
-    /// Whether there is a new process, which may have sockets of its own.
+    /// Whether a new process exists, which may have bound addresses.
     pub(in crate::control) const fn is_handing_over(&self) -> bool {
         self.succession.handing_over.is_some()
     }
 
-    /// Whether the new process serves, or is about to: what is read now would be lost on it.
+    /// Whether the new process serves or is about to: a reload here would have no effect.
     pub(in crate::control) fn is_successor_serving(&self) -> bool {
         self.succession.handing_over.as_ref().is_some_and(|one| one.decision.get() == Some(&HandOverDecision::Go))
     }
 
-    /// Whether new rules may hold now. An edit does not wait for a hand-over: a new process that was not told to serve
-    /// yet, and has perhaps read the files as they were, is dismissed.
-    pub(in crate::control) fn may_apply(&mut self) -> bool {
+    /// Whether a reload may be applied. An edit does not wait for a hand-over: a new process that has not been allowed
+    /// to serve, and may have loaded the old files, is cancelled.
+    pub(in crate::control) fn can_apply(&mut self) -> bool {
         let Some(handing_over) = &mut self.succession.handing_over else { return true };
         if handing_over.cancel() {
             tracing::info!(pid = handing_over.pid, "files changed during the hand-over: stopping the new process");
@@ -160,7 +160,7 @@ impl Controller {
         handing_over.is_dismissed()
     }
 
-    /// The new process serves: what it took is its own, and this one drains.
+    /// Completes the hand-over: the new process owns the sockets that it took, and this one drains.
     fn complete_hand_over(&mut self, handing_over: &HandOver, taken: &[usize]) {
         let pid = handing_over.pid;
         let took_ms = self.state.clock.now().saturating_duration_since(handing_over.began).as_millis();
@@ -177,13 +177,13 @@ impl Controller {
         self.shutdown.begin_after_hand_over(self.state.clock.now(), &self.sender);
         self.advance_phase(Phase::Lame);
         if let Some(next) = self.next_reload.take() {
-            // Whoever waits for a reload is told to ask the new process.
+            // Pending reload requests are answered: reload the new process.
             next.into_replies().into_iter().for_each(|reply| self.reload(ReloadCause::Call, Some(reply)));
         }
     }
 
-    /// A stop while handing over: nobody shall serve in the end.
-    pub(in crate::control) fn dismiss_successor(&mut self) {
+    /// Cancels the hand-over at a shutdown: neither process shall serve afterwards.
+    pub(in crate::control) fn cancel_hand_over(&mut self) {
         if let Some(handing_over) = &mut self.succession.handing_over {
             tracing::warn!(pid = handing_over.pid, "hand-over cancelled: this process is stopping");
             handing_over.cancel();

@@ -1,5 +1,5 @@
-//! What is started by a hand-over: the path that this process was started as, whatever lies there now, with the same
-//! arguments.
+//! The program that a hand-over starts: the path and arguments that this process was started with, whatever file is
+//! there now.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 /// A program with its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is called with, without its own name.
+    /// Its arguments, without its own name.
     pub arguments: Vec<OsString>,
 }
 
 impl Program {
-    /// What this process was started as. To be asked at the start: later the file may have been replaced.
+    /// The program of this process. Call it at the start: the file may be replaced later.
     #[must_use]
     pub fn of_this_process() -> Option<Self> {
         let executable = std::env::current_exe().ok()?;
@@ -26,8 +26,8 @@ impl Program {
     }
 }
 
-/// The path by which `executable` was called. What the system says is the end of all symbolic links, of which one may
-/// point to the next release by the time of a hand-over.
+/// The path by which `executable` was started. The system reports the target of all symbolic links; by the time of a
+/// hand-over, a link may point to the next release.
 fn as_called(called: &OsStr, search: &OsStr, executable: &Path) -> Option<PathBuf> {
     let called = Path::new(called);
     let is_it = |path: &PathBuf| path.canonicalize().is_ok_and(|real| real == executable);

@@ -1,4 +1,4 @@
-//! Listeners that go on: by name and address, else by address alone (a socket serves on under another name).
+//! Carries listeners over: by name and address, else by address alone (the socket continues under another name).
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::PerWorker;
 use crate::tls::Server;
 
-/// Carries listeners over and binds those that are new.
+/// Carries listeners over, and binds new ones.
 ///
 /// # Errors
-/// All addresses that cannot be bound; then nothing stays bound that was not before.
+/// All addresses that cannot be bound; the other new sockets are closed again.
 pub fn listeners(
     old: &[Arc<Listener>],
     specs: &[ListenerSpec],
@@ -54,7 +54,7 @@ fn same_address(old: &ListenerSpec, new: &ListenerSpec) -> bool {
     old.address == new.address
 }
 
-/// A listener that goes on: the same socket with what the file says now.
+/// The next state of a listener: the same socket with the new specification.
 fn listener(old: &Arc<Listener>, spec: &ListenerSpec, tls: Option<&Arc<Server>>) -> Arc<Listener> {
     let (tls, same) = match (&old.tls, tls) {
         (Some(old), Some(new)) if new.is_same(old) => (Some(Arc::clone(old)), true),
@@ -74,7 +74,7 @@ fn listener(old: &Arc<Listener>, spec: &ListenerSpec, tls: Option<&Arc<Server>>)
     })
 }
 
-/// What changed of the certificates of listeners that go on, in words.
+/// The changes to the certificates of listeners that are carried over, for people.
 #[must_use]
 pub fn certificate_changes(old: &[Arc<Listener>], new: &[Arc<Listener>]) -> Vec<String> {
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Routes that go on: by name.
+//! Carries the state of routes over, by name.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Spli
 use crate::snapshot::{RouteState, Snapshot};
 use crate::telemetry::{DrawUnit, Labels, MeterRegistry, PerWorker, Sample, ShadowSeries, VariantSeries};
 
-/// What new series and samples are made with.
+/// The inputs for new series and samples.
 struct RouteInputs<'a> {
     old: Option<EffectiveConfig<'a>>,
     new: EffectiveConfig<'a>,
@@ -18,14 +18,14 @@ struct RouteInputs<'a> {
     now: Duration,
 }
 
-/// The ids of a route: in the last snapshot, if it was there, and now.
+/// The ids of a route: in the last snapshot, if it existed, and in the next one.
 #[derive(Clone, Copy)]
 struct Ids {
     old: Option<RouteId>,
     new: RouteId,
 }
 
-/// Every route's state.
+/// The states of all routes.
 pub(super) fn route_states(
     old: Option<&Snapshot>,
     new: EffectiveConfig<'_>,
@@ -37,14 +37,14 @@ pub(super) fn route_states(
     let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now };
     let all = new.rules.numbered().zip(new.rules.needs());
     let one = |((new, route), needs): ((RouteId, &Route), Needs)| {
-        let place = previous.place(new.0 as usize, &route.name);
-        let old = place.and_then(|at| u32::try_from(at).ok()).map(RouteId);
-        route_state(place.and_then(|at| previous.at(at)), Ids { old, new }, needs, &inputs)
+        let index = previous.index(new.0 as usize, &route.name);
+        let old = index.and_then(|at| u32::try_from(at).ok()).map(RouteId);
+        route_state(index.and_then(|at| previous.at(at)), Ids { old, new }, needs, &inputs)
     };
     all.map(one).collect()
 }
 
-/// A route's state: the same as before when nothing of it has changed.
+/// The state of a route: the same `Arc` when nothing of it has changed.
 fn route_state(
     old: Previous<'_, Route, RouteState>,
     ids: Ids,
@@ -72,7 +72,7 @@ fn is_same(a: &RouteState, b: &RouteState) -> bool {
         && a.needs == b.needs
 }
 
-/// Series go on by their labels: the names of the route and of the variant.
+/// Series are carried over by their labels: the names of route and variant.
 fn series(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInputs<'_>) -> Box<[Arc<VariantSeries>]> {
     let RouteInputs { registry, .. } = inputs;
     let one = |variant: &str| {
@@ -94,7 +94,7 @@ fn series(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInp
     }
 }
 
-/// A sample goes on while nothing is changed that says who gets which variant.
+/// A sample is carried over while the assignment of callers to variants is the same.
 fn sample(old: Previous<'_, Route, RouteState>, ids: Ids, inputs: &RouteInputs<'_>) -> Option<Arc<Sample>> {
     let RouteInputs { registry, now, .. } = inputs;
     let split = inputs.new.rules.route(ids.new).split().filter(|split| split.variants.len() > 1)?;
@@ -108,8 +108,8 @@ fn new_sample(split: &Split, registry: &MeterRegistry, now: Duration) -> Arc<Sam
     Arc::new(Sample::new(now, split.variants.len(), draw_unit, registry.workers, Arc::clone(&registry.sample_memory)))
 }
 
-/// The next snapshot under the same rules: `overlay` is in force. A route whose weights, kills or latches it changes gets a
-/// new sample; everything else is shared. Looks only at the routes that either overlay has changed.
+/// The next snapshot under the same rules, with this overlay. A route whose weights, kills or latches change gets a new
+/// sample; everything else is shared. Only looks at routes that one of the overlays changes.
 #[must_use]
 pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, now: Duration) -> Snapshot {
     let mut next = Snapshot { overlay, ..old.clone() };
@@ -137,7 +137,7 @@ pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, 
     next
 }
 
-/// The series of a shadow goes on by the names of the route and of the shadow's upstream.
+/// The series of a shadow is carried over by the names of the route and of the shadow's upstream.
 fn shadow(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInputs<'_>) -> Option<Arc<ShadowSeries>> {
     let RouteInputs { registry, now, .. } = inputs;
     let shadow = route.split()?.shadow.as_deref()?;

@@ -1,4 +1,4 @@
-//! What did not change is the very same object; of what did, the parts go on that have an identity of their own.
+//! Unchanged entities are the same `Arc`; of changed ones, the parts with an identity of their own are carried over.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -34,7 +34,7 @@ fn loaded(text: &str) -> Loaded {
     load_text("routes.toml", &text, &|_| None).unwrap_or_else(|errors| panic!("{text}\n{errors}"))
 }
 
-/// Addresses of `v2.internal` that end in these.
+/// Addresses of `v2.internal` that end in these bytes.
 fn addresses(ends: &[u8]) -> Addresses {
     let all = ends.iter().map(|end| IpAddr::V4(Ipv4Addr::new(10, 0, 2, *end))).collect();
     [("v2.internal".to_owned(), all)].into()
@@ -54,7 +54,7 @@ fn next_of(old: Option<&Snapshot>, registry: &MeterRegistry, loaded: Loaded) -> 
     build(old, inputs)
 }
 
-/// The snapshots of a text, and of the next one.
+/// The snapshots of two texts, one after the other.
 fn both(before: &str, after: &str) -> (Snapshot, Snapshot) {
     let registry = MeterRegistry::new(1);
     let old = next_of(None, &registry, loaded(before));
@@ -81,7 +81,7 @@ fn same_shadow(old: &RouteState, new: &RouteState) -> bool {
     previous::same(old.shadow.as_ref(), new.shadow.as_ref())
 }
 
-/// For each endpoint now its place before.
+/// For each endpoint, its index before.
 fn places(old: &UpstreamState, new: &UpstreamState) -> Vec<Option<usize>> {
     let place = |endpoint: &Arc<EndpointState>| old.endpoints.iter().position(|old| Arc::ptr_eq(old, endpoint));
     new.endpoints.iter().map(place).collect()
@@ -91,7 +91,7 @@ fn places(old: &UpstreamState, new: &UpstreamState) -> Vec<Option<usize>> {
 fn entities_of_the_same_file_are_the_same() {
     let text = format!("{FILE}{SHADOW}");
     let (old, new) = both(&text, &text);
-    assert!(!Arc::ptr_eq(&old.rules, &new.rules), "it was read again");
+    assert!(!Arc::ptr_eq(&old.rules, &new.rules), "the file was loaded again");
     for (old, new) in old.routes.iter().zip(&*new.routes) {
         assert!(Arc::ptr_eq(old, new));
     }
@@ -103,7 +103,7 @@ fn entities_of_the_same_file_are_the_same() {
 }
 
 #[test]
-fn entities_are_found_by_name_wherever_they_stand() {
+fn entities_are_found_by_name_at_any_index() {
     let (docs, v2) = ("[[route]]\nname = 'docs'\n", "[upstream.v2]\n");
     let text = changed(&[
         (docs, "[[route]]\nname = 'new'\nmatch = { path = '/new' }\nstable = 'v3'\n[[route]]\nname = 'docs'\n"),

@@ -1,4 +1,4 @@
-//! Upstreams that go on: by name; their endpoints by all that says how they are connected to.
+//! Carries the state of upstreams over, by name; their endpoints are carried over when all their settings are equal.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -14,16 +14,16 @@ use crate::snapshot::{EndpointState, Snapshot, UpstreamState};
 use crate::telemetry::{CollectorTls, MeterRegistry, UpstreamSeries};
 use crate::tls::{CertificateError, EndpointTls, Handshake, OwnCertificate, client};
 
-/// The addresses of the names that are known, sorted.
+/// The addresses of the resolved names, sorted.
 pub type Addresses = HashMap<String, Vec<IpAddr>>;
 
-/// The names that these rules need resolved.
+/// The names that these rules need to resolve.
 #[must_use]
 pub fn names_to_resolve(rules: &Rules) -> BTreeSet<String> {
     rules.upstreams.iter().flat_map(hosts).map(str::to_owned).collect()
 }
 
-/// The names among an upstream's hosts.
+/// The names among the hosts of an upstream.
 fn hosts(upstream: &Upstream) -> impl Iterator<Item = &str> {
     upstream.endpoints.iter().filter_map(|endpoint| match &endpoint.host {
         EndpointHost::Name(name) => Some(name.as_str()),
@@ -31,15 +31,15 @@ fn hosts(upstream: &Upstream) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What new series and endpoints are made with.
+/// The inputs for new series and endpoints.
 struct UpstreamInputs<'a> {
     addresses: &'a Addresses,
     registry: &'a MeterRegistry,
-    /// Any route has a shadow: it may use every upstream, for copies or for controls.
+    /// Some route has a shadow: its copies and controls may use every upstream.
     has_shadows: bool,
 }
 
-/// Every upstream's state.
+/// The states of all upstreams.
 pub(super) fn upstream_states(
     old: Option<&Snapshot>,
     rules: &Rules,
@@ -54,7 +54,7 @@ pub(super) fn upstream_states(
     all.map(|(at, upstream)| upstream_state(previous.find(at, &upstream.name), upstream, &inputs)).collect()
 }
 
-/// The upstreams of a snapshot, with the new addresses of this name.
+/// The upstream states with the new addresses of `name`.
 #[must_use]
 pub fn with_addresses(old: &Snapshot, name: &str, addresses: &Addresses) -> Arc<[Arc<UpstreamState>]> {
     let one = |(upstream, state): (&Upstream, &Arc<UpstreamState>)| {
@@ -71,7 +71,7 @@ pub fn with_addresses(old: &Snapshot, name: &str, addresses: &Addresses) -> Arc<
     old.rules.upstreams.iter().zip(&*old.upstreams).map(one).collect()
 }
 
-/// An upstream's state: the same as before when nothing of it has changed.
+/// The state of an upstream: the same `Arc` when nothing of it has changed.
 fn upstream_state(
     old: Previous<'_, Upstream, UpstreamState>,
     upstream: &Upstream,
@@ -97,13 +97,13 @@ fn is_same(a: &UpstreamState, b: &UpstreamState) -> bool {
         && Arc::ptr_eq(&a.endpoints, &b.endpoints)
 }
 
-/// An upstream's endpoints, with the addresses known now: the same as before when every one of them is.
+/// The endpoints of an upstream with the current addresses: the same `Arc` when all of them are equal.
 fn endpoint_states(
     old: Previous<'_, Upstream, UpstreamState>,
     upstream: &Upstream,
     addresses: &Addresses,
 ) -> Arc<[Arc<EndpointState>]> {
-    let next = endpoints(upstream, secured(old, upstream).as_ref(), addresses);
+    let next = endpoints(upstream, client_config(old, upstream).as_ref(), addresses);
     let Some(old) = old.map(|(_, old)| &old.endpoints) else {
         return next.into_iter().map(Arc::new).collect();
     };
@@ -112,14 +112,14 @@ fn endpoint_states(
     if is_same { Arc::clone(old) } else { next.into() }
 }
 
-/// The endpoint that is now at this place: the one before that is equal, wherever it was.
+/// The state of the endpoint at this index: an equal one of before, at any index, is carried over.
 fn endpoint_state(old: &[Arc<EndpointState>], at: usize, next: EndpointState) -> Arc<EndpointState> {
     let mut all = old.get(at).into_iter().chain(old);
     all.find(|old| ***old == next).map_or_else(|| Arc::new(next), Arc::clone)
 }
 
-/// How an upstream's endpoints are secured: as before when nothing of it has changed, so that their connections stay.
-fn secured(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
+/// The TLS configuration of an upstream: unchanged when its settings are, so that connections stay open.
+fn client_config(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream) -> Option<Arc<ClientConfig>> {
     let tls = upstream.tls.as_ref()?;
     let same = old.filter(|(old, _)| old.tls.as_ref() == Some(tls));
     if let Some(dial) = same.and_then(|(_, old)| old.endpoints.iter().find_map(|endpoint| endpoint.tls.as_ref())) {
@@ -130,15 +130,15 @@ fn secured(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream) -> O
         .ok()
 }
 
-/// TLS as `tls` wants it.
+/// Builds a TLS configuration.
 fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, CertificateError> {
-    // What it is made of was tried when the file was read.
-    client(&tls.roots, tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key)))
+    // The parts were validated when the file was loaded.
+    client(&tls.roots, tls.client_cert.as_ref())
 }
 
-/// How TLS is spoken with the collector of spans.
+/// The TLS configuration for the collector of spans.
 pub fn collector_tls(export: &TraceExport, tls: &ClientTls) -> io::Result<CollectorTls> {
-    let config = config(tls).map_err(|flaw| io::Error::other(flaw.to_string()))?;
+    let config = config(tls).map_err(|error| io::Error::other(error.to_string()))?;
     let name = tls.server_name.as_deref().unwrap_or(&export.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let who = format!("the collector {}:{}", export.host, export.port);
@@ -153,7 +153,7 @@ pub fn collector_tls(export: &TraceExport, tls: &ClientTls) -> io::Result<Collec
     Ok(CollectorTls { config, name, explain })
 }
 
-/// What an upstream's endpoints are with the addresses known now.
+/// The endpoints of an upstream with the current addresses.
 fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses: &Addresses) -> Vec<EndpointState> {
     let server_name = upstream.tls.as_ref().and_then(|tls| tls.server_name.as_deref());
     let mut all = Vec::new();
@@ -170,11 +170,11 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
         let tls = match spec.protocol {
             Protocol::Http1 | Protocol::H2c => None,
             Protocol::Https => {
-                // The dot of an absolute name is for the resolver: no certificate has it.
+                // The trailing dot of an absolute name is for the resolver; certificates do not have it.
                 let own = host.strip_suffix('.').unwrap_or(host);
                 let name = server_name.unwrap_or_else(|| own.trim_matches(['[', ']']));
                 let dial = config.and_then(|config| EndpointTls::new(Arc::clone(config), name));
-                // In the clear is no way to speak to it.
+                // Never fall back to cleartext for an `https` endpoint.
                 let Some(dial) = dial else { continue };
                 Some(Arc::new(dial))
             }

@@ -1,4 +1,4 @@
-//! What happens to the names of upstreams: their answers, and reasons to ask again.
+//! Handles the events of name resolution: results, and reasons to look up again.
 
 use super::name_state::LookupResult;
 use crate::control::controller::Controller;

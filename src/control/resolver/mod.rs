@@ -1,4 +1,4 @@
-//! DNS lookups of upstream names; answers reach the controller as events.
+//! Resolves the names of upstreams; results reach the controller as events.
 
 mod events;
 mod name_state;

@@ -1,31 +1,31 @@
-//! The results of the lookups of one name, and which of them are change: a failure is logged once, until a lookup succeeds.
+//! The state of one name, and which lookup results change it: a failure is logged once, until a lookup succeeds.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// An answer is never used for less, and no name is looked up more often.
+/// Lower bound of a TTL, and of the time between two lookups of a name.
 pub(super) const TTL_MIN: Duration = Duration::from_secs(1);
-/// Why a name has no addresses whose first lookup is under way.
+/// The error of a name whose first lookup has not ended.
 pub(in crate::control) const NO_ANSWER_YET: &str = "no answer yet";
 
-/// The addresses of a name.
+/// The result of a successful lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsAnswer {
     /// Sorted, without duplicates, never empty.
     pub addresses: Vec<IpAddr>,
-    /// How long it may be used.
+    /// Time to live.
     pub ttl: Duration,
 }
 
-/// What a lookup came to; an error is for people.
+/// The result of a lookup; the error is for people.
 pub type LookupResult = Result<DnsAnswer, String>;
 
 impl DnsAnswer {
-    /// An answer with its addresses in order, so that equal answers are equal.
+    /// Sorts the addresses, so that equal answers compare equal.
     ///
     /// # Errors
-    /// When there is no address.
+    /// When there are no addresses.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>, ttl: Duration) -> LookupResult {
         let sorted: BTreeSet<IpAddr> = addresses.into_iter().collect();
         if sorted.is_empty() {
@@ -35,39 +35,39 @@ impl DnsAnswer {
     }
 }
 
-/// What a name resolved to.
+/// The state of a name.
 #[derive(Clone, Debug, Default)]
 pub struct NameState {
-    /// Why the last lookup gave no answer; nothing when it gave one.
+    /// The error of the last lookup; `None` when it succeeded.
     pub error: Option<String>,
-    /// The last good answer.
+    /// The addresses of the last successful lookup.
     pub addresses: Vec<IpAddr>,
 }
 
-/// What a lookup changes.
+/// How a lookup result changes the state of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameChange {
-    /// Nothing.
+    /// Not at all.
     None,
-    /// There are other addresses now.
+    /// The addresses differ.
     Addresses,
-    /// It is answered again, with the addresses that it had.
+    /// Lookups succeed again, with the same addresses.
     Recovered,
-    /// It is not answered any more: the last good addresses are kept.
+    /// Lookups fail now: the last addresses are kept.
     Kept,
-    /// It is not answered, and never was.
+    /// Lookups fail, and none has succeeded yet.
     Unknown,
 }
 
 impl NameState {
-    /// The addresses, as a plain list for the log.
+    /// The addresses as a comma-separated list, for the log.
     pub(in crate::control) fn address_list(&self) -> String {
         let all: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
         all.join(", ")
     }
 
-    /// Notes what a lookup came to.
-    pub(in crate::control) fn note(&mut self, answered: &LookupResult) -> NameChange {
+    /// Records the result of a lookup.
+    pub(in crate::control) fn record(&mut self, answered: &LookupResult) -> NameChange {
         match answered {
             Ok(answer) => {
                 let failed = self.error.take().is_some();
@@ -97,10 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_once_and_never_promise_addresses_that_there_are_not() {
+    fn failures_are_reported_once_and_never_promise_missing_addresses() {
         let good = |last: u8| DnsAnswer::new([IpAddr::from([10, 0, 0, last])], Duration::from_secs(1));
         let bad = |why: &str| Err(why.to_owned());
-        let mut resolution = NameState::default();
+        let mut name_state = NameState::default();
         for (answered, change) in [
             (bad(NO_ANSWER_YET), NameChange::Unknown),
             (bad("no such name"), NameChange::Unknown),
@@ -114,16 +114,16 @@ mod tests {
             (bad("no such name"), NameChange::Kept),
             (good(2), NameChange::Addresses),
         ] {
-            assert_eq!(resolution.note(&answered), change, "{answered:?}");
+            assert_eq!(name_state.record(&answered), change, "{answered:?}");
         }
-        assert_eq!((resolution.addresses.len(), resolution.error), (1, None));
+        assert_eq!((name_state.addresses.len(), name_state.error), (1, None));
     }
 
     #[test]
-    fn addresses_are_a_plain_list() {
-        let mut resolution = NameState::default();
-        assert_eq!(resolution.address_list(), "");
-        resolution.addresses = vec![IpAddr::from([127, 0, 0, 22]), "fd00::1".parse().unwrap()];
-        assert_eq!(resolution.address_list(), "127.0.0.22, fd00::1");
+    fn addresses_are_a_comma_separated_list() {
+        let mut name_state = NameState::default();
+        assert_eq!(name_state.address_list(), "");
+        name_state.addresses = vec![IpAddr::from([127, 0, 0, 22]), "fd00::1".parse().unwrap()];
+        assert_eq!(name_state.address_list(), "127.0.0.22, fd00::1");
     }
 }

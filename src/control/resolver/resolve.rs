@@ -1,9 +1,9 @@
-//! Names to addresses: looked up in the background when their time to live ends, keeping the last good answer. A name is
-//! looked up at once when one of its addresses cannot be connected to, at each reload, and when the system's own files of
-//! names change; but at most once a second.
+//! Resolves names to addresses in the background, when their TTL ends; keeps the last addresses when a lookup fails. A
+//! name is looked up at once when one of its addresses is unreachable, after each reload, and when `/etc/hosts` or
+//! `/etc/resolv.conf` changes; but at most once a second.
 //!
-//! A name that has both kinds of addresses gives its IPv4 ones: the same server under two addresses would count twice,
-//! and one of the two kinds is often not routed.
+//! A name with IPv4 and IPv6 addresses gives its IPv4 ones: one server with two addresses would count twice, and one
+//! address family is often not routed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -21,11 +21,11 @@ use super::name_state::{DnsAnswer, LookupResult, TTL_MIN};
 use crate::clock::Clock;
 use crate::control::event::{Event, ResolverEvent};
 
-/// After a failure it is tried again after this, doubling up to `max_ttl`.
+/// The first delay after a failure; doubles up to `max_ttl`.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-/// The system's files of names are looked at this often.
+/// How often the system's resolver files are checked for changes.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// A lookup that takes longer has failed.
+/// Time limit of a lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Resolves names.
@@ -33,19 +33,19 @@ pub trait Resolve: Send + Sync {
     /// Looks a name up.
     fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>>;
 
-    /// When the files that it answers by were last changed: all names are looked up again when this differs.
+    /// When the files that the results depend on were last changed: all names are looked up again when this differs.
     fn changed(&self) -> [Option<SystemTime>; 2] {
         [None, None]
     }
 }
 
-/// Resolves as the system is configured: `/etc/resolv.conf` and `/etc/hosts`, read anew when they change.
+/// Resolves with `/etc/resolv.conf` and `/etc/hosts`, and reads them again when they change.
 #[derive(Default)]
 pub struct SystemResolver {
     current: Mutex<Option<(Configured, TokioResolver)>>,
 }
 
-/// When the system's files were last changed.
+/// The modification times of the system's resolver files.
 type Configured = [Option<SystemTime>; 2];
 
 fn configured() -> Configured {
@@ -65,7 +65,7 @@ impl SystemResolver {
         let mut builder = TokioResolver::builder_tokio().map_err(|error| error.to_string())?;
         let options = builder.options_mut();
         options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
-        // The schedule here asks when an answer has expired; a cache would only make it older.
+        // Names are looked up when their TTL ends; a cache would only make answers older.
         options.cache_size = 0;
         let resolver = builder.build().map_err(|error| error.to_string())?;
         *current = Some((configured, resolver.clone()));
@@ -87,11 +87,11 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// Looks up all of `names` at once, waiting at most `patience`: those that have not answered then are missing.
+/// Looks up all `names` concurrently, for at most `timeout`. Names without a result by then are missing.
 pub async fn first_answers(
     resolver: &Arc<dyn Resolve>,
     names: impl IntoIterator<Item = String>,
-    patience: Duration,
+    timeout: Duration,
 ) -> BTreeMap<String, LookupResult> {
     let mut lookups = tokio::task::JoinSet::new();
     for name in names {
@@ -106,12 +106,12 @@ pub async fn first_answers(
             }
         }
     };
-    // Whoever is late is asked again in the background.
-    let _ = tokio::time::timeout(patience, all).await;
+    // Late names are looked up again in the background.
+    let _ = tokio::time::timeout(timeout, all).await;
     answers
 }
 
-/// The names that are looked after, each by a task of its own.
+/// The names that are kept resolved, each by its own task.
 pub struct WatchedNames {
     resolver: Arc<dyn Resolve>,
     events: mpsc::Sender<Event>,
@@ -120,22 +120,22 @@ pub struct WatchedNames {
     watcher: JoinHandle<()>,
 }
 
-/// A name that is looked after.
+/// The task of one name.
 struct NameTask {
     task: JoinHandle<()>,
     now: Arc<Notify>,
 }
 
 impl WatchedNames {
-    /// Nothing to look after yet.
+    /// Starts without names.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) -> Self {
         let watcher = tokio::spawn(watch_files(Arc::clone(&resolver), events.clone()));
         Self { resolver, events, tasks: BTreeMap::new(), max_ttl: watch::Sender::default(), watcher }
     }
 
-    /// Looks after these names and no others, each at most `max_ttl` after the last time. `answers` are the first answers
-    /// of names that are new.
+    /// Keeps exactly these names resolved, each looked up at most `max_ttl` after the last time. `answers` are the
+    /// first results of new names.
     pub fn follow(&mut self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, LookupResult>, max_ttl: Duration) {
         self.max_ttl.send_replace(max_ttl);
         self.tasks.retain(|name, kept| {
@@ -165,14 +165,14 @@ impl WatchedNames {
         }
     }
 
-    /// Looks a name up now, or a second after the last time.
+    /// Looks a name up now, or one second after the last time.
     pub fn look_up(&self, name: &str) {
         if let Some(kept) = self.tasks.get(name) {
             kept.now.notify_one();
         }
     }
 
-    /// The same for all names.
+    /// Looks all names up, in the same way.
     pub fn look_up_all(&self) {
         self.tasks.values().for_each(|kept| kept.now.notify_one());
     }
@@ -185,7 +185,7 @@ impl Drop for WatchedNames {
     }
 }
 
-/// Looks after one name.
+/// Looks one name up again and again.
 struct RefreshTask {
     name: String,
     now: Arc<Notify>,
@@ -200,7 +200,7 @@ impl RefreshTask {
         loop {
             let least = wait.min(TTL_MIN);
             tokio::time::sleep(least).await;
-            // Either the time has come, or somebody asks.
+            // Wait for the TTL or for a request.
             let _ = tokio::time::timeout(wait.saturating_sub(least), self.now.notified()).await;
             let answered = tokio::time::timeout(LOOKUP_TIMEOUT, self.resolver.resolve(&self.name))
                 .await
@@ -218,7 +218,7 @@ impl RefreshTask {
     }
 }
 
-/// Says when the files change that names are answered by.
+/// Sends an event when the resolver's files change.
 async fn watch_files(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) {
     let mut known = resolver.changed();
     loop {

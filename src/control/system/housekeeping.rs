@@ -1,4 +1,4 @@
-//! Rounds: what the controller looks after every second, whatever happens or does not happen.
+//! Housekeeping: checks that the controller makes every second.
 
 use super::systemd::ServiceState;
 use crate::control::controller::Controller;
@@ -7,7 +7,7 @@ use crate::drain::Phase;
 use crate::telemetry;
 
 impl Controller {
-    /// `ended` workers have ended.
+    /// Runs the checks; `ended` worker threads have ended.
     pub(in crate::control) fn run_housekeeping(&mut self, ended: usize) {
         self.retired.drop_unused();
         self.reread_certificates();
@@ -34,13 +34,13 @@ impl Controller {
         }
     }
 
-    /// Reads the files again when a certificate that was put aside, since it was not valid yet, has become valid.
+    /// Reloads the files when a certificate that was not valid yet has become valid.
     fn reread_certificates(&mut self) {
         let due = self.store.load().listeners.iter().filter_map(|one| one.tls.as_ref()?.next_retry_at()).min();
         if due.is_none_or(|due| due > self.state.clock.wall()) {
             self.reread_for = None;
         } else if self.reread_for != due {
-            // Once: when the files do not hold, they are read again as they change.
+            // Only once: when the files are invalid, the next change of them reloads.
             self.reread_for = due;
             self.reload(ReloadCause::Watch, None);
         }

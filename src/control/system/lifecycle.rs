@@ -1,4 +1,5 @@
-//! What happens to the process: signals, the steps of a stop and of a hand-over, and what is looked at every second.
+//! Handles the events of the process: signals, the phases of a shutdown, the end of a hand-over, the tick for
+//! housekeeping.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use crate::drain::Phase;
 use crate::snapshot::ListeningSocket;
 use crate::telemetry;
 
-/// How long workers go on accepting from the queue of a socket before it is closed.
-const LAST_ACCEPTS: Duration = Duration::from_millis(50);
+/// How long workers keep accepting from a socket's backlog before it is closed.
+const BACKLOG_TIMEOUT: Duration = Duration::from_millis(50);
 
 impl Controller {
-    /// Handles one; `Some` when the proxy has stopped.
+    /// Handles an event; `Some` when the proxy has stopped.
     pub(in crate::control) fn handle_process(&mut self, event: ProcessEvent) -> Option<Stopped> {
         match event {
             ProcessEvent::Hangup => {
@@ -40,11 +41,11 @@ impl Controller {
 
     fn begin_stop(&mut self) {
         if self.shutdown.phase() == Phase::Running {
-            self.dismiss_successor();
+            self.cancel_hand_over();
             if let Some(next) = self.next_reload.take() {
                 next.refuse();
             }
-            self.notify.send(ServiceState::Stopping, Some("finishing what is under way"));
+            self.notify.send(ServiceState::Stopping, Some("finishing open requests"));
             self.shutdown.begin(self.state.clock.now(), &self.sender);
             self.advance_phase(Phase::Lame);
         }
@@ -69,7 +70,7 @@ impl Controller {
         self.drain.advance(phase);
     }
 
-    /// Closes sockets once the workers have accepted the connections in their queues.
+    /// Closes these sockets after `BACKLOG_TIMEOUT`.
     pub(in crate::control) fn close_soon(&mut self, sockets: Vec<Arc<ListeningSocket>>) {
         if sockets.is_empty() {
             return;
@@ -77,14 +78,14 @@ impl Controller {
         self.closing.extend(sockets);
         let events = self.sender.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(LAST_ACCEPTS).await;
-            // Sending fails when the proxy has ended.
+            tokio::time::sleep(BACKLOG_TIMEOUT).await;
+            // Sending fails when the controller has ended.
             let _ = events.send(Event::Process(ProcessEvent::Close)).await;
         });
     }
 
-    /// Dropping a socket is not enough: the connections that came through it keep it open, and clients would queue up
-    /// at it in vain.
+    /// Shuts the sockets down. Dropping is not enough: accepted connections keep a socket open, and clients would wait
+    /// in a backlog that is never accepted.
     pub(in crate::control) fn close_sockets(&mut self) {
         for socket in self.closing.drain(..) {
             if let Err(error) = socket.close() {

@@ -1,4 +1,5 @@
-//! Shutdown: readiness fails, an optional delay passes, the workers drain, and at the deadline the rest is cut.
+//! Shutdown: readiness fails, an optional delay passes, the workers drain, and at the deadline the remaining
+//! connections are closed.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::control::event::{Event, ProcessEvent};
 use crate::drain::Phase;
 
-/// What workers get to end after the deadline.
+/// How long workers may take to end after the deadline.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How the proxy stopped.
@@ -15,37 +16,38 @@ const GRACE: Duration = Duration::from_secs(2);
 pub enum Stopped {
     /// Every request was answered.
     Drained,
-    /// The deadline passed and what was left was cut.
+    /// The deadline passed and the remaining connections were closed.
     Forced,
-    /// It was told to end at once (a second signal).
+    /// It stopped without a drain: a second signal, or the app was dropped.
     AtOnce,
 }
 
-/// How far a stop has come, and what it may take.
+/// The progress and the time limits of a shutdown.
 #[derive(Debug)]
 pub struct Shutdown {
     delay: Duration,
     deadline: Duration,
     phase: Phase,
     began: Option<Instant>,
-    /// Another process serves; nobody has sent a signal to end yet.
-    unasked: bool,
+    /// Started by a hand-over; no termination signal has arrived yet.
+    by_hand_over: bool,
 }
 
 impl Shutdown {
-    /// Not begun. `delay` is from the failing readiness to the drain, `deadline` from there to the cut.
+    /// A shutdown that has not started. `delay` is the time between failing readiness and the drain, `deadline` the
+    /// time limit of the drain.
     #[must_use]
     pub const fn new(delay: Duration, deadline: Duration) -> Self {
-        Self { delay, deadline, phase: Phase::Running, began: None, unasked: false }
+        Self { delay, deadline, phase: Phase::Running, began: None, by_hand_over: false }
     }
 
-    /// How far it has come.
+    /// The current phase.
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// Begins: lame now, draining after the delay.
+    /// Starts: phase `Lame` now, `Draining` after the delay.
     pub fn begin(&mut self, now: Instant, events: &mpsc::Sender<Event>) {
         self.phase = Phase::Lame;
         self.began = Some(now);
@@ -54,21 +56,21 @@ impl Shutdown {
         after(self.delay, Phase::Draining, events);
     }
 
-    /// Begins because another process serves now: nobody has to notice first.
+    /// Starts after a hand-over, without the delay: the new process serves already.
     pub fn begin_after_hand_over(&mut self, now: Instant, events: &mpsc::Sender<Event>) {
         self.delay = Duration::ZERO;
-        self.unasked = true;
+        self.by_hand_over = true;
         self.begin(now, events);
     }
 
-    /// Whether a signal to end is one more than what is heeded already. A stop of the whole service reaches also the
-    /// process that has handed over, and is its first.
+    /// Whether a termination signal is the second one. When systemd stops the whole service, the process that
+    /// has handed over gets its first signal.
     pub fn is_second_signal(&mut self) -> bool {
-        let first = self.phase == Phase::Running || std::mem::take(&mut self.unasked);
+        let first = self.phase == Phase::Running || std::mem::take(&mut self.by_hand_over);
         !first
     }
 
-    /// Reaches a phase, and sees to the next one.
+    /// Enters a phase, and schedules the next one.
     pub fn reach(&mut self, phase: Phase, events: &mpsc::Sender<Event>) {
         self.phase = self.phase.max(phase);
         match phase {
@@ -84,7 +86,7 @@ impl Shutdown {
         }
     }
 
-    /// Says how it ended; `cut` connections were not waited for any longer, with so many upgraded ones or streams.
+    /// Logs the end: `cut` connections were closed at the deadline, among them `upgrades` upgraded ones.
     pub fn log_end(&self, now: Instant, cut: u64, upgrades: u64) {
         let Some(began) = self.began else { return };
         let took_ms = u64::try_from(now.saturating_duration_since(began).as_millis()).unwrap_or(u64::MAX);
@@ -106,7 +108,7 @@ fn after(wait: Duration, phase: Phase, events: &mpsc::Sender<Event>) {
     let events = events.clone();
     tokio::spawn(async move {
         tokio::time::sleep(wait).await;
-        // Nobody listens any more when the stop has ended before.
+        // Sending fails when the controller has ended.
         let _ = events.send(Event::Process(ProcessEvent::Due(phase))).await;
     });
 }

@@ -1,31 +1,31 @@
-//! Signals, as events.
+//! Turns signals into events.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::control::event::{Event, ProcessEvent};
 
-/// Whether the process's signals are ours.
+/// Whether the proxy handles the signals of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Signals {
     /// `SIGTERM` and `SIGINT` drain, `SIGHUP` reloads, `SIGUSR2` hands over.
     #[default]
     Handle,
-    /// They are somebody else's.
+    /// The embedding program handles signals.
     Ignore,
 }
 
-/// Turns signals into events from now on.
+/// Starts to turn signals into events.
 ///
 /// # Errors
-/// When the system does not let us.
+/// When a signal handler cannot be installed.
 pub(in crate::control) fn listen_to_signals(events: mpsc::Sender<Event>) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut user2 = signal(SignalKind::user_defined2())?;
-    // Whoever writes learns that nobody reads by an error. The standard library ignores this signal too, but gives it its
-    // deadly effect back when an `exec` has failed.
+    // Ignore `SIGPIPE`: a write to a closed pipe returns an error. The standard library ignores it too, but restores
+    // the default action when an `exec` has failed.
     drop(signal(SignalKind::pipe())?);
     tokio::spawn(async move {
         loop {

@@ -1,4 +1,4 @@
-//! Listening sockets: how they are bound, and what is said when they cannot be.
+//! Binds listening sockets, and explains why an address cannot be bound.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that the kernel keeps until they are accepted.
+/// Connections that wait in the kernel until they are accepted.
 const BACKLOG: i32 = 4_096;
 
 /// An address that cannot be bound.
@@ -16,7 +16,7 @@ pub struct BindError {
     pub who: String,
     /// The address.
     pub address: SocketAddr,
-    /// What the system says.
+    /// The system error.
     pub source: io::Error,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// The usual reasons.
+/// The common causes.
 enum BindFailure {
     InUse,
     Forbidden,
@@ -54,7 +54,7 @@ impl BindFailure {
 }
 
 impl BindError {
-    /// What to do about it.
+    /// A hint for the operator.
     #[must_use]
     pub fn help(&self) -> String {
         let port = self.address.port();
@@ -77,7 +77,7 @@ impl BindError {
 /// Binds and listens: non-blocking, `SO_REUSEADDR`, and for `[::]` IPv4 as well.
 ///
 /// # Errors
-/// What the system says: in use, no permission, no such address.
+/// The system error: in use, no permission, no such address.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {

@@ -1,5 +1,5 @@
-//! What systemd is told (`sd_notify(3)`): one datagram of lines to the socket that `NOTIFY_SOCKET` names. Elsewhere
-//! nothing is said. Our own few lines, since a crate for it would ask the environment anew for every word.
+//! Notifies systemd (`sd_notify(3)`): one datagram of lines to the socket in `NOTIFY_SOCKET`; without that variable,
+//! nothing is sent. Written here because the crates for it read the environment for every message.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -8,30 +8,30 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// Tells systemd.
+/// Sends notifications to systemd.
 #[derive(Clone, Debug, Default)]
 pub struct SystemdNotify {
     to: Option<SocketAddr>,
     watchdog: Option<Duration>,
 }
 
-/// What can be told.
+/// A state of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceState {
-    /// It serves, or serves again after a reload.
+    /// The service is ready, or ready again after a reload.
     Ready,
-    /// It reads its files again.
+    /// The service reloads its files.
     Reloading,
-    /// It ends.
+    /// The service is stopping.
     Stopping,
-    /// The workers live.
+    /// The workers are alive: resets the watchdog.
     Watchdog,
-    /// Another process is the main one from now on.
+    /// This process is the main process from now on.
     MainPid(u32),
 }
 
 impl SystemdNotify {
-    /// As the environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
+    /// Reads `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`.
     #[must_use]
     pub fn from_environment(pid: u32) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -45,21 +45,21 @@ impl SystemdNotify {
         Self { to, watchdog: watchdog.filter(|usec| *usec > 0).map(Duration::from_micros) }
     }
 
-    /// To this socket, with such a watchdog.
+    /// Uses this socket and this watchdog interval.
     ///
     /// # Errors
-    /// When it is no name of a socket.
+    /// When `name` is not a socket address.
     pub fn to(name: &str, watchdog: Option<Duration>) -> io::Result<Self> {
         Ok(Self { to: Some(address(name)?), watchdog })
     }
 
-    /// How often the watchdog wants to hear something at the latest.
+    /// The watchdog interval: systemd restarts the service without a notification in this time.
     #[must_use]
     pub const fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Tells a state, and in words how it goes.
+    /// Sends a state, and a status text for people.
     pub fn send(&self, state: ServiceState, status: Option<&str>) {
         let mut text = match state {
             ServiceState::Ready => "READY=1".to_owned(),
@@ -79,7 +79,7 @@ impl SystemdNotify {
 
     fn send_text(&self, text: &str) {
         let Some(to) = &self.to else { return };
-        // The control thread waits for nobody.
+        // Non-blocking, because the control thread must not wait.
         let sent = UnixDatagram::unbound().and_then(|socket| {
             socket.set_nonblocking(true)?;
             socket.send_to_addr(text.as_bytes(), to)
@@ -90,7 +90,7 @@ impl SystemdNotify {
     }
 }
 
-/// A path, or with `@` a name that is in no file system.
+/// A path, or with `@` an abstract name.
 fn address(name: &str) -> io::Result<SocketAddr> {
     match name.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name),
@@ -105,12 +105,12 @@ mod tests {
     fn received(socket: &UnixDatagram) -> String {
         socket.set_read_timeout(Some(Duration::from_mins(1))).expect("set");
         let mut text = [0; 1024];
-        let bytes = socket.recv(&mut text).expect("told");
+        let bytes = socket.recv(&mut text).expect("a notification");
         String::from_utf8_lossy(&text[..bytes]).into_owned()
     }
 
     #[test]
-    fn words_reach_sockets_with_and_without_a_path() {
+    fn notifications_reach_sockets_with_and_without_a_path() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("notify");
         let with_path = UnixDatagram::bind(&path).expect("bound");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_to_tell_is_no_trouble() {
+    fn a_missing_socket_is_no_error() {
         SystemdNotify::default().send(ServiceState::Ready, None);
         let gone = SystemdNotify::to("/nowhere/notify", None).expect("a name");
         gone.send(ServiceState::Stopping, None);

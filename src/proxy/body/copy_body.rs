@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::cut::Cut;
+use super::body_error::BodyError;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::send_task::SendTask;
 use crate::proxy::worker::trailer_writer::TrailerWriter;
@@ -40,9 +40,9 @@ enum Length {
     /// There is no body.
     #[default]
     None,
-    Told,
+    Known,
     /// Nothing: its end has to be said, even if it is empty.
-    Untold,
+    Unknown,
     /// Nothing, and its end was said.
     Ended,
 }
@@ -67,23 +67,23 @@ impl Pieces {
 
     pub(crate) fn push(&mut self, piece: &Bytes) {
         if piece.len() >= SHARED_FROM_BYTES {
-            self.settle();
+            self.join_small();
             self.all.push(piece.clone());
             return;
         }
         self.small.extend_from_slice(piece);
         if self.small.len() >= SHARED_FROM_BYTES {
-            self.settle();
+            self.join_small();
         }
     }
 
     /// All of them, in order.
     pub(crate) fn all(mut self) -> Vec<Bytes> {
-        self.settle();
+        self.join_small();
         self.all
     }
 
-    fn settle(&mut self) {
+    fn join_small(&mut self) {
         if !self.small.is_empty() {
             self.all.push(self.small.split().freeze());
             self.small = BytesMut::new();
@@ -94,7 +94,7 @@ impl Pieces {
 impl CopyBody {
     /// A body of these pieces, of which the request has told the length or not.
     pub(crate) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
-        let length = if length.is_some() { Length::Told } else { Length::Untold };
+        let length = if length.is_some() { Length::Known } else { Length::Unknown };
         Self { pieces: pieces.into(), trailers, length, given: 0, trailing: None, send_task: None }
     }
 
@@ -107,7 +107,7 @@ impl CopyBody {
     pub(crate) fn next(&mut self) -> Option<Frame<Bytes>> {
         let piece = self.pieces.pop_front().map(Frame::data);
         let frame = piece.or_else(|| self.trailers.take().map(Frame::trailers));
-        if self.pieces.is_empty() && self.trailers.is_none() && self.length == Length::Untold {
+        if self.pieces.is_empty() && self.trailers.is_none() && self.length == Length::Unknown {
             self.length = Length::Ended;
         }
         frame
@@ -116,9 +116,9 @@ impl CopyBody {
 
 impl Body for CopyBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if this.given >= TURN_BYTES {
             // All of it is at hand, and writing it would keep the worker from everybody else.
@@ -142,13 +142,13 @@ impl Body for CopyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty() && self.trailers.is_none() && self.length != Length::Untold
+        self.pieces.is_empty() && self.trailers.is_none() && self.length != Length::Unknown
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.length {
-            Length::None | Length::Told => SizeHint::with_exact(self.bytes()),
-            Length::Untold | Length::Ended => SizeHint::default(),
+            Length::None | Length::Known => SizeHint::with_exact(self.bytes()),
+            Length::Unknown | Length::Ended => SizeHint::default(),
         }
     }
 }

@@ -20,19 +20,19 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// The next piece was asked for.
-    pub(crate) fn asked<T>(&self, polled: &Poll<T>, now: Instant) {
+    pub(crate) fn record_poll<T>(&self, polled: &Poll<T>, now: Instant) {
         match polled {
             Poll::Pending if self.waits.get().is_some() => {}
             Poll::Pending => self.waits.set(Some(now)),
             Poll::Ready(_) => {
-                self.ends(now);
+                self.stop_waiting(now);
                 self.moved.set(Some(now));
             }
         }
     }
 
     /// The client is not waited for any more.
-    pub(crate) fn ends(&self, now: Instant) {
+    pub(crate) fn stop_waiting(&self, now: Instant) {
         if let Some(since) = self.waits.take() {
             self.waited.set(self.waited.get() + now.duration_since(since));
             self.moved.set(Some(now));

@@ -11,7 +11,7 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::ext::Protocol;
 
-use super::cut::Cut;
+use super::body_error::BodyError;
 use super::request_body::{ClientBody, RequestBody};
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::retry::Resendable;
@@ -22,16 +22,16 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 const SMALL_BYTES_MAX: usize = 4 * 1024;
 
 /// What several tries to send one body have in common.
-struct Shared {
+struct ReplayState {
     body: Box<ClientBody>,
-    kept: Kept,
+    kept: ReplayBuffer,
     /// The try that may pull.
     turn: u32,
 }
 
 /// What was pulled of a body: kept for another try, and owed to the one under way as far as that has not sent it.
 #[derive(Debug, Default)]
-struct Kept {
+struct ReplayBuffer {
     pieces: Vec<Bytes>,
     /// What came last, in small pieces.
     small: BytesMut,
@@ -43,8 +43,8 @@ struct Kept {
 }
 
 /// One try to send a body.
-pub(crate) struct Try {
-    shared: Rc<RefCell<Shared>>,
+pub(crate) struct AttemptBody {
+    shared: Rc<RefCell<ReplayState>>,
     turn: u32,
     /// Bytes still to be sent, when that is known.
     left: Option<u64>,
@@ -52,14 +52,14 @@ pub(crate) struct Try {
 }
 
 /// A request as it can be sent again.
-pub(crate) struct Again {
+pub(crate) struct ReplayableRequest {
     head: Request<()>,
-    body: Option<(Rc<RefCell<Shared>>, Option<u64>)>,
+    body: Option<(Rc<RefCell<ReplayState>>, Option<u64>)>,
 }
 
-impl Again {
+impl ReplayableRequest {
     /// What it takes to send this request again. Its body is pulled through here from now on.
-    pub(crate) fn of(request: &mut Request<RequestBody>) -> Self {
+    pub(crate) fn capture(request: &mut Request<RequestBody>) -> Self {
         let mut head = Request::new(());
         *head.method_mut() = request.method().clone();
         *head.uri_mut() = request.uri().clone();
@@ -75,13 +75,13 @@ impl Again {
             RequestBody::Empty => (None, RequestBody::Empty),
             RequestBody::Client(body) => {
                 let length = body.size_hint().exact();
-                let shared = Shared { body, kept: Kept::default(), turn: 0 };
+                let shared = ReplayState { body, kept: ReplayBuffer::default(), turn: 0 };
                 let shared = Rc::new(RefCell::new(shared));
-                let first = Try { shared: Rc::clone(&shared), turn: 0, left: length, length };
-                (Some((shared, length)), RequestBody::Try(Box::new(first)))
+                let first = AttemptBody { shared: Rc::clone(&shared), turn: 0, left: length, length };
+                (Some((shared, length)), RequestBody::Attempt(Box::new(first)))
             }
             RequestBody::Copy(body) => (None, RequestBody::Copy(body)),
-            RequestBody::Try(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Try(body)),
+            RequestBody::Attempt(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Attempt(body)),
         };
         *request.body_mut() = body;
         Self { head, body: kept }
@@ -97,25 +97,25 @@ impl Again {
     }
 
     /// The request from its beginning; whoever sent it before gets nothing more of its body.
-    pub(crate) fn request(self) -> Request<RequestBody> {
+    pub(crate) fn into_request(self) -> Request<RequestBody> {
         let body = self.body.map_or(RequestBody::Empty, |(shared, length)| {
             let turn = shared.borrow().turn + 1;
             shared.borrow_mut().turn = turn;
             shared.borrow_mut().kept.sent = 0;
-            RequestBody::Try(Box::new(Try { shared, turn, left: length, length }))
+            RequestBody::Attempt(Box::new(AttemptBody { shared, turn, left: length, length }))
         });
         self.head.map(|()| body)
     }
 
     /// It will not be sent again: what was kept is let go, once this try has sent it.
-    pub(crate) fn forget(self) {
+    pub(crate) fn discard(self) {
         if let Some((shared, _)) = self.body {
             shared.borrow_mut().kept.end();
         }
     }
 }
 
-impl Kept {
+impl ReplayBuffer {
     /// Keeps what is being sent for the first time.
     fn keep(&mut self, data: &Bytes) {
         let bytes = self.bytes + data.len();
@@ -143,7 +143,7 @@ impl Kept {
     }
 
     /// The next piece that this try has not sent.
-    fn owed(&mut self) -> Option<Bytes> {
+    fn next_unsent(&mut self) -> Option<Bytes> {
         if self.is_sent() {
             return None;
         }
@@ -170,15 +170,15 @@ impl Kept {
     }
 }
 
-impl Try {
+impl AttemptBody {
     /// The next frame.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let shared = &mut *self.shared.borrow_mut();
         if shared.turn != self.turn {
-            return Poll::Ready(Some(Err(Cut("the request is sent anew"))));
+            return Poll::Ready(Some(Err(BodyError("the request is sent anew"))));
         }
-        shared.body.upload.begins();
-        if let Some(data) = shared.kept.owed() {
+        shared.body.upload.mark_started();
+        if let Some(data) = shared.kept.next_unsent() {
             self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -212,21 +212,21 @@ impl Try {
 mod tests {
     use super::*;
 
-    fn all(kept: &mut Kept) -> Vec<u8> {
-        std::iter::from_fn(|| kept.owed()).flatten().collect()
+    fn all(kept: &mut ReplayBuffer) -> Vec<u8> {
+        std::iter::from_fn(|| kept.next_unsent()).flatten().collect()
     }
 
     #[test]
     fn what_is_kept_is_sent_in_its_order() {
         let bytes: Vec<u8> = (0..40_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
-        let mut kept = Kept::default();
+        let mut kept = ReplayBuffer::default();
         let (mut at, mut sizes) = (0, [1, SMALL_BYTES_MAX, 5, 7, 0, 3 * SMALL_BYTES_MAX, 100].into_iter().cycle());
         while at < bytes.len() {
             let end = bytes.len().min(at + sizes.next().unwrap());
             kept.keep(&Bytes::copy_from_slice(&bytes[at..end]));
             at = end;
         }
-        assert!(kept.is_sent() && kept.owed().is_none());
+        assert!(kept.is_sent() && kept.next_unsent().is_none());
         kept.sent = 0;
         assert_eq!(all(&mut kept), bytes);
         kept.keep(&Bytes::from_static(b"more"));
@@ -236,14 +236,14 @@ mod tests {
 
     #[test]
     fn what_is_owed_outlasts_the_end_of_keeping() {
-        let mut kept = Kept::default();
+        let mut kept = ReplayBuffer::default();
         kept.keep(&Bytes::from(vec![1; SMALL_BYTES_MAX]));
         kept.keep(&Bytes::from(vec![2; SMALL_BYTES_MAX]));
         kept.sent = 0;
-        assert_eq!(kept.owed().unwrap(), vec![1; SMALL_BYTES_MAX]);
+        assert_eq!(kept.next_unsent().unwrap(), vec![1; SMALL_BYTES_MAX]);
         kept.end();
         assert!(!kept.is_sent());
-        assert_eq!(kept.owed().unwrap(), vec![2; SMALL_BYTES_MAX]);
+        assert_eq!(kept.next_unsent().unwrap(), vec![2; SMALL_BYTES_MAX]);
         assert!(kept.is_sent() && kept.pieces.is_empty());
         kept.keep(&Bytes::from_static(b"more"));
         assert!(kept.is_sent() && kept.small.is_empty(), "nothing more is kept");
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn small_pieces_take_up_no_more_than_large_ones() {
-        let mut kept = Kept::default();
+        let mut kept = ReplayBuffer::default();
         for _ in 0..KEPT_BYTES_MAX {
             kept.keep(&Bytes::from_static(b"x"));
         }

@@ -11,14 +11,14 @@ use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::body_error::BodyError;
 use super::copy_body::CopyBody;
-use super::cut::Cut;
 use super::pace::RATE_GRACE_MS;
-use super::replay::Try;
+use super::replay::AttemptBody;
 use super::tee::Tee;
 use super::upload::{Upload, UploadFault};
 use crate::proxy::downstream::client::Client;
-use crate::proxy::wire::fields::{filtered, strip_guarded};
+use crate::proxy::wire::field_rules::{filter_trailers, strip_protected};
 use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::Refusal;
 
@@ -29,7 +29,7 @@ pub(crate) enum RequestBody {
     /// Pulled from the client.
     Client(Box<ClientBody>),
     /// Pulled from the client, and kept for another try.
-    Try(Box<Try>),
+    Attempt(Box<AttemptBody>),
     /// A copy's.
     Copy(Box<CopyBody>),
 }
@@ -77,12 +77,12 @@ impl ClientBody {
         Self { incoming, client, upload, bytes_max, promised, version, stall, rate, timer: None, tee: None }
     }
 
-    fn fail(&self, fault: UploadFault) -> Cut {
+    fn fail(&self, fault: UploadFault) -> BodyError {
         self.upload.failed.set(Some(fault));
-        Cut("the request's body failed")
+        BodyError("the request's body failed")
     }
 
-    fn take(&mut self, data: &Bytes) -> Result<(), Cut> {
+    fn check(&mut self, data: &Bytes) -> Result<(), BodyError> {
         let bytes = self.upload.bytes.get() + data.len() as u64;
         self.upload.bytes.set(bytes);
         if self.bytes_max.is_some_and(|max| bytes > max) {
@@ -117,10 +117,10 @@ impl ClientBody {
     }
 
     /// The next frame.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        self.upload.begins();
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.upload.mark_started();
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        self.upload.pace.asked(&polled, self.client.worker.clock.now());
+        self.upload.pace.record_poll(&polled, self.client.worker.clock.now());
         if polled.is_ready() {
             self.timer = None;
         } else if self.rate == 0 && self.upload.answered.get() {
@@ -143,7 +143,7 @@ impl ClientBody {
                 None
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => Some(self.take(&data).map(|()| {
+                Ok(data) => Some(self.check(&data).map(|()| {
                     if let Some(tee) = self.tee.take() {
                         self.tee = tee.push(&data);
                     }
@@ -154,8 +154,8 @@ impl ClientBody {
                 })),
                 Err(frame) => {
                     let trailers = frame.into_trailers().ok().map(|trailers| {
-                        let mut kept = filtered(&trailers);
-                        strip_guarded(&mut kept, &self.client.worker.snapshot().rules.identity);
+                        let mut kept = filter_trailers(&trailers);
+                        strip_protected(&mut kept, &self.client.worker.snapshot().rules.identity);
                         kept
                     });
                     self.end(trailers.as_ref());
@@ -174,7 +174,7 @@ impl Drop for ClientBody {
     /// Whoever sends a body of a known length to HTTP/1.1 does not ask for what follows its last byte: trailers that
     /// could not be sent there, or an end that was said apart.
     fn drop(&mut self) {
-        self.upload.pace.ends(self.client.worker.clock.now());
+        self.upload.pace.stop_waiting(self.client.worker.clock.now());
         if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {
             self.end(None);
         }
@@ -183,13 +183,13 @@ impl Drop for ClientBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Client(body) => Rc::clone(&body.upload).divert(body.poll(cx)),
-            Self::Try(body) => body.poll(cx),
+            Self::Attempt(body) => body.poll(cx),
             Self::Copy(body) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
@@ -198,7 +198,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Client(body) => body.is_end_stream(),
-            Self::Try(body) => body.is_end_stream(),
+            Self::Attempt(body) => body.is_end_stream(),
             Self::Copy(body) => body.is_end_stream(),
         }
     }
@@ -207,7 +207,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Client(body) => body.size_hint(),
-            Self::Try(body) => body.size_hint(),
+            Self::Attempt(body) => body.size_hint(),
             Self::Copy(body) => body.size_hint(),
         }
     }

@@ -48,20 +48,20 @@ impl Upload {
     }
 
     /// The answer's head has come: what has come whole has left the buffers.
-    pub(crate) fn head_has_come(&self) {
+    pub(crate) fn response_started(&self) {
         if self.ended.get() {
             drop(self.room.take());
         }
     }
 
     /// It is sent on a stream of HTTP/2.
-    pub(crate) fn send(&self, send_task: Rc<SendTask>) {
+    pub(crate) fn set_send_task(&self, send_task: Rc<SendTask>) {
         *self.send_task.borrow_mut() = Some(send_task);
         *self.trailing.borrow_mut() = None;
     }
 
     /// It is sent in chunks, with its trailers there.
-    pub(crate) fn trail(&self, trailing: &Rc<TrailerWriter>) {
+    pub(crate) fn set_trailers(&self, trailing: &Rc<TrailerWriter>) {
         *self.trailing.borrow_mut() = Some(Rc::clone(trailing));
     }
 
@@ -77,7 +77,7 @@ impl Upload {
     }
 
     /// It is pulled from.
-    pub(crate) fn begins(&self) {
+    pub(crate) fn mark_started(&self) {
         if let Some(send_task) = &*self.send_task.borrow() {
             send_task.start();
         }

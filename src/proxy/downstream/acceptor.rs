@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::client::Client;
-use super::presence::{Presence, visit};
+use super::client_slot::{ClientSlot, admit};
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::snapshot::{Listener, ListeningSocket};
@@ -21,7 +21,7 @@ use crate::telemetry::Refusal;
 /// How many more connections than the least loaded sibling a worker may have before it waits a moment.
 const AHEAD_MAX: u64 = 2;
 /// How long it waits then.
-const COURTESY: Duration = Duration::from_micros(200);
+const YIELD_PAUSE: Duration = Duration::from_micros(200);
 /// How long accepting pauses after an error such as «too many open files»: neither a spin nor an end.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
@@ -106,7 +106,7 @@ async fn accept(
     let Some(mut current) = listener.borrow_and_update().clone() else { return };
     loop {
         if is_ahead(&worker) {
-            tokio::time::sleep(COURTESY).await;
+            tokio::time::sleep(YIELD_PAUSE).await;
         }
         tokio::select! {
             biased;
@@ -116,25 +116,25 @@ async fn accept(
                 current = next;
             }
             accepted = socket.accept() => match accepted {
-                Ok((stream, peer)) => open(&worker, &current, &serve, Accepted { stream, peer }),
+                Ok((stream, peer)) => serve_accepted(&worker, &current, &serve, Accepted { stream, peer }),
                 // A sibling has closed it; this worker is about to be told so.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                    tokio::time::sleep(COURTESY).await;
+                    tokio::time::sleep(YIELD_PAUSE).await;
                 }
-                Err(error) => accept_error(&worker, &error).await,
+                Err(error) => record_accept_error(&worker, &error).await,
             }
         }
         // One connection a turn, so that siblings get their share of a burst.
         tokio::task::yield_now().await;
     }
-    finish_queue(&worker, &current, &serve, socket);
+    drain_backlog(&worker, &current, &serve, socket);
     if !worker.draining.get() {
-        tokio::task::spawn_local(dismiss(worker, current));
+        tokio::task::spawn_local(drain_connections(worker, current));
     }
 }
 
 /// Whoever stands in the queue was promised a connection, unless somebody else sees to the queue from now on.
-fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, socket: TcpListener) {
+fn drain_backlog(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, socket: TcpListener) {
     if listener.socket.is_shared() {
         return;
     }
@@ -144,7 +144,7 @@ fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, so
             if stream.set_nonblocking(true).is_ok()
                 && let Ok(stream) = TcpStream::from_std(stream)
             {
-                open(worker, listener, serve, Accepted { stream, peer });
+                serve_accepted(worker, listener, serve, Accepted { stream, peer });
             }
         }
     }
@@ -156,14 +156,14 @@ fn finish_queue(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, so
 }
 
 /// The listener is gone while the worker goes on: its connections finish what they have, and go.
-async fn dismiss(worker: Rc<Worker>, listener: Arc<Listener>) {
+async fn drain_connections(worker: Rc<Worker>, listener: Arc<Listener>) {
     let socket = Arc::as_ptr(&listener.socket).addr();
     worker.connections.wake_socket(socket, Wakeup::Drain);
     tokio::time::sleep(IDLE_GRACE).await;
     worker.connections.wake_socket(socket, Wakeup::Close);
 }
 
-async fn accept_error(worker: &Worker, error: &std::io::Error) {
+async fn record_accept_error(worker: &Worker, error: &std::io::Error) {
     worker.meter().accept_errors.inc();
     // A connection that was reset before it was accepted is no reason to pause.
     if error.kind() != std::io::ErrorKind::ConnectionAborted {
@@ -188,7 +188,7 @@ struct Accepted {
     peer: SocketAddr,
 }
 
-fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, Accepted { stream, peer }: Accepted) {
+fn serve_accepted(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, Accepted { stream, peer }: Accepted) {
     let limits = &listener.spec.limits;
     let meter = worker.meter();
     let everywhere: i64 = listener.meters.used().map(|meter| meter.connections.value()).sum();
@@ -198,7 +198,7 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, Accepted {
         // The limits are those of whom it vouches for.
         Ok(None)
     } else {
-        visit(worker, listener, peer.ip())
+        admit(worker, listener, peer.ip())
     };
     meter.accepted.inc();
     match visit {
@@ -209,9 +209,9 @@ fn open(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, Accepted {
             // A listener on one address needs no look at where its connections came in.
             let bound = listener.bound;
             let local = if bound.ip().is_unspecified() { stream.local_addr().unwrap_or(bound) } else { bound };
-            let presence = Presence::new(Rc::clone(worker), Arc::clone(listener), share);
+            let slot = ClientSlot::new(Rc::clone(worker), Arc::clone(listener), share);
             // Made here and not in the task, so that a drain which begins at once knows of it.
-            serve(Client::new(presence, peer, local), stream);
+            serve(Client::new(slot, peer, local), stream);
         }
         Err(refusal) => {
             meter.refuse(refusal);

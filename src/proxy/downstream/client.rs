@@ -11,13 +11,13 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::early::Early;
-use super::presence::Presence;
-use super::secured::Secured;
+use super::client_slot::ClientSlot;
+use super::informational::InformationalResponses;
+use super::tls_session::TlsSession;
 use crate::net::Socket;
-use crate::proxy::wire::fields::TRAILERS_MAX;
+use crate::proxy::wire::field_rules::TRAILERS_MAX;
 use crate::proxy::wire::grammar::Bounds;
-use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::{Outbox, ReceiveWindow};
@@ -39,7 +39,7 @@ pub(crate) type Successor = Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
-    presence: Presence,
+    client_slot: ClientSlot,
     /// Who connects; behind one who vouches for him, as that one says.
     pub(crate) peer: SocketAddr,
     /// The address that the peer connected to.
@@ -75,7 +75,7 @@ pub(crate) struct Client {
     /// Trailers of the response that is being written (HTTP/1.1).
     pub(crate) trailing: TrailerWriter,
     /// Informational responses to write before the next response.
-    pub(crate) early: Rc<Early>,
+    pub(crate) informational: Rc<InformationalResponses>,
     /// The reader of the stream that is being polled (HTTP/2).
     pub(crate) reader: RefCell<Option<Rc<ResponseReader>>>,
     /// The connection's task has been woken and has read nothing yet.
@@ -93,7 +93,7 @@ pub(crate) struct Client {
     /// What an HTTP/2 connection that has ended was flooded with, if with anything.
     pub(super) suspect: Cell<Option<Refusal>>,
     /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
-    pub(crate) secured: OnceCell<Box<Secured>>,
+    pub(crate) tls: OnceCell<Box<TlsSession>>,
     /// What may be sent before it is read (HTTP/2).
     receive_window: OnceCell<Rc<ReceiveWindow>>,
     /// The answer under way is of a killed variant, and its time is over (HTTP/1.1).
@@ -103,20 +103,20 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(presence: Presence, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
-        let (worker, listener) = (Rc::clone(&presence.worker), Arc::clone(&presence.listener));
+    pub(crate) fn new(client_slot: ClientSlot, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+        let (worker, listener) = (Rc::clone(&client_slot.worker), Arc::clone(&client_slot.listener));
         let deadlines = worker.connections.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
-        let ip = plain(peer.ip());
+        let ip = canonical(peer.ip());
         let batch = share::batch(listener.spec.limits.requests, worker.workers);
         let peer_text = text(ip);
         Rc::new(Self {
             local_port: HeaderValue::from(listener.bound.port()),
             worker,
             listener,
-            presence,
+            client_slot,
             peer: SocketAddr::new(ip, peer.port()),
-            local: SocketAddr::new(plain(local.ip()), local.port()),
+            local: SocketAddr::new(canonical(local.ip()), local.port()),
             sender: None,
             peer_text,
             forwarded: RefCell::new(None),
@@ -131,7 +131,7 @@ impl Client {
             successor: Cell::new(None),
             refused_body: Cell::new(None),
             trailing: TrailerWriter::default(),
-            early: Early::new(&deadlines),
+            informational: InformationalResponses::new(&deadlines),
             deadlines,
             reader: RefCell::new(None),
             turn_begins: Cell::new(true),
@@ -141,7 +141,7 @@ impl Client {
             expired: Cell::new(false),
             closing: Cell::new(draining),
             suspect: Cell::new(None),
-            secured: OnceCell::new(),
+            tls: OnceCell::new(),
             receive_window: OnceCell::new(),
             killed: Cell::new(false),
             cut: Cell::new(false),
@@ -149,23 +149,23 @@ impl Client {
     }
 
     /// Another one vouches that the peer is somebody else: from here on it is. The limits of that address hold.
-    pub(super) fn vouch(&mut self, ends: Ends) -> Result<(), Refusal> {
+    pub(super) fn set_source(&mut self, addresses: ProxyAddresses) -> Result<(), Refusal> {
         self.sender = Some(self.peer);
-        self.peer = ends.client;
-        self.local = ends.local;
-        self.peer_text = text(ends.client.ip());
-        self.local_port = HeaderValue::from(ends.local.port());
-        self.presence.enter(ends.client.ip())
+        self.peer = addresses.source;
+        self.local = addresses.destination;
+        self.peer_text = text(addresses.source.ip());
+        self.local_port = HeaderValue::from(addresses.destination.port());
+        self.client_slot.set_client(addresses.source.ip())
     }
 
     /// Both ends of the connection, for an upstream that wants to know them.
-    pub(crate) fn ends(&self) -> Ends {
-        Ends { client: self.peer, local: self.local }
+    pub(crate) fn proxy_addresses(&self) -> ProxyAddresses {
+        ProxyAddresses { source: self.peer, destination: self.local }
     }
 
     /// What its address has under way; trusted proxies have no share.
     pub(crate) fn share(&self) -> Option<&Rc<Share>> {
-        self.presence.share.as_ref()
+        self.client_slot.share.as_ref()
     }
 
     /// What it has been given and has not sent.
@@ -175,7 +175,7 @@ impl Client {
 
     /// A request takes a place among those under way, unless it has one.
     #[inline]
-    pub(crate) fn take(&self, slot: &RequestSlot) {
+    pub(crate) fn take_slot(&self, slot: &RequestSlot) {
         if slot.take() {
             self.count_request(1);
         }
@@ -183,7 +183,7 @@ impl Client {
 
     /// A request gives its place back, if it has one.
     #[inline]
-    pub(crate) fn give_back(&self, slot: &RequestSlot) {
+    pub(crate) fn free_slot(&self, slot: &RequestSlot) {
         if slot.free() {
             self.count_request(-1);
         }
@@ -198,7 +198,7 @@ impl Client {
     }
 
     /// The client has reset so many streams, or made us reset them.
-    pub(crate) fn resets(&self, n: u32) -> Result<(), Refusal> {
+    pub(crate) fn count_resets(&self, n: u32) -> Result<(), Refusal> {
         let Some(share) = self.share() else { return Ok(()) };
         let worker = &self.worker;
         let now = worker.clock.now().saturating_duration_since(worker.registry.started);
@@ -229,12 +229,12 @@ impl Client {
 
     /// How the requests of this connection came: `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
-        if self.secured.get().is_some() { "https" } else { "http" }
+        if self.tls.get().is_some() { "https" } else { "http" }
     }
 
     /// The client's certificate, if it was verified.
     pub(crate) fn certificate(&self) -> Option<&VerifiedCert> {
-        self.secured.get()?.identity.as_ref().map(|identity| &identity.certificate)
+        self.tls.get()?.identity.as_ref().map(|identity| &identity.certificate)
     }
 
     /// Whether nothing is under way in either direction.
@@ -260,13 +260,13 @@ impl Client {
     }
 
     /// Arms the write deadline when a write is stuck, clears it when bytes flow.
-    pub(crate) fn wrote<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    pub(crate) fn record_write<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() && self.finished.get() {
             // It takes what it is sent: it is waited for longer.
             self.deadlines.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
         }
         if poll.is_pending() {
-            self.give_back(&self.slot);
+            self.free_slot(&self.slot);
             self.deadlines.write_within_once(self.worker.now_ms(), self.listener.spec.limits.stall_timeout);
         } else {
             self.deadlines.clear_write();
@@ -312,6 +312,6 @@ fn text(ip: IpAddr) -> HeaderValue {
 }
 
 /// An IPv4 address that is mapped into IPv6 is that IPv4 address.
-pub(crate) fn plain(ip: IpAddr) -> IpAddr {
+pub(crate) fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }

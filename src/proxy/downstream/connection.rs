@@ -21,12 +21,12 @@ use tower::Service;
 
 use super::client::Client;
 use super::h1_io::H1Io;
+use super::h2_executor::H2Executor;
 use super::h2_io::{H2Io, PREFACE};
-use super::handshake::{self, Shaken};
+use super::handshake::{self, HandshakeOutcome};
 use super::incoming::IncomingRequest;
-use super::secured::Protocol;
-use super::streams::Streams;
-use super::vouched;
+use super::proxy_protocol;
+use super::tls_session::DownstreamProtocol;
 use crate::net::Socket;
 use crate::proxy::wire::proxy_header;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
@@ -52,15 +52,15 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Some(client) = vouched::hear(client, &stream).await else { return };
+    let Some(client) = proxy_protocol::read_header(client, &stream).await else { return };
     let service = RefCell::new(make_service(&client));
     let peer = client.peer;
-    let mut stream = match secure(&client, stream).await {
-        Some(Shaken::Ready(stream)) => stream,
-        Some(Shaken::Refused(stream, refusal)) => {
+    let mut stream = match accept_tls(&client, stream).await {
+        Some(HandshakeOutcome::Ready(stream)) => stream,
+        Some(HandshakeOutcome::Refused(stream, refusal)) => {
             let io = H1Io::refusing(stream, Rc::clone(&client), refusal);
             if let Err(error) = http1(&client, &service, io).await {
-                tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
+                tracing::debug!(%peer, error = %ErrorChain(&error), "connection ended early");
             }
             return;
         }
@@ -75,39 +75,39 @@ where
         }
     };
     let ended = match protocol {
-        Protocol::Http1 if proxy_header::begins(&first) => {
-            let refusal = vouched::unexpected(&client);
+        DownstreamProtocol::Http1 if proxy_header::has_header(&first) => {
+            let refusal = proxy_protocol::unexpected(&client);
             http1(&client, &service, H1Io::refusing(stream, Rc::clone(&client), refusal)).await
         }
-        Protocol::Http1 => {
+        DownstreamProtocol::Http1 => {
             let io = H1Io::new(stream, Rc::clone(&client), &first);
             drop(first);
             http1(&client, &service, io).await
         }
-        Protocol::Http2 => {
+        DownstreamProtocol::Http2 => {
             // Boxed, so that the many connections of HTTP/1.1 do not carry its size.
             let ended = Box::pin(http2(&client, &service, stream, first)).await;
             if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
                 client.worker.meter().refuse(refusal);
                 if refusal == Refusal::H2Resets {
                     // The streams that the client made the stack reset count as if the client had reset them.
-                    let _ = client.resets(u32::try_from(H2_LOCAL_RESETS).unwrap_or(u32::MAX));
+                    let _ = client.count_resets(u32::try_from(H2_LOCAL_RESETS).unwrap_or(u32::MAX));
                 }
             }
             ended
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, error = %Chain(&error), "connection ended early");
+        tracing::debug!(%peer, error = %ErrorChain(&error), "connection ended early");
     }
 }
 
 /// Shakes hands, where the listener speaks TLS.
-async fn secure(client: &Rc<Client>, stream: TcpStream) -> Option<Shaken> {
+async fn accept_tls(client: &Rc<Client>, stream: TcpStream) -> Option<HandshakeOutcome> {
     match &client.listener.tls {
         // Boxed, so that cleartext connections do not carry its size.
-        Some(server) => Box::pin(handshake::shake(client, server, stream)).await,
-        None => Some(Shaken::Ready(Socket::Plain(stream))),
+        Some(server) => Box::pin(handshake::accept(client, server, stream)).await,
+        None => Some(HandshakeOutcome::Ready(Socket::Plain(stream))),
     }
 }
 
@@ -119,7 +119,7 @@ struct Sniff<'a> {
 }
 
 impl Future for Sniff<'_> {
-    type Output = io::Result<Protocol>;
+    type Output = io::Result<DownstreamProtocol>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -147,15 +147,15 @@ impl Future for Sniff<'_> {
             }
             this.first.extend_from_slice(buffer.filled());
             // What was settled by ALPN holds: bytes that are of another protocol are refused by the one that they fail.
-            if let Some(protocol) = client.secured.get().and_then(|secured| secured.protocol) {
+            if let Some(protocol) = client.tls.get().and_then(|tls| tls.protocol) {
                 return Poll::Ready(Ok(protocol));
             }
             let compared = this.first.len().min(PREFACE.len());
             if this.first[..compared] != PREFACE[..compared] {
-                return Poll::Ready(Ok(Protocol::Http1));
+                return Poll::Ready(Ok(DownstreamProtocol::Http1));
             }
             if compared == PREFACE.len() {
-                return Poll::Ready(Ok(Protocol::Http2));
+                return Poll::Ready(Ok(DownstreamProtocol::Http2));
             }
         }
     }
@@ -165,7 +165,7 @@ impl Future for Sniff<'_> {
 enum Turn {
     Ended(hyper::Result<()>),
     /// It is idle, and everything that was answered has left.
-    Dozes,
+    Hibernates,
 }
 
 /// The largest head within these limits: a method, a target, a version, and lines of fields.
@@ -206,7 +206,7 @@ where
             client.deadlines.register(cx);
             match client.deadlines.take_wakeup() {
                 Wakeup::Nothing => {}
-                Wakeup::Hibernate if client.is_quiet() => return Poll::Ready(Turn::Dozes),
+                Wakeup::Hibernate if client.is_quiet() => return Poll::Ready(Turn::Hibernates),
                 Wakeup::Hibernate => client.deadlines.hibernate_later(client.worker.now_ms()),
                 Wakeup::Expired if client.deadlines.write_expired(client.worker.now_ms()) => {
                     return stalled(client).map(Turn::Ended);
@@ -224,7 +224,7 @@ where
         });
         let ended = match turn.await {
             Turn::Ended(ended) => Some(ended),
-            Turn::Dozes => None,
+            Turn::Hibernates => None,
         };
         let successor = client.successor.take();
         let parts = connection.into_parts();
@@ -259,7 +259,7 @@ where
 {
     let limits = &client.listener.spec.limits;
     let window = client.receive_window();
-    let mut builder = http2::Builder::new(Streams(Rc::clone(client)));
+    let mut builder = http2::Builder::new(H2Executor(Rc::clone(client)));
     builder
         .timer(TokioTimer::new())
         .enable_connect_protocol()
@@ -340,9 +340,9 @@ fn cut(client: &Client) -> Poll<hyper::Result<()>> {
 }
 
 /// An error with its causes.
-struct Chain<'a>(&'a hyper::Error);
+struct ErrorChain<'a>(&'a hyper::Error);
 
-impl std::fmt::Display for Chain<'_> {
+impl std::fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)?;
         let mut source = std::error::Error::source(self.0);

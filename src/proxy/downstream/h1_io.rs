@@ -12,11 +12,11 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
-use super::early::Early;
+use super::informational::InformationalResponses;
 use crate::net::{Socket, write_merged};
-use crate::proxy::wire::grammar::{Bounds, Progress};
+use crate::proxy::wire::grammar::{BodyProgress, Bounds};
 use crate::proxy::wire::raw_query::{self, Rewritten};
-use crate::proxy::wire::scan::{self, Body, Framing, Head};
+use crate::proxy::wire::scan::{self, BodyScanner, Framing, ScannedHead};
 use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::Refusal;
 
@@ -40,8 +40,8 @@ pub(crate) struct H1Io {
     held: BytesMut,
     lingered: usize,
     /// A head asked to switch to something else than HTTP.
-    was_asked: bool,
-    early: Rc<Early>,
+    had_upgrade: bool,
+    informational: Rc<InformationalResponses>,
     /// Informational responses on their way.
     informing: BytesMut,
 }
@@ -50,7 +50,7 @@ enum Reading {
     /// A head is next.
     Head,
     /// A body is under way.
-    Body(Body),
+    Body(BodyScanner),
     /// What follows is held until it is known whether the head before it makes the connection something else.
     Switching,
     /// Nothing more is read.
@@ -60,7 +60,7 @@ enum Reading {
 impl H1Io {
     /// Guards `stream`, of which `first` was read already.
     pub(crate) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
-        let (bounds, early) = (client.bounds(), Rc::clone(&client.early));
+        let (bounds, informational) = (client.bounds(), Rc::clone(&client.informational));
         let (ready, held) = (BytesMut::new(), BytesMut::new());
         let mut io = Self {
             stream,
@@ -70,8 +70,8 @@ impl H1Io {
             ready,
             held,
             lingered: 0,
-            was_asked: false,
-            early,
+            had_upgrade: false,
+            informational,
             informing: BytesMut::new(),
         };
         io.take(first);
@@ -105,9 +105,9 @@ impl H1Io {
         while at < bytes.len() {
             match &mut self.reading {
                 Reading::Head => match scan::head(&bytes[at..], &self.bounds) {
-                    Head::Complete(length, framing) => {
+                    ScannedHead::Complete(length, framing) => {
                         if let Some(query) = raw_query::find(&bytes[at..at + length])
-                            && !rewritten.escape(bytes, (at, at + query.start..at + query.end))
+                            && !rewritten.escape(bytes, at, at + query.start..at + query.end)
                         {
                             refused = Some(Refusal::UriTooLong);
                             break;
@@ -121,19 +121,19 @@ impl H1Io {
                             Framing::Length(0) => {}
                             Framing::Switch => {
                                 self.reading = Reading::Switching;
-                                self.was_asked = true;
+                                self.had_upgrade = true;
                                 self.client.switching.set(true);
                             }
                             Framing::Length(_) | Framing::Chunked => {
-                                self.reading = Reading::Body(Body::new(framing));
+                                self.reading = Reading::Body(BodyScanner::new(framing));
                             }
                         }
                     }
-                    Head::Partial => {
+                    ScannedHead::Partial => {
                         self.held.extend_from_slice(&bytes[at..]);
                         break;
                     }
-                    Head::Refused(refusal) => {
+                    ScannedHead::Refused(refusal) => {
                         refused = Some(refusal);
                         break;
                     }
@@ -141,7 +141,7 @@ impl H1Io {
                 Reading::Body(body) => match body.take(&bytes[at..], &self.bounds) {
                     Ok((taken, progress)) => {
                         at += taken;
-                        if progress == Progress::Ended {
+                        if progress == BodyProgress::Ended {
                             self.reading = Reading::Head;
                         }
                     }
@@ -248,7 +248,7 @@ impl H1Io {
 
     /// Ends the connection in good order when hyper did not, since it had been asked to switch once.
     pub(crate) async fn finish(&mut self) {
-        if !self.was_asked {
+        if !self.had_upgrade {
             return;
         }
         std::future::poll_fn(|cx| {
@@ -334,7 +334,7 @@ impl H1Io {
 
     /// Writes informational responses, when nothing of hyper's is half written.
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(more) = self.early.take()
+        if let Some(more) = self.informational.take()
             && self.client.flushed.get()
         {
             self.informing.unsplit(more);
@@ -404,7 +404,7 @@ impl Write for H1Io {
             Some(poll) => poll,
             None => Pin::new(&mut this.stream).poll_write(cx, bytes),
         };
-        this.client.wrote(poll)
+        this.client.record_write(poll)
     }
 
     fn poll_write_vectored(
@@ -419,7 +419,7 @@ impl Write for H1Io {
             Some(poll) => poll,
             None => write_merged(&mut this.stream, cx, slices, &this.client.worker.scratch),
         };
-        this.client.wrote(poll)
+        this.client.record_write(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -431,7 +431,7 @@ impl Write for H1Io {
         // session and waits for room there.
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_flush(cx);
-        ready!(this.client.wrote(poll))?;
+        ready!(this.client.record_write(poll))?;
         this.client.flushed.set(true);
         ready!(this.poll_early(cx))?;
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;

@@ -65,7 +65,7 @@ impl H2Io {
             self.client.deadlines.clear_head();
         }
         let resets = std::mem::take(&mut self.frames.resets_new);
-        let admitted = if resets == 0 { Ok(()) } else { self.client.resets(resets) };
+        let admitted = if resets == 0 { Ok(()) } else { self.client.count_resets(resets) };
         admitted.and(counted).map_err(|refusal| {
             self.client.worker.meter().refuse(refusal);
             io::Error::new(io::ErrorKind::InvalidData, refusal.name())
@@ -80,7 +80,7 @@ impl H2Io {
     }
 
     /// Gives what may be given of what is held.
-    fn give(&mut self, cursor: &mut ReadBufCursor<'_>) {
+    fn give_ready(&mut self, cursor: &mut ReadBufCursor<'_>) {
         let given = self.ready.min(cursor.remaining());
         cursor.put_slice(&self.held[..given]);
         self.held.advance(given);
@@ -98,7 +98,7 @@ impl Read for H2Io {
         }
         loop {
             if this.ready > 0 {
-                this.give(&mut cursor);
+                this.give_ready(&mut cursor);
                 return Poll::Ready(Ok(()));
             }
             if this.paused {
@@ -160,7 +160,7 @@ impl Write for H2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.client.wrote(poll)
+        this.client.record_write(poll)
     }
 
     fn poll_write_vectored(
@@ -170,7 +170,7 @@ impl Write for H2Io {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.client.wrote(poll)
+        this.client.record_write(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -180,7 +180,7 @@ impl Write for H2Io {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_flush(cx);
-        this.client.wrote(poll)
+        this.client.record_write(poll)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -312,7 +312,7 @@ impl Frames {
                 if !self.withheld {
                     start = at - FRAME_HEADER_BYTES;
                 }
-                self.frame()?;
+                self.begin_frame()?;
                 if self.skip == 0 {
                     self.end_block(&mut all[start..]);
                 }
@@ -331,13 +331,13 @@ impl Frames {
 
     /// Trailers are whole: they begin with these bytes.
     fn end_block(&mut self, trailers: &mut [u8]) {
-        if self.skip == 0 && !self.block_open && std::mem::take(&mut self.withheld) && self.blocks.seen().pseudo {
+        if self.skip == 0 && !self.block_open && std::mem::take(&mut self.withheld) && self.blocks.pseudo_fields().any {
             trailers[FLAGS_AT] &= !END_STREAM;
         }
     }
 
     /// A frame's header is whole. Frame types of RFC 9113 §6.
-    fn frame(&mut self) -> Result<(), Refusal> {
+    fn begin_frame(&mut self) -> Result<(), Refusal> {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.kind = kind;
@@ -352,7 +352,7 @@ impl Frames {
             }
             CONTINUATION => {
                 self.block_open = flags & END_HEADERS == 0;
-                self.blocks.go_on();
+                self.blocks.begin_continuation();
             }
             // Inside a block it is an error of the connection.
             _ => self.withheld = false,

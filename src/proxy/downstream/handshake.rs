@@ -15,8 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
-use super::secured::{Protocol, Secured};
-use super::vouched;
+use super::proxy_protocol;
+use super::tls_session::{DownstreamProtocol, TlsSession};
 use crate::net::Socket;
 use crate::proxy::wire::proxy_header::{self, SIGNATURE};
 use crate::proxy::worker::connection_deadlines::Wakeup;
@@ -27,10 +27,10 @@ use crate::tls::{ClientIdentity, Server};
 const FIRST_BYTES: usize = SIGNATURE.len();
 
 /// Failed handshakes are told this often, with how many there were.
-const TELL_EVERY_MS: u64 = 1000;
+const LOG_EVERY_MS: u64 = 1000;
 
 /// How it went.
-pub(crate) enum Shaken {
+pub(crate) enum HandshakeOutcome {
     /// Requests may come.
     Ready(Socket),
     /// The client speaks cleartext HTTP, or vouches for somebody without being asked to: it is told so in cleartext.
@@ -39,40 +39,41 @@ pub(crate) enum Shaken {
 
 /// Shakes hands with a client that is expected to speak TLS. What settles is with the client afterwards; a failure is
 /// counted.
-pub(crate) async fn shake(client: &Rc<Client>, server: &Arc<Server>, stream: TcpStream) -> Option<Shaken> {
+pub(crate) async fn accept(client: &Rc<Client>, server: &Arc<Server>, stream: TcpStream) -> Option<HandshakeOutcome> {
     let worker = &client.worker;
     let patience = client.listener.spec.limits.handshake_timeout;
     client.deadlines.read_within(worker.now_ms(), patience);
     let mut first = [0; FIRST_BYTES];
-    let shaken = match watched(client, first_bytes(&stream, &mut first)).await {
+    let result = match watched(client, first_bytes(&stream, &mut first)).await {
         Ok([]) => Err(HandshakeFailure::Closed),
-        Ok(first) if proxy_header::begins(first) => {
-            failed::<Shaken>(client, HandshakeFailure::Cleartext);
+        Ok(first) if proxy_header::has_header(first) => {
+            record_failure::<HandshakeOutcome>(client, HandshakeFailure::Cleartext);
             client.deadlines.clear_read();
-            return Some(Shaken::Refused(Socket::Plain(stream), vouched::unexpected(client)));
+            return Some(HandshakeOutcome::Refused(Socket::Plain(stream), proxy_protocol::unexpected(client)));
         }
         Ok([b'A'..=b'Z', ..]) => Err(HandshakeFailure::Cleartext),
         Ok(_) => {
             let accept = TlsAcceptor::from(Arc::clone(server.config())).accept(stream);
             match watched(client, accept).await {
                 Ok(stream) => {
-                    return match settled(client, server, stream) {
-                        Ok(socket) => Some(Shaken::Ready(socket)),
-                        Err(failure) => failed(client, failure),
+                    return match record_session(client, server, stream) {
+                        Ok(socket) => Some(HandshakeOutcome::Ready(socket)),
+                        Err(failure) => record_failure(client, failure),
                     };
                 }
-                Err(failure) => return failed(client, failure),
+                Err(failure) => return record_failure(client, failure),
             }
         }
         Err(failure) => Err(failure),
     };
-    let failure = shaken.unwrap_or_else(|failure| failure);
-    failed::<Shaken>(client, failure);
+    let failure = result.unwrap_or_else(|failure| failure);
+    record_failure::<HandshakeOutcome>(client, failure);
     client.deadlines.clear_read();
-    (failure == HandshakeFailure::Cleartext).then(|| Shaken::Refused(Socket::Plain(stream), Refusal::Cleartext))
+    (failure == HandshakeFailure::Cleartext)
+        .then(|| HandshakeOutcome::Refused(Socket::Plain(stream), Refusal::Cleartext))
 }
 
-fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
+fn record_failure<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
     client.worker.meter().tls.failures[failure as usize].inc();
     let (peer, reason, listener) = (client.peer, failure.name(), &client.listener.spec.name);
     tracing::debug!(%peer, reason, "a TLS handshake failed");
@@ -81,18 +82,22 @@ fn failed<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
         return None;
     }
     let worker = &client.worker;
-    let (now, (told_at, untold)) = (worker.now_ms(), worker.handshake_warned.get());
-    if told_at.is_some_and(|told_at| now < told_at + TELL_EVERY_MS) {
-        worker.handshake_warned.set((told_at, untold + 1));
+    let (now, (logged_at, skipped)) = (worker.now_ms(), worker.handshake_warned.get());
+    if logged_at.is_some_and(|logged_at| now < logged_at + LOG_EVERY_MS) {
+        worker.handshake_warned.set((logged_at, skipped + 1));
     } else {
         worker.handshake_warned.set((Some(now), 0));
-        tracing::info!(listener, %peer, reason, others = untold, "TLS handshake with a client failed");
+        tracing::info!(listener, %peer, reason, others = skipped, "TLS handshake with a client failed");
     }
     None
 }
 
-/// Hands are shaken: what was settled is remembered.
-fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) -> Result<Socket, HandshakeFailure> {
+/// Hands are result: what was settled is remembered.
+fn record_session(
+    client: &Client,
+    server: &Arc<Server>,
+    stream: TlsStream<TcpStream>,
+) -> Result<Socket, HandshakeFailure> {
     client.deadlines.clear_read();
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
@@ -107,20 +112,20 @@ fn settled(client: &Client, server: &Arc<Server>, stream: TlsStream<TcpStream>) 
     let meter = &client.worker.meter().tls;
     let old = version == Some(ProtocolVersion::TLSv1_2);
     meter.handshakes[usize::from(!old)][usize::from(resumed)].inc();
-    let secured = Secured {
+    let tls = TlsSession {
         server: Arc::clone(server),
         version: if old { "TLSv1.2" } else { "TLSv1.3" },
         cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
         sni: session.server_name().map(|name| name.to_ascii_lowercase().into()),
         protocol: match session.alpn_protocol() {
-            Some(b"h2") => Some(Protocol::Http2),
-            Some(_) => Some(Protocol::Http1),
+            Some(b"h2") => Some(DownstreamProtocol::Http2),
+            Some(_) => Some(DownstreamProtocol::Http1),
             None => None,
         },
         identity,
     };
     // It is set once: a connection shakes hands once.
-    let _ = client.secured.set(Box::new(secured));
+    let _ = client.tls.set(Box::new(tls));
     Ok(Socket::Tls(Box::new(stream.into())))
 }
 

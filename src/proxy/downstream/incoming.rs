@@ -1,11 +1,11 @@
-//! A request as a connection hands it to its service. Its fields are read through [`Fields`], whatever has parsed the
+//! A request as a connection hands it to its service. Its fields are read through [`HeaderFields`], whatever has parsed the
 //! head. One part is still hyper's: the body ([`Incoming`]).
 
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 
-use crate::proxy::wire::field_map::Fields;
+use crate::proxy::wire::header_fields::HeaderFields;
 
 /// A request whose head was read. Its body is pulled as it is sent on.
 pub(crate) struct IncomingRequest(Request<Incoming>);
@@ -33,7 +33,7 @@ impl IncomingRequest {
     }
 
     #[inline]
-    pub(crate) fn fields(&self) -> &impl Fields {
+    pub(crate) fn fields(&self) -> &impl HeaderFields {
         self.0.headers()
     }
 

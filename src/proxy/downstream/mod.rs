@@ -3,13 +3,13 @@
 pub(super) mod acceptor;
 pub(super) mod catch_panic;
 pub(super) mod client;
+mod client_slot;
 pub(super) mod connection;
-pub(super) mod early;
 mod h1_io;
+mod h2_executor;
 mod h2_io;
 mod handshake;
 pub(super) mod incoming;
-mod presence;
-mod secured;
-mod streams;
-pub(super) mod vouched;
+pub(super) mod informational;
+pub(super) mod proxy_protocol;
+mod tls_session;

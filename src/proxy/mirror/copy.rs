@@ -16,7 +16,7 @@ use super::send::{MirrorOutcome, MirrorRequest};
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::upstream::pool::UpstreamPool;
-use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::route::{LogSink, RouteId};
 use crate::shadow_compare::{ComparisonJob, ObservedResponse};
@@ -31,7 +31,7 @@ pub(crate) struct ShadowCopy {
     pub(crate) request: CopyRequest,
     pub(crate) settings: CopySettings,
     /// The addresses for the PROXY header, where an upstream wants one.
-    pub(crate) ends: Option<Ends>,
+    pub(crate) ends: Option<ProxyAddresses>,
     pub(crate) comparison: Option<ComparisonPlan>,
     pub(crate) context: Rc<LogContext>,
 }
@@ -88,10 +88,14 @@ pub(crate) struct LogContext {
 }
 
 /// The addresses for the PROXY header, if the upstream of the copy or of its control wants one.
-pub(crate) fn proxy_ends(client: &Client, copy: &CopyRequest, comparison: Option<&ComparisonPlan>) -> Option<Ends> {
+pub(crate) fn proxy_ends(
+    client: &Client,
+    copy: &CopyRequest,
+    comparison: Option<&ComparisonPlan>,
+) -> Option<ProxyAddresses> {
     let control = comparison.and_then(|comparison| comparison.control.as_ref());
     let wanted = [Some(copy), control].into_iter().flatten().any(|copy| copy.pool.upstream.proxy_protocol.is_some());
-    wanted.then(|| client.ends())
+    wanted.then(|| client.proxy_addresses())
 }
 
 impl ShadowCopy {
@@ -217,7 +221,7 @@ impl ShadowCopy {
 struct ControlCopy {
     request: CopyRequest,
     settings: CopySettings,
-    ends: Option<Ends>,
+    ends: Option<ProxyAddresses>,
     in_flight: InFlightPermit,
     memory: MemoryPermit,
     context: Rc<LogContext>,

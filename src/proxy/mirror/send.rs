@@ -15,13 +15,13 @@ use super::permit::MemoryPermit;
 use crate::compare::{Ending, Failure};
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::body::request_body::RequestBody;
-use crate::proxy::upstream::balance::{self, Tried};
+use crate::proxy::upstream::balance::{self, TriedEndpoints};
 use crate::proxy::upstream::connect::{self, Reuse};
 use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked, name_host};
-use crate::proxy::upstream::lease::{Borrowed, Flight, Lease};
-use crate::proxy::upstream::pool::UpstreamPool;
-use crate::proxy::wire::fields::strip_hop_by_hop;
-use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::upstream::lease::{CopyLease, InFlightGuard, Lease};
+use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
+use crate::proxy::wire::field_rules::strip_hop_by_hop;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::send_task::SendTask;
 use crate::route::{MARKER, Protocol};
@@ -38,7 +38,7 @@ pub(crate) struct MirrorRequest<'a> {
     /// Hash of the sticky key, for `balance = "hash"`.
     pub(crate) key: u64,
     /// Whom its connection names, where the upstream wants that.
-    pub(crate) ends: Option<Ends>,
+    pub(crate) ends: Option<ProxyAddresses>,
     /// Where what comes is kept, if it is.
     pub(crate) capture_memory: Option<MemoryPermit>,
     /// When it was sent: from here on the answer is waited for.
@@ -122,27 +122,28 @@ impl MirrorRequest<'_> {
         mut request: Request<RequestBody>,
         outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
-        let picked = balance::pick(self.pool, worker, &Tried::default(), || self.key);
+        let picked = balance::pick(self.pool, worker, &TriedEndpoints::default(), || self.key);
         let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
         let endpoint = Rc::clone(&self.pool.endpoints[at]);
         outcome.endpoint = Some(endpoint.endpoint.address);
-        let _flight = Flight::new(worker, self.pool, &endpoint);
+        let _flight = InFlightGuard::new(worker, self.pool, &endpoint);
         name_host(&mut request, endpoint.endpoint.address);
         let ends = self.ends.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
-        let own = ends.map(|ends| Rc::new(endpoint.naming(ends)));
+        let own = ends.map(|ends| Rc::new(endpoint.with_proxy_addresses(ends)));
         let pool = own.as_ref().unwrap_or(&endpoint);
         let mut reuse = Reuse::Allowed;
         loop {
-            let (lease, reused) = match connect::lease(worker, (self.pool, pool), reuse).await {
+            let target = ConnectTarget { upstream: self.pool, endpoint: pool };
+            let (lease, reused) = match connect::lease(worker, target, reuse).await {
                 Ok(leased) => leased,
                 Err(fault) => {
-                    self.pool.refuses(&endpoint, fault, worker);
+                    self.pool.record_connect_failure(&endpoint, fault, worker);
                     return ShadowEnd::Dropped(ShadowDrop::Connect);
                 }
             };
-            endpoint.accepts(self.pool, worker);
+            endpoint.record_connect_success(self.pool, worker);
             self.asked = worker.clock.now();
-            let mut borrowed = Borrowed::new(lease, watch(worker, &mut request));
+            let mut borrowed = CopyLease::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {
                 Some(Lease::Whole { connection, .. }) => {
                     // What asks for a tunnel is not copied.
@@ -150,11 +151,11 @@ impl MirrorRequest<'_> {
                         return ShadowEnd::Dropped(ShadowDrop::Connect);
                     }
                     mark(&mut request);
-                    connection.hints.begin(&request);
+                    connection.state.begin(&request);
                     if is_chunked(&request)
                         && let RequestBody::Copy(body) = request.body_mut()
                     {
-                        body.trailing = Some(Rc::clone(&connection.hints.trailing));
+                        body.trailing = Some(Rc::clone(&connection.state.trailing));
                     }
                     connection.sender.try_send_request(request).await
                 }
@@ -172,7 +173,7 @@ impl MirrorRequest<'_> {
             match answered.map_err(|mut error| error.take_message()) {
                 Ok(response) => return self.read(worker, response, borrowed, outcome).await,
                 // It never left: the connection had gone already.
-                Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::GivenUp),
+                Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::Never),
                 Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
             }
         }
@@ -182,7 +183,7 @@ impl MirrorRequest<'_> {
         &mut self,
         worker: &Worker,
         response: Response<Incoming>,
-        mut borrowed: Borrowed,
+        mut borrowed: CopyLease,
         outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
         let took = worker.clock.now().duration_since(self.asked);
@@ -221,7 +222,7 @@ impl MirrorRequest<'_> {
             return ShadowEnd::Dropped(ShadowDrop::Reset);
         }
         outcome.keep(capture, Ending::Complete);
-        borrowed.give_back(worker.now_ms());
+        borrowed.release(worker.now_ms());
         end
     }
 }

@@ -9,10 +9,10 @@ use http::{Method, Uri, Version, request};
 use super::exchange::{Exchange, ExchangeStage, Host, ReceivedRequest};
 use super::upgrade_state::Upgrade;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::upstream::upgrade_request::Asked;
+use crate::proxy::upstream::upgrade_request::UpgradeRequest;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::field_map::Fields;
-use crate::proxy::wire::fields::{self, Peer};
+use crate::proxy::wire::field_rules::{self, Peer};
+use crate::proxy::wire::header_fields::HeaderFields;
 use crate::proxy::worker::budget::HeadSize;
 use crate::route::{ClientIp, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
@@ -48,14 +48,14 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
 fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Refusal> {
     if parts.method == Method::CONNECT {
         // It stands for a GET: as that it is matched, decided, forwarded and logged.
-        exchange.upgrade = Upgrade::request(Asked::by_connect(parts)?);
+        exchange.upgrade = Upgrade::request(UpgradeRequest::by_connect(parts)?);
         (parts.method, exchange.request.method) = (Method::GET, Method::GET);
     }
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {
         inspect_h2(parts, limits.uri_bytes as usize)?;
         // On HTTP/1.1 the scanner has refused it.
-        if exchange.request.survey.framing_alias {
+        if exchange.request.field_summary.framing_alias {
             return Err(Refusal::BadFraming);
         }
     }
@@ -66,18 +66,18 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
         return Err(Refusal::Method);
     }
     let (client, others) = (&exchange.client, exchange.client.in_flight.get().saturating_sub(1));
-    let size = HeadSize { fields: parts.headers.len(), bytes: exchange.request.survey.bytes as usize };
+    let size = HeadSize { fields: parts.headers.len(), bytes: exchange.request.field_summary.bytes as usize };
     exchange.request.memory = Some(client.worker.budget.reserve_request(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
     exchange.request.host = host(&parts.uri, parts.version, &parts.headers)?;
-    if exchange.client.secured.get().is_some_and(|secured| secured.is_misdirected(exchange.request.host.normal())) {
+    if exchange.client.tls.get().is_some_and(|secured| secured.is_misdirected(exchange.request.host.normal())) {
         return Err(Refusal::Misdirected);
     }
     if let Cow::Owned(path) = normal_path(parts.uri.path(), encoded_slash).map_err(|_| Refusal::BadPath)? {
         exchange.request.normal_path = Some(path.into());
     }
     within_limits(&exchange.client)?;
-    if exchange.request.survey.via {
+    if exchange.request.field_summary.via {
         check_loop(&parts.headers)?;
     }
     apply_trust(&mut exchange.request, &exchange.client, parts, &exchange.view.snapshot.rules.identity);
@@ -86,7 +86,7 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
 
 /// What HTTP/2 lets through and HTTP/1.1 could not carry unchanged (RFC 9113 §8).
 fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusal> {
-    if fields::is_malformed_h2(&parts.headers)
+    if field_rules::is_malformed_h2(&parts.headers)
         || !parts.method.as_str().bytes().all(crate::proxy::wire::grammar::is_token)
     {
         return Err(Refusal::MalformedHead);
@@ -111,7 +111,7 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
 }
 
 /// The host that a request names: the target's authority wins over `Host`; on HTTP/2 both must agree.
-fn host(uri: &Uri, version: Version, fields: &impl Fields) -> Result<Host, Refusal> {
+fn host(uri: &Uri, version: Version, fields: &impl HeaderFields) -> Result<Host, Refusal> {
     let mut hosts = fields.all(&header::HOST);
     let field = hosts.next();
     if hosts.next().is_some() {
@@ -164,7 +164,7 @@ fn within_limits(client: &Client) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_loop(fields: &impl Fields) -> Result<(), Refusal> {
+fn check_loop(fields: &impl HeaderFields) -> Result<(), Refusal> {
     let ours = |via: &[u8]| {
         let mut words = via.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty());
         words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(VIA_NAME.as_bytes()))
@@ -179,14 +179,14 @@ fn apply_trust(received: &mut ReceivedRequest, client: &Client, parts: &mut requ
     let peer = client.peer.ip();
     received.trusted = identity.trusts(peer);
     if received.trusted {
-        if received.survey.told {
+        if received.field_summary.trusted_only {
             received.client_ip = ClientIp::find(identity, peer, &parts.headers);
             received.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
         }
         received.request_id = parts.headers.first(&super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
     }
-    let peer = if received.trusted { Peer::Trusted } else { Peer::Stranger };
-    let aliases = fields::strip_untrusted((&mut parts.headers, received.survey), identity, peer);
+    let peer = if received.trusted { Peer::Trusted } else { Peer::Untrusted };
+    let aliases = field_rules::strip_untrusted(&mut parts.headers, received.field_summary, identity, peer);
     if aliases > 0 {
         client.worker.meter().alias_headers_dropped.add(aliases);
     }

@@ -13,7 +13,7 @@ use super::exchange::{Exchange, ExchangeStage, SplitTarget};
 use super::response_body::{BodySource, ResponseBody};
 use crate::proxy::upstream::lease::Lease;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::strip_hop_by_hop;
+use crate::proxy::wire::field_rules::strip_hop_by_hop;
 use crate::proxy::wire::grpc;
 use crate::proxy::worker::budget::BodyTransport;
 use crate::route::{Redirect, Respond};
@@ -199,7 +199,7 @@ pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<BodySource>) 
         }
         source @ (BodySource::Own(_) | BodySource::Upstream(..)) => source,
     };
-    if exchange.request.trusted && exchange.request.survey.explain {
+    if exchange.request.trusted && exchange.request.field_summary.explain {
         explain(&exchange, &mut parts.headers);
     }
     Response::from_parts(parts, ResponseBody::new(source, exchange, idle))

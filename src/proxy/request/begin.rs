@@ -13,9 +13,9 @@ use super::http_proxy::HttpProxy;
 use super::upgrade_state::Upgrade;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::downstream::incoming::IncomingRequest;
-use crate::proxy::wire::field_map::Fields;
-use crate::proxy::wire::fields::Survey;
-use crate::proxy::wire::grpc::Call;
+use crate::proxy::wire::field_rules::FieldSummary;
+use crate::proxy::wire::grpc::GrpcCall;
+use crate::proxy::wire::header_fields::HeaderFields;
 use crate::proxy::worker::trace_context::{TRACEPARENT, TraceContext};
 use crate::telemetry::EndedBy;
 
@@ -25,19 +25,19 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
     client.begin_request();
     worker.meter().requests_begun.inc();
     let fields = request.fields();
-    let survey = Survey::of(fields);
+    let field_summary = FieldSummary::of(fields);
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
-    client.take(reader.as_ref().map_or(&client.slot, |reader| &reader.slot));
+    client.take_slot(reader.as_ref().map_or(&client.slot, |reader| &reader.slot));
     let view = proxy.view();
     let trace = view.snapshot.rules.traces.as_ref();
     let trace = trace.map(|_| Box::new(TraceContext::new(fields, &mut worker.random.borrow_mut())));
     let trace_id = match &trace {
         Some(trace) => Some(trace.text()),
-        None if survey.traced => trace_id(fields),
+        None if field_summary.traced => trace_id(fields),
         None => None,
     };
-    let call = (survey.grpc && request.method() == Method::POST).then(|| Box::new(Call::new(fields, began)));
+    let call = (field_summary.grpc && request.method() == Method::POST).then(|| Box::new(GrpcCall::new(fields, began)));
     let received = ReceivedRequest {
         began,
         began_wall: worker.wall_at(began),
@@ -51,7 +51,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         forwarded_scheme: None,
         request_id: None,
         trace_id,
-        survey,
+        field_summary,
         has_body: request.has_body(),
         reader,
         memory: None,
@@ -80,7 +80,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
 }
 
 /// The trace id of a W3C `traceparent`: version, 32 hex digits, span, flags.
-fn trace_id(fields: &impl Fields) -> Option<Box<str>> {
+fn trace_id(fields: &impl HeaderFields) -> Option<Box<str>> {
     let text = fields.first(&TRACEPARENT)?.to_str().ok()?;
     let id = text.get(3..35)?;
     let fine = text.as_bytes().get(35) == Some(&b'-') && id.bytes().all(|b| b.is_ascii_hexdigit());

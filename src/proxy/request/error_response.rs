@@ -8,7 +8,7 @@ use http::{Response, Version};
 use super::exchange::Exchange;
 use super::forwarding::REQUEST_ID;
 use super::response_body::BodySource;
-use crate::proxy::wire::fault::{Advice, Facts, Fault};
+use crate::proxy::wire::fault::{Advice, Fault, FaultRow};
 use crate::proxy::wire::grpc;
 use crate::telemetry::Refusal;
 
@@ -20,27 +20,27 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySour
     if let Fault::Refused(refusal) = fault {
         exchange.client.worker.meter().refuse(refusal);
     }
-    let facts = fault.facts();
-    exchange.record_end(facts.ender, facts.detail);
-    if exchange.request.version != Version::HTTP_2 && facts.advice == Advice::Close {
+    let row = fault.row();
+    exchange.record_end(row.blame, row.detail);
+    if exchange.request.version != Version::HTTP_2 && row.advice == Advice::Close {
         exchange.client.closing.set(true);
     }
     let id = exchange.request_id();
     let mut response = match &mut exchange.call {
         Some(call) => {
-            call.status = facts.grpc;
+            call.status = row.grpc;
             let mut response = Response::new(BodySource::Own(None));
-            grpc::trailers_only(response.headers_mut(), call.status, facts.message.as_bytes());
+            grpc::trailers_only(response.headers_mut(), call.status, row.message.as_bytes());
             response
         }
-        None => plain(&facts, &id, exchange.request.survey.json),
+        None => plain(&row, &id, exchange.request.field_summary.json),
     };
     let headers = response.headers_mut();
     edit(exchange, headers, &id);
     headers.insert(REQUEST_ID, id);
-    let details = format!("pointsman; error={}; details=\"{}\"", facts.proxy_error, facts.detail);
+    let details = format!("pointsman; error={}; details=\"{}\"", row.proxy_error, row.detail);
     insert(headers, PROXY_STATUS, &details);
-    if facts.advice == Advice::RetryAfter {
+    if row.advice == Advice::RetryAfter {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if fault == Fault::Refused(Refusal::Method) {
@@ -71,16 +71,16 @@ fn edit(exchange: &Exchange, headers: &mut HeaderMap, id: &HeaderValue) {
     }
 }
 
-fn plain(facts: &Facts, id: &HeaderValue, json: bool) -> Response<BodySource> {
-    let (status, id) = (facts.status, id.to_str().unwrap_or(""));
+fn plain(row: &FaultRow, id: &HeaderValue, json: bool) -> Response<BodySource> {
+    let (status, id) = (row.status, id.to_str().unwrap_or(""));
     let (kind, body) = if json {
         let body = serde_json::json!({
-            "status": status.as_u16(), "error": facts.detail, "message": facts.message, "request_id": id,
+            "status": status.as_u16(), "error": row.detail, "message": row.message, "request_id": id,
         });
         ("application/json", format!("{body}\n"))
     } else {
         let reason = status.canonical_reason().unwrap_or("Error");
-        let body = format!("{} {reason}\n{}\nRequest id: {id}\n", status.as_u16(), facts.message);
+        let body = format!("{} {reason}\n{}\nRequest id: {id}\n", status.as_u16(), row.message);
         ("text/plain; charset=utf-8", body)
     };
     let mut response = Response::new(BodySource::Own(Some(Bytes::from(body))));

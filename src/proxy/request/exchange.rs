@@ -18,10 +18,10 @@ use crate::proxy::body::upload::Upload;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::mirror::capture::PrimaryResponse;
 use crate::proxy::mirror::permit::CopyPermit;
-use crate::proxy::upstream::lease::{Flight, Lease};
+use crate::proxy::upstream::lease::{InFlightGuard, Lease};
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{Survey, filtered};
-use crate::proxy::wire::grpc::Call;
+use crate::proxy::wire::field_rules::{FieldSummary, filter_trailers};
+use crate::proxy::wire::grpc::GrpcCall;
 use crate::proxy::worker::budget::{BodyWindow, RequestMemory};
 use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
@@ -37,7 +37,7 @@ pub(crate) struct Exchange {
     pub(crate) view: Rc<SnapshotView>,
     pub(crate) progress: ExchangeProgress,
     /// The gRPC call that it is, if it is one: those are POST requests.
-    pub(crate) call: Option<Box<Call>>,
+    pub(crate) call: Option<Box<GrpcCall>>,
     /// The trace that it belongs to, where spans are exported.
     pub(crate) trace: Option<Box<TraceContext>>,
     pub(crate) request: ReceivedRequest,
@@ -81,7 +81,7 @@ pub(crate) struct ReceivedRequest {
     pub(super) forwarded_scheme: Option<&'static str>,
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) trace_id: Option<Box<str>>,
-    pub(crate) survey: Survey,
+    pub(crate) field_summary: FieldSummary,
     /// The request has a body.
     pub(crate) has_body: bool,
     /// Who reads the answer, on HTTP/2.
@@ -135,7 +135,7 @@ pub(crate) struct UpstreamAttempt {
     pub(crate) endpoint: Option<SocketAddr>,
     /// The connection or stream, until the answer has come whole.
     pub(crate) lease: Option<Lease>,
-    pub(crate) flight: Option<Flight>,
+    pub(crate) flight: Option<InFlightGuard>,
     /// When the answer's head had come.
     pub(super) head_at: Option<Instant>,
     /// How long that took.
@@ -263,10 +263,10 @@ impl Exchange {
         if let Some(call) = &mut self.call {
             call.trailers(trailers);
         }
-        let trailers = filtered(trailers);
+        let trailers = filter_trailers(trailers);
         let chunked =
             self.request.version == Version::HTTP_11 && length.is_none() && self.request.method != Method::HEAD;
-        if !(chunked && self.request.survey.trailers) {
+        if !(chunked && self.request.field_summary.trailers) {
             return Frame::trailers(trailers);
         }
         self.client.trailing.set(&trailers);
@@ -278,7 +278,7 @@ impl Exchange {
     pub(super) fn fall_back(&mut self, chosen: ChosenVariant, fault: Fault) {
         self.routing.chosen = Some(chosen);
         let Some(primary) = self.mirror.compared.take() else { return };
-        match fault.facts().failure {
+        match fault.row().failure {
             Some(failure) => primary.fail(failure, self.client.worker.clock.now().duration_since(self.request.began)),
             None => primary.close(),
         }

@@ -16,18 +16,18 @@ use super::kill_streams::{Carrier, unless_killed};
 use super::response_deadline::ResponseDeadline;
 use super::trace;
 use super::upstream_connector::UpstreamConnector;
-use crate::proxy::body::replay::Again;
+use crate::proxy::body::replay::ReplayableRequest;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::body::upload::UploadFault;
 use crate::proxy::upstream::h2_peer::H2PeerState;
 use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked};
 use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::pool::UpstreamPool;
-use crate::proxy::upstream::side::Side;
+use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
 use crate::proxy::upstream::tls;
-use crate::proxy::upstream::upgrade_request::{Asked, is_agreed};
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::upstream::upgrade_request::{UpgradeRequest, is_agreed};
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{is_ambiguous_response, is_too_large};
+use crate::proxy::wire::field_rules::{is_ambiguous_response, is_too_large};
 use crate::proxy::worker::send_task::SendTask;
 use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
 use crate::route::{Protocol, UpstreamLimits};
@@ -60,16 +60,16 @@ pub(super) async fn forward(
                 && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
                 && let Some(flight) = &exchange.attempt.flight
             {
-                flight.came_to_no_connection(Fault::ConnectTimeout);
+                flight.record_connect_timeout(Fault::ConnectTimeout);
             }
-            let facts = fault.facts();
-            if facts.upstream_failed {
+            let row = fault.row();
+            if row.upstream_failed {
                 meter.failures.inc();
             }
             exchange.release_upstream();
             exchange.attempt.flight = None;
-            trace::end_attempt(exchange, facts.detail);
-            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, facts.failure) {
+            trace::end_attempt(exchange, row.detail);
+            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, row.failure) {
                 primary.fail(failure, worker.clock.now().duration_since(exchange.request.began));
             }
         }
@@ -99,9 +99,9 @@ async fn send(
         let (lease, reused) = connector.connect(exchange, &mut request, declined.as_ref()).await?;
         let asked = exchange.upgrade.requested();
         let again = keep(&mut request, asked, &lease, connector.pool().protocol(), reused && idempotent)?;
-        let said = lease.said();
+        let peer = lease.h2_peer();
         if let Some(asked) = asked {
-            asked.may_go(said.as_ref().map(|said| said.connects()))?;
+            asked.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
         }
         announce(exchange, &lease, &request);
         exchange.progress.stage = ExchangeStage::Head;
@@ -110,12 +110,13 @@ async fn send(
         let mut failure = match attempt(exchange, request).await {
             Ok(mut response) => {
                 if let Some(again) = again {
-                    again.forget();
+                    again.discard();
                 }
                 receive(exchange, &connector.upstream, &response, asked)?;
                 let requested = exchange.upgrade.requested();
                 if is_agreed(requested, &response)? {
-                    let side = Box::pin(Side::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
+                    let side =
+                        Box::pin(TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
                     exchange.upgrade.switch(side);
                 }
                 return Ok(response);
@@ -123,11 +124,11 @@ async fn send(
             Err(failure) => failure,
         };
         end_attempt(exchange, &connector, failure.fault)?;
-        let resendable = again.as_ref().map_or(Resendable::No, Again::resendable);
+        let resendable = again.as_ref().map_or(Resendable::No, ReplayableRequest::resendable);
         let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
         let next = retry::next(failed, connector.tries(declined.as_ref()));
         if failure.reached == Reached::Unprocessed {
-            declined = declined.or(said);
+            declined = declined.or(peer);
         }
         request = failure.resent(again, next)?;
         connector.apply_retry(exchange, &mut request, next, failure.fault)?;
@@ -136,8 +137,9 @@ async fn send(
 
 /// An attempt has failed: its connection goes.
 fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fault) -> Result<(), Fault> {
-    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_refusal()) {
-        tls::note_refusal(&exchange.client.worker, (&connector.upstream, &connector.endpoint));
+    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_tls_refusal()) {
+        let target = ConnectTarget { upstream: &connector.upstream, endpoint: &connector.endpoint };
+        tls::record_refusal(&exchange.client.worker, target);
         return Err(Fault::TlsAlert);
     }
     trace::end_attempt(exchange, fault.detail());
@@ -167,7 +169,7 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
         memory.release_head();
     }
     if let Some(upload) = &exchange.prepared.upload {
-        upload.head_has_come();
+        upload.response_started();
     }
     if let Some(trace) = &mut exchange.trace {
         trace.set_status(status.as_u16());
@@ -179,11 +181,11 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
 /// unprocessed, or because it may be repeated.
 fn keep(
     request: &mut Request<RequestBody>,
-    asked: Option<&Asked>,
+    asked: Option<&UpgradeRequest>,
     lease: &Lease,
     protocol: Protocol,
     repeatable: bool,
-) -> Result<Option<Again>, Fault> {
+) -> Result<Option<ReplayableRequest>, Fault> {
     match lease {
         Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
         Lease::Stream(_) => for_h2(request, Scheme::HTTP),
@@ -191,7 +193,7 @@ fn keep(
         Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
         Lease::Whole { .. } => return Ok(None),
     }
-    Ok(Some(Again::of(request)))
+    Ok(Some(ReplayableRequest::capture(request)))
 }
 
 /// What one try came to.
@@ -221,15 +223,15 @@ impl Failure {
     ///
     /// # Errors
     /// The fault, when it is not.
-    fn resent(&mut self, again: Option<Again>, next: Retry) -> Result<Request<RequestBody>, Fault> {
+    fn resent(&mut self, again: Option<ReplayableRequest>, next: Retry) -> Result<Request<RequestBody>, Fault> {
         if next == Retry::GiveUp {
             return Err(self.fault);
         }
-        self.unsent.take().or_else(|| again.map(Again::request)).ok_or(self.fault)
+        self.unsent.take().or_else(|| again.map(ReplayableRequest::into_request)).ok_or(self.fault)
     }
 }
 
-/// Whether the other side has said that it did nothing of a stream: it refused it (RFC 9113 §8.7), or it left the
+/// Whether the other side has peer that it did nothing of a stream: it refused it (RFC 9113 §8.7), or it left the
 /// connection and named an earlier one as the last that it has looked at (§6.8), which is when h2 tells a stream of it.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
@@ -242,13 +244,13 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 /// Tells the byte stream of an HTTP/1.1 connection what it will carry.
 fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
     let Lease::Whole { connection, .. } = lease else { return };
-    connection.hints.asked.set(exchange.upgrade.requested().is_some());
-    connection.hints.begin(request);
+    connection.state.upgrade_requested.set(exchange.upgrade.requested().is_some());
+    connection.state.begin(request);
     if let Some(upload) = exchange.prepared.upload.as_ref().filter(|_| is_chunked(request)) {
-        upload.trail(&connection.hints.trailing);
+        upload.set_trailers(&connection.state.trailing);
     }
     if exchange.request.version == Version::HTTP_11 {
-        connection.hints.go_to(&exchange.client.early);
+        connection.state.forward_informational(&exchange.client.informational);
     }
 }
 
@@ -258,20 +260,20 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
             connection.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();
                 let mut failure = Failure::of(error.error(), unsent);
-                if connection.hints.is_broken() {
+                if connection.state.is_broken() {
                     failure.fault = Fault::UpstreamProtocol;
                 }
                 // Of an answer that has begun no other one is a repetition: the client may have seen a part of it.
-                if failure.reached == Reached::Unanswered && connection.hints.is_answered() {
+                if failure.reached == Reached::Unanswered && connection.state.is_answered() {
                     failure.reached = Reached::Answered;
                 }
-                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.hints.speaks_tls();
+                let speaks_tls = failure.fault == Fault::UpstreamProtocol && connection.state.has_received_tls();
                 if speaks_tls { Failure { fault: Fault::UpstreamSpeaksTls, ..failure } } else { failure }
             })
         }
         Some(Lease::Stream(stream)) => {
             if let Some(upload) = &exchange.prepared.upload {
-                upload.send(SendTask::new(&exchange.client.worker.last_started));
+                upload.set_send_task(SendTask::new(&exchange.client.worker.last_started));
             }
             stream.sender.try_send_request(request).await.map_err(|mut error| {
                 let unsent = error.take_message();

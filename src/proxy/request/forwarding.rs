@@ -23,13 +23,13 @@ const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
 pub(crate) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let request_id = exchange.request_id();
     headers.reserve(FIELDS_ADDED);
-    if exchange.request.trusted && exchange.request.survey.told {
+    if exchange.request.trusted && exchange.request.field_summary.trusted_only {
         continued(exchange, headers);
     } else {
         begun(exchange, headers);
     }
     let client = &exchange.client;
-    if let Some(identity) = client.secured.get().and_then(|secured| secured.identity.as_ref()) {
+    if let Some(identity) = client.tls.get().and_then(|secured| secured.identity.as_ref()) {
         headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
     }
     headers.append(header::VIA, if exchange.request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 });

@@ -13,7 +13,7 @@ use super::forwarding;
 use crate::proxy::body::request_body::{BodyBounds, ClientBody, RequestBody};
 use crate::proxy::body::upload::Upload;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::fields::{strip_aliases, strip_hop_by_hop};
+use crate::proxy::wire::field_rules::{strip_aliases, strip_hop_by_hop};
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::proxy::worker::budget::BodyWindow;
 use crate::route::{Route, Split};
@@ -29,7 +29,7 @@ pub(super) fn prepare(
     target: SplitTarget<'_>,
 ) -> Result<RequestBody, Fault> {
     let SplitTarget { route, split, matched } = target;
-    if exchange.request.survey.hop_by_hop {
+    if exchange.request.field_summary.hop_by_hop {
         strip_hop_by_hop(&mut parts.headers);
     }
     let body = take_body(exchange, &mut parts.headers, body, route)?;
@@ -50,7 +50,7 @@ pub(super) fn prepare(
         edit(exchange, route, &mut parts.headers);
     }
     if let Some(asked) = exchange.upgrade.requested() {
-        asked.dress(&mut parts.headers);
+        asked.set_headers(&mut parts.headers);
         // What is sent through the tunnel is sent ahead too.
         exchange.prepared.ahead = ahead(exchange, None)?;
     }
@@ -132,7 +132,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
     let edits = &route.request_headers;
-    if exchange.request.survey.underscore {
+    if exchange.request.field_summary.underscore {
         let aliases = strip_aliases(headers, |meant| edits.names(meant));
         exchange.client.worker.meter().alias_headers_dropped.add(aliases);
     }

@@ -48,7 +48,7 @@ impl Drop for Exchange {
         }
         let worker = &self.client.worker;
         worker.meter().requests_recorded.inc();
-        self.client.give_back(self.slot());
+        self.client.free_slot(self.slot());
         self.client.end_request();
     }
 }
@@ -146,7 +146,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessE
     };
     let entry = AccessEntry {
         sender: exchange.client.sender,
-        tls: exchange.client.secured.get().map(|secured| TlsEntry {
+        tls: exchange.client.tls.get().map(|secured| TlsEntry {
             version: secured.version,
             cipher: secured.cipher,
             sni: secured.sni.as_deref(),

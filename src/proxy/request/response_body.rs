@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use super::exchange::{Exchange, ExchangeStage};
 use super::kill_streams::KillableStream;
 use crate::compare::Ending;
-use crate::proxy::body::cut::Cut;
+use crate::proxy::body::body_error::BodyError;
 use crate::proxy::body::pace::RATE_GRACE_MS;
 use crate::proxy::mirror::capture::PrimaryResponse;
 use crate::proxy::wire::fault::Fault;
@@ -134,9 +134,9 @@ impl ResponseBody {
         body
     }
 
-    fn abort(&mut self, ender: EndedBy, detail: &'static str) -> Cut {
+    fn abort(&mut self, ender: EndedBy, detail: &'static str) -> BodyError {
         self.exchange.record_end(ender, detail);
-        Cut(detail)
+        BodyError(detail)
     }
 
     /// The reader has been given bytes.
@@ -151,7 +151,7 @@ impl ResponseBody {
     }
 
     /// The reader asks for more. It must not take too long over what it was given.
-    fn check_rate(&mut self) -> Option<Cut> {
+    fn check_rate(&mut self) -> Option<BodyError> {
         let client = &self.exchange.client;
         self.waited_ms += client.worker.now_ms().saturating_sub(self.sent_ms.take()?);
         let rate = u64::from(client.listener.spec.limits.body_rate);
@@ -183,7 +183,7 @@ impl ResponseBody {
 
     /// The deadline of a call has passed: the upstream is left, and the client is told in trailers, which only HTTP/2
     /// is sure to carry.
-    fn end_call(&mut self) -> Result<Frame<Bytes>, Cut> {
+    fn end_call(&mut self) -> Result<Frame<Bytes>, BodyError> {
         self.source = BodySource::Own(None);
         self.deadline = None;
         self.exchange.release_upstream();
@@ -194,18 +194,18 @@ impl ResponseBody {
         if self.exchange.request.version != Version::HTTP_2 {
             return Err(cut);
         }
-        let message = Fault::CallTimeout.facts().message;
+        let message = Fault::CallTimeout.row().message;
         Ok(Frame::trailers(grpc::trailers(GrpcStatus::DEADLINE_EXCEEDED, message)))
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Cut;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        this.exchange.client.take(this.exchange.slot());
+        this.exchange.client.take_slot(this.exchange.slot());
         if let Some(cut) = this.check_rate() {
             return Poll::Ready(Some(Err(cut)));
         }

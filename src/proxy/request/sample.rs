@@ -41,7 +41,7 @@ fn permit(
     let (worker, route) = (&exchange.client.worker, exchange.routing.route?);
     // A request that bears the marker is a copy already: `admit` removes the marker of peers that are not trusted.
     if exchange.upgrade.requested().is_some()
-        || (exchange.request.survey.told && identified.head.headers.contains_key(&MARKER))
+        || (exchange.request.field_summary.trusted_only && identified.head.headers.contains_key(&MARKER))
     {
         return None;
     }

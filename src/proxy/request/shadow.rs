@@ -38,7 +38,7 @@ pub(crate) fn shadow(
     if body.size_hint().exact().is_some_and(|bytes| bytes > shadow.max_body_bytes) {
         return permit.set_end(ShadowEnd::Dropped(ShadowDrop::BodyTooLarge));
     }
-    if !permit.try_reserve(COPY_BYTES + 2 * u64::from(exchange.request.survey.bytes)) {
+    if !permit.try_reserve(COPY_BYTES + 2 * u64::from(exchange.request.field_summary.bytes)) {
         return permit.set_end(ShadowEnd::Dropped(ShadowDrop::ByteLimit));
     }
     let request_id = exchange.request_id();
@@ -66,7 +66,7 @@ pub(crate) fn shadow(
         RequestBody::Client(body) => {
             body.tee = Some(Box::new(PendingCopy::new(copy, body.size_hint().exact(), shadow.max_body_bytes)));
         }
-        RequestBody::Empty | RequestBody::Try(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
+        RequestBody::Empty | RequestBody::Attempt(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
     }
 }
 

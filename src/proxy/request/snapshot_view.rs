@@ -129,9 +129,9 @@ impl SnapshotView {
     fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Snapshot) -> Rc<UpstreamPool> {
         let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);
         if self.has_upstream_of(current, at) {
-            pools.adopt(upstream, endpoints, series)
+            pools.install(upstream, endpoints, series)
         } else {
-            pools.lend(upstream, endpoints, series)
+            pools.find_or_create(upstream, endpoints, series)
         }
     }
 

@@ -12,7 +12,7 @@ use http::header::HeaderMap;
 
 use super::exchange::Exchange;
 use crate::proxy::mirror::copy_span::{CopyKind, CopySpan};
-use crate::proxy::wire::fields::Peer;
+use crate::proxy::wire::field_rules::Peer;
 use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, known_method};
 use crate::route::{PathPattern, UpstreamId};
 use crate::telemetry::{EndedBy, ReasonLabel, SpanKind, SpanStatus, TraceSpan};
@@ -54,7 +54,7 @@ fn inject_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> 
 
 /// Whether the sender of `traceparent` is trusted.
 fn peer(exchange: &Exchange) -> Peer {
-    if exchange.request.trusted { Peer::Trusted } else { Peer::Stranger }
+    if exchange.request.trusted { Peer::Trusted } else { Peer::Untrusted }
 }
 
 /// Leaves the spans of an exchange that has ended.

@@ -14,7 +14,7 @@ use http::Version;
 
 use super::exchange::{Exchange, ExchangeStage};
 use super::kill_streams::{Carrier, KillableStream};
-use crate::proxy::upstream::side::Side;
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
 use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::EndedBy;
@@ -22,7 +22,7 @@ use crate::telemetry::EndedBy;
 /// A connection, or a stream, that speaks something else than HTTP from now on.
 pub(crate) struct Tunnel {
     exchange: Box<Exchange>,
-    upstream: Box<Side>,
+    upstream: Box<TunnelEnd>,
     /// To the upstream and to the client.
     up: Direction,
     down: Direction,
@@ -84,8 +84,8 @@ impl Direction {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Side,
-        to: &mut Side,
+        from: &mut TunnelEnd,
+        to: &mut TunnelEnd,
         scratch: &mut [u8],
     ) -> Poll<Result<(), Broken>> {
         let receiver = |_: io::Error| Broken::Receiver;
@@ -133,7 +133,7 @@ impl Direction {
 
 impl Tunnel {
     /// A tunnel for this exchange, whose head has been answered.
-    pub(crate) fn new(mut exchange: Box<Exchange>, upstream: Box<Side>) -> Self {
+    pub(crate) fn new(mut exchange: Box<Exchange>, upstream: Box<TunnelEnd>) -> Self {
         exchange.progress.stage = ExchangeStage::Tunnel;
         let tunnels = &exchange.client.worker.tunnels;
         tunnels.set(tunnels.get() + 1);
@@ -145,7 +145,7 @@ impl Tunnel {
     }
 
     /// Carries bytes until both directions have ended, one side has broken, or it is cut.
-    pub(crate) async fn run(mut self, mut client_end: Side) {
+    pub(crate) async fn run(mut self, mut client_end: TunnelEnd) {
         let client = Rc::clone(&self.exchange.client);
         // The connection of a stream is watched over by its own task.
         let watches = self.exchange.request.version != Version::HTTP_2;
@@ -179,7 +179,7 @@ impl Tunnel {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, client_end: &mut Side) -> Poll<(EndedBy, &'static str)> {
+    fn poll(&mut self, cx: &mut Context<'_>, client_end: &mut TunnelEnd) -> Poll<(EndedBy, &'static str)> {
         if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
             return Poll::Ready((EndedBy::Proxy, "killed"));
         }

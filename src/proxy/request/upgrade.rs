@@ -16,8 +16,8 @@ use super::response_body::BodySource;
 use super::tunnel::Tunnel;
 use super::upgrade_state::Upgrade;
 use crate::proxy::body::upload::Upload;
-use crate::proxy::upstream::side::Side;
-use crate::proxy::upstream::upgrade_request::{Asked, dress, is_websocket};
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::upstream::upgrade_request::{UpgradeRequest, is_websocket, set_upgrade_headers};
 use crate::proxy::wire::fault::Fault;
 use crate::route::Route;
 use crate::telemetry::Refusal;
@@ -33,7 +33,7 @@ pub(crate) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
         return if allowed { Ok(()) } else { Err(Fault::Refused(Refusal::Method)) };
     }
     // Most requests have no field that is for this connection only.
-    let asks = exchange.request.survey.hop_by_hop
+    let asks = exchange.request.field_summary.hop_by_hop
         && parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && !exchange.request.has_body
@@ -42,7 +42,7 @@ pub(crate) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
         // The request goes on as an ordinary one. Its line in the log names the reason.
         exchange.progress.detail = NOT_PASSED;
     } else if asks {
-        exchange.upgrade = Upgrade::request(Asked::by_upgrade(&parts.headers));
+        exchange.upgrade = Upgrade::request(UpgradeRequest::by_upgrade(&parts.headers));
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(crate) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
 /// Whether the client would take this answer for the beginning of a tunnel though it is none: on a stream that asks for
 /// one, every success says so (RFC 9110 §9.3.6).
 pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
-    exchange.upgrade.requested().is_some_and(Asked::is_stream) && status.is_success()
+    exchange.upgrade.requested().is_some_and(UpgradeRequest::is_stream) && status.is_success()
 }
 
 /// Makes the exchange a tunnel. Gives the head of the answer in the client's form, with the hop-by-hop fields of that,
@@ -65,7 +65,7 @@ pub(crate) fn switch(
         parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
         parts.status = StatusCode::OK;
     } else {
-        dress(&mut parts.headers);
+        set_upgrade_headers(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;
     exchange.response.status = parts.status.as_u16();
@@ -79,19 +79,19 @@ pub(crate) fn switch(
 
 /// Opens the tunnel between the client's connection, or its `stream` of HTTP/2, and the upstream's side: it begins when
 /// the head of the answer has left.
-pub(crate) fn open(exchange: Box<Exchange>, upstream: Box<Side>, stream: Option<OnUpgrade>) {
+pub(crate) fn open(exchange: Box<Exchange>, upstream: Box<TunnelEnd>, stream: Option<OnUpgrade>) {
     let client = Rc::clone(&exchange.client);
     let tunnel = Box::new(Tunnel::new(exchange, upstream));
     match stream {
         None => {
             client
                 .successor
-                .set(Some(Box::new(|socket, first| Box::pin(tunnel.run(Side::connection(socket, first, None))))));
+                .set(Some(Box::new(|socket, first| Box::pin(tunnel.run(TunnelEnd::connection(socket, first, None))))));
         }
         Some(stream) => drop(tokio::task::spawn_local(async move {
             // It fails when the client has gone before the answer's head had left: then nothing is left to do.
             if let Ok(upgraded) = stream.await {
-                tunnel.run(Side::stream(upgraded)).await;
+                tunnel.run(TunnelEnd::stream(upgraded)).await;
             }
         })),
     }

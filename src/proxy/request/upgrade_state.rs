@@ -2,8 +2,8 @@
 
 use hyper::upgrade::OnUpgrade;
 
-use crate::proxy::upstream::side::Side;
-use crate::proxy::upstream::upgrade_request::Asked;
+use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::upstream::upgrade_request::UpgradeRequest;
 
 /// How far the upgrade of an exchange has come. Few requests ask for one: its state is boxed.
 #[derive(Default)]
@@ -11,21 +11,21 @@ pub(crate) struct Upgrade(Option<Box<State>>);
 
 enum State {
     /// The client asks for it.
-    Requested(Asked),
+    Requested(UpgradeRequest),
     /// The upstream has switched protocols: its side of the tunnel.
-    Switched(Asked, Box<Side>),
+    Switched(UpgradeRequest, Box<TunnelEnd>),
     /// The exchange is a tunnel.
     Open,
 }
 
 impl Upgrade {
     /// An upgrade that the client asks for.
-    pub(crate) fn request(asked: Asked) -> Self {
+    pub(crate) fn request(asked: UpgradeRequest) -> Self {
         Self(Some(Box::new(State::Requested(asked))))
     }
 
     /// What the client asks for, until the tunnel is open.
-    pub(super) fn requested(&self) -> Option<&Asked> {
+    pub(super) fn requested(&self) -> Option<&UpgradeRequest> {
         match self.0.as_deref()? {
             State::Requested(asked) | State::Switched(asked, _) => Some(asked),
             State::Open => None,
@@ -33,7 +33,7 @@ impl Upgrade {
     }
 
     /// The upstream has switched to what the client asks for.
-    pub(crate) fn switch(&mut self, upstream: Side) {
+    pub(crate) fn switch(&mut self, upstream: TunnelEnd) {
         self.0 = match self.0.take().map(|state| *state) {
             Some(State::Requested(asked)) => Some(Box::new(State::Switched(asked, Box::new(upstream)))),
             state @ (Some(State::Switched(..) | State::Open) | None) => state.map(Box::new),
@@ -42,7 +42,7 @@ impl Upgrade {
 
     /// The upstream's side of the tunnel, when it has switched.
     #[inline]
-    pub(super) fn take_upstream(&mut self) -> Option<Box<Side>> {
+    pub(super) fn take_upstream(&mut self) -> Option<Box<TunnelEnd>> {
         if !matches!(self.0.as_deref(), Some(State::Switched(..))) {
             return None;
         }

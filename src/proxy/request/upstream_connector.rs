@@ -11,12 +11,12 @@ use super::exchange::{ChosenVariant, Exchange, UpstreamAttempt};
 use super::trace;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::upstream::balance::{self, Tried};
+use crate::proxy::upstream::balance::{self, TriedEndpoints};
 use crate::proxy::upstream::connect::{self, Reuse};
 use crate::proxy::upstream::h2_peer::H2PeerState;
 use crate::proxy::upstream::http_version::{for_h1, name_host};
-use crate::proxy::upstream::lease::{Flight, Lease};
-use crate::proxy::upstream::pool::{EndpointPool, UpstreamPool};
+use crate::proxy::upstream::lease::{InFlightGuard, Lease};
+use crate::proxy::upstream::pool::{ConnectTarget, EndpointPool, UpstreamPool};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::retry::{self, Retry, Tries, Unconnected};
@@ -35,7 +35,7 @@ pub(crate) struct UpstreamConnector {
     /// Where connections name their client: a pool for this client alone.
     own: Option<Rc<EndpointPool>>,
     /// Endpoints that could not be connected to.
-    tried: Tried,
+    tried: TriedEndpoints,
     /// Tries at this endpoint.
     tries: u32,
     /// The request names no host: each endpoint is named by its address.
@@ -51,7 +51,7 @@ impl UpstreamConnector {
     ) -> Result<Self, Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         let upstream = Rc::clone(exchange.proxy.upstream(&exchange.view, chosen.upstream));
-        if balance::all_refuse(&upstream, &worker)
+        if balance::all_unreachable(&upstream, &worker)
             && let Some(stable) = stable_fallback(exchange)
         {
             // None of the variant's endpoints could be connected to a moment ago: nothing is waited for.
@@ -62,7 +62,7 @@ impl UpstreamConnector {
             return Self::new(exchange, request, stable);
         }
         within_limits(exchange, &upstream)?;
-        let tried = Tried::default();
+        let tried = TriedEndpoints::default();
         let at = balance::pick(&upstream, &worker, &tried, || chosen.key).ok_or(Fault::NoEndpoint)?;
         let endpoint = Rc::clone(&upstream.endpoints[at]);
         let nameless = !request.headers().contains_key(HOST);
@@ -79,9 +79,9 @@ impl UpstreamConnector {
     /// The request goes to this endpoint from here on.
     fn select_endpoint(&mut self, attempt: &mut UpstreamAttempt, client: &Client, request: &mut Request<RequestBody>) {
         attempt.endpoint = Some(self.endpoint.endpoint.address);
-        attempt.flight = Some(Flight::new(&client.worker, &self.upstream, &self.endpoint));
+        attempt.flight = Some(InFlightGuard::new(&client.worker, &self.upstream, &self.endpoint));
         let names = self.upstream.upstream.proxy_protocol.is_some();
-        self.own = names.then(|| Rc::new(self.endpoint.naming(client.ends())));
+        self.own = names.then(|| Rc::new(self.endpoint.with_proxy_addresses(client.proxy_addresses())));
         self.tries = 0;
         if self.nameless {
             request.headers_mut().remove(HOST);
@@ -99,16 +99,17 @@ impl UpstreamConnector {
         let worker = Rc::clone(&exchange.client.worker);
         loop {
             let reuse = match declined {
-                _ if self.tries >= STALE_MAX => Reuse::GivenUp,
-                Some(said) => Reuse::Without(Rc::clone(said)),
+                _ if self.tries >= STALE_MAX => Reuse::Never,
+                Some(said) => Reuse::Except(Rc::clone(said)),
                 None => Reuse::Allowed,
             };
             self.tries += 1;
             exchange.attempt.number += 1;
             trace::start_attempt(exchange, request.headers_mut());
-            match connect::lease(&worker, (&self.upstream, self.pool()), reuse).await {
+            let target = ConnectTarget { upstream: &self.upstream, endpoint: self.pool() };
+            match connect::lease(&worker, target, reuse).await {
                 Ok(leased) => {
-                    self.endpoint.accepts(&self.upstream, &worker);
+                    self.endpoint.record_connect_success(&self.upstream, &worker);
                     return Ok(leased);
                 }
                 Err(fault) => {
@@ -159,7 +160,7 @@ impl UpstreamConnector {
         fault: Fault,
     ) -> Result<(), Fault> {
         let worker = Rc::clone(&exchange.client.worker);
-        self.upstream.refuses(&self.endpoint, fault, &worker);
+        self.upstream.record_connect_failure(&self.endpoint, fault, &worker);
         self.tried.push(self.at);
         let key = exchange.routing.chosen.map_or(0, |chosen| chosen.key);
         let more = next == Retry::NextEndpoint;

@@ -16,12 +16,12 @@ const HASH_LOAD_MAX: f64 = 1.25;
 
 /// The endpoints that one request could not connect to.
 #[derive(Default)]
-pub(crate) struct Tried {
+pub(crate) struct TriedEndpoints {
     at: [usize; ENDPOINTS_MAX],
     len: usize,
 }
 
-impl Tried {
+impl TriedEndpoints {
     /// One more could not be connected to.
     pub(crate) fn push(&mut self, at: usize) {
         if let Some(slot) = self.at.get_mut(self.len) {
@@ -38,14 +38,19 @@ impl Tried {
         self.len == 0
     }
 
-    fn has(&self, at: usize) -> bool {
+    fn contains(&self, at: usize) -> bool {
         self.at[..self.len].contains(&at)
     }
 }
 
 /// Picks an endpoint; `key` is asked for only by `hash`. `None` when there is none that was not tried.
-pub(crate) fn pick(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnOnce() -> u64) -> Option<usize> {
-    if pool.troubled.get() || !tried.is_empty() {
+pub(crate) fn pick(
+    pool: &UpstreamPool,
+    worker: &Worker,
+    tried: &TriedEndpoints,
+    key: impl FnOnce() -> u64,
+) -> Option<usize> {
+    if pool.has_failed_endpoint.get() || !tried.is_empty() {
         return pick_among(pool, worker, tried, key);
     }
     match pool.endpoints.len() {
@@ -63,21 +68,26 @@ pub(crate) fn pick(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: imp
 }
 
 /// Whether none of the endpoints could be connected to when it was last tried, a moment ago.
-pub(crate) fn all_refuse(pool: &UpstreamPool, worker: &Worker) -> bool {
+pub(crate) fn all_unreachable(pool: &UpstreamPool, worker: &Worker) -> bool {
     let now_ms = worker.now_ms();
-    pool.troubled.get()
+    pool.has_failed_endpoint.get()
         && !pool.endpoints.is_empty()
-        && pool.endpoints.iter().all(|endpoint| endpoint.is_shunned(now_ms))
+        && pool.endpoints.iter().all(|endpoint| endpoint.is_avoided(now_ms))
 }
 
 /// Picks one that was not tried, and that could be connected to when that was last tried, if there is one.
 #[cold]
-fn pick_among(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnOnce() -> u64) -> Option<usize> {
+fn pick_among(
+    pool: &UpstreamPool,
+    worker: &Worker,
+    tried: &TriedEndpoints,
+    key: impl FnOnce() -> u64,
+) -> Option<usize> {
     let now_ms = worker.now_ms();
     let all = 0..pool.endpoints.len();
-    pool.troubled.set(pool.endpoints.iter().any(|endpoint| endpoint.is_in_doubt()));
-    let untried = |at: usize| !tried.has(at);
-    let good = |at: usize| untried(at) && !pool.endpoints[at].is_shunned(now_ms);
+    pool.has_failed_endpoint.set(pool.endpoints.iter().any(|endpoint| endpoint.is_suspect()));
+    let untried = |at: usize| !tried.contains(at);
+    let good = |at: usize| untried(at) && !pool.endpoints[at].is_avoided(now_ms);
     let any_good = all.clone().any(good);
     let may = |at: usize| if any_good { good(at) } else { untried(at) };
     if !all.clone().any(may) {
@@ -92,7 +102,7 @@ fn pick_among(pool: &UpstreamPool, worker: &Worker, tried: &Tried, key: impl FnO
         Balance::Hash => hash(pool, may, key()),
     };
     if any_good {
-        pool.endpoints[at].is_tried(now_ms);
+        pool.endpoints[at].mark_tried(now_ms);
     }
     Some(at)
 }
@@ -110,9 +120,9 @@ fn least_request(pool: &UpstreamPool, mut draw: impl FnMut() -> usize) -> usize 
 }
 
 fn weighted(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
-    let total = pool.turns.cumulative.last().copied().unwrap_or(1);
+    let total = pool.balancer.cumulative.last().copied().unwrap_or(1);
     let drawn = random.u32(0..total.max(1));
-    pool.turns.cumulative.partition_point(|sum| *sum <= drawn)
+    pool.balancer.cumulative.partition_point(|sum| *sum <= drawn)
 }
 
 /// The same among those that may be chosen, of which there is one at least.
@@ -135,16 +145,16 @@ fn weighted_among(pool: &UpstreamPool, may: &impl Fn(usize) -> bool, random: &mu
 /// nginx's smooth weighted round robin: no bursts to the heavy ones. Who may not be chosen has no turn.
 fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
     let (mut best, mut total) = (None, 0);
-    for (at, current) in pool.turns.current.iter().enumerate().filter(|(at, _)| may(*at)) {
+    for (at, current) in pool.balancer.current.iter().enumerate().filter(|(at, _)| may(*at)) {
         let weight = i64::from(pool.endpoints[at].endpoint.weight.max(1));
         total += weight;
         current.set(current.get() + weight);
-        if best.is_none_or(|best: usize| current.get() > pool.turns.current[best].get()) {
+        if best.is_none_or(|best: usize| current.get() > pool.balancer.current[best].get()) {
             best = Some(at);
         }
     }
     let best = best.unwrap_or(0);
-    let current = &pool.turns.current[best];
+    let current = &pool.balancer.current[best];
     current.set(current.get() - total);
     best
 }
@@ -161,7 +171,7 @@ fn hash(pool: &UpstreamPool, may: impl Fn(usize) -> bool, key: u64) -> usize {
         f64::from(pool.endpoints[at].in_flight.get()) < (fair * HASH_LOAD_MAX).ceil()
     };
     let score = |at: usize| {
-        let hashed = xxh3_64_with_seed(&key.to_le_bytes(), pool.turns.seeds[at]);
+        let hashed = xxh3_64_with_seed(&key.to_le_bytes(), pool.balancer.seeds[at]);
         #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a draw")]
         let unit = ((hashed >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
         -weight(at) / unit.ln()

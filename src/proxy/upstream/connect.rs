@@ -13,11 +13,11 @@ use tower::{ServiceBuilder, ServiceExt as _};
 use super::h1_io::UpstreamIo;
 use super::h2_io::UpstreamH2Io;
 use super::h2_peer::H2PeerState;
-use super::lease::{Lease, Stream};
-use super::open_connection::Open;
-use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::lease::{H2Stream, Lease};
+use super::open_connection::{ConnectionGuard, OpenConnection, SwitchedConnection};
+use super::pool::{ConnectTarget, EndpointPool, Http1Connection, Http2Connection, UpstreamPool};
 use super::tls;
-use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
+use crate::net::{self, ConnectError, ConnectPhase, Destination};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
@@ -38,27 +38,28 @@ const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) enum Reuse {
     /// Any.
     Allowed,
-    /// Any but the one that this was said of.
-    Without(Rc<H2PeerState>),
+    /// Any but the one that this names.
+    Except(Rc<H2PeerState>),
     /// None: too many of them turned out dead.
-    GivenUp,
+    Never,
 }
 
 /// A connection to `endpoint`, and whether it was used before.
 pub(crate) async fn lease(
     worker: &Rc<Worker>,
-    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
+    target: ConnectTarget<'_>,
     reuse: Reuse,
 ) -> Result<(Lease, bool), Fault> {
+    let endpoint = target.endpoint;
     let protocol = endpoint.protocol();
     if protocol != Protocol::H2c
-        && !matches!(reuse, Reuse::GivenUp)
+        && !matches!(reuse, Reuse::Never)
         && let Some(connection) = idle(endpoint).await
     {
         return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
     }
     if protocol == Protocol::Http1 {
-        return Ok((open(worker, (upstream, endpoint), worker.clock.now()).await?, false));
+        return Ok((open(worker, target, worker.clock.now()).await?, false));
     }
     if let Some(connection) = shared(endpoint, &reuse) {
         return Ok((connection, true));
@@ -67,22 +68,19 @@ pub(crate) async fn lease(
         return Err(Fault::UpstreamConnections);
     }
     // Boxed, so that requests for which there is a connection do not carry its size.
-    Box::pin(in_line(worker, (upstream, endpoint), reuse)).await
+    Box::pin(wait_for_shared(worker, target, reuse)).await
 }
 
 /// A stream of a connection that is being opened, by this request or by one before it. Who stands in line shares what
 /// becomes of that, good or bad: else the last would wait for as many bounds as there are requests before it.
-async fn in_line(
-    worker: &Rc<Worker>,
-    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
-    reuse: Reuse,
-) -> Result<(Lease, bool), Fault> {
+async fn wait_for_shared(worker: &Rc<Worker>, target: ConnectTarget<'_>, reuse: Reuse) -> Result<(Lease, bool), Fault> {
+    let ConnectTarget { upstream, endpoint } = target;
     let began = worker.clock.now();
-    let mut alone = None;
+    let mut opening = None;
     if !endpoint.agreed_on_h1.get() {
         let (failures, _) = endpoint.failed.get();
         let line = tokio::time::timeout(upstream.upstream.connect_timeout, endpoint.opening.lock());
-        alone = Some(line.await.map_err(|_| Fault::ConnectTimeout)?);
+        opening = Some(line.await.map_err(|_| Fault::ConnectTimeout)?);
         if let Some(connection) = shared(endpoint, &reuse) {
             return Ok((connection, true));
         }
@@ -93,18 +91,18 @@ async fn in_line(
         }
     }
     // Whoever held the lock before may have found that nobody need wait.
-    let alone = alone.filter(|_| !endpoint.agreed_on_h1.get());
-    let opened = open(worker, (upstream, endpoint), began).await;
-    if let (Some(_), Err(fault)) = (&alone, &opened) {
+    let opening = opening.filter(|_| !endpoint.agreed_on_h1.get());
+    let opened = open(worker, target, began).await;
+    if let (Some(_), Err(fault)) = (&opening, &opened) {
         let (failures, _) = endpoint.failed.get();
         endpoint.failed.set((failures.wrapping_add(1), Some(*fault)));
     }
-    drop(alone);
+    drop(opening);
     opened.map(|lease| (lease, false))
 }
 
 /// What is left of the time that it may take until a connection can be used.
-fn left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Duration {
+fn time_left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Duration {
     upstream.upstream.connect_timeout.saturating_sub(worker.clock.now().duration_since(began))
 }
 
@@ -112,14 +110,14 @@ fn left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Duration {
 fn shared(endpoint: &EndpointPool, reuse: &Reuse) -> Option<Lease> {
     let but = match reuse {
         Reuse::Allowed => None,
-        Reuse::Without(said) => Some(said),
-        Reuse::GivenUp => return None,
+        Reuse::Except(peer) => Some(peer),
+        Reuse::Never => return None,
     };
-    endpoint.multiplexed(but).map(|connection| Lease::Stream(Stream::new(connection)))
+    endpoint.multiplexed(but).map(|connection| Lease::Stream(H2Stream::new(connection)))
 }
 
 /// The idle connection that was used last and is still alive.
-async fn idle(endpoint: &EndpointPool) -> Option<Single> {
+async fn idle(endpoint: &EndpointPool) -> Option<Http1Connection> {
     while let Some(mut connection) = endpoint.pop() {
         let sender = &mut connection.sender;
         if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
@@ -130,53 +128,50 @@ async fn idle(endpoint: &EndpointPool) -> Option<Single> {
 }
 
 /// Opens a connection, and speaks what the endpoint speaks. It has been waited for since `began`.
-async fn open(
-    worker: &Rc<Worker>,
-    (upstream, endpoint): (&Rc<UpstreamPool>, &Rc<EndpointPool>),
-    began: Instant,
-) -> Result<Lease, Fault> {
-    let (socket, open) = connect(worker, (upstream, endpoint), began).await?;
+async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<Lease, Fault> {
+    let ConnectTarget { upstream, endpoint } = target;
+    let connection = connect(worker, target, began).await?;
     let multiplexes = match endpoint.protocol() {
         Protocol::Http1 => false,
         Protocol::H2c => true,
         Protocol::Https => {
-            let multiplexes = socket.agreed_on(b"h2");
+            let multiplexes = connection.socket.agreed_on(b"h2");
             endpoint.agreed_on_h1.set(!multiplexes);
             multiplexes
         }
     };
     if multiplexes {
-        let spoken = speak_h2(worker, upstream, (socket, open), began).await;
-        if spoken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
-            tls::note_refusal(worker, (upstream, endpoint));
+        let handshaken = handshake_h2(worker, upstream, connection, began).await;
+        if handshaken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
+            tls::record_refusal(worker, target);
         }
-        if spoken.as_ref().is_err_and(|fault| *fault == Fault::UpstreamConnections) {
+        if handshaken.as_ref().is_err_and(|fault| *fault == Fault::UpstreamConnections) {
             endpoint.full_until_ms.set(worker.now_ms() + FULL_MS);
         }
-        let connection = spoken?;
+        let connection = handshaken?;
         endpoint.multiplexed.borrow_mut().push(connection.clone());
-        Ok(Lease::Stream(Stream::new(connection)))
+        Ok(Lease::Stream(H2Stream::new(connection)))
     } else {
-        let connection = speak_h1(worker, &upstream.upstream.limits, (socket, open)).await?;
+        let connection = handshake_h1(worker, &upstream.upstream.limits, connection).await?;
         Ok(Lease::Whole { connection, endpoint: Rc::clone(endpoint) })
     }
 }
 
-async fn speak_h1(
+async fn handshake_h1(
     worker: &Rc<Worker>,
     limits: &UpstreamLimits,
-    (socket, open): (Socket, Open),
-) -> Result<Single, Fault> {
+    OpenConnection { socket, guard }: OpenConnection,
+) -> Result<Http1Connection, Fault> {
     let mut builder = http1::Builder::new();
     let head_bytes = limits.response_header_bytes as usize;
     builder
         .max_buf_size(H1_BUFFER_BYTES.max(head_bytes + BESIDES_HEAD_BYTES))
         .max_header_size(head_bytes)
         .max_headers(limits.response_headers as usize);
-    let (io, hints) = UpstreamIo::new(socket, worker);
+    let (io, state) = UpstreamIo::new(socket, worker);
     let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
     let task = tokio::task::spawn_local({
-        let hints = Rc::clone(&hints);
+        let state = Rc::clone(&state);
         async move {
             let mut connection = connection;
             if let Err(error) = (&mut connection).await {
@@ -184,19 +179,19 @@ async fn speak_h1(
                 return None;
             }
             // hyper ends a connection that switches without closing it.
-            let switched = hints.asked.get().then(|| connection.into_parts())?;
-            Some((switched.io.into_socket(), switched.read_buf, open))
+            let switched = state.upgrade_requested.get().then(|| connection.into_parts())?;
+            Some(SwitchedConnection { socket: switched.io.into_socket(), read_ahead: switched.read_buf, guard })
         }
     });
-    Ok(Single { sender, hints, task })
+    Ok(Http1Connection { sender, state, task })
 }
 
-async fn speak_h2(
+async fn handshake_h2(
     worker: &Rc<Worker>,
     upstream: &Rc<UpstreamPool>,
-    (socket, open): (Socket, Open),
+    OpenConnection { socket, guard }: OpenConnection,
     began: Instant,
-) -> Result<Multiplexed, Fault> {
+) -> Result<Http2Connection, Fault> {
     let mut builder = http2::Builder::new(StreamExecutor::new(&worker.last_started));
     builder
         .timer(TokioTimer::new())
@@ -206,11 +201,11 @@ async fn speak_h2(
         .max_header_list_size(header_list_bytes(&upstream.upstream.limits))
         .keep_alive_interval(std::time::Duration::from_secs(20))
         .keep_alive_timeout(std::time::Duration::from_secs(10));
-    let (io, said) = UpstreamH2Io::new(socket, worker);
+    let (io, peer) = UpstreamH2Io::new(socket, worker);
     let (sender, mut connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
     let last_started = Rc::clone(&worker.last_started);
     tokio::task::spawn_local(async move {
-        let _open = open;
+        let _guard = guard;
         let ended = poll_fn(|cx| {
             last_started.forget();
             Pin::new(&mut connection).poll(cx)
@@ -220,12 +215,12 @@ async fn speak_h2(
         }
     });
     // It is known only then how many streams there may be.
-    match tokio::time::timeout(left(worker, upstream, began), said.settled()).await {
+    match tokio::time::timeout(time_left(worker, upstream, began), peer.settings_received()).await {
         // RFC 9113 §6.5.2: a server says so when it takes no requests for a while.
-        Ok(true) if said.streams_max() == 0 => Err(Fault::UpstreamConnections),
-        Ok(true) => Ok(Multiplexed::new(sender, said, worker.now_ms())),
-        Ok(false) if said.is_refusal() => Err(Fault::TlsAlert),
-        Ok(false) if said.is_anything() => Err(Fault::UpstreamProtocol),
+        Ok(true) if peer.streams_max() == 0 => Err(Fault::UpstreamConnections),
+        Ok(true) => Ok(Http2Connection::new(sender, peer, worker.now_ms())),
+        Ok(false) if peer.is_tls_refusal() => Err(Fault::TlsAlert),
+        Ok(false) if peer.has_received() => Err(Fault::UpstreamProtocol),
         Ok(false) => Err(Fault::UpstreamReset),
         Err(_) => Err(Fault::ConnectTimeout),
     }
@@ -237,22 +232,19 @@ fn header_list_bytes(limits: &UpstreamLimits) -> u32 {
     2 * limits.response_header_bytes + FIELD_BYTES * limits.response_headers
 }
 
-async fn connect(
-    worker: &Rc<Worker>,
-    (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool),
-    began: Instant,
-) -> Result<(Socket, Open), Fault> {
+async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<OpenConnection, Fault> {
+    let ConnectTarget { upstream, endpoint } = target;
     let meter = upstream.meter(worker.index);
-    let (open, limit) =
-        (upstream.sum(|meter| meter.connections.value()), i64::from(upstream.upstream.limits.connections));
+    let open = upstream.sum(|meter| meter.connections.value());
+    let limit = i64::from(upstream.upstream.limits.connections);
     if open >= limit {
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);
     }
     // Counted before it is open, so that a burst cannot pass the limit. Counted here, not by tower's concurrency limit,
     // which ends with the attempt: this limit is on open connections, and its count is the sum of all workers' meters.
-    let open = Open::new(worker.index, upstream.series());
-    let left = left(worker, upstream, began);
+    let guard = ConnectionGuard::new(worker.index, upstream.series());
+    let left = time_left(worker, upstream, began);
     let connector = ServiceBuilder::new()
         .layer(net::tls(left))
         // Counted between the two: the connection is open even if its TLS handshake fails.
@@ -261,22 +253,22 @@ async fn connect(
             connected
         })
         .service(net::tcp(left));
-    let socket = match connector.oneshot(destination(upstream, endpoint)).await {
+    let socket = match connector.oneshot(destination(target)).await {
         Ok(socket) => socket,
         Err(error) => {
             meter.connect_failures.inc();
-            return Err(not_connected(worker, upstream, endpoint, &error));
+            return Err(connect_fault(worker, target, &error));
         }
     };
     if endpoint.endpoint.tls.is_some() {
         meter.tls_handshakes.inc();
     }
-    Ok((socket, open))
+    Ok(OpenConnection { socket, guard })
 }
 
-fn destination(upstream: &UpstreamPool, endpoint: &EndpointPool) -> Destination {
+fn destination(ConnectTarget { upstream, endpoint }: ConnectTarget<'_>) -> Destination {
     let mut destination = Destination::address(endpoint.endpoint.address);
-    if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.names) {
+    if let (Some(version), Some(ends)) = (upstream.upstream.proxy_protocol, endpoint.proxy_addresses) {
         destination = destination.with_proxy_header(ends.header(version));
     }
     match &endpoint.endpoint.tls {
@@ -285,7 +277,8 @@ fn destination(upstream: &UpstreamPool, endpoint: &EndpointPool) -> Destination 
     }
 }
 
-fn not_connected(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool, error: &ConnectError) -> Fault {
+fn connect_fault(worker: &Worker, target: ConnectTarget<'_>, error: &ConnectError) -> Fault {
+    let ConnectTarget { upstream, endpoint } = target;
     match error {
         ConnectError::Unreachable(error) | ConnectError::ProxyHeader(error) => {
             let (name, address) = (&endpoint.endpoint.name, endpoint.endpoint.address);
@@ -293,7 +286,7 @@ fn not_connected(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &Endpoi
             Fault::ConnectRefused
         }
         ConnectError::TimedOut(ConnectPhase::Tcp) => Fault::ConnectTimeout,
-        ConnectError::Tls(error) => tls::handshake_failed(worker, upstream, endpoint, error),
-        ConnectError::TimedOut(ConnectPhase::Tls) => tls::handshake_timed_out(worker, upstream, endpoint),
+        ConnectError::Tls(error) => tls::handshake_failed(worker, target, error),
+        ConnectError::TimedOut(ConnectPhase::Tls) => tls::handshake_timed_out(worker, target),
     }
 }

@@ -1,4 +1,4 @@
-//! The byte stream of an HTTP/1.1 connection to an upstream. Answers are followed on their way to hyper: informational
+//! The byte stream of an HTTP/1.1 connection to an upstream. Responses are scanned on their way to hyper: informational
 //! ones, which it drops, go to the client too, and what is not of the grammar ends the stream. Small writes are sent as
 //! one.
 
@@ -15,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::{Socket, is_refusal, write_merged};
-use crate::proxy::downstream::early::{Early, is_wanted};
-use crate::proxy::wire::answers::{Answers, Expected};
+use crate::proxy::downstream::informational::{InformationalResponses, is_forwarded};
 use crate::proxy::wire::raw_query::RawLine;
+use crate::proxy::wire::response_scan::{ExpectedResponse, ResponseScanner};
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::trailer_writer::TrailerWriter;
 
@@ -31,19 +31,19 @@ const TLS_HANDSHAKE: u8 = 22;
 pub(crate) struct UpstreamIo {
     stream: TokioIo<Socket>,
     worker: Rc<Worker>,
-    hints: Rc<Hints>,
+    state: Rc<H1ConnectionState>,
     /// Boxed, so that a connection that is being opened does not carry its size.
-    answers: Box<Answers>,
+    scanner: Box<ResponseScanner>,
     line: Option<Box<RawLine>>,
 }
 
 /// What is known of the request under way and of its answer, and who wants the informational responses to it.
 #[derive(Default)]
-pub(crate) struct Hints {
+pub(crate) struct H1ConnectionState {
     /// The request under way asks to switch to another protocol.
-    pub(crate) asked: Cell<bool>,
+    pub(crate) upgrade_requested: Cell<bool>,
     /// A request begins, with an answer that may have this.
-    begins: Cell<Option<Expected>>,
+    next_response: Cell<Option<ExpectedResponse>>,
     /// The line that is written in the place of its own.
     line: Cell<Option<Box<RawLine>>>,
     /// Its trailers.
@@ -52,27 +52,27 @@ pub(crate) struct Hints {
     answered: Cell<bool>,
     /// Its answer was not of the grammar.
     broken: Cell<bool>,
-    refused: Cell<bool>,
+    tls_refused: Cell<bool>,
     /// Something was read.
-    heard: Cell<bool>,
-    tls: Cell<bool>,
+    has_received: Cell<bool>,
+    tls_received: Cell<bool>,
     /// Where informational responses go.
-    early: RefCell<Option<Rc<Early>>>,
+    informational: RefCell<Option<Rc<InformationalResponses>>>,
 }
 
-impl Hints {
+impl H1ConnectionState {
     /// A request begins.
     pub(crate) fn begin<B>(&self, request: &Request<B>) {
-        self.begins.set(Some(Expected::of(request.method())));
+        self.next_response.set(Some(ExpectedResponse::of(request.method())));
         self.line.set(RawLine::of(request));
         self.trailing.clear();
         self.answered.set(false);
-        *self.early.borrow_mut() = None;
+        *self.informational.borrow_mut() = None;
     }
 
-    /// From here to the head of the final response, informational ones go to `early`.
-    pub(crate) fn go_to(&self, early: &Rc<Early>) {
-        *self.early.borrow_mut() = Some(Rc::clone(early));
+    /// From here to the head of the final response, informational ones go to `informational`.
+    pub(crate) fn forward_informational(&self, informational: &Rc<InformationalResponses>) {
+        *self.informational.borrow_mut() = Some(Rc::clone(informational));
     }
 
     /// Whether something of the answer to the request under way was read.
@@ -86,72 +86,72 @@ impl Hints {
     }
 
     /// Whether the other side has refused us, under TLS.
-    pub(crate) fn is_refusal(&self) -> bool {
-        self.refused.get()
+    pub(crate) fn is_tls_refusal(&self) -> bool {
+        self.tls_refused.get()
     }
 
     /// Whether the other side answers with a record of TLS, which nobody speaks with it.
-    pub(crate) fn speaks_tls(&self) -> bool {
-        self.tls.get()
+    pub(crate) fn has_received_tls(&self) -> bool {
+        self.tls_received.get()
     }
 
     /// Looks at why nothing could be read.
-    fn look_at(&self, read: &Poll<io::Result<()>>) {
+    fn record_read_error(&self, read: &Poll<io::Result<()>>) {
         if let Poll::Ready(Err(error)) = read
             && is_refusal(error)
         {
-            self.refused.set(true);
+            self.tls_refused.set(true);
         }
     }
 
     /// Passes an informational response on.
-    fn inform(&self, head: &[u8]) {
-        let Some(early) = &*self.early.borrow() else { return };
+    fn pass_on(&self, head: &[u8]) {
+        let Some(informational) = &*self.informational.borrow() else { return };
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
         if matches!(response.parse(head), Ok(httparse::Status::Complete(_)))
-            && let Some(code) = response.code.filter(|code| is_wanted(*code))
+            && let Some(code) = response.code.filter(|code| is_forwarded(*code))
         {
-            early.push(code, response.headers);
+            informational.push(code, response.headers);
         }
     }
 }
 
 impl UpstreamIo {
     /// Wraps a connection, and gives the handle by which informational responses are asked for.
-    pub(crate) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<Hints>) {
-        let hints = Rc::new(Hints::default());
+    pub(crate) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<H1ConnectionState>) {
+        let state = Rc::new(H1ConnectionState::default());
         let (stream, worker) = (TokioIo::new(stream), Rc::clone(worker));
-        (Self { stream, worker, hints: Rc::clone(&hints), answers: Box::default(), line: None }, hints)
+        (Self { stream, worker, state: Rc::clone(&state), scanner: Box::default(), line: None }, state)
     }
 
     /// How much of what was read may be given to hyper.
     fn follow(&mut self, bytes: &[u8]) -> usize {
-        let in_head = self.answers.is_in_head();
+        let in_head = self.scanner.is_in_head();
         if in_head {
-            self.hints.answered.set(true);
+            self.state.answered.set(true);
         }
-        let hints = &self.hints;
-        let given = self.answers.follow(bytes, |head| hints.inform(head));
-        if self.answers.is_broken() {
-            self.hints.broken.set(true);
+        let state = &self.state;
+        let given = self.scanner.scan(bytes, |head| state.pass_on(head));
+        if self.scanner.is_broken() {
+            self.state.broken.set(true);
         }
-        if in_head && !self.answers.is_in_head() {
-            *self.hints.early.borrow_mut() = None;
+        if in_head && !self.scanner.is_in_head() {
+            *self.state.informational.borrow_mut() = None;
         }
         given
     }
 
     /// Writes what hyper does not write as it is to be: a request line, or the end of a body.
-    fn poll_own(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
+    fn poll_substitute(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
         let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
         let line = self.poll_line(cx, first);
-        line.or_else(|| self.hints.trailing.poll_write(self.stream.inner_mut(), cx, slices, &self.worker.scratch))
+        line.or_else(|| self.state.trailing.poll_write(self.stream.inner_mut(), cx, slices, &self.worker.scratch))
     }
 
     /// Writes a request line as the client wrote it, where hyper writes another one.
     fn poll_line(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
-        if let Some(line) = self.hints.line.take() {
+        if let Some(line) = self.state.line.take() {
             self.line = Some(line);
         }
         let mut line = self.line.take()?;
@@ -172,9 +172,13 @@ impl UpstreamIo {
     }
 
     /// What was written, or why not.
-    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn record_write_error(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.inner_mut().poll_refused(cx)) {
-            self.hints.refused.set(true);
+            self.state.tls_refused.set(true);
         }
         written
     }
@@ -190,15 +194,15 @@ impl UpstreamIo {
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(expected) = this.hints.begins.take() {
-            this.answers.begin(expected);
+        if let Some(expected) = this.state.next_response.take() {
+            this.scanner.begin(expected);
         }
-        if this.answers.is_broken() {
+        if this.scanner.is_broken() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
         }
-        if !this.answers.is_followed() && this.hints.heard.get() {
+        if !this.scanner.is_scanning() && this.state.has_received.get() {
             let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
-            this.hints.look_at(&read);
+            this.state.record_read_error(&read);
             return read;
         }
         let worker = Rc::clone(&this.worker);
@@ -206,10 +210,10 @@ impl Read for UpstreamIo {
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         let read = Pin::new(this.stream.inner_mut()).poll_read(cx, &mut buffer);
-        this.hints.look_at(&read);
+        this.state.record_read_error(&read);
         ready!(read)?;
-        if !this.hints.heard.replace(true) {
-            this.hints.tls.set(matches!(buffer.filled(), [TLS_ALERT | TLS_HANDSHAKE, 3, ..]));
+        if !this.state.has_received.replace(true) {
+            this.state.tls_received.set(matches!(buffer.filled(), [TLS_ALERT | TLS_HANDSHAKE, 3, ..]));
         }
         if buffer.filled().is_empty() {
             return Poll::Ready(Ok(()));
@@ -227,11 +231,11 @@ impl Read for UpstreamIo {
 impl Write for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match this.poll_own(cx, &[io::IoSlice::new(bytes)]) {
+        let written = match this.poll_substitute(cx, &[io::IoSlice::new(bytes)]) {
             Some(written) => written,
             None => Pin::new(this.stream.inner_mut()).poll_write(cx, bytes),
         };
-        this.written(cx, written)
+        this.record_write_error(cx, written)
     }
 
     fn poll_write_vectored(
@@ -240,11 +244,11 @@ impl Write for UpstreamIo {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = match this.poll_own(cx, slices) {
+        let written = match this.poll_substitute(cx, slices) {
             Some(written) => written,
             None => write_merged(this.stream.inner_mut(), cx, slices, &this.worker.scratch),
         };
-        this.written(cx, written)
+        this.record_write_error(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -52,7 +52,7 @@ pub(crate) struct UpstreamH2Io {
 /// Follows the frames that an upstream sends.
 #[derive(Debug, Default)]
 struct Frames {
-    said: Rc<H2PeerState>,
+    peer: Rc<H2PeerState>,
     /// The setting that is being read, when the frame under way has the other side's settings.
     setting: Option<[u8; SETTING_BYTES]>,
     header: [u8; FRAME_HEADER_BYTES],
@@ -75,7 +75,7 @@ impl Frames {
     /// Goes through what was read, of which so many bytes were followed `before`, and says how far hyper may read.
     /// Trailers with a pseudo-field are made ones that do not end their stream, which is the same error (RFC 9113 §8.1)
     /// and one that h2 sees.
-    fn follow(&mut self, all: &mut [u8], before: usize) -> usize {
+    fn scan(&mut self, all: &mut [u8], before: usize) -> usize {
         // Where what is withheld begins: at the first byte, when it was begun before.
         let (mut at, mut start) = (before, 0);
         while at < all.len() {
@@ -88,14 +88,14 @@ impl Frames {
                     if !self.withheld {
                         start = at - FRAME_HEADER_BYTES;
                     }
-                    self.frame();
+                    self.begin_frame();
                     self.end_block(&mut all[start..]);
                 }
                 continue;
             }
             let taken = self.left.min(all.len() - at);
             if self.setting.is_some() {
-                self.settings(&all[at..at + taken]);
+                self.read_settings(&all[at..at + taken]);
             } else {
                 self.left -= taken;
             }
@@ -105,30 +105,30 @@ impl Frames {
             }
             at += taken;
             if self.left == 0 && self.setting.take().is_some() {
-                self.said.is_now(&self.said.settled);
+                self.peer.set(&self.peer.settings);
             }
         }
         if self.withheld { start } else { at - self.header_bytes }
     }
 
     /// Bytes of the other side's settings.
-    fn settings(&mut self, bytes: &[u8]) {
+    fn read_settings(&mut self, bytes: &[u8]) {
         let Some(setting) = &mut self.setting else { return };
         for byte in bytes {
             setting[(SETTING_BYTES - self.left % SETTING_BYTES) % SETTING_BYTES] = *byte;
             self.left -= 1;
             match (self.left % SETTING_BYTES, *setting) {
                 (0, [0, MAX_CONCURRENT_STREAMS, max @ ..]) => {
-                    self.said.streams_max.set(Some(u32::from_be_bytes(max)));
+                    self.peer.streams_max.set(Some(u32::from_be_bytes(max)));
                 }
-                (0, [0, ENABLE_CONNECT_PROTOCOL, 0, 0, 0, 1]) => self.said.connects.set(true),
+                (0, [0, ENABLE_CONNECT_PROTOCOL, 0, 0, 0, 1]) => self.peer.extended_connect.set(true),
                 _ => {}
             }
         }
     }
 
     /// A frame's header is whole.
-    fn frame(&mut self) {
+    fn begin_frame(&mut self) {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.kind = kind;
@@ -143,18 +143,18 @@ impl Frames {
             }
             CONTINUATION => {
                 self.block_open = flags & END_HEADERS == 0;
-                self.blocks.go_on();
+                self.blocks.begin_continuation();
             }
             // Inside a block it is an error of the connection.
             _ => self.withheld = false,
         }
         match kind {
-            DATA if flags & END_STREAM != 0 => self.ends(stream),
-            RST_STREAM => self.ends(stream),
+            DATA if flags & END_STREAM != 0 => self.end_stream(stream),
+            RST_STREAM => self.end_stream(stream),
             SETTINGS if flags & ACK != 0 => {}
-            SETTINGS if self.left == 0 => self.said.is_now(&self.said.settled),
+            SETTINGS if self.left == 0 => self.peer.set(&self.peer.settings),
             SETTINGS => self.setting = Some([0; SETTING_BYTES]),
-            GOAWAY => self.said.is_now(&self.said.leaving),
+            GOAWAY => self.peer.set(&self.peer.going_away),
             _ => {}
         }
     }
@@ -166,12 +166,12 @@ impl Frames {
         }
         // What follows the last byte of a block is looked at no more.
         self.kind = u8::MAX;
-        let ((stream, flags), seen) = (self.block, self.blocks.seen());
-        if std::mem::take(&mut self.withheld) && seen.pseudo {
+        let ((stream, flags), seen) = (self.block, self.blocks.pseudo_fields());
+        if std::mem::take(&mut self.withheld) && seen.any {
             trailers[FLAGS_AT] &= !END_STREAM;
         }
         if flags & END_STREAM != 0 {
-            self.ends(stream);
+            self.end_stream(stream);
         } else if seen.is_final && !self.in_body.contains(&stream) {
             if self.in_body.len() == IN_BODY_MAX {
                 self.in_body.remove(0);
@@ -180,7 +180,7 @@ impl Frames {
         }
     }
 
-    fn ends(&mut self, stream: u32) {
+    fn end_stream(&mut self, stream: u32) {
         if let Some(at) = self.in_body.iter().position(|known| *known == stream) {
             self.in_body.remove(at);
         }
@@ -190,17 +190,21 @@ impl Frames {
 impl UpstreamH2Io {
     /// Wraps a connection, and gives what the other side will say of it.
     pub(crate) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<H2PeerState>) {
-        let said = Rc::new(H2PeerState::default());
-        let frames = Box::new(Frames { said: Rc::clone(&said), ..Frames::default() });
-        (Self { stream, worker: Rc::clone(worker), frames, held: BytesMut::new(), ready: 0 }, said)
+        let peer = Rc::new(H2PeerState::default());
+        let frames = Box::new(Frames { peer: Rc::clone(&peer), ..Frames::default() });
+        (Self { stream, worker: Rc::clone(worker), frames, held: BytesMut::new(), ready: 0 }, peer)
     }
 }
 
 impl UpstreamH2Io {
     /// What was written, or why not.
-    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn record_write_error(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if matches!(written, Poll::Ready(Err(_))) && ready!(self.stream.poll_refused(cx)) {
-            self.frames.said.refused.set(true);
+            self.frames.peer.tls_refused.set(true);
         }
         written
     }
@@ -208,7 +212,7 @@ impl UpstreamH2Io {
 
 impl Drop for UpstreamH2Io {
     fn drop(&mut self) {
-        self.frames.said.is_now(&self.frames.said.ended);
+        self.frames.peer.set(&self.frames.peer.ended);
     }
 }
 
@@ -228,16 +232,16 @@ impl Read for UpstreamH2Io {
             let mut buffer = ReadBuf::new(&mut scratch[..room]);
             if let Err(error) = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
                 if is_refusal(&error) {
-                    this.frames.said.refused.set(true);
+                    this.frames.peer.tls_refused.set(true);
                 }
                 return Poll::Ready(Err(error));
             }
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.frames.said.anything.set(true);
+            this.frames.peer.received.set(true);
             if this.held.is_empty() {
-                let ready = this.frames.follow(buffer.filled_mut(), 0);
+                let ready = this.frames.scan(buffer.filled_mut(), 0);
                 cursor.put_slice(&buffer.filled()[..ready]);
                 this.held.extend_from_slice(&buffer.filled()[ready..]);
                 if ready > 0 {
@@ -246,7 +250,7 @@ impl Read for UpstreamH2Io {
             } else {
                 let before = this.held.len();
                 this.held.extend_from_slice(buffer.filled());
-                this.ready = this.frames.follow(&mut this.held, before);
+                this.ready = this.frames.scan(&mut this.held, before);
             }
             if this.held.len() - this.ready > WITHHELD_BYTES_MAX {
                 let error = io::Error::new(io::ErrorKind::InvalidData, "trailers without end");
@@ -260,7 +264,7 @@ impl Write for UpstreamH2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        this.written(cx, written)
+        this.record_write_error(cx, written)
     }
 
     fn poll_write_vectored(
@@ -270,7 +274,7 @@ impl Write for UpstreamH2Io {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        this.written(cx, written)
+        this.record_write_error(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -302,18 +306,18 @@ mod tests {
         let (mut settings, mut goaway) = (frame(SETTINGS, 0, 0, &values), frame(GOAWAY, 0, 0, &[0; 8]));
         let mut frames = Frames::default();
         let mut last = settings.split_off(22);
-        frames.follow(&mut settings, 0);
-        assert!(!frames.said.settled.get());
-        assert_eq!(frames.said.streams_max(), 258);
-        frames.follow(&mut last, 0);
-        assert!(frames.said.settled.get() && !frames.said.is_leaving());
-        frames.follow(&mut goaway[..9], 0);
-        assert!(frames.said.is_leaving());
+        frames.scan(&mut settings, 0);
+        assert!(!frames.peer.settings.get());
+        assert_eq!(frames.peer.streams_max(), 258);
+        frames.scan(&mut last, 0);
+        assert!(frames.peer.settings.get() && !frames.peer.is_going_away());
+        frames.scan(&mut goaway[..9], 0);
+        assert!(frames.peer.is_going_away());
         let mut frames = Frames::default();
-        frames.follow(&mut frame(SETTINGS, ACK, 0, &[]), 0);
-        assert!(!frames.said.settled.get());
-        frames.follow(&mut frame(SETTINGS, 0, 0, &[]), 0);
-        assert!(frames.said.settled.get());
+        frames.scan(&mut frame(SETTINGS, ACK, 0, &[]), 0);
+        assert!(!frames.peer.settings.get());
+        frames.scan(&mut frame(SETTINGS, 0, 0, &[]), 0);
+        assert!(frames.peer.settings.get());
     }
 
     #[test]
@@ -344,7 +348,7 @@ mod tests {
                 for piece in sent.chunks(step) {
                     let before = held.len();
                     held.extend_from_slice(piece);
-                    let ready = frames.follow(&mut held, before);
+                    let ready = frames.scan(&mut held, before);
                     given.extend(held.drain(..ready));
                 }
                 assert_eq!(given, expected, "{trailers:02x?} in steps of {step}");
@@ -358,12 +362,12 @@ mod tests {
         let mut frames = Frames::default();
         for _ in 0..10 {
             for stream in 1..=255 {
-                frames.follow(&mut frame(HEADERS, END_HEADERS, stream, b"\x88"), 0);
+                frames.scan(&mut frame(HEADERS, END_HEADERS, stream, b"\x88"), 0);
             }
         }
         assert_eq!(frames.in_body.len(), 255);
-        frames.follow(&mut frame(RST_STREAM, 0, 7, &[0; 4]), 0);
-        frames.follow(&mut frame(DATA, END_STREAM, 9, b""), 0);
+        frames.scan(&mut frame(RST_STREAM, 0, 7, &[0; 4]), 0);
+        frames.scan(&mut frame(DATA, END_STREAM, 9, b""), 0);
         assert_eq!(frames.in_body.len(), 253);
     }
 }

@@ -9,12 +9,12 @@ use std::task::{Poll, Waker};
 #[derive(Debug, Default)]
 pub(crate) struct H2PeerState {
     pub(super) streams_max: Cell<Option<u32>>,
-    pub(crate) connects: Cell<bool>,
-    pub(crate) settled: Cell<bool>,
-    pub(crate) leaving: Cell<bool>,
+    pub(crate) extended_connect: Cell<bool>,
+    pub(crate) settings: Cell<bool>,
+    pub(crate) going_away: Cell<bool>,
     pub(crate) ended: Cell<bool>,
-    pub(crate) anything: Cell<bool>,
-    pub(crate) refused: Cell<bool>,
+    pub(crate) received: Cell<bool>,
+    pub(crate) tls_refused: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -25,21 +25,21 @@ impl H2PeerState {
     }
 
     /// Whether a stream may be asked to become something else than HTTP (RFC 8441 §3).
-    pub(crate) fn connects(&self) -> bool {
-        self.connects.get()
+    pub(crate) fn takes_extended_connect(&self) -> bool {
+        self.extended_connect.get()
     }
 
     /// Whether no more streams are taken.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.get()
+    pub(super) fn is_going_away(&self) -> bool {
+        self.going_away.get()
     }
 
     /// Waits until the other side has told its settings, how many streams it takes among them: says whether it has,
     /// before the connection ended. Cancel safe.
-    pub(crate) async fn settled(&self) -> bool {
+    pub(crate) async fn settings_received(&self) -> bool {
         poll_fn(|cx| {
-            if self.settled.get() || self.ended.get() {
-                return Poll::Ready(self.settled.get());
+            if self.settings.get() || self.ended.get() {
+                return Poll::Ready(self.settings.get());
             }
             *self.waiting.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
@@ -48,17 +48,17 @@ impl H2PeerState {
     }
 
     /// Whether anything was said at all.
-    pub(super) fn is_anything(&self) -> bool {
-        self.anything.get()
+    pub(super) fn has_received(&self) -> bool {
+        self.received.get()
     }
 
     /// Whether it refused us, under TLS.
-    pub(crate) fn is_refusal(&self) -> bool {
-        self.refused.get()
+    pub(crate) fn is_tls_refusal(&self) -> bool {
+        self.tls_refused.get()
     }
 
     /// Sets a flag and wakes the waiter.
-    pub(super) fn is_now(&self, fact: &Cell<bool>) {
+    pub(super) fn set(&self, fact: &Cell<bool>) {
         fact.set(true);
         if let Some(waker) = self.waiting.take() {
             waker.wake();

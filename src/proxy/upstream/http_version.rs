@@ -8,7 +8,7 @@ use http::uri::Scheme;
 use http::{Request, Uri, Version};
 use http_body::Body;
 
-use super::upgrade_request::{self, Asked};
+use super::upgrade_request::{self, UpgradeRequest};
 use crate::proxy::wire::fault::Fault;
 
 /// Names the endpoint as the host where the request names none: HTTP/1.0 may do so, HTTP/1.1 must not (RFC 9112 §3.2).
@@ -42,8 +42,8 @@ pub(crate) fn for_h2<B>(request: &mut Request<B>, scheme: Scheme) {
 }
 
 /// Turns a request for HTTP/2 back into one in origin-form: the other side has agreed upon another protocol meanwhile.
-pub(crate) fn for_h1<B: Body>(request: &mut Request<B>, asked: Option<&Asked>) -> Result<(), Fault> {
-    upgrade_request::for_h1(request, asked)?;
+pub(crate) fn for_h1<B: Body>(request: &mut Request<B>, upgrade: Option<&UpgradeRequest>) -> Result<(), Fault> {
+    upgrade_request::for_h1(request, upgrade)?;
     let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     if let Some(host) = host {
         request.headers_mut().insert(header::HOST, host);

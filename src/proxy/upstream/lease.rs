@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
 use super::h2_peer::H2PeerState;
-use super::pool::{EndpointPool, Multiplexed, Single, UpstreamPool};
+use super::pool::{EndpointPool, Http1Connection, Http2Connection, UpstreamPool};
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::body::upload::Upload;
 use crate::proxy::wire::fault::Fault;
@@ -20,31 +20,31 @@ pub(crate) enum Lease {
     /// A whole HTTP/1.1 connection.
     Whole {
         /// The connection.
-        connection: Single,
+        connection: Http1Connection,
         /// Where it goes back to.
         endpoint: Rc<EndpointPool>,
     },
     /// A stream of an HTTP/2 connection.
-    Stream(Stream),
+    Stream(H2Stream),
 }
 
 /// A stream of an HTTP/2 connection; frees its place when dropped.
-pub(crate) struct Stream {
+pub(crate) struct H2Stream {
     pub(crate) sender: http2::SendRequest<RequestBody>,
     streams: Rc<Cell<usize>>,
     /// What the other side says of the connection.
-    pub(crate) said: Rc<H2PeerState>,
+    pub(crate) peer: Rc<H2PeerState>,
 }
 
-impl Stream {
+impl H2Stream {
     /// Takes a place on `connection`.
-    pub(crate) fn new(connection: Multiplexed) -> Self {
+    pub(crate) fn new(connection: Http2Connection) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Self { sender: connection.sender, streams: connection.streams, said: connection.said }
+        Self { sender: connection.sender, streams: connection.streams, peer: connection.peer }
     }
 }
 
-impl Drop for Stream {
+impl Drop for H2Stream {
     fn drop(&mut self) {
         self.streams.set(self.streams.get().saturating_sub(1));
     }
@@ -52,18 +52,18 @@ impl Drop for Stream {
 
 impl Lease {
     /// What the other side says of an HTTP/2 connection.
-    pub(crate) fn said(&self) -> Option<Rc<H2PeerState>> {
+    pub(crate) fn h2_peer(&self) -> Option<Rc<H2PeerState>> {
         match self {
             Self::Whole { .. } => None,
-            Self::Stream(stream) => Some(Rc::clone(&stream.said)),
+            Self::Stream(stream) => Some(Rc::clone(&stream.peer)),
         }
     }
 
     /// Whether the other side has refused us, under TLS.
-    pub(crate) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_tls_refusal(&self) -> bool {
         match self {
-            Self::Whole { connection, .. } => connection.hints.is_refusal(),
-            Self::Stream(stream) => stream.said.is_refusal(),
+            Self::Whole { connection, .. } => connection.state.is_tls_refusal(),
+            Self::Stream(stream) => stream.peer.is_tls_refusal(),
         }
     }
 
@@ -107,12 +107,12 @@ impl Lease {
 
 /// What a copy holds of an upstream. Unless it is given back, it is cut when it is dropped: nobody reads on, and nothing
 /// more is sent.
-pub(crate) struct Borrowed {
+pub(crate) struct CopyLease {
     lease: Option<Lease>,
     send_task: Rc<SendTask>,
 }
 
-impl Borrowed {
+impl CopyLease {
     pub(crate) fn new(lease: Lease, send_task: Rc<SendTask>) -> Self {
         Self { lease: Some(lease), send_task }
     }
@@ -122,7 +122,7 @@ impl Borrowed {
     }
 
     /// The answer was read whole: what can be used again goes back to its pool.
-    pub(crate) fn give_back(mut self, now_ms: u64) {
+    pub(crate) fn release(mut self, now_ms: u64) {
         if self.send_task.has_ended()
             && let Some(lease) = self.lease.take()
         {
@@ -131,7 +131,7 @@ impl Borrowed {
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for CopyLease {
     fn drop(&mut self) {
         self.send_task.cancel();
         match self.lease.take() {
@@ -142,13 +142,13 @@ impl Drop for Borrowed {
 }
 
 /// A place among the requests in flight; given back when dropped.
-pub(crate) struct Flight {
+pub(crate) struct InFlightGuard {
     worker: Rc<Worker>,
     upstream: Rc<UpstreamPool>,
     endpoint: Rc<EndpointPool>,
 }
 
-impl Flight {
+impl InFlightGuard {
     /// Takes a place.
     pub(crate) fn new(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &Rc<EndpointPool>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
@@ -157,9 +157,9 @@ impl Flight {
     }
 
     /// The request's time was over before its endpoint could be connected to.
-    pub(crate) fn came_to_no_connection(&self, fault: Fault) {
+    pub(crate) fn record_connect_timeout(&self, fault: Fault) {
         self.upstream.meter(self.worker.index).connect_failures.inc();
-        self.upstream.refuses(&self.endpoint, fault, &self.worker);
+        self.upstream.record_connect_failure(&self.endpoint, fault, &self.worker);
     }
 
     /// Where it goes.
@@ -168,7 +168,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.endpoint.in_flight.set(self.endpoint.in_flight.get().saturating_sub(1));
         self.upstream.meter(self.worker.index).in_flight.add(-1);

@@ -1,6 +1,7 @@
 //! Upstreams: pools of connections, the choice among endpoints, and what is spoken with them.
 
 pub(super) mod balance;
+mod balancer_state;
 pub(super) mod connect;
 mod h1_io;
 mod h2_io;
@@ -9,8 +10,7 @@ pub(super) mod http_version;
 pub(super) mod lease;
 mod open_connection;
 pub(super) mod pool;
-pub(super) mod side;
 pub(super) mod tls;
-mod turns;
+pub(super) mod tunnel_end;
 pub(super) mod upgrade_request;
 mod websocket;

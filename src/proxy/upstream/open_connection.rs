@@ -8,15 +8,26 @@ use crate::net::Socket;
 use crate::telemetry::UpstreamSeries;
 
 /// An open upstream connection, counted until it is dropped.
-pub(crate) struct Open {
+pub(crate) struct ConnectionGuard {
     worker: usize,
     series: Arc<UpstreamSeries>,
 }
 
-/// A connection that speaks something else than HTTP from now on, and what was read of it behind the answer's head.
-pub(crate) type Switched = (Socket, Bytes, Open);
+/// A new connection.
+pub(super) struct OpenConnection {
+    pub(super) socket: Socket,
+    pub(super) guard: ConnectionGuard,
+}
 
-impl Open {
+/// A connection that switched to another protocol than HTTP.
+pub(crate) struct SwitchedConnection {
+    pub(super) socket: Socket,
+    /// Bytes that hyper read after the response's head.
+    pub(super) read_ahead: Bytes,
+    pub(super) guard: ConnectionGuard,
+}
+
+impl ConnectionGuard {
     /// One more connection of this worker.
     pub(crate) fn new(worker: usize, series: Arc<UpstreamSeries>) -> Self {
         series.meters.of(worker).connections.add(1);
@@ -24,7 +35,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.series.meters.of(self.worker).connections.add(-1);
     }

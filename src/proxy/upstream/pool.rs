@@ -8,13 +8,13 @@ use std::sync::Arc;
 use hyper::client::conn::{http1, http2};
 use tokio::task::JoinHandle;
 
-use super::h1_io::Hints;
+use super::balancer_state::BalancerState;
+use super::h1_io::H1ConnectionState;
 use super::h2_peer::H2PeerState;
-use super::open_connection::Switched;
-use super::turns::Turns;
+use super::open_connection::SwitchedConnection;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::proxy_header::Ends;
+use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::STREAMS_MAX;
 use crate::proxy::worker::response_reader::UpstreamKey;
@@ -32,9 +32,9 @@ const SPARE_MS_MAX: u64 = 10_000;
 const SWEEP_MS: u64 = 1000;
 /// An endpoint that could not be connected to is not chosen for this long while another one is there. The worker's time
 /// is that of its last sweep, so that this is a second at least.
-const SHUNNED_MS: u64 = 1100;
+const AVOID_MS: u64 = 1100;
 /// The name of an endpoint that cannot be connected to is looked up again this often.
-const LOOK_UP_MS: u64 = 1000;
+const RESOLVE_AGAIN_MS: u64 = 1000;
 
 /// A worker's pools, by upstream name.
 #[derive(Default)]
@@ -47,9 +47,9 @@ pub(crate) struct Pools {
 pub(crate) struct UpstreamPool {
     pub(crate) upstream: Upstream,
     pub(crate) endpoints: Box<[Rc<EndpointPool>]>,
-    pub(crate) turns: Turns,
+    pub(crate) balancer: BalancerState,
     /// One of the endpoints, at least, could not be connected to when that was last tried.
-    pub(super) troubled: Cell<bool>,
+    pub(super) has_failed_endpoint: Cell<bool>,
     series: Arc<UpstreamSeries>,
 }
 
@@ -57,60 +57,67 @@ pub(crate) struct UpstreamPool {
 pub(crate) struct EndpointPool {
     pub(crate) endpoint: Arc<EndpointState>,
     pub(crate) in_flight: Cell<u32>,
-    pub(crate) idle: RefCell<Vec<Idle>>,
-    pub(super) multiplexed: RefCell<Vec<Multiplexed>>,
+    pub(crate) idle: RefCell<Vec<IdleConnection>>,
+    pub(super) multiplexed: RefCell<Vec<Http2Connection>>,
     /// Held while an HTTP/2 connection is opened, so that a burst opens one and not a hundred.
     pub(super) opening: tokio::sync::Mutex<()>,
     /// How often that failed, and how it did last.
     pub(crate) failed: Cell<(u32, Option<Fault>)>,
     /// Whom its connections name in a PROXY header.
-    pub(crate) names: Option<Ends>,
+    pub(crate) proxy_addresses: Option<ProxyAddresses>,
     /// It took no streams at all a while ago: it is left alone until then.
     pub(crate) full_until_ms: Cell<u64>,
     /// What was agreed upon last under TLS is HTTP/1.1.
     pub(super) agreed_on_h1: Cell<bool>,
     /// It could not be connected to: until then others are chosen; 0 when the last try was good.
-    shunned_until_ms: Cell<u64>,
+    avoided_until_ms: Cell<u64>,
     /// When its name may be looked up again because of that.
-    look_up_ms: Cell<u64>,
+    resolve_again_ms: Cell<u64>,
+}
+
+/// The endpoint to connect to, and its upstream.
+#[derive(Clone, Copy)]
+pub(crate) struct ConnectTarget<'a> {
+    pub(crate) upstream: &'a Rc<UpstreamPool>,
+    pub(crate) endpoint: &'a Rc<EndpointPool>,
 }
 
 /// An HTTP/1.1 connection: one request at a time.
-pub(crate) struct Single {
+pub(crate) struct Http1Connection {
     pub(crate) sender: http1::SendRequest<RequestBody>,
-    pub(crate) hints: Rc<Hints>,
+    pub(crate) state: Rc<H1ConnectionState>,
     /// Ends with the connection, and gives it back when it speaks something else than HTTP from then on.
-    pub(crate) task: JoinHandle<Option<Switched>>,
+    pub(crate) task: JoinHandle<Option<SwitchedConnection>>,
 }
 
 /// An idle HTTP/1.1 connection.
-pub(crate) struct Idle {
-    connection: Single,
+pub(crate) struct IdleConnection {
+    connection: Http1Connection,
     since_ms: u64,
 }
 
 /// An HTTP/2 connection.
 #[derive(Clone)]
-pub(crate) struct Multiplexed {
+pub(crate) struct Http2Connection {
     pub(crate) sender: http2::SendRequest<RequestBody>,
     pub(crate) streams: Rc<Cell<usize>>,
-    pub(crate) said: Rc<H2PeerState>,
+    pub(crate) peer: Rc<H2PeerState>,
     used_ms: Cell<u64>,
 }
 
-impl Multiplexed {
-    pub(crate) fn new(sender: http2::SendRequest<RequestBody>, said: Rc<H2PeerState>, now_ms: u64) -> Self {
-        Self { sender, streams: Rc::default(), said, used_ms: Cell::new(now_ms) }
+impl Http2Connection {
+    pub(crate) fn new(sender: http2::SendRequest<RequestBody>, peer: Rc<H2PeerState>, now_ms: u64) -> Self {
+        Self { sender, streams: Rc::default(), peer, used_ms: Cell::new(now_ms) }
     }
 
     /// Whether it will take streams, if not now. One that may have none at all any more is as good as closed.
     fn is_alive(&self) -> bool {
-        !self.sender.is_closed() && !self.said.is_leaving() && self.said.streams_max() > 0
+        !self.sender.is_closed() && !self.peer.is_going_away() && self.peer.streams_max() > 0
     }
 
     /// Whether it takes one more stream: as many as the other side allows, and as we would wait for at once.
     fn has_room(&self) -> bool {
-        self.is_alive() && self.streams.get() < self.said.streams_max().min(STREAMS_MAX)
+        self.is_alive() && self.streams.get() < self.peer.streams_max().min(STREAMS_MAX)
     }
 
     /// Whether it stays open at this time: it is used, or was not long ago.
@@ -125,19 +132,19 @@ impl Multiplexed {
 impl Pools {
     /// The pool of this upstream, in force from now on: the one that stands if nothing changed, else a new one that
     /// takes over the endpoints that stayed.
-    pub(crate) fn adopt(
+    pub(crate) fn install(
         &self,
         upstream: &Upstream,
         endpoints: &[Arc<EndpointState>],
         series: &Arc<UpstreamSeries>,
     ) -> Rc<UpstreamPool> {
-        let pool = self.lend(upstream, endpoints, series);
+        let pool = self.find_or_create(upstream, endpoints, series);
         self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
         pool
     }
 
     /// The same, but a new one is not in force: it ends with the requests that use it.
-    pub(crate) fn lend(
+    pub(crate) fn find_or_create(
         &self,
         upstream: &Upstream,
         endpoints: &[Arc<EndpointState>],
@@ -158,10 +165,10 @@ impl Pools {
                 kept.map_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))), Rc::clone)
             })
             .collect();
-        let turns = Turns::new(endpoints, upstream.balance);
-        let troubled = Cell::new(pools.iter().any(|pool| pool.is_in_doubt()));
+        let balancer = BalancerState::new(endpoints, upstream.balance);
+        let has_failed_endpoint = Cell::new(pools.iter().any(|pool| pool.is_suspect()));
         let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
-        Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, turns, troubled, series })
+        Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, balancer, has_failed_endpoint, series })
     }
 
     /// How many are in force.
@@ -237,8 +244,8 @@ impl UpstreamPool {
     }
 
     /// One of its endpoints could not be connected to: others are chosen for a while, and its name is looked up again.
-    pub(crate) fn refuses(&self, endpoint: &EndpointPool, fault: Fault, worker: &Worker) {
-        self.troubled.set(true);
+    pub(crate) fn record_connect_failure(&self, endpoint: &EndpointPool, fault: Fault, worker: &Worker) {
+        self.has_failed_endpoint.set(true);
         if self.series.refusal_log.is_due(worker.uptime_ms()) {
             let (name, address, error) = (&endpoint.endpoint.name, endpoint.endpoint.address, fault.detail());
             tracing::warn!(
@@ -246,7 +253,7 @@ impl UpstreamPool {
                 "endpoint unreachable: it is tried again every second"
             );
         }
-        if let Some(name) = endpoint.refuses(worker.now_ms()) {
+        if let Some(name) = endpoint.record_failure(worker.now_ms()) {
             worker.look_up(name);
         }
     }
@@ -276,28 +283,28 @@ impl EndpointPool {
             multiplexed: RefCell::default(),
             opening: tokio::sync::Mutex::new(()),
             failed: Cell::default(),
-            names: None,
+            proxy_addresses: None,
             full_until_ms: Cell::new(0),
             agreed_on_h1: Cell::new(false),
-            shunned_until_ms: Cell::new(0),
-            look_up_ms: Cell::new(0),
+            avoided_until_ms: Cell::new(0),
+            resolve_again_ms: Cell::new(0),
         }
     }
 
     /// It could not be connected to. Gives the name that should be looked up again now.
-    fn refuses(&self, now_ms: u64) -> Option<&Arc<str>> {
-        self.shunned_until_ms.set(now_ms + SHUNNED_MS);
-        let looked_up = self.endpoint.looked_up.as_ref().filter(|_| now_ms >= self.look_up_ms.get())?;
-        self.look_up_ms.set(now_ms + LOOK_UP_MS);
+    fn record_failure(&self, now_ms: u64) -> Option<&Arc<str>> {
+        self.avoided_until_ms.set(now_ms + AVOID_MS);
+        let looked_up = self.endpoint.looked_up.as_ref().filter(|_| now_ms >= self.resolve_again_ms.get())?;
+        self.resolve_again_ms.set(now_ms + RESOLVE_AGAIN_MS);
         Some(looked_up)
     }
 
     /// It was connected to. Writes nothing unless it was in doubt.
-    pub(crate) fn accepts(&self, upstream: &UpstreamPool, worker: &Worker) {
-        if !self.is_in_doubt() {
+    pub(crate) fn record_connect_success(&self, upstream: &UpstreamPool, worker: &Worker) {
+        if !self.is_suspect() {
             return;
         }
-        self.shunned_until_ms.set(0);
+        self.avoided_until_ms.set(0);
         if upstream.series.recovery_log.is_due(worker.uptime_ms()) {
             let (name, address) = (&self.endpoint.name, self.endpoint.address);
             tracing::info!(upstream = upstream.upstream.name, endpoint = %name, %address, "endpoint reachable again");
@@ -305,25 +312,25 @@ impl EndpointPool {
     }
 
     /// Whether it could not be connected to when that was last tried.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.shunned_until_ms.get() > 0
+    pub(super) fn is_suspect(&self) -> bool {
+        self.avoided_until_ms.get() > 0
     }
 
     /// Whether others are to be chosen.
-    pub(super) fn is_shunned(&self, now_ms: u64) -> bool {
-        now_ms < self.shunned_until_ms.get()
+    pub(super) fn is_avoided(&self, now_ms: u64) -> bool {
+        now_ms < self.avoided_until_ms.get()
     }
 
     /// It is chosen. One that is in doubt is tried by this request, and by no other until the outcome is known.
-    pub(super) fn is_tried(&self, now_ms: u64) {
-        if self.is_in_doubt() {
-            self.shunned_until_ms.set(now_ms + SHUNNED_MS);
+    pub(super) fn mark_tried(&self, now_ms: u64) {
+        if self.is_suspect() {
+            self.avoided_until_ms.set(now_ms + AVOID_MS);
         }
     }
 
     /// A pool of the same endpoint for one client alone, whom its connections name.
-    pub(crate) fn naming(&self, ends: Ends) -> Self {
-        Self { names: Some(ends), ..Self::new(Arc::clone(&self.endpoint)) }
+    pub(crate) fn with_proxy_addresses(&self, ends: ProxyAddresses) -> Self {
+        Self { proxy_addresses: Some(ends), ..Self::new(Arc::clone(&self.endpoint)) }
     }
 
     /// How to speak to it.
@@ -332,20 +339,20 @@ impl EndpointPool {
     }
 
     /// Takes the connection that was used last.
-    pub(crate) fn pop(&self) -> Option<Single> {
+    pub(crate) fn pop(&self) -> Option<Http1Connection> {
         self.idle.borrow_mut().pop().map(|idle| idle.connection)
     }
 
     /// Gives a connection back.
-    pub(crate) fn push(&self, connection: Single, now_ms: u64) {
-        self.idle.borrow_mut().push(Idle { connection, since_ms: now_ms });
+    pub(crate) fn push(&self, connection: Http1Connection, now_ms: u64) {
+        self.idle.borrow_mut().push(IdleConnection { connection, since_ms: now_ms });
     }
 
     /// An HTTP/2 connection with a free stream, the first one that has one, so that those that a rush has opened fall
-    /// idle after it. Not the one that this was said of.
-    pub(super) fn multiplexed(&self, but: Option<&Rc<H2PeerState>>) -> Option<Multiplexed> {
+    /// idle after it. Not the one that this names.
+    pub(super) fn multiplexed(&self, except: Option<&Rc<H2PeerState>>) -> Option<Http2Connection> {
         let connections = self.multiplexed.borrow();
-        let other = |connection: &&Multiplexed| but.is_none_or(|but| !Rc::ptr_eq(but, &connection.said));
+        let other = |connection: &&Http2Connection| except.is_none_or(|but| !Rc::ptr_eq(but, &connection.peer));
         connections.iter().filter(other).find(|connection| connection.has_room()).cloned()
     }
 }

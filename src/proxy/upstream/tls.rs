@@ -1,46 +1,40 @@
 //! TLS with upstreams: counts and logs failed handshakes.
 
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
-use super::pool::{EndpointPool, UpstreamPool};
+use super::pool::{ConnectTarget, EndpointPool, UpstreamPool};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::telemetry::{FailureNovelty, TlsFailure};
 use crate::tls::{ClientHandshakeFailure, EndpointTls, Handshake, OwnCertificate};
 
 /// Counts and logs a failed handshake.
-pub(super) fn handshake_failed(
-    worker: &Worker,
-    upstream: &Rc<UpstreamPool>,
-    endpoint: &EndpointPool,
-    error: &io::Error,
-) -> Fault {
-    let (failure, cause) = handshake(upstream, &who(endpoint)).describe(error);
+pub(super) fn handshake_failed(worker: &Worker, target: ConnectTarget<'_>, error: &io::Error) -> Fault {
+    let (failure, cause) = handshake(target.upstream, &who(target.endpoint)).describe(error);
     let (failure, fault) = match failure {
         ClientHandshakeFailure::Certificate => (TlsFailure::Certificate, Fault::TlsCertificate),
         ClientHandshakeFailure::Protocol => (TlsFailure::Protocol, Fault::TlsProtocol),
         ClientHandshakeFailure::Alert => (TlsFailure::Alert, Fault::TlsAlert),
     };
-    note(worker, (upstream, endpoint), (failure, cause));
+    record(worker, target, failure, cause);
     fault
 }
 
 /// Counts and logs a handshake timeout.
-pub(super) fn handshake_timed_out(worker: &Worker, upstream: &Rc<UpstreamPool>, endpoint: &EndpointPool) -> Fault {
-    let (who, within) = (who(endpoint), upstream.upstream.connect_timeout);
+pub(super) fn handshake_timed_out(worker: &Worker, target: ConnectTarget<'_>) -> Fault {
+    let (who, within) = (who(target.endpoint), target.upstream.upstream.connect_timeout);
     let cause = format!("{who} did not finish the TLS handshake within {within:?} (`connect_timeout`)");
-    note(worker, (upstream, endpoint), (TlsFailure::Timeout, cause));
+    record(worker, target, TlsFailure::Timeout, cause);
     Fault::TlsTimeout
 }
 
 /// Counts and logs an alert that the upstream sent after the handshake (see [`crate::net::is_refusal`]).
-pub(crate) fn note_refusal(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool)) {
-    let cause = handshake(upstream, &who(endpoint)).describe_late_refusal();
-    note(worker, (upstream, endpoint), (TlsFailure::Alert, cause));
+pub(crate) fn record_refusal(worker: &Worker, target: ConnectTarget<'_>) {
+    let cause = handshake(target.upstream, &who(target.endpoint)).describe_late_refusal();
+    record(worker, target, TlsFailure::Alert, cause);
 }
 
 fn handshake<'a>(upstream: &UpstreamPool, server: &'a str) -> Handshake<'a> {
@@ -49,8 +43,8 @@ fn handshake<'a>(upstream: &UpstreamPool, server: &'a str) -> Handshake<'a> {
     Handshake { server, own_certificate, owner: "the upstream", protocols: "HTTP/2 or HTTP/1.1" }
 }
 
-fn note(worker: &Worker, (upstream, endpoint): (&Rc<UpstreamPool>, &EndpointPool), failed: (TlsFailure, String)) {
-    let (failure, cause) = failed;
+fn record(worker: &Worker, target: ConnectTarget<'_>, failure: TlsFailure, cause: String) {
+    let ConnectTarget { upstream, endpoint } = target;
     upstream.meter(worker.index).tls_failures[failure as usize].inc();
     if upstream.series().tls_failure_log.record(worker.wall_at(worker.clock.now()), cause.clone())
         == FailureNovelty::New

@@ -16,7 +16,7 @@ const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 /// What a request asks for besides an answer.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct UpgradeRequest {
     /// What the upstream proves with that it has understood: the client's, or ours where the client needs none.
     key: Option<HeaderValue>,
     /// The stream of HTTP/2 that is asked for; on HTTP/1.1 it is the connection.
@@ -34,12 +34,12 @@ pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Names WebSocket as what to switch to.
-pub(crate) fn dress(headers: &mut HeaderMap) {
+pub(crate) fn set_upgrade_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, UPGRADE);
     headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
 }
 
-impl Asked {
+impl UpgradeRequest {
     /// Asked for by `Upgrade`.
     pub(crate) fn by_upgrade(headers: &HeaderMap) -> Self {
         Self { key: websocket::key(headers), stream: None }
@@ -71,15 +71,15 @@ impl Asked {
     }
 
     /// Asks the upstream, in the form of HTTP/1.1.
-    pub(crate) fn dress(&self, headers: &mut HeaderMap) {
-        dress(headers);
+    pub(crate) fn set_headers(&self, headers: &mut HeaderMap) {
+        set_upgrade_headers(headers);
         if let (Some(_), Some(key)) = (&self.stream, &self.key) {
             headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
         }
     }
 
     /// Whether a connection can be asked. `takes` is what a connection of HTTP/2 has said of it.
-    pub(crate) fn may_go(&self, takes: Option<bool>) -> Result<(), Fault> {
+    pub(crate) fn check_connection(&self, takes: Option<bool>) -> Result<(), Fault> {
         match (takes, &self.key) {
             // Without a key there is nothing to answer an HTTP/1.1 client with (RFC 6455 §4.2.1).
             (Some(_), None) => Err(Fault::Refused(Refusal::MalformedHead)),
@@ -115,30 +115,30 @@ pub(crate) fn for_h2<B>(request: &mut Request<B>) {
 
 /// Gives what [`for_h2`] has changed the form of HTTP/1.1 again. There, a CONNECT would ask for a tunnel to anywhere: none
 /// is ever sent.
-pub(crate) fn for_h1<B>(request: &mut Request<B>, asked: Option<&Asked>) -> Result<(), Fault> {
+pub(crate) fn for_h1<B>(request: &mut Request<B>, upgrade: Option<&UpgradeRequest>) -> Result<(), Fault> {
     if request.method() != Method::CONNECT {
         return Ok(());
     }
-    let key = asked.and_then(|asked| asked.key.clone()).ok_or(Fault::NoUpgrade)?;
+    let key = upgrade.and_then(|upgrade| upgrade.key.clone()).ok_or(Fault::NoUpgrade)?;
     *request.method_mut() = Method::GET;
     request.extensions_mut().remove::<Protocol>();
-    dress(request.headers_mut());
+    set_upgrade_headers(request.headers_mut());
     request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key);
     Ok(())
 }
 
 /// Whether the upstream has switched. A switch is a fault when none was asked for, when it is to another protocol, and
 /// when its form is not valid.
-pub(crate) fn is_agreed(asked: Option<&Asked>, response: &Response<Incoming>) -> Result<bool, Fault> {
+pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &Response<Incoming>) -> Result<bool, Fault> {
     let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
-    let Some(asked) = asked.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {
+    let Some(upgrade) = upgrade.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {
         return if status == StatusCode::SWITCHING_PROTOCOLS { Err(Fault::UpstreamProtocol) } else { Ok(false) };
     };
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return if asked.is_agreed(response.headers()) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
+        return if upgrade.is_agreed(response.headers()) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
     }
     // On HTTP/2 every success is the switch, whether it was one for the upstream or not.
     let agreed = http2 && status == StatusCode::OK;
-    let mistaken = status.is_success() && (http2 || asked.stream.is_some());
+    let mistaken = status.is_success() && (http2 || upgrade.stream.is_some());
     if mistaken && !agreed { Err(Fault::UpstreamProtocol) } else { Ok(agreed) }
 }

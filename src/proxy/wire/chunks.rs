@@ -1,23 +1,23 @@
 //! A chunked body (RFC 9112 §7.1), followed byte by byte in its framing and by leaps in its data.
 
-use super::grammar::{Bounds, Progress, is_text, is_token};
+use super::grammar::{BodyProgress, Bounds, is_text, is_token};
 use crate::telemetry::Refusal;
 
 /// Follows a chunked body through the bytes that arrive.
 #[derive(Clone, Debug, Default)]
-pub struct Chunks {
+pub struct ChunkScanner {
     state: State,
     size: u64,
     digits: u8,
     extension_bytes: usize,
     trailers: usize,
     trailer_bytes: usize,
-    side: Side,
+    sender: Sender,
 }
 
 /// Who sends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Side {
+enum Sender {
     /// A client.
     #[default]
     Client,
@@ -42,10 +42,10 @@ enum State {
     EndLf,
 }
 
-impl Chunks {
+impl ChunkScanner {
     /// Follows the body of an answer.
-    pub(super) fn of_answer() -> Self {
-        Self { side: Side::Upstream, ..Self::default() }
+    pub(super) fn for_response() -> Self {
+        Self { sender: Sender::Upstream, ..Self::default() }
     }
 
     /// Whether the next byte is data.
@@ -53,14 +53,14 @@ impl Chunks {
         self.state == State::Data
     }
 
-    /// Takes bytes; see [`super::scan::Body::take`].
-    pub(crate) fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, Progress), Refusal> {
-        let (taken, progress) = self.take_good(bytes, bounds);
+    /// Takes bytes; see [`super::scan::BodyScanner::take`].
+    pub(crate) fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, BodyProgress), Refusal> {
+        let (taken, progress) = self.take_valid(bytes, bounds);
         progress.map(|progress| (taken, progress))
     }
 
     /// Takes bytes, and says how many are good whatever comes behind them.
-    pub(super) fn take_good(&mut self, bytes: &[u8], bounds: &Bounds) -> (usize, Result<Progress, Refusal>) {
+    pub(super) fn take_valid(&mut self, bytes: &[u8], bounds: &Bounds) -> (usize, Result<BodyProgress, Refusal>) {
         let mut at = 0;
         while at < bytes.len() {
             if self.state == State::Data {
@@ -74,24 +74,24 @@ impl Chunks {
             }
             let byte = bytes[at];
             if self.state == State::EndLf && byte == b'\n' {
-                return (at + 1, Ok(Progress::Ended));
+                return (at + 1, Ok(BodyProgress::Ended));
             }
-            match self.after(byte, bounds) {
+            match self.next_state(byte, bounds) {
                 Ok(next) => self.state = next,
                 Err(refusal) => return (at, Err(refusal)),
             }
             at += 1;
         }
-        (at, Ok(Progress::More))
+        (at, Ok(BodyProgress::More))
     }
 
-    fn after(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Refusal> {
+    fn next_state(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Refusal> {
         use State as S;
         Ok(match (self.state, byte) {
             (S::Size, _) if byte.is_ascii_hexdigit() => self.size_digit(byte)?,
             (S::Size, b';') if self.digits > 0 => S::Extension,
             (S::Size, b'\r') if self.digits > 0 => S::SizeLf,
-            (S::Size, b' ' | b'\t') if self.digits > 0 && self.side == Side::Upstream => S::Extension,
+            (S::Size, b' ' | b'\t') if self.digits > 0 && self.sender == Sender::Upstream => S::Extension,
             (S::Extension, b'\r') => S::SizeLf,
             (S::Extension, _) if is_text(byte) => {
                 self.extension_bytes += 1;
@@ -143,7 +143,7 @@ fn bounded(count: usize, max: usize, refusal: Refusal) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scan::{Body, Framing};
+    use super::super::scan::{BodyScanner, Framing};
     use super::*;
 
     const BOUNDS: Bounds =
@@ -151,15 +151,15 @@ mod tests {
 
     /// `Ok(n)`: ended after n bytes; `Ok(usize::MAX)`: not ended.
     fn check(text: &str, expected: Result<usize, Refusal>) {
-        let whole = Body::new(Framing::Chunked).take(text.as_bytes(), &BOUNDS);
-        let whole = whole.map(|(taken, progress)| if progress == Progress::Ended { taken } else { usize::MAX });
+        let whole = BodyScanner::new(Framing::Chunked).take(text.as_bytes(), &BOUNDS);
+        let whole = whole.map(|(taken, progress)| if progress == BodyProgress::Ended { taken } else { usize::MAX });
         assert_eq!(whole, expected, "{text:?}");
-        let mut body = Body::new(Framing::Chunked);
+        let mut body = BodyScanner::new(Framing::Chunked);
         let mut piecewise = Ok(usize::MAX);
         for (i, byte) in text.bytes().enumerate() {
             match body.take(&[byte], &BOUNDS) {
-                Ok((_, Progress::More)) => {}
-                Ok((_, Progress::Ended)) => {
+                Ok((_, BodyProgress::More)) => {}
+                Ok((_, BodyProgress::Ended)) => {
                     piecewise = Ok(i + 1);
                     break;
                 }

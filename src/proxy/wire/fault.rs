@@ -53,11 +53,11 @@ pub(crate) enum Fault {
 
 /// The row of a fault.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct FaultRow {
     /// The status that the client gets.
     pub(crate) status: StatusCode,
     /// Who is to blame.
-    pub(crate) ender: EndedBy,
+    pub(crate) blame: EndedBy,
     /// The status that the client of a gRPC call gets: the nearest of gRPC's own codes.
     pub(crate) grpc: GrpcStatus,
     /// What a comparison records in the place of an answer. `None`: the fault says nothing of the upstream.
@@ -89,13 +89,13 @@ pub(crate) enum Advice {
 impl Fault {
     /// Its row.
     #[cold]
-    pub(crate) const fn facts(self) -> Facts {
-        facts(self)
+    pub(crate) const fn row(self) -> FaultRow {
+        fault_row(self)
     }
 
     /// The word in the log.
     pub(crate) const fn detail(self) -> &'static str {
-        self.facts().detail
+        self.row().detail
     }
 }
 
@@ -103,29 +103,29 @@ impl Fault {
 #[expect(clippy::too_many_arguments, reason = "one argument for each column")]
 const fn row(
     status: StatusCode,
-    ender: EndedBy,
+    blame: EndedBy,
     grpc: GrpcStatus,
     failure: Option<Failure>,
     advice: Advice,
     proxy_error: &'static str,
     detail: &'static str,
     message: &'static str,
-) -> Facts {
-    let upstream_failed = matches!(ender, EndedBy::Upstream);
-    Facts { status, ender, grpc, failure, advice, proxy_error, detail, message, upstream_failed }
+) -> FaultRow {
+    let upstream_failed = matches!(blame, EndedBy::Upstream);
+    FaultRow { status, blame, grpc, failure, advice, proxy_error, detail, message, upstream_failed }
 }
 
-/// The table of faults. Columns: status, ender, gRPC's status, failure for a comparison, advice; and in the second line
+/// The table of faults. Columns: status, blame, gRPC's status, failure for a comparison, advice; and in the second line
 /// the error type of RFC 9209, the detail, the message.
 #[rustfmt::skip] // Columns.
-const fn facts(fault: Fault) -> Facts {
+const fn fault_row(fault: Fault) -> FaultRow {
     use {Advice::{Nothing, RetryAfter}, EndedBy::{Client, Proxy, Upstream}, Failure::{Connect, Reset, Timeout}};
     use {Fault as F, GrpcStatus as G, StatusCode as S};
     match fault {
-        F::Refused(refusal) => refused(refusal),
+        F::Refused(refusal) => refusal_row(refusal),
         F::ClientGone          => row(S::BAD_REQUEST,         Client,   G::CANCELLED,         None,          Nothing,
             "http_request_error", "client_gone", "The request's body did not arrive whole."),
-        F::NoEndpoint          => Facts { upstream_failed: true, ..row(
+        F::NoEndpoint          => FaultRow { upstream_failed: true, ..row(
             S::SERVICE_UNAVAILABLE, Proxy, G::UNAVAILABLE, Some(Connect), Nothing,
             "destination_unavailable", "no_endpoint", "The service has no instance at the moment.") },
         F::AnswerMemory        => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       None,          Nothing,
@@ -170,7 +170,7 @@ const fn facts(fault: Fault) -> Facts {
 
 /// The table of refusals, with the same columns. The detail is the refusal's name, the label of its metric.
 #[rustfmt::skip] // Columns.
-const fn refused(refusal: Refusal) -> Facts {
+const fn refusal_row(refusal: Refusal) -> FaultRow {
     use {Advice::{Close, Nothing, RetryAfter}, EndedBy::{Client, Proxy}};
     use {GrpcStatus as G, Refusal as R, StatusCode as S};
     let name = refusal.name();

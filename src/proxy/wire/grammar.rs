@@ -17,7 +17,7 @@ pub struct Bounds {
 
 /// Whether a body has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum BodyProgress {
     /// More bytes belong to it.
     More,
     /// That was its last byte.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::field_map::Fields;
+use super::header_fields::HeaderFields;
 use crate::telemetry::GrpcStatus;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -21,16 +21,16 @@ const DIGITS_MAX: usize = 8;
 
 /// A call.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub(crate) struct GrpcCall {
     /// When it must have ended.
     pub(crate) deadline: Option<Instant>,
     /// What it ended with.
     pub(crate) status: GrpcStatus,
 }
 
-impl Call {
+impl GrpcCall {
     /// The call of a request with these fields, that came at `began`.
-    pub(crate) fn new(fields: &impl Fields, began: Instant) -> Self {
+    pub(crate) fn new(fields: &impl HeaderFields, began: Instant) -> Self {
         let mut lines = fields.all(&GRPC_TIMEOUT);
         let timeout = match (lines.next(), lines.next()) {
             (Some(only), None) => timeout(only.as_bytes()),
@@ -145,7 +145,7 @@ mod tests {
             for line in lines {
                 headers.append("grpc-timeout", HeaderValue::from_static(line));
             }
-            Call::new(&headers, began).deadline.map(|deadline| deadline.duration_since(began))
+            GrpcCall::new(&headers, began).deadline.map(|deadline| deadline.duration_since(began))
         };
         assert_eq!(deadline(&["3S"]), Some(Duration::from_secs(3)));
         assert_eq!(deadline(&["3S", "4S"]), None);
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_last_status_counts() {
         let began = crate::clock::Clock.now();
-        let mut call = Call::new(&HeaderMap::new(), began);
+        let mut call = GrpcCall::new(&HeaderMap::new(), began);
         call.head(StatusCode::OK, &HeaderMap::new());
         assert_eq!(call.status, GrpcStatus::UNSEEN);
         call.head(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());

@@ -18,7 +18,7 @@ pub(crate) const END_HEADERS: u8 = 4;
 
 /// What a field is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Field {
+pub(crate) enum FieldKind {
     /// No pseudo-field.
     #[default]
     Plain,
@@ -30,7 +30,7 @@ pub(crate) enum Field {
     Informational,
 }
 
-impl Field {
+impl FieldKind {
     const fn bits(self) -> (u128, u128) {
         match self {
             Self::Plain => (0, 0),
@@ -117,21 +117,21 @@ pub(crate) struct HeaderBlocks {
     high: u128,
     low: u128,
     /// The field under way.
-    field: Field,
+    field: FieldKind,
     indexing: Indexing,
     /// Octets at the beginning of the frame's payload that are not the block's, the first of them the length of padding.
     lead: usize,
     padded: bool,
     padding: usize,
     /// What was seen in the block.
-    seen: Seen,
+    seen: PseudoFields,
 }
 
 /// The pseudo-fields of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct PseudoFields {
     /// There is one.
-    pub(crate) pseudo: bool,
+    pub(crate) any: bool,
     /// There is the status of a final answer.
     pub(crate) is_final: bool,
 }
@@ -142,12 +142,12 @@ impl Default for HeaderBlocks {
             next: Next::Representation,
             high: 0,
             low: 0,
-            field: Field::Plain,
+            field: FieldKind::Plain,
             indexing: Indexing::No,
             lead: 0,
             padded: false,
             padding: 0,
-            seen: Seen::default(),
+            seen: PseudoFields::default(),
         }
     }
 }
@@ -158,19 +158,19 @@ impl HeaderBlocks {
         self.padded = flags & PADDED != 0;
         self.lead = usize::from(self.padded) + if flags & PRIORITY == 0 { 0 } else { 5 };
         self.padding = 0;
-        self.seen = Seen::default();
+        self.seen = PseudoFields::default();
         if self.next != Next::Lost {
             self.next = Next::Representation;
         }
     }
 
     /// A CONTINUATION frame begins.
-    pub(crate) fn go_on(&mut self) {
+    pub(crate) fn begin_continuation(&mut self) {
         (self.padded, self.lead, self.padding) = (false, 0, 0);
     }
 
     /// What was seen in the block so far.
-    pub(crate) const fn seen(&self) -> Seen {
+    pub(crate) const fn pseudo_fields(&self) -> PseudoFields {
         self.seen
     }
 
@@ -226,7 +226,7 @@ impl HeaderBlocks {
                     // `:` is 1011100 in the Huffman code.
                     let colon = if coding == Coding::Huffman { byte >> 1 == 0b101_1100 } else { byte == b':' };
                     // In an answer there is no other one than the status; in a request they are all the same here.
-                    self.field = if colon { Field::Final } else { Field::Plain };
+                    self.field = if colon { FieldKind::Final } else { FieldKind::Plain };
                 }
                 self.next = if left > 1 { Next::Name { left: left - 1, first: None } } else { Next::ValueLength };
             }
@@ -237,7 +237,7 @@ impl HeaderBlocks {
                 if left > 1 {
                     self.next = Next::Value { left: left - 1, first: None };
                 } else {
-                    self.literal_ends();
+                    self.end_literal();
                 }
             }
             Next::Lost => {}
@@ -258,7 +258,7 @@ impl HeaderBlocks {
     fn number(&mut self, number: Number, value: u64) {
         self.next = match number {
             Number::Indexed => {
-                self.see(self.indexed(value));
+                self.record(self.indexed(value));
                 Next::Representation
             }
             Number::NameOf(indexing) => {
@@ -270,35 +270,35 @@ impl HeaderBlocks {
             Number::NameLength(coding) => Next::Name { left: value, first: Some(coding) },
             Number::ValueLength(coding) if value == 0 => {
                 self.field = self.field.with_value(None, coding);
-                return self.literal_ends();
+                return self.end_literal();
             }
             Number::ValueLength(coding) => Next::Value { left: value, first: Some(coding) },
         };
     }
 
     /// The kind of an entry of the tables (appendix A, §2.3.3).
-    fn indexed(&self, index: u64) -> Field {
+    fn indexed(&self, index: u64) -> FieldKind {
         match index {
-            1..=7 => Field::Request,
-            8..=14 => Field::Final,
-            0 | 15..=STATIC_MAX => Field::Plain,
-            _ if index - STATIC_MAX > ENTRIES_MAX => Field::Plain,
-            _ => Field::of_bits(self.high >> (index - STATIC_MAX - 1), self.low >> (index - STATIC_MAX - 1)),
+            1..=7 => FieldKind::Request,
+            8..=14 => FieldKind::Final,
+            0 | 15..=STATIC_MAX => FieldKind::Plain,
+            _ if index - STATIC_MAX > ENTRIES_MAX => FieldKind::Plain,
+            _ => FieldKind::of_bits(self.high >> (index - STATIC_MAX - 1), self.low >> (index - STATIC_MAX - 1)),
         }
     }
 
-    fn literal_ends(&mut self) {
+    fn end_literal(&mut self) {
         if self.indexing == Indexing::Yes {
             let (high, low) = self.field.bits();
             (self.high, self.low) = (self.high << 1 | high, self.low << 1 | low);
         }
-        self.see(self.field);
+        self.record(self.field);
         self.next = Next::Representation;
     }
 
-    fn see(&mut self, field: Field) {
-        self.seen.pseudo |= field != Field::Plain;
-        self.seen.is_final |= field == Field::Final;
+    fn record(&mut self, field: FieldKind) {
+        self.seen.any |= field != FieldKind::Plain;
+        self.seen.is_final |= field == FieldKind::Final;
     }
 }
 
@@ -310,13 +310,13 @@ const fn coding(byte: u8) -> Coding {
 mod tests {
     use super::*;
 
-    const NOTHING: Seen = Seen { pseudo: false, is_final: false };
-    const REQUEST: Seen = Seen { pseudo: true, is_final: false };
-    const FINAL: Seen = Seen { pseudo: true, is_final: true };
+    const NOTHING: PseudoFields = PseudoFields { any: false, is_final: false };
+    const REQUEST: PseudoFields = PseudoFields { any: true, is_final: false };
+    const FINAL: PseudoFields = PseudoFields { any: true, is_final: true };
 
     /// One block after the other on one connection, each in pieces of every size.
     #[track_caller]
-    fn check(blocks: &[(&[u8], Seen)]) {
+    fn check(blocks: &[(&[u8], PseudoFields)]) {
         for step in [1, 2, 3, 5, 1000] {
             let mut follower = HeaderBlocks::default();
             for (block, seen) in blocks {
@@ -326,7 +326,7 @@ mod tests {
                     left -= piece.len();
                     follower.payload(piece, left);
                 }
-                assert_eq!(follower.seen(), *seen, "{block:02x?} in pieces of {step}");
+                assert_eq!(follower.pseudo_fields(), *seen, "{block:02x?} in pieces of {step}");
                 assert_eq!(follower.next, Next::Representation, "{block:02x?} in pieces of {step}");
             }
         }
@@ -383,12 +383,12 @@ mod tests {
         for (at, byte) in payload.iter().enumerate() {
             follower.payload(&[*byte], payload.len() - at - 1);
         }
-        assert_eq!((follower.seen(), follower.next), (NOTHING, Next::Representation));
+        assert_eq!((follower.pseudo_fields(), follower.next), (NOTHING, Next::Representation));
         follower.begin(0);
         follower.payload(b"\x00\x01a", 0);
-        follower.go_on();
+        follower.begin_continuation();
         follower.payload(b"\x01b\x82", 0);
-        assert_eq!(follower.seen(), REQUEST);
+        assert_eq!(follower.pseudo_fields(), REQUEST);
     }
 
     #[test]
@@ -399,6 +399,6 @@ mod tests {
         assert_eq!(follower.next, Next::Lost);
         follower.begin(0);
         follower.payload(b"\x82", 0);
-        assert_eq!(follower.seen(), NOTHING);
+        assert_eq!(follower.pseudo_fields(), NOTHING);
     }
 }

@@ -23,20 +23,20 @@ pub const V2_BYTES_MAX: usize = 4096;
 /// The two ends of the connection that the sender speaks for. An IPv4 address that is mapped into IPv6 is that IPv4
 /// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ends {
+pub struct ProxyAddresses {
     /// The client.
-    pub client: SocketAddr,
+    pub source: SocketAddr,
     /// The address that the client connected to.
-    pub local: SocketAddr,
+    pub destination: SocketAddr,
 }
 
 /// How far a header has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Header {
+pub enum ProxyHeader {
     /// All bytes so far belong to it, and more must come.
     Partial,
     /// It ends after so many bytes, and says so much: nothing when the sender speaks for itself or of no address.
-    Complete(usize, Option<Ends>),
+    Complete(usize, Option<ProxyAddresses>),
     /// There is none.
     Missing,
     /// It is not of the grammar.
@@ -45,46 +45,46 @@ pub enum Header {
 
 /// Whether a connection begins with a header of either version, whole or not.
 #[must_use]
-pub fn begins(bytes: &[u8]) -> bool {
+pub fn has_header(bytes: &[u8]) -> bool {
     bytes.starts_with(V1_BEGINNING) || bytes.starts_with(SIGNATURE)
 }
 
 /// Reads the header at the beginning of a connection.
 #[must_use]
-pub fn read(bytes: &[u8]) -> Header {
+pub fn parse(bytes: &[u8]) -> ProxyHeader {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
     if begins(SIGNATURE) {
         read_v2(bytes)
     } else if begins(V1_BEGINNING) {
         read_v1(bytes)
     } else {
-        Header::Missing
+        ProxyHeader::Missing
     }
 }
 
-fn read_v1(bytes: &[u8]) -> Header {
+fn read_v1(bytes: &[u8]) -> ProxyHeader {
     let Some(feed) = memchr::memchr(b'\n', bytes) else {
         // Behind a CR only its LF may come, which may still be on its way.
         let early = memchr::memchr(b'\r', bytes).is_some_and(|at| at + 1 < bytes.len());
-        return if early || bytes.len() >= V1_BYTES_MAX { Header::Malformed } else { Header::Partial };
+        return if early || bytes.len() >= V1_BYTES_MAX { ProxyHeader::Malformed } else { ProxyHeader::Partial };
     };
     let length = feed + 1;
-    let Some(line) = bytes[..feed].strip_suffix(b"\r") else { return Header::Malformed };
+    let Some(line) = bytes[..feed].strip_suffix(b"\r") else { return ProxyHeader::Malformed };
     if length > V1_BYTES_MAX || memchr::memchr(b'\r', line).is_some() {
-        return Header::Malformed;
+        return ProxyHeader::Malformed;
     }
     let rest = line.strip_prefix(V1_BEGINNING).unwrap_or_default();
     if rest == b"UNKNOWN" || rest.starts_with(b"UNKNOWN ") {
-        return Header::Complete(length, None);
+        return ProxyHeader::Complete(length, None);
     }
-    match std::str::from_utf8(rest).ok().and_then(ends_v1) {
-        Some(ends) => Header::Complete(length, Some(ends)),
-        None => Header::Malformed,
+    match std::str::from_utf8(rest).ok().and_then(addresses_v1) {
+        Some(addresses) => ProxyHeader::Complete(length, Some(addresses)),
+        None => ProxyHeader::Malformed,
     }
 }
 
 /// `TCP4 192.0.2.1 192.0.2.2 4711 443`, with one space between words.
-fn ends_v1(text: &str) -> Option<Ends> {
+fn addresses_v1(text: &str) -> Option<ProxyAddresses> {
     let mut words = text.split(' ');
     let family = words.next()?;
     let mut address = || {
@@ -95,9 +95,10 @@ fn ends_v1(text: &str) -> Option<Ends> {
             _ => None,
         }
     };
-    let (client, local) = (address()?, address()?);
-    let (client_port, local_port) = (port(words.next()?)?, port(words.next()?)?);
-    words.next().is_none().then(|| Ends::new((client, client_port), (local, local_port)))
+    let (source, destination) = (address()?, address()?);
+    let source = SocketAddr::new(source, port(words.next()?)?);
+    let destination = SocketAddr::new(destination, port(words.next()?)?);
+    words.next().is_none().then(|| ProxyAddresses::new(source, destination))
 }
 
 /// Decimal digits without leading zeros.
@@ -106,18 +107,18 @@ fn port(word: &str) -> Option<u16> {
     if plain { word.parse().ok() } else { None }
 }
 
-fn read_v2(bytes: &[u8]) -> Header {
+fn read_v2(bytes: &[u8]) -> ProxyHeader {
     let (Some(&command), Some(&family)) = (bytes.get(12), bytes.get(13)) else {
         return if bytes.get(12).is_none_or(|command| matches!(command, 0x20 | 0x21)) {
-            Header::Partial
+            ProxyHeader::Partial
         } else {
-            Header::Malformed
+            ProxyHeader::Malformed
         };
     };
     let speaks = match command {
         0x20 => false,
         0x21 => true,
-        _ => return Header::Malformed,
+        _ => return ProxyHeader::Malformed,
     };
     let addresses = match family {
         0x00 => 0,
@@ -126,22 +127,22 @@ fn read_v2(bytes: &[u8]) -> Header {
         0x31 | 0x32 => 216,
         // A sender that speaks for itself may write what it likes here (§2.2).
         _ if !speaks => 0,
-        _ => return Header::Malformed,
+        _ => return ProxyHeader::Malformed,
     };
-    let (Some(&high), Some(&low)) = (bytes.get(14), bytes.get(15)) else { return Header::Partial };
+    let (Some(&high), Some(&low)) = (bytes.get(14), bytes.get(15)) else { return ProxyHeader::Partial };
     let length = V2_FIXED_BYTES + usize::from(u16::from_be_bytes([high, low]));
     if length > V2_BYTES_MAX || (speaks && length < V2_FIXED_BYTES + addresses) {
-        return Header::Malformed;
+        return ProxyHeader::Malformed;
     }
-    let Some(rest) = bytes.get(V2_FIXED_BYTES..length) else { return Header::Partial };
+    let Some(rest) = bytes.get(V2_FIXED_BYTES..length) else { return ProxyHeader::Partial };
     if !speaks || addresses == 0 {
-        return Header::Complete(length, None);
+        return ProxyHeader::Complete(length, None);
     }
     let (block, records) = rest.split_at(addresses);
     if !are_records(records) {
-        return Header::Malformed;
+        return ProxyHeader::Malformed;
     }
-    Header::Complete(length, ends_v2(block))
+    ProxyHeader::Complete(length, addresses_v2(block))
 }
 
 /// Whether these are records of type, length and value up to the end (§2.2.1).
@@ -154,25 +155,25 @@ fn are_records(mut rest: &[u8]) -> bool {
 }
 
 /// The ends in a block of addresses; none in that of Unix sockets, which have no address that anybody knows here.
-fn ends_v2(block: &[u8]) -> Option<Ends> {
+fn addresses_v2(block: &[u8]) -> Option<ProxyAddresses> {
     let port = |at: usize| Some(u16::from_be_bytes([*block.get(at)?, *block.get(at + 1)?]));
     match block.len() {
         12 => {
             let ip = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(block.get(at..at + 4)?).ok()?));
-            Some(Ends::new((ip(0)?, port(8)?), (ip(4)?, port(10)?)))
+            Some(ProxyAddresses::new(SocketAddr::new(ip(0)?, port(8)?), SocketAddr::new(ip(4)?, port(10)?)))
         }
         36 => {
             let ip = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(block.get(at..at + 16)?).ok()?));
-            Some(Ends::new((ip(0)?, port(32)?), (ip(16)?, port(34)?)))
+            Some(ProxyAddresses::new(SocketAddr::new(ip(0)?, port(32)?), SocketAddr::new(ip(16)?, port(34)?)))
         }
         _ => None,
     }
 }
 
-impl Ends {
-    fn new(client: (IpAddr, u16), local: (IpAddr, u16)) -> Self {
-        let plain = |(ip, port): (IpAddr, u16)| SocketAddr::new(ip.to_canonical(), port);
-        Self { client: plain(client), local: plain(local) }
+impl ProxyAddresses {
+    fn new(source: SocketAddr, destination: SocketAddr) -> Self {
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self { source: canonical(source), destination: canonical(destination) }
     }
 
     /// The header that says so.
@@ -185,8 +186,8 @@ impl Ends {
     }
 
     fn header_v1(&self) -> Vec<u8> {
-        let (client, local) = (self.client, self.local);
-        let family = match (client, local) {
+        let (source, destination) = (self.source, self.destination);
+        let family = match (source, destination) {
             (SocketAddr::V4(_), SocketAddr::V4(_)) => "TCP4",
             (SocketAddr::V6(_), SocketAddr::V6(_)) => "TCP6",
             // Version 1 has no words for ends of two families.
@@ -194,26 +195,27 @@ impl Ends {
                 return b"PROXY UNKNOWN\r\n".to_vec();
             }
         };
-        format!("PROXY {family} {} {} {} {}\r\n", client.ip(), local.ip(), client.port(), local.port()).into_bytes()
+        format!("PROXY {family} {} {} {} {}\r\n", source.ip(), destination.ip(), source.port(), destination.port())
+            .into_bytes()
     }
 
     fn header_v2(&self) -> Vec<u8> {
         let mut header = SIGNATURE.to_vec();
-        if let (IpAddr::V4(client), IpAddr::V4(local)) = (self.client.ip(), self.local.ip()) {
+        if let (IpAddr::V4(source), IpAddr::V4(destination)) = (self.source.ip(), self.destination.ip()) {
             header.extend([0x21, 0x11, 0, 12]);
-            header.extend(client.octets());
-            header.extend(local.octets());
+            header.extend(source.octets());
+            header.extend(destination.octets());
         } else {
             let mapped = |ip: IpAddr| match ip {
                 IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
                 IpAddr::V6(ip) => ip.octets(),
             };
             header.extend([0x21, 0x21, 0, 36]);
-            header.extend(mapped(self.client.ip()));
-            header.extend(mapped(self.local.ip()));
+            header.extend(mapped(self.source.ip()));
+            header.extend(mapped(self.destination.ip()));
         }
-        header.extend(self.client.port().to_be_bytes());
-        header.extend(self.local.port().to_be_bytes());
+        header.extend(self.source.port().to_be_bytes());
+        header.extend(self.destination.port().to_be_bytes());
         header
     }
 }
@@ -222,8 +224,8 @@ impl Ends {
 mod tests {
     use super::*;
 
-    fn ends(client: &str, local: &str) -> Ends {
-        Ends { client: client.parse().unwrap(), local: local.parse().unwrap() }
+    fn addresses(client: &str, local: &str) -> ProxyAddresses {
+        ProxyAddresses { source: client.parse().unwrap(), destination: local.parse().unwrap() }
     }
 
     /// A header of version 2 with this command, family and content.
@@ -233,34 +235,34 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(bytes: &[u8], expected: Header) {
-        assert_eq!(read(bytes), expected, "{}", bytes.escape_ascii());
-        let Header::Complete(length, _) = expected else { return };
-        assert_eq!(read(&[bytes, b"GET / HTTP/1.1\r\n\r\n"].concat()), expected, "what follows does not matter");
+    fn check(bytes: &[u8], expected: ProxyHeader) {
+        assert_eq!(parse(bytes), expected, "{}", bytes.escape_ascii());
+        let ProxyHeader::Complete(length, _) = expected else { return };
+        assert_eq!(parse(&[bytes, b"GET / HTTP/1.1\r\n\r\n"].concat()), expected, "what follows does not matter");
         for end in 0..length {
-            assert_eq!(read(&bytes[..end]), Header::Partial, "{end} bytes of {}", bytes.escape_ascii());
+            assert_eq!(parse(&bytes[..end]), ProxyHeader::Partial, "{end} bytes of {}", bytes.escape_ascii());
         }
     }
 
     #[test]
     fn version_1() {
         for (line, expected) in [
-            ("PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\n", Some(ends("192.0.2.1:4711", "198.51.100.2:443"))),
+            ("PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\n", Some(addresses("192.0.2.1:4711", "198.51.100.2:443"))),
             (
                 "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",
-                Some(ends("255.255.255.255:65535", "255.255.255.255:65535")),
+                Some(addresses("255.255.255.255:65535", "255.255.255.255:65535")),
             ),
-            ("PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", Some(ends("0.0.0.0:0", "0.0.0.0:0"))),
-            ("PROXY TCP6 2001:db8::1 ::1 4711 443\r\n", Some(ends("[2001:db8::1]:4711", "[::1]:443"))),
-            ("PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 1 2\r\n", Some(ends("192.0.2.1:1", "192.0.2.2:2"))),
+            ("PROXY TCP4 0.0.0.0 0.0.0.0 0 0\r\n", Some(addresses("0.0.0.0:0", "0.0.0.0:0"))),
+            ("PROXY TCP6 2001:db8::1 ::1 4711 443\r\n", Some(addresses("[2001:db8::1]:4711", "[::1]:443"))),
+            ("PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 1 2\r\n", Some(addresses("192.0.2.1:1", "192.0.2.2:2"))),
             ("PROXY UNKNOWN\r\n", None),
             ("PROXY UNKNOWN ffff:f...f:ffff whatever \x01 65535 65535\r\n", None),
         ] {
-            check(line.as_bytes(), Header::Complete(line.len(), expected));
+            check(line.as_bytes(), ProxyHeader::Complete(line.len(), expected));
         }
         let longest = "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n";
         assert_eq!(longest.len(), V1_BYTES_MAX);
-        check(longest.as_bytes(), Header::Complete(V1_BYTES_MAX, None));
+        check(longest.as_bytes(), ProxyHeader::Complete(V1_BYTES_MAX, None));
         for line in [
             "PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\n",
             "PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\rG",
@@ -283,16 +285,16 @@ mod tests {
             "PROXY \r\n",
             "PROXY unknown\r\n",
         ] {
-            check(line.as_bytes(), Header::Malformed);
+            check(line.as_bytes(), ProxyHeader::Malformed);
         }
-        check(&[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 92], b"\r\n"].concat(), Header::Malformed);
-        check(&[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 93]].concat(), Header::Malformed);
+        check(&[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 92], b"\r\n"].concat(), ProxyHeader::Malformed);
+        check(&[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 93]].concat(), ProxyHeader::Malformed);
     }
 
     #[test]
     fn version_2() {
         let four = [192, 0, 2, 1, 198, 51, 100, 2, 0x12, 0x67, 1, 0xbb];
-        let told = Some(ends("192.0.2.1:4711", "198.51.100.2:443"));
+        let expected = Some(addresses("192.0.2.1:4711", "198.51.100.2:443"));
         let mut six = [0; 36];
         six[15] = 1;
         six[31] = 2;
@@ -300,11 +302,11 @@ mod tests {
         six[35] = 81;
         let with = |records: &[u8]| [&four[..], records].concat();
         for (command, family, content, expected) in [
-            (0x21, 0x11, four.to_vec(), told),
-            (0x21, 0x12, four.to_vec(), told),
-            (0x21, 0x11, with(&[4, 0, 0]), told),
-            (0x21, 0x11, with(&[3, 0, 4, 1, 2, 3, 4, 0xee, 0, 1, 9]), told),
-            (0x21, 0x21, six.to_vec(), Some(ends("[::1]:80", "[::2]:81"))),
+            (0x21, 0x11, four.to_vec(), expected),
+            (0x21, 0x12, four.to_vec(), expected),
+            (0x21, 0x11, with(&[4, 0, 0]), expected),
+            (0x21, 0x11, with(&[3, 0, 4, 1, 2, 3, 4, 0xee, 0, 1, 9]), expected),
+            (0x21, 0x21, six.to_vec(), Some(addresses("[::1]:80", "[::2]:81"))),
             (0x21, 0x31, vec![b'/'; 216], None),
             (0x21, 0x00, b"anything".to_vec(), None),
             (0x20, 0x00, Vec::new(), None),
@@ -314,7 +316,7 @@ mod tests {
             (0x20, 0x00, vec![0; V2_BYTES_MAX - V2_FIXED_BYTES], None),
         ] {
             let bytes = v2(command, family, &content);
-            check(&bytes, Header::Complete(bytes.len(), expected));
+            check(&bytes, ProxyHeader::Complete(bytes.len(), expected));
         }
         for (command, family, content) in [
             (0x11, 0x11, four.to_vec()),
@@ -335,7 +337,7 @@ mod tests {
             (0x21, 0x11, with(&[4, 0xff, 0xff, 1])),
             (0x20, 0x00, vec![0; V2_BYTES_MAX - V2_FIXED_BYTES + 1]),
         ] {
-            check(&v2(command, family, &content), Header::Malformed);
+            check(&v2(command, family, &content), ProxyHeader::Malformed);
         }
     }
 
@@ -350,39 +352,39 @@ mod tests {
             "\n",
             "\x16\x03\x01",
         ] {
-            check(bytes.as_bytes(), Header::Missing);
+            check(bytes.as_bytes(), ProxyHeader::Missing);
         }
         for bytes in ["", "P", "PR", "PROXY", "\r", "\r\n\r\n"] {
-            check(bytes.as_bytes(), Header::Partial);
+            check(bytes.as_bytes(), ProxyHeader::Partial);
         }
         // A command that cannot be is refused before the rest has come.
-        check(&[&SIGNATURE[..], &[0x01]].concat(), Header::Malformed);
+        check(&[&SIGNATURE[..], &[0x01]].concat(), ProxyHeader::Malformed);
     }
 
     #[test]
     fn what_is_written_reads_back() {
         for (client, local) in [("192.0.2.1:4711", "198.51.100.2:443"), ("[2001:db8::1]:1", "[::1]:65535")] {
-            let ends = ends(client, local);
+            let addresses = addresses(client, local);
             for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
-                let header = ends.header(version);
-                check(&header, Header::Complete(header.len(), Some(ends)));
+                let header = addresses.header(version);
+                check(&header, ProxyHeader::Complete(header.len(), Some(addresses)));
             }
         }
-        let mixed = ends("192.0.2.1:4711", "[::1]:443");
-        assert_eq!(read(&mixed.header(ProxyProtocol::V1)), Header::Complete(15, None));
-        assert_eq!(read(&mixed.header(ProxyProtocol::V2)), Header::Complete(52, Some(mixed)));
+        let mixed = addresses("192.0.2.1:4711", "[::1]:443");
+        assert_eq!(parse(&mixed.header(ProxyProtocol::V1)), ProxyHeader::Complete(15, None));
+        assert_eq!(parse(&mixed.header(ProxyProtocol::V2)), ProxyHeader::Complete(52, Some(mixed)));
     }
 
     proptest::proptest! {
         #[test]
-        fn any_ends_survive_any_pieces(client: (IpAddr, u16), local: (IpAddr, u16), version: bool, tail: Vec<u8>) {
-            let ends = Ends::new(client, local);
-            let header = ends.header(if version { ProxyProtocol::V1 } else { ProxyProtocol::V2 });
-            let told = (ends.client.is_ipv4() == ends.local.is_ipv4() || !version).then_some(ends);
+        fn any_ends_survive_any_pieces(source: (IpAddr, u16), destination: (IpAddr, u16), version: bool, tail: Vec<u8>) {
+            let addresses = ProxyAddresses::new(SocketAddr::from(source), SocketAddr::from(destination));
+            let header = addresses.header(if version { ProxyProtocol::V1 } else { ProxyProtocol::V2 });
+            let expected = (addresses.source.is_ipv4() == addresses.destination.is_ipv4() || !version).then_some(addresses);
             let whole = [&header[..], &tail].concat();
-            proptest::prop_assert_eq!(read(&whole), Header::Complete(header.len(), told));
+            proptest::prop_assert_eq!(parse(&whole), ProxyHeader::Complete(header.len(), expected));
             for end in 0..header.len() {
-                proptest::prop_assert_eq!(read(&whole[..end]), Header::Partial);
+                proptest::prop_assert_eq!(parse(&whole[..end]), ProxyHeader::Partial);
             }
         }
 
@@ -390,7 +392,7 @@ mod tests {
         fn no_bytes_panic(beginning in 0..3_usize, bytes: Vec<u8>) {
             let beginning: &[u8] = [b"", &V1_BEGINNING[..], SIGNATURE][beginning];
             let whole = [beginning, &bytes].concat();
-            if let Header::Complete(length, _) = read(&whole) {
+            if let ProxyHeader::Complete(length, _) = parse(&whole) {
                 proptest::prop_assert!(length <= whole.len());
             }
         }

@@ -59,7 +59,7 @@ pub(crate) struct Rewritten {
 
 impl Rewritten {
     /// Escapes the query at this place of a head that begins at `head`; says whether hyper takes its target then.
-    pub(crate) fn escape(&mut self, bytes: &[u8], (head, query): (usize, Range<usize>)) -> bool {
+    pub(crate) fn escape(&mut self, bytes: &[u8], head: usize, query: Range<usize>) -> bool {
         let mut escaped = BytesMut::new();
         self::escape(&bytes[query.clone()], &mut escaped);
         if query.start - head + escaped.len() > TARGET_BYTES_MAX {

@@ -5,8 +5,8 @@
 //! the colon; exactly one `Host` (none is allowed on HTTP/1.0); `Content-Length` or `Transfer-Encoding: chunked`, never
 //! both, never twice. What passes here has one reading.
 
-use super::chunks::Chunks;
-pub use super::grammar::{Bounds, Progress};
+use super::chunks::ChunkScanner;
+pub use super::grammar::{BodyProgress, Bounds};
 use super::grammar::{is_text, is_token};
 use crate::telemetry::Refusal;
 
@@ -23,7 +23,7 @@ pub enum Framing {
 
 /// What the scanner made of the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Head {
+pub enum ScannedHead {
     /// More bytes are needed.
     Partial,
     /// The head takes this many bytes and is followed by a body framed so.
@@ -37,11 +37,11 @@ const METHOD_BYTES_MAX: usize = 32;
 
 /// Scans one request head from the start of `bytes`.
 #[must_use]
-pub fn head(bytes: &[u8], bounds: &Bounds) -> Head {
+pub fn head(bytes: &[u8], bounds: &Bounds) -> ScannedHead {
     match scan_head(bytes, bounds) {
-        Ok(Some((length, framing))) => Head::Complete(length, framing),
-        Ok(None) => Head::Partial,
-        Err(refusal) => Head::Refused(refusal),
+        Ok(Some((length, framing))) => ScannedHead::Complete(length, framing),
+        Ok(None) => ScannedHead::Partial,
+        Err(refusal) => ScannedHead::Refused(refusal),
     }
 }
 
@@ -236,20 +236,20 @@ pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
 
 /// Follows a body through the bytes that arrive.
 #[derive(Clone, Debug)]
-pub enum Body {
+pub enum BodyScanner {
     /// This many bytes are left.
     Length(u64),
     /// Chunks.
-    Chunked(Chunks),
+    Chunked(ChunkScanner),
 }
 
-impl Body {
+impl BodyScanner {
     /// The body that follows a head framed so.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
         match framing {
             Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Chunks::default()),
+            Framing::Chunked => Self::Chunked(ChunkScanner::default()),
             Framing::Switch => Self::Length(0),
         }
     }
@@ -267,12 +267,12 @@ impl Body {
     ///
     /// # Errors
     /// The framing is broken or over its bounds.
-    pub fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, Progress), Refusal> {
+    pub fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, BodyProgress), Refusal> {
         match self {
             Self::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= taken as u64;
-                Ok((taken, if *left == 0 { Progress::Ended } else { Progress::More }))
+                Ok((taken, if *left == 0 { BodyProgress::Ended } else { BodyProgress::More }))
             }
             Self::Chunked(chunks) => chunks.take(bytes, bounds),
         }
@@ -287,12 +287,17 @@ mod tests {
     const BOUNDS: Bounds =
         Bounds { header_bytes: 1024, headers: 10, uri_bytes: 64, chunk_extension_bytes: 64, trailers: 2 };
 
-    fn check(text: &str, expected: Head) {
+    fn check(text: &str, expected: ScannedHead) {
         assert_eq!(head(text.as_bytes(), &BOUNDS), expected, "{text:?}");
         // Every proper prefix of what is complete is partial: a head may arrive in any pieces.
-        if let Head::Complete(length, _) = expected {
+        if let ScannedHead::Complete(length, _) = expected {
             for end in 0..length {
-                assert_eq!(head(&text.as_bytes()[..end], &BOUNDS), Head::Partial, "{:?}", &text.as_bytes()[..end]);
+                assert_eq!(
+                    head(&text.as_bytes()[..end], &BOUNDS),
+                    ScannedHead::Partial,
+                    "{:?}",
+                    &text.as_bytes()[..end]
+                );
             }
         }
     }
@@ -313,7 +318,7 @@ mod tests {
             ("POST / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\ncontent-length: 1\r\n\r\n", Framing::Length(1)),
             ("GET / HTTP/1.0\r\nHost: a\r\nUpgrade: x\r\n\r\n", Framing::Length(0)),
         ] {
-            check(text, Head::Complete(text.len(), framing));
+            check(text, ScannedHead::Complete(text.len(), framing));
         }
     }
 
@@ -346,14 +351,14 @@ mod tests {
             "GET /?a#b HTTP/1.1\r\nHost: a\r\n\r\n",
             "GE(T / HTTP/1.1\r\nHost: a\r\n\r\n",
         ] {
-            check(text, Head::Refused(Refusal::MalformedHead));
+            check(text, ScannedHead::Refused(Refusal::MalformedHead));
         }
         for text in [
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
             "GET / HTTP/1.0\r\nHost: a\r\nhost: a\r\n\r\n",
         ] {
-            check(text, Head::Refused(Refusal::BadHost));
+            check(text, ScannedHead::Refused(Refusal::BadHost));
         }
     }
 
@@ -368,7 +373,7 @@ mod tests {
                 let target: Vec<u8> = shape.bytes().map(|b| if b == b'~' { byte } else { b }).collect();
                 head.extend_from_slice(&target);
                 head.extend_from_slice(b" HTTP/1.1\r\nHost: a\r\n\r\n");
-                if matches!(super::head(&head, &bounds), Head::Complete(..)) {
+                if matches!(super::head(&head, &bounds), ScannedHead::Complete(..)) {
                     let mut given = bytes::BytesMut::new();
                     if let Some(query) = raw_query::find(&head) {
                         given.extend_from_slice(&head[4..query.start]);
@@ -411,15 +416,15 @@ mod tests {
             "-Content-Length: 5",
         ] {
             let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
-            check(&text, Head::Refused(Refusal::BadFraming));
+            check(&text, ScannedHead::Refused(Refusal::BadFraming));
         }
-        check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Head::Refused(Refusal::BadFraming));
+        check("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", ScannedHead::Refused(Refusal::BadFraming));
     }
 
     #[test]
     fn lengths_end_where_signed_numbers_do() {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", i64::MAX);
-        check(&text, Head::Complete(text.len(), Framing::Length(i64::MAX.unsigned_abs())));
+        check(&text, ScannedHead::Complete(text.len(), Framing::Length(i64::MAX.unsigned_abs())));
         assert_eq!(
             (content_length(b"9223372036854775807"), content_length(b"9223372036854775808")),
             (Some(i64::MAX.unsigned_abs()), None)
@@ -444,20 +449,20 @@ mod tests {
     #[test]
     fn heads_over_their_bounds() {
         let long = "x".repeat(80);
-        check(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), Head::Refused(Refusal::UriTooLong));
-        check(&format!("GET /{long}"), Head::Refused(Refusal::UriTooLong));
-        check(&"x".repeat(40), Head::Refused(Refusal::MalformedHead));
+        check(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), ScannedHead::Refused(Refusal::UriTooLong));
+        check(&format!("GET /{long}"), ScannedHead::Refused(Refusal::UriTooLong));
+        check(&"x".repeat(40), ScannedHead::Refused(Refusal::MalformedHead));
         let many = "X: 1\r\n".repeat(11);
-        check(&format!("GET / HTTP/1.1\r\n{many}"), Head::Refused(Refusal::HeadersTooLarge));
+        check(&format!("GET / HTTP/1.1\r\n{many}"), ScannedHead::Refused(Refusal::HeadersTooLarge));
         let large = "y".repeat(2000);
-        check(&format!("GET / HTTP/1.1\r\nX: {large}"), Head::Refused(Refusal::HeadersTooLarge));
-        check(&format!("GET / HTTP/1.1\r\nX: {large}\r\n"), Head::Refused(Refusal::HeadersTooLarge));
+        check(&format!("GET / HTTP/1.1\r\nX: {large}"), ScannedHead::Refused(Refusal::HeadersTooLarge));
+        check(&format!("GET / HTTP/1.1\r\nX: {large}\r\n"), ScannedHead::Refused(Refusal::HeadersTooLarge));
     }
 
     #[test]
     fn sized_bodies() {
-        let mut body = Body::new(Framing::Length(5));
-        assert_eq!(body.take(b"hel", &BOUNDS), Ok((3, Progress::More)));
-        assert_eq!(body.take(b"loGET /", &BOUNDS), Ok((2, Progress::Ended)));
+        let mut body = BodyScanner::new(Framing::Length(5));
+        assert_eq!(body.take(b"hel", &BOUNDS), Ok((3, BodyProgress::More)));
+        assert_eq!(body.take(b"loGET /", &BOUNDS), Ok((2, BodyProgress::Ended)));
     }
 }

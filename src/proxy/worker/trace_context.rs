@@ -6,8 +6,8 @@ use std::time::Instant;
 use http::Method;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::proxy::wire::field_map::Fields;
-use crate::proxy::wire::fields::Peer;
+use crate::proxy::wire::field_rules::Peer;
+use crate::proxy::wire::header_fields::HeaderFields;
 use crate::route::{TraceExport, UpstreamId};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -49,7 +49,7 @@ pub(crate) struct Attempt {
 
 impl TraceContext {
     /// Continues the trace that the fields name, or begins one.
-    pub(crate) fn new(fields: &impl Fields, random: &mut fastrand::Rng) -> Self {
+    pub(crate) fn new(fields: &impl HeaderFields, random: &mut fastrand::Rng) -> Self {
         let parent = TraceParent::read(fields);
         let state = parent.map_or_else(String::new, |_| state(fields));
         let id = parent.map_or_else(|| random.u128(1..), |parent| parent.trace);
@@ -100,7 +100,7 @@ impl TraceContext {
 }
 
 /// `tracestate`, which may stand in several lines.
-fn state(fields: &impl Fields) -> String {
+fn state(fields: &impl HeaderFields) -> String {
     let lines: Vec<&str> = fields.all(&TRACESTATE).filter_map(|line| line.to_str().ok()).collect();
     let joined = lines.join(",");
     if joined.len() <= STATE_BYTES_MAX { joined } else { String::new() }
@@ -108,7 +108,7 @@ fn state(fields: &impl Fields) -> String {
 
 impl TraceParent {
     /// Reads the one `traceparent`: version, trace, span, flags. A later version may have more to say behind these.
-    fn read(fields: &impl Fields) -> Option<Self> {
+    fn read(fields: &impl HeaderFields) -> Option<Self> {
         let mut lines = fields.all(&TRACEPARENT);
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
         let text = line.to_str().ok()?;

@@ -1,4 +1,4 @@
-//! What the control plane has counted, with the generation and span counts.
+//! The metrics that the control plane has counted, with the generation and the span counts.
 
 use super::scrape::Scrape;
 use crate::telemetry::control::{
@@ -7,10 +7,10 @@ use crate::telemetry::control::{
 use crate::telemetry::family::{FamilySink, MetricKind};
 use crate::telemetry::recorder::CountedFamily;
 
-/// Ends with the families that have no place of their own, in the order in which they were first counted.
+/// Families without a place here come last, in the order of their first count.
 pub(super) fn expose(out: &mut impl FamilySink, scrape: Scrape<'_>) {
     let Scrape { mut counted, generation, spans, .. } = scrape;
-    out.family("pointsman_config_generation", MetricKind::Gauge, "The number of the configuration in use.");
+    out.family("pointsman_config_generation", MetricKind::Gauge, "The generation of the current configuration.");
     out.sample(&[], generation);
     for name in [LAST_RELOAD_SUCCESS, LAST_RELOAD_AT, RELOADS] {
         pass_on(out, counted.take(name));
@@ -21,7 +21,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: Scrape<'_>) {
     }
     pass_on(out, lookups);
     pass_on(out, counted.take(HAND_OVERS_FAILED));
-    out.family("pointsman_trace_spans_total", MetricKind::Counter, "Spans by what became of them.");
+    out.family("pointsman_trace_spans_total", MetricKind::Counter, "Spans by outcome.");
     for (outcome, count) in spans {
         out.sample(&[("outcome", outcome)], count);
     }
@@ -29,7 +29,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: Scrape<'_>) {
     counted.into_rest().into_iter().for_each(|family| pass_on(out, Some(family)));
 }
 
-/// Passes a family on as it was counted, if it was.
+/// Passes on a counted family, if it exists.
 pub(super) fn pass_on(out: &mut impl FamilySink, family: Option<CountedFamily>) {
     let Some(CountedFamily { name, kind, help, series }) = family else { return };
     out.family(name, kind, &help);

@@ -1,4 +1,4 @@
-//! The metrics of connections with clients, and of workers.
+//! The metrics of client connections and of workers.
 
 use super::counted::pass_on;
 use super::scrape::Scrape;
@@ -8,35 +8,33 @@ use crate::telemetry::meter::sum;
 use crate::telemetry::{Refusal, WorkerMeter};
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
-    out.family("pointsman_connections", MetricKind::Gauge, "Open connections of clients.");
+    out.family("pointsman_connections", MetricKind::Gauge, "Open client connections.");
     for (listener, meters) in &scrape.listeners {
         let open: i64 = meters.used().map(|meter| meter.connections.value()).sum();
         out.sample(&[("listener", listener)], open.max(0));
     }
     let worker = &scrape.registry.worker;
-    out.family("pointsman_requests_in_flight", MetricKind::Gauge, "Requests begun and not yet recorded.");
+    out.family("pointsman_requests_in_flight", MetricKind::Gauge, "Requests that have started and not ended.");
     let recorded = sum(worker.used().map(|meter| &meter.requests_recorded));
     let begun = sum(worker.used().map(|meter| &meter.requests_begun));
     out.sample(&[], begun.saturating_sub(recorded));
-    out.family(
-        "pointsman_held_bytes",
-        MetricKind::Gauge,
-        "Memory set aside for requests, of the budget that refuses more.",
-    );
+    out.family("pointsman_held_bytes", MetricKind::Gauge, "Memory reserved for requests, of the memory budget.");
     let held: i64 = worker.used().map(|meter| meter.held_bytes.value()).sum();
     out.sample(&[], held.max(0));
     let counters: [CounterFamily<WorkerMeter>; 7] = [
         ("pointsman_connections_accepted_total", "Connections accepted.", |m| &m.accepted),
         ("pointsman_connections_closed_total", "Connections closed.", |m| &m.closed),
-        ("pointsman_connections_forced_total", "Connections cut at a drain's deadline.", |m| &m.forced),
-        ("pointsman_upgrades_forced_total", "Upgraded connections and streams cut at a drain's deadline.", |m| {
-            &m.forced_upgrades
-        }),
+        ("pointsman_connections_forced_total", "Connections closed at the deadline of a drain.", |m| &m.forced),
+        (
+            "pointsman_upgrades_forced_total",
+            "Upgraded connections and streams closed at the deadline of a drain.",
+            |m| &m.forced_upgrades,
+        ),
         ("pointsman_killed_streams_total", "Streams of killed variants that were closed.", |m| &m.killed_streams),
-        ("pointsman_accept_errors_total", "Failures to accept, such as too many open files.", |m| &m.accept_errors),
+        ("pointsman_accept_errors_total", "Errors on accept, such as too many open files.", |m| &m.accept_errors),
         (
             "pointsman_alias_headers_dropped_total",
-            "Header fields dropped because they alias one that is trusted.",
+            "Header fields dropped because they are an alias of a trusted one.",
             |m| &m.alias_headers_dropped,
         ),
     ];
@@ -44,7 +42,11 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
         out.family(name, MetricKind::Counter, help);
         out.sample(&[], sum(worker.used().map(of)));
     }
-    out.family("pointsman_refused_total", MetricKind::Counter, "What was refused or cut, by reason.");
+    out.family(
+        "pointsman_refused_total",
+        MetricKind::Counter,
+        "Requests and connections refused or closed, by reason.",
+    );
     let mut refusals = Refusal::ALL;
     refusals.sort_by_key(|refusal| refusal.name());
     for refusal in refusals {
@@ -59,14 +61,18 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
 
 pub(super) fn workers(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
     let each = || (0..scrape.registry.workers).map(|worker| (worker, worker.to_string()));
-    out.family("pointsman_worker_heartbeat_age_seconds", MetricKind::Gauge, "Since a worker last ran.");
+    out.family(
+        "pointsman_worker_heartbeat_age_seconds",
+        MetricKind::Gauge,
+        "Time since the last heartbeat of a worker.",
+    );
     for (worker, label) in each() {
         if let Some(silence) = scrape.registry.silence(worker, scrape.now) {
             out.sample(&[("worker", &label)], silence.as_secs_f64());
         }
     }
     pass_on(out, scrape.counted.take(WORKER_STALLS));
-    out.family("pointsman_worker_generation", MetricKind::Gauge, "The generation that a worker decides with.");
+    out.family("pointsman_worker_generation", MetricKind::Gauge, "The generation that a worker uses.");
     for (worker, label) in each() {
         let generation = scrape.registry.worker.of(worker).generation.load(std::sync::atomic::Ordering::Relaxed);
         out.sample(&[("worker", &label)], generation);

@@ -6,7 +6,7 @@ use super::{counted, edge, process, samples, shadow, tls, tokens, upstreams, var
 use crate::telemetry::Process;
 use crate::telemetry::family::{FamilySink, MetricKind};
 
-/// The media type of what [`expose`] makes.
+/// The media type of [`expose`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The text of a scrape.
@@ -20,7 +20,7 @@ pub fn expose(scrape: Scrape<'_>, process: Option<&Process>) -> String {
     text.into_string()
 }
 
-/// Hands over every family but those of the process.
+/// Passes every family to `out`, except those of the process.
 pub(super) fn families(out: &mut impl FamilySink, mut scrape: Scrape<'_>) {
     scrape.variants.push(WeightedSeries { series: &scrape.registry.unrouted, weight: None });
     scrape.variants.retain(|one| one.series.meters.used().next().is_some());

@@ -1,6 +1,6 @@
-//! Every metric, named: the families of a scrape, as text for Prometheus or passed on to a recorder of the embedding
-//! program. Labels come from the configuration only, never from a client. Series that nothing has been counted in are left
-//! out, so that 100 000 routes cost a scrape nothing.
+//! Every metric and its name: the families of a scrape, as text for Prometheus or forwarded to a recorder of the
+//! embedding program. Label values come from the configuration only, never from a client. Series without a count are
+//! left out, so that 100 000 unused routes cost a scrape nothing.
 
 mod counted;
 mod edge;

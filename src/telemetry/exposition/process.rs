@@ -1,4 +1,4 @@
-//! What the system says about this process.
+//! The metrics of this process.
 
 use crate::telemetry::Process;
 use crate::telemetry::family::{FamilySink, MetricKind};
@@ -13,7 +13,7 @@ pub(super) fn expose(out: &mut impl FamilySink, process: &Process) {
     out.family("process_open_fds", MetricKind::Gauge, "Open file descriptors.");
     out.sample(&[], process.open_files);
     if let Some(max) = process.open_files_max {
-        out.family("process_max_fds", MetricKind::Gauge, "Most file descriptors that may be open.");
+        out.family("process_max_fds", MetricKind::Gauge, "Limit of open file descriptors.");
         out.sample(&[], max);
     }
     out.family("process_start_time_seconds", MetricKind::Gauge, "When the process started, since the Unix epoch.");

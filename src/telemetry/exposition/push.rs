@@ -1,15 +1,15 @@
-//! Figures for a recorder of the embedding program: every family but those of the process is passed on through the
+//! Pushes the metrics to a recorder of the embedding program: every family except those of the process goes through the
 //! facade, periodically.
 //!
-//! Counters are incremented by what they have gained since the last push, gauges are set. The facade takes no histogram
-//! that is in buckets already, so that each push records a bucket's increase at the bucket's upper bound; longer values at
-//! the last bound. Sums are too large by up to the width of a bucket for each duration, and too small for those that are
-//! longer than the last bound.
+//! Counters are incremented by their increase since the last push, gauges are set. The facade takes no histogram with
+//! buckets, so each push records the increase of a bucket at the bucket's upper bound; longer durations at the last
+//! bound. Sums are too large by up to the width of a bucket for each duration, and too small for durations above the
+//! last bound.
 //!
-//! A series begins anew when its route or upstream is removed and added again. A push recognises it by its absence from
-//! the push before, or by a value below the pushed one. A series that is replaced between two pushes and has grown beyond
-//! the pushed value is not recognised: its first counts, up to that value, are missing at the recorder. The facade cannot
-//! say that a series is gone: the recorder decides how long it keeps one.
+//! A series starts again at zero when its route or upstream is removed and added again. A push detects this when the
+//! series was missing in the push before, or has a value below the pushed one. A series that is replaced between two
+//! pushes and has grown beyond the pushed value is not detected: its first counts, up to that value, are missing in the
+//! recorder. The facade cannot remove a series: the recorder decides how long it keeps one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,13 +25,13 @@ use crate::telemetry::family::{CountedValue, FamilySink, Figure, FoldedHistogram
 /// A recorder of the embedding program.
 pub type SharedRecorder = Arc<dyn Recorder + Send + Sync>;
 
-/// Passes figures on to a recorder of the embedding program.
+/// Pushes metrics to a recorder of the embedding program.
 pub struct FigurePusher {
     recorder: SharedRecorder,
     pushed: Mutex<PushedSeries>,
 }
 
-/// What has been pushed of each counter and each histogram.
+/// The pushed values of each counter and histogram.
 #[derive(Default)]
 struct PushedSeries {
     /// The number of the latest push.
@@ -42,7 +42,7 @@ struct PushedSeries {
 
 type BucketCounts = [u64; Histogram::BOUNDS_US.len() + 1];
 
-/// What has been pushed of one series.
+/// The pushed value of one series.
 struct Pushed<T> {
     value: T,
     /// The number of the push that last contained the series.
@@ -50,14 +50,14 @@ struct Pushed<T> {
 }
 
 impl FigurePusher {
-    /// Passes figures on to this recorder.
+    /// Creates a pusher for this recorder.
     #[must_use]
     pub fn new(recorder: SharedRecorder) -> Self {
         Self { recorder, pushed: Mutex::default() }
     }
 
-    /// Begins a push, after the one in progress. Figures are gathered between this call and [`Push::figures`], so that a
-    /// push never follows one with newer figures.
+    /// Starts a push, after the one in progress. Collect the values between this call and [`Push::figures`], so that a
+    /// push never follows one with newer values.
     pub fn begin(&self) -> Push<'_> {
         let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
         pushed.push += 1;
@@ -76,7 +76,7 @@ pub struct Push<'a> {
 }
 
 impl Push<'_> {
-    /// Passes all figures on, on the thread that calls it and for as long as the recorder takes.
+    /// Pushes all metrics, on the calling thread and for as long as the recorder takes.
     pub fn figures(mut self, scrape: Scrape<'_>) {
         families(&mut self, scrape);
         let PushedSeries { push, counters, histograms } = &mut *self.pushed;
@@ -85,7 +85,7 @@ impl Push<'_> {
     }
 }
 
-/// The family that is passed on.
+/// The current family.
 struct FamilyHead {
     name: KeyName,
     kind: MetricKind,
@@ -139,16 +139,16 @@ impl Push<'_> {
     fn count(&mut self, key: &Key, count: u64) {
         let counter = self.recorder.register_counter(key, &METADATA);
         let before = self.pushed.counters.get(key).map_or(0, |pushed| pushed.value);
-        // Less than before: the series has begun anew.
+        // Less than before: the series has started again.
         counter.increment(count.checked_sub(before).unwrap_or(count));
         let seen_in = self.pushed.push;
-        note(&mut self.pushed.counters, key, Pushed { value: count, seen_in });
+        store(&mut self.pushed.counters, key, Pushed { value: count, seen_in });
     }
 
     fn durations(&mut self, key: &Key, folded: &FoldedHistogram) {
         let histogram = self.recorder.register_histogram(key, &METADATA);
         let before = self.pushed.histograms.get(key).map_or([0; Histogram::BOUNDS_US.len() + 1], |pushed| pushed.value);
-        // Less than before: the series has begun anew.
+        // Less than before: the series has started again.
         let anew = folded.counts.iter().zip(before).any(|(now, before)| *now < before);
         for (at, now) in folded.counts.iter().enumerate() {
             let gained = if anew { *now } else { *now - before[at] };
@@ -159,12 +159,12 @@ impl Push<'_> {
             }
         }
         let seen_in = self.pushed.push;
-        note(&mut self.pushed.histograms, key, Pushed { value: folded.counts, seen_in });
+        store(&mut self.pushed.histograms, key, Pushed { value: folded.counts, seen_in });
     }
 }
 
-/// Notes what has been pushed of a series. Copies the key of a new series only.
-fn note<T>(all: &mut HashMap<Key, Pushed<T>>, key: &Key, pushed: Pushed<T>) {
+/// Stores the pushed value of a series. Clones the key only for a new series.
+fn store<T>(all: &mut HashMap<Key, Pushed<T>>, key: &Key, pushed: Pushed<T>) {
     match all.get_mut(key) {
         Some(known) => *known = pushed,
         None => drop(all.insert(key.clone(), pushed)),

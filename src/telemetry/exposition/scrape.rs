@@ -1,4 +1,4 @@
-//! The data that families are built from.
+//! The data of a scrape.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +6,10 @@ use crate::telemetry::{
     CountedFamilies, ListenerMeter, MeterRegistry, PerWorker, ShadowSeries, UpstreamSeries, VariantSeries,
 };
 
-/// What a scrape tells besides the registry's own meters.
+/// The data of a scrape, in addition to the registry's own meters.
 #[derive(Debug)]
 pub struct Scrape<'a> {
-    /// The process's meters.
+    /// The meters of the process.
     pub registry: &'a MeterRegistry,
     /// The time.
     pub now: Instant,
@@ -19,43 +19,43 @@ pub struct Scrape<'a> {
     pub samples: Vec<RouteShares<'a>>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamFigures<'a>>,
-    /// The shadows of routes, with the share that the file gives each, 0 to 1.
+    /// The shadows of routes, with the configured share of each, 0 to 1.
     pub shadows: Vec<(&'a ShadowSeries, f64)>,
-    /// What comparing answers has shown, of the routes where any were compared.
+    /// The results of comparisons, for the routes that have any.
     pub findings: Vec<ComparisonFigures>,
     /// The listeners.
     pub listeners: Vec<(&'a str, &'a PerWorker<ListenerMeter>)>,
     /// The certificates that listeners serve.
     pub certificates: Vec<CertificateFigures>,
-    /// The generation in use.
+    /// The current generation.
     pub generation: u64,
     /// Spans by outcome.
     pub spans: [(&'static str, u64); 3],
-    /// What the control plane has counted.
+    /// The metrics that the control plane has counted.
     pub counted: CountedFamilies,
 }
 
-/// A series with the share that the file gives it.
+/// A series with its configured share.
 #[derive(Clone, Copy, Debug)]
 pub struct WeightedSeries<'a> {
     /// The series.
     pub series: &'a VariantSeries,
-    /// The share, 0 to 1; none for local answers.
+    /// The share, 0 to 1; `None` for local responses.
     pub weight: Option<f64>,
 }
 
-/// What comparing the answers of a route's copies has shown.
+/// The results of comparing the copies of a route.
 #[derive(Clone, Debug)]
 pub struct ComparisonFigures {
     /// The route.
     pub route: String,
     /// The upstream that gets the copies.
     pub upstream: String,
-    /// How many fields have each verdict.
+    /// The number of fields by verdict.
     pub fields: [(&'static str, usize); 3],
-    /// The rate of mismatches beyond the noise, 0 to 1; nothing where every control differs.
+    /// The rate of mismatches beyond the noise, 0 to 1; `None` when every control differs.
     pub mismatch: Option<f64>,
-    /// The rate that it is below with 99 % confidence, 0 to 1.
+    /// The upper bound of that rate with 99 % confidence, 0 to 1.
     pub mismatch_upper: f64,
 }
 
@@ -64,7 +64,7 @@ pub struct ComparisonFigures {
 pub struct UpstreamFigures<'a> {
     /// Its meters.
     pub series: &'a UpstreamSeries,
-    /// How many endpoints it has.
+    /// Number of endpoints.
     pub endpoints: usize,
 }
 
@@ -77,20 +77,20 @@ pub struct RouteShares<'a> {
     pub since: Duration,
     /// Its variants.
     pub variants: Vec<VariantShare<'a>>,
-    /// Whether the shares are others than the weights promise; nothing where that is not checked.
+    /// Whether the shares differ from the weights; `None` when that is not checked.
     pub mismatch: Option<bool>,
-    /// The evidence for that, as a power of ten.
+    /// The evidence for a mismatch, as a power of ten.
     pub evidence_log10: f64,
 }
 
-/// What one variant got.
+/// The measured share of a variant.
 #[derive(Clone, Debug)]
 pub struct VariantShare<'a> {
     /// Its name.
     pub variant: &'a str,
-    /// The share of callers, or of requests on a route without sticky keys; 0 to 1.
+    /// The share of callers, or of requests without sticky keys; 0 to 1.
     pub measured: Option<f64>,
-    /// Distinct sticky keys, about.
+    /// Estimated distinct sticky keys.
     pub keys: Option<f64>,
 }
 
@@ -101,8 +101,8 @@ pub struct CertificateFigures {
     pub listener: String,
     /// Its first name.
     pub name: String,
-    /// Seconds that it has left; negative when it has expired.
+    /// Seconds until it expires; negative when it has expired.
     pub seconds_left: i64,
-    /// 1 when its file holds another one that is not good.
+    /// 1 when its file has a newer, invalid certificate.
     pub stale: u8,
 }

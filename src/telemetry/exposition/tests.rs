@@ -1,4 +1,4 @@
-//! A whole scrape against the text that it should be, and the rules that every metric keeps.
+//! Compares a whole scrape with the golden file, and checks the rules for all metrics.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::route::Reason;
 use crate::telemetry::control::{self, ReloadLabel};
 use crate::telemetry::family::CountedValue;
 use crate::telemetry::{
-    ControlRecorder, CountedFamilies, Fallback, HandshakeFailure, Labels, ListenerMeter, MeterRegistry, PerWorker,
-    Process, ReasonLabel, Refusal, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass, UpstreamSeries,
-    VariantSeries, WorkerMeter,
+    ControlRecorder, CountedFamilies, Fallback, GrpcStatus, HandshakeFailure, Labels, ListenerMeter, MeterRegistry,
+    PerWorker, Process, ReasonLabel, Refusal, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass,
+    TlsFailure, UpstreamSeries, VariantSeries, WorkerMeter,
 };
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -37,7 +37,7 @@ fn certificate() -> CertificateFigures {
     CertificateFigures { listener, name, seconds_left: 7_776_000, stale: 1 }
 }
 
-/// What the control plane has counted.
+/// Some counts of the control plane.
 fn counted() -> CountedFamilies {
     let recorder = control::new_recorder();
     control::count_reload(&recorder, ReloadLabel::Unchanged);
@@ -83,10 +83,10 @@ fn findings() -> ComparisonFigures {
     ComparisonFigures { route, upstream, fields, mismatch: Some(0.25), mismatch_upper: 0.375 }
 }
 
-/// The facts of a proxy with two workers, to which a little has happened.
-fn facts<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
+/// The data of a proxy with two workers and a few requests.
+fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
     let mut registry = MeterRegistry::new(2);
-    // Elsewhere by the machine's memory.
+    // Not by the machine's memory, as elsewhere.
     registry.shadow_bytes = ShadowBytes::new(1 << 20).into();
     let now = registry.started + Duration::from_millis(1_500);
     registry.beat(0, registry.started + Duration::from_secs(1));
@@ -106,6 +106,7 @@ fn facts<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
     }
     let label = ReasonLabel::of(Reason::Weight, Fallback::Yes).index();
     canary.meters.of(1).requests[label][StatusClass::ServerError as usize].inc();
+    canary.meters.of(1).grpc.inc(GrpcStatus::UNAVAILABLE);
     registry.unrouted.meters.of(0).requests[ReasonLabel::NONE.index()][StatusClass::ClientError as usize].inc();
     let upstreams = ["v1", "v2"].map(|name| UpstreamSeries::new(name, 2));
     let meter = upstreams[0].meters.of(0);
@@ -114,6 +115,7 @@ fn facts<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
     meter.connections.add(1);
     meter.connects.inc();
     meter.over_requests.inc();
+    meter.tls_failures[TlsFailure::Certificate as usize].inc();
     meter.latency.record(Duration::from_millis(40));
     let connections = PerWorker::<ListenerMeter>::new(2);
     connections.of(0).connections.add(5);
@@ -157,7 +159,7 @@ fn scrape() -> String {
         open_files_max: Some(1_024),
         started_at: Duration::from_secs(1_763_693_000),
     };
-    facts(|scrape| expose(scrape, Some(&process)))
+    with_scrape(|scrape| expose(scrape, Some(&process)))
 }
 
 #[test]
@@ -186,7 +188,7 @@ fn every_metric_keeps_the_rules() {
             helped = help.split_once(' ').expect("a help text").0;
         } else if let Some(head) = line.strip_prefix("# TYPE ") {
             let (name, kind) = head.split_once(' ').expect("a type");
-            assert_eq!(name, helped, "HELP stands before TYPE");
+            assert_eq!(name, helped, "HELP precedes TYPE");
             assert!(families.insert(name), "{name} is one family");
             assert!(name.starts_with("pointsman_") || name.starts_with("process_"), "{name}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
@@ -195,33 +197,33 @@ fn every_metric_keeps_the_rules() {
         } else {
             let (sample, value) = line.rsplit_once(' ').expect("a value");
             assert!(value.parse::<f64>().is_ok(), "{line}");
-            assert!(lines.insert(sample), "{sample} is there once");
-            assert!(sample.starts_with(family.0), "{sample} stands in its family");
+            assert!(lines.insert(sample), "{sample} exists once");
+            assert!(sample.starts_with(family.0), "{sample} is in its family");
         }
     }
-    assert!(!text.contains("never"), "what was never used is left out");
+    assert!(!text.contains("never"), "unused series are left out");
 }
 
-/// The series of a recorder as lines, without the sums of histograms and what is longer than their last bound.
+/// The series of a recorder as lines, without the sums of histograms and durations above their last bound.
 fn exact_lines(text: &str) -> BTreeSet<&str> {
     let inexact = |line: &&str| line.contains("_sum{") || line.contains("le=\"30\"") || line.starts_with("process_");
     text.lines().filter(|line| !line.starts_with('#') && !inexact(line)).collect()
 }
 
 #[test]
-fn another_recorder_gets_what_a_scrape_tells() {
+fn another_recorder_gets_the_series_of_a_scrape() {
     let recorder = Arc::new(ControlRecorder::default());
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
-    // A second time, nothing more has happened.
-    facts(|scrape| pusher.begin().figures(scrape));
-    facts(|scrape| pusher.begin().figures(scrape));
+    // The second push adds nothing.
+    with_scrape(|scrape| pusher.begin().figures(scrape));
+    with_scrape(|scrape| pusher.begin().figures(scrape));
     let mut text = PrometheusText::default();
     recorder.read().into_rest().into_iter().for_each(|family| pass_on(&mut text, Some(family)));
     assert_eq!(exact_lines(&text.into_string()), exact_lines(&scrape()));
 }
 
 #[test]
-fn durations_are_passed_on_as_they_come_and_anew_when_a_series_was_gone() {
+fn durations_are_pushed_once_and_again_for_a_new_series() {
     let recorder = Arc::new(ControlRecorder::default());
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
     let registry = MeterRegistry::new(1);
@@ -255,8 +257,8 @@ fn durations_are_passed_on_as_they_come_and_anew_when_a_series_was_gone() {
 }
 
 #[test]
-fn counters_are_passed_on_as_they_grow_and_anew_when_a_series_was_gone() {
-    // `absolute` of its counters takes the larger value, as that of other recorders.
+fn counters_are_pushed_once_and_again_for_a_new_series() {
+    // `absolute` of its counters takes the larger value, as in other recorders.
     let recorder = Arc::new(ControlRecorder::default());
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
     let registry = MeterRegistry::new(1);
@@ -287,7 +289,7 @@ fn counters_are_passed_on_as_they_grow_and_anew_when_a_series_was_gone() {
 }
 
 #[test]
-fn a_push_never_follows_one_with_newer_figures() {
+fn a_push_never_follows_one_with_newer_values() {
     let recorder = Arc::new(ControlRecorder::default());
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
     let (registry, generations) = (MeterRegistry::new(1), AtomicU64::new(0));
@@ -306,7 +308,7 @@ fn a_push_never_follows_one_with_newer_figures() {
     assert_eq!(generation.first().map(|(_, value)| *value), Some(CountedValue::Figure(100.0.into())));
 }
 
-/// A scrape of nothing.
+/// A scrape without data.
 fn nothing(registry: &MeterRegistry) -> Scrape<'_> {
     Scrape {
         registry,

@@ -7,14 +7,14 @@ use metrics::{Key, KeyName};
 use crate::telemetry::Histogram;
 use crate::telemetry::family::{CountedValue, FamilySink, Figure, FoldedHistogram, MetricKind};
 
-/// A text in the making.
+/// The text of a scrape.
 #[derive(Debug)]
 pub(super) struct PrometheusText {
     written: String,
     name: KeyName,
-    /// The family's first two lines, until a series follows.
+    /// The HELP and TYPE lines of the family, until its first series.
     head: String,
-    /// The labels of a histogram's series, for all its lines.
+    /// The labels of the current histogram series, for all its lines.
     labels: String,
     /// The upper bounds of buckets in seconds.
     bounds: Vec<String>,
@@ -64,8 +64,8 @@ impl PrometheusText {
         self.written
     }
 
-    /// The name of a series, after the family's head where this is its first.
-    fn begin(&mut self, suffix: &str) {
+    /// Writes the name of a series, after the head of the family for the first series.
+    fn start_line(&mut self, suffix: &str) {
         self.written.push_str(&self.head);
         self.head.clear();
         self.written.push_str(self.name.as_str());
@@ -73,7 +73,7 @@ impl PrometheusText {
     }
 
     fn line<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>, figure: Figure) {
-        self.begin("");
+        self.start_line("");
         let before = self.written.len();
         for (name, value) in labels {
             self.written.push(if self.written.len() == before { '{' } else { ',' });
@@ -88,7 +88,7 @@ impl PrometheusText {
         }
     }
 
-    /// The buckets, cumulative, with sum and count.
+    /// Writes the cumulative buckets, the sum and the count.
     fn buckets<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>, folded: &FoldedHistogram) {
         let mut all = std::mem::take(&mut self.labels);
         all.clear();
@@ -101,7 +101,7 @@ impl PrometheusText {
         let mut below = 0;
         for (at, count) in folded.counts.iter().enumerate() {
             below += count;
-            self.begin("_bucket{");
+            self.start_line("_bucket{");
             self.written.push_str(&all);
             self.written.push_str(if all.is_empty() { "le=\"" } else { ",le=\"" });
             self.written.push_str(&self.bounds[at]);
@@ -109,7 +109,7 @@ impl PrometheusText {
             self.value(below);
         }
         for (suffix, value) in [("_sum", seconds(folded.sum_us)), ("_count", below.to_string())] {
-            self.begin(suffix);
+            self.start_line(suffix);
             if !all.is_empty() {
                 self.written.push('{');
                 self.written.push_str(&all);

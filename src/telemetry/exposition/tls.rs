@@ -29,7 +29,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     out.family(
         "pointsman_tls_certificate_expiry_seconds",
         MetricKind::Gauge,
-        "What a certificate has left; negative when it has expired.",
+        "Time until a certificate expires; negative when it has expired.",
     );
     for one in &scrape.certificates {
         out.sample(&[("listener", &one.listener), ("name", &one.name)], one.seconds_left);
@@ -37,7 +37,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     out.family(
         "pointsman_tls_certificate_stale",
         MetricKind::Gauge,
-        "1 when a certificate is served on because its new file does not hold.",
+        "1 when an old certificate is served because its new file is invalid.",
     );
     for one in &scrape.certificates {
         out.sample(&[("listener", &one.listener), ("name", &one.name)], one.stale);

@@ -13,7 +13,7 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
 }
 
 fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
-    out.family("pointsman_upstream_requests_total", MetricKind::Counter, "Attempts by class of the answer's status.");
+    out.family("pointsman_upstream_requests_total", MetricKind::Counter, "Attempts by status class of the response.");
     for one in &scrape.upstreams {
         for class in StatusClass::ALL {
             let count = sum(one.series.meters.used().map(|meter| &meter.requests[class as usize]));
@@ -22,11 +22,7 @@ fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             }
         }
     }
-    out.family(
-        "pointsman_upstream_tls_failures_total",
-        MetricKind::Counter,
-        "TLS with upstreams that failed, by cause.",
-    );
+    out.family("pointsman_upstream_tls_failures_total", MetricKind::Counter, "TLS failures with upstreams, by cause.");
     for one in &scrape.upstreams {
         for failure in TlsFailure::ALL {
             let count = sum(one.series.meters.used().map(|meter| &meter.tls_failures[failure as usize]));
@@ -38,13 +34,13 @@ fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     let counters: [CounterFamily<UpstreamMeter>; 5] = [
         ("pointsman_upstream_connects_total", "Connections opened.", |m| &m.connects),
         ("pointsman_upstream_tls_handshakes_total", "TLS handshakes that succeeded.", |m| &m.tls_handshakes),
-        ("pointsman_upstream_connect_failures_total", "Connections that were not opened in time.", |m| {
+        ("pointsman_upstream_connect_failures_total", "Connections that were not established in time.", |m| {
             &m.connect_failures
         }),
-        ("pointsman_upstream_failures_total", "Attempts that got no answer.", |m| &m.failures),
+        ("pointsman_upstream_failures_total", "Attempts without a response.", |m| &m.failures),
         (
             "pointsman_upstream_retries_total",
-            "Attempts beyond the first: the connection had died, or the endpoint could not be connected to.",
+            "Attempts after the first: the connection was closed, or the endpoint was unreachable.",
             |m| &m.retries,
         ),
     ];
@@ -71,7 +67,7 @@ fn connections(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     out.family(
         "pointsman_upstream_latency_seconds",
         MetricKind::Histogram,
-        "From sending an attempt to its answer's head.",
+        "From sending an attempt to its response head.",
     );
     for one in scrape.upstreams.iter().filter(|one| one.series.meters.used().next().is_some()) {
         let meters = one.series.meters.used().map(|meter| &meter.latency);
@@ -88,7 +84,7 @@ fn connections(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             out.sample(&[("upstream", &one.series.upstream)], now.max(0));
         }
     }
-    out.family("pointsman_upstream_endpoints", MetricKind::Gauge, "Endpoints; 0 while no name could be resolved.");
+    out.family("pointsman_upstream_endpoints", MetricKind::Gauge, "Endpoints; 0 until a name is resolved.");
     for one in &scrape.upstreams {
         out.sample(&[("upstream", &one.series.upstream)], one.endpoints);
     }

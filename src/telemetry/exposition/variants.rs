@@ -8,23 +8,19 @@ use crate::telemetry::{GrpcStatus, Labels, ReasonLabel, StatusClass, VariantMete
 type Histograms = (&'static str, &'static str, fn(&VariantMeter) -> &Histogram);
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
-    out.family(
-        "pointsman_requests_total",
-        MetricKind::Counter,
-        "Requests by route, variant, reason and class of status.",
-    );
+    out.family("pointsman_requests_total", MetricKind::Counter, "Requests by route, variant, reason and status class.");
     for one in &scrape.variants {
         requests(out, one.series);
     }
-    out.family("pointsman_grpc_requests_total", MetricKind::Counter, "gRPC calls by what they ended with.");
+    out.family("pointsman_grpc_requests_total", MetricKind::Counter, "gRPC calls by status.");
     for one in &scrape.variants {
         calls(out, one.series);
     }
     let histograms: [Histograms; 2] = [
-        ("pointsman_request_duration_seconds", "From a request's head to the last byte of its answer.", |m| {
+        ("pointsman_request_duration_seconds", "From the request head to the last byte of the response.", |m| {
             &m.duration
         }),
-        ("pointsman_time_to_first_byte_seconds", "From a request's head to the head of its answer.", |m| &m.first_byte),
+        ("pointsman_time_to_first_byte_seconds", "From the request head to the response head.", |m| &m.first_byte),
     ];
     for (name, help, of) in histograms {
         out.family(name, MetricKind::Histogram, help);
@@ -34,14 +30,14 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
         }
     }
     let counters: [CounterFamily<VariantMeter>; 4] = [
-        ("pointsman_request_body_bytes_total", "Bytes of request bodies, and of what upgrades carry.", |m| {
+        ("pointsman_request_body_bytes_total", "Bytes of request bodies and of upgraded connections.", |m| {
             &m.request_bytes
         }),
-        ("pointsman_response_body_bytes_total", "Bytes of response bodies, and of what upgrades carry.", |m| {
+        ("pointsman_response_body_bytes_total", "Bytes of response bodies and of upgraded connections.", |m| {
             &m.response_bytes
         }),
-        ("pointsman_upgrades_total", "Connections and streams that were upgraded.", |m| &m.upgrades),
-        ("pointsman_unkeyed_total", "Requests without a sticky key on routes that want one.", |m| &m.unkeyed),
+        ("pointsman_upgrades_total", "Upgraded connections and streams.", |m| &m.upgrades),
+        ("pointsman_unkeyed_total", "Requests without a sticky key on routes that use one.", |m| &m.unkeyed),
     ];
     for (name, help, of) in counters {
         out.family(name, MetricKind::Counter, help);
@@ -50,17 +46,13 @@ pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             out.sample(&labels, sum(one.series.meters.used().map(of)));
         }
     }
-    out.family("pointsman_upgrades_open", MetricKind::Gauge, "Upgraded connections and streams that are open.");
+    out.family("pointsman_upgrades_open", MetricKind::Gauge, "Open upgraded connections and streams.");
     for one in &scrape.variants {
         let labels = [("route", one.series.labels.route.as_str()), ("variant", &one.series.labels.variant)];
         let open: i64 = one.series.meters.used().map(|meter| meter.upgrades_open.value()).sum();
         out.sample(&labels, open);
     }
-    out.family(
-        "pointsman_variant_weight_ratio",
-        MetricKind::Gauge,
-        "The share that the configuration gives a variant.",
-    );
+    out.family("pointsman_variant_weight_ratio", MetricKind::Gauge, "The configured share of a variant.");
     for one in &scrape.variants {
         if let Some(weight) = one.weight {
             let labels = [("route", one.series.labels.route.as_str()), ("variant", &one.series.labels.variant)];

@@ -1,4 +1,4 @@
-//! The collector: where it is, and connections to it, in the clear or under TLS.
+//! The collector: its address, and connections to it, in cleartext or TLS.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 /// The message when a collector takes too long.
 pub(super) const LATE: &str = "no answer in time";
 
-/// How TLS is spoken with a collector.
+/// The TLS configuration for a collector.
 #[derive(Clone)]
 pub struct CollectorTls {
-    /// Whom we believe, and what we present.
+    /// The trusted roots, and the client certificate.
     pub config: Arc<ClientConfig>,
-    /// Who it must prove to be.
+    /// The name that its certificate must have.
     pub name: ServerName<'static>,
-    /// What went wrong, in words, when rustls or the connection under it has failed.
+    /// Explains an error of rustls or of the connection under it.
     pub explain: Arc<dyn Fn(&io::Error) -> String + Send + Sync>,
 }
 
-/// Where spans go.
+/// The collector of an export.
 pub(super) struct Collector {
     pub(super) export: TraceExport,
     tls: Option<CollectorTls>,
@@ -46,7 +46,7 @@ impl fmt::Debug for Collector {
 }
 
 impl Collector {
-    /// The one of this export; `secure` says how TLS is spoken, where it is.
+    /// Creates the collector of this export; `secure` gives its TLS configuration, if it has one.
     pub(super) fn new(
         export: &TraceExport,
         secure: impl FnOnce(&TraceExport, &ClientTls) -> io::Result<CollectorTls>,
@@ -70,7 +70,7 @@ impl Collector {
         self.tls.as_ref().map_or_else(|| error.to_string(), |tls| (tls.explain)(error))
     }
 
-    /// An error, for the person who has to put it right: with all that lies beneath it.
+    /// Describes an error with all its causes.
     pub(super) fn describe_error(&self, error: &(dyn Error + 'static)) -> String {
         let mut words = error.to_string();
         let mut below = error.source();
@@ -99,7 +99,7 @@ const fn alpn(protocol: OtlpProtocol) -> &'static [u8] {
     }
 }
 
-/// One that stands. It ends when it is dropped, whatever the other side does.
+/// A connection to the collector. Dropping it closes it.
 pub(super) struct Connection {
     sender: Sender,
     driver: JoinHandle<()>,
@@ -125,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Sends a request and gives the answer.
+    /// Sends a request and returns the response.
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
         match &mut self.sender {
             Sender::Http(sender) => sender.send_request(request).await,
@@ -156,7 +156,7 @@ async fn open_http(socket: Socket, target: &Collector) -> Result<Connection, Str
     match target.export.protocol {
         OtlpProtocol::Http => {
             let (sender, connection) = http1::handshake(stream).await.map_err(describe_error)?;
-            // Its end is seen by the sender.
+            // The sender notices the end of the connection.
             let driver = tokio::spawn(async move { drop(connection.await) });
             Ok(Connection { sender: Sender::Http(sender), driver })
         }

@@ -1,8 +1,8 @@
-//! The exporter: one thread that gathers spans into batches and sends them to the collector, over HTTP/1.1 or gRPC.
+//! The exporter: one thread that collects spans into batches and sends them to the collector, over HTTP/1.1 or gRPC.
 //!
-//! A batch is sent when it is a second old or large. What the collector cannot take for the moment is sent again, a few
-//! times and later each time; what it refuses, or has not taken by then, is dropped and counted. The thread exists from
-//! the first configuration that asks for it.
+//! A batch is sent when it is a second old or large. When the collector is temporarily unavailable, the batch is sent
+//! again a few times with growing pauses; rejected batches, and those that still fail, are dropped and counted. The
+//! thread is started by the first configuration that exports traces.
 
 use std::io;
 use std::sync::Arc;
@@ -24,23 +24,23 @@ use super::sender::{Batch, QUEUED_BUFFERS_MAX, SpanCounts, SpanSender};
 use crate::clock::Clock;
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 
-/// How long spans wait for company.
+/// How long a batch collects spans.
 const GATHER: Duration = Duration::from_secs(1);
-/// A batch of this size waits no longer.
+/// A batch of this size is sent at once.
 const BATCH_BYTES: usize = 512 * 1024;
-/// What one try may take.
+/// Time limit of one attempt.
 const TRY_LIMIT: Duration = Duration::from_secs(10);
-/// How often a batch is sent at most.
+/// Maximum number of attempts for a batch.
 const TRIES_MAX: u32 = 5;
-/// The first pause before another try; each is twice as long as the one before, give or take a quarter.
+/// The first pause between attempts; each is twice as long as the one before, ± 25 %.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// How often a failing collector is spoken of.
+/// Interval of log lines about a failing collector.
 const REPORT_EVERY: Duration = Duration::from_mins(1);
-/// The method of gRPC, and the path of HTTP.
+/// The gRPC method and the HTTP path.
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const HTTP_PATH: &str = "/v1/traces";
 
-/// Steers the exporter. One owner, the controller.
+/// Controls the exporter. The controller is its only owner.
 #[derive(Debug)]
 pub struct TraceExporter {
     sender: SpanSender,
@@ -51,22 +51,22 @@ pub struct TraceExporter {
     clock: Clock,
 }
 
-/// Where spans go next, with all that this needs; by default nowhere. Dropped, it leaves nothing behind.
+/// The next target of the export, with everything it needs; the default is none. Dropping it has no effect.
 #[derive(Debug, Default)]
 pub struct PreparedExport {
     target: Option<Arc<Collector>>,
-    /// Where the exporter has none yet.
+    /// Set when the exporter has no thread yet.
     thread: Option<IdleThread>,
 }
 
-/// A thread that waits for its task, and ends when there will be none.
+/// A thread that waits for its task, and ends when the sender is dropped.
 #[derive(Debug)]
 struct IdleThread {
     task: SyncSender<Task>,
     thread: JoinHandle<()>,
 }
 
-/// What the thread does.
+/// The task of the thread.
 struct Task {
     exporting: ExportTask,
     received: mpsc::Receiver<Batch>,
@@ -88,7 +88,7 @@ impl IdleThread {
 }
 
 impl TraceExporter {
-    /// An exporter that has nothing to do.
+    /// An exporter without a target.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let (batches, received) = mpsc::channel(QUEUED_BUFFERS_MAX);
@@ -104,17 +104,17 @@ impl TraceExporter {
         self.sender.clone()
     }
 
-    /// What became of spans so far.
+    /// The counts of spans.
     #[must_use]
     pub fn counts(&self) -> Arc<SpanCounts> {
         Arc::clone(&self.sender.counts)
     }
 
-    /// Does all that can fail before spans go to `export`, and changes nothing. `secure` says how TLS is spoken, where
-    /// it is.
+    /// Prepares the export to a target: does everything that can fail, and changes nothing. `secure` gives the TLS
+    /// configuration, if there is one.
     ///
     /// # Errors
-    /// When the system gives no thread, and those of `secure`.
+    /// When no thread can be started, and the errors of `secure`.
     pub fn prepare(
         &self,
         export: Option<&TraceExport>,
@@ -131,7 +131,7 @@ impl TraceExporter {
         Ok(PreparedExport { target, thread })
     }
 
-    /// Sends to what was prepared from now on; spans that wait too.
+    /// Exports to the prepared target from now on; queued spans too.
     pub fn adopt(&mut self, prepared: PreparedExport) {
         self.target.send_replace(prepared.target);
         let Some(IdleThread { task, thread }) = prepared.thread else { return };
@@ -145,16 +145,16 @@ impl TraceExporter {
             clock: self.clock,
         };
         let queued_bytes = Arc::clone(&self.sender.queued_bytes);
-        // The thread waits for it.
+        // The thread waits for the task.
         let _ = task.send(Task { exporting, received, queued_bytes });
         self.thread = Some(thread);
     }
 
-    /// Sends what waits, once, and ends; waits `patience` at most.
-    pub fn stop(&mut self, patience: Duration) {
+    /// Sends the queued spans once, and ends the thread; waits at most `timeout`.
+    pub fn stop(&mut self, timeout: Duration) {
         let Some(thread) = self.thread.take() else { return };
         self.ended.send_replace(true);
-        let deadline = self.clock.now() + patience;
+        let deadline = self.clock.now() + timeout;
         while !thread.is_finished() && self.clock.now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -166,23 +166,23 @@ struct ExportTask {
     ended: watch::Receiver<bool>,
     counts: Arc<SpanCounts>,
     connection: Option<(Arc<Collector>, Connection)>,
-    /// Whom it was said of last that spans are lost, and when.
+    /// The collector of the last log line about lost spans, and its time.
     reported: Option<(Arc<Collector>, Instant)>,
     clock: Clock,
 }
 
-/// Why a batch is lost.
+/// Why a batch was dropped.
 enum ExportError {
-    /// Nobody wants spans any more.
+    /// There is no target any more.
     Unwanted,
-    /// The collector has not taken it.
+    /// The collector did not accept it.
     Failed(Arc<Collector>, String),
 }
 
-/// Why a batch was not taken.
+/// Why an attempt failed.
 struct SendError {
     why: String,
-    /// It may be taken later.
+    /// Another attempt may succeed.
     again: bool,
 }
 
@@ -206,7 +206,7 @@ impl ExportTask {
         }
     }
 
-    /// The next batch; nothing when it is over.
+    /// The next batch; `None` at the end.
     async fn gather(
         &mut self,
         received: &mut mpsc::Receiver<Batch>,
@@ -237,7 +237,7 @@ impl ExportTask {
         Some((bytes, spans))
     }
 
-    /// Sends a batch, again where that may help: each time to where spans go by then.
+    /// Sends a batch, with retries; each attempt goes to the current target.
     async fn export(&mut self, spans: &[u8]) -> Result<(), ExportError> {
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
@@ -284,7 +284,7 @@ impl ExportTask {
         }
     }
 
-    /// Says that spans are lost, but not for each batch.
+    /// Logs that spans are lost, but not for each batch.
     fn report_loss(&mut self, target: &Arc<Collector>, why: &str) {
         let now = self.clock.now();
         let recently = self
@@ -299,7 +299,7 @@ impl ExportTask {
     }
 }
 
-/// An `ExportTraceServiceRequest` around spans; for gRPC with its prefix.
+/// Builds an `ExportTraceServiceRequest` with these spans; for gRPC with the message prefix.
 fn body(target: &TraceExport, spans: &[u8]) -> Bytes {
     let mut request = Message::default();
     request.message(1, |resource_spans| {
@@ -352,7 +352,7 @@ fn request(target: &TraceExport, body: Bytes) -> http::Result<Request<Full<Bytes
 
 const USER: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
-/// Reads an answer to its end and gives its trailers.
+/// Reads a response to its end and returns the trailers.
 async fn rest(body: Incoming) -> Result<Option<HeaderMap>, SendError> {
     let mut body = Limited::new(body, 64 * 1024);
     let mut trailers = None;
@@ -370,7 +370,7 @@ fn grpc_status(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Result<(), 
         status => {
             let message = find("grpc-message").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let why = format!("the collector answered with gRPC status {status:?} {message}");
-            // Those that OTLP says to try again, and no answer at all.
+            // The statuses that OTLP marks as retryable, and a missing one.
             Err(SendError { why, again: matches!(status, None | Some(1 | 4 | 8 | 10 | 11 | 14 | 15)) })
         }
     }
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_prepared_holds_when_it_is_adopted() {
+    fn a_prepared_export_takes_effect_when_it_is_adopted() {
         let no_tls = |_: &TraceExport, _: &ClientTls| Err(io::Error::other("no TLS"));
         let port = |traces: &TraceExporter| traces.target.borrow().as_ref().map(|target| target.export.port);
         let mut traces = TraceExporter::new(Clock);
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_named_where_it_is_not_the_usual_one() {
+    fn the_authority_has_a_port_unless_it_is_the_default() {
         let tls = ClientTls { roots: [].into(), server_name: None, client_cert: None };
         let check = |tls: Option<&ClientTls>, host: &str, port, uri: &str, authority: &str| {
             let (host, path) = (host.to_owned(), "/x".to_owned());

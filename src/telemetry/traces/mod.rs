@@ -1,6 +1,6 @@
-//! Traces: spans in the form of OTLP, and their way to a collector. Workers write spans into a buffer of their own and
-//! hand it over through a bounded channel, as they do with the access log; what does not fit is dropped and counted. One
-//! thread sends them, so that a slow collector slows nobody.
+//! Traces: OTLP spans, and their export to a collector. Workers write spans into their own buffer and send it through a
+//! bounded channel, as with the access log; what does not fit is dropped and counted. One thread exports them, so that
+//! a slow collector slows no worker.
 
 mod collector;
 mod export;

@@ -1,4 +1,4 @@
-//! Protocol Buffers, as far as spans need them: fields of varints, fixed numbers, bytes and messages.
+//! The part of Protocol Buffers that spans need: varints, fixed-size numbers, bytes and messages.
 
 /// A message under construction.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ impl Message {
         self.number(u64::from(field << 3 | kind));
     }
 
-    /// An integer or enum; zero is the default and left out.
+    /// An integer or enum; zero is the default and omitted.
     pub fn varint(&mut self, field: u32, value: u64) {
         if value > 0 {
             self.key(field, VARINT);
@@ -77,7 +77,7 @@ impl Message {
         self.message(field, |pair| {
             pair.bytes(1, key.as_bytes());
             pair.message(2, |any| {
-                // A zero is said too: it is one of several kinds.
+                // Zero is written too: the field is one of a `oneof`.
                 any.key(3, VARINT);
                 any.number(value);
             });

@@ -1,4 +1,4 @@
-//! From a worker to the exporter: a buffer of the worker's own, and a channel that never makes it wait.
+//! The way of spans from a worker to the exporter: a buffer of the worker, and a channel that never blocks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 use super::proto::Message;
 use super::span::{SpanAttributes, TraceSpan};
 
-/// Buffers that may wait.
+/// Bound of the queue, in buffers.
 pub(super) const QUEUED_BUFFERS_MAX: usize = 1_024;
-/// Bytes that may wait.
+/// Bound of the queue, in bytes.
 const QUEUED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What became of spans.
+/// Counts of spans by outcome.
 #[derive(Debug, Default)]
 pub struct SpanCounts {
     pub(super) exported: AtomicU64,
@@ -22,8 +22,7 @@ pub struct SpanCounts {
 }
 
 impl SpanCounts {
-    /// By outcome: `dropped` because the exporter could not keep up, `exported`, `failed` because the collector did not
-    /// take them.
+    /// By outcome: `dropped` (the exporter was too slow), `exported`, `failed` (the collector did not accept them).
     #[must_use]
     pub fn by_outcome(&self) -> [(&'static str, u64); 3] {
         [
@@ -34,14 +33,14 @@ impl SpanCounts {
     }
 }
 
-/// Spans on their way.
+/// A batch of spans.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub bytes: Vec<u8>,
     pub spans: u64,
 }
 
-/// Hands spans over. One for each worker.
+/// Sends spans to the exporter. One for each worker.
 #[derive(Clone, Debug)]
 pub struct SpanSender {
     pub(super) batches: mpsc::Sender<Batch>,
@@ -50,7 +49,7 @@ pub struct SpanSender {
 }
 
 impl SpanSender {
-    /// Hands over what the buffer holds; never blocks. What does not fit is dropped and counted.
+    /// Sends the spans in the buffer; never blocks. What does not fit is dropped and counted.
     pub fn hand_over(&self, buffer: &mut SpanBuffer) {
         if buffer.spans == 0 {
             return;
@@ -66,7 +65,7 @@ impl SpanSender {
     }
 }
 
-/// A worker's spans that were not handed over yet.
+/// The spans of a worker that have not been sent.
 #[derive(Debug, Default)]
 pub struct SpanBuffer {
     message: Message,
@@ -74,13 +73,13 @@ pub struct SpanBuffer {
 }
 
 impl SpanBuffer {
-    /// Adds one.
+    /// Adds a span.
     pub fn push(&mut self, span: &TraceSpan<'_>, attributes: impl FnOnce(&mut SpanAttributes<'_>)) {
         span.write(&mut self.message, attributes);
         self.spans += 1;
     }
 
-    /// How many bytes it holds.
+    /// Its size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.message.0.len()

@@ -1,58 +1,58 @@
-//! One span, as it is describe_error to a collector (`opentelemetry/proto/trace/v1/trace.proto`).
+//! A span in the OTLP format (`opentelemetry/proto/trace/v1/trace.proto`).
 
 use std::time::Duration;
 
 use super::proto::Message;
 
-/// The field of `ScopeSpans` that holds spans.
+/// The field of `ScopeSpans` with the spans.
 pub(super) const SPANS: u32 = 2;
-/// The field of a span that holds an attribute.
+/// The field of a span with its attributes.
 const ATTRIBUTE: u32 = 9;
 
-/// On which side of a request a span stands.
+/// The kind of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanKind {
-    /// The request as it came.
+    /// The request from the client.
     Server,
-    /// An attempt to have it answered.
+    /// An attempt to send it to an upstream.
     Client,
 }
 
-/// Whether it went well.
+/// The status of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanStatus {
-    /// Nothing is said, as the conventions want it where nothing is wrong.
+    /// Not set, as the semantic conventions require without an error.
     Unset,
     /// It failed.
     Error,
 }
 
-/// What a span is.
+/// A span.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceSpan<'a> {
     /// The trace.
     pub trace_id: u128,
-    /// Itself.
+    /// Its id.
     pub id: u64,
-    /// Its parent; nothing for the first of a trace.
+    /// Its parent; `None` for the root.
     pub parent: Option<u64>,
-    /// The parent stands in another process.
+    /// Whether the parent is in another process.
     pub remote_parent: bool,
-    /// `tracestate`, as it came.
+    /// `tracestate`, unchanged.
     pub state: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// Its side.
+    /// Its kind.
     pub kind: SpanKind,
-    /// From when, since the Unix epoch.
+    /// Its start, since the Unix epoch.
     pub from: Duration,
-    /// To when.
+    /// Its end.
     pub to: Duration,
-    /// Whether it went well.
+    /// Its status.
     pub status: SpanStatus,
 }
 
-/// SpanAttributes being written.
+/// Writes attributes.
 pub struct SpanAttributes<'a>(&'a mut Message);
 
 impl SpanAttributes<'_> {
@@ -68,7 +68,7 @@ impl SpanAttributes<'_> {
         }
     }
 
-    /// Something that is so; what is not so is not said.
+    /// A true flag; a false one is omitted.
     pub fn truth(&mut self, key: &str) {
         self.0.truth_attribute(ATTRIBUTE, key);
     }
@@ -104,7 +104,7 @@ impl TraceSpan<'_> {
             if self.status == SpanStatus::Error {
                 span.message(15, |status| status.varint(3, 2));
             }
-            // Sampled; that it is known whether the parent is remote; and whether it is.
+            // Flags: sampled; whether the parent is remote is known; the parent is remote.
             let remote = if self.remote_parent { 0x200 } else { 0 };
             span.fixed32(16, 0x001 | 0x100 | remote);
         });

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{COMPARED, Figures, SHADOWED, setup};
-use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 use crate::process::finish;
 
 /// All of `/shadow`, as it is sent.
@@ -32,9 +32,8 @@ fn printed(proxy: &Proxy) -> [String; 2] {
 
 #[test]
 fn the_effective_share_and_a_kill_are_reported() {
-    let (main, gone) = (Upstream::echo(), Upstream::echo());
+    let (main, gone) = (Upstream::echo(), RefusingAddress::new());
     let text = SHADOWED.replace("{dark}", &gone.address().to_string());
-    drop(gone);
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);
     let route = |page: &Value| page["routes"][0].clone();
     let first = page(&proxy);

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{SHADOWED, setup};
-use crate::dead_endpoints::Deaf;
-use crate::harness::{Proxy, Raw, Upstream, until};
+use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 
 const FLOOR: f64 = 0.01;
 
@@ -56,7 +55,7 @@ fn a_hanging_shadow_gets_few_copies_until_it_answers() {
 #[test]
 fn a_refusing_shadow_gets_few_copies_until_it_accepts() {
     let (main, there) = (Upstream::echo(), Upstream::echo());
-    let gone = Deaf::new();
+    let gone = RefusingAddress::new();
     let text = impatient();
     let [refusing, answering] = [gone.address(), there.address()].map(|dark| text.replace("{dark}", &dark.to_string()));
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&refusing);

@@ -1,4 +1,4 @@
-{{/* The name of all objects: the release's, with the chart's unless it is in there already. */}}
+{{/* The name of all objects: that of the release, with that of the chart unless it contains it. */}}
 {{- define "pointsman.name" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 63 | trimSuffix "-" -}}

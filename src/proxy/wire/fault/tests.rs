@@ -45,13 +45,13 @@ fn all() -> impl Iterator<Item = Fault> {
 fn every_fault_means_what_it_meant() {
     let mut text = String::new();
     for fault in all() {
-        let facts = fault.facts();
-        let (status, error, detail) = (facts.status.as_u16(), facts.proxy_error, facts.detail);
-        let (ender, grpc) = (facts.ender, facts.grpc.name());
-        let failure = facts.failure.map_or("-".to_owned(), |failure| format!("{failure:?}"));
-        let passes = if facts.advice == Advice::RetryAfter { "retry" } else { "-" };
-        let distrusted = if facts.advice == Advice::Close { "close" } else { "-" };
-        writeln!(text, "{detail} {status} {error} {ender:?} {grpc} {failure} {passes} {distrusted} {}", facts.message)
+        let row = fault.row();
+        let (status, error, detail) = (row.status.as_u16(), row.proxy_error, row.detail);
+        let (blame, grpc) = (row.blame, row.grpc.name());
+        let failure = row.failure.map_or("-".to_owned(), |failure| format!("{failure:?}"));
+        let transient = if row.advice == Advice::RetryAfter { "retry" } else { "-" };
+        let closes = if row.advice == Advice::Close { "close" } else { "-" };
+        writeln!(text, "{detail} {status} {error} {blame:?} {grpc} {failure} {transient} {closes} {}", row.message)
             .unwrap();
     }
     if std::env::var_os("BLESS").is_some() {
@@ -102,30 +102,30 @@ const PROXY_ERRORS: [&str; 32] = [
 fn every_row_is_sound() {
     let mut details = Vec::new();
     for fault in all() {
-        let facts = fault.facts();
-        assert!(facts.status.is_client_error() || facts.status.is_server_error(), "{fault:?}");
-        assert!(facts.grpc.code().is_some_and(|code| code != 0), "{fault:?}");
-        assert!(PROXY_ERRORS.contains(&facts.proxy_error), "{fault:?}: {}", facts.proxy_error);
-        assert!(!details.contains(&facts.detail), "{fault:?}: {} is another fault's", facts.detail);
-        details.push(facts.detail);
-        assert!(facts.detail.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{fault:?}");
-        assert!(facts.message.starts_with(char::is_uppercase) && facts.message.ends_with('.'), "{fault:?}");
-        assert!(facts.message.is_ascii() && !facts.message.contains(['\n', '"']), "{fault:?}");
+        let row = fault.row();
+        assert!(row.status.is_client_error() || row.status.is_server_error(), "{fault:?}");
+        assert!(row.grpc.code().is_some_and(|code| code != 0), "{fault:?}");
+        assert!(PROXY_ERRORS.contains(&row.proxy_error), "{fault:?}: {}", row.proxy_error);
+        assert!(!details.contains(&row.detail), "{fault:?}: {} is another fault's", row.detail);
+        details.push(row.detail);
+        assert!(row.detail.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')), "{fault:?}");
+        assert!(row.message.starts_with(char::is_uppercase) && row.message.ends_with('.'), "{fault:?}");
+        assert!(row.message.is_ascii() && !row.message.contains(['\n', '"']), "{fault:?}");
     }
 }
 
 #[test]
 fn who_is_to_blame_agrees_with_the_status() {
     for fault in all() {
-        let facts = fault.facts();
-        match facts.ender {
-            EndedBy::Client => assert!(facts.status.is_client_error(), "{fault:?}"),
-            EndedBy::Upstream => assert!(matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
-            EndedBy::Proxy => assert!(!matches!(facts.status.as_u16(), 502 | 504), "{fault:?}"),
+        let row = fault.row();
+        match row.blame {
+            EndedBy::Client => assert!(row.status.is_client_error(), "{fault:?}"),
+            EndedBy::Upstream => assert!(matches!(row.status.as_u16(), 502 | 504), "{fault:?}"),
+            EndedBy::Proxy => assert!(!matches!(row.status.as_u16(), 502 | 504), "{fault:?}"),
             EndedBy::Done => panic!("{fault:?} ends well"),
         }
-        if facts.status.is_client_error() {
-            assert!(facts.failure.is_none() && !facts.upstream_failed, "{fault:?}");
+        if row.status.is_client_error() {
+            assert!(row.failure.is_none() && !row.upstream_failed, "{fault:?}");
         }
     }
 }
@@ -133,13 +133,13 @@ fn who_is_to_blame_agrees_with_the_status() {
 #[test]
 fn only_what_passes_soon_may_be_tried_again() {
     for fault in all() {
-        let facts = fault.facts();
-        match facts.advice {
+        let row = fault.row();
+        match row.advice {
             Advice::RetryAfter => {
-                assert_eq!((facts.status.as_u16(), facts.grpc), (503, GrpcStatus::UNAVAILABLE), "{fault:?}");
-                assert!(!facts.upstream_failed, "{fault:?}");
+                assert_eq!((row.status.as_u16(), row.grpc), (503, GrpcStatus::UNAVAILABLE), "{fault:?}");
+                assert!(!row.upstream_failed, "{fault:?}");
             }
-            Advice::Close => assert!(facts.status.is_client_error() && facts.ender == EndedBy::Proxy, "{fault:?}"),
+            Advice::Close => assert!(row.status.is_client_error() && row.blame == EndedBy::Proxy, "{fault:?}"),
             Advice::Nothing => {}
         }
     }
@@ -170,6 +170,6 @@ fn faults_of_the_upstream_and_the_lack_of_an_endpoint_count_against_it() {
             | Fault::ResponseTimeout
             | Fault::CallTimeout => true,
         };
-        assert_eq!(fault.facts().upstream_failed, expected, "{fault:?}");
+        assert_eq!(fault.row().upstream_failed, expected, "{fault:?}");
     }
 }

@@ -14,7 +14,7 @@ const BYTES_MAX: usize = 16 * 1024;
 
 /// Informational responses that wait to be written on a connection.
 #[derive(Debug)]
-pub(crate) struct Early {
+pub(crate) struct InformationalResponses {
     waiting: Cell<bool>,
     bytes: RefCell<BytesMut>,
     /// The connection, which writes them.
@@ -23,11 +23,11 @@ pub(crate) struct Early {
 
 /// Whether a response of this status is passed on. `100 Continue` is not: the client gets ours when its body is first
 /// asked for. Nor is `101`, which nobody has asked for.
-pub(crate) fn is_wanted(code: u16) -> bool {
+pub(crate) fn is_forwarded(code: u16) -> bool {
     (102..200).contains(&code)
 }
 
-impl Early {
+impl InformationalResponses {
     /// None wait on this connection.
     pub(crate) fn new(deadlines: &Rc<ConnectionDeadlines>) -> Rc<Self> {
         Rc::new(Self { waiting: Cell::new(false), bytes: RefCell::default(), deadlines: Rc::clone(deadlines) })
@@ -49,7 +49,7 @@ impl Early {
             let name = HeaderName::from_bytes(field.name.as_bytes());
             let value = HeaderValue::from_bytes(field.value);
             if let (Ok(name), Ok(value)) = (name, value)
-                && crate::proxy::wire::fields::is_allowed_in_trailers(&name)
+                && crate::proxy::wire::field_rules::is_allowed_in_trailers(&name)
             {
                 for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                     bytes.extend_from_slice(part);

@@ -4,8 +4,8 @@
 use bytes::BytesMut;
 use http::Method;
 
-use super::chunks::Chunks;
-use super::grammar::{Bounds, Progress};
+use super::chunks::ChunkScanner;
+use super::grammar::{BodyProgress, Bounds};
 
 /// A longer head is not followed: hyper refuses it.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
@@ -15,25 +15,25 @@ const BOUNDS: Bounds =
 
 /// What may follow the head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Expected {
+pub(crate) enum ExpectedResponse {
     /// A head alone: the request is a HEAD.
-    Head,
+    HeadOnly,
     /// A head and a body.
-    Body,
+    HeadAndBody,
 }
 
-impl Expected {
+impl ExpectedResponse {
     /// What the answer to a request of this method may have.
     pub(crate) fn of(method: &Method) -> Self {
-        if *method == Method::HEAD { Self::Head } else { Self::Body }
+        if *method == Method::HEAD { Self::HeadOnly } else { Self::HeadAndBody }
     }
 }
 
 /// Follows one answer after the other.
 #[derive(Debug)]
-pub(crate) struct Answers {
+pub(crate) struct ResponseScanner {
     state: State,
-    expected: Expected,
+    expected: ExpectedResponse,
     /// The beginning of a head that is not complete.
     held: BytesMut,
 }
@@ -41,18 +41,18 @@ pub(crate) struct Answers {
 #[derive(Debug)]
 enum State {
     /// What comes is not looked at.
-    Passes,
+    PassThrough,
     Head(Head),
-    Chunked(Chunks),
+    Chunked(ChunkScanner),
     /// Nothing more is given.
     Broken,
 }
 
 /// What was found in the bytes of a head.
-enum Found {
+enum HeadScan {
     Partial,
     /// The head has so many bytes.
-    Whole(usize),
+    Complete(usize),
     /// A line ends in a bare LF, or names a length that no body has. It ends here.
     Malformed(usize),
 }
@@ -71,22 +71,22 @@ struct Head {
 
 impl Head {
     /// Goes through the bytes of a head, from its first one.
-    fn scan(&mut self, bytes: &[u8]) -> Found {
+    fn scan(&mut self, bytes: &[u8]) -> HeadScan {
         while let Some(at) = memchr::memchr(b'\n', &bytes[self.looked..]) {
             let end = self.looked + at;
-            let Some((b'\r', line)) = bytes[self.line_at..end].split_last() else { return Found::Malformed(end) };
+            let Some((b'\r', line)) = bytes[self.line_at..end].split_last() else { return HeadScan::Malformed(end) };
             (self.line_at, self.looked) = (end + 1, end + 1);
             match self.status {
                 // hyper passes over empty lines before the status line.
                 None if line.is_empty() => {}
                 None => self.status = Some(status(line)),
-                Some(_) if line.is_empty() => return Found::Whole(end + 1),
-                Some(_) if is_impossible_length(line) => return Found::Malformed(end),
+                Some(_) if line.is_empty() => return HeadScan::Complete(end + 1),
+                Some(_) if is_impossible_length(line) => return HeadScan::Malformed(end),
                 Some(_) => self.chunked |= names_transfer_encoding(line),
             }
         }
         self.looked = bytes.len();
-        Found::Partial
+        HeadScan::Partial
     }
 
     /// Whether another head follows this one. A switch of protocols is the last one.
@@ -118,23 +118,23 @@ fn names_transfer_encoding(line: &[u8]) -> bool {
     line.len() >= NAME.len() && matches!(line[0], b't' | b'T') && line[..NAME.len()].eq_ignore_ascii_case(NAME)
 }
 
-impl Default for Answers {
+impl Default for ResponseScanner {
     fn default() -> Self {
-        Self { state: State::Passes, expected: Expected::Body, held: BytesMut::new() }
+        Self { state: State::PassThrough, expected: ExpectedResponse::HeadAndBody, held: BytesMut::new() }
     }
 }
 
-impl Answers {
+impl ResponseScanner {
     /// A request is sent: its answer is awaited.
-    pub(crate) fn begin(&mut self, expected: Expected) {
+    pub(crate) fn begin(&mut self, expected: ExpectedResponse) {
         self.state = State::Head(Head::default());
         self.expected = expected;
         self.held = BytesMut::new();
     }
 
     /// Whether what comes is to be followed.
-    pub(crate) fn is_followed(&self) -> bool {
-        !matches!(self.state, State::Passes)
+    pub(crate) fn is_scanning(&self) -> bool {
+        !matches!(self.state, State::PassThrough)
     }
 
     /// Whether a head is awaited or under way.
@@ -148,18 +148,18 @@ impl Answers {
     }
 
     /// Takes what was read, says how much of it may be given to hyper, and shows each informational head.
-    pub(crate) fn follow(&mut self, bytes: &[u8], mut informs: impl FnMut(&[u8])) -> usize {
+    pub(crate) fn scan(&mut self, bytes: &[u8], mut on_informational: impl FnMut(&[u8])) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             let taken = match &mut self.state {
-                State::Passes => bytes.len() - at,
+                State::PassThrough => bytes.len() - at,
                 State::Broken => return at,
-                State::Head(_) => self.follow_head(&bytes[at..], &mut informs),
+                State::Head(_) => self.scan_head(&bytes[at..], &mut on_informational),
                 State::Chunked(chunks) => {
-                    let (taken, progress) = chunks.take_good(&bytes[at..], &BOUNDS);
+                    let (taken, progress) = chunks.take_valid(&bytes[at..], &BOUNDS);
                     match progress {
-                        Ok(Progress::More) => {}
-                        Ok(Progress::Ended) => self.state = State::Passes,
+                        Ok(BodyProgress::More) => {}
+                        Ok(BodyProgress::Ended) => self.state = State::PassThrough,
                         Err(_) => self.state = State::Broken,
                     }
                     taken
@@ -170,7 +170,7 @@ impl Answers {
         at
     }
 
-    fn follow_head(&mut self, bytes: &[u8], informs: &mut impl FnMut(&[u8])) -> usize {
+    fn scan_head(&mut self, bytes: &[u8], on_informational: &mut impl FnMut(&[u8])) -> usize {
         let State::Head(head) = &mut self.state else { return 0 };
         let before = self.held.len();
         if before > 0 {
@@ -178,28 +178,28 @@ impl Answers {
         }
         let all = if before > 0 { &self.held[..] } else { bytes };
         match head.scan(all) {
-            Found::Partial => {
+            HeadScan::Partial => {
                 if before == 0 {
                     self.held.extend_from_slice(bytes);
                 }
                 if self.held.len() > HEAD_BYTES_MAX {
-                    self.state = State::Passes;
+                    self.state = State::PassThrough;
                     self.held = BytesMut::new();
                 }
                 bytes.len()
             }
-            Found::Malformed(at) => {
+            HeadScan::Malformed(at) => {
                 self.state = State::Broken;
                 at - before
             }
-            Found::Whole(length) => {
+            HeadScan::Complete(length) => {
                 if head.is_informational() {
-                    informs(&all[..length]);
+                    on_informational(&all[..length]);
                     self.state = State::Head(Head::default());
-                } else if head.chunked && !head.is_bodiless() && self.expected == Expected::Body {
-                    self.state = State::Chunked(Chunks::of_answer());
+                } else if head.chunked && !head.is_bodiless() && self.expected == ExpectedResponse::HeadAndBody {
+                    self.state = State::Chunked(ChunkScanner::for_response());
                 } else {
-                    self.state = State::Passes;
+                    self.state = State::PassThrough;
                 }
                 self.held = BytesMut::new();
                 length - before
@@ -213,21 +213,21 @@ mod tests {
     use super::*;
 
     /// What hyper is given of these bytes, and how many informational heads were shown.
-    fn given(expected: Expected, bytes: &[u8], step: usize) -> (usize, usize, bool) {
-        let mut answers = Answers::default();
-        answers.begin(expected);
+    fn given(expected: ExpectedResponse, bytes: &[u8], step: usize) -> (usize, usize, bool) {
+        let mut scanner = ResponseScanner::default();
+        scanner.begin(expected);
         let (mut given, mut informed) = (0, 0);
         for piece in bytes.chunks(step) {
-            given += answers.follow(piece, |_| informed += 1);
-            if answers.is_broken() {
+            given += scanner.scan(piece, |_| informed += 1);
+            if scanner.is_broken() {
                 break;
             }
         }
-        (given, informed, answers.is_broken())
+        (given, informed, scanner.is_broken())
     }
 
     #[track_caller]
-    fn check(expected: Expected, text: &str, informed: usize, broken_at: Option<&str>) {
+    fn check(expected: ExpectedResponse, text: &str, informed: usize, broken_at: Option<&str>) {
         let whole = broken_at.map_or(text.len(), str::len);
         for step in [1, 2, 3, 7, text.len()] {
             let (bytes, heads, broken) = given(expected, text.as_bytes(), step);
@@ -247,9 +247,9 @@ mod tests {
             ("HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\nmore\n", 0),
             ("HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n\n\n", 0),
         ] {
-            check(Expected::Body, text, informed, None);
+            check(ExpectedResponse::HeadAndBody, text, informed, None);
         }
-        check(Expected::Head, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 0, None);
+        check(ExpectedResponse::HeadOnly, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 0, None);
     }
 
     #[test]
@@ -264,20 +264,20 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nsum: 1", "\n\r\n"),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", "\n"),
         ] {
-            check(Expected::Body, &format!("{before}{after}"), 0, Some(before));
+            check(ExpectedResponse::HeadAndBody, &format!("{before}{after}"), 0, Some(before));
         }
         let early = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 102 Processing";
-        check(Expected::Body, &format!("{early}\n\r\n"), 1, Some(early));
+        check(ExpectedResponse::HeadAndBody, &format!("{early}\n\r\n"), 1, Some(early));
     }
 
     #[test]
     fn heads_without_end_are_left_to_hyper() {
-        let mut answers = Answers::default();
-        answers.begin(Expected::Body);
+        let mut scanner = ResponseScanner::default();
+        scanner.begin(ExpectedResponse::HeadAndBody);
         for _ in 0..300 {
             let line = [b"x: ".as_slice(), &[b'y'; 1000], b"\r\n"].concat();
-            assert_eq!(answers.follow(&line, |_| ()), line.len());
+            assert_eq!(scanner.scan(&line, |_| ()), line.len());
         }
-        assert!(!answers.is_followed() && answers.held.capacity() == 0);
+        assert!(!scanner.is_scanning() && scanner.held.capacity() == 0);
     }
 }

@@ -10,7 +10,7 @@ use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
 
 /// One more connection of `ip`, if it may have one; nobody counts those of trusted proxies.
-pub(super) fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<Rc<Share>>, Refusal> {
+pub(super) fn admit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<Rc<Share>>, Refusal> {
     if worker.trusts(ip.to_canonical()) {
         return Ok(None);
     }
@@ -21,13 +21,13 @@ pub(super) fn visit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<
 }
 
 /// An open connection, counted until it is dropped.
-pub(crate) struct Presence {
+pub(crate) struct ClientSlot {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) share: Option<Rc<Share>>,
 }
 
-impl Presence {
+impl ClientSlot {
     /// One more connection of this listener.
     pub(crate) fn new(worker: Rc<Worker>, listener: Arc<Listener>, share: Option<Rc<Share>>) -> Self {
         listener.meters.of(worker.index).connections.add(1);
@@ -35,13 +35,13 @@ impl Presence {
     }
 
     /// It is known only now whose connection it is.
-    pub(crate) fn enter(&mut self, ip: IpAddr) -> Result<(), Refusal> {
-        self.share = visit(&self.worker, &self.listener, ip)?;
+    pub(crate) fn set_client(&mut self, ip: IpAddr) -> Result<(), Refusal> {
+        self.share = admit(&self.worker, &self.listener, ip)?;
         Ok(())
     }
 }
 
-impl Drop for Presence {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         self.worker.meter().closed.inc();
         self.listener.meters.of(self.worker.index).connections.add(-1);

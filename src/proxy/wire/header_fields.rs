@@ -1,10 +1,10 @@
-//! The fields of a head, as the first stages read them. What reads them through [`Fields`] does not depend on the crate that
+//! The fields of a head, as the first stages read them. What reads them through [`HeaderFields`] does not depend on the crate that
 //! has parsed the head.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The fields of a head (RFC 9110 §5).
-pub(crate) trait Fields {
+pub(crate) trait HeaderFields {
     /// The first value of a field.
     fn first(&self, name: &HeaderName) -> Option<&HeaderValue>;
 
@@ -15,7 +15,7 @@ pub(crate) trait Fields {
     fn each(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)>;
 }
 
-impl Fields for HeaderMap {
+impl HeaderFields for HeaderMap {
     #[inline]
     fn first(&self, name: &HeaderName) -> Option<&HeaderValue> {
         self.get(name)

@@ -9,7 +9,7 @@ use crate::route::Balance;
 use crate::snapshot::EndpointState;
 
 /// What the balancers remember.
-pub(crate) struct Turns {
+pub(crate) struct BalancerState {
     /// Smooth weighted round robin: the current weight of each endpoint.
     pub(crate) current: Box<[Cell<i64>]>,
     /// Cumulative weights, for weighted random choices.
@@ -18,7 +18,7 @@ pub(crate) struct Turns {
     pub(super) seeds: Box<[u64]>,
 }
 
-impl Turns {
+impl BalancerState {
     /// Fresh turns over these endpoints.
     pub(crate) fn new(endpoints: &[Arc<EndpointState>], balance: Balance) -> Self {
         let mut sum = 0_u32;

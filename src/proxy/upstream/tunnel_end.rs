@@ -1,4 +1,4 @@
-//! [`Side`], one end of a tunnel: a whole connection or a stream of HTTP/2, of the client or of the upstream:
+//! [`TunnelEnd`], one end of a tunnel: a whole connection or a stream of HTTP/2, of the client or of the upstream:
 //! taking it over from a response that switches, reading and writing its bytes.
 
 use std::io;
@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::lease::Lease;
-use super::open_connection::Open;
-use super::upgrade_request::Asked;
+use super::open_connection::ConnectionGuard;
+use super::upgrade_request::UpgradeRequest;
 use crate::net::Socket;
 use crate::proxy::wire::fault::Fault;
 
@@ -22,12 +22,12 @@ use crate::proxy::wire::fault::Fault;
 const STREAM_BYTES: usize = 16 * 1024;
 
 /// One side of a tunnel.
-pub(crate) struct Side {
+pub(crate) struct TunnelEnd {
     pipe: Pipe,
     /// What was read of it together with the head.
     first: Bytes,
     /// Counts an upstream's connection.
-    _open: Option<Open>,
+    _guard: Option<ConnectionGuard>,
 }
 
 enum Pipe {
@@ -35,34 +35,34 @@ enum Pipe {
     Stream(TokioIo<Upgraded>),
 }
 
-impl Side {
+impl TunnelEnd {
     /// A whole connection, `first` bytes of which were read already.
-    pub(crate) fn connection(socket: Socket, first: Bytes, open: Option<Open>) -> Self {
-        Self { pipe: Pipe::Socket(socket), first, _open: open }
+    pub(crate) fn connection(socket: Socket, first: Bytes, guard: Option<ConnectionGuard>) -> Self {
+        Self { pipe: Pipe::Socket(socket), first, _guard: guard }
     }
 
     /// A stream of HTTP/2.
     pub(crate) fn stream(upgraded: Upgraded) -> Self {
-        Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _open: None }
+        Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _guard: None }
     }
 
     /// Takes over the connection, or the stream, whose upstream has switched. The answer has the form of HTTP/1.1 then.
     pub(crate) async fn take_over(
         lease: &mut Option<Lease>,
-        asked: Option<&Asked>,
+        upgrade: Option<&UpgradeRequest>,
         response: &mut Response<Incoming>,
     ) -> Result<Self, Fault> {
         let lost = Fault::UpstreamReset;
         let side = match lease {
             Some(Lease::Whole { .. }) => {
                 let Some(Lease::Whole { connection, .. }) = lease.take() else { return Err(lost) };
-                let (socket, first, open) = connection.task.await.ok().flatten().ok_or(lost)?;
-                Self::connection(socket, first, Some(open))
+                let switched = connection.task.await.ok().flatten().ok_or(lost)?;
+                Self::connection(switched.socket, switched.read_ahead, Some(switched.guard))
             }
             // The lease stays: the stream takes up its place for as long as the tunnel lasts.
             Some(Lease::Stream(_)) => {
                 let upgraded = hyper::upgrade::on(&mut *response).await.map_err(|_| lost)?;
-                let accept = asked.and_then(Asked::accept).ok_or(lost)?;
+                let accept = upgrade.and_then(UpgradeRequest::accept).ok_or(lost)?;
                 response.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
                 Self::stream(upgraded)
             }

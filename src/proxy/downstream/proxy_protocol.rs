@@ -11,7 +11,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::client::Client;
-use crate::proxy::wire::proxy_header::{Ends, Header, V2_BYTES_MAX, read};
+use crate::proxy::wire::proxy_header::{ProxyAddresses, ProxyHeader, V2_BYTES_MAX, parse};
 use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::Refusal;
 
@@ -19,41 +19,41 @@ use crate::telemetry::Refusal;
 const WARN_EVERY_MS: u64 = 10_000;
 
 /// Why no client is known.
-enum Unheard {
+enum HeaderError {
     Refused(Refusal),
     /// The connection ended before, or was to end.
-    Gone(io::Error),
+    Closed(io::Error),
 }
 
 /// The client as the sender of this connection names it, if it is a listed one; nobody, when it does not as it must.
-pub(crate) async fn hear(client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
+pub(crate) async fn read_header(client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
     if client.listener.spec.proxy_senders.is_empty() || !client.listener.spec.is_proxy_sender(client.peer.ip()) {
         return Some(client);
     }
     // Boxed, so that other connections do not carry its size.
-    Box::pin(told(client, stream)).await
+    Box::pin(read_source(client, stream)).await
 }
 
-async fn told(mut client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
+async fn read_source(mut client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
     let sender = client.peer;
     let mut header = Vec::new();
     let told = poll_fn(|cx| poll(&client, stream, &mut header, cx)).await;
-    let heard = told.and_then(|ends| {
+    let heard = told.and_then(|addresses| {
         client.deadlines.clear_read();
-        match (ends, Rc::get_mut(&mut client)) {
-            (Some(ends), Some(client)) => client.vouch(ends).map_err(Unheard::Refused),
+        match (addresses, Rc::get_mut(&mut client)) {
+            (Some(addresses), Some(client)) => client.set_source(addresses).map_err(HeaderError::Refused),
             (None, _) => Ok(()),
             // Nobody else holds it before its first request.
-            (Some(_), None) => Err(Unheard::Refused(Refusal::Internal)),
+            (Some(_), None) => Err(HeaderError::Refused(Refusal::Internal)),
         }
     });
     match heard {
         Ok(()) => Some(client),
-        Err(Unheard::Refused(refusal)) => {
+        Err(HeaderError::Refused(refusal)) => {
             refuse(&client, sender, refusal);
             None
         }
-        Err(Unheard::Gone(error)) => {
+        Err(HeaderError::Closed(error)) => {
             tracing::debug!(%sender, %error, "connection ended before its PROXY header");
             None
         }
@@ -66,13 +66,13 @@ fn poll(
     stream: &TcpStream,
     header: &mut Vec<u8>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Option<Ends>, Unheard>> {
+) -> Poll<Result<Option<ProxyAddresses>, HeaderError>> {
     client.deadlines.register(cx);
     match client.deadlines.take_wakeup() {
         Wakeup::Nothing | Wakeup::Hibernate => {}
         Wakeup::Drain => client.closing.set(true),
-        Wakeup::Expired => return Poll::Ready(Err(Unheard::Refused(Refusal::HeaderTimeout))),
-        Wakeup::Close | Wakeup::Cut => return Poll::Ready(Err(gone(io::ErrorKind::ConnectionAborted))),
+        Wakeup::Expired => return Poll::Ready(Err(HeaderError::Refused(Refusal::HeaderTimeout))),
+        Wakeup::Close | Wakeup::Cut => return Poll::Ready(Err(closed(io::ErrorKind::ConnectionAborted))),
     }
     client.deadlines.read_within_once(client.worker.now_ms(), client.listener.spec.limits.header_timeout);
     loop {
@@ -81,22 +81,22 @@ fn poll(
             let mut scratch = client.worker.scratch.borrow_mut();
             // One byte more than the longest header: what is longer is refused.
             let mut buffer = ReadBuf::new(&mut scratch[..V2_BYTES_MAX + 1 - before]);
-            if ready!(stream.poll_peek(cx, &mut buffer)).map_err(Unheard::Gone)? == 0 {
-                return Poll::Ready(Err(gone(io::ErrorKind::UnexpectedEof)));
+            if ready!(stream.poll_peek(cx, &mut buffer)).map_err(HeaderError::Closed)? == 0 {
+                return Poll::Ready(Err(closed(io::ErrorKind::UnexpectedEof)));
             }
             header.extend_from_slice(buffer.filled());
-            let (length, found) = match read(header) {
-                Header::Partial => (header.len(), None),
-                Header::Complete(length, ends) => (length, Some(ends)),
-                Header::Missing => return Poll::Ready(Err(Unheard::Refused(Refusal::ProxyHeaderMissing))),
-                Header::Malformed => return Poll::Ready(Err(Unheard::Refused(Refusal::ProxyHeaderMalformed))),
+            let (length, found) = match parse(header) {
+                ProxyHeader::Partial => (header.len(), None),
+                ProxyHeader::Complete(length, addresses) => (length, Some(addresses)),
+                ProxyHeader::Missing => return Poll::Ready(Err(HeaderError::Refused(Refusal::ProxyHeaderMissing))),
+                ProxyHeader::Malformed => return Poll::Ready(Err(HeaderError::Refused(Refusal::ProxyHeaderMalformed))),
             };
             // What was looked at and belongs to the header is taken; the rest stays for whoever reads next.
-            take(stream, &mut scratch[..length - before]).map_err(Unheard::Gone)?;
+            take(stream, &mut scratch[..length - before]).map_err(HeaderError::Closed)?;
             found
         };
-        if let Some(ends) = taken {
-            return Poll::Ready(Ok(ends));
+        if let Some(addresses) = taken {
+            return Poll::Ready(Ok(addresses));
         }
     }
 }
@@ -112,13 +112,13 @@ fn take(stream: &TcpStream, mut bytes: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn gone(kind: io::ErrorKind) -> Unheard {
-    Unheard::Gone(kind.into())
+fn closed(kind: io::ErrorKind) -> HeaderError {
+    HeaderError::Closed(kind.into())
 }
 
 /// Tells of a header from somebody who is not listed, who is perhaps meant to be.
 pub(super) fn unexpected(client: &Client) -> Refusal {
-    if may_warn(client) {
+    if is_warning_due(client) {
         let (listener, sender) = (&client.listener.spec.name, client.sender.unwrap_or(client.peer));
         let address = sender.ip();
         tracing::warn!(
@@ -132,14 +132,14 @@ pub(super) fn unexpected(client: &Client) -> Refusal {
 }
 
 /// Whether headers that are not as they must be may be told of now: not more often than every ten seconds.
-fn may_warn(client: &Client) -> bool {
+fn is_warning_due(client: &Client) -> bool {
     let worker = &client.worker;
     let now = worker.now_ms();
-    let may = worker.header_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS);
-    if may {
+    let due = worker.header_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS);
+    if due {
         worker.header_warned_ms.set(Some(now));
     }
-    may
+    due
 }
 
 /// Counts and tells that a connection is closed unheard.
@@ -147,7 +147,7 @@ fn refuse(client: &Client, sender: SocketAddr, refusal: Refusal) {
     let worker = &client.worker;
     worker.meter().refuse(refusal);
     tracing::debug!(%sender, reason = refusal.name(), "a connection is closed: no PROXY header tells whose it is");
-    if may_warn(client) {
+    if is_warning_due(client) {
         let (listener, reason) = (&client.listener.spec.name, refusal.name());
         tracing::warn!(listener, %sender, reason, "connection of a listed sender closed: no valid PROXY header; every such one is counted");
     }

@@ -6,7 +6,7 @@ use crate::tls::{ClientIdentity, Server};
 
 /// What a handshake has settled.
 #[derive(Debug)]
-pub(crate) struct Secured {
+pub(crate) struct TlsSession {
     pub(crate) server: Arc<Server>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub(crate) version: &'static str,
@@ -15,19 +15,19 @@ pub(crate) struct Secured {
     /// The host that the client asked for, in lower case.
     pub(crate) sni: Option<Box<str>>,
     /// What was agreed upon by ALPN, if anything was.
-    pub(crate) protocol: Option<Protocol>,
+    pub(crate) protocol: Option<DownstreamProtocol>,
     /// Who the client has proved to be.
     pub(crate) identity: Option<ClientIdentity>,
 }
 
 /// What ALPN (RFC 7301) has settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub(crate) enum DownstreamProtocol {
     Http1,
     Http2,
 }
 
-impl Secured {
+impl TlsSession {
     /// Whether a request for this host, in normal form, belongs on another connection (RFC 9110 §15.5.20). A client
     /// that named no host when it connected could not do better.
     pub(crate) fn is_misdirected(&self, host: &str) -> bool {

@@ -3,8 +3,8 @@
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::field_map::Fields;
 use super::grammar::is_token;
+use super::header_fields::HeaderFields;
 use super::scan::{content_length, is_framing_look_alike};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, needs_trusted_peer};
 
@@ -14,7 +14,7 @@ pub(crate) const TRAILERS_MAX: usize = 32;
 /// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about one head, each read alone")]
-pub(crate) struct Survey {
+pub(crate) struct FieldSummary {
     /// The content is gRPC's: errors take its form, when it is a call.
     pub(crate) grpc: bool,
     /// The client takes JSON.
@@ -30,7 +30,7 @@ pub(crate) struct Survey {
     /// The client takes trailers.
     pub(crate) trailers: bool,
     /// Something is for trusted peers only to say.
-    pub(crate) told: bool,
+    pub(crate) trusted_only: bool,
     /// A name has an underscore.
     pub(crate) underscore: bool,
     /// A name can be read as that of a framing field.
@@ -39,34 +39,34 @@ pub(crate) struct Survey {
     pub(crate) bytes: u32,
 }
 
-impl Survey {
+impl FieldSummary {
     /// Looks at every field once.
-    pub(crate) fn of(fields: &impl Fields) -> Self {
-        let mut survey = Self::default();
+    pub(crate) fn of(fields: &impl HeaderFields) -> Self {
+        let mut summary = Self::default();
         let mut bytes = 0;
         for (name, value) in fields.each() {
             bytes += name.as_str().len() + value.len();
             match *name {
                 header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}
-                header::ACCEPT => survey.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
-                header::CONTENT_TYPE => survey.grpc |= is_grpc_type(value),
-                header::VIA => survey.via = true,
-                _ => survey.rarer(name, value),
+                header::ACCEPT => summary.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
+                header::CONTENT_TYPE => summary.grpc |= is_grpc_type(value),
+                header::VIA => summary.via = true,
+                _ => summary.add_rare(name, value),
             }
         }
-        survey.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        survey
+        summary.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        summary
     }
 
-    fn rarer(&mut self, name: &HeaderName, value: &HeaderValue) {
+    fn add_rare(&mut self, name: &HeaderName, value: &HeaderValue) {
         let text = name.as_str();
         match text {
             "traceparent" => self.traced = true,
-            "x-pointsman-explain" => (self.explain, self.told) = (true, true),
+            "x-pointsman-explain" => (self.explain, self.trusted_only) = (true, true),
             "te" => (self.hop_by_hop, self.trailers) = (true, self.trailers || takes_trailers(value)),
             _ if is_hop_by_hop(name) => self.hop_by_hop = true,
             _ => {
-                self.told |= needs_trusted_peer(text);
+                self.trusted_only |= needs_trusted_peer(text);
                 self.underscore |= memchr::memchr(b'_', text.as_bytes()).is_some();
                 self.framing_alias |= is_framing_look_alike(text.as_bytes());
             }
@@ -98,7 +98,7 @@ fn is_identity(name: &HeaderName, identity: &Identity) -> bool {
 }
 
 /// Fields that have a meaning of their own for routing or framing: an alias of one is dropped.
-fn is_guarded(name: &HeaderName, identity: &Identity) -> bool {
+fn is_protected(name: &HeaderName, identity: &Identity) -> bool {
     is_hop_by_hop(name)
         || needs_trusted_peer(name.as_str())
         || is_identity(name, identity)
@@ -158,8 +158,8 @@ fn named_by_connection(option: &[u8]) -> Option<HeaderName> {
     (!matches!(name, header::HOST | header::CONTENT_LENGTH)).then_some(name)
 }
 
-fn remove_where(headers: &mut HeaderMap, doomed: impl Fn(&HeaderName) -> bool) {
-    while let Some(name) = headers.keys().find(|name| doomed(name)).cloned() {
+fn remove_where(headers: &mut HeaderMap, matches: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| matches(name)).cloned() {
         headers.remove(&name);
     }
 }
@@ -175,25 +175,25 @@ pub(crate) enum Peer {
     /// One of the trusted proxies.
     Trusted,
     /// Anybody else.
-    Stranger,
+    Untrusted,
 }
 
 /// Removes what only trusted peers may say, and returns how many aliases were dropped.
-pub(crate) fn strip_untrusted((headers, survey): (&mut HeaderMap, Survey), identity: &Identity, peer: Peer) -> u64 {
-    if peer == Peer::Stranger {
+pub(crate) fn strip_untrusted(headers: &mut HeaderMap, summary: FieldSummary, identity: &Identity, peer: Peer) -> u64 {
+    if peer == Peer::Untrusted {
         for carrier in identity.tenant.iter().chain(&identity.user) {
             if let Extractor::Header(name) = carrier {
                 headers.remove(name);
             }
         }
-        if survey.told {
+        if summary.trusted_only {
             remove_where(headers, |name| needs_trusted_peer(name.as_str()));
         }
     }
-    if !survey.underscore {
+    if !summary.underscore {
         return 0;
     }
-    strip_aliases(headers, |meant| is_guarded(meant, identity))
+    strip_aliases(headers, |meant| is_protected(meant, identity))
 }
 
 /// Removes the aliases of fields that are `meant` here, and returns how many names they had: an upstream that takes
@@ -214,7 +214,7 @@ fn alias_of(name: &HeaderName) -> Option<HeaderName> {
 }
 
 /// Trailers without the fields that must not stand there (RFC 9110 §6.5.1), and not more than a few.
-pub(crate) fn filtered(trailers: &HeaderMap) -> HeaderMap {
+pub(crate) fn filter_trailers(trailers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
     for (name, value) in trailers {
         if kept.len() < TRAILERS_MAX && is_allowed_in_trailers(name) {
@@ -225,9 +225,9 @@ pub(crate) fn filtered(trailers: &HeaderMap) -> HeaderMap {
 }
 
 /// Removes from trailers what carries an identity, and every alias of a field that means something.
-pub(crate) fn strip_guarded(trailers: &mut HeaderMap, identity: &Identity) {
+pub(crate) fn strip_protected(trailers: &mut HeaderMap, identity: &Identity) {
     remove_where(trailers, |name| {
-        is_identity(name, identity) || alias_of(name).is_some_and(|meant| is_guarded(&meant, identity))
+        is_identity(name, identity) || alias_of(name).is_some_and(|meant| is_protected(&meant, identity))
     });
 }
 
@@ -326,11 +326,11 @@ mod tests {
             ("accept", "1"),
         ];
         let strip = |given: &mut HeaderMap, peer| {
-            let survey = Survey::of(given);
-            strip_untrusted((given, survey), &identity, peer)
+            let summary = FieldSummary::of(given);
+            strip_untrusted(given, summary, &identity, peer)
         };
         let mut given = headers(&lines);
-        assert_eq!(strip(&mut given, Peer::Stranger), 3);
+        assert_eq!(strip(&mut given, Peer::Untrusted), 3);
         assert_eq!(names(&given), ["accept", "x_other"]);
         let mut given = headers(&lines);
         assert_eq!(strip(&mut given, Peer::Trusted), 3);
@@ -340,8 +340,8 @@ mod tests {
     #[test]
     fn one_look_finds_every_kind() {
         assert_eq!(
-            Survey::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])),
-            Survey { bytes: 26, ..Survey::default() }
+            FieldSummary::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])),
+            FieldSummary { bytes: 26, ..FieldSummary::default() }
         );
         let all = [
             ("accept", "text/html"),
@@ -353,13 +353,14 @@ mod tests {
             ("x-pointsman-explain", "1"),
             ("x_tenant", "a"),
         ];
-        let Survey { grpc, json, explain, traced, via, hop_by_hop, told, underscore, .. } = Survey::of(&headers(&all));
-        assert!(grpc && json && explain && traced && via && hop_by_hop && told && underscore);
+        let FieldSummary { grpc, json, explain, traced, via, hop_by_hop, trusted_only, underscore, .. } =
+            FieldSummary::of(&headers(&all));
+        assert!(grpc && json && explain && traced && via && hop_by_hop && trusted_only && underscore);
         for name in ["te", "upgrade", "keep-alive", "proxy", "proxy-connection", "http2-settings"] {
-            assert!(Survey::of(&headers(&[(name, "x")])).hop_by_hop, "{name}");
+            assert!(FieldSummary::of(&headers(&[(name, "x")])).hop_by_hop, "{name}");
         }
         for name in ["forwarded", "x-forwarded-for", "x-real-ip", "x-request-id", "x-pointsman-anything"] {
-            assert!(Survey::of(&headers(&[(name, "x")])).told, "{name}");
+            assert!(FieldSummary::of(&headers(&[(name, "x")])).trusted_only, "{name}");
         }
     }
 

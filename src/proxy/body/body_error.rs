@@ -2,12 +2,12 @@
 
 /// Why a body was cut. The words are for the log alone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut(pub(crate) &'static str);
+pub(crate) struct BodyError(pub(crate) &'static str);
 
-impl std::fmt::Display for Cut {
+impl std::fmt::Display for BodyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0)
     }
 }
 
-impl std::error::Error for Cut {}
+impl std::error::Error for BodyError {}

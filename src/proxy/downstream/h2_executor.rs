@@ -15,9 +15,9 @@ use crate::telemetry::Refusal;
 
 /// Runs the streams of one connection on its worker's thread.
 #[derive(Clone)]
-pub(crate) struct Streams(pub(crate) Rc<Client>);
+pub(crate) struct H2Executor(pub(crate) Rc<Client>);
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
+impl<F: Future + 'static> hyper::rt::Executor<F> for H2Executor {
     fn execute(&self, future: F) {
         let client = Rc::clone(&self.0);
         // What a stream begins while it is polled is the sending half of the tunnel that it becomes.
@@ -42,7 +42,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Streams {
                     return Poll::Pending;
                 };
                 // The answer waits for its reader alone.
-                client.give_back(&reader.slot);
+                client.free_slot(&reader.slot);
                 if reader.place.get().is_none() {
                     client.worker.stalled_readers.add(&reader);
                 }
