@@ -32,9 +32,9 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
     }
     let format = if arguments.json { ReportFormat::Json } else { arguments.format };
     match format {
-        ReportFormat::Json => out::say_json(&page)?,
-        ReportFormat::Md => out::say(markdown(&page).trim_end())?,
-        ReportFormat::Table => out::say(table(&page, terminal.stdout).trim_end())?,
+        ReportFormat::Json => out::print_json(&page)?,
+        ReportFormat::Md => out::print(markdown(&page).trim_end())?,
+        ReportFormat::Table => out::print(table(&page, terminal.stdout).trim_end())?,
     }
     Ok(Exit::Ok)
 }
@@ -220,7 +220,7 @@ fn table(page: &Value, paint: Paint) -> String {
         }
         out.push('\n');
     }
-    for line in lost(page) {
+    for line in failures(page) {
         let _ = writeln!(out, "{line}");
     }
     if page_text.is_empty() {
@@ -231,7 +231,7 @@ fn table(page: &Value, paint: Paint) -> String {
 }
 
 /// What was compared to no end, of all routes together.
-fn lost(page: &Value) -> Vec<String> {
+fn failures(page: &Value) -> Vec<String> {
     let all = [
         ("failed", "comparisons failed: this is a defect"),
         ("refused", "were refused: evidence is kept for at most 256 routes"),
@@ -298,7 +298,7 @@ fn markdown(page: &Value) -> String {
             let _ = writeln!(report, "\n{}", more_of(verdict, more));
         }
     }
-    for line in lost(page) {
+    for line in failures(page) {
         let _ = writeln!(report, "\n{line}");
     }
     report

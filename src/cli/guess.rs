@@ -60,7 +60,7 @@ const GUESSES: &[(&[&str], &str)] = &[
 
 /// What to do instead of this command.
 #[must_use]
-pub fn meant(word: &str) -> Option<&'static str> {
+pub fn suggestion(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
     GUESSES.iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, instead)| *instead)
 }
@@ -87,7 +87,7 @@ mod tests {
                 assert!(is_known(word), "{word} in {instead}");
             }
         }
-        assert_eq!(meant("Kill"), meant("kill"));
-        assert!(meant("kill").is_some() && meant("fly").is_none());
+        assert_eq!(suggestion("Kill"), suggestion("kill"));
+        assert!(suggestion("kill").is_some() && suggestion("fly").is_none());
     }
 }

@@ -40,13 +40,13 @@ pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result
         _ => Exit::BadFile,
     };
     if arguments.json {
-        out::say_json(outcome)?;
+        out::print_json(outcome)?;
     } else if exit == Exit::Ok {
-        out::say(&in_words(outcome, terminal.stdout))?;
+        out::print(&in_words(outcome, terminal.stdout))?;
     } else {
-        out::complain(&coloured(outcome["text"].as_str().unwrap_or("the file is rejected"), terminal.stderr));
+        out::print_error(&coloured(outcome["text"].as_str().unwrap_or("the file is rejected"), terminal.stderr));
         let message = if is_stopping { "not reloaded" } else { "rejected: the running configuration stays in effect" };
-        out::complain(&terminal.stderr.red(message));
+        out::print_error(&terminal.stderr.red(message));
     }
     Ok(exit)
 }

@@ -108,11 +108,11 @@ fn classes<'a>(all: &'a [Element], sorted: &'a [usize]) -> impl Iterator<Item = 
 impl Element {
     /// Whether hash and lead are equal.
     fn equals(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.apart(other).is_none()
+        self.hash == other.hash && self.distinct_order(other).is_none()
     }
 
     /// The order of two leads, unless they are close.
-    fn apart(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn distinct_order(&self, other: &Self) -> Option<std::cmp::Ordering> {
         let (own, other) = (self.lead?, other.lead?);
         let order = own.value.total_cmp(&other.value);
         let close = order.is_eq() || (own.value - other.value).abs() <= own.within;
@@ -139,7 +139,7 @@ impl Found<'_> {
         let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
         let (mut lonely_left, mut lonely_right) = (Vec::new(), Vec::new());
         while let (Some(&one), Some(&other)) = (left.peek(), right.peek()) {
-            match self.a[one].apart(&self.b[other]) {
+            match self.a[one].distinct_order(&self.b[other]) {
                 None => {
                     self.equal.push((one, other));
                     left.next();

@@ -67,11 +67,11 @@ impl Paths {
 
     /// The path for all values below a redacted one.
     pub(super) fn hidden(&mut self, parent: u32) -> u32 {
-        if self.shown_instead(parent).is_some() { parent } else { self.below(parent, 2, Segment::Hidden) }
+        if self.visible_parent(parent).is_some() { parent } else { self.below(parent, 2, Segment::Hidden) }
     }
 
     /// The path that is reported instead of a hidden one.
-    pub(super) fn shown_instead(&self, path: u32) -> Option<u32> {
+    pub(super) fn visible_parent(&self, path: u32) -> Option<u32> {
         let node = &self.nodes[path as usize];
         matches!(node.segment, Segment::Hidden).then_some(node.parent)
     }

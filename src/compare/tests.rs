@@ -39,7 +39,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-fn turned(kind: DifferenceKind) -> DifferenceKind {
+fn reversed(kind: DifferenceKind) -> DifferenceKind {
     match kind {
         DifferenceKind::Missing => DifferenceKind::Extra,
         DifferenceKind::Extra => DifferenceKind::Missing,
@@ -68,7 +68,7 @@ proptest! {
         let forth = compare(&Criteria::default(), a.as_bytes(), b.as_bytes());
         let back = compare(&Criteria::default(), b.as_bytes(), a.as_bytes());
         let forth: BTreeSet<ResponseField> = forth.fields().into_iter().collect();
-        let back = back.fields().into_iter().map(|field| ResponseField { kind: turned(field.kind), ..field });
+        let back = back.fields().into_iter().map(|field| ResponseField { kind: reversed(field.kind), ..field });
         prop_assert_eq!(forth, back.collect());
     }
 

@@ -195,7 +195,7 @@ impl Walk<'_> {
 
     /// The reported field: a difference below a hidden path is reported as a value that differs there.
     fn reported(&self, path: u32, kind: DifferenceKind) -> (u32, DifferenceKind) {
-        self.paths.shown_instead(path).map_or((path, kind), |shown| (shown, DifferenceKind::Value))
+        self.paths.visible_parent(path).map_or((path, kind), |shown| (shown, DifferenceKind::Value))
     }
 
     /// Whether a field is not listed yet and the list is not full.

@@ -190,7 +190,7 @@ fn extent(text: &str) -> Extent {
 
 /// Whether a byte is part of a word.
 #[must_use]
-pub const fn is_of_a_word(b: u8) -> bool {
+pub const fn is_word_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
 }
 
@@ -202,7 +202,7 @@ fn has_extent(text: &str, range: Range<usize>, extent: Extent) -> bool {
     match extent {
         Extent::Anywhere => true,
         Extent::Word => {
-            let joins = |inside: u8, outside: Option<u8>| is_of_a_word(inside) && outside.is_some_and(is_of_a_word);
+            let joins = |inside: u8, outside: Option<u8>| is_word_byte(inside) && outside.is_some_and(is_word_byte);
             !(joins(bytes[to - 1], after) || (joins(bytes[from], before) && !ends_an_escape(&bytes[..from])))
         }
         Extent::Alone => {

@@ -26,7 +26,7 @@ pub use decide::{
 pub use ids::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
-pub use masks::{MASKED_MIN, Masks, is_of_a_word};
+pub use masks::{MASKED_MIN, Masks, is_word_byte};
 pub use matching::{
     Caller, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, ForwardingFields, HeaderEdits,
     HostPattern, HostTemplate, Identity, LastHop, NormalPath, Part, PathError, PathPattern, PathTemplate, Predicate,

@@ -111,7 +111,7 @@ impl DemoDirectory {
     }
 
     /// Removes the demo's temporary directory, and returns what was done.
-    pub(super) fn leave(self) -> String {
+    pub(super) fn remove(self) -> String {
         match &self {
             Self::Kept(path) => format!("kept {}", path.join("routes.toml").display()),
             Self::Own(path) => match fs::remove_dir_all(path) {
@@ -184,7 +184,7 @@ mod tests {
         let own = DemoDirectory::make(None).unwrap();
         let file = write(&places(), &own).unwrap();
         let path = file.parent().unwrap().to_owned();
-        assert_eq!(own.leave(), format!("removed {}", path.display()));
+        assert_eq!(own.remove(), format!("removed {}", path.display()));
         assert!(!path.exists());
         let dropped = DemoDirectory::make(None).unwrap();
         let path = write(&places(), &dropped).unwrap();
@@ -193,7 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kept = DemoDirectory::make(Some(&dir.path().join("deep/er"))).unwrap();
         let file = write(&places(), &kept).unwrap();
-        assert_eq!(kept.leave(), format!("kept {}", file.display()));
+        assert_eq!(kept.remove(), format!("kept {}", file.display()));
         assert!(file.exists());
     }
 

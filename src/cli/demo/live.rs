@@ -87,7 +87,7 @@ impl LiveView {
                     second += 1;
                     self.tick(&mut window).await
                 }
-                Some(key) = pressed(&mut self.keys) => self.obey(key, &window),
+                Some(key) = pressed(&mut self.keys) => self.handle_key(key, &window),
                 _ = resized.recv() => Vec::new(),
                 _ = continued.recv() => {
                     if let Some((_, single)) = &self.keys {
@@ -117,7 +117,7 @@ impl LiveView {
         news
     }
 
-    fn obey(&mut self, key: DemoKey, window: &ReadingWindow) -> Vec<String> {
+    fn handle_key(&mut self, key: DemoKey, window: &ReadingWindow) -> Vec<String> {
         // Once is enough for keys that do nothing.
         let hinted = std::mem::replace(&mut self.hinted, key == DemoKey::Unknown);
         match key {

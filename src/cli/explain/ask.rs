@@ -28,7 +28,7 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         let Some(loaded) = load::load_quietly(&file, terminal.stderr) else { return Ok(Exit::BadFile) };
         let mut query = query(arguments)?;
         if let Some(why) = query.missing_host(&loaded.rules) {
-            out::complain(&format!("{}: {why}; add --host", terminal.stderr.red("error")));
+            out::print_error(&format!("{}: {why}; add --host", terminal.stderr.red("error")));
             return Ok(Exit::Usage);
         }
         query.set_peer(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
@@ -37,9 +37,9 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..request })
     };
     if arguments.json {
-        out::say_json(&answer)?;
+        out::print_json(&answer)?;
     } else {
-        out::say(&draw(&answer, terminal.stdout))?;
+        out::print(&draw(&answer, terminal.stdout))?;
     }
     Ok(Exit::Ok)
 }

@@ -30,9 +30,9 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
         }
     };
     if arguments.json {
-        out::say_json(&render::json(&comparison, replay.as_ref()))?;
+        out::print_json(&render::json(&comparison, replay.as_ref()))?;
     } else {
-        out::say(&render::text(&comparison, replay.as_ref(), terminal.stdout))?;
+        out::print(&render::text(&comparison, replay.as_ref(), terminal.stdout))?;
     }
     Ok(Exit::Ok)
 }

@@ -25,7 +25,7 @@ pub(in crate::route) fn dropped(identity: &Identity, caller: &Caller<'_>, header
     }
     let places = || identity.tenant.iter().chain(&identity.user);
     let is_dropped = |name: &&HeaderName| needs_trusted_peer(name.as_str()) || places().any(|place| reads(place, name));
-    headers.keys().filter(is_dropped).map(|name| because(name, caller)).collect()
+    headers.keys().filter(is_dropped).map(|name| reason_text(name, caller)).collect()
 }
 
 /// Why a caller has no identity, if the field with the identity is dropped.
@@ -35,7 +35,7 @@ pub(in crate::route) fn dropped_identity(
     places: &[Extractor],
 ) -> Option<String> {
     let dropped = headers.keys().find(|name| places.iter().any(|place| reads(place, name)))?;
-    (!caller.trusted).then(|| because(dropped, caller))
+    (!caller.trusted).then(|| reason_text(dropped, caller))
 }
 
 fn reads(place: &Extractor, name: &HeaderName) -> bool {
@@ -43,6 +43,6 @@ fn reads(place: &Extractor, name: &HeaderName) -> bool {
 }
 
 /// The reason for a dropped field. Without a trusted proxy, the client is the peer.
-fn because(name: &HeaderName, caller: &Caller<'_>) -> String {
+fn reason_text(name: &HeaderName, caller: &Caller<'_>) -> String {
     format!("`{name}` is dropped: its sender {} is not in identity.trusted_proxies", caller.client_ip)
 }

@@ -138,7 +138,7 @@ impl Explanation {
 }
 
 /// A reason as text.
-const fn because(reason: Reason) -> &'static str {
+const fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::Kill => "killed, so stable answers",
         Reason::Latch => "rolled back, so stable answers",
@@ -193,7 +193,7 @@ impl fmt::Display for ExplainedOutcome {
         let decision = &served.decision;
         let variant =
             if served.per_request.is_empty() { served.variant.clone() } else { per_request(&served.per_request) };
-        writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), because(decision.reason))?;
+        writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), reason_text(decision.reason))?;
         writeln!(f, "upstream  {}", served.upstream)?;
         match &served.forwarded_path {
             Ok(path) => writeln!(f, "forward   {}{path}", served.forwarded_host.as_deref().unwrap_or(""))?,

@@ -25,9 +25,9 @@ impl MissReasons<'_> {
         self.failing(predicates, "; ")
     }
 
-    fn failing(&self, predicates: &[Predicate], apart: &str) -> String {
+    fn failing(&self, predicates: &[Predicate], separator: &str) -> String {
         let failing = predicates.iter().filter(|one| !one.matches(self.head, self.caller, &self.rules.segments));
-        failing.map(|one| self.describe(one)).collect::<Vec<_>>().join(apart)
+        failing.map(|one| self.describe(one)).collect::<Vec<_>>().join(separator)
     }
 
     fn describe(&self, predicate: &Predicate) -> String {

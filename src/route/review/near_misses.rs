@@ -31,8 +31,8 @@ pub(super) fn near_misses(
         };
         Some(near_miss(route, why))
     });
-    let apart = if taken.is_none() { apart(rules, head) } else { Vec::new() };
-    fitting.chain(partly).chain(apart).take(NEARLY_MAX).collect()
+    let by_host_or_path = if taken.is_none() { by_host_or_path(rules, head) } else { Vec::new() };
+    fitting.chain(partly).chain(by_host_or_path).take(NEARLY_MAX).collect()
 }
 
 fn near_miss(route: &Route, why: String) -> MatchedRoute {
@@ -40,7 +40,7 @@ fn near_miss(route: &Route, why: String) -> MatchedRoute {
 }
 
 /// Routes that match either the host or the path, sorted by the number of bytes that differ in the other.
-fn apart(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
+fn by_host_or_path(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
     let close = rules.routes.iter().filter_map(|route| {
         let matches = &route.matches;
         let by_host = NearestPattern::of(&matches.hosts, |host| (host.fits(head.host), host_distance(host, head.host)));

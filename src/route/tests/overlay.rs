@@ -129,7 +129,7 @@ proptest! {
         let matches = |arm: &ArmState| (arm.start..arm.start + arm.weight.millionths()).contains(&bucket);
         let owners: Vec<usize> = (0..arms.len()).filter(|at| matches(&arms[*at])).collect();
         prop_assert_eq!(owners, [usize::from(state.owner(Bucket(bucket)).0)]);
-        prop_assert_eq!(state.is_undivided(), others == 0);
+        prop_assert_eq!(state.is_stable_only(), others == 0);
     }
 
     #[test]
