@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use super::path::looks_like_id;
-use super::pattern::{Name, PathStep, Pattern, Subject};
+use super::pattern::{PathStep, Pattern, Subject};
 
 /// The difference up to which numbers count as equal.
 #[derive(Clone, Debug, PartialEq)]
