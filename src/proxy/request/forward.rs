@@ -1,6 +1,6 @@
 //! Forward: sends a request to an endpoint of the upstream and receives the head of its response.
 //!
-//! A request is sent once. After a failure, the pure rule in `retry.rs` decides whether it is sent replayable.
+//! A request is sent once. After a failure, the pure rule in `retry.rs` decides whether it is sent again.
 //! `upstream_connector.rs` chooses the endpoint, and another one if that cannot be connected to.
 
 use std::pin::pin;
@@ -133,7 +133,7 @@ async fn send(
         let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
         let next = retry::next(failed, connector.tries(declined.as_ref()));
         if failure.reached == Reached::Unprocessed {
-            // The next attempt avoids this connection, which may refuse its streams replayable.
+            // The next attempt avoids this connection, which may refuse its streams again.
             declined = declined.or(peer);
         }
         request = failure.resent(replayable, next)?;
@@ -183,7 +183,7 @@ fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) ->
     took
 }
 
-/// Brings the request into the form of the connection's protocol, and keeps a copy of it if it may be sent replayable:
+/// Brings the request into the form of the connection's protocol, and keeps a copy of it if it may be sent again:
 /// on a stream, which the upstream may refuse without processing it, or if the request is repeatable.
 fn keep(
     request: &mut Request<RequestBody>,
@@ -225,10 +225,10 @@ impl Failure {
         Self { fault, unsent, reached }
     }
 
-    /// The request to send replayable.
+    /// The request to send again.
     ///
     /// # Errors
-    /// The fault of the attempt, if the request is not sent replayable.
+    /// The fault of the attempt, if the request is not sent again.
     fn resent(&mut self, replayable: Option<ReplayableRequest>, next: Retry) -> Result<Request<RequestBody>, Fault> {
         if next == Retry::GiveUp {
             return Err(self.fault);
@@ -237,8 +237,8 @@ impl Failure {
     }
 }
 
-/// Whether the upstream said that it did not process the stream: by REFUSED_STREAM (RFC 9113 §8.7), or by a GOAWAY with
-/// a lower last stream id (§6.8), which h2 reports as a remote GOAWAY error of the stream.
+/// Whether the upstream said that it did not process the stream: by `REFUSED_STREAM` (RFC 9113 §8.7), or by a GOAWAY
+/// with a lower last stream id (§6.8), which h2 reports as a remote GOAWAY error of the stream.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|cause| {

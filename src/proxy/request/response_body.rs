@@ -1,7 +1,7 @@
 //! Response bodies. Nothing is buffered: a piece is read from the upstream when the client's side polls for it.
 //!
-//! If a peer ends an HTTP/2 stream early with `NO_ERROR`, by RST_STREAM or GOAWAY, hyper reports a normal end. A body
-//! is complete only if END_STREAM was received (RFC 9113 §8.1); otherwise it was cut.
+//! If a peer ends an HTTP/2 stream early with `NO_ERROR`, by `RST_STREAM` or `GOAWAY`, hyper reports a normal end. A
+//! body is complete only if `END_STREAM` was received (RFC 9113 §8.1); otherwise it was cut.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

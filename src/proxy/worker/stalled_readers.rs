@@ -98,7 +98,7 @@ impl StalledReaders {
         match scarce() {
             ScarceResource::Memory => {}
             ScarceResource::Connections(crowded) => {
-                all.retain(|(_, candidate)| crowded.contains(&candidate.upstream()))
+                all.retain(|(_, candidate)| crowded.contains(&candidate.upstream()));
             }
         }
         all.sort_unstable_by_key(|(since_ms, _)| *since_ms);
