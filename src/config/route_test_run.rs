@@ -36,8 +36,8 @@ impl fmt::Display for RouteTestRun {
     }
 }
 
-/// Runs all tests of a configuration. `[kill]` is off, so that a kill does not make tests of routes fail; it is on for tests
-/// that expect `reason = "kill"`.
+/// Runs all tests of a configuration. `[kill]` is off, so that a kill does not make tests of routes fail; it is on for
+/// tests that expect `reason = "kill"`.
 #[must_use]
 pub fn run_route_tests(loaded: &Loaded) -> RouteTestRun {
     let mut run = RouteTestRun::default();

@@ -1,6 +1,6 @@
 //! Masks the values of environment variables: messages show `${NAME}`, never the value. A diagnostic at a string with a
-//! variable shows no part of the value, and has no suggestion that is similar to it. All other diagnostics are masked in
-//! the same way as explanations.
+//! variable shows no part of the value, and has no suggestion that is similar to it. All other diagnostics are masked
+//! in the same way as explanations.
 
 use std::borrow::Cow;
 
@@ -100,7 +100,8 @@ impl VariableMasks {
         )
     }
 
-    /// The masks for a finding at the strings `touched`. Their own variables take precedence over others with the same value.
+    /// The masks for a finding at the strings `touched`. Their own variables take precedence over others with the same
+    /// value.
     fn masks_of(&self, finding: &Finding, touched: &[&ExpandedString]) -> Masks {
         let own: Vec<&Variable> = touched.iter().flat_map(|one| &one.values).collect();
         let others = self.values.iter().filter(|(_, value, _)| own.iter().all(|variable| variable.value != *value));

@@ -165,6 +165,7 @@ impl Controller {
         let pid = handing_over.pid;
         let took_ms = self.state.clock.now().saturating_duration_since(handing_over.began).as_millis();
         let took_ms = u64::try_from(took_ms).unwrap_or(u64::MAX);
+        // The indexes come from another process: ignore those that were not offered.
         for socket in taken.iter().filter_map(|at| handing_over.offered.get(*at)) {
             socket.share();
         }
