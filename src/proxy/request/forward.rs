@@ -141,7 +141,7 @@ async fn send(
     }
 }
 
-/// ProxyAddresses a failed attempt: drops its connection and records its span.
+/// Ends a failed attempt: drops its connection and records its span.
 fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fault) -> Result<(), Fault> {
     if exchange.attempt.lease.take().is_some_and(|lease| lease.is_tls_refusal()) {
         let target = ConnectTarget { upstream: &connector.upstream, endpoint: &connector.endpoint };

@@ -82,7 +82,7 @@ impl ResponseBody {
         body
     }
 
-    /// ProxyAddresses the exchange: the body was read completely.
+    /// Ends the exchange: the body was read completely.
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.progress.stage = ExchangeStage::Done;
@@ -181,7 +181,7 @@ impl ResponseBody {
         }
     }
 
-    /// ProxyAddresses a gRPC call whose deadline has passed: releases the upstream, and sends the status in trailers. Only HTTP/2
+    /// Ends a gRPC call whose deadline has passed: releases the upstream, and sends the status in trailers. Only HTTP/2
     /// is sure to carry them.
     fn end_call(&mut self) -> Result<Frame<Bytes>, BodyError> {
         self.source = BodySource::Own(None);

@@ -83,7 +83,7 @@ impl StalledReaders {
         all
     }
 
-    /// ProxyAddresses the streams that are stalled for longest and hold the scarce resource.
+    /// Ends the streams that are stalled for longest and hold the scarce resource.
     pub(crate) fn shed(
         &self,
         connections: &ConnectionList,

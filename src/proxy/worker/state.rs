@@ -234,7 +234,7 @@ impl Worker {
         now_ms
     }
 
-    /// ProxyAddresses a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
+    /// Ends a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
     /// returns unused pages to the system and reports that the worker is alive.
     pub(crate) fn finish_sweep(&self) {
         let (now, _) = self.wall.get();
