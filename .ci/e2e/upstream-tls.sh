@@ -183,16 +183,16 @@ failed() {
     "$(grep -F "\"$name\"" "$scratch/pointsman.log" || true)"
 }
 certificate() { failed "$1" tls_certificate_error certificate "$2"; }
-certificate system-private 'is issued by CN=[^,]*, which is not believed'
-certificate stranger 'is issued by CN=[^,]*, which is not believed'
-certificate short 'is issued by CN=[^,]*, which is not believed'
-certificate twin 'is not signed by the authority that is believed, but by one of its name'
-certificate self-signed 'is issued by CN=[^,]*, which is not believed'
+certificate system-private 'is issued by CN=[^,]*, which is not trusted'
+certificate stranger 'is issued by CN=[^,]*, which is not trusted'
+certificate short 'is issued by CN=[^,]*, which is not trusted'
+certificate twin 'is signed by an authority that has the same name as a trusted one, but another key'
+certificate self-signed 'is issued by CN=[^,]*, which is not trusted'
 certificate upstart 'is signed by a certificate of an end entity'
 certificate wrong-name 'is for a.internal, .*, not b.internal'
 certificate two-labels 'is for a.internal, .*, not y.x.w.internal'
 certificate by-host 'is for a.internal, .*, not localhost'
-certificate nameless 'is for no name at all, not a.internal'
+certificate nameless 'is for no name, not a.internal'
 certificate expired "expired at $(date -u -d '-1 day' +%Y-%m-%d)"
 certificate early "is not valid before $(date -u -d '+1 day' +%Y-%m-%d)"
 certificate misused 'may not be used by a server'
@@ -200,10 +200,10 @@ for name in permitted excluded narrow addresses bound; do certificate "$name-out
 failed old tls_alert_received alert 'speaks neither TLS 1.2 nor TLS 1.3'
 failed cipher tls_alert_received alert 'no version or cipher in common'
 failed alpn tls_alert_received alert 'does not speak HTTP/2 or HTTP/1.1'
-failed verify12-none tls_alert_received alert 'wants a client certificate'
-failed verify13-none tls_alert_received alert 'wants a client certificate'
-failed verify12-wrong tls_alert_received alert 'does not take our client certificate, and believes another authority'
-failed verify13-wrong tls_alert_received alert 'does not take our client certificate'
+failed verify12-none tls_alert_received alert 'requires a client certificate'
+failed verify13-none tls_alert_received alert 'requires a client certificate'
+failed verify12-wrong tls_alert_received alert 'does not accept our client certificate, because it does not trust the authority'
+failed verify13-wrong tls_alert_received alert 'does not accept our client certificate'
 failed cleartext tls_protocol_error protocol 'does not speak TLS'
 failed closing tls_protocol_error protocol 'closed the connection in the TLS handshake'
 failed silent connection_timeout timeout 'did not finish the TLS handshake within 300ms' 504

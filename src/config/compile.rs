@@ -1,4 +1,4 @@
-//! From what was written to what it means: gathers the tables of all files, reads each, and builds the rules.
+//! Compiles the documents of a configuration: collects the tables of all files, reads each, and builds the rules.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,10 +30,10 @@ use crate::identity::IdentityProviders;
 use crate::route::{Index, ListenerSpec, Overlay, Route, Rules, SplitState};
 use crate::tls::Server;
 
-/// How many routes there may be.
+/// The most routes.
 const ROUTES_MAX: usize = 250_000;
 
-/// The file.
+/// The top level of a file.
 pub(super) const FILE: TableSpec = TableSpec {
     title: "",
     doc: "The routes file of Pointsman, a release-control edge proxy.",
@@ -84,25 +84,25 @@ impl<'d> Parts<'d> {
     }
 }
 
-/// What files mean.
+/// A compiled configuration.
 pub(super) struct Compiled {
     pub(super) rules: Rules,
     /// The weights and kills of the files.
     pub(super) overlay: Overlay,
-    /// What the listeners present, in their order.
+    /// The TLS configurations of the listeners, in their order.
     pub(super) tls: Vec<Option<Arc<Server>>>,
-    /// Who can tell more about callers.
+    /// Keys for tokens, and a database of countries.
     pub(super) identity_providers: IdentityProviders,
     pub(super) tests: Vec<RouteTest>,
 }
 
-/// Compiles all files; the first is the one that was named. Nothing when there are errors.
+/// Compiles all files; the first one is the root. Returns `None` if there are errors.
 pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<Compiled> {
     let parts = gather(context, documents);
-    let (listeners, tls, taken) = listener::listeners(context, &parts.listeners);
-    let asks = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
-    context.identified.extend(listeners.iter().any(asks).then_some("client_cert"));
-    let admin = admin::admin(context, parts.one("admin"), &taken);
+    let (listeners, tls, addresses) = listener::listeners(context, &parts.listeners);
+    let requests_cert = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    context.identified.extend(listeners.iter().any(requests_cert).then_some("client_cert"));
+    let admin = admin::admin(context, parts.one("admin"), &addresses);
     let state_dir = listener::state_dir(context, parts.one("state"));
     let (identity, identity_providers) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
@@ -136,10 +136,11 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     }
     upstream_names.warn_unused(context);
     segment_names.warn_unused(context);
-    // In the memory that they are in: without errors, none is missing.
+    // Collects in place, without a copy of all routes. Without errors, no route is `None`.
     let routes = routes.into_iter().collect::<Option<Vec<Route>>>()?;
     conflicts(context, &routes, &route_names);
     hidden_routes::warn(context, &routes, &route_names);
+    debug_assert!(routes.len() == parts.routes.len() && routes.len() == states.len(), "every route has a state");
     let defined = DefinedUpstreams { upstreams: &upstreams, names: &upstream_names };
     grpc::warn_of_http1(context, &routes, &defined, &route_names);
     shadow::warn_of_loops(context, &routes, &defined, &listeners);
@@ -207,7 +208,7 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
         }
         parts.routes.reserve(routes.len());
         for reader in routes {
-            let name = reader.need(context, "name").and_then(|item| item.text(context));
+            let name = reader.require(context, "name").and_then(|item| item.text(context));
             parts.routes.push(NamedRoute { reader, name });
         }
         parts.tests.extend(reader.tables(context, "test", &TEST));
@@ -221,12 +222,12 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
     parts
 }
 
-/// `schema = 1`, which the first file must have.
+/// Checks `schema = 1`, which the root file must have.
 fn schema(context: &mut Context<'_>, reader: &Reader<'_>, needed: Option<Span>) {
     match (reader.get("schema"), needed) {
         (Some(item), _) => {
             if item.integer(context, i64::MIN..=i64::MAX).is_some_and(|version| version != 1) {
-                let message = "this version of Pointsman reads `schema = 1` alone";
+                let message = "this version of Pointsman supports `schema = 1` only";
                 item.refuse(context, "unknown-schema", message);
             }
         }
@@ -259,7 +260,7 @@ fn define_routes<'d>(context: &mut Context<'_>, all: &[NamedRoute<'d>]) -> Regis
     registry
 }
 
-/// Compiles all routes, each with what is in force of it.
+/// Compiles all routes, each with the state of its split.
 fn routes(
     context: &mut Context<'_>,
     all: &[NamedRoute<'_>],
@@ -279,9 +280,9 @@ fn conflicts(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) 
     for (first, second) in Index::conflicts(routes) {
         let (Some(at), Some(first_at)) = (names.place(second.0), names.place(first.0)) else { continue };
         let (first, second) = (&routes[first.0 as usize].name, &routes[second.0 as usize].name);
-        let message = format!("route `{second}` can never answer: `{first}` matches the same requests");
-        let finding = Finding::error("route-conflict", at, message).label("this one");
-        let help = "tell them apart by host, path, methods, listener, header, query or cookie, or give one a higher `priority`";
-        context.report(finding.also(first_at, "is like this one").help(help));
+        let message = format!("route `{second}` is never used: `{first}` matches the same requests");
+        let finding = Finding::error("route-conflict", at, message).label("this route");
+        let help = "distinguish them by host, path, methods, listener, header, query or cookie, or give one a higher `priority`";
+        context.report(finding.also(first_at, "conflicts with this one").help(help));
     }
 }

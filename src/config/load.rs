@@ -1,4 +1,4 @@
-//! Loading: reads the file and all that it includes, parses and compiles.
+//! Loads a configuration: reads the file and its includes, parses and compiles them.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,79 +18,79 @@ use crate::identity::IdentityProviders;
 use crate::route::{EffectiveConfig, Overlay, Rules};
 use crate::tls::{LastGood, Server};
 
-/// How many files may be included.
+/// The most included files.
 const INCLUDED_MAX: usize = 1_000;
 
-/// What was loaded.
+/// A loaded configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What the files mean.
+    /// The compiled rules.
     pub rules: Rules,
-    /// Their weights and kills.
+    /// The weights and kills of the files.
     pub overlay: Overlay,
-    /// What the listeners present under TLS, in their order; nothing for those that speak cleartext.
+    /// The TLS configurations of the listeners, in their order; `None` for cleartext listeners.
     pub tls: Vec<Option<Arc<Server>>>,
-    /// Who can tell more about callers: keys for tokens, a database of countries.
+    /// The identity providers: keys for tokens, a database of countries.
     pub identity_providers: IdentityProviders,
-    /// What is allowed but probably not meant.
+    /// The warnings.
     pub warnings: Diagnostics,
-    /// All that the result depends on: files, directories of globs, lists of tenants.
+    /// The paths that the result depends on: files, directories of globs, lists of tenants.
     pub watched: Vec<PathBuf>,
-    /// tables::certificate_pairs::H3-128 over all inputs in order, in hex.
+    /// XXH3-128 of all inputs in order, in hex.
     pub hash: String,
     /// The `[[test]]` tables.
     pub tests: Vec<RouteTest>,
-    /// What a later load falls back to once this one has taken effect.
+    /// The certificates and authorities that the next load can fall back to.
     pub in_use: LastGood,
 }
 
 impl Loaded {
-    /// What is in force as the files say.
+    /// Rules and overlay together.
     #[must_use]
     pub const fn effective(&self) -> EffectiveConfig<'_> {
         EffectiveConfig { rules: &self.rules, overlay: &self.overlay }
     }
 }
 
-/// Loads a file and all that it includes.
+/// Loads a file and its includes.
 ///
 /// # Errors
-/// All that is wrong, at once.
+/// All errors and warnings.
 pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     load_keeping(path, env, &LastGood::default())
 }
 
-/// Loads like [`load`]. A certificate whose new file does not hold is kept as it was last good, with a warning. Like
-/// every load it has no effect: [`Loaded::in_use`] is `last_good` for the next one when what was loaded is in use.
+/// Loads like [`load`]. If the new file of a certificate is invalid, the last good certificate stays in use, with a
+/// warning. When the result takes effect, its [`Loaded::in_use`] is the `last_good` of the next load.
 ///
 /// # Errors
-/// All that is wrong, at once.
+/// All errors and warnings.
 pub fn load_keeping(path: &Path, env: Env<'_>, last_good: &LastGood) -> Result<Loaded, Diagnostics> {
     let mut context = Context::new(env, last_good);
     context.watch(path);
     let name: Arc<str> = path.to_string_lossy().into();
-    let source = source(&mut context, path, name, None);
+    let source = read_source(&mut context, path, name, None);
     finish(context, source)
 }
 
-/// Loads one text; what it includes is read from the disk, from where its name says it is.
+/// Loads a text. Its includes are read from the disk, relative to `name`.
 ///
 /// # Errors
-/// All that is wrong, at once.
+/// All errors and warnings.
 pub fn load_text(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     let last_good = LastGood::default();
     let context = Context::new(env, &last_good);
     finish(context, Some(Source { name: name.into(), text: text.into() }))
 }
 
-/// Loads what can be read, such as standard input; what it includes is read from where its name says it is.
+/// Loads from a reader, such as standard input. Its includes are read from the disk, relative to `name`.
 ///
 /// # Errors
-/// All that is wrong, at once.
+/// All errors and warnings.
 pub fn load_input(name: &str, input: impl Read, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     let last_good = LastGood::default();
     let mut context = Context::new(env, &last_good);
-    let source = text(&mut context, read::all(input, read::FILE_BYTES_MAX), name.into(), None);
+    let source = to_source(&mut context, read::all(input, read::FILE_BYTES_MAX), name.into(), None);
     finish(context, source)
 }
 
@@ -111,7 +111,7 @@ fn compile_all(context: &mut Context<'_>, source: Source) -> Option<Compiled> {
     let path = PathBuf::from(&*source.name);
     let file = context.add(source);
     let root = Document::parse(context, &FILE, file, &text)?;
-    let included = included(context, &root, &path);
+    let included = read_included(context, &root, &path);
     let mut documents = vec![root];
     let mut broken = false;
     for (file, text) in &included {
@@ -123,18 +123,18 @@ fn compile_all(context: &mut Context<'_>, source: Source) -> Option<Compiled> {
     if broken { None } else { compile::compile(context, &documents) }
 }
 
-/// Reads what `include` names.
-fn included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<(u16, Arc<str>)> {
+/// Reads the files of `include`.
+fn read_included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<(u16, Arc<str>)> {
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let mut known: Vec<PathBuf> = path.canonicalize().into_iter().collect();
     let mut all = Vec::new();
     for item in Reader::root(root, &FILE).get("include").map(|item| item.one_or_more()).unwrap_or_default() {
         let Some(pattern) = item.shown_text(context) else { continue };
-        for path in found(context, base, &pattern) {
+        for path in matching_files(context, base, &pattern) {
             let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
             if known.contains(&canonical) {
                 if !pattern.contains(['*', '?']) {
-                    let message = format!("`{}` is read already", path.display());
+                    let message = format!("`{}` is already included", path.display());
                     context.report(Finding::error("included-twice", pattern.span, message));
                 }
                 continue;
@@ -147,8 +147,9 @@ fn included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<
             }
             context.watch(&path);
             let name: Arc<str> = path.to_string_lossy().into();
-            if let Some(source) = source(context, &path, name, Some(pattern.span)) {
+            if let Some(source) = read_source(context, &path, name, Some(pattern.span)) {
                 let text = Arc::clone(&source.text);
+                debug_assert!(all.len() < INCLUDED_MAX, "further files are refused above");
                 all.push((context.add(source), text));
             }
         }
@@ -156,7 +157,8 @@ fn included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) -> Vec<
     all
 }
 
-fn found(context: &mut Context<'_>, base: &Path, pattern: &SpannedString<'_>) -> Vec<PathBuf> {
+/// The files of one `include`; warns if a glob matches none.
+fn matching_files(context: &mut Context<'_>, base: &Path, pattern: &SpannedString<'_>) -> Vec<PathBuf> {
     if !pattern.contains(['*', '?']) {
         return vec![base.join(&**pattern)];
     }
@@ -165,21 +167,21 @@ fn found(context: &mut Context<'_>, base: &Path, pattern: &SpannedString<'_>) ->
         context.watch(if directory.as_os_str().is_empty() { Path::new(".") } else { directory });
     }
     if found.files.is_empty() {
-        let message = format!("`{}` fits no file", &**pattern);
+        let message = format!("`{}` matches no file", &**pattern);
         let finding = Finding::warning("nothing-included", pattern.span, message);
         let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
-        context.report(finding.help(format!("it was looked for in `{}`", base.display())));
+        context.report(finding.help(format!("searched in `{}`", base.display())));
     }
     found.files
 }
 
-/// Reads a file as text; what is wrong is reported at `at`, or at the file itself.
-fn source(context: &mut Context<'_>, path: &Path, name: Arc<str>, at: Option<Span>) -> Option<Source> {
-    text(context, read::bytes(path), name, at)
+/// Reads a file as text. Reports errors at `at`, or else for the file as a whole.
+fn read_source(context: &mut Context<'_>, path: &Path, name: Arc<str>, at: Option<Span>) -> Option<Source> {
+    to_source(context, read::bytes(path), name, at)
 }
 
-/// What was read as text.
-fn text(
+/// Converts the bytes of a file to text. Reports errors at `at`, or else for the file as a whole.
+fn to_source(
     context: &mut Context<'_>,
     read: Result<Vec<u8>, ReadError>,
     name: Arc<str>,
@@ -200,11 +202,11 @@ fn text(
     match String::from_utf8(bytes) {
         Ok(text) => Some(Source { name, text: text.into() }),
         Err(error) => {
-            let upto = error.utf8_error().valid_up_to();
-            let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..upto]).count() + 1;
+            let end = error.utf8_error().valid_up_to();
+            let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..end]).count() + 1;
             let at = empty(context);
-            let message = format!("`{name}` is not UTF-8 at line {line} (byte {upto})");
-            context.report(Finding::error("not-utf8", at, message).help("save it as UTF-8"));
+            let message = format!("`{name}` is not UTF-8 at line {line} (byte {end})");
+            context.report(Finding::error("not-utf8", at, message).help("save the file as UTF-8"));
             None
         }
     }

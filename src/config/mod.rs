@@ -1,5 +1,5 @@
-//! What people write, and what it means: reads `routes.toml`, reports everything that is wrong with it at once, and
-//! compiles it into [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all come this way.
+//! The configuration: reads `routes.toml`, reports all of its errors at once, and compiles it into
+//! [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all use this code.
 
 mod compile;
 #[cfg(test)]

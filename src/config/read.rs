@@ -1,20 +1,20 @@
-//! Reading: files from the disk, bounded, and the globs of `include`.
+//! Reads files with a size limit, and resolves the globs of `include`.
 
 use std::fmt;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-/// How large a file may be.
+/// The largest file.
 pub(super) const FILE_BYTES_MAX: u64 = 32 << 20;
 
 /// Why a file was not read.
 #[derive(Debug)]
 pub(super) enum ReadError {
-    /// The system's reason.
+    /// An error of the system.
     System(std::io::Error),
     /// A directory, a device, a pipe.
     NotRegular(&'static str),
-    /// Too large: its size, and the largest that is read.
+    /// Too large: its size and the limit, in bytes.
     TooLarge(u64, u64),
 }
 
@@ -27,19 +27,19 @@ impl fmt::Display for ReadError {
             }
             Self::System(error) => write!(f, "{error}"),
             Self::NotRegular(what) => write!(f, "it is {what}, not a file"),
-            Self::TooLarge(bytes, most) => {
-                write!(f, "it has {} MiB; at most {} are read", bytes >> 20, most >> 20)
+            Self::TooLarge(bytes, max) => {
+                write!(f, "it has {} MiB; the limit is {} MiB", bytes >> 20, max >> 20)
             }
         }
     }
 }
 
-/// The bytes of a regular file of bounded size.
+/// Reads a regular file of at most [`FILE_BYTES_MAX`].
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
     bytes_within(path, FILE_BYTES_MAX)
 }
 
-/// The bytes of a regular file of at most this size.
+/// Reads a regular file of at most `bytes_max`.
 pub(super) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let metadata = std::fs::metadata(path).map_err(ReadError::System)?;
     if metadata.is_dir() {
@@ -57,7 +57,7 @@ pub(super) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadE
     Ok(bytes)
 }
 
-/// All that comes, at most so many bytes.
+/// Reads to the end, at most `bytes_max`.
 pub(super) fn all(input: impl Read, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     append(&mut bytes, input, bytes_max)?;
@@ -72,7 +72,7 @@ fn append(bytes: &mut Vec<u8>, input: impl Read, bytes_max: u64) -> Result<(), R
     }
 }
 
-/// What a glob led to.
+/// The matches of a glob.
 #[derive(Debug, Default)]
 pub(super) struct GlobMatches {
     /// Regular files, sorted.
@@ -81,7 +81,7 @@ pub(super) struct GlobMatches {
     pub(super) directories: Vec<PathBuf>,
 }
 
-/// The files that a glob fits; `*` and `?` stand for characters of one path element and never for a leading dot.
+/// The files that match a glob. `*` and `?` match characters of one path segment, but no leading dot.
 pub(super) fn glob(base: &Path, pattern: &str) -> GlobMatches {
     let mut found = GlobMatches::default();
     let mut paths = vec![base.to_owned()];
@@ -94,7 +94,9 @@ pub(super) fn glob(base: &Path, pattern: &str) -> GlobMatches {
         for path in paths {
             if wild {
                 found.directories.push(path.clone());
-                next.extend(names(&path).into_iter().filter(|name| fits(&text, name)).map(|name| path.join(name)));
+                next.extend(
+                    names(&path).into_iter().filter(|name| matches_glob(&text, name)).map(|name| path.join(name)),
+                );
             } else {
                 next.push(path.join(component));
             }
@@ -113,11 +115,12 @@ fn names(directory: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-fn fits(pattern: &str, name: &str) -> bool {
+fn matches_glob(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    // Greedy matching: after a mismatch, the last `*` takes one more character. Earlier ones need no second try.
     let (mut p, mut n, mut star) = (0, 0, None);
     while n < name.len() {
         if p < pattern.len() && (pattern[p] == '?' || (pattern[p] == name[n] && pattern[p] != '*')) {
@@ -134,6 +137,7 @@ fn fits(pattern: &str, name: &str) -> bool {
             return false;
         }
     }
+    debug_assert!(p <= pattern.len() && n == name.len(), "the whole name was compared");
     pattern[p..].iter().all(|c| *c == '*')
 }
 
@@ -155,7 +159,7 @@ mod tests {
             ("*", "", true),
             ("ab", "ab", true),
         ] {
-            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+            assert_eq!(matches_glob(pattern, name), expected, "{pattern} {name}");
         }
     }
 }

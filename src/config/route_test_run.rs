@@ -1,4 +1,4 @@
-//! Runs tests with the code that routes.
+//! Runs the tests of a configuration with the code that routes requests.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,21 +12,21 @@ use crate::route::{
     Rules, SamplingInput, Spread, Weight, decide, normal_host, normal_path,
 };
 
-/// What a request got.
+/// The result of a request.
 struct TestResult<'r> {
     route: Option<&'r Route>,
     decision: Option<Decision>,
     status: Option<u16>,
-    /// The upstream that may get a copy.
+    /// The upstream that can get a copy.
     copied: Option<String>,
 }
 
-/// What came of the tests. Each failed one has an error for each thing that it got otherwise.
+/// The result of all tests.
 #[derive(Debug, Default)]
 pub struct RouteTestRun {
-    /// How many failed.
+    /// The number of failed tests.
     pub failed: usize,
-    /// What they got otherwise.
+    /// An error for each result that is not the expected one.
     pub diagnostics: Diagnostics,
 }
 
@@ -36,8 +36,8 @@ impl fmt::Display for RouteTestRun {
     }
 }
 
-/// Runs all tests of what was loaded; nothing is said of those that hold. `[kill]` is off, so that a kill does not
-/// break what is said of the routes, but for tests that expect `reason = "kill"`.
+/// Runs all tests of a configuration. `[kill]` is off, so that a kill does not make tests of routes fail; it is on for tests
+/// that expect `reason = "kill"`.
 #[must_use]
 pub fn run_route_tests(loaded: &Loaded) -> RouteTestRun {
     let mut run = RouteTestRun::default();
@@ -61,18 +61,19 @@ pub fn run_route_tests(loaded: &Loaded) -> RouteTestRun {
         }
         run.failed += usize::from(run.diagnostics.errors() > before);
     }
+    debug_assert!(run.failed <= loaded.tests.len(), "a test fails once");
     run
 }
 
 impl TestExpectation {
-    /// Whether this is what was found.
+    /// Whether the result is the expected one.
     fn is(&self, found: &str) -> bool {
         found == self.value || self.names.iter().any(|name| name == found)
     }
 }
 
 impl RouteTest {
-    /// Whether it is about `[kill]`, which is off for all others.
+    /// Whether the test runs with `[kill]` on.
     fn expects_kill(&self) -> bool {
         self.expected.iter().any(|expected| expected.what == What::Reason && expected.value == Reason::Kill.name())
     }
@@ -137,8 +138,8 @@ impl RouteTest {
                 let place = &route.place;
                 format!("route `{}` ({}:{}) decided by {}", route.name, place.file, place.line, reason.name())
             }
-            (Some(route), None) => format!("route `{}` answers by itself", route.name),
-            (None, _) => "no route takes this request".to_owned(),
+            (Some(route), None) => format!("route `{}` answers without an upstream", route.name),
+            (None, _) => "no route matches this request".to_owned(),
         };
         Diagnostic {
             severity: Severity::Error,

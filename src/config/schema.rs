@@ -1,4 +1,4 @@
-//! The JSON Schema (2020-12) of the file, for editors: made of the same tables of keys that the readers use.
+//! The JSON Schema (2020-12) of the file, for editors. It is generated from the specifications that the readers use.
 
 use serde_json::{Map, Value, json};
 
@@ -33,7 +33,7 @@ fn table(spec: &'static TableSpec) -> Value {
 }
 
 fn property(spec: &'static TableSpec, key: &'static KeySpec) -> Value {
-    let mut schema = form(spec, &key.form);
+    let mut schema = shape(spec, &key.form);
     if let Value::Object(schema) = &mut schema {
         schema.insert("description".into(), json!(key.doc));
         if let KeyPresence::Default(text) = key.presence
@@ -45,8 +45,8 @@ fn property(spec: &'static TableSpec, key: &'static KeySpec) -> Value {
     schema
 }
 
-fn form(of: &'static TableSpec, form_of: &'static Shape) -> Value {
-    match form_of {
+fn shape(of: &'static TableSpec, shape_of: &'static Shape) -> Value {
+    match shape_of {
         Shape::Text => json!({ "type": "string" }),
         Shape::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
         Shape::Boolean => json!({ "type": "boolean" }),
@@ -54,25 +54,25 @@ fn form(of: &'static TableSpec, form_of: &'static Shape) -> Value {
         Shape::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
         Shape::Words(words) => json!({ "type": "string", "enum": words }),
         Shape::OneOrMore(item) => {
-            let item = form(of, item);
+            let item = shape(of, item);
             json!({ "anyOf": [item, { "type": "array", "items": item }] })
         }
         Shape::Table(spec) => table(spec),
         Shape::Itself => table_without_itself(of),
         Shape::Tables(spec) => json!({ "type": "array", "items": table(spec) }),
-        Shape::Map(value) => json!({ "type": "object", "additionalProperties": form(of, value) }),
+        Shape::Map(value) => json!({ "type": "object", "additionalProperties": shape(of, value) }),
         Shape::Named(value) => {
             let names = json!({ "pattern": NAME });
-            json!({ "type": "object", "propertyNames": names, "additionalProperties": form(of, value) })
+            json!({ "type": "object", "propertyNames": names, "additionalProperties": shape(of, value) })
         }
         Shape::Either(forms) => {
-            let all: Vec<_> = forms.iter().map(|one| form(of, one)).collect();
+            let all: Vec<_> = forms.iter().map(|one| shape(of, one)).collect();
             json!({ "anyOf": all })
         }
     }
 }
 
-/// A table inside a table of its kind: the keys that lead back are left open, so that the schema ends.
+/// A table inside a table with the same keys. The schema of deeper levels is left open, so that it is finite.
 fn table_without_itself(spec: &'static TableSpec) -> Value {
     let keys = spec.keys.iter().map(|key| {
         let value = if matches!(key.form, Shape::Itself) {
@@ -93,8 +93,8 @@ mod tests {
     use crate::config::toml::document::{Document, TableId, Value as Written};
     use crate::tls::LastGood;
 
-    /// What is wrong with a value, by the keywords that [`schema`] uses.
-    fn faults(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+    /// Finds the errors of a value. Supports the keywords that [`schema`] uses.
+    fn find_errors(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
         let kind = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",
@@ -105,7 +105,7 @@ mod tests {
             Value::Object(_) => "object",
         };
         for (keyword, rule) in schema.as_object().unwrap() {
-            let holds = match keyword.as_str() {
+            let is_valid = match keyword.as_str() {
                 "$schema" | "title" | "description" | "default" => true,
                 "type" => rule == kind || (rule == "number" && kind == "integer"),
                 "enum" => rule.as_array().unwrap().contains(value),
@@ -117,24 +117,24 @@ mod tests {
                 "required" => rule.as_array().unwrap().iter().all(|key| value.get(key.as_str().unwrap()).is_some()),
                 "anyOf" => rule.as_array().unwrap().iter().any(|schema| {
                     let mut inside = Vec::new();
-                    faults(schema, value, at, &mut inside);
+                    find_errors(schema, value, at, &mut inside);
                     inside.is_empty()
                 }),
                 "items" => {
-                    value.as_array().into_iter().flatten().for_each(|item| faults(rule, item, at, found));
+                    value.as_array().into_iter().flatten().for_each(|item| find_errors(rule, item, at, found));
                     true
                 }
                 "properties" => {
                     for (key, value) in value.as_object().into_iter().flatten() {
                         if let Some(schema) = rule.get(key) {
-                            faults(schema, value, &format!("{at}.{key}"), found);
+                            find_errors(schema, value, &format!("{at}.{key}"), found);
                         }
                     }
                     true
                 }
                 "propertyNames" => {
                     let keys = value.as_object().into_iter().flatten();
-                    keys.for_each(|(key, _)| faults(rule, &json!(key), &format!("{at}.{key}"), found));
+                    keys.for_each(|(key, _)| find_errors(rule, &json!(key), &format!("{at}.{key}"), found));
                     true
                 }
                 "additionalProperties" => {
@@ -146,15 +146,15 @@ mod tests {
                         if rule == &Value::Bool(false) {
                             found.push(format!("{at}.{key}: unknown"));
                         } else {
-                            faults(rule, value, &format!("{at}.{key}"), found);
+                            find_errors(rule, value, &format!("{at}.{key}"), found);
                         }
                     }
                     true
                 }
-                other => panic!("the checker does not know `{other}`"),
+                other => panic!("the checker does not support `{other}`"),
             };
-            if !holds {
-                found.push(format!("{at}: {keyword} {rule} does not hold for {value}"));
+            if !is_valid {
+                found.push(format!("{at}: {value} does not match {keyword} {rule}"));
             }
         }
     }
@@ -182,26 +182,31 @@ mod tests {
         let mut context = Context::new(&|_| None, &last_good);
         let document = Document::parse(&mut context, &FILE, 0, text).unwrap();
         let mut found = Vec::new();
-        faults(&schema(), &json_of(&document, TableId::ROOT), "", &mut found);
+        find_errors(&schema(), &json_of(&document, TableId::ROOT), "", &mut found);
         found
     }
 
     #[test]
-    fn the_shipped_example_fits() {
+    fn the_shipped_example_is_valid() {
         assert_eq!(check(include_str!("../../routes.toml")), Vec::<String>::new());
     }
 
     #[test]
-    fn misfits_are_found() {
+    fn errors_are_found() {
         let found = check("schema = 2\n[[listener]]\naddres = 'x'\n[upstream.A]\nendpoints = 1\n");
-        for part in [".schema: maximum", ": required", ".addres: unknown", ".upstream.A: pattern", ".endpoints: anyOf"]
-        {
+        for part in [
+            ".schema: 2 does not match maximum",
+            "does not match required",
+            ".addres: unknown",
+            ".upstream.A: \"A\" does not match pattern",
+            ".endpoints: 1 does not match anyOf",
+        ] {
             assert!(found.iter().any(|fault| fault.contains(part)), "{part} in {found:#?}");
         }
     }
 
     #[test]
-    fn every_key_says_what_it_is_for() {
+    fn every_key_has_a_description() {
         fn walk(schema: &Value) {
             for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
                 assert!(value["description"].as_str().is_some_and(|doc| doc.ends_with('.')), "{key}: {value}");

@@ -1,8 +1,8 @@
-//! What a diagnostic proposes loads when it is written.
+//! Suggestions in diagnostics are valid: a file with the suggestion applied loads.
 
 use super::load_text;
 
-/// A file with a place for a part, without listeners and routes.
+/// A file without listeners and routes; `@` marks the place of the wrong part.
 const EMPTY: &str = "schema = 1\n@\n";
 const TOP: &str = "schema = 1\n@\n[[listener]]\naddress = '127.0.0.1:0'\n";
 const LISTENER: &str = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n@\n";
@@ -15,15 +15,15 @@ const ANSWER: &str = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n[[route
 const MATCH: &str =
     "schema = 1\n[[listener]]\nname = 'NAME'\naddress = '127.0.0.1:0'\n[[route]]\nname = 'r'\n@\nrespond = {}\n";
 
-/// A file with a place in a route that forwards.
+/// A file with a route that forwards; `part` is in the route.
 fn route(part: &str) -> String {
     let upstreams = "[upstream.v1]\nendpoints = 'http://10.0.0.1'\n[upstream.v2]\nendpoints = 'http://10.0.0.2'\n";
     let route = "[[route]]\nname = 'r'\nsticky = 'client_ip'\nmatch = { path = '/x/*' }\nstable = 'v1'\n";
     format!("schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n{upstreams}{route}{part}\n")
 }
 
-/// What the help of the first error proposes: all that stands in backticks.
-fn proposed(file: &str) -> Vec<String> {
+/// The suggestions in the help of the first error: all texts in backticks.
+fn suggested(file: &str) -> Vec<String> {
     let errors = load_text("routes.toml", file, &|_| None).expect_err(file);
     let help = errors.iter().next().and_then(|error| error.help.clone()).unwrap_or_default();
     let line = help.lines().next().unwrap_or_default();
@@ -31,21 +31,21 @@ fn proposed(file: &str) -> Vec<String> {
     line.split('`').skip(1).step_by(2).filter(|_| is_proposal).map(str::to_owned).collect()
 }
 
-/// The wrong part, and what its help proposes, which stands in its place line by line and loads.
-fn check(frame: &str, wrong: &str, cure: &[&str]) {
-    let found = proposed(&frame.replace('@', wrong));
-    assert!(found.len() >= cure.len() && found[..cure.len()] == *cure, "{wrong}: {found:?}");
-    let right = frame.replace('@', &cure.join("\n").replace('…', "v2"));
+/// Checks that the help for `wrong` suggests these lines, and that the file with them instead loads.
+fn check(frame: &str, wrong: &str, fixed: &[&str]) {
+    let found = suggested(&frame.replace('@', wrong));
+    assert!(found.len() >= fixed.len() && found[..fixed.len()] == *fixed, "{wrong}: {found:?}");
+    let right = frame.replace('@', &fixed.join("\n").replace('…', "v2"));
     assert!(load_text("routes.toml", &right, &|_| None).is_ok(), "{right}");
 }
 
-/// The wrong part, whose help proposes nothing, since nothing would load.
+/// Checks that the help for `wrong` suggests nothing, since nothing would load.
 fn check_without(frame: &str, wrong: &str) {
-    assert_eq!(proposed(&frame.replace('@', wrong)), Vec::<String>::new(), "{wrong}");
+    assert_eq!(suggested(&frame.replace('@', wrong)), Vec::<String>::new(), "{wrong}");
 }
 
 #[test]
-fn proposed_addresses_load() {
+fn suggested_addresses_load() {
     let quoted = ADMIN.replace('@', "'@'");
     for wrong in ["0.0.0.0", "8.8.8.8", "::"] {
         check(&quoted, wrong, &["127.0.0.1:9900"]);
@@ -66,12 +66,12 @@ fn proposed_addresses_load() {
     }
     check(ENDPOINTS, "'http://a:1, http://b:2'", &["[\"http://a:1\", \"http://b:2\"]"]);
     check(&ENDPOINTS.replace('@', "[@]"), "'http://a:1 http://b:2'", &["\"http://a:1\", \"http://b:2\""]);
-    assert_eq!(proposed(&ENDPOINTS.replace('@', "80800")), ["\"http://host:port\""]);
+    assert_eq!(suggested(&ENDPOINTS.replace('@', "80800")), ["\"http://host:port\""]);
     check(&ENDPOINTS.replace('@', "[{ url = @ }]"), "8080", &["\"http://127.0.0.1:8080\""]);
 }
 
 #[test]
-fn proposed_tables_load() {
+fn suggested_tables_load() {
     check(EMPTY, "listener = [':8080']", &["[[listener]]", "address = \":8080\""]);
     check(EMPTY, "listener = ':8080'", &["[[listener]]", "address = \":8080\""]);
     check(&route("@"), "variant = ['v2']", &["[[route.variant]]", "name = \"v2\"", "upstream = \"v2\""]);
@@ -80,7 +80,7 @@ fn proposed_tables_load() {
         "target = ['canary']",
         &["[[route.target]]", "serve = \"canary\"", "header = { x-beta = \"1\" }"],
     );
-    for (wrong, cure) in [
+    for (wrong, fixed) in [
         ("canary = 'v2'", "canary = { upstream = \"v2\" }"),
         ("canary = ['v2']", "canary = { upstream = \"v2\" }"),
         ("canary = 5", "canary = { upstream = \"…\", weight = 5 }"),
@@ -92,17 +92,17 @@ fn proposed_tables_load() {
         ("rewrite = '/'", "rewrite = { prefix = \"/\" }"),
         ("timeout = '5s'", "timeout = { request = \"5s\" }"),
     ] {
-        check(&route("@"), wrong, &[cure]);
+        check(&route("@"), wrong, &[fixed]);
     }
-    for (wrong, cure) in [
+    for (wrong, fixed) in [
         ("redirect = ['https://b.example/']", "redirect = { to = \"https://b.example/\" }"),
         ("respond = 404", "respond = { status = 404 }"),
         ("respond = '404'", "respond = { status = 404 }"),
         ("respond = 'a\\b \"c\"'", "respond = { body = \"a\\\\b \\\"c\\\"\" }"),
     ] {
-        check(ANSWER, wrong, &[cure]);
+        check(ANSWER, wrong, &[fixed]);
     }
-    for (wrong, cure) in [
+    for (wrong, fixed) in [
         ("match = '/x/*'", "match = { path = \"/x/*\" }"),
         ("match = '*'", "match = { path = \"/*\" }"),
         ("match = '*.a.example'", "match = { host = \"*.a.example\" }"),
@@ -112,7 +112,7 @@ fn proposed_tables_load() {
         ("match = 'Host(`a.example`) && Path(`/x`)'", "match = { host = \"a.example\", path = \"/x\" }"),
         ("match = ['/x', '/y/*']", "match = { path = [\"/x\", \"/y/*\"] }"),
     ] {
-        check(MATCH, wrong, &[cure]);
+        check(MATCH, wrong, &[fixed]);
     }
     check(TOP, "access_log = 'off'", &["access_log = { sink = \"off\" }"]);
     check(TOP, "kill = true", &["kill = { all = true }"]);
@@ -127,10 +127,10 @@ fn proposed_tables_load() {
 }
 
 #[test]
-fn proposed_values_load() {
+fn suggested_values_load() {
     let weight = route("canary = { upstream = 'v2', weight = @ }");
-    for (wrong, cure) in [("'5'", "5"), ("'05'", "5"), ("'5 %'", "5"), ("['5']", "5"), ("[0.5]", "0.5")] {
-        check(&weight, wrong, &[cure]);
+    for (wrong, fixed) in [("'5'", "5"), ("'05'", "5"), ("'5 %'", "5"), ("['5']", "5"), ("[0.5]", "0.5")] {
+        check(&weight, wrong, &[fixed]);
     }
     let connections = LISTENER.replace('@', "limits = { connections = @ }");
     check(&connections, "'020'", &["20"]);
@@ -141,7 +141,7 @@ fn proposed_values_load() {
 }
 
 #[test]
-fn proposed_keys_load() {
+fn suggested_keys_load() {
     for word in ["scheme = 'https'", "protocol = 'https'", "port = 443"] {
         check(&MATCH.replace('@', "match = { @ }"), word, &["listener = \"NAME\""]);
     }
@@ -152,17 +152,17 @@ fn proposed_keys_load() {
 }
 
 #[test]
-fn what_is_no_toml_loads_with_its_cure() {
+fn suggestions_for_text_that_is_not_toml_load() {
     for wrong in ["127.0.0.1:0", "localhost:0"] {
         check(ADDRESS, wrong, &[format!("\"{wrong}\"").as_str()]);
     }
     for wrong in ["127.0.0.1:8101", "http://127.0.0.1:8101", "[127.0.0.1:8101]", "[http://127.0.0.1:8101]"] {
-        let cure = ["\"http://127.0.0.1:8101\""];
+        let fixed = ["\"http://127.0.0.1:8101\""];
         let (frame, wrong) = match wrong.strip_prefix('[').and_then(|wrong| wrong.strip_suffix(']')) {
             Some(inside) => (ENDPOINTS.replace('@', "[@]"), inside),
             None => (ENDPOINTS.to_owned(), wrong),
         };
-        check(&frame, wrong, &cure);
+        check(&frame, wrong, &fixed);
     }
     check(&route("canary = { upstream = 'v2', weight = @ }"), "5%", &["5"]);
     check(&route("canary = { upstream = @ }"), "“v2”", &["\"v2\""]);
@@ -174,12 +174,12 @@ fn what_is_no_toml_loads_with_its_cure() {
 
 #[test]
 fn a_prefix_is_a_path_and_all_below_it() {
-    for (wrong, cure) in [
+    for (wrong, fixed) in [
         ("prefix = '/'", "path = \"/*\""),
         ("path_prefix = '/x/'", "path = \"/x/*\""),
         ("prefix = '/x'", "path = \"/x/*\""),
     ] {
-        check(&MATCH.replace('@', "match = { @ }"), wrong, &[cure]);
+        check(&MATCH.replace('@', "match = { @ }"), wrong, &[fixed]);
     }
 }
 
@@ -218,7 +218,7 @@ fn the_first_error_names_the_cause() {
 }
 
 #[test]
-fn what_would_not_load_is_not_proposed() {
+fn invalid_values_are_not_suggested() {
     for wrong in [
         "canary = 'The new one'",
         "canary = ['v1', 'v2']",
@@ -254,7 +254,7 @@ fn what_would_not_load_is_not_proposed() {
     check_without(&LISTENER.replace('@', "[access_log]\nsample = @"), "'5%'");
     check_without(UPSTREAM, "a = 'ftp://10.0.0.1'");
     check_without(UPSTREAM, "a = 'http://10.0.0.1/x'");
-    assert_eq!(proposed(&NAMED.replace('@', "[[upstream]]\nname = 'My App'")), ["[upstream.NAME]"]);
+    assert_eq!(suggested(&NAMED.replace('@', "[[upstream]]\nname = 'My App'")), ["[upstream.NAME]"]);
 }
 
 #[test]

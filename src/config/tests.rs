@@ -1,4 +1,4 @@
-//! The room as a whole: the shipped example, good values, files on the disk.
+//! Tests of whole loads: the shipped example, valid values, files on the disk.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn good(text: &str) -> Loaded {
     }
 }
 
-/// The rules of a text that needs no listener and knows the upstreams `a` and `b`.
+/// The rules of a text; a listener and the upstreams `a` and `b` are added.
 fn rules(text: &str) -> Rules {
     good(&format!("{HEAD}{text}")).rules
 }
@@ -37,7 +37,7 @@ fn split(text: &str) -> (Split, SplitState) {
 }
 
 #[test]
-fn the_shipped_example_holds() {
+fn the_shipped_example_is_valid() {
     let loaded = good(SHIPPED);
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     assert_eq!(loaded.tests.len(), 7);
@@ -133,7 +133,7 @@ fn variants_own_their_buckets_in_file_order() {
 }
 
 #[test]
-fn weights_may_fill_up_a_hundred() {
+fn weights_may_add_up_to_a_hundred() {
     let (split, state) = split("sticky = 'user'\nsalt = 's'\ncanary = { upstream = 'b', weight = 100.0 }\n");
     assert_eq!(state.arms()[0].weight, Weight::ZERO);
     assert_eq!(state.arms()[1].weight, Weight::FULL);
@@ -141,7 +141,7 @@ fn weights_may_fill_up_a_hundred() {
 }
 
 #[test]
-fn targets_know_their_place_variant_and_salt() {
+fn targets_have_their_place_variant_and_salt() {
     let rules = rules(
         "[segment.s]\nuser = 'u'\n[[route]]\nname = 'r'\nstable = 'a'\ncanary = { upstream = 'b' }\n\
          [[route.target]]\nsegment = 's'\nserve = 'canary'\nweight = 50\n\
@@ -185,7 +185,7 @@ fn zero_means_no_timeout() {
 }
 
 #[test]
-fn variables_are_filled_in() {
+fn variables_are_expanded() {
     let text = |host: &str| {
         let loaded = good(&format!("{HEAD}[[route]]\nname = 'r'\nstable = 'a'\nsalt = '{host}'\n"));
         loaded.rules.routes[0].split().unwrap().salt.text().to_owned()
@@ -242,7 +242,7 @@ fn actions_and_edits() {
 }
 
 #[test]
-fn all_that_counts_is_watched_and_hashed() {
+fn all_inputs_are_watched_and_hashed() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     std::fs::create_dir(folder.path().join("routes.d")).unwrap();
@@ -335,7 +335,7 @@ fn a_shadow_has_the_defaults_of_the_schema() {
 }
 
 #[test]
-fn a_shadow_has_what_is_written() {
+fn a_shadow_has_its_values() {
     let text = "sticky = 'user'\nsalt = 's'\ncanary = { upstream = 'b', weight = 5 }\n[route.shadow]\nupstream = 'b'\nweight = 0.5\n\
                 sample_by = 'key'\nmethods = 'POST'\nfrom = ['canary', 'stable']\nmax_in_flight = 1\nmax_body = '0B'\ntimeout = '1ms'\n\
                 host = 'shadow.internal:8080'\nheaders = { set = { x-v = '{variant}' }, remove = ['authorization'] }\n[route.shadow.compare]\n\
@@ -362,7 +362,7 @@ fn a_shadow_has_what_is_written() {
 }
 
 #[test]
-fn a_loop_is_seen_where_the_file_shows_it() {
+fn a_shadow_loop_is_found() {
     for (address, endpoint, is_loop) in [
         ("127.0.0.1:8080", "http://127.0.0.1:8080", true),
         ("127.0.0.1:8080", "http://localhost:8080", true),

@@ -1,7 +1,7 @@
-//! Base64 as tokens write it: the URL's alphabet, without padding (RFC 4648 §5, RFC 7515 §2). Strict: one text for each
-//! value, so that a token cannot be written in two ways.
+//! Base64url without padding, as in tokens (RFC 4648 §5, RFC 7515 §2). Decoding is strict: each value has exactly one
+//! encoding, so that a token has only one form.
 
-/// The bytes that a text stands for.
+/// Decodes a text; `None` if it is not the one valid encoding of its bytes.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut bits, mut count) = (0_u32, 0);
@@ -13,7 +13,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
             bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
         }
     }
-    // What is left over are zeros of less than one letter.
+    // The unused bits of the last letter must be zero: otherwise several texts would decode to the same bytes.
     let whole = count < 6 && bits & ((1 << count) - 1) == 0;
     whole.then_some(bytes)
 }

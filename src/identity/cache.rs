@@ -1,7 +1,8 @@
-//! Tokens that were verified a moment ago: a signature costs more than everything else that is done for a request. Only
-//! tokens that hold are kept, whole, so that nobody who holds none can fill it.
+//! A cache of verified tokens: verifying a signature costs more than all other work for a request. The cache has valid
+//! tokens only, by their whole text, so that a client without a valid token cannot fill it.
 //!
-//! Two halves: what is used moves into the young one; when that is full, it becomes the old one, which is forgotten.
+//! The cache has two generations. An entry that is used moves into the young one. When the young one is full, it replaces
+//! the old one, whose entries are dropped.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,19 +13,19 @@ use ahash::HashMap;
 use super::token::{TokenVerifier, Verified};
 use crate::route::{Claims, TokenFault};
 
-/// Tokens in one half.
+/// The most tokens in one generation.
 const TOKENS_MAX: usize = 1024;
-/// Bytes of tokens and claims in one half.
+/// From this size of tokens and claims on, in bytes, a generation takes no further token.
 const BYTES_MAX: usize = 1024 * 1024;
 
-/// A worker's verified tokens.
+/// The verified tokens of one worker.
 #[derive(Debug, Default)]
 pub struct TokenCache {
-    /// Who verified them: others may see it otherwise.
+    /// The verifier of all entries. Another verifier may reject them, so a new one empties the cache.
     by: Option<Arc<TokenVerifier>>,
     young: HashMap<Box<[u8]>, Kept>,
     old: HashMap<Box<[u8]>, Kept>,
-    /// Of the young half.
+    /// The size of the young generation.
     bytes: usize,
 }
 
@@ -36,10 +37,10 @@ struct Kept {
 }
 
 impl TokenCache {
-    /// What a token says at this time, verified now or before.
+    /// Returns the claims of a token that is valid at `now`, since the Unix epoch.
     ///
     /// # Errors
-    /// Why it does not hold.
+    /// Why the token is invalid.
     pub fn verify(
         &mut self,
         tokens: &Arc<TokenVerifier>,
@@ -73,15 +74,16 @@ impl TokenCache {
         }
         self.bytes += bytes;
         self.young.insert(token.into(), kept);
+        debug_assert!(self.young.len() <= TOKENS_MAX, "a full generation is replaced before the next token");
     }
 
-    /// How many tokens are kept.
+    /// The number of cached tokens.
     #[must_use]
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 
-    /// Whether none is.
+    /// Whether the cache is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,17 +1,17 @@
-//! Claims as plain text: strings, whole numbers and booleans, by name or by their path through objects.
+//! Claims as plain text: strings, integers and booleans, by name or by their path through objects.
 
 use serde_json::{Map, Value};
 
 use crate::route::Claims;
 
-/// How deep a path may go.
+/// The longest path, in names.
 const DEPTH_MAX: usize = 4;
-/// How many values are kept of one token.
+/// The most values of one token.
 const VALUES_MAX: usize = 1024;
 
-/// The claims of a token's content. What is neither text nor a whole number nor a boolean is left out: a number that is
-/// rounded could name somebody else. Nothing when there are too many of them: who has lost some of his claims would be
-/// somebody else.
+/// The claims in the content of a token. Values that are not text, integers or booleans are skipped: a rounded number
+/// could match another caller. Returns `None` if there are too many values: an incomplete set of claims could match
+/// another caller, too.
 #[must_use]
 pub fn flatten(content: &Map<String, Value>) -> Option<Claims> {
     let mut flat = Flat { claims: Claims::default(), values: 0 };
@@ -53,7 +53,7 @@ impl Flat {
         Some(())
     }
 
-    /// Counts a value; nothing when it is one too many.
+    /// Counts a value; `None` above the limit.
     fn count(&mut self) -> Option<()> {
         self.values += 1;
         (self.values <= VALUES_MAX).then_some(())
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound_beyond_which_nobody_is_named() {
+    fn a_token_with_too_many_values_has_no_claims() {
         let of = |groups: usize| {
             let content = serde_json::json!({ "groups": vec![7; groups], "sub": "u1" });
             flatten(content.as_object().unwrap())

@@ -1,4 +1,4 @@
-//! Identity providers: all that can tell more about a caller than the request itself. Without any, nothing is asked.
+//! The identity providers of a configuration, and the facts that they have about a caller.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::geo::GeoDatabase;
 use super::token::TokenVerifier;
 use crate::route::{Claims, ClientIp, Country, ExplainRequest, Facts, Identity, TokenFault};
 
-/// Who can tell more about a caller.
+/// The sources of facts about a caller that are not in the request itself.
 #[derive(Clone, Debug, Default)]
 pub struct IdentityProviders {
     /// `identity.jwt`.
@@ -19,19 +19,19 @@ pub struct IdentityProviders {
     pub geo: Option<Arc<GeoDatabase>>,
 }
 
-/// What was found out about one caller: owns what [`Facts`] borrows.
+/// The facts about one caller. Owns what [`Facts`] borrows.
 #[derive(Clone, Debug, Default)]
 pub struct IdentityFacts {
     /// The claims of the token.
     pub claims: Option<Claims>,
-    /// Why the token names nobody, if there is one and it does not hold.
+    /// Why the token is invalid, if the request has an invalid one.
     pub fault: Option<TokenFault>,
     /// The country.
     pub country: Option<Country>,
 }
 
 impl IdentityFacts {
-    /// It as facts.
+    /// Borrows the facts, for a decision.
     #[must_use]
     pub const fn facts(&self) -> Facts<'_> {
         Facts { claims: self.claims.as_ref(), country: self.country, fault: self.fault }
@@ -39,8 +39,8 @@ impl IdentityFacts {
 }
 
 impl IdentityProviders {
-    /// Those that the files tell of now; whoever stayed the same is the very same object, so that what others keep of
-    /// him holds.
+    /// The providers of `next`. A provider that did not change keeps its old object, so that caches of its results stay
+    /// valid.
     #[must_use]
     pub fn reuse_unchanged(self, next: Self) -> Self {
         let tokens = match (self.tokens, next.tokens) {
@@ -54,7 +54,8 @@ impl IdentityProviders {
         Self { tokens, geo }
     }
 
-    /// All that can be found out about the caller of a request, at this time since the Unix epoch: for explanations.
+    /// All facts about the caller of a request at `now`, since the Unix epoch. Used by explanations; the request path looks
+    /// up only what a route needs.
     #[must_use]
     pub fn lookup(&self, identity: &Identity, asked: &ExplainRequest<'_>, now: Duration) -> IdentityFacts {
         let (claims, fault) = match self.claims(asked.headers, now) {
@@ -71,7 +72,7 @@ impl IdentityProviders {
         tokens.verify(token, now).map(|verified| Some(verified.claims))
     }
 
-    /// The country of an address.
+    /// The country of an address; `None` without a database.
     #[must_use]
     pub fn country(&self, address: IpAddr) -> Option<Country> {
         self.geo.as_ref()?.country(address)

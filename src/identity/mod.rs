@@ -1,5 +1,5 @@
-//! Who the caller is, where that takes more than reading: tokens are verified by keys out of a file, addresses looked up
-//! in a database out of a file. What comes of it are plain facts, which `route/` decides by.
+//! Identity providers: tokens are verified with the keys of a file, and addresses are looked up in a database of
+//! countries. The results are plain facts, which `route/` decides by.
 
 mod base64url;
 mod cache;

@@ -1,23 +1,23 @@
-//! What is wrong with a file of keys or a database, in words for the person who has to put it right.
+//! Errors of the files of identity providers: key sets and country databases.
 
-/// What is wrong with a file, or odd about it.
+/// An error in a file, or a reason for a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderFileError {
-    /// The diagnostic's code.
+    /// The code of the diagnostic.
     pub code: &'static str,
-    /// What is wrong, as the rest of a sentence that begins with the file's name.
-    pub what: String,
+    /// The problem, as the rest of a sentence that begins with the name of the file.
+    pub problem: String,
 }
 
 impl ProviderFileError {
-    pub(super) fn new(code: &'static str, what: impl Into<String>) -> Self {
-        Self { code, what: what.into() }
+    pub(super) fn new(code: &'static str, problem: impl Into<String>) -> Self {
+        Self { code, problem: problem.into() }
     }
 }
 
 impl std::fmt::Display for ProviderFileError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.problem)
     }
 }
 

@@ -1,9 +1,8 @@
-//! Tokens (RFC 7519): where a request carries one, and whether it holds. A token that does not hold names nobody; it
-//! never fails the request.
+//! Tokens (RFC 7519): finds the token of a request and verifies it. An invalid token gives no claims; it never fails the
+//! request.
 //!
-//! Only what its own file of keys allows can verify a token: the algorithm must be an allowed one with a public key, the
-//! key must be of that algorithm, and whatever the token's head says about where else keys could be found is not heard
-//! (RFC 8725 §3).
+//! A token is verified with the configured keys only: its algorithm must be allowed and asymmetric, the key must be of
+//! that algorithm, and references to other keys in the header of the token are ignored (RFC 8725 §3).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::claims::flatten;
 use super::keys::{Algorithms, KeySet};
 use crate::route::{Claims, TokenFault, cookie};
 
-/// The largest token that is looked at, in bytes.
+/// The largest token that is verified, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// Where a request carries its token.
@@ -30,16 +29,16 @@ pub enum TokenLocation {
     Cookie(String),
 }
 
-/// Which tokens are believed.
+/// Which tokens are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenPolicy {
-    /// Signed with one of these.
+    /// The accepted signature algorithms.
     pub algorithms: Algorithms,
-    /// Issued by one of these; by anybody whose key is known when empty.
+    /// The accepted issuers (`iss`); any if empty.
     pub issuers: Vec<String>,
-    /// For one of these; for anybody when empty.
+    /// The accepted audiences (`aud`); any if empty.
     pub audiences: Vec<String>,
-    /// How far clocks may differ.
+    /// The tolerated difference between the clocks.
     pub leeway: Duration,
 }
 
@@ -51,18 +50,18 @@ pub struct TokenVerifier {
     policy: TokenPolicy,
 }
 
-/// What a token that holds says.
+/// The content of a valid token.
 #[derive(Clone, Debug)]
 pub struct Verified {
     /// Its claims.
     pub claims: Claims,
-    /// Since the Unix epoch: it holds from here.
+    /// The start of its validity, since the Unix epoch.
     pub from: Duration,
-    /// And up to here.
+    /// The end of its validity, since the Unix epoch; exclusive.
     pub until: Duration,
 }
 
-/// What matters of a token's head.
+/// The fields of the JOSE header that matter.
 #[derive(Deserialize)]
 struct Head<'a> {
     #[serde(borrow)]
@@ -74,16 +73,16 @@ struct Head<'a> {
 }
 
 impl TokenVerifier {
-    /// Tokens at this place, verified by these keys.
+    /// Verifies tokens at this location with these keys.
     #[must_use]
     pub const fn new(location: TokenLocation, keys: KeySet, policy: TokenPolicy) -> Self {
         Self { location, keys, policy }
     }
 
-    /// The token of a request, if it has one.
+    /// Finds the token of a request.
     ///
     /// # Errors
-    /// When there are several that differ, or it is too large to be looked at.
+    /// There are several tokens that differ, or the token is too large.
     pub fn find<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, TokenFault> {
         let found = match &self.location {
             TokenLocation::Cookie(name) => cookie(headers, name).map(str::as_bytes),
@@ -95,7 +94,7 @@ impl TokenVerifier {
                 }
                 match (bearer(first.as_bytes()), name == http::header::AUTHORIZATION) {
                     (Some(token), _) => Some(token),
-                    // Another scheme is no token.
+                    // Another scheme, such as `Basic`.
                     (None, true) => None,
                     (None, false) => Some(first.as_bytes().trim_ascii()),
                 }
@@ -107,10 +106,10 @@ impl TokenVerifier {
         }
     }
 
-    /// What a token says, if it holds at this time since the Unix epoch.
+    /// Verifies a token at `now`, since the Unix epoch.
     ///
     /// # Errors
-    /// Why it does not.
+    /// Why the token is invalid.
     pub fn verify(&self, token: &[u8], now: Duration) -> Result<Verified, TokenFault> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenFault::Oversized);
@@ -121,14 +120,14 @@ impl TokenVerifier {
         else {
             return Err(TokenFault::Malformed);
         };
-        self.signed(token, head, signature)?;
+        self.check_signature(token, head, signature)?;
         let content = decode(content).ok_or(TokenFault::Malformed)?;
         let content: Map<String, Value> = serde_json::from_slice(&content).map_err(|_| TokenFault::Malformed)?;
-        self.holds(&content, now)
+        self.check_content(&content, now)
     }
 
-    /// Whether the key that the head leads to has signed all before the signature.
-    fn signed(&self, token: &[u8], head: &[u8], signature: &[u8]) -> Result<(), TokenFault> {
+    /// Checks the signature over header and content with the key that the header selects.
+    fn check_signature(&self, token: &[u8], head: &[u8], signature: &[u8]) -> Result<(), TokenFault> {
         let head = decode(head).ok_or(TokenFault::Malformed)?;
         let head: Head<'_> = serde_json::from_slice(&head).map_err(|_| TokenFault::Malformed)?;
         let algorithm = self.policy.algorithms.find(&head.alg).ok_or(TokenFault::Algorithm)?;
@@ -137,7 +136,7 @@ impl TokenVerifier {
         }
         let key = self.keys.find(algorithm, head.kid.as_deref()).ok_or(TokenFault::UnknownKey)?;
         let message = &token[..token.len() - signature.len() - 1];
-        // Read strictly here, since a signature that can be written in two ways makes two tokens of one.
+        // Strict decoding: the library would accept several encodings of one signature, and so several forms of a token.
         decode(signature).ok_or(TokenFault::Malformed)?;
         let signature = std::str::from_utf8(signature).map_err(|_| TokenFault::Malformed)?;
         match jsonwebtoken::crypto::verify(signature, message, key, algorithm) {
@@ -146,7 +145,8 @@ impl TokenVerifier {
         }
     }
 
-    fn holds(&self, content: &Map<String, Value>, now: Duration) -> Result<Verified, TokenFault> {
+    /// Checks the times, the issuer and the audience.
+    fn check_content(&self, content: &Map<String, Value>, now: Duration) -> Result<Verified, TokenFault> {
         let leeway = self.policy.leeway;
         let until = content.get("exp").ok_or(TokenFault::NoExpiry)?;
         let until = time(until).ok_or(TokenFault::Malformed)?.saturating_add(leeway);
@@ -160,17 +160,17 @@ impl TokenVerifier {
         if now < from {
             return Err(TokenFault::NotYetValid);
         }
-        let is_one =
+        let is_listed =
             |known: &[String], value: &Value| value.as_str().is_some_and(|text| known.iter().any(|k| k == text));
         let issuers = &self.policy.issuers;
-        if !issuers.is_empty() && !content.get("iss").is_some_and(|issuer| is_one(issuers, issuer)) {
+        if !issuers.is_empty() && !content.get("iss").is_some_and(|issuer| is_listed(issuers, issuer)) {
             return Err(TokenFault::Issuer);
         }
         let audiences = &self.policy.audiences;
         let fits = |value: &Value| match value {
-            Value::Array(all) => all.iter().any(|one| is_one(audiences, one)),
+            Value::Array(all) => all.iter().any(|one| is_listed(audiences, one)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-                is_one(audiences, value)
+                is_listed(audiences, value)
             }
         };
         if !audiences.is_empty() && !content.get("aud").is_some_and(fits) {
@@ -181,13 +181,13 @@ impl TokenVerifier {
     }
 }
 
-/// What follows `Bearer` and a space (RFC 6750 §2.1).
+/// The part after `Bearer` and a space (RFC 6750 §2.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     (scheme.eq_ignore_ascii_case(b"bearer ")).then(|| rest.trim_ascii())
 }
 
-/// A moment since the Unix epoch: seconds, whole or not (RFC 7519 §2).
+/// A `NumericDate` (RFC 7519 §2): seconds since the Unix epoch, with or without a fraction.
 fn time(value: &Value) -> Option<Duration> {
     let seconds = value.as_f64().filter(|seconds| *seconds >= 0.0)?;
     Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))

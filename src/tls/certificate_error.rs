@@ -1,26 +1,25 @@
-//! What is wrong with a certificate, a key or a chain, in words for the person who has to put it right.
+//! Errors of certificates, keys and chains.
 
-/// What is wrong with a file, or odd about it.
+/// An error in a file, or a reason for a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateError {
-    /// The diagnostic's code.
+    /// The code of the diagnostic.
     pub code: &'static str,
-    /// What is wrong, as the rest of a sentence that begins with the file's name.
-    pub what: String,
-    /// What to do.
+    /// The problem, as the rest of a sentence that begins with the name of the file.
+    pub problem: String,
+    /// What the user can do; may be empty.
     pub help: String,
 }
 
 impl CertificateError {
-    /// A flaw.
-    pub(super) fn new(code: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { code, what: what.into(), help: help.into() }
+    pub(super) fn new(code: &'static str, problem: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code, problem: problem.into(), help: help.into() }
     }
 }
 
 impl std::fmt::Display for CertificateError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.problem)
     }
 }
 

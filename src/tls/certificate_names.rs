@@ -1,17 +1,17 @@
-//! Which certificate answers to which name (RFC 6125 §6.4, RFC 9525 §6.3): exact names, and wildcards for one label.
+//! Selects certificates by name (RFC 6125 §6.4, RFC 9525 §6.3): exact names, and wildcards for one label.
 
 use ahash::HashMap;
 
-/// Certificates by name. Names are in lower case.
+/// Indexes of certificates by name. Names are in lower case.
 #[derive(Clone, Debug, Default)]
 pub struct CertificateNames {
     exact: HashMap<Box<str>, Vec<usize>>,
-    /// By what follows `*.`.
+    /// By the part after `*.`.
     wildcard: HashMap<Box<str>, Vec<usize>>,
 }
 
 impl CertificateNames {
-    /// The certificate at place `at` answers to `name`, after those that do so already.
+    /// Adds the certificate with index `at` for `name`, after those that have the name already.
     pub fn add(&mut self, name: &str, at: usize) {
         let (map, name) = match name.strip_prefix("*.") {
             Some(parent) => (&mut self.wildcard, parent),
@@ -20,8 +20,8 @@ impl CertificateNames {
         map.entry(name.into()).or_default().push(at);
     }
 
-    /// The places of the certificates that answer to a name: those that carry it as it is, else those with a wildcard
-    /// in the place of its first label.
+    /// The indexes of the certificates for a name: those with exactly this name, or else those with a wildcard for its
+    /// first label.
     #[must_use]
     pub fn find(&self, name: &str) -> &[usize] {
         let exact = self.exact.get(name);
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_stands_for_one_label_and_yields_to_an_exact_name() {
+    fn a_wildcard_matches_one_label_and_an_exact_name_wins() {
         let mut names = CertificateNames::default();
         for (at, name) in ["shop.example.com", "*.example.com", "*.example.com", "*.a.example.com"].iter().enumerate() {
             names.add(name, at);

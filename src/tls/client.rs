@@ -1,4 +1,4 @@
-//! TLS towards upstreams: whose certificates are believed, which name they must be for, and what we present.
+//! TLS connections to upstreams: the trusted roots, the name that a certificate must have, and the client certificate.
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -11,14 +11,15 @@ use rustls::{ClientConfig, Error, OtherError, RootCertStore};
 
 use super::trust::{UnknownIssuer, Verifier};
 use super::{Certificate, CertificateError, provider};
+use crate::route::ClientCert;
 
-/// What we offer by ALPN (RFC 7301), best first.
+/// The protocols offered by ALPN (RFC 7301), in order of preference.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// The roots of this system: where OpenSSL looks, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+/// The root certificates of the system: those of OpenSSL, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
 ///
 /// # Errors
-/// When there is none.
+/// There is no root certificate.
 pub fn system_roots() -> Result<Vec<Vec<u8>>, CertificateError> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
@@ -29,9 +30,9 @@ pub fn system_roots() -> Result<Vec<Vec<u8>>, CertificateError> {
     Ok(found.certs.iter().map(|der| der.to_vec()).collect())
 }
 
-/// Where [`system_roots`] looks: files and directories.
+/// The files and directories that [`system_roots`] reads.
 #[must_use]
-pub fn system_places() -> Vec<PathBuf> {
+pub fn system_root_paths() -> Vec<PathBuf> {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let (file, directories) = match (named("SSL_CERT_FILE"), named("SSL_CERT_DIR")) {
         (None, None) => {
@@ -46,33 +47,33 @@ pub fn system_places() -> Vec<PathBuf> {
     file.into_iter().chain(directories).collect()
 }
 
-/// How connections to an upstream are secured: roots that are believed, and what we present, chain and key in PEM.
+/// The TLS configuration for connections to an upstream, with its trusted roots (DER) and its client certificate.
 ///
 /// # Errors
-/// When no root can be used, or chain and key do not hold.
-pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Arc<ClientConfig>, CertificateError> {
+/// No root can be used, or the client certificate is invalid.
+pub fn client(roots: &[Vec<u8>], client_cert: Option<&ClientCert>) -> Result<Arc<ClientConfig>, CertificateError> {
     let mut store = RootCertStore::empty();
-    // A system's store may hold one that is odd: it vouches for nobody, and harms nobody.
+    // Roots that cannot be parsed are skipped: the stores of some systems have such entries.
     let (added, _) = store.add_parsable_certificates(roots.iter().map(|der| CertificateDer::from(der.as_slice())));
     if added == 0 {
         return Err(CertificateError::new(
             "no-roots",
-            "holds no certificate that can be a root",
-            "name that of an authority",
+            "contains no certificate that can be a root",
+            "use the certificate of an authority",
         ));
     }
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
     let inner = inner.build().map_err(|error| defect(&error))?;
-    // What vouches for a certificate is left to rustls: see there.
+    // "Dangerous" only in name: `Verifier` leaves the decision to rustls, and adds names to its errors.
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| defect(&error))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Verifier::new(inner, roots)));
-    let mut config = match presented {
+    let mut config = match client_cert {
         None => builder.with_no_client_auth(),
-        Some((chain, key)) => {
-            let (certificate, _) = Certificate::read(chain, key)?;
+        Some(pem) => {
+            let (certificate, _) = Certificate::read(&pem.chain, &pem.key)?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(certificate.key()))))
         }
     };
@@ -81,16 +82,16 @@ pub fn client(roots: &[Vec<u8>], presented: Option<(&[u8], &[u8])>) -> Result<Ar
 }
 
 fn defect(error: &dyn std::fmt::Display) -> CertificateError {
-    CertificateError::new("bad-tls", format!("cannot be used: {error}"), "this is a defect of the build")
+    CertificateError::new("bad-tls", format!("cannot be used: {error}"), "this is a bug in the build of Pointsman")
 }
 
-/// Whether a certificate can be for this name: a DNS name or an IP address.
+/// Whether a certificate can have this name: a DNS name or an IP address.
 #[must_use]
 pub fn is_server_name(name: &str) -> bool {
     ServerName::try_from(name).is_ok()
 }
 
-/// How one endpoint is spoken to. Equal when nothing that was verified of a connection could differ.
+/// The TLS parameters for one endpoint. Two are equal if a connection under one is verified as under the other.
 #[derive(Clone, Debug)]
 pub struct EndpointTls {
     config: Arc<ClientConfig>,
@@ -98,19 +99,19 @@ pub struct EndpointTls {
 }
 
 impl EndpointTls {
-    /// Under `config`, with a server that must prove to be `name`. Nothing when that is no name.
+    /// Connects under `config`; the certificate of the server must have `name`. `None` if that is not a valid name.
     #[must_use]
     pub fn new(config: Arc<ClientConfig>, name: &str) -> Option<Self> {
         Some(Self { config, name: ServerName::try_from(name.to_owned()).ok()? })
     }
 
-    /// How connections are secured.
+    /// The TLS configuration.
     #[must_use]
     pub const fn config(&self) -> &Arc<ClientConfig> {
         &self.config
     }
 
-    /// Who the server must be.
+    /// The name that the certificate of the server must have.
     #[must_use]
     pub const fn name(&self) -> &ServerName<'static> {
         &self.name
@@ -131,9 +132,9 @@ impl Hash for EndpointTls {
     }
 }
 
-/// Why a certificate was not believed, for the person who has to put it right. `who` presented it.
+/// A message that says why a server certificate was rejected. `who` is the server.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-pub(super) fn distrust(error: &rustls::CertificateError, who: &str) -> String {
+pub(super) fn rejection(error: &rustls::CertificateError, who: &str) -> String {
     let at = |time: rustls::pki_types::UnixTime| {
         let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         seconds.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
@@ -141,7 +142,7 @@ pub(super) fn distrust(error: &rustls::CertificateError, who: &str) -> String {
     match error {
         rustls::CertificateError::NotValidForNameContext { expected, presented } => {
             let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
-            let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
+            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
             format!("the certificate of {who} is for {names}, not {}", expected.to_str())
         }
         rustls::CertificateError::ExpiredContext { not_after, .. } => {
@@ -151,7 +152,9 @@ pub(super) fn distrust(error: &rustls::CertificateError, who: &str) -> String {
             format!("the certificate of {who} is not valid before {}", at(*not_before))
         }
         rustls::CertificateError::BadSignature => {
-            format!("the certificate of {who} is not signed by the authority that is believed, but by one of its name")
+            format!(
+                "the certificate of {who} is signed by an authority that has the same name as a trusted one, but another key"
+            )
         }
         rustls::CertificateError::InvalidPurpose | rustls::CertificateError::InvalidPurposeContext { .. } => {
             format!("the certificate of {who} may not be used by a server (extended key usage)")
@@ -163,29 +166,29 @@ pub(super) fn distrust(error: &rustls::CertificateError, who: &str) -> String {
         rustls::CertificateError::BadEncoding => format!("the certificate of {who} cannot be read"),
         rustls::CertificateError::Other(OtherError(cause)) => {
             let unknown_issuer = cause.downcast_ref::<UnknownIssuer>().map(ToString::to_string);
-            match unknown_issuer.or_else(|| cause.downcast_ref().and_then(overstepped).map(str::to_owned)) {
+            match unknown_issuer.or_else(|| cause.downcast_ref().and_then(violated_constraint).map(str::to_owned)) {
                 Some(words) => format!("the certificate of {who} {words}"),
-                None => format!("the certificate of {who} does not hold: {cause}"),
+                None => format!("the certificate of {who} is not valid: {cause}"),
             }
         }
-        other => format!("the certificate of {who} does not hold: {}", Error::InvalidCertificate(other.clone())),
+        other => format!("the certificate of {who} is not valid: {}", Error::InvalidCertificate(other.clone())),
     }
 }
 
-/// What is wrong with a certificate that is issued by the authority, and still is not believed.
+/// The constraint that a certificate of a trusted authority violates.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-const fn overstepped(error: &webpki::Error) -> Option<&'static str> {
+const fn violated_constraint(error: &webpki::Error) -> Option<&'static str> {
     use webpki::Error as E;
     Some(match error {
         E::EndEntityUsedAsCa => "is signed by a certificate of an end entity, which may not sign as an authority",
         E::CaUsedAsEndEntity => "is that of an authority, not of a server",
         E::NameConstraintViolation => "is for a name for which its authority may issue none (name constraints)",
-        E::PathLenConstraintViolated => "comes by more authorities than one of them allows (path length)",
+        E::PathLenConstraintViolated => "has a longer chain than one of its authorities allows (path length)",
         E::MaximumPathDepthExceeded
         | E::MaximumPathBuildCallsExceeded
         | E::MaximumSignatureChecksExceeded
-        | E::MaximumNameConstraintComparisonsExceeded => "has a chain too long or too tangled to be followed",
-        E::UnsupportedCriticalExtension => "has a critical extension that is not understood",
+        | E::MaximumNameConstraintComparisonsExceeded => "has a chain that is too long or too complex to verify",
+        E::UnsupportedCriticalExtension => "has a critical extension that is not supported",
         E::UnsupportedCertVersion => "is not one of X.509 version 3",
         E::EmptyEkuExtension
         | E::ExtensionValueInvalid
@@ -194,12 +197,12 @@ const fn overstepped(error: &webpki::Error) -> Option<&'static str> {
         | E::MalformedDnsIdentifier
         | E::MalformedExtensions
         | E::MalformedNameConstraint
-        | E::SignatureAlgorithmMismatch => "is not made as RFC 5280 wants it",
+        | E::SignatureAlgorithmMismatch => "violates RFC 5280",
         _ => return None,
     })
 }
 
-/// A name as the verifier tells it, `DnsName("a")` or `IpAddress(…)`, without its kind.
+/// Removes the type from a name of the verifier, such as `DnsName("a")` or `IpAddress(…)`.
 fn bare(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
     inner.trim_matches('"')
@@ -210,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_told_without_their_kind() {
+    fn names_are_shown_without_their_type() {
         assert_eq!(bare("DnsName(\"a.example\")"), "a.example");
         assert_eq!(bare("IpAddress(10.0.0.1)"), "10.0.0.1");
         assert_eq!(bare("odd"), "odd");

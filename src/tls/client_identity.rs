@@ -1,4 +1,4 @@
-//! Who a client's certificate says that it is: as rules ask for it, and as an upstream is told in
+//! The identity in a verified client certificate: for the conditions of routes, and for upstreams as
 //! `X-Forwarded-Client-Cert` (in Envoy's form: `Hash`, `Subject`, `URI`, `DNS`).
 
 use std::fmt::Write as _;
@@ -10,21 +10,21 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 use super::sha256_hex;
 use crate::route::VerifiedCert;
 
-/// What follows of a client's certificate that was verified.
+/// The identity in a verified client certificate.
 #[derive(Clone, Debug)]
 pub struct ClientIdentity {
-    /// What rules may ask of it.
+    /// The fields that conditions can match.
     pub certificate: VerifiedCert,
     /// Its subject, as in RFC 4514.
     pub subject: String,
-    /// What upstreams are told.
+    /// The value of `X-Forwarded-Client-Cert`.
     pub forwarded: HeaderValue,
-    /// Until when it is valid, since the Unix epoch.
+    /// The end of its validity, since the Unix epoch.
     pub expires_at: Duration,
 }
 
 impl ClientIdentity {
-    /// Reads a certificate; nothing when it cannot be read.
+    /// Reads a certificate; `None` if it cannot be parsed.
     #[must_use]
     pub fn of(der: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(der).ok()?;
@@ -43,7 +43,7 @@ impl ClientIdentity {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "nobody asks for other kinds of names")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "conditions do not match other types of names")]
 fn certificate(parsed: &X509Certificate<'_>) -> VerifiedCert {
     let sane = |value: &str| (!value.is_empty() && !value.contains(char::is_control)).then(|| value.to_owned());
     // The last common name is the most specific one (RFC 6125 §2.3.1).
@@ -61,7 +61,7 @@ fn certificate(parsed: &X509Certificate<'_>) -> VerifiedCert {
     found
 }
 
-/// A name as RFC 4514 writes it: the most specific part first, with what has a meaning escaped. Visible ASCII only.
+/// A name in the form of RFC 4514: the most specific part first, special characters escaped. Visible ASCII only.
 pub(super) fn subject(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_attributes().collect();
@@ -104,7 +104,7 @@ fn plain_or_quoted(value: &str) -> String {
     if value.bytes().all(plain) { value.to_owned() } else { quoted(value) }
 }
 
-/// A quoted string. What is not visible ASCII is written as its bytes, in per cent.
+/// A quoted string. Bytes that are not visible ASCII are percent-encoded.
 fn quoted(value: &str) -> String {
     let mut text = String::from("\"");
     for byte in value.bytes() {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_as_envoy_tells_it() {
+    fn the_forwarded_form_is_that_of_envoy() {
         let names = vec![
             SanType::URI(ia5("spiffe://acme/x")),
             SanType::DnsName(ia5("c.test")),
@@ -150,8 +150,8 @@ mod tests {
             SanType::Rfc822Name(ia5("x@acme.test")),
         ];
         let one = made("till 7", names);
-        let told = one.forwarded.to_str().unwrap();
-        let (hash, rest) = told.split_once(';').unwrap();
+        let forwarded = one.forwarded.to_str().unwrap();
+        let (hash, rest) = forwarded.split_once(';').unwrap();
         assert_eq!((&hash[..5], hash.len()), ("Hash=", 69));
         assert_eq!(rest, r#"Subject="CN=till 7,O=Acme\\, Inc.";URI=spiffe://acme/x;DNS=c.test;DNS="a;b=\"c\"""#);
         assert_eq!(one.certificate.cn.as_deref(), Some("till 7"));
@@ -159,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_visible_never_gets_into_a_field() {
+    fn control_characters_never_get_into_a_header() {
         let one = made("a\r\nx: 1\u{e9}", Vec::new());
-        let told = one.forwarded.to_str().unwrap();
-        assert!(told.ends_with(r#"Subject="CN=a\\0D\\0Ax: 1\\C3\\A9,O=Acme\\, Inc.""#), "{told}");
-        assert_eq!(one.certificate.cn, None, "nobody has a name with control characters");
+        let forwarded = one.forwarded.to_str().unwrap();
+        assert!(forwarded.ends_with(r#"Subject="CN=a\\0D\\0Ax: 1\\C3\\A9,O=Acme\\, Inc.""#), "{forwarded}");
+        assert_eq!(one.certificate.cn, None, "a name has no control characters");
     }
 }

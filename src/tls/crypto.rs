@@ -1,10 +1,10 @@
-//! The cryptography that all of TLS is made with.
+//! The cryptography provider of all TLS connections.
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-/// The cryptography: aws-lc-rs, with the hybrid post-quantum key exchange (X25519MLKEM768) first.
+/// The provider: aws-lc-rs, with the hybrid post-quantum key exchange (X25519MLKEM768) first.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())

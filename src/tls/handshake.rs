@@ -1,20 +1,20 @@
-//! A handshake with a server that failed, in words that the person who has to put it right understands.
+//! Messages for failed TLS handshakes with servers.
 
 use std::io;
 
 use rustls::{AlertDescription, Error, PeerIncompatible};
 
-use super::client::distrust;
+use super::client::rejection;
 use crate::net::tls_error;
 
-/// What kind of failure it is.
+/// The type of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientHandshakeFailure {
-    /// The certificate was not believed.
+    /// The certificate of the server was rejected.
     Certificate,
-    /// What came was not TLS, or not as it must be.
+    /// The server does not speak TLS, or violated the protocol.
     Protocol,
-    /// The other side refused us, with an alert.
+    /// The server sent an alert.
     Alert,
 }
 
@@ -27,31 +27,33 @@ pub enum OwnCertificate {
     Absent,
 }
 
-/// A handshake, as far as it matters for words.
+/// The parts of a handshake that messages name.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake<'a> {
     /// The server.
     pub server: &'a str,
-    /// What it gets to see of us.
+    /// Whether it can get a client certificate.
     pub own_certificate: OwnCertificate,
-    /// Whose `tls` says so, such as `the upstream`.
+    /// The owner of the `tls` table, such as `the upstream`.
     pub owner: &'a str,
-    /// What it was asked to speak inside, such as `HTTP/2`.
+    /// The protocols offered by ALPN, such as `HTTP/2`.
     pub protocols: &'a str,
 }
 
 impl Handshake<'_> {
-    /// What went wrong.
+    /// The type of a failure, and a message.
     #[must_use]
     pub fn describe(&self, error: &io::Error) -> (ClientHandshakeFailure, String) {
         let server = self.server;
         let protocol = |text: String| (ClientHandshakeFailure::Protocol, text);
         let certificate = |text: String| (ClientHandshakeFailure::Certificate, text);
         match tls_error(error) {
-            Some(Error::InvalidCertificate(error)) => certificate(distrust(error, server)),
+            Some(Error::InvalidCertificate(error)) => certificate(rejection(error, server)),
             Some(Error::NoCertificatesPresented) => certificate(format!("{server} presented no certificate")),
-            Some(Error::AlertReceived(alert)) => (ClientHandshakeFailure::Alert, self.alerted(*alert)),
-            Some(Error::InvalidMessage(_)) => protocol(format!("{server} does not speak TLS, or not as it must")),
+            Some(Error::AlertReceived(alert)) => (ClientHandshakeFailure::Alert, self.describe_alert(*alert)),
+            Some(Error::InvalidMessage(_)) => {
+                protocol(format!("{server} does not speak TLS, or violates the protocol"))
+            }
             Some(Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)) => {
                 protocol(format!("{server} speaks neither TLS 1.2 nor TLS 1.3"))
             }
@@ -63,26 +65,32 @@ impl Handshake<'_> {
         }
     }
 
-    /// That we were refused when we had finished already, as it is in TLS 1.3: the server looks at our certificate then.
+    /// The message for a server that rejects the client after the handshake: in TLS 1.3, a server checks the client
+    /// certificate only then.
     #[must_use]
     pub fn describe_late_refusal(&self) -> String {
         let why = match self.own_certificate {
-            OwnCertificate::Configured => "it does not take our client certificate".to_owned(),
-            OwnCertificate::Absent => self.wants(),
+            OwnCertificate::Configured => "it does not accept our client certificate".to_owned(),
+            OwnCertificate::Absent => self.needs_certificate(),
         };
-        format!("{} refused us after the TLS handshake: {why}", self.server)
+        format!("{} rejected us after the TLS handshake: {why}", self.server)
     }
 
-    fn wants(&self) -> String {
-        format!("it wants a client certificate (`tls.client_cert` of {})", self.owner)
+    fn needs_certificate(&self) -> String {
+        format!("it requires a client certificate (`tls.client_cert` of {})", self.owner)
     }
 
-    fn alerted(&self, alert: AlertDescription) -> String {
+    fn describe_alert(&self, alert: AlertDescription) -> String {
         let Self { server, own_certificate, owner, protocols } = *self;
-        match (alert, unfit(alert), own_certificate) {
-            (AlertDescription::CertificateRequired, ..) => format!("{server} refused us: {}", self.wants()),
+        match (alert, certificate_problem(alert), own_certificate) {
+            (AlertDescription::CertificateRequired, ..) => {
+                format!("{server} rejected us: {}", self.needs_certificate())
+            }
             (AlertDescription::HandshakeFailure, ..) => {
-                format!("{server} refused the TLS handshake: no version or cipher in common, or {}", self.wants())
+                format!(
+                    "{server} rejected the TLS handshake: no version or cipher in common, or {}",
+                    self.needs_certificate()
+                )
             }
             (AlertDescription::UnrecognisedName, ..) => {
                 format!("{server} has no certificate for the name that it was asked for (`tls.server_name` of {owner})")
@@ -92,28 +100,28 @@ impl Handshake<'_> {
                 format!("{server} does not speak {protocols} (ALPN)")
             }
             (_, Some(why), OwnCertificate::Configured) => {
-                format!("{server} refused us: it does not take our client certificate, {why}")
+                format!("{server} rejected us: it does not accept our client certificate, {why}")
             }
-            // It is not about us: we have signed nothing.
+            // Without a client certificate, the client has signed nothing: the alert has another cause.
             (other @ AlertDescription::DecryptError, Some(_), OwnCertificate::Absent) | (other, None, _) => {
-                format!("{server} refused the TLS handshake with the alert {other:?}")
+                format!("{server} rejected the TLS handshake with the alert {other:?}")
             }
-            (_, Some(_), OwnCertificate::Absent) => format!("{server} refused us: {}", self.wants()),
+            (_, Some(_), OwnCertificate::Absent) => format!("{server} rejected us: {}", self.needs_certificate()),
         }
     }
 }
 
-/// What an alert says of our own certificate (RFC 8446 §6.2), where it can be about that.
+/// The problem that an alert reports about the client certificate (RFC 8446 §6.2); `None` if it concerns something else.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-const fn unfit(alert: AlertDescription) -> Option<&'static str> {
+const fn certificate_problem(alert: AlertDescription) -> Option<&'static str> {
     Some(match alert {
-        AlertDescription::UnknownCA => "and believes another authority than the one that issued it",
-        AlertDescription::DecryptError => "its signature does not hold there",
-        AlertDescription::CertificateExpired => "which has expired or is not valid yet, as it says",
-        AlertDescription::CertificateRevoked => "which is revoked, as it says",
-        AlertDescription::UnsupportedCertificate => "which is not of a kind that it supports",
-        AlertDescription::AccessDenied => "which names nobody who is let in",
-        AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => "and does not say why",
+        AlertDescription::UnknownCA => "because it does not trust the authority that issued it",
+        AlertDescription::DecryptError => "because its signature is wrong",
+        AlertDescription::CertificateExpired => "which it reports as expired or not yet valid",
+        AlertDescription::CertificateRevoked => "which it reports as revoked",
+        AlertDescription::UnsupportedCertificate => "which is of a type that it does not support",
+        AlertDescription::AccessDenied => "whose name has no access",
+        AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => "for a reason that it does not give",
         _ => return None,
     })
 }

@@ -1,4 +1,4 @@
-//! The last good certificates: what is served on when new files do not hold, or are gone.
+//! The last good certificates. They stay in use when new files are invalid or missing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,39 +7,39 @@ use ahash::HashMap;
 
 use super::{Authority, Certificate};
 
-/// What a configuration serves, and whose certificates it believes. A load falls back to that of the configuration in
-/// use and makes that of the next one; it takes effect when the next one does.
+/// The certificates and the client authorities of a configuration. A load falls back to those of the active
+/// configuration, and creates those of the next one, which take effect together with it.
 #[derive(Clone, Debug, Default)]
 pub struct LastGood {
     certificates: Vec<CertificateSource>,
     authorities: HashMap<PathBuf, Authority>,
 }
 
-/// A certificate that is served, and where it came from.
+/// A served certificate, and the files that it was read from.
 #[derive(Clone, Debug)]
 pub struct CertificateSource {
     /// The file of the certificate.
     pub cert: PathBuf,
-    /// The file of its key, unless the key stood elsewhere.
+    /// The file of its key; `None` if the key was not in a file.
     pub key: Option<PathBuf>,
-    /// The directory in which both were found, if they were not named one by one.
+    /// The directory that both were found in; `None` if the configuration names the files.
     pub directory: Option<PathBuf>,
     /// The certificate.
     pub certificate: Arc<Certificate>,
 }
 
 impl LastGood {
-    /// Adds a certificate that is served.
+    /// Adds a served certificate.
     pub fn add_certificate(&mut self, one: CertificateSource) {
         self.certificates.push(one);
     }
 
-    /// Adds the roots of a file.
+    /// Adds the authorities of a file.
     pub fn add_authority(&mut self, path: &Path, authority: &Authority) {
         self.authorities.insert(path.to_owned(), authority.clone());
     }
 
-    /// What is served in the place of these files: what the certificate's file held, else what went with the key's.
+    /// The last good certificate for these files: that of the certificate file, or else that of the key file.
     #[must_use]
     pub fn of(&self, cert: &Path, key: Option<&Path>) -> Option<Arc<Certificate>> {
         let of_cert = self.certificates.iter().find(|one| one.cert == cert);
@@ -47,7 +47,7 @@ impl LastGood {
         of_cert.or_else(of_key).map(|one| Arc::clone(&one.certificate))
     }
 
-    /// What was found in this directory, each certificate once.
+    /// The certificates that were found in this directory, without duplicates.
     #[must_use]
     pub fn found_in(&self, directory: &Path) -> Vec<CertificateSource> {
         let mut found: Vec<CertificateSource> = Vec::new();
@@ -59,7 +59,7 @@ impl LastGood {
         found
     }
 
-    /// The roots that the file held when it was last good.
+    /// The last good authorities of this file.
     #[must_use]
     pub fn authority_of(&self, path: &Path) -> Option<&Authority> {
         self.authorities.get(path)

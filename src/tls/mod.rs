@@ -1,5 +1,5 @@
-//! TLS without a socket: certificates and keys as they stand in files, which of them answers to which name, and who a
-//! client proves to be. What is read here cannot be wrong afterwards; what is wrong is told as a [`CertificateError`].
+//! TLS without sockets: reads certificates and keys, selects a certificate by name, and reads the identity of clients.
+//! A value that exists is valid; errors are [`CertificateError`]s.
 
 mod certificate;
 mod certificate_error;
@@ -16,7 +16,7 @@ mod trust;
 pub use certificate::Certificate;
 pub use certificate_error::CertificateError;
 pub use certificate_names::CertificateNames;
-pub use client::{EndpointTls, client, is_server_name, system_places, system_roots};
+pub use client::{EndpointTls, client, is_server_name, system_root_paths, system_roots};
 pub use client_identity::ClientIdentity;
 pub use crypto::{provider, sha256_hex};
 pub use handshake::{ClientHandshakeFailure, Handshake, OwnCertificate};

@@ -1,4 +1,4 @@
-//! PEM (RFC 7468): certificates and private keys out of text.
+//! Reads certificates and private keys from PEM (RFC 7468).
 
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{Error, PemObject, SectionKind};
@@ -10,7 +10,7 @@ use super::CertificateError;
 /// The certificates of a file, in its order.
 ///
 /// # Errors
-/// When there is none, or one is cut short or no certificate.
+/// There is none, or one is truncated or damaged.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let sections = sections(pem)?;
     let found: Vec<_> = sections
@@ -21,14 +21,18 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Certific
     if found.is_empty() {
         return Err(CertificateError::new(
             "no-certificate",
-            "holds no certificate",
+            "contains no certificate",
             "a certificate begins with `-----BEGIN CERTIFICATE-----`; convert DER with `openssl x509 -inform der`",
         ));
     }
     for (at, der) in found.iter().enumerate() {
         if !matches!(X509Certificate::from_der(der), Ok(([], _))) {
-            let what = format!("holds a certificate that cannot be read (the {})", ordinal(at));
-            return Err(CertificateError::new("bad-certificate", what, "copy it anew: bytes are missing or changed"));
+            let problem = format!("contains a certificate that cannot be parsed (the {})", ordinal(at));
+            return Err(CertificateError::new(
+                "bad-certificate",
+                problem,
+                "copy it again: bytes are missing or changed",
+            ));
         }
     }
     Ok(found)
@@ -37,39 +41,39 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Certific
 /// The private key of a file.
 ///
 /// # Errors
-/// When there is none or more than one, or it is encrypted or cut short.
+/// There is none or more than one, or it is encrypted or truncated.
 pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let text = String::from_utf8_lossy(pem);
     if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
-        let help = "nobody is there to type a passphrase: store it without one (`openssl pkey -in … -out …`)";
-        return Err(CertificateError::new("encrypted-key", "holds a key that is encrypted", help));
+        let help = "Pointsman cannot ask for a passphrase: store the key without one (`openssl pkey -in … -out …`)";
+        return Err(CertificateError::new("encrypted-key", "contains an encrypted key", help));
     }
     let mut keys = sections(pem)?.into_iter().filter_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
     match (keys.next(), keys.next()) {
         (Some(key), None) => Ok(key),
         (Some(_), Some(_)) => {
-            Err(CertificateError::new("bad-key", "holds more than one private key", "keep one key in a file"))
+            Err(CertificateError::new("bad-key", "contains more than one private key", "keep one key per file"))
         }
         (None, _) => {
             let help = "a key begins with `-----BEGIN PRIVATE KEY-----`, or says RSA or EC before PRIVATE";
-            Err(CertificateError::new("bad-key", "holds no private key", help))
+            Err(CertificateError::new("bad-key", "contains no private key", help))
         }
     }
 }
 
-/// The certificates of a file as roots that chains may end at.
+/// The certificates of a file as trusted roots.
 ///
 /// # Errors
-/// When there is none, or one cannot be a root.
+/// There is none, or one cannot be a root.
 pub fn roots(pem: &[u8]) -> Result<RootCertStore, CertificateError> {
     let mut store = RootCertStore::empty();
     for (at, certificate) in certificates(pem)?.into_iter().enumerate() {
         store.add(certificate).map_err(|error| {
-            let what = format!("holds a certificate that cannot be a root (the {}): {error}", ordinal(at));
+            let problem = format!("contains a certificate that cannot be a root (the {}): {error}", ordinal(at));
             CertificateError::new(
                 "bad-certificate",
-                what,
-                "name the certificate of the authority that issues the others",
+                problem,
+                "use the certificate of the authority that issues the others",
             )
         })?;
     }
@@ -77,12 +81,13 @@ pub fn roots(pem: &[u8]) -> Result<RootCertStore, CertificateError> {
 }
 
 fn sections(pem: &[u8]) -> Result<Vec<(SectionKind, Vec<u8>)>, CertificateError> {
-    <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(flaw)
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(pem_error)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the library's own words do for the rest")]
-fn flaw(error: Error) -> CertificateError {
-    const AGAIN: &str = "copy the file anew, and let it appear whole: write beside it, then rename";
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other messages of the library are good enough")]
+fn pem_error(error: Error) -> CertificateError {
+    const AGAIN: &str =
+        "copy the file again; to replace it in one step, write a temporary file next to it and rename that";
     match error {
         Error::MissingSectionEnd { end_marker } => {
             let marker = String::from_utf8_lossy(&end_marker);
@@ -90,13 +95,13 @@ fn flaw(error: Error) -> CertificateError {
             CertificateError::new("bad-pem", format!("is cut short: `-----END {kind}-----` is missing"), AGAIN)
         }
         Error::Base64Decode(_) => {
-            CertificateError::new("bad-pem", "is damaged: what stands between the marks is no base64", AGAIN)
+            CertificateError::new("bad-pem", "is damaged: the text between the markers is not base64", AGAIN)
         }
-        other => CertificateError::new("bad-pem", format!("is no PEM: {other}"), AGAIN),
+        other => CertificateError::new("bad-pem", format!("is not PEM: {other}"), AGAIN),
     }
 }
 
-/// `first`, `second`, … in figures from the fourth on.
+/// `first`, `second`, `third`, `4th`, ….
 pub(super) fn ordinal(at: usize) -> String {
     match at {
         0 => "first".to_owned(),

@@ -1,5 +1,4 @@
-//! What a listener presents: its certificates by name, the versions and protocols that it speaks, and whom it asks for a
-//! certificate in turn.
+//! The TLS configuration of a listener: certificates by name, versions, protocols, and client authentication.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,28 +13,28 @@ use rustls::version::{TLS12, TLS13};
 use super::{Certificate, CertificateError, CertificateNames, provider};
 use crate::route::{ClientAuth, TlsSpec, TlsVersion};
 
-/// In the order of our preference.
+/// The protocols of ALPN, in order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
-/// A certificate that a listener serves.
+/// A certificate of a listener.
 #[derive(Clone, Debug)]
 pub struct ServedCertificate {
     /// The certificate.
     pub certificate: Arc<Certificate>,
-    /// Why it is not the one that its files hold now.
+    /// Why the certificate is not the current one of its files; `None` if it is.
     pub stale: Option<Stale>,
 }
 
-/// Why a certificate is kept that is not the one of its files.
+/// Why a listener keeps an old certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stale {
-    /// The file that does not hold.
+    /// The invalid file.
     pub file: String,
-    /// What is wrong with it, as the rest of a sentence that begins with the file's name.
+    /// Its problem, as the rest of a sentence that begins with the name of the file.
     pub why: String,
-    /// From when on it holds as it is, since the Unix epoch; nothing where waiting does not help.
+    /// When the file becomes valid without a change, since the Unix epoch; `None` if it never does.
     pub until: Option<Duration>,
 }
 
@@ -45,12 +44,12 @@ impl std::fmt::Display for Stale {
     }
 }
 
-/// Whose certificates clients may present.
+/// The authorities that issue client certificates.
 #[derive(Clone, Debug)]
 pub struct Authority {
     /// The roots.
     pub roots: Arc<RootCertStore>,
-    /// A hash of the file that they stand in: a session is not resumed under other roots.
+    /// The hash of their file. A session is not resumed under other roots.
     pub hash: String,
 }
 
@@ -71,11 +70,11 @@ struct Set {
 }
 
 impl Server {
-    /// Puts a listener's TLS together. The first certificate is presented to whoever names no host, or one that no
-    /// certificate is for.
+    /// Creates the TLS configuration of a listener. Clients get the first certificate if they send no SNI, or an unknown
+    /// one.
     ///
     /// # Errors
-    /// When there is no certificate, or no client could ever be verified.
+    /// There is no certificate, or the authorities cannot verify any client.
     pub fn new(
         spec: TlsSpec,
         served: Vec<ServedCertificate>,
@@ -86,8 +85,8 @@ impl Server {
         if served.is_empty() {
             return Err(CertificateError::new(
                 "no-certificate",
-                "names no certificate",
-                "name a directory, or a cert and its key",
+                "has no certificate",
+                "name a directory, or a certificate and its key",
             ));
         }
         let mut names = CertificateNames::default();
@@ -115,14 +114,14 @@ impl Server {
         };
         let mut config = builder.with_cert_resolver(Arc::<Set>::clone(&set));
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        // Sessions live with the clients, under keys that change every six hours: nothing is kept here for them.
+        // Sessions are resumed by tickets only, whose keys rotate every six hours: the server keeps no session state.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| bad(&error))?;
         Ok(Self { config: Arc::new(config), set, spec, authority: hash })
     }
 
-    /// The same with the ticket keys of `old`, so that sessions begun there are resumed here. Not when clients are asked
-    /// for other certificates now: a resumed session does not present any.
+    /// A copy with the ticket keys of `old`, so that clients can resume their sessions. If client authentication changed,
+    /// the copy has new keys: a client does not present its certificate again when it resumes a session.
     #[must_use]
     pub fn inheriting(&self, old: &Self) -> Self {
         let mut config = ServerConfig::clone(&self.config);
@@ -133,7 +132,7 @@ impl Server {
         Self { config: Arc::new(config), set, spec: self.spec, authority }
     }
 
-    /// Whether it presents and asks for the same.
+    /// Whether certificates, versions and client authentication are the same.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let same = |(one, other): (&ServedCertificate, &ServedCertificate)| {
@@ -146,7 +145,7 @@ impl Server {
             && ours.iter().zip(theirs).all(same)
     }
 
-    /// What a handshake is made with.
+    /// The configuration for rustls.
     #[must_use]
     pub const fn config(&self) -> &Arc<ServerConfig> {
         &self.config
@@ -158,8 +157,8 @@ impl Server {
         &self.set.served
     }
 
-    /// Whether a request for `host` came on a connection that was made to `sni` and should have been made anew: another
-    /// certificate is for it, and none that the connection can have got. Both in lower case.
+    /// Whether a request for `host` is on the wrong connection (RFC 9110 §15.5.20): a certificate has that name, but none
+    /// that the connection to `sni` can have got. Both names are in lower case.
     #[must_use]
     pub fn is_misdirected(&self, sni: &str, host: &str) -> bool {
         let theirs = self.set.names.find(host);
@@ -171,25 +170,25 @@ impl Server {
             found => found,
         };
         let covers = |at: &usize| {
-            theirs.contains(at) || self.set.served.get(*at).is_some_and(|one| is_for(&one.certificate, host))
+            theirs.contains(at) || self.set.served.get(*at).is_some_and(|one| has_name(&one.certificate, host))
         };
         !ours.iter().any(covers)
     }
 
-    /// The certificates that are not those of their files, with what is wrong there.
+    /// Descriptions of the old certificates that are kept, with the problems of their files.
     pub fn stale_certificates(&self) -> impl Iterator<Item = String> {
         let stale = self.served().iter().filter_map(|one| Some((one.certificate.label(), one.stale.as_ref()?)));
         stale.map(|(label, why)| format!("{label} ({why})"))
     }
 
-    /// The first moment, since the Unix epoch, from which a file holds that was put aside.
+    /// When the first rejected file becomes valid, since the Unix epoch.
     #[must_use]
     pub fn next_retry_at(&self) -> Option<Duration> {
         self.served().iter().filter_map(|one| one.stale.as_ref()?.until).min()
     }
 
-    /// What changed, in words for the log of a reload. A certificate is known by its fingerprint: several may be for
-    /// one name, such as RSA beside ECDSA.
+    /// The changes since `old`, for the log of a reload. Certificates are compared by fingerprint: several may have the
+    /// same name, such as an RSA and an ECDSA certificate.
     #[must_use]
     pub fn changes(&self, old: &Self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -200,7 +199,7 @@ impl Server {
             match (before, &new.stale) {
                 (_, Some(stale)) => lines.push(format!("certificate {label} kept: its new file {}", stale.why)),
                 (Some(before), None) if before.stale.is_some() => {
-                    lines.push(format!("certificate {label} holds again: its file is good"));
+                    lines.push(format!("certificate {label} is current again: its file is valid"));
                 }
                 (Some(_), None) => {}
                 (None, None) => match gone.iter().position(|gone| *gone == label) {
@@ -219,12 +218,12 @@ impl Server {
         lines
     }
 
-    /// Those of its certificates that `other` does not serve.
+    /// The certificates that `other` does not have.
     fn without<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = &'a ServedCertificate> {
         self.served().iter().filter(|one| !other.served().iter().any(|theirs| theirs.is(one)))
     }
 
-    /// The seconds that a certificate has left; negative when it has expired.
+    /// The seconds until a certificate expires; negative after that.
     #[must_use]
     pub fn seconds_left(certificate: &Certificate, now: Duration) -> i64 {
         let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
@@ -233,14 +232,14 @@ impl Server {
 }
 
 impl ServedCertificate {
-    /// Whether both are the same certificate.
+    /// Whether both have the same certificate.
     fn is(&self, other: &Self) -> bool {
         self.certificate.fingerprint() == other.certificate.fingerprint()
     }
 }
 
-/// Whether a certificate is for this host, by name or wildcard.
-fn is_for(certificate: &Certificate, host: &str) -> bool {
+/// Whether a certificate has this name, exactly or as a wildcard.
+fn has_name(certificate: &Certificate, host: &str) -> bool {
     let parent = host.split_once('.').map(|(_, parent)| parent);
     certificate.names().iter().any(|name| match name.strip_prefix("*.") {
         Some(suffix) => parent == Some(suffix),
@@ -258,7 +257,7 @@ impl ResolvesServerCert for Set {
         };
         let found = if found.is_empty() { &[0] } else { found };
         let keys = || found.iter().filter_map(|at| self.served.get(*at)).map(|one| one.certificate.key());
-        // Of several for one name, such as RSA beside ECDSA, the first that the client can verify.
+        // Of several certificates for one name, such as RSA and ECDSA, the first that the client can verify.
         let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         keys().find(fits).or_else(|| keys().next()).cloned()
     }

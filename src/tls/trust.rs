@@ -1,5 +1,5 @@
-//! Whom we believe, of the servers that we connect to: as rustls verifies it, and with the two names told that a person
-//! needs when nobody vouches for a certificate: who issued it, and who is believed.
+//! Verifies the certificates of servers as rustls does. If the issuer is unknown, the error names the issuer and the
+//! trusted authorities.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::client_identity::subject;
 
-/// So many authorities are named; whoever believes more believes those of a system.
+/// The most authorities that a message names. A longer list is usually that of the system.
 const NAMED_MAX: usize = 4;
 
-/// The issuer of a certificate is not believed.
+/// The issuer of a certificate is not trusted.
 #[derive(Debug)]
 pub(super) struct UnknownIssuer {
-    /// Who issued the certificate that the server presented last in its chain, as far as that can be read.
+    /// The issuer of the last certificate in the chain of the server; `None` if it cannot be parsed.
     issuer: Option<String>,
-    /// Who is believed, in words.
-    believed: Arc<str>,
+    /// The trusted authorities, for messages.
+    trusted: Arc<str>,
 }
 
 impl fmt::Display for UnknownIssuer {
     /// As the rest of a sentence that begins with the certificate.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.issuer {
-            Some(issuer) => write!(f, "is issued by {issuer}, which is not believed: {}", self.believed),
-            None => write!(f, "is of an authority that is not believed: {}", self.believed),
+            Some(issuer) => write!(f, "is issued by {issuer}, which is not trusted: {}", self.trusted),
+            None => write!(f, "is issued by an authority that is not trusted: {}", self.trusted),
         }
     }
 }
@@ -40,27 +40,26 @@ impl std::error::Error for UnknownIssuer {}
 #[derive(Debug)]
 pub(super) struct Verifier {
     inner: Arc<WebPkiServerVerifier>,
-    believed: Arc<str>,
+    trusted: Arc<str>,
 }
 
 impl Verifier {
-    /// One that believes these authorities, which `inner` was made of.
+    /// Wraps `inner`, which was created from the same roots.
     pub(super) fn new(inner: Arc<WebPkiServerVerifier>, roots: &[Vec<u8>]) -> Self {
-        Self { inner, believed: believed(roots).into() }
+        Self { inner, trusted: describe_roots(roots).into() }
     }
 }
 
-/// Who is believed, in words.
-fn believed(roots: &[Vec<u8>]) -> String {
+/// The trusted authorities, for messages.
+fn describe_roots(roots: &[Vec<u8>]) -> String {
     if roots.len() > NAMED_MAX {
         return format!("{} authorities are; name another one as `ca`", roots.len());
     }
     let name = |root: &Vec<u8>| X509Certificate::from_der(root).ok().map(|(_, root)| subject(root.subject()));
     let names: Vec<String> = roots.iter().filter_map(name).collect();
-    format!("`ca` holds {}", names.join(" and "))
+    format!("`ca` contains {}", names.join(" and "))
 }
 
-/// Who issued the last certificate of a chain.
 fn issuer(chain_end: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = X509Certificate::from_der(chain_end).ok()?;
     Some(subject(parsed.issuer())).filter(|name| !name.is_empty())
@@ -81,7 +80,7 @@ impl ServerCertVerifier for Verifier {
                 return error;
             }
             let issuer = issuer(intermediates.last().unwrap_or(end_entity));
-            let unknown_issuer = UnknownIssuer { issuer, believed: Arc::clone(&self.believed) };
+            let unknown_issuer = UnknownIssuer { issuer, trusted: Arc::clone(&self.trusted) };
             Error::InvalidCertificate(rustls::CertificateError::Other(OtherError(Arc::new(unknown_issuer))))
         })
     }

@@ -231,8 +231,8 @@ fn invalid_key_sets_are_refused() {
     let says = |text: String| KeySet::parse(text.as_bytes()).map(|(_, odd)| odd).unwrap_err().to_string();
     assert!(says("{".to_owned()).contains("is not JSON"));
     assert!(says("[]".to_owned()).contains("no list `keys`"));
-    assert!(says(jwks(&[])).contains("no public key"));
-    assert!(says(jwks(&[json!({ "kty": "oct", "k": "AAAA" })])).contains("no public key"));
+    assert!(says(jwks(&[])).contains("public key for signatures"));
+    assert!(says(jwks(&[json!({ "kty": "oct", "k": "AAAA" })])).contains("public key for signatures"));
     assert!(says(jwks(&[issuer.jwk(), issuer.jwk()])).contains("two keys with the kid \"k\""));
     let mut short = issuer.jwk();
     short["x"] = json!("AAAA");
@@ -241,7 +241,7 @@ fn invalid_key_sets_are_refused() {
     assert!(says(jwks(&[weak])).contains("has 1024 bits"));
     let mut other = issuer.jwk();
     other["use"] = json!("enc");
-    assert!(says(jwks(&[other])).contains("no public key"));
+    assert!(says(jwks(&[other])).contains("public key for signatures"));
     // Unknown keys are skipped, and a secret is reported.
     let mut secret = issuer.jwk();
     secret["d"] = json!("AAAA");
@@ -275,7 +275,7 @@ fn a_database_without_countries_is_refused() {
     of("GeoLite2-Country", "country").unwrap();
     of("Our-Own", "country").unwrap();
     let refused = of("GeoLite2-ASN", "isp").unwrap_err().to_string();
-    assert_eq!(refused, "tells no countries: it is a `GeoLite2-ASN`");
+    assert_eq!(refused, "has no countries: it is of type `GeoLite2-ASN`");
 }
 
 const SHOP: &str = r#"

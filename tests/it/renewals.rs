@@ -106,7 +106,7 @@ fn a_certificate_that_is_not_valid_yet_is_used_when_it_is() {
     renewed.write(dir.path(), "a");
     drop(proxy.app().reload());
     let why = until("it is kept back", || kept_because(&proxy));
-    assert!(why.contains("valid from"), "{why}");
+    assert!(why.contains("not valid before"), "{why}");
     let client = authority.trusting_client().make();
     until("it is valid now", || {
         let raw = Raw::secured(proxy.address(), &client, "a.test");
@@ -178,7 +178,7 @@ fn a_missing_certificate_does_not_block_the_others() {
     folder.remove("certs/b.crt");
     folder.remove("certs/b.key");
     assert_eq!(folder.served(), ["x.test kept", "b.test kept"], "the last one of a directory");
-    folder.warns("holds no certificate");
+    folder.warns("no longer contains a certificate");
     std::fs::remove_dir(folder.path("certs")).unwrap();
     assert_eq!(folder.served(), ["x.test kept", "b.test kept"]);
     let text = std::fs::read_to_string(folder.path("routes.toml")).unwrap();
@@ -220,7 +220,7 @@ fn kept_and_recovered_certificates_are_reported() {
     a.write(dir.path(), "a");
     until("it is valid again", || {
         let outcome = proxy.app().reload().to_text();
-        format!("{outcome}{}", summary()).contains("certificate a.test holds again").then_some(())
+        format!("{outcome}{}", summary()).contains("certificate a.test is current again").then_some(())
     });
     until("the watcher has seen it, too", || {
         (summary() == "[]").then_some(()).or_else(|| {

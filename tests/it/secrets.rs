@@ -375,7 +375,7 @@ fn a_diagnostic_names_the_variable_and_points_at_its_use() {
         "error[bad-endpoint]: `${SECRET}` is not a URL",
         "| endpoints = [\"${SECRET}\"]",
         "|              ^^^^^^^^^^^\n",
-        "= help: `SECRET` comes from the environment, so its value is not shown here; see `printenv SECRET`",
+        "= help: the value of `SECRET` comes from the environment and is not shown; see `printenv SECRET`",
     ] {
         assert!(errors.contains(part), "`{part}` is missing in\n{errors}");
     }

@@ -474,8 +474,8 @@ fn the_last_good_certificate_is_kept_by_name() {
     let kept = "pointsman_tls_certificate_stale{listener=\"https\",name=\"a.test\"}";
     for (what, cert, key) in [
         ("is cut short", &stage.a.cert[..100], stage.a.key.as_str()),
-        ("is not the one of", &stage.a.cert, &other.key),
-        ("holds no certificate", "", &stage.a.key),
+        ("does not match the certificate for", &stage.a.cert, &other.key),
+        ("contains no certificate", "", &stage.a.key),
         ("expired", &expired.cert, &expired.key),
     ] {
         std::fs::write(stage.certs().join("a.crt"), cert).unwrap();
@@ -524,7 +524,7 @@ fn the_summary_reports_the_certificates() {
     stage.authority.leaf(&["new.test"]).write(&stage.certs(), "new");
     said("listener https: certificate new.test renewed");
     std::fs::write(stage.certs().join("new.crt"), "").unwrap();
-    said("listener https: certificate new.test kept: its new file holds no certificate");
+    said("listener https: certificate new.test kept: its new file contains no certificate");
     std::fs::remove_file(stage.certs().join("new.crt")).unwrap();
     std::fs::remove_file(stage.certs().join("new.key")).unwrap();
     said("listener https: certificate new.test removed");

@@ -459,13 +459,13 @@ fn an_invalid_collector_gets_no_spans_and_the_reason_is_logged() {
     let ca = "tls = { ca = \"{files}/ca.pem\" }";
     let other = config(&authority.issue("other.test"), None);
     check(&other, ca, "the certificate of the collector PLACE is for other.test, not localhost");
-    check(&config(&stranger.issue("localhost"), None), ca, "which is not believed: `ca` holds CN=authority");
+    check(&config(&stranger.issue("localhost"), None), ca, "which is not trusted: `ca` contains CN=authority");
     let good = config(&authority.issue("localhost"), None);
     check(&good, &format!("{ca}\nprotocol = \"grpc\""), "the collector PLACE does not speak HTTP/2 (ALPN)");
     let unagreed = "the collector does not agree on HTTP/2 (ALPN), which gRPC needs";
     check_as(b"", &good, &format!("{ca}\nprotocol = \"grpc\""), unagreed);
     let asking = config(&authority.issue("localhost"), Some(authority.roots()));
-    let wants = "the collector PLACE refused us: it wants a client certificate (`tls.client_cert` of `[traces]`)";
+    let wants = "the collector PLACE rejected us: it requires a client certificate (`tls.client_cert` of `[traces]`)";
     check(&asking, ca, wants);
     assert!(collector.got().is_empty());
 }

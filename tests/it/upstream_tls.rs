@@ -301,7 +301,7 @@ fn a_certificate_error_is_reported() {
     for (pair, words) in [
         (authority.issue("a.test"), "is for a.test, not b.test"),
         (authority.issue_until("b.test", 2002), "expired at 2002-01-01"),
-        (other.issue("b.test"), "which is not believed: `ca` holds CN="),
+        (other.issue("b.test"), "which is not trusted: `ca` contains CN="),
     ] {
         let front = Front::new(&pair, b"http/1.1", &behind);
         let proxy = setup(front.address, dir.path()).start(&text(lines));
@@ -376,7 +376,7 @@ fn a_client_certificate_is_presented_and_a_missing_one_is_reported() {
         let config = config(&authority.issue("127.0.0.1"), Some(authority.roots()));
         let front = Front::with(&config, (alpn, behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
-        fails(&proxy, 502, "tls_alert_received", "alert", &["wants a client certificate"]);
+        fails(&proxy, 502, "tls_alert_received", "alert", &["requires a client certificate"]);
         let lines = "ca = \"{files}/ca.pem\"\n\
                      client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
         proxy.rewrite(&text(lines));
@@ -394,15 +394,15 @@ fn a_refused_client_certificate_is_reported_in_both_versions() {
                  client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
     let twin = Authority::named("clients");
     for (version, believed, words) in [
-        (&rustls::version::TLS12, &other, "believes another authority than the one that issued it"),
-        (&rustls::version::TLS12, &twin, "its signature does not hold there"),
+        (&rustls::version::TLS12, &other, "does not trust the authority that issued it"),
+        (&rustls::version::TLS12, &twin, "its signature is wrong"),
         (&rustls::version::TLS13, &other, "after the TLS handshake"),
         (&rustls::version::TLS13, &twin, "after the TLS handshake"),
     ] {
         let config = config_of(&authority.issue("127.0.0.1"), Some(believed.roots()), &[version]);
         let front = Front::with(&config, (b"http/1.1", behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text(lines));
-        let words = ["does not take our client certificate", words];
+        let words = ["does not accept our client certificate", words];
         fails(&proxy, 502, "tls_alert_received", "alert", &words);
     }
 }
@@ -414,7 +414,7 @@ fn a_replaced_authority_applies_at_once() {
     let behind = Upstream::echo();
     let front = Front::new(&new.issue("127.0.0.1"), b"http/1.1", &behind);
     let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
-    fails(&proxy, 502, "tls_certificate_error", "certificate", &["not believed"]);
+    fails(&proxy, 502, "tls_certificate_error", "certificate", &["not trusted"]);
     std::fs::write(dir.path().join("ca.pem"), &new.pem).unwrap();
     until("the new one is read", || (proxy.connect().get("/", "").status == 200).then_some(()));
     std::fs::write(dir.path().join("ca.pem"), "broken").unwrap();

@@ -1,9 +1,9 @@
-//! What a route does besides choosing a variant: redirect, respond, edits to headers.
+//! `redirect`, `respond` and `[route.headers]`: what a route does besides choosing a variant.
 
 use http::{HeaderName, StatusCode};
 
 use crate::config::toml::context::Context;
-use crate::config::toml::destination::{is_one_word, leads_away};
+use crate::config::toml::destination::{is_absolute, is_one_word};
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::{Item, Named};
 use crate::config::toml::reader::Reader;
@@ -66,7 +66,7 @@ pub(in crate::config) const EDITS: TableSpec = TableSpec {
     later: &[],
 };
 
-/// Fields that belong to one connection or to framing (RFC 9110 §7.6.1), and those that have a place of their own.
+/// Headers of one connection or of message framing (RFC 9110 §7.6.1), which cannot be edited.
 const NOT_EDITED: &[&str] = &[
     "connection",
     "content-length",
@@ -78,17 +78,17 @@ const NOT_EDITED: &[&str] = &[
     "upgrade",
 ];
 
-/// How a route edits `Host`.
+/// Help for edits of `Host` in a route.
 const HOST_HELP: &str = "write `[route.rewrite]` with `host = \"…\"`";
 
 /// Compiles `redirect`.
 pub(in crate::config) fn redirect(context: &mut Context<'_>, item: &Item<'_>) -> Option<Redirect> {
     let reader = item.table(context, &REDIRECT)?;
-    let to = reader.need(context, "to").and_then(|item| item.text(context));
+    let to = reader.require(context, "to").and_then(|item| item.text(context));
     let template = to.as_ref().and_then(|text| template(context, text, Use::Redirect));
     let errors = context.errors();
     if let Some(text) = to.filter(|_| template.is_some()) {
-        destination(context, &text);
+        check_destination(context, &text);
     }
     let template = template.filter(|_| errors == context.errors());
     let status = reader.get("status").map_or(Some(308), |item| redirect_status(context, &item));
@@ -96,23 +96,25 @@ pub(in crate::config) fn redirect(context: &mut Context<'_>, item: &Item<'_>) ->
     Some(Redirect { to: template?, status: status_code(status?)? })
 }
 
-/// Refuses what browsers would take for something below the page that they are on.
-fn destination(context: &mut Context<'_>, to: &SpannedString<'_>) {
+/// Refuses targets that browsers would resolve relative to the current path.
+fn check_destination(context: &mut Context<'_>, to: &SpannedString<'_>) {
     if !is_one_word(to) {
-        let message = "a redirect leads to a URL or a path, without spaces";
+        let message = "the target of a redirect must be a URL or a path without spaces";
         context.report(Finding::error("bad-template", to.span, message));
         return;
     }
-    if leads_away(to) {
+    if is_absolute(to) {
         return;
     }
-    let message =
-        format!("`{}` begins with neither a scheme nor a slash: browsers add it to the path they are at", &**to);
-    let help = format!("write `https://{}` for another host, `/{}` for a path", &**to, &**to);
+    let message = format!(
+        "`{}` has no scheme and no slash at the beginning: browsers would append it to the current path",
+        &**to
+    );
+    let help = format!("write `https://{}` for another host, or `/{}` for a path", &**to, &**to);
     context.report(Finding::error("relative-redirect", to.span, message).help(help));
 }
 
-/// Redirects keep the method or turn it into `GET`; the other numbers of that hundred mean something else.
+/// The status of a redirect. The other 3xx codes are not redirects that a client follows by itself.
 fn redirect_status(context: &mut Context<'_>, item: &Item<'_>) -> Option<u32> {
     let status = item.integer(context, i64::MIN..=i64::MAX)?;
     let found = [301, 302, 303, 307, 308].into_iter().find(|known| i64::from(*known) == status);
@@ -132,7 +134,7 @@ pub(in crate::config) fn respond(context: &mut Context<'_>, item: &Item<'_>) -> 
     let status = reader.count(context, "status").unwrap_or(200);
     let body = reader.text(context, "body").map(|text| text.to_string()).unwrap_or_default();
     if let (204 | 304, false, Some(item)) = (status, body.is_empty(), reader.get("body")) {
-        item.refuse(context, "useless-key", format!("an answer with status {status} has no body"));
+        item.refuse(context, "useless-key", format!("a response with status {status} has no body"));
     }
     let given = reader.text(context, "content_type");
     let given = given.as_ref().map(|text| value::header_value(context, text));
@@ -151,7 +153,7 @@ pub(in crate::config) fn headers(context: &mut Context<'_>, reader: &Reader<'_>)
     (request, response)
 }
 
-/// Compiles edits. `host_help` says how else `Host` is edited.
+/// Compiles edits. `host_help` is the help for edits of `Host`.
 pub(in crate::config) fn edits(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -192,11 +194,11 @@ fn one(context: &mut Context<'_>, named: &Named<'_>) -> Option<Template> {
     template(context, &text, Use::Header)
 }
 
-/// The name of a header that is not of the connection's.
+/// The name of a header that can be edited.
 pub(super) fn own_header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
     let name = value::header_name(context, name, at)?;
     if NOT_EDITED.contains(&name.as_str()) {
-        let message = format!("`{name}` belongs to the connection: it cannot be edited");
+        let message = format!("`{name}` belongs to the connection and cannot be edited");
         context.report(Finding::error("bad-header", at, message));
         return None;
     }
@@ -206,12 +208,12 @@ pub(super) fn own_header(context: &mut Context<'_>, name: &str, at: Span) -> Opt
 fn editable(context: &mut Context<'_>, name: &str, at: Span, host_help: &'static str) -> Option<HeaderName> {
     let name = own_header(context, name, at)?;
     if name == MARKER {
-        let message = format!("`{MARKER}` marks the copies of a shadow, and nothing else: it cannot be edited");
+        let message = format!("`{MARKER}` marks the copies of a shadow and cannot be edited");
         context.report(Finding::error("bad-header", at, message));
         return None;
     }
     if name == http::header::HOST {
-        let finding = Finding::error("bad-header", at, "`host` is not edited as a header");
+        let finding = Finding::error("bad-header", at, "`host` cannot be edited as a header");
         context.report(finding.help(host_help));
         return None;
     }
@@ -225,22 +227,22 @@ enum Use {
     Redirect,
 }
 
-/// What an unknown placeholder may mean: one that is alike, else any that may stand there.
-fn placeholders(name: &str, purpose: Use) -> String {
+/// Help for an unknown placeholder: the nearest one, or else all that are available.
+fn placeholder_help(name: &str, purpose: Use) -> String {
     let fits = |part: &&Part| purpose == Use::Redirect || !part.is_for_redirects();
     let names: Vec<_> = Part::placeholders().filter(fits).filter_map(Part::name).collect();
     did_you_mean(name, names.iter().copied()).unwrap_or_else(|| {
         let names: Vec<_> = names.iter().map(|name| format!("`{{{name}}}`")).collect();
-        format!("the placeholders are {}; write `{{{{` for a brace itself", names.join(", "))
+        format!("the placeholders are {}; write `{{{{` for a literal brace", names.join(", "))
     })
 }
 
 fn template(context: &mut Context<'_>, text: &SpannedString<'_>, purpose: Use) -> Option<Template> {
     match Template::parse(text) {
         Ok(template) => {
-            let wrong = template.placeholders().find(|part| purpose == Use::Header && part.is_for_redirects());
-            if let Some(name) = wrong.and_then(Part::name) {
-                let message = format!("`{{{name}}}` is for redirects only");
+            let misplaced = template.placeholders().find(|part| purpose == Use::Header && part.is_for_redirects());
+            if let Some(name) = misplaced.and_then(Part::name) {
+                let message = format!("`{{{name}}}` is available in redirects only");
                 context.report(Finding::error("bad-template", text.span, message));
                 return None;
             }
@@ -248,7 +250,7 @@ fn template(context: &mut Context<'_>, text: &SpannedString<'_>, purpose: Use) -
         }
         Err(error) => {
             let help = match &error.what {
-                TemplateFault::Unknown(name) => Some(placeholders(name, purpose)),
+                TemplateFault::Unknown(name) => Some(placeholder_help(name, purpose)),
                 TemplateFault::Unbalanced | TemplateFault::Control => None,
             };
             let at = value::inside(context, text, error.at, error.len);

@@ -1,8 +1,8 @@
-//! `[admin]`: one address or several, and never a public one, since the admin listener has no authentication.
+//! `[admin]`: the addresses of the admin listener. Public addresses are refused, since it has no authentication.
 //!
-//! Loopback, link-local and private addresses are not public. Addresses of 100.64.0.0/10, the shared address space of
-//! RFC 6598, are public unless the file says otherwise: the pods of some Kubernetes networks have them, and so have the
-//! customers of providers, who are strangers to each other.
+//! Loopback, link-local and private addresses are not public. The shared address space 100.64.0.0/10 (RFC 6598) counts as
+//! public unless `private_networks` lists it: some Kubernetes networks use it for pods, but internet providers use it for
+//! their customers, too.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,7 +42,7 @@ pub(in crate::config) const ADMIN: TableSpec = TableSpec {
 /// The shared address space (RFC 6598).
 const SHARED: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10);
 
-/// How many addresses it may have.
+/// The most addresses of the admin listener.
 const ADDRESSES_MAX: usize = 16;
 
 /// Compiles `[admin]`.
@@ -51,14 +51,14 @@ pub(in crate::config) fn admin(
     reader: Option<&Reader<'_>>,
     listeners: &ListenAddresses,
 ) -> Vec<SocketAddr> {
-    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
+    let default_address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9900));
     let Some(reader) = reader else {
-        refuse_usual(context, usual, listeners);
-        return vec![usual];
+        refuse_default(context, default_address, listeners);
+        return vec![default_address];
     };
     let items = reader.get("address").map(|item| (item, item.one_or_more()));
     if let Some((item, _)) = items.as_ref().filter(|(_, all)| all.is_empty()) {
-        item.refuse(context, "empty-list", "`address` is empty: the admin listener needs one address at least");
+        item.refuse(context, "empty-list", "`address` is empty: the admin listener needs at least one address");
     }
     if let Some((item, all)) = items.as_ref().filter(|(_, all)| all.len() > ADDRESSES_MAX) {
         let message = format!("`address` has {} addresses; at most {ADDRESSES_MAX} are supported", all.len());
@@ -78,35 +78,34 @@ pub(in crate::config) fn admin(
         let same = |other: SocketAddr| canonical(other) == canonical(address) && address.port() != 0;
         let first = known.iter().find(|(before, ..)| same(*before));
         if let Some((_, first, is_expanded)) = first {
-            // `["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]` means one address where the variable is not set.
+            // `["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]` is one address if the variable is not set.
             if !is_expanded && text.written.is_none() {
-                let finding = Finding::error(
-                    "duplicate-address",
-                    text.span,
-                    format!("`{}` stands here twice", canonical(address)),
-                );
+                let finding =
+                    Finding::error("duplicate-address", text.span, format!("`{}` is listed twice", canonical(address)));
                 context.report(finding.label("and again here").also(*first, "first here"));
             }
             continue;
         }
         known.push((address, text.span, text.written.is_some()));
         refuse_public(context, &text, address, &private);
-        if let Some((_, at)) = listeners.by(address) {
-            let message = format!("`{}` is taken by a listener", &*text);
+        if let Some((_, at)) = listeners.find_overlap(address) {
+            let message = format!("`{}` is already the address of a listener", &*text);
             context.report(Finding::error("duplicate-address", text.span, message).also(at, "here"));
         }
     }
     if known.is_empty() && reader.get("address").is_none() {
-        refuse_usual(context, usual, listeners);
+        refuse_default(context, default_address, listeners);
     }
-    if known.is_empty() { vec![usual] } else { known.into_iter().map(|(address, ..)| address).collect() }
+    debug_assert!(known.len() <= ADDRESSES_MAX, "the list of addresses was cut");
+    if known.is_empty() { vec![default_address] } else { known.into_iter().map(|(address, ..)| address).collect() }
 }
 
-/// A listener where the admin listener is unless the file says otherwise.
-fn refuse_usual(context: &mut Context<'_>, usual: SocketAddr, listeners: &ListenAddresses) {
-    if let Some((_, at)) = listeners.by(usual) {
-        let message = format!("`{usual}` is the address of the admin listener");
-        let help = "give this listener another port, or write another address in `[admin]`, such as `127.0.0.1:9901`";
+/// Refuses a listener on the default address of the admin listener.
+fn refuse_default(context: &mut Context<'_>, default_address: SocketAddr, listeners: &ListenAddresses) {
+    if let Some((_, at)) = listeners.find_overlap(default_address) {
+        let message = format!("`{default_address}` is the default address of the admin listener");
+        let help =
+            "use another port for this listener, or set another `address` in `[admin]`, such as `127.0.0.1:9901`";
         context.report(Finding::error("duplicate-address", at, message).help(help));
     }
 }
@@ -119,28 +118,28 @@ fn refuse_public(context: &mut Context<'_>, text: &SpannedString<'_>, address: S
     let message = format!("`{}` is a public address, and the admin listener has no authentication", &**text);
     let help = if IpNet::V4(SHARED).contains(&ip) {
         Cow::Borrowed(
-            "100.64.0.0/10 is address space that providers share among their customers; where it is a network of your own, \
-         such as a network of pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`",
+            "100.64.0.0/10 is shared address space, which internet providers use for their customers; if it is the network \
+             of your pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`",
         )
     } else {
-        Cow::Owned(format!("write `127.0.0.1:{}`, or a private address that only operators reach", address.port()))
+        Cow::Owned(format!("write `127.0.0.1:{}`, or a private address that only operators can reach", address.port()))
     };
     context.report(Finding::error("public-admin", text.span, message).help(help));
 }
 
-/// A part of the shared address space; other addresses are private without saying so, or cannot be made so.
+/// A part of the shared address space. All other addresses are either private or public, and no list changes that.
 fn private_network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNet> {
     let net = value::network(context, item)?;
     if IpNet::V4(SHARED).contains(&net) {
         return Some(net);
     }
     let message = if is_public(net.network()) || is_public(net.broadcast()) {
-        format!("`{net}` is not within 100.64.0.0/10: its addresses can be reached from elsewhere")
+        format!("`{net}` has public addresses outside 100.64.0.0/10")
     } else {
-        format!("`{net}` is private without being listed")
+        format!("`{net}` is always private")
     };
-    let help = "`private_networks` takes parts of 100.64.0.0/10 only; 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and \
-                fc00::/7 are private always, and everything else is public";
+    let help = "`private_networks` accepts parts of 100.64.0.0/10 only; 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 and \
+                fc00::/7 are always private, and all other networks are public";
     context.report(Finding::error("not-private", item.span(), message).help(help));
     None
 }
@@ -173,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_address_counts_once_where_a_variable_makes_it_so() {
+    fn a_duplicate_from_a_variable_counts_once() {
         let shipped = r#"address = ["127.0.0.1:9900", "${POD_IP:-127.0.0.1}:9900"]"#;
         check(shipped, None, Ok(&["127.0.0.1:9900"]));
         check(shipped, Some("127.0.0.1"), Ok(&["127.0.0.1:9900"]));
         check(shipped, Some("10.1.2.3"), Ok(&["127.0.0.1:9900", "10.1.2.3:9900"]));
         check(shipped, Some("203.0.113.8"), Err("public-admin"));
-        check(r#"address = ["127.0.0.1:9900", "127.0.0.1:9900"]"#, None, Err("stands here twice"));
+        check(r#"address = ["127.0.0.1:9900", "127.0.0.1:9900"]"#, None, Err("is listed twice"));
         check(r#"address = ["127.0.0.1:0", "127.0.0.1:0"]"#, None, Ok(&["127.0.0.1:0", "127.0.0.1:0"]));
         check(
             r#"address = ["[::1]:9900", "[${POD_IP:-::1}]:9900"]"#,
@@ -188,7 +187,7 @@ mod tests {
         );
         check(r#"address = "${POD_IP:-127.0.0.1}:9900""#, None, Ok(&["127.0.0.1:9900"]));
         let mapped = r#"address = ["127.0.0.1:9900", "[::ffff:127.0.0.1]:9900"]"#;
-        check(mapped, None, Err("`127.0.0.1:9900` stands here twice"));
+        check(mapped, None, Err("`127.0.0.1:9900` is listed twice"));
         check("address = []", None, Err("empty-list"));
         check("", None, Ok(&["127.0.0.1:9900"]));
     }
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_address_space_is_public_unless_the_file_says_otherwise() {
+    fn shared_address_space_is_public_unless_it_is_listed() {
         let at = |address: &str, key: &str| format!("address = \"{address}\"\n{key}");
         let key = r#"private_networks = ["100.64.0.0/10"]"#;
         check(&at("100.64.1.2:9900", ""), None, Err("private_networks = [\"100.64.0.0/10\"]"));
@@ -215,12 +214,8 @@ mod tests {
         check(&at("0.0.0.0:9900", key), None, Err("public-admin"));
         check(&at("100.65.1.2:9900", "private_networks = \"100.64.0.0/16\""), None, Err("public-admin"));
         check(&at("127.0.0.1:9900", "private_networks = \"0.0.0.0/0\""), None, Err("not-private"));
-        check(
-            &at("127.0.0.1:9900", "private_networks = \"192.168.1.0/24\""),
-            None,
-            Err("private without being listed"),
-        );
-        check(&at("127.0.0.1:9900", "private_networks = \"10.0.0.0/7\""), None, Err("can be reached from elsewhere"));
+        check(&at("127.0.0.1:9900", "private_networks = \"192.168.1.0/24\""), None, Err("is always private"));
+        check(&at("127.0.0.1:9900", "private_networks = \"10.0.0.0/7\""), None, Err("has public addresses outside"));
         check(&at("127.0.0.1:9900", "private_networks = []"), None, Ok(&["127.0.0.1:9900"]));
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates and their keys in a directory, by the names that authorities, tools and Kubernetes give them.
+//! Finds certificates and their keys in a directory, by the usual file names of ACME clients, mkcert and Kubernetes.
 
 use std::fmt;
 use std::io;
@@ -13,16 +13,16 @@ pub(in crate::config) struct CertificatePair {
     pub(in crate::config) key: Pem,
 }
 
-/// Where PEM is read.
+/// The source of a PEM text.
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::config) enum Pem {
     File(PathBuf),
-    /// In the file that would name it, or in the environment.
+    /// In the configuration or in the environment.
     Inline(Vec<u8>),
 }
 
 impl Pem {
-    /// The file, if it is one.
+    /// The path of the file; `None` for inline PEM.
     pub(in crate::config) fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -35,46 +35,50 @@ impl fmt::Display for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
-            Self::Inline(_) => f.write_str("the PEM that stands here"),
+            Self::Inline(_) => f.write_str("the inline PEM"),
         }
     }
 }
 
 impl fmt::Debug for Pem {
-    /// Never the bytes: they may be a key.
+    /// Never shows the bytes: they may be a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// What a directory holds.
+/// The certificates of a directory.
 #[derive(Debug, Default)]
 pub(in crate::config) struct CertificateDirectory {
-    /// By name.
+    /// Pairs of a certificate and its key, by file name.
     pub(in crate::config) pairs: Vec<CertificatePair>,
-    /// What is served and has lost its certificate's or its key's file: one of them is still there.
+    /// Served pairs of which exactly one file is missing now.
     pub(in crate::config) halves: Vec<CertificatePair>,
     /// Keys without a certificate.
     pub(in crate::config) lone_keys: Vec<PathBuf>,
-    /// Further directories that were looked into.
+    /// The subdirectories that were searched.
     pub(in crate::config) directories: Vec<PathBuf>,
 }
 
-/// Looks into a directory and the directories in it, of which these certificates are served.
-pub(in crate::config) fn of(directory: &Path, in_use: &[CertificateSource]) -> io::Result<CertificateDirectory> {
+/// Searches a directory and its subdirectories. `in_use` are the served certificates of this directory.
+pub(in crate::config) fn find(directory: &Path, in_use: &[CertificateSource]) -> io::Result<CertificateDirectory> {
     let mut found = CertificateDirectory::default();
-    let below = look(directory, in_use, &mut found)?;
+    let below = search(directory, in_use, &mut found)?;
     for directory in below {
-        // One that vanishes meanwhile is seen by the next look.
-        if look(&directory, in_use, &mut found).is_ok() {
+        // A subdirectory that was removed meanwhile is no error: the next load does not find it.
+        if search(&directory, in_use, &mut found).is_ok() {
             found.directories.push(directory);
         }
     }
     Ok(found)
 }
 
-/// Looks into one directory; gives the directories in it. Hidden entries, such as those of Kubernetes, are left alone.
-fn look(directory: &Path, in_use: &[CertificateSource], found: &mut CertificateDirectory) -> io::Result<Vec<PathBuf>> {
+/// Searches one directory; returns its subdirectories. Hidden entries are skipped: Kubernetes has old versions there.
+fn search(
+    directory: &Path,
+    in_use: &[CertificateSource],
+    found: &mut CertificateDirectory,
+) -> io::Result<Vec<PathBuf>> {
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
@@ -92,9 +96,10 @@ fn look(directory: &Path, in_use: &[CertificateSource], found: &mut CertificateD
     directories.sort();
     let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let names: Vec<String> = files.iter().map(name).collect();
+    debug_assert_eq!(names.len(), files.len(), "names and files have the same indexes");
     let (mut taken, mut lone) = (Vec::new(), Vec::new());
     for (key, key_name) in files.iter().zip(&names) {
-        let Some(wanted) = certificates_of(key_name) else { continue };
+        let Some(wanted) = certificate_names(key_name) else { continue };
         let cert = wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted));
         match cert {
             Some(at) => {
@@ -119,8 +124,8 @@ fn look(directory: &Path, in_use: &[CertificateSource], found: &mut CertificateD
     Ok(directories)
 }
 
-/// The names that the certificate of a key may have, if that is what it is.
-fn certificates_of(key: &str) -> Option<Vec<String>> {
+/// The possible file names of the certificate for a key; `None` if the file is not a key.
+fn certificate_names(key: &str) -> Option<Vec<String>> {
     if key == "privkey.pem" {
         return Some(vec!["fullchain.pem".to_owned(), "cert.pem".to_owned()]);
     }
@@ -134,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pairs_are_found_by_the_names_that_people_use() {
+    fn pairs_are_found_by_their_usual_names() {
         let dir = tempfile::tempdir().unwrap();
         for name in [
             "a.crt",
@@ -156,7 +161,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        let found = of(dir.path(), &[]).unwrap();
+        let found = find(dir.path(), &[]).unwrap();
         let short = |path: &Path| path.strip_prefix(dir.path()).unwrap().display().to_string();
         let pairs: Vec<_> = found
             .pairs
@@ -172,6 +177,6 @@ mod tests {
         assert_eq!(pairs, expected.map(|(cert, key)| (cert.to_owned(), key.to_owned())));
         assert_eq!(found.lone_keys.iter().map(|path| short(path)).collect::<Vec<_>>(), ["lone.key"]);
         assert_eq!(found.directories.iter().map(|path| short(path)).collect::<Vec<_>>(), ["live", "tls"]);
-        assert!(of(&dir.path().join("a.crt"), &[]).is_err());
+        assert!(find(&dir.path().join("a.crt"), &[]).is_err());
     }
 }

@@ -1,5 +1,4 @@
-//! `[upstream.NAME.tls]` and `[traces.tls]`: how servers behind an `https://` are verified, and what is presented to
-//! them.
+//! `[upstream.NAME.tls]` and `[traces.tls]`: how `https://` servers are verified, and which client certificate they get.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,10 +58,10 @@ const fn pair(title: &'static str) -> TableSpec {
     }
 }
 
-/// Whose table it is.
+/// The owner of a `tls` table.
 pub(in crate::config) struct Owner<'a, 'd> {
     reader: &'a Reader<'d>,
-    /// The key with the `https://` in it.
+    /// The key with the `https://` URLs.
     urls: &'static str,
     tls: &'static TableSpec,
     cert: &'static TableSpec,
@@ -81,11 +80,11 @@ impl<'a, 'd> Owner<'a, 'd> {
     }
 }
 
-/// The roots of the system, read when they are first needed.
+/// The root certificates of the system, read when they are first needed.
 #[derive(Default)]
 pub(in crate::config) struct SystemRoots(Option<Arc<[Vec<u8>]>>);
 
-/// Reads `tls` where some URL needs it.
+/// Reads `tls`. To be called if at least one URL needs it.
 pub(in crate::config) fn tls(
     context: &mut Context<'_>,
     owner: &Owner<'_, '_>,
@@ -93,41 +92,41 @@ pub(in crate::config) fn tls(
 ) -> Option<ClientTls> {
     let Owner { reader, urls, tls: spec, cert: cert_spec, name } = owner;
     let Some(table) = reader.table(context, "tls", spec) else {
-        let roots = of_system(context, reader.place(urls), system)?;
+        let roots = system_roots(context, reader.place(urls), system)?;
         return Some(ClientTls { roots, server_name: None, client_cert: None });
     };
-    let table = table.called(name);
+    let table = table.with_name(name);
     let ca = table.shown_text(context, "ca");
     let server_name = table.shown_text(context, "server_name");
     if let Some(text) = server_name.as_ref().filter(|text| !tls::is_server_name(text)) {
-        let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a name of a server", &**text));
-        context.report(finding.help("write a host name or an IP address, without port"));
+        let finding = Finding::error("bad-server-name", text.span, format!("`{}` is not a valid server name", &**text));
+        context.report(finding.help("write a host name or an IP address, without a port"));
     }
     let client_cert = table.table(context, CLIENT_CERT, cert_spec).map(|pair| {
-        let pair = pair.called(name);
-        let cert = pair.need(context, "cert").and_then(|item| item.shown_text(context));
-        let key = pair.need(context, "key").and_then(|item| item.shown_text(context));
+        let pair = pair.with_name(name);
+        let cert = pair.require(context, "cert").and_then(|item| item.shown_text(context));
+        let key = pair.require(context, "key").and_then(|item| item.shown_text(context));
         pair.finish(context);
         client_cert(context, &cert?, &key?)
     });
     table.finish(context);
     let roots = match &ca {
-        Some(text) => own(context, text),
-        None => of_system(context, reader.place(urls), system),
+        Some(text) => roots_from_file(context, text),
+        None => system_roots(context, reader.place(urls), system),
     };
     let server_name = server_name.map(|text| text.to_string());
     Some(ClientTls { roots: roots?, server_name, client_cert: client_cert.map_or(Some(None), |cert| cert.map(Some))? })
 }
 
-/// Refuses a `tls` that no URL needs.
+/// Refuses a `tls` table that no URL needs.
 pub(super) fn refuse_useless(context: &mut Context<'_>, owner: &Owner<'_, '_>, what: &str, help: &'static str) {
-    let message = format!("{} {what}: `tls` has no meaning here", owner.reader.title());
+    let message = format!("{} {what}, so `tls` has no effect", owner.reader.title());
     context.report(Finding::error("useless-key", owner.reader.place("tls"), message).help(help));
 }
 
-fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
+fn system_roots(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<Arc<[Vec<u8>]>> {
     if system.0.is_none() {
-        for place in tls::system_places() {
+        for place in tls::system_root_paths() {
             context.watch(&place);
         }
         match tls::system_roots() {
@@ -143,9 +142,9 @@ fn of_system(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> O
     system.0.clone()
 }
 
-fn own(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<Arc<[Vec<u8>]>> {
+fn roots_from_file(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<Arc<[Vec<u8>]>> {
     let (path, bytes) = file(context, text)?;
-    // As a store too: what cannot be a root is told here.
+    // Also as a root store: a certificate that cannot be a root is an error here, not at the first connection.
     let read = tls::roots(&bytes).and_then(|_| tls::certificates(&bytes));
     match read {
         Ok(found) => Some(found.iter().map(|der| der.to_vec()).collect()),
@@ -162,14 +161,14 @@ fn client_cert(context: &mut Context<'_>, cert: &SpannedString<'_>, key: &Spanne
     match tls::Certificate::read(&chain, &key_bytes) {
         Ok((certificate, _)) => {
             if let Some(error) = certificate.validity_problem(Clock.wall()) {
-                let message = format!("`{}` {}", chain_path.display(), error.what);
+                let message = format!("`{}` {}", chain_path.display(), error.problem);
                 context.report(Finding::warning(error.code, cert.span, message).help(error.help));
             }
         }
         Err(error) => {
-            // What is wrong with the key is told at the key.
-            let of_key = error.code.contains("key");
-            let (at, path) = if of_key { (key.span, key_path) } else { (cert.span, chain_path) };
+            // Errors of the key are reported at `key`.
+            let is_about_key = error.code.contains("key");
+            let (at, path) = if is_about_key { (key.span, key_path) } else { (cert.span, chain_path) };
             report(context, at, &format!("`{}`", path.display()), &error);
             return None;
         }
@@ -177,11 +176,11 @@ fn client_cert(context: &mut Context<'_>, cert: &SpannedString<'_>, key: &Spanne
     Some(ClientCert { chain: chain.into(), key: key_bytes.into() })
 }
 
-fn report(context: &mut Context<'_>, at: Span, who: &str, error: &CertificateError) {
-    context.report(Finding::error(error.code, at, format!("{who} {}", error.what)).help(error.help.clone()));
+fn report(context: &mut Context<'_>, at: Span, subject: &str, error: &CertificateError) {
+    context.report(Finding::error(error.code, at, format!("{subject} {}", error.problem)).help(error.help.clone()));
 }
 
-/// Reads a file that is named in another one, and watches it.
+/// Reads and watches a file, relative to the one that names it.
 fn file(context: &mut Context<'_>, written: &SpannedString<'_>) -> Option<(PathBuf, Vec<u8>)> {
     let base = context.files.name(written.span.file);
     let path = Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written);

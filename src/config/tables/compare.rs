@@ -1,4 +1,4 @@
-//! `[route.shadow.compare]`: how the responses of copies are compared with those that clients got.
+//! `[route.shadow.compare]`: how the responses to copies are compared with those of the clients.
 
 use crate::compare::Pattern;
 use crate::config::toml::context::Context;
@@ -8,16 +8,16 @@ use crate::config::toml::reader::Reader;
 use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{Shape, TableSpec, default, optional};
 use crate::config::toml::value;
-use crate::config::toml::value::once;
+use crate::config::toml::value::parse_unique;
 use crate::route::{Compare, Weight};
 
-/// How many samples may be kept for each confirmed field.
+/// The most samples for each confirmed field.
 const KEEP_MAX: i64 = 1_000;
 
-/// How many paths each list may have.
+/// The most paths of a list.
 const PATHS_MAX: usize = 1_000;
 
-/// A path into a response.
+/// Paths into a response.
 const PATHS: Shape = Shape::OneOrMore(&Shape::Pattern(r"^\$|^(header|trailer):|^(status|transport|body)$|\$\{"));
 
 /// `[route.shadow.compare]`.
@@ -54,12 +54,12 @@ pub(super) const COMPARE: TableSpec = TableSpec {
     later: &[],
 };
 
-/// Where a path may lead.
+/// The parts of a response that a path can select.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
-    /// Into bodies, and to headers.
+    /// Bodies, headers and all other parts.
     Anywhere,
-    /// Into bodies.
+    /// JSON bodies.
     Body,
 }
 
@@ -74,10 +74,10 @@ pub(in crate::config) fn compare(context: &mut Context<'_>, reader: &Reader<'_>)
     let keep = reader.count(context, "keep").unwrap_or(usual.keep);
     reader.finish(context);
     if keep > 0 && reader.get("redact").is_none() && !reader.misspells(context, "redact") {
-        let message = "nothing is redacted: samples of values that differ are kept as they are";
+        let message = "no field is redacted: samples of different values are stored unchanged";
         let finding = Finding::warning("nothing-redacted", reader.span(), message);
         let help = "write `redact = [\"header:set-cookie\", \"$..email\"]`, `redact = []` if no value is private, or \
-                    `keep = 0` to keep no samples";
+                    `keep = 0` to store no samples";
         context.report(finding.help(help));
     }
     let control: Weight = control.unwrap_or(usual.control);
@@ -91,7 +91,7 @@ fn paths(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str, reac
         item.refuse(context, "too-many", format!("`{key}` has more than {PATHS_MAX} paths"));
         return Vec::new();
     }
-    once(context, &items, |context, item| {
+    parse_unique(context, &items, |context, item| {
         let text = item.text(context)?;
         path(context, &text, reach)
     })
@@ -120,7 +120,7 @@ fn amount(context: &mut Context<'_>, item: &Item<'_>) -> Option<f64> {
     };
     let found = not_negative(digits);
     if found.is_none() {
-        item.refuse(context, "out-of-range", "a tolerance is a finite number, and not negative");
+        item.refuse(context, "out-of-range", "a tolerance must be a finite number and must not be negative");
     }
     found
 }
@@ -129,11 +129,11 @@ fn not_negative(digits: &str) -> Option<f64> {
     digits.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)
 }
 
-/// A path as it was written, if it is one.
+/// A valid path, as it is written.
 fn path(context: &mut Context<'_>, text: &SpannedString<'_>, reach: Reach) -> Option<String> {
     let (message, help) = match Pattern::parse(text) {
         Ok(pattern) if reach == Reach::Body && !pattern.is_json() => {
-            (format!("`{}` means no value of a JSON body, and this is for those", &**text), "write `$.a.b`")
+            (format!("`{}` is not a path into a JSON body", &**text), "write `$.a.b`")
         }
         Ok(_) => return Some(text.to_string()),
         Err(error) => (format!("in `{}`: {}", &**text, error.message), error.help),

@@ -1,4 +1,4 @@
-//! `[dns]`: how the names of endpoints are looked up.
+//! `[dns]`: how host names of endpoints are resolved.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use crate::config::toml::spec::{DURATION, Shape, TableSpec, default};
 use crate::config::toml::value;
 use crate::route::Dns;
 
-/// What `max_ttl` may be.
+/// The range of `max_ttl`.
 const MAX_TTL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
-/// The most that `start_patience` may be.
+/// The highest `start_patience`.
 const PATIENCE_MAX: Duration = Duration::from_mins(10);
 
 /// `[dns]`.

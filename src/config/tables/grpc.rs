@@ -1,4 +1,4 @@
-//! `match = { grpc = { service = "…", method = "…" } }`: short for the path, the method and the content type of gRPC.
+//! `match = { grpc = { service = "…", method = "…" } }`: short for path, method and content type of gRPC calls.
 
 use http::Method;
 
@@ -23,17 +23,17 @@ pub(super) const GRPC: TableSpec = TableSpec {
     later: &[],
 };
 
-/// Adds what `grpc` asks for to a match, which must not say the same in other words.
+/// Adds the conditions of `grpc` to a match, which must not have `path` or `methods` besides.
 pub(in crate::config) fn grpc(context: &mut Context<'_>, reader: &Reader<'_>, matches: &mut Match) {
     let Some(calls) = reader.table(context, "grpc", &GRPC) else { return };
     for key in ["path", "methods"] {
         if reader.get(key).is_some() {
             let message = format!("a match cannot have both `grpc` and `{key}`");
             let finding = Finding::error("ambiguous", reader.place(key), message).also(reader.place("grpc"), "");
-            context.report(finding.help("`grpc` stands for POST to `/service/method`"));
+            context.report(finding.help("`grpc` already means POST to `/service/method`"));
         }
     }
-    let services = calls.need(context, "service").map(|item| names(context, &item)).unwrap_or_default();
+    let services = calls.require(context, "service").map(|item| names(context, &item)).unwrap_or_default();
     let methods = calls.get("method").map(|item| names(context, &item));
     calls.finish(context);
     matches.paths = services
@@ -47,7 +47,7 @@ pub(in crate::config) fn grpc(context: &mut Context<'_>, reader: &Reader<'_>, ma
     matches.predicates.push(Predicate::Grpc);
 }
 
-/// Warns of routes for gRPC calls alone whose upstream speaks HTTP/1.1, where every call would fail.
+/// Warns of gRPC routes with an HTTP/1.1 upstream, where every call fails.
 pub(in crate::config) fn warn_of_http1(
     context: &mut Context<'_>,
     routes: &[Route],
@@ -64,11 +64,11 @@ pub(in crate::config) fn warn_of_http1(
             let has_http1 = upstream.endpoints.iter().any(|endpoint| endpoint.protocol == Protocol::Http1);
             let Some(at) = route_names.place(number).filter(|_| has_http1) else { continue };
             let message = format!(
-                "route `{}` takes gRPC calls, which upstream `{}` cannot be sent: `http://` is HTTP/1.1",
+                "route `{}` matches gRPC calls, but upstream `{}` speaks HTTP/1.1 (`http://`) and cannot serve them",
                 route.name, upstream.name
             );
             let finding = Finding::warning("grpc-over-http1", at, message).also(upstream_at, "its endpoints");
-            context.report(finding.help("write `h2c://` for HTTP/2 in the clear, or `https://`"));
+            context.report(finding.help("write `h2c://` for HTTP/2 in cleartext, or `https://`"));
         }
     }
 }
@@ -78,7 +78,7 @@ fn names(context: &mut Context<'_>, item: &Item<'_>) -> Vec<String> {
     for item in item.not_empty(context) {
         let Some(text) = item.text(context) else { continue };
         if text.is_empty() || text.contains('/') || !is_plain_path(&format!("/{}", &*text)) {
-            let message = format!("`{}` is not the name of a {} of gRPC", &*text, item.key);
+            let message = format!("`{}` is not the name of a gRPC {}", &*text, item.key);
             let finding = Finding::error("bad-grpc", text.span, message);
             context
                 .report(finding.help("write `service = \"shop.v1.Checkout\"` and `method = \"Pay\"`, without slashes"));

@@ -1,5 +1,4 @@
-//! Routes that can hardly be meant: one that never answers because another one with more precedence takes all of its
-//! requests.
+//! Warns of routes that are never used, because a route with higher precedence matches all of their requests.
 
 use ahash::HashMap;
 
@@ -8,16 +7,17 @@ use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::registry::Registry;
 use crate::route::{HostPattern, Match, PathPattern, Predicate, Route};
 
-/// How many routes are compared with all others.
+/// At most this many routes are compared with each other route.
 const COMPARED_MAX: usize = 50;
 
-/// Warns of routes that another one hides: by a higher `priority`, or by standing first among equals.
+/// Warns of routes that another one hides: by a higher `priority`, or by its position among routes of equal precedence.
 pub(in crate::config) fn warn(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
     by_priority(context, routes, names);
     by_order(context, routes, names);
 }
 
-/// Routes for the same place that both have methods, and as many predicates, are equals: the first one wins.
+/// Routes with the same hosts and paths, with methods, and with the same number of predicates have equal precedence: the
+/// first one wins.
 fn by_order(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
     let mut equals: HashMap<String, Vec<u32>> = HashMap::default();
     for (number, hidden) in (0_u32..).zip(routes).filter(|(_, route)| !route.matches.methods.is_empty()) {
@@ -28,14 +28,18 @@ fn by_order(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
         let key = format!("{hosts}\0{paths}\0{}\0{}", matches.priority, matches.predicates.len());
         let before = equals.entry(key).or_default();
         let over = before.iter().take(COMPARED_MAX).find(|over| covers(&routes[**over as usize].matches, matches));
+        debug_assert!(
+            before.is_sorted() && before.last().is_none_or(|last| *last < number),
+            "in the order of the file"
+        );
         if let Some(over) = over {
             let message = format!(
-                "route `{}` never answers: `{}` takes all of its requests",
+                "route `{}` is never used: `{}` matches all of its requests",
                 hidden.name, routes[*over as usize].name
             );
             if let (Some(at), Some(over_at)) = (names.place(number), names.place(*over)) {
                 let finding = Finding::warning("shadowed-route", at, message);
-                context.report(finding.also(over_at, "stands before it"));
+                context.report(finding.also(over_at, "comes first"));
             }
         }
         before.push(number);
@@ -51,13 +55,13 @@ fn by_priority(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>
         });
         let Some((over, route)) = covering else { continue };
         let (Some(at), Some(over_at)) = (names.place(number), names.place(*over)) else { continue };
-        let message = format!("route `{}` never answers: `{}` takes all of its requests", hidden.name, route.name);
+        let message = format!("route `{}` is never used: `{}` matches all of its requests", hidden.name, route.name);
         let finding = Finding::warning("shadowed-route", at, message);
         context.report(finding.also(over_at, format!("has priority {}", route.matches.priority)));
     }
 }
 
-/// Whether `over` takes every request that `under` would take.
+/// Whether `over` matches every request that `under` matches.
 fn covers(over: &Match, under: &Match) -> bool {
     let hosts = over.hosts.is_empty()
         || (!under.hosts.is_empty() && under.hosts.iter().all(|host| over.hosts.iter().any(|o| covers_host(o, host))));

@@ -1,7 +1,7 @@
-//! `[identity]`: who the caller is, and from whom that is believed.
+//! `[identity]`: how a caller is identified, and which peers are trusted to say so.
 
 use super::identity_providers::{GEO, JWT};
-use super::identity_warnings::warn_uncertified;
+use super::identity_warnings::warn_no_client_auth;
 use super::{identity_providers, predicate};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -50,15 +50,17 @@ pub(in crate::config) fn identity(
     let trusted_proxies: Vec<_> = trusted.iter().filter_map(|item| value::network(context, item)).collect();
     let tenant = extractors(context, reader, "tenant");
     let user = extractors(context, reader, "user");
-    // A place that cannot be read is an error of its own: what depends on it gets no warning besides.
+    // Also if an extractor is invalid: that is an error of its own, and what depends on it needs no warning.
     context.identified.extend(["tenant", "user"].into_iter().filter(|key| reader.get(key).is_some()));
     reader.finish(context);
     if trusted.is_empty() {
         for (what, (extractor, at)) in tenant.iter().map(|e| ("tenant", e)).chain(user.iter().map(|e| ("user", e))) {
             if let Extractor::Header(name) = extractor {
-                let message = format!("`{name}` is never believed as the {what}: `trusted_proxies` is empty");
+                let message = format!("`{name}` is never accepted as the {what}: `trusted_proxies` is empty");
                 let finding = Finding::warning("untrusted-identity", *at, message);
-                context.report(finding.help("name the proxies in front that set this header, or read a cookie"));
+                context.report(
+                    finding.help("list the proxies that set this header in `trusted_proxies`, or read a cookie"),
+                );
             }
         }
     }
@@ -84,17 +86,17 @@ fn extractor(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<E
         "client_cert" => {
             let field = CertField::ALL.into_iter().find(|field| field.name() == rest);
             if field.is_none() {
-                let message = format!("`{}` is no part of a certificate that names somebody", &*text);
+                let message = format!("`{}` is not an identity in a certificate", &*text);
                 let help = "write `client_cert:cn`, `client_cert:dns`, `client_cert:uri` or `client_cert:email`";
                 context.report(Finding::error("bad-extractor", text.span, message).help(help));
             }
             if field.is_some() {
-                warn_uncertified(context, text.span, "no request has this identity");
+                warn_no_client_auth(context, text.span, "no request has this identity");
             }
             field.map(Extractor::ClientCert)
         }
         _ => {
-            let message = format!("`{}` does not say where to read the {what}", &*text);
+            let message = format!("`{}` is not a place where the {what} can be read", &*text);
             let help =
                 "write `header:NAME`, `cookie:NAME`, `query:NAME`, `host:…`, `path:…`, `jwt:CLAIM` or `client_cert:cn`";
             context.report(Finding::error("bad-extractor", text.span, message).help(help));
@@ -110,7 +112,7 @@ fn refuse<T>(context: &mut Context<'_>, text: &SpannedString<'_>, message: Strin
 
 fn host(context: &mut Context<'_>, text: &SpannedString<'_>, pattern: &str, what: &str) -> Option<Extractor> {
     let hole = format!("{{{what}}}");
-    let help = format!("write `host:{hole}.example.com`: one whole label is the {what}");
+    let help = format!("write `host:{hole}.example.com`: the {what} is one whole label");
     let lower = pattern.to_ascii_lowercase();
     let Some((before, after)) = lower.split_once(&hole) else {
         return refuse(context, text, format!("this host has no `{hole}`"), help);
@@ -124,24 +126,23 @@ fn host(context: &mut Context<'_>, text: &SpannedString<'_>, pattern: &str, what
 
 fn path(context: &mut Context<'_>, text: &SpannedString<'_>, pattern: &str, what: &str) -> Option<Extractor> {
     let hole = format!("{{{what}}}");
-    let help = format!("write `path:/t/{hole}/*`: one whole element is the {what}");
+    let help = format!("write `path:/t/{hole}/*`: the {what} is one whole segment");
     let Some((before, after)) = pattern.split_once(&hole) else {
         return refuse(context, text, format!("this path has no `{hole}`"), help);
     };
     let whole = before.starts_with('/') && before.ends_with('/') && (after.is_empty() || after.starts_with('/'));
     let plain = after.strip_suffix("/*").unwrap_or(after);
     if !whole || format!("{before}{plain}").contains(['{', '}', '*', '?', '#']) {
-        return refuse(context, text, format!("`{pattern}` is not a path with `{hole}` as an element"), help);
+        return refuse(context, text, format!("`{pattern}` is not a path with `{hole}` as a segment"), help);
     }
     let probe = format!("{before}x{plain}");
     match normal_path(&probe, EncodedSlash::Keep) {
         Ok(normal) if *normal == *probe => {}
         Ok(_) | Err(_) => {
-            let help =
-                "paths are matched in their normal form: no dot segments, and letters, digits, `-`, `.`, `_` and `~` \
+            let help = "paths are matched in normal form: no dot segments, and letters, digits, `-`, `.`, `_` and `~` \
                         without escapes"
-                    .to_owned();
-            return refuse(context, text, format!("no request has a path like `{pattern}`"), help);
+                .to_owned();
+            return refuse(context, text, format!("no request has a path such as `{pattern}`"), help);
         }
     }
     let after = (after != "/*").then(|| after.to_owned());

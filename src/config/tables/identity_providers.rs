@@ -1,4 +1,4 @@
-//! `identity.jwt` and `identity.geo`: the files that tell more about a caller, read and found to hold.
+//! `identity.jwt` and `identity.geo`: reads the key set and the country database.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::identity::{
     Algorithms, GeoDatabase, IdentityProviders, KeySet, ProviderFileError, TokenLocation, TokenPolicy, TokenVerifier,
 };
 
-/// How far clocks may differ, unless the file says otherwise.
+/// The default of `leeway`.
 const LEEWAY: Duration = Duration::from_secs(30);
-/// How large a file of keys may be.
+/// The largest key set.
 const KEYS_BYTES_MAX: u64 = 1 << 20;
-/// How large a database may be.
+/// The largest database.
 const GEO_BYTES_MAX: u64 = 512 << 20;
 
 /// `identity.jwt`.
@@ -71,34 +71,34 @@ pub(super) const GEO: TableSpec = TableSpec {
 pub(in crate::config) fn identity_providers(context: &mut Context<'_>, reader: &Reader<'_>) -> IdentityProviders {
     let tokens = reader.get("jwt");
     let geo = reader.get("geo");
-    // Also when they do not hold: what uses them is then no second mistake.
+    // Also if they are invalid: conditions that use them need no second error.
     context.has_jwt = tokens.is_some();
     context.has_geo = geo.is_some();
     IdentityProviders {
-        tokens: tokens.and_then(|item| tokens_of(context, &item)).map(Arc::new),
-        geo: geo.and_then(|item| geo_of(context, &item)).map(Arc::new),
+        tokens: tokens.and_then(|item| token_verifier(context, &item)).map(Arc::new),
+        geo: geo.and_then(|item| geo_database(context, &item)).map(Arc::new),
     }
 }
 
-fn tokens_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<TokenVerifier> {
+fn token_verifier(context: &mut Context<'_>, item: &Item<'_>) -> Option<TokenVerifier> {
     let reader = item.table(context, &JWT)?;
     let location = location(context, &reader);
-    let path = reader.need(context, "keys").and_then(|item| item.shown_text(context));
+    let path = reader.require(context, "keys").and_then(|item| item.shown_text(context));
     let issuers = texts(context, &reader, "issuer");
     let audiences = texts(context, &reader, "audience");
     let leeway = reader.get("leeway").map_or(Some(LEEWAY), |item| value::duration(context, &item));
     let algorithms = reader.get("algorithms").map(|item| algorithms(context, &item));
     reader.finish(context);
     if audiences.is_empty() && reader.get("audience").is_none() {
-        let message = "tokens for anybody are believed: no `audience` is given";
+        let message = "tokens for any audience are accepted: `audience` is missing";
         let finding = Finding::warning("any-audience", item.span(), message);
-        context.report(finding.help("name what tokens for this service carry as `aud`"));
+        context.report(finding.help("list the values of `aud` in the tokens for this service"));
     }
     let path = path?;
     let bytes = file(context, &path, KEYS_BYTES_MAX)?;
     let keys = match KeySet::parse(&bytes) {
-        Ok((keys, odd)) => {
-            for error in odd {
+        Ok((keys, warnings)) => {
+            for error in warnings {
                 report::<()>(context, Finding::warning, &path, &error);
             }
             keys
@@ -114,8 +114,8 @@ fn location(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<TokenLocat
     let cookie = reader.text(context, "cookie");
     match (header, cookie) {
         (Some(_), Some(cookie)) => {
-            let message = "a token is in a header or in a cookie, not in both";
-            context.report(Finding::error("ambiguous", cookie.span, message).help("leave one of them out"));
+            let message = "a token is read from a header or a cookie, not from both";
+            context.report(Finding::error("ambiguous", cookie.span, message).help("remove one of them"));
             None
         }
         (None, Some(cookie)) => {
@@ -138,9 +138,9 @@ fn algorithms(context: &mut Context<'_>, item: &Item<'_>) -> Algorithms {
     Algorithms::named(places.filter_map(|at| Algorithms::NAMES.get(at)).collect::<Vec<_>>())
 }
 
-fn geo_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<GeoDatabase> {
+fn geo_database(context: &mut Context<'_>, item: &Item<'_>) -> Option<GeoDatabase> {
     let reader = item.table(context, &GEO)?;
-    let path = reader.need(context, "database").and_then(|item| item.shown_text(context));
+    let path = reader.require(context, "database").and_then(|item| item.shown_text(context));
     reader.finish(context);
     let path = path?;
     let bytes = file(context, &path, GEO_BYTES_MAX)?;
@@ -150,9 +150,9 @@ fn geo_of(context: &mut Context<'_>, item: &Item<'_>) -> Option<GeoDatabase> {
     }
 }
 
-/// The bytes of a file, which the result depends on.
+/// Reads and watches a file.
 fn file(context: &mut Context<'_>, written: &SpannedString<'_>, bytes_max: u64) -> Option<Vec<u8>> {
-    let path = beside(context, written);
+    let path = resolve(context, written);
     context.watch(&path);
     match read::bytes_within(&path, bytes_max) {
         Ok(bytes) => {
@@ -167,8 +167,8 @@ fn file(context: &mut Context<'_>, written: &SpannedString<'_>, bytes_max: u64) 
     }
 }
 
-/// A path, from the file that names it.
-fn beside(context: &Context<'_>, written: &SpannedString<'_>) -> PathBuf {
+/// A path, relative to the file that names it.
+fn resolve(context: &Context<'_>, written: &SpannedString<'_>) -> PathBuf {
     let base = context.files.name(written.span.file);
     Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written)
 }
@@ -179,7 +179,7 @@ fn report<T>(
     written: &SpannedString<'_>,
     error: &ProviderFileError,
 ) -> Option<T> {
-    let message = format!("`{}` {}", beside(context, written).display(), error.what);
+    let message = format!("`{}` {}", resolve(context, written).display(), error.problem);
     context.report(severity(error.code, written.span, message));
     None
 }

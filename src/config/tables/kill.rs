@@ -1,4 +1,4 @@
-//! `[kill]`: the veto. The routes and variants that it names are marked in the state of their splits.
+//! `[kill]`: marks the killed routes and variants in the state of their splits.
 
 use super::{identity_warnings, tenants};
 use crate::config::toml::context::Context;
@@ -33,15 +33,15 @@ pub(in crate::config) const KILL: TableSpec = TableSpec {
     later: &["rollouts"],
 };
 
-/// The routes of all files, and the state of their splits, which `[kill]` marks.
+/// The routes of all files, and the states of their splits.
 pub(in crate::config) struct Splits<'a> {
-    /// `None` when a route has errors of its own.
+    /// `None` for a route with errors.
     pub(in crate::config) routes: &'a [Option<Route>],
-    /// By the same places.
+    /// By the indexes of `routes`.
     pub(in crate::config) states: &'a mut [SplitState],
 }
 
-/// Compiles `[kill]` into the state of the splits that it names.
+/// Compiles `[kill]`; marks the splits that it names.
 pub(in crate::config) fn kill(
     context: &mut Context<'_>,
     reader: Option<&Reader<'_>>,
@@ -64,7 +64,7 @@ pub(in crate::config) fn kill(
     warn_of_idle_weights(context, reader, &splits);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
     if let Some(item) = &listed {
-        identity_warnings::warn_unread(context, "tenant", item.span(), "this kills nothing");
+        identity_warnings::warn_unread(context, "tenant", item.span(), "this has no effect");
     }
     let tenants = listed.and_then(|item| tenants::list(context, &item));
     let close_streams = value::timeout(context, reader, "close_streams", None);
@@ -74,11 +74,12 @@ pub(in crate::config) fn kill(
 
 impl<'a> Splits<'a> {
     fn get(&mut self, number: u32) -> Option<(&'a Route, &mut SplitState)> {
+        debug_assert_eq!(self.routes.len(), self.states.len(), "every route has a state");
         Some((self.routes.get(number as usize)?.as_ref()?, self.states.get_mut(number as usize)?))
     }
 }
 
-/// Warns of routes whose weights move nobody, since every variant that has one is killed.
+/// Warns of routes whose weights have no effect, since every variant with a weight is killed.
 fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, splits: &Splits<'_>) {
     let all = splits.routes.iter().zip(&*splits.states);
     for (route, state) in all.filter_map(|(route, state)| Some((route.as_ref()?, state))) {
@@ -100,7 +101,7 @@ fn kill_route(context: &mut Context<'_>, text: &SpannedString<'_>, names: &mut R
     match &route.action {
         Action::Split(_) => state.kill(),
         Action::Redirect(_) | Action::Respond(_) => {
-            let message = format!("route `{}` forwards to nobody: there is nothing to kill", &**text);
+            let message = format!("route `{}` has no upstream: there is nothing to kill", &**text);
             context.report(Finding::error("useless-kill", text.span, message));
         }
     }
@@ -113,7 +114,8 @@ fn kill_variant(
     splits: &mut Splits<'_>,
 ) {
     let Some((route, variant)) = text.split_once(':') else {
-        let finding = Finding::error("bad-kill", text.span, format!("`{}` does not name a route's variant", &**text));
+        let finding =
+            Finding::error("bad-kill", text.span, format!("`{}` does not name a variant of a route", &**text));
         context.report(finding.help("write `route:variant`, such as `checkout:canary`"));
         return;
     };
@@ -125,12 +127,12 @@ fn kill_variant(
         Action::Redirect(_) | Action::Respond(_) => &[],
     };
     if variant == "stable" {
-        let message = "stable cannot be killed: it is where everybody goes";
+        let message = "stable cannot be killed: the callers of killed variants get it";
         context.report(Finding::error("bad-kill", text.span, message));
         return;
     }
-    let is_meant = |known: &Variant| context.variables.is_name(variant, &known.name);
-    if let Some((_, id)) = variants.iter().zip(0..).find(|(known, _)| is_meant(known)) {
+    let is_named = |known: &Variant| context.variables.is_name(variant, &known.name);
+    if let Some((_, id)) = variants.iter().zip(0..).find(|(known, _)| is_named(known)) {
         state.stop(VariantId(id), Stop::Kill);
         return;
     }

@@ -180,17 +180,17 @@ pub(in crate::config) const ACCESS_LOG: TableSpec = TableSpec {
 #[derive(Debug)]
 pub(in crate::config) struct Listeners {
     names: Vec<String>,
-    /// Whether none is missing because of mistakes that are told elsewhere.
+    /// Whether the list is complete. If not, a listener has errors of its own, and its name is not reported as unknown.
     complete: bool,
 }
 
 impl Listeners {
-    /// Those of `specs`, of which there should be so many.
+    /// The names of `specs`. `count` is the number of listeners in the files.
     pub(in crate::config) fn new(specs: &[ListenerSpec], count: usize) -> Self {
         Self { names: specs.iter().map(|spec| spec.name.clone()).collect(), complete: specs.len() == count }
     }
 
-    /// A name as it was given, or an error when there is no such listener.
+    /// The name of a listener; reports an error if there is no such listener.
     pub(in crate::config) fn find(&self, context: &mut Context<'_>, name: &SpannedString<'_>) -> Option<String> {
         let names = || self.names.iter().map(String::as_str);
         if names().any(|known| known == &**name) {
@@ -206,18 +206,17 @@ impl Listeners {
     }
 }
 
-/// Compiles all listeners, what they present under TLS, and the addresses that they take; names are unique, and no two
-/// accept at the same address.
+/// Compiles all listeners, their TLS configurations, and their addresses. Names are unique and addresses do not overlap.
 pub(in crate::config) fn listeners(
     context: &mut Context<'_>,
     readers: &[Reader<'_>],
 ) -> (Vec<ListenerSpec>, Vec<Option<Arc<Server>>>, ListenAddresses) {
     let mut names: HashMap<String, Span> = HashMap::default();
-    let mut taken = ListenAddresses::default();
+    let mut addresses = ListenAddresses::default();
     let (mut all, mut servers) = (Vec::new(), Vec::new());
     for reader in readers {
         let name = reader.shown_text(context, "name");
-        let text = reader.need(context, "address").and_then(|item| item.shown_text(context));
+        let text = reader.require(context, "address").and_then(|item| item.shown_text(context));
         let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
         let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
         let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
@@ -229,45 +228,45 @@ pub(in crate::config) fn listeners(
         else {
             continue;
         };
-        let is_new = taken.take(context, address, text.span);
+        let is_new = addresses.add(context, address, text.span);
         let is_named = name.is_some();
         let name = name.unwrap_or_else(|| text.clone());
-        // Without a name the address is the name: two that are alike are one mistake.
+        // Without a name, the address is the name: a duplicate address is then one error, not two.
         if is_named || is_new {
-            once(context, &mut names, name.to_string(), name.span);
+            define_name(context, &mut names, name.to_string(), name.span);
         }
         let (spec, server) = secured.flatten().unzip();
         servers.push(server);
         let (name, limits) = (name.to_string(), limits.unwrap_or_default());
         all.push(ListenerSpec { name, address, limits, proxy_senders, tls: spec, redirect });
     }
-    (all, servers, taken)
+    (all, servers, addresses)
 }
 
-/// `redirect`: it leads from cleartext to `https`, so that no request comes back to where it was sent away.
+/// Compiles `redirect`, which must lead from cleartext to `https`, so that no redirect returns to this listener.
 fn redirect(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<Redirect> {
     let item = reader.get("redirect")?;
     let redirect = action::redirect(context, &item)?;
     let refusal = if reader.get("tls").is_some() {
-        "a listener with `tls` has `https` already"
+        "a listener with `tls` already serves `https`"
     } else if !redirect.to.starts_with("https://") {
-        "a listener's `redirect` leads to `https://…`"
+        "the `redirect` of a listener must lead to `https://…`"
     } else {
         return Some(redirect);
     };
     let finding = Finding::error("redirect-loop", item.span(), refusal);
-    context.report(finding.help("write `redirect = { to = \"https://{host}{path}{query}\" }` at a listener in cleartext; other redirects belong to a route"));
+    context.report(finding.help("write `redirect = { to = \"https://{host}{path}{query}\" }` in a cleartext listener; write other redirects in a route"));
     None
 }
 
 fn proxy_senders(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<IpNet> {
-    let items = reader.need(context, "from").map(|item| item.not_empty(context)).unwrap_or_default();
+    let items = reader.require(context, "from").map(|item| item.not_empty(context)).unwrap_or_default();
     reader.finish(context);
     items.iter().filter_map(|item| value::network(context, item)).collect()
 }
 
-/// Whether a name is new, or an error.
-fn once(context: &mut Context<'_>, known: &mut HashMap<String, Span>, name: String, at: Span) {
+/// Adds a name; reports an error if another listener has it.
+fn define_name(context: &mut Context<'_>, known: &mut HashMap<String, Span>, name: String, at: Span) {
     if let Some(first) = known.get(&name) {
         let finding = Finding::error("duplicate-name", at, format!("two listeners have the name `{name}`"));
         context.report(finding.label("and again here").also(*first, "first here"));
@@ -312,7 +311,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
                 item.refuse(
                     context,
                     "out-of-range",
-                    format!("`{key}` cannot be zero: a connection could stay for ever"),
+                    format!("`{key}` cannot be zero: connections could stay open forever"),
                 );
             }
             Some(duration) => *field = duration,
@@ -327,12 +326,12 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
     limits
 }
 
-/// Compiles `[state]`, which is read for files of later versions: nothing is written there yet.
+/// Compiles `[state]`. This version reads it for compatibility with files of later versions, and does not use it.
 pub(in crate::config) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> PathBuf {
     let dir = reader.and_then(|reader| {
         let dir = reader.shown_text(context, "dir");
         reader.finish(context);
-        let message = "`[state]` has no effect: this version writes nothing to a directory of its own";
+        let message = "`[state]` has no effect in this version";
         let finding = Finding::warning("state-not-used", reader.span(), message);
         context.report(finding.help("remove the table"));
         dir

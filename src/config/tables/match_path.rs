@@ -1,4 +1,4 @@
-//! `path` of a match.
+//! `path` of a match: an exact path, a prefix or a regex.
 
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -21,7 +21,7 @@ pub(in crate::config) const PATH: TableSpec = TableSpec {
 pub(in crate::config) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Option<PathPattern> {
     if item.is_table() {
         let reader = item.table(context, &PATH)?;
-        let regex_text = reader.need(context, "regex").and_then(|item| item.text(context));
+        let regex_text = reader.require(context, "regex").and_then(|item| item.text(context));
         reader.finish(context);
         return path_regex(context, &regex_text?).map(PathPattern::Regex);
     }
@@ -36,13 +36,13 @@ pub(in crate::config) fn path(context: &mut Context<'_>, item: &Item<'_>) -> Opt
     Some(if prefix { PathPattern::Prefix(path) } else { PathPattern::Exact(path) })
 }
 
-/// A regex for paths. An escape in it that no normal path has can match nothing.
+/// A regex for paths. Warns of an escape that no normalized path has, so that it never matches.
 fn path_regex(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<regex::Regex> {
     if let Some(at) = needless_escape(text) {
         let escape = &text[at..at + 3];
-        let message = format!("`{escape}` is in no path that is matched");
+        let message = format!("no normalized path contains `{escape}`");
         let normal = normal_path(&format!("/{escape}"), EncodedSlash::Keep).map(|path| path[1..].to_owned());
-        let help = normal.map(|normal| format!("paths are matched in their normal form: write `{normal}`")).ok();
+        let help = normal.map(|normal| format!("paths are matched in normal form: write `{normal}`")).ok();
         context.report(Finding::warning("bad-path", inside(context, text, at, 3), message).maybe_help(help));
     }
     regex(context, text)

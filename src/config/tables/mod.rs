@@ -1,4 +1,4 @@
-//! The tables of the file, one file a table, and what several tables share.
+//! The tables of the routes file: one module for each table, and modules that several tables share.
 
 pub(super) mod action;
 pub(super) mod admin;

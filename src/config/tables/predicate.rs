@@ -1,4 +1,4 @@
-//! Predicates as segments, targets and matches write them: all keys must hold, a list is OR, `not = {…}` negates.
+//! The conditions of segments, targets and matches: all keys must match, a list has alternatives, `not = {…}` negates.
 
 use super::{identity_warnings, tenants};
 use crate::config::toml::context::Context;
@@ -22,21 +22,21 @@ pub(super) const STRING_MATCH: TableSpec = TableSpec {
     later: &[],
 };
 
-/// A string that is compared: exact, or one of the forms of [`STRING_MATCH`].
+/// The values to compare with: strings, or tables of [`STRING_MATCH`].
 const COMPARED: Shape = Shape::OneOrMore(&Shape::Either(&[Shape::Text, Shape::Table(&STRING_MATCH)]));
 
-/// A table of names and what their values are compared with.
+/// A table with the names of headers, cookies or parameters, and the values to compare with.
 pub(in crate::config) const NAMED: Shape = Shape::Map(&COMPARED);
 
-/// A list of names, or a file with one a line.
+/// A list of names, or a file with one name per line.
 pub(super) const LISTED: Shape = Shape::Either(&[Shape::OneOrMore(&Shape::Text), Shape::Table(&tenants::FILE)]);
 
-/// A key that is a predicate.
+/// A key for a condition.
 pub(in crate::config) const fn key(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
     KeySpec { name, form, doc, presence: KeyPresence::Optional }
 }
 
-/// Reads the predicates over a request's head: `header`, `cookie` and `query`.
+/// Reads the conditions for the head of a request: `header`, `cookie` and `query`.
 pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
     for named in named(context, reader, "header") {
@@ -46,8 +46,8 @@ pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Pre
         }
     }
     for named in named(context, reader, "cookie") {
-        let holds = value::token(context, named.name, named.span);
-        if let (true, Some(found)) = (holds, alternatives(context, &named)) {
+        let is_valid = value::token(context, named.name, named.span);
+        if let (true, Some(found)) = (is_valid, alternatives(context, &named)) {
             all.push(any(found.into_iter().map(|m| Predicate::Cookie(named.name.to_owned(), m)).collect()));
         }
     }
@@ -59,7 +59,7 @@ pub(super) fn of_head(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Pre
     all
 }
 
-/// The parts of a client's certificate and what they are compared with.
+/// The fields of a client certificate.
 pub(super) const CLIENT_CERT: TableSpec = TableSpec {
     title: "client_cert",
     doc: "The client's verified certificate (see `client_auth` of the listener).",
@@ -75,7 +75,7 @@ pub(super) const CLIENT_CERT: TableSpec = TableSpec {
 /// Reads `client_cert`.
 fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let Some(item) = reader.get("client_cert") else { return Vec::new() };
-    identity_warnings::warn_uncertified(context, item.span(), "this never matches");
+    identity_warnings::warn_no_client_auth(context, item.span(), "this never matches");
     let Some(reader) = item.table(context, &CLIENT_CERT) else { return Vec::new() };
     let (mut all, mut named) = (Vec::new(), false);
     for field in CertField::ALL {
@@ -89,12 +89,12 @@ fn of_certificate(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predica
     let errors = context.errors();
     reader.finish(context);
     if !named && errors == context.errors() {
-        item.refuse(context, "empty-list", "`client_cert` names nothing");
+        item.refuse(context, "empty-list", "`client_cert` is empty");
     }
     all
 }
 
-/// Reads the predicates over the caller: `tenant`, `user`, `cidr`, `jwt`, `country` and `client_cert`.
+/// Reads the conditions for the caller: `tenant`, `user`, `cidr`, `jwt`, `country` and `client_cert`.
 pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Predicate> {
     let mut all = Vec::new();
     if let Some(item) = reader.get("tenant") {
@@ -120,7 +120,7 @@ pub(super) fn of_caller(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<P
     }
     if let Some(item) = reader.get("country") {
         if !context.has_geo {
-            let finding = Finding::error("no-database", item.span(), "nothing tells countries: there is no database");
+            let finding = Finding::error("no-database", item.span(), "countries are unknown: there is no database");
             context.report(finding.help("add `geo = { database = \"….mmdb\" }` to `[identity]`"));
         }
         let items = item.not_empty(context);
@@ -138,21 +138,21 @@ pub(in crate::config) fn country(context: &mut Context<'_>, item: &Item<'_>) -> 
     let text = item.text(context)?;
     let parsed = Country::new(&text).filter(|country| country.code() == &*text);
     if parsed.is_none() {
-        let finding = Finding::error("bad-country", text.span, format!("`{}` is not the code of a country", &*text));
+        let finding = Finding::error("bad-country", text.span, format!("`{}` is not a country code", &*text));
         context.report(finding.help("write two capital letters, such as `DE` (ISO 3166-1)"));
     }
     parsed
 }
 
-/// The name of a claim, where there are tokens that carry any.
+/// The name of a claim; reports an error if no tokens are verified.
 pub(super) fn claim(context: &mut Context<'_>, name: &str, at: Span) -> Option<String> {
     if !context.has_jwt {
-        let message = format!("nothing tells the claim `{name}`: there are no keys to verify tokens with");
+        let message = format!("the claim `{name}` is never known: there are no keys to verify tokens");
         let finding = Finding::error("no-keys", at, message);
         context.report(finding.help("add `jwt = { keys = \"….json\" }` to `[identity]`"));
     }
     if name.is_empty() {
-        context.report(Finding::error("empty-name", at, "a claim has a name"));
+        context.report(Finding::error("empty-name", at, "the name of the claim is empty"));
         return None;
     }
     Some(name.to_owned())
@@ -162,7 +162,7 @@ fn named<'d>(context: &mut Context<'_>, reader: &Reader<'d>, key: &'static str) 
     let Some(item) = reader.get(key) else { return Vec::new() };
     let all = item.map(context);
     if all.is_empty() && item.is_table() {
-        item.refuse(context, "empty-list", format!("`{key}` names nothing"));
+        item.refuse(context, "empty-list", format!("`{key}` is empty"));
     }
     all
 }
@@ -205,8 +205,9 @@ fn string_match(context: &mut Context<'_>, item: &Item<'_>) -> Option<StringMatc
         (None, None, Some(present)) => Some(StringMatch::Present(present)),
         _ => {
             if before == context.errors() {
-                let finding = Finding::error("ambiguous", item.span(), "exactly one key must say how it is compared");
-                context.report(finding.help("`{ regex = … }`, `{ prefix = … }` or `{ present = … }`"));
+                let finding =
+                    Finding::error("ambiguous", item.span(), "exactly one key must say how the value is compared");
+                context.report(finding.help("write `{ regex = … }`, `{ prefix = … }` or `{ present = … }`"));
             }
             None
         }

@@ -1,4 +1,4 @@
-//! `[route.rewrite]`: edits to path and host before forwarding.
+//! `[route.rewrite]`: edits to path and host before a request is forwarded.
 
 use http::HeaderValue;
 use regex::Regex;
@@ -40,7 +40,7 @@ pub(in crate::config) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>)
         let normal = normal_path(text, EncodedSlash::Keep).ok().filter(|normal| path_pattern::is_plain_path(normal));
         let (message, help) = match normal {
             Some(normal) => {
-                let help = format!("paths are forwarded in their normal form: `{normal}`");
+                let help = format!("paths are forwarded in normal form: write `{normal}`");
                 (format!("`{}` is not a path", &**text), help)
             }
             None if text.starts_with('/') && !text.contains('*') => path_pattern::not_plain(text, text, ""),
@@ -69,7 +69,7 @@ pub(in crate::config) fn rewrite(context: &mut Context<'_>, reader: &Reader<'_>)
     Rewrite { prefix: prefix.map(|text| text.to_string()), regex, host }
 }
 
-/// A host that requests are sent with, with or without a port.
+/// The value of a `Host` header, with or without a port.
 pub(in crate::config) fn authority(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<HeaderValue> {
     let host = text.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(&**text, |(host, _)| host);
     if !grammar::is_host(host) {
@@ -79,7 +79,7 @@ pub(in crate::config) fn authority(context: &mut Context<'_>, text: &SpannedStri
     value::header_value(context, text)
 }
 
-/// The regex and what replaces its matches: only what can stand in a path, and groups that the regex has.
+/// The regex and its replacement, which may contain legal characters of a path and groups of the regex.
 fn replacement(
     context: &mut Context<'_>,
     pattern: &SpannedString<'_>,
@@ -89,6 +89,7 @@ fn replacement(
     let mut probe = String::new();
     let mut at = 0;
     while at < to.len() {
+        debug_assert!(to.is_char_boundary(at), "each step ends after a character");
         let rest = &to[at..];
         let Some((len, group)) = group(rest) else {
             let plain = if rest.starts_with("$$") { 2 } else { rest.chars().next().map_or(1, char::len_utf8) };
@@ -108,7 +109,7 @@ fn replacement(
         if !known {
             let message = format!("the regex has no group `{group}`");
             let finding = Finding::error("bad-rewrite", value::inside(context, to, at, len), message);
-            context.report(finding.also(pattern.span, "this one").help(groups(&regex, group)));
+            context.report(finding.also(pattern.span, "this one").help(group_help(&regex, group)));
             return None;
         }
         probe.push('x');
@@ -121,7 +122,7 @@ fn replacement(
     Some((regex, to.to_string()))
 }
 
-/// The group that a text begins with, as the regex crate reads it: how long it is, and its number or name.
+/// The group at the beginning of a text, in the syntax of the regex crate: its length, and its number or name.
 fn group(text: &str) -> Option<(usize, &str)> {
     let rest = text.strip_prefix('$')?;
     if let Some(inside) = rest.strip_prefix('{') {
@@ -132,53 +133,56 @@ fn group(text: &str) -> Option<(usize, &str)> {
     (len > 0).then(|| (len + 1, &rest[..len]))
 }
 
-/// Which groups there are, and what was probably meant.
-fn groups(regex: &Regex, wanted: &str) -> String {
+/// Help for an unknown group.
+fn group_help(regex: &Regex, wanted: &str) -> String {
     let digits = wanted.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = wanted.split_at(digits);
     if !rest.is_empty() && number.parse::<usize>().is_ok_and(|number| number < regex.captures_len()) {
-        return format!("a name ends where no letter, digit or `_` follows: write `${{{number}}}{rest}`");
+        return format!(
+            "the name of a group includes all letters, digits and `_` that follow: write `${{{number}}}{rest}`"
+        );
     }
     if let Some(help) = did_you_mean(wanted, regex.capture_names().flatten()) {
         return help;
     }
     match regex.captures_len() - 1 {
-        0 => "it has no groups: write `( )` around what is kept, or `$$` for a `$`".to_owned(),
-        1 => "it has the group `$1`".to_owned(),
-        last => format!("it has the groups `$1` to `${last}`"),
+        0 => "the regex has no groups: write `( )` around the part to keep, or `$$` for a literal `$`".to_owned(),
+        1 => "the regex has the group `$1`".to_owned(),
+        last => format!("the regex has the groups `$1` to `${last}`"),
     }
 }
 
-/// What is wrong with a character, and what would help.
+/// A message and a help for an illegal character.
 struct Illegal {
     message: String,
     help: &'static str,
 }
 
-/// Whether a text begins with what cannot stand in a path.
+/// Checks the first character of a text; `None` if it is legal in a path.
 fn illegal(text: &str) -> Option<Illegal> {
     let first = text.chars().next()?;
     let escape = text.len() > 2 && text.as_bytes()[1..3].iter().all(u8::is_ascii_hexdigit);
     let (shown, help) = match first {
-        '?' => ("`?`".to_owned(), "a rewrite changes the path alone: the query follows as it came"),
-        '#' => ("`#`".to_owned(), "write `%23`, if it is meant"),
-        '%' if !escape => ("`%` without two hex digits".to_owned(), "write `%25`, if it is meant"),
-        ' ' => ("a space".to_owned(), "write `%20`, if it is meant"),
-        c if c.is_control() => ("a control character".to_owned(), "leave it out"),
+        '?' => ("`?`".to_owned(), "a rewrite changes the path only: the query is kept"),
+        '#' => ("`#`".to_owned(), "write `%23` for a literal `#`"),
+        '%' if !escape => ("`%` without two hex digits".to_owned(), "write `%25` for a literal `%`"),
+        ' ' => ("a space".to_owned(), "write `%20` for a space"),
+        c if c.is_control() => ("a control character".to_owned(), "remove it"),
         c if !c.is_ascii() || "\"<>\\^`{|}".contains(c) => {
-            (format!("`{c}`"), "write its UTF-8 bytes in the form `%C3`, if it is meant")
+            (format!("`{c}`"), "write its UTF-8 bytes in the form `%C3`")
         }
         _ => return None,
     };
-    Some(Illegal { message: format!("{shown} cannot stand in a path"), help })
+    Some(Illegal { message: format!("{shown} is not allowed in a path"), help })
 }
 
-/// What a replacement as a whole would do to every path. `probe` is the text with something in the place of groups.
+/// Checks whether a replacement would make every path invalid; returns a message and a help. `probe` is the replacement
+/// with a letter for each group.
 fn doubtful(pattern: &str, to: &str, probe: &str) -> Option<(String, &'static str)> {
-    // Only an anchored regex is known to match at the path's begin; what begins with a group brings its own slash.
+    // Only an anchored regex always matches at the beginning of the path. A group at the beginning can contain the slash.
     if pattern.starts_with('^') && !to.is_empty() && !to.starts_with(['/', '$']) {
         return Some((
-            format!("`{to}` replaces the path's begin, and does not begin with `/`"),
+            format!("`{to}` replaces the beginning of the path, but does not begin with `/`"),
             "a path begins with `/`",
         ));
     }
@@ -187,10 +191,10 @@ fn doubtful(pattern: &str, to: &str, probe: &str) -> Option<(String, &'static st
     }
     match normal_path(probe, EncodedSlash::Keep) {
         Ok(normal) if *normal == *probe => None,
-        // What a regex makes of a path is decoded like every path.
+        // The result of a rewrite is normalized like every path, which decodes such escapes.
         Ok(_) if needless_escape(probe).is_some() => Some((
-            format!("`{to}` has an escape that no path has when it is forwarded"),
-            "write letters, digits, `-`, `.`, `_` and `~` as they are, and other escapes in upper case",
+            format!("`{to}` has an escape that forwarded paths never have"),
+            "write letters, digits, `-`, `.`, `_` and `~` without escapes, and other escapes in upper case",
         )),
         Ok(_) | Err(PathError::AboveRoot) => {
             Some((format!("`{to}` has dot segments"), "write the path without `.` and `..`"))
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_a_path_is_not_doubtful() {
+    fn valid_replacements_are_accepted() {
         for (pattern, to) in
             [("^/a", ""), ("^/a", "/b"), ("^(/.*)/x$", "$1"), ("b", "c"), ("^/a/(.*)", "/.well-known/x"), ("-", ".")]
         {

@@ -1,4 +1,4 @@
-//! `[[route]]`: what a route matches, and what happens then.
+//! `[[route]]`: the conditions of a route and its action.
 
 use super::action::{HEADERS, REDIRECT, RESPOND};
 use super::grpc::GRPC;
@@ -124,10 +124,10 @@ const LIMITS: TableSpec = TableSpec {
     later: &[],
 };
 
-/// What `upgrade` may name.
+/// The values of `upgrade`.
 const UPGRADES: &[&str] = &["websocket"];
 
-/// Compiles one route, and what is in force of it as the file says; nothing when it cannot be.
+/// Compiles one route, and the state of its split; `None` if it has errors.
 pub(in crate::config) fn route(
     context: &mut Context<'_>,
     headed: &NamedRoute<'_>,
@@ -144,7 +144,7 @@ pub(in crate::config) fn route(
     reader.finish(context);
     let place = place(context, reader);
     let name = name.as_ref()?;
-    context.variables.name(name, name.shown());
+    context.variables.record_name(name, name.shown());
     let name = name.shown().to_owned();
     let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
     let (action, state) = action?;
@@ -189,7 +189,7 @@ fn each<T>(
     items.iter().filter_map(|item| parse(context, item)).collect()
 }
 
-/// Exactly one of `stable`, `redirect` and `respond`.
+/// Compiles the action: exactly one of `stable`, `redirect` and `respond`.
 fn action(
     context: &mut Context<'_>,
     headed: &NamedRoute<'_>,
@@ -204,9 +204,8 @@ fn action(
     match given[..] {
         [] if ["stable", "redirect", "respond"].iter().any(|key| reader.misspells(context, key)) => return None,
         [] => {
-            let finding = Finding::error("missing-action", reader.span(), "this route does nothing");
-            context
-                .report(finding.help("give it `stable = \"UPSTREAM\"`, `redirect = { to = … }` or `respond = { … }`"));
+            let finding = Finding::error("missing-action", reader.span(), "this route has no action");
+            context.report(finding.help("add `stable = \"UPSTREAM\"`, `redirect = { to = … }` or `respond = { … }`"));
             return None;
         }
         [_] => {}
@@ -225,11 +224,11 @@ fn action(
     split.or(other.map(|action| (action, SplitState::default())))
 }
 
-/// Keys that say nothing in a route that does not forward.
+/// Refuses keys that have no effect in a route that does not forward.
 fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &str) {
     for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "shadow", "rewrite"] {
         if reader.get(key).is_some() {
-            let message = format!("a route with `{action}` forwards to nobody: `{key}` has no meaning here");
+            let message = format!("a route with `{action}` does not forward requests, so `{key}` has no effect");
             context.report(Finding::error("useless-key", reader.place(key), message));
         }
     }
@@ -250,7 +249,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> RouteLimits {
     let mut websocket = false;
     for item in reader.get("upgrade").map(|item| item.one_or_more()).unwrap_or_default() {
         if item.word(context, UPGRADES).is_some() && std::mem::replace(&mut websocket, true) {
-            item.refuse(context, "duplicate-key", "this is named twice");
+            item.refuse(context, "duplicate-key", "this is listed twice");
         }
     }
     reader.finish(context);

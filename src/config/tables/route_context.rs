@@ -1,4 +1,4 @@
-//! What a route's tables share: the names they may refer to, and the route's own reader.
+//! Types that the tables of a route share.
 
 use super::listener::Listeners;
 use crate::config::toml::context::Context;
@@ -8,7 +8,7 @@ use crate::config::toml::source::Span;
 use crate::config::toml::spanned_string::SpannedString;
 use crate::route::{SourceLocation, Upstream, UpstreamId};
 
-/// The names that routes may refer to.
+/// The names that routes can refer to.
 pub(in crate::config) struct NameRegistries<'a, 'd> {
     pub(in crate::config) upstreams: &'a mut Registry<'d>,
     pub(in crate::config) segments: &'a mut Registry<'d>,
@@ -28,13 +28,13 @@ impl<'a> DefinedUpstreams<'a> {
     }
 }
 
-/// A route's reader and its name.
+/// A route with its name.
 pub(in crate::config) struct NamedRoute<'d> {
     pub(in crate::config) reader: Reader<'d>,
     pub(in crate::config) name: Option<SpannedString<'d>>,
 }
 
-/// Where a table stands, for people.
+/// The place of a table, for messages.
 pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> SourceLocation {
     let at = reader.span();
     SourceLocation { file: context.files.name(at.file), line: context.files.line(at) }

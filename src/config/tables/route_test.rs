@@ -84,7 +84,7 @@ const EXPECT: TableSpec = TableSpec {
     later: &[],
 };
 
-/// What is expected where there is no copy.
+/// The value of `shadow` for a request without a copy.
 pub(in crate::config) const NO_SHADOW: &str = "none";
 
 const REASONS: &[&str] = &["kill", "target", "weight", "stable"];
@@ -111,9 +111,9 @@ pub(in crate::config) struct TestExpectation {
     pub(in crate::config) at: Label,
     pub(in crate::config) what: What,
     pub(in crate::config) value: String,
-    /// How it is shown.
+    /// The value for display.
     pub(in crate::config) shown: String,
-    /// How routes and variants of this name are shown.
+    /// The display names of the routes and variants with this name.
     pub(in crate::config) names: Vec<String>,
 }
 
@@ -140,7 +140,7 @@ impl What {
     }
 }
 
-/// Reads one `[[test]]`.
+/// Compiles one `[[test]]`.
 pub(in crate::config) fn route_test(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -148,8 +148,8 @@ pub(in crate::config) fn route_test(
     upstreams: &mut Registry<'_>,
     listeners: &Listeners,
 ) -> Option<RouteTest> {
-    let request = reader.need(context, "request").and_then(|item| item.table(context, &REQUEST));
-    let expect = reader.need(context, "expect").and_then(|item| item.table(context, &EXPECT));
+    let request = reader.require(context, "request").and_then(|item| item.table(context, &REQUEST));
+    let expect = reader.require(context, "expect").and_then(|item| item.table(context, &EXPECT));
     reader.finish(context);
     let expected = expect.map(|reader| expected(context, &reader, routes, upstreams));
     let request = request?;

@@ -9,7 +9,7 @@ use crate::config::toml::reader::Reader;
 use crate::config::toml::spec::{Shape, TableSpec};
 use crate::route::{Predicate, Segment};
 
-/// How deep `not = { not = … }` may go.
+/// The deepest nesting of `not = { not = … }`.
 const NOT_DEPTH_MAX: u32 = 8;
 
 /// `[segment.NAME]`.
@@ -45,18 +45,19 @@ pub(in crate::config) const SEGMENT: TableSpec = TableSpec {
 
 /// Compiles one segment.
 pub(in crate::config) fn segment(context: &mut Context<'_>, named: &Named<'_>) -> Option<Segment> {
-    let reader = named.item.table(context, &SEGMENT)?.called(named.name);
+    let reader = named.item.table(context, &SEGMENT)?.with_name(named.name);
     let predicates = predicates(context, &reader, &named.item, NOT_DEPTH_MAX);
     Some(Segment { name: named.name.to_owned(), predicates })
 }
 
 fn predicates(context: &mut Context<'_>, reader: &Reader<'_>, item: &Item<'_>, depth: u32) -> Vec<Predicate> {
+    debug_assert!(depth <= NOT_DEPTH_MAX, "each level decrements the depth");
     let errors = context.errors();
     let mut all = predicate::of_caller(context, reader);
     all.extend(predicate::of_head(context, reader));
     if let Some(not) = reader.get("not") {
         if depth == 0 {
-            not.refuse(context, "too-deep", "`not` nests too deep");
+            not.refuse(context, "too-deep", "`not` is nested too deeply");
         } else if let Some(inside) = not.table(context, &SEGMENT) {
             let inside = predicates(context, &inside, &not, depth - 1);
             all.push(Predicate::Not(Box::new(Predicate::All(inside))));
@@ -64,7 +65,7 @@ fn predicates(context: &mut Context<'_>, reader: &Reader<'_>, item: &Item<'_>, d
     }
     reader.finish(context);
     if all.is_empty() && errors == context.errors() {
-        let message = format!("`{}` is empty: it would hold for everybody", item.key);
+        let message = format!("`{}` is empty: it would match every caller", item.key);
         context.report(Finding::error("empty-segment", reader.span(), message));
     }
     all

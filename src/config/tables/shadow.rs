@@ -17,19 +17,19 @@ use crate::config::toml::suggest::did_you_mean;
 use crate::config::toml::value;
 use crate::route::{EndpointHost, ListenerSpec, Route, Salt, SampleBy, Shadow, UpstreamId, VariantId, Weight};
 
-/// Copies of one route that may be under way at once.
+/// The highest `max_in_flight`.
 const IN_FLIGHT_MAX: i64 = 100_000;
 
-/// The largest body that may be copied, in bytes.
+/// The highest `max_body`, in bytes.
 const BODY_BYTES_MAX: u64 = 64 << 20;
 
-/// The longest that a copy may take.
+/// The highest `timeout`.
 const TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
-/// What is copied when `methods` is not given.
+/// The default of `methods`.
 const SAFE: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 
-/// Further methods that people mean (RFC 9110, RFC 5789).
+/// Other known methods (RFC 9110, RFC 5789), for suggestions.
 const UNSAFE: &[&str] = &["POST", "PUT", "PATCH", "DELETE"];
 
 /// `[route.shadow]`.
@@ -84,9 +84,9 @@ pub(super) const SHADOW: TableSpec = TableSpec {
     later: &[],
 };
 
-/// The route around a shadow.
+/// The parts of a route that its shadow depends on.
 pub(in crate::config) struct ShadowContext<'a> {
-    /// The variants in order, who answers for them, and their weights.
+    /// The variants in order: name, upstream and weight.
     pub(in crate::config) variants: Vec<(&'a str, Option<UpstreamId>, Weight)>,
     /// The salt of the route.
     pub(in crate::config) salt: &'a str,
@@ -97,14 +97,15 @@ pub(in crate::config) struct ShadowContext<'a> {
 /// Whether callers may have a sticky key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum StickyKeys {
-    /// The route wants none.
+    /// The route does not use sticky keys.
     No,
-    /// It wants one, and nothing says where it is read.
+    /// The route uses sticky keys, but no request has one.
     Never,
+    /// Requests can have a sticky key.
     Yes,
 }
 
-/// Compiles `[route.shadow]`; everything is read, so that all errors show.
+/// Compiles `[route.shadow]`. All keys are read, so that all errors are found.
 pub(in crate::config) fn shadow(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -112,9 +113,9 @@ pub(in crate::config) fn shadow(
     names: &mut NameRegistries<'_, '_>,
 ) -> Option<Shadow> {
     let reader = reader.table(context, "shadow", &SHADOW)?;
-    let text = reader.need(context, "upstream").and_then(|item| item.text(context));
+    let text = reader.require(context, "upstream").and_then(|item| item.text(context));
     let upstream = text.as_ref().and_then(|text| names.upstreams.find(context, text)).map(UpstreamId);
-    let weight = reader.need(context, "weight").and_then(|item| value::weight(context, &item));
+    let weight = reader.require(context, "weight").and_then(|item| value::weight(context, &item));
     let sample_by = sample_by(context, &reader, around);
     let methods = methods(context, &reader);
     let from = from(context, &reader, around);
@@ -156,7 +157,7 @@ fn sample_by(context: &mut Context<'_>, reader: &Reader<'_>, around: &ShadowCont
     let finding = match around.sticks {
         StickyKeys::Yes => return SampleBy::Key,
         StickyKeys::No => {
-            let message = "`sample_by = \"key\"` needs a sticky key, and this route has none";
+            let message = "`sample_by = \"key\"` needs a sticky key, but this route has none";
             Finding::error("no-sticky-key", at, message)
         }
         StickyKeys::Never => Finding::warning("no-sticky-key", at, "no request is copied: none has a sticky key"),
@@ -168,14 +169,15 @@ fn sample_by(context: &mut Context<'_>, reader: &Reader<'_>, around: &ShadowCont
 fn methods(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<Method> {
     let Some(item) = reader.get("methods") else { return SAFE.to_vec() };
     let items = item.not_empty(context);
-    value::once(context, &items, value::method)
+    value::parse_unique(context, &items, value::method)
 }
 
 fn from(context: &mut Context<'_>, reader: &Reader<'_>, around: &ShadowContext<'_>) -> Vec<VariantId> {
     let Some(item) = reader.get("from") else { return vec![VariantId::STABLE] };
+    debug_assert!(around.variants.first().is_some_and(|(name, ..)| *name == "stable"), "stable is variant 0");
     let known: Vec<&str> = around.variants.iter().map(|(name, ..)| *name).collect();
     let items = item.not_empty(context);
-    value::once(context, &items, |context, item| {
+    value::parse_unique(context, &items, |context, item| {
         let text = item.text(context)?;
         target::variant(context, &text, &known)
     })
@@ -192,7 +194,7 @@ fn timeout(context: &mut Context<'_>, reader: &Reader<'_>) -> Duration {
     timeout
 }
 
-/// Copies for an upstream that answers the route as well are load upon load.
+/// Warns if the upstream of the shadow serves the route as well, and gets copies in addition to its own requests.
 fn warn_of_load(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -207,19 +209,19 @@ fn warn_of_load(
     let share = shadow.weight;
     let (message, help) = if shadow.from.contains(&VariantId(id)) {
         (
-            format!("`{name}` answers `{variant}` already: {share} % of its requests are sent to it twice"),
+            format!("`{name}` is already the upstream of `{variant}`: it gets {share} % of these requests twice"),
             "name an upstream that runs another revision, or other variants in `from`",
         )
     } else {
         (
-            format!("`{name}` answers {weight} % of this route as `{variant}`, and copies come on top of that"),
-            "make sure that it has room for both",
+            format!("`{name}` gets {weight} % of this route as `{variant}`, and the copies in addition"),
+            "make sure that it has enough capacity for both",
         )
     };
     context.report(Finding::warning("shadow-adds-load", reader.place("upstream"), message).help(help));
 }
 
-/// What has side effects has them once more.
+/// Warns of copies whose side effects happen twice.
 fn warn_of_side_effects(context: &mut Context<'_>, reader: &Reader<'_>, name: &str, shadow: &Shadow) {
     let Some(item) = reader.get("methods") else { return };
     let risky = || shadow.methods.iter().filter(|method| !SAFE.contains(method));
@@ -228,18 +230,20 @@ fn warn_of_side_effects(context: &mut Context<'_>, reader: &Reader<'_>, name: &s
         return;
     }
     let listed = listed.join(", ");
-    let meant = risky().filter(|method| !UNSAFE.contains(&method.as_str())).find_map(|method| {
+    let suggestion = risky().filter(|method| !UNSAFE.contains(&method.as_str())).find_map(|method| {
         did_you_mean(method.as_str(), SAFE.iter().map(Method::as_str).chain(UNSAFE.iter().copied()))
     });
-    let message = format!("{listed} may have side effects, and copies are carried out by `{name}` as well");
+    let message = format!("{listed} may have side effects, and `{name}` executes the copies as well");
     let finding = Finding::warning("shadow-side-effects", item.span(), message);
-    let help = format!("make sure that `{name}` writes to nothing, sends nothing and charges nobody for real");
-    context.report(finding.help(help).maybe_help(meant));
+    let help = format!("make sure that `{name}` does not write to production data, send messages or charge customers");
+    context.report(finding.help(help).maybe_help(suggestion));
     if shadow.compare.as_ref().is_some_and(|compare| compare.control > Weight::ZERO) {
         let at = compare_place(reader).unwrap_or(item.span());
-        let message = format!("control copies repeat {listed} at the route's own upstream, which has done it already");
+        let message = format!(
+            "control copies repeat {listed} at the route's own upstream, which has already executed the request"
+        );
         let finding = Finding::warning("shadow-side-effects", at, message);
-        context.report(finding.help("write `control = 0`, or leave such methods out"));
+        context.report(finding.help("write `control = 0`, or remove these methods"));
     }
 }
 
@@ -247,7 +251,7 @@ fn compare_place(reader: &Reader<'_>) -> Option<Span> {
     reader.get("compare").map(|_| reader.place("compare"))
 }
 
-/// Warns of shadows that copy to a listener of this very file: every copy would come back as a request.
+/// Warns of shadows whose upstream is a listener of the same configuration: every copy comes back as a request.
 pub(in crate::config) fn warn_of_loops(
     context: &mut Context<'_>,
     routes: &[Route],
@@ -266,13 +270,13 @@ pub(in crate::config) fn warn_of_loops(
             "route `{}` copies to `{}`, whose endpoint at port {} is the listener `{}` of this file",
             route.name, upstream.name, endpoint.port, listener.name
         );
-        let help = "copies come back as requests and are answered and copied again, until the proxy's own `Via` ends it; only \
-                    from `identity.trusted_proxies` their mark is believed, and they are not copied";
+        let help = "copies come back as requests, and are copied again until the proxy finds its own `Via` header; copies are \
+                    recognized, and not copied again, only if `identity.trusted_proxies` contains the proxy";
         context.report(Finding::warning("shadow-loop", at, message).help(help));
     }
 }
 
-/// Whether this is an address of the listener, as far as a file can tell.
+/// Whether an endpoint is an address of the listener, as far as the file shows.
 fn is_own(listener: &ListenerSpec, host: &EndpointHost, port: u16) -> bool {
     let bound = listener.address.ip();
     let same = match host {

@@ -1,4 +1,4 @@
-//! `[[route.target]]`: who gets which variant, before weights are looked at.
+//! `[[route.target]]`: audiences that get a variant regardless of its weight.
 
 use super::predicate;
 use super::predicate::{LISTED, NAMED};
@@ -49,7 +49,7 @@ pub(super) const TARGET: TableSpec = TableSpec {
     later: &["after_rollback"],
 };
 
-/// Compiles all targets of a route. `known` are its variants in order, with the salt of the route.
+/// Compiles all targets of a route. `known` are the names of its variants in order, `salt` is that of the route.
 pub(in crate::config) fn targets(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -66,14 +66,14 @@ pub(in crate::config) fn targets(
         predicates.extend(predicate::of_head(context, &reader));
         predicates.extend(predicate::of_caller(context, &reader));
         let weight = reader.get("weight").and_then(|item| value::weight(context, &item));
-        let serve = reader.need(context, "serve").and_then(|item| item.text(context));
+        let serve = reader.require(context, "serve").and_then(|item| item.text(context));
         let serve = serve.and_then(|text| variant(context, &text, known));
         reader.finish(context);
         if predicates.is_empty() && errors == context.errors() {
-            let finding = Finding::error("empty-target", reader.span(), "this target asks nothing of the caller");
+            let finding = Finding::error("empty-target", reader.span(), "this target has no condition");
             context.report(
                 finding
-                    .help("name a `segment`, or ask for a header, cookie, query, tenant, user, cidr, jwt or country"),
+                    .help("add `segment`, `header`, `cookie`, `query`, `tenant`, `user`, `cidr`, `jwt` or `country`"),
             );
         }
         let weight = weight.map(|weight| (weight, Salt::target(salt, segment.as_deref().unwrap_or(""))));
@@ -83,12 +83,13 @@ pub(in crate::config) fn targets(
     targets
 }
 
-/// The variant of a name; `known` are those of the route, in order.
+/// The variant with a name. `known` are the names of the variants in order.
 pub(in crate::config) fn variant(
     context: &mut Context<'_>,
     text: &SpannedString<'_>,
     known: &[&str],
 ) -> Option<VariantId> {
+    debug_assert_eq!(known.first(), Some(&"stable"), "stable is variant 0");
     let found = known.iter().position(|name| !name.is_empty() && *name == &**text);
     if found.is_none() {
         let names: Vec<_> = known.iter().filter(|name| !name.is_empty()).map(|name| format!("`{name}`")).collect();

@@ -1,4 +1,4 @@
-//! Lists of tenants and users: in place, or in a file with one a line.
+//! Lists of tenants and users: inline, or in a file with one name per line.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{Shape, TableSpec, required};
 use crate::route::TenantList;
 
-/// How long a tenant's or user's name may be.
+/// The longest name of a tenant or a user.
 const NAME_BYTES_MAX: usize = 1024;
 
 /// `{ file = … }`.
@@ -27,7 +27,7 @@ pub(in crate::config) const FILE: TableSpec = TableSpec {
 pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>) -> Option<TenantList> {
     if item.is_table() {
         let reader = item.table(context, &FILE)?;
-        let path = reader.need(context, "file").and_then(|item| item.shown_text(context));
+        let path = reader.require(context, "file").and_then(|item| item.shown_text(context));
         reader.finish(context);
         return from_file(context, &path?);
     }
@@ -36,7 +36,7 @@ pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>) -> Opt
     for item in items {
         let Some(text) = item.text(context) else { continue };
         if text.is_empty() {
-            context.report(Finding::error("empty-name", text.span, "an empty name fits nobody"));
+            context.report(Finding::error("empty-name", text.span, "an empty name matches no caller"));
         }
         names.push((*text).into());
     }
@@ -94,8 +94,10 @@ fn parse(context: &mut Context<'_>, path: &Path, text: &str) -> TenantList {
         let file = context.files.add(Source { name, text: text.into() });
         for name in bad {
             let start = offset(name.as_ptr() as usize - text.as_ptr() as usize);
+            debug_assert!(start as usize + name.len() <= text.len(), "the name is a part of the text");
             let at = Span { file, start, end: start + offset(name.len()) };
-            let message = format!("this is no name: at most {NAME_BYTES_MAX} bytes, no control characters");
+            let message =
+                format!("this is not a name: names have at most {NAME_BYTES_MAX} bytes and no control characters");
             context.report(Finding::error("bad-tenant", at, message));
         }
     }

@@ -1,5 +1,5 @@
-//! `[listener.tls]`: what a listener presents, and whom it asks for a certificate. Certificates are named as directories
-//! or as pairs of files; what is wrong with one of them is said with the file's name.
+//! `[listener.tls]`: the certificates of a listener, and client authentication. Certificates are directories or pairs of
+//! files; errors name the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ const CLIENT_AUTH: TableSpec = TableSpec {
 pub(in crate::config) fn tls(context: &mut Context<'_>, item: &Item<'_>) -> Option<(TlsSpec, Arc<Server>)> {
     let reader = item.table(context, &TLS)?;
     let errors = context.errors();
-    let named = reader.need(context, "certificates");
+    let named = reader.require(context, "certificates");
     let presented = named.map(|item| certificates(context, &item)).unwrap_or_default();
     let min_version = match reader.word(context, "min_version") {
         Some(1) => TlsVersion::V13,
@@ -95,34 +95,34 @@ pub(in crate::config) fn tls(context: &mut Context<'_>, item: &Item<'_>) -> Opti
 fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<ServedCertificate> {
     let items = item.one_or_more();
     if items.is_empty() {
-        item.refuse(context, "empty-list", "`certificates` is empty: there is nothing to present");
+        item.refuse(context, "empty-list", "`certificates` is empty: the listener needs a certificate");
     }
     let mut all: Vec<ServedCertificate> = Vec::new();
     for item in items {
         if item.is_table() {
             let Some(reader) = item.table(context, &PAIR) else { continue };
-            let cert = reader.need(context, "cert").and_then(|item| item.text(context));
-            let key = reader.need(context, "key").and_then(|item| item.text(context));
+            let cert = reader.require(context, "cert").and_then(|item| item.text(context));
+            let key = reader.require(context, "key").and_then(|item| item.text(context));
             reader.finish(context);
             if let (Some(cert), Some(key)) = (cert, key) {
                 let pair = CertificatePair { cert: pem(context, &cert), key: pem(context, &key) };
                 let served = read_pair(context, &pair, cert.span, key.span);
-                all.extend(served.inspect(|served| serve(context, &pair, None, served)));
+                all.extend(served.inspect(|served| record_in_use(context, &pair, None, served)));
             }
         } else if let Some(text) = item.shown_text(context) {
             directory(context, &text, &mut all);
         }
     }
-    doubles(context, item.span(), &all);
+    warn_duplicates(context, item.span(), &all);
     all
 }
 
-/// All pairs of a directory.
+/// Reads all pairs of a directory.
 fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<ServedCertificate>) {
-    let path = beside(context, text);
+    let path = resolve(context, text);
     context.watch(&path);
     let in_use = context.last_good.found_in(&path);
-    let found = match certificate_pairs::of(&path, &in_use) {
+    let found = match certificate_pairs::find(&path, &in_use) {
         Ok(found) => found,
         Err(error) if !in_use.is_empty() => {
             let why = format!("cannot be read: {}", read::ReadError::System(error));
@@ -142,19 +142,19 @@ fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<
     };
     found.directories.iter().for_each(|directory| context.watch(directory));
     for key in &found.lone_keys {
-        let message = format!("`{}` has no certificate beside it", key.display());
-        let help = "a certificate `NAME.crt`, `NAME.pem` or `fullchain.pem` goes with a key `NAME.key`, `NAME-key.pem` \
-                    or `privkey.pem`";
+        let message = format!("there is no certificate for the key `{}`", key.display());
+        let help = "the certificate for `NAME.key` or `NAME-key.pem` is `NAME.crt` or `NAME.pem`, that for `privkey.pem` is \
+                    `fullchain.pem`";
         context.report(Finding::warning("lone-key", text.span, message).help(help));
     }
     if found.pairs.is_empty() && found.halves.is_empty() {
         if !in_use.is_empty() {
-            let why = "holds no certificate with its key any more";
+            let why = "no longer contains a certificate with its key";
             return all.extend(keep_directory(context, &path, text, &in_use, why));
         }
-        let message = format!("`{}` holds no certificate with its key", path.display());
-        let help = "it may hold `NAME.crt` (or `.pem`) with `NAME.key`, or `fullchain.pem` with `privkey.pem`, also one \
-                    directory further down";
+        let message = format!("`{}` contains no certificate with its key", path.display());
+        let help = "expected are `NAME.crt` (or `.pem`) with `NAME.key`, or `fullchain.pem` with `privkey.pem`, in the directory \
+                    or its subdirectories";
         context.report(Finding::error("no-certificate", text.span, message).help(help));
     }
     let mut served: Vec<(CertificatePair, ServedCertificate)> = Vec::new();
@@ -162,31 +162,33 @@ fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<
         let one = read_pair(context, &pair, text.span, text.span);
         served.extend(one.map(|one| (pair, one)));
     }
-    let whole = served.len();
+    let complete = served.len();
     for half in found.halves {
-        let beside = served.iter().take(whole).filter(|(pair, _)| folder(&pair.cert) == folder(&half.cert));
-        // What has another file now is not missing.
-        let replaced = |before: Arc<Certificate>| beside.clone().any(|(_, one)| one.certificate.replaces(&before));
+        let same_directory =
+            served.iter().take(complete).filter(|(pair, _)| directory_of(&pair.cert) == directory_of(&half.cert));
+        // A certificate that has another file now is not missing.
+        let replaced =
+            |before: Arc<Certificate>| same_directory.clone().any(|(_, one)| one.certificate.replaces(&before));
         if !last_good(context, &half).is_some_and(replaced) {
             let one = read_pair(context, &half, text.span, text.span);
             served.extend(one.map(|one| (half, one)));
         }
     }
-    // In the order of the keys, folder by folder: what has lost a file keeps its place.
+    // By directory and key: a certificate that lost a file keeps its position, since the first one is the default.
     served.sort_by(|(one, _), (other, _)| {
-        (folder(&one.key), one.key.path()).cmp(&(folder(&other.key), other.key.path()))
+        (directory_of(&one.key), one.key.path()).cmp(&(directory_of(&other.key), other.key.path()))
     });
     for (pair, one) in served {
-        serve(context, &pair, Some(&path), &one);
+        record_in_use(context, &pair, Some(&path), &one);
         all.push(one);
     }
 }
 
-fn folder(pem: &Pem) -> Option<&Path> {
+fn directory_of(pem: &Pem) -> Option<&Path> {
     pem.path().and_then(Path::parent)
 }
 
-/// All that a directory has held: with the last certificate nobody could be answered any more.
+/// Keeps all certificates of a directory that is empty or unreadable: without any, the listener could serve no client.
 fn keep_directory(
     context: &mut Context<'_>,
     path: &Path,
@@ -197,7 +199,7 @@ fn keep_directory(
     let file = Pem::File(path.to_owned());
     let keep = |one: &CertificateSource| {
         let before = Arc::clone(&one.certificate);
-        let error = CertificateError { code: "no-certificate", what: why.to_owned(), help: String::new() };
+        let error = CertificateError { code: "no-certificate", problem: why.to_owned(), help: String::new() };
         let rejected = RejectedFile { at: text.span, file: &file, error };
         let served = keep_last_good(context, &rejected, before, None);
         depend(context, &served);
@@ -207,8 +209,13 @@ fn keep_directory(
     in_use.iter().map(keep).collect()
 }
 
-/// The pair is served like this when the load holds.
-fn serve(context: &mut Context<'_>, pair: &CertificatePair, directory: Option<&Path>, served: &ServedCertificate) {
+/// Records a served pair, for the fallback of the next load.
+fn record_in_use(
+    context: &mut Context<'_>,
+    pair: &CertificatePair,
+    directory: Option<&Path>,
+    served: &ServedCertificate,
+) {
     depend(context, served);
     if let Some(cert) = pair.cert.path() {
         let (key, directory) = (pair.key.path().map(Path::to_owned), directory.map(Path::to_owned));
@@ -217,18 +224,18 @@ fn serve(context: &mut Context<'_>, pair: &CertificatePair, directory: Option<&P
     }
 }
 
-/// What comes of the files depends also on the time, and on what was served before.
+/// Adds a certificate to the hash: the result depends on the time and on the active certificates, too, not only on files.
 fn depend(context: &mut Context<'_>, served: &ServedCertificate) {
     context.depend(served.certificate.fingerprint().as_bytes());
     context.depend(&[u8::from(served.stale.is_some())]);
 }
 
-/// What was served in the place of a pair.
+/// The active certificate for a pair.
 fn last_good(context: &Context<'_>, pair: &CertificatePair) -> Option<Arc<Certificate>> {
     context.last_good.of(pair.cert.path()?, pair.key.path())
 }
 
-/// Reads a pair; when it does not hold, the last good one is kept.
+/// Reads a pair; if it is invalid or expired, keeps the last good certificate.
 fn read_pair(
     context: &mut Context<'_>,
     pair: &CertificatePair,
@@ -255,7 +262,7 @@ fn read_pair(
                 report(context, Finding::warning, cert_at, &pair.cert.to_string(), error);
             }
             if certificate.names().is_empty() {
-                let what = "holds a certificate without names (no `subjectAltName`): clients will not accept it";
+                let what = "contains a certificate without names (no `subjectAltName`): clients will reject it";
                 let message = format!("`{}` {what}", pair.cert);
                 context.report(Finding::warning("certificate-without-names", cert_at, message));
             }
@@ -293,24 +300,24 @@ fn keep_last_good(
     until: Option<Duration>,
 ) -> ServedCertificate {
     let RejectedFile { at, file, error } = rejected;
-    let message = format!("the last good certificate of `{}` is kept: `{file}` {}", before.label(), error.what);
+    let message = format!("the last good certificate of `{}` is kept: `{file}` {}", before.label(), error.problem);
     context.report(Finding::warning("certificate-kept", *at, message));
-    let stale = Stale { file: file.to_string(), why: error.what.clone(), until };
+    let stale = Stale { file: file.to_string(), why: error.problem.clone(), until };
     ServedCertificate { certificate: before, stale: Some(stale) }
 }
 
-/// Two certificates for one name.
-fn doubles(context: &mut Context<'_>, at: Span, all: &[ServedCertificate]) {
+/// Warns of two certificates with the same name and type of key.
+fn warn_duplicates(context: &mut Context<'_>, at: Span, all: &[ServedCertificate]) {
     let kind = |one: &ServedCertificate| one.certificate.key().key.algorithm();
     for (place, one) in all.iter().enumerate() {
-        let twin = |other: &&ServedCertificate| {
+        let is_duplicate = |other: &&ServedCertificate| {
             kind(other) == kind(one)
                 && other.certificate.names().iter().any(|name| one.certificate.names().contains(name))
         };
-        if let Some(first) = all[..place].iter().find(twin) {
+        if let Some(first) = all[..place].iter().find(is_duplicate) {
             let name = first.certificate.names().iter().find(|name| one.certificate.names().contains(name));
-            let message = format!("two certificates are for `{}`", name.map_or("", String::as_str));
-            let help = "the first one is presented; remove the other, unless its key is of another kind";
+            let message = format!("two certificates have the name `{}`", name.map_or("", String::as_str));
+            let help = "clients get the first one; remove the other";
             context.report(Finding::warning("certificate-twice", at, message).help(help));
         }
     }
@@ -321,7 +328,7 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
         Some(1) => ClientAuth::Request,
         Some(_) | None => ClientAuth::Require,
     };
-    let text = reader.need(context, "ca").and_then(|item| item.shown_text(context));
+    let text = reader.require(context, "ca").and_then(|item| item.shown_text(context));
     reader.finish(context);
     let text = text?;
     let file = pem(context, &text);
@@ -330,7 +337,7 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
     let authority = match (read, before) {
         (Ok((roots, hash)), _) => Authority { roots: Arc::new(roots), hash },
         (Err(error), Some(before)) => {
-            let message = format!("the last good authorities of `{file}` are kept: it {}", error.what);
+            let message = format!("the last good authorities of `{file}` are kept: the file {}", error.problem);
             context.report(Finding::warning("certificate-kept", text.span, message).help(error.help));
             before.clone()
         }
@@ -348,25 +355,25 @@ fn client_auth(context: &mut Context<'_>, reader: &Reader<'_>) -> Option<(Client
 type Make = fn(&'static str, Span, String) -> Finding;
 
 fn report(context: &mut Context<'_>, make: Make, at: Span, file: &str, error: CertificateError) {
-    let finding = make(error.code, at, format!("`{file}` {}", error.what));
+    let finding = make(error.code, at, format!("`{file}` {}", error.problem));
     context.report(if error.help.is_empty() { finding } else { finding.help(error.help) });
 }
 
-/// What a string names: PEM itself, or a file, from the file that names it.
+/// Inline PEM, or a path relative to the file that names it.
 fn pem(context: &Context<'_>, text: &SpannedString<'_>) -> Pem {
     if text.trim_start().starts_with("-----BEGIN ") {
         Pem::Inline(text.as_bytes().to_vec())
     } else {
-        Pem::File(beside(context, text))
+        Pem::File(resolve(context, text))
     }
 }
 
-fn beside(context: &Context<'_>, text: &SpannedString<'_>) -> PathBuf {
+fn resolve(context: &Context<'_>, text: &SpannedString<'_>) -> PathBuf {
     let base = context.files.name(text.span.file);
     Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**text)
 }
 
-/// The bytes, on which the result depends.
+/// Reads PEM; watches its file.
 fn contents(context: &mut Context<'_>, pem: &Pem) -> Result<Vec<u8>, CertificateError> {
     let path = match pem {
         Pem::Inline(bytes) => return Ok(bytes.clone()),
@@ -374,12 +381,12 @@ fn contents(context: &mut Context<'_>, pem: &Pem) -> Result<Vec<u8>, Certificate
     };
     context.watch(path);
     let read = read::bytes(path);
-    // Not the bytes themselves: what depends on a key is not told to anybody who reads the hash.
+    // The digest instead of the bytes: the hash is public, and must not depend on a private key directly.
     let digest = read.as_ref().map_or_else(ToString::to_string, |bytes| tls::sha256_hex(bytes));
     context.depend(digest.as_bytes());
     read.map_err(|error| CertificateError {
         code: "unreadable",
-        what: format!("cannot be read: {error}"),
-        help: "it is looked for from the folder of the file that names it".to_owned(),
+        problem: format!("cannot be read: {error}"),
+        help: "the path is relative to the directory of the file that names it".to_owned(),
     })
 }

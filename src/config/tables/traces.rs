@@ -1,4 +1,4 @@
-//! `[traces]`.
+//! `[traces]`: the export of spans.
 
 use http::HeaderName;
 use http::header::{CONTENT_TYPE, HOST};
@@ -45,16 +45,16 @@ pub(in crate::config) const TRACES: TableSpec = TableSpec {
     later: &[],
 };
 
-/// Compiles `[traces]`; nothing when there is none.
+/// Compiles `[traces]`; `None` without the table.
 pub(in crate::config) fn traces(
     context: &mut Context<'_>,
     reader: Option<&Reader<'_>>,
     system: &mut SystemRoots,
 ) -> Option<TraceExport> {
     let reader = reader?;
-    let otlp = reader.need(context, "otlp").and_then(|item| item.shown_text(context));
+    let otlp = reader.require(context, "otlp").and_then(|item| item.shown_text(context));
     let place = otlp.and_then(|text| collector(context, &text));
-    let tls = secured(context, place.as_ref(), reader, system);
+    let tls = collector_tls(context, place.as_ref(), reader, system);
     let protocol = if reader.word(context, "protocol") == Some(1) { OtlpProtocol::Grpc } else { OtlpProtocol::Http };
     let mut sample = 1.0;
     if let Some(item) = reader.get("sample") {
@@ -88,8 +88,8 @@ pub(in crate::config) fn traces(
     Some(TraceExport { host, port, path, tls, protocol, sample, service, attributes, headers })
 }
 
-/// How the collector is verified, when it is spoken to by TLS.
-fn secured(
+/// The TLS configuration for an `https://` collector.
+fn collector_tls(
     context: &mut Context<'_>,
     place: Option<&CollectorUrl>,
     reader: &Reader<'_>,
@@ -100,7 +100,7 @@ fn secured(
     if place.secured {
         let tls = client_tls::tls(context, &owner, system)?;
         if tls.server_name.is_none() && !tls::is_server_name(&place.host) {
-            let message = format!("no certificate can be for `{}`", place.host);
+            let message = format!("no certificate can have the name `{}`", place.host);
             let finding = Finding::error("bad-collector", reader.place("otlp"), message);
             context.report(finding.help("write a host name or an IP address, or `server_name` in `[traces.tls]`"));
         }
@@ -112,11 +112,15 @@ fn secured(
     None
 }
 
-/// The name of a header that an export may have besides its own.
+/// The name of an additional header of export requests.
 fn header(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
     let name = action::own_header(context, name, at)?;
     if name == HOST || name == CONTENT_TYPE {
-        context.report(Finding::error("bad-header", at, format!("`{name}` is what the export says it is")));
+        context.report(Finding::error(
+            "bad-header",
+            at,
+            format!("`{name}` is set by the export and cannot be changed"),
+        ));
         return None;
     }
     Some(name)

@@ -1,4 +1,4 @@
-//! `[upstream.NAME]`: where requests go.
+//! `[upstream.NAME]`: a named set of endpoints.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::config::toml::spec::{DURATION, SIZE, Shape, TableSpec, default, optio
 use crate::config::toml::value;
 use crate::route::{Balance, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
-/// An endpoint as a URL.
+/// The pattern of the URL of an endpoint.
 const URL: &str = r"^(https?|h2c)://|\$\{";
 
 /// `[upstream.NAME]`.
@@ -100,7 +100,7 @@ pub(in crate::config) fn upstream(
     named: &Named<'_>,
     system: &mut SystemRoots,
 ) -> Option<Upstream> {
-    let reader = named.item.table(context, &UPSTREAM)?.called(named.name);
+    let reader = named.item.table(context, &UPSTREAM)?.with_name(named.name);
     let endpoints = endpoints(context, &reader);
     let revision = reader.text(context, "revision").map(|text| text.to_string());
     let balance = match reader.word(context, "balance") {
@@ -112,14 +112,14 @@ pub(in crate::config) fn upstream(
     if let Some(item) = reader.get("connect_timeout") {
         match value::duration(context, &item) {
             Some(duration) if duration.is_zero() => {
-                item.refuse(context, "out-of-range", "`connect_timeout` cannot be zero: no connection is that fast");
+                item.refuse(context, "out-of-range", "`connect_timeout` must be more than zero");
             }
             Some(duration) => connect_timeout = duration,
             None => {}
         }
     }
     let limits = match reader.table(context, "limits", &LIMITS) {
-        Some(reader) => limits(context, &reader.called(named.name)),
+        Some(reader) => limits(context, &reader.with_name(named.name)),
         None => UpstreamLimits::default(),
     };
     let proxy_protocol = reader.word(context, "proxy_protocol").map(|word| match word {
@@ -158,7 +158,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
 }
 
 fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {
-    let Some(item) = reader.need(context, "endpoints") else { return Vec::new() };
+    let Some(item) = reader.require(context, "endpoints") else { return Vec::new() };
     let items = item.one_or_more();
     if items.is_empty() {
         item.refuse(context, "empty-list", format!("{} has no endpoint", reader.title()));
@@ -168,9 +168,9 @@ fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec
         let Some(endpoint) = endpoint(context, &item) else { continue };
         let same = |known: &EndpointSpec| known.host == endpoint.host && known.port == endpoint.port;
         if let Some((_, first)) = all.iter().take(1_000).find(|(known, _)| same(known)) {
-            let finding = Finding::error("duplicate-endpoint", item.span(), "this endpoint is named twice");
-            let finding = finding.label("and again here").also(*first, "first named here");
-            context.report(finding.help("to send it more, write `{ url = \"…\", weight = 2 }`"));
+            let finding = Finding::error("duplicate-endpoint", item.span(), "this endpoint is listed twice");
+            let finding = finding.label("and again here").also(*first, "first listed here");
+            context.report(finding.help("to send it more requests, write `{ url = \"…\", weight = 2 }`"));
         }
         all.push((endpoint, item.span()));
     }
@@ -190,13 +190,13 @@ fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> 
         return url(context, &text, 1);
     }
     let reader = item.table(context, &ENDPOINT)?;
-    let text = reader.need(context, "url").and_then(|item| item.shown_text(context));
+    let text = reader.require(context, "url").and_then(|item| item.shown_text(context));
     let weight = reader.count(context, "weight").unwrap_or(1);
     reader.finish(context);
     url(context, &text?, weight)
 }
 
-/// The URLs of a text that has more than one.
+/// The URLs of a text with more than one.
 fn several(text: &str) -> Option<Vec<&str>> {
     let parts = || text.split([',', ' ', '\t']).filter(|part| !part.is_empty());
     (parts().count() > 1 && text.len() <= REPEATED_MAX && parts().all(is_endpoint)).then(|| parts().collect())
@@ -214,7 +214,7 @@ fn url(context: &mut Context<'_>, text: &SpannedString<'_>, weight: u32) -> Opti
             } else if parse(&with_scheme).is_ok() {
                 format!("write `{with_scheme}`")
             } else {
-                "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in the clear".to_owned()
+                "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in cleartext".to_owned()
             };
             context.report(Finding::error("bad-endpoint", text.span, message).help(help));
             None

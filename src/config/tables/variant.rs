@@ -1,4 +1,4 @@
-//! A route's variants and their weights: `stable`, `canary`, `[[route.variant]]`.
+//! The variants of a route and their weights: `stable`, `canary`, `[[route.variant]]`.
 
 use super::route_context::{NameRegistries, NamedRoute};
 use super::shadow::{ShadowContext, StickyKeys};
@@ -13,7 +13,7 @@ use crate::config::toml::spec::{NAME, Shape, TableSpec, default, required};
 use crate::config::toml::value;
 use crate::route::{Rescue, Salt, Split, SplitState, StickyKey, Target, UpstreamId, Variant, Weight};
 
-/// How many variants a route may have.
+/// The most variants of a route.
 const VARIANTS_MAX: usize = 100;
 
 const WEIGHT: Shape = Shape::Number(0, 100);
@@ -34,10 +34,10 @@ const RESCUE: TableSpec = TableSpec {
     later: &["methods"],
 };
 
-/// Both forms of `rescue`.
+/// Help for an invalid `rescue`.
 const RESCUE_HELP: &str = "write `rescue = false`, so that stable never answers, or `rescue = { on = [\"connect\"] }`";
 
-/// What `on` may name.
+/// The values of `on`.
 const RESCUED_ON: &[&str] = &["connect"];
 
 /// `[route.canary]`.
@@ -65,10 +65,10 @@ pub(in crate::config) const VARIANT: TableSpec = TableSpec {
     later: &["rollout"],
 };
 
-/// A variant as it was read.
+/// A variant as it is written.
 struct Arm {
     name: String,
-    /// The name as it is shown.
+    /// The name with its variables not expanded, for display.
     shown: String,
     name_at: Span,
     weight: Weight,
@@ -77,8 +77,8 @@ struct Arm {
     rescue: Rescue,
 }
 
-/// Compiles what stands behind `stable`: the split, and its weights as the file says. Everything is read, so that all
-/// errors show, also when there is no `stable`.
+/// Compiles the split of a route and its weights. All keys are read, so that all errors are found, even if `stable` is
+/// missing.
 pub(in crate::config) fn split(
     context: &mut Context<'_>,
     headed: &NamedRoute<'_>,
@@ -89,9 +89,11 @@ pub(in crate::config) fn split(
     let arms = arms(context, reader, names);
     let total = total(context, reader, &arms);
     let left = Weight::from_millionths(1_000_000_u32.saturating_sub(total)).unwrap_or_default();
+    let sum = u64::from(left.millionths()) + u64::from(total);
+    debug_assert_eq!(sum, 1_000_000, "stable gets what the other variants leave");
     let sticky = sticky(context, reader);
     let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
-    let keyed = keyed(context, &sticky, cookie.as_ref());
+    let keyed = sticky_keys(context, &sticky, cookie.as_ref());
     let salt = salt(context, headed);
     let targets = {
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
@@ -105,8 +107,8 @@ pub(in crate::config) fn split(
     };
     if reader.get("stable").is_some() {
         match keyed {
-            StickyKeys::Yes => warn_of_strangers(context, reader, &arms, &sticky),
-            StickyKeys::No => warn_of_anew(context, reader, &arms, total),
+            StickyKeys::Yes => warn_canary_needs_key(context, reader, &arms, &sticky),
+            StickyKeys::No => warn_not_sticky(context, reader, &arms, total),
             StickyKeys::Never => warn_of_no_key(context, reader, &arms, &targets, &sticky),
         }
     }
@@ -116,6 +118,7 @@ pub(in crate::config) fn split(
     for Arm { shown, upstream, rescue, .. } in arms {
         variants.push(Variant { name: shown, upstream: upstream?, rescue });
     }
+    debug_assert_eq!(variants.len(), weights.len() + 1, "every variant but stable has a weight");
     let sticky_cookie = cookie.map(|text| text.to_string());
     let split = Split {
         variants,
@@ -129,8 +132,8 @@ pub(in crate::config) fn split(
     Some((split, SplitState::new(&weights)?))
 }
 
-/// Whether callers can have a sticky key.
-fn keyed(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&SpannedString<'_>>) -> StickyKeys {
+/// Whether requests can have a sticky key.
+fn sticky_keys(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&SpannedString<'_>>) -> StickyKeys {
     let is_read = |key: &StickyKey| *key == StickyKey::ClientIp || context.identified.contains(&key.name());
     match sticky {
         [] if cookie.is_none() => StickyKeys::No,
@@ -139,19 +142,20 @@ fn keyed(context: &Context<'_>, sticky: &[StickyKey], cookie: Option<&SpannedStr
     }
 }
 
-/// Warns of weights in a route where each request is decided anew.
-fn warn_of_anew(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], total: u32) {
-    // An empty list is written on purpose.
+/// Warns of weights in a route without a sticky key, where each request is decided on its own.
+fn warn_not_sticky(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], total: u32) {
+    // An empty list of keys is intentional.
     if reader.get("sticky").is_none() && (1..1_000_000).contains(&total) {
         let at = arms.iter().find(|arm| arm.weight > Weight::ZERO).map_or(reader.span(), |arm| arm.weight_at);
-        let finding = Finding::warning("not-sticky", at, "callers will see both variants: nothing makes them stick");
+        let finding =
+            Finding::warning("not-sticky", at, "callers will switch between the variants: the route has no sticky key");
         context.report(finding.help("add `sticky = [\"user\", \"client_ip\"]` or `sticky_cookie = \"…\"`"));
     }
 }
 
-/// Warns of a canary that callers without a sticky key never get. Other variants are experiments, whose audience is
-/// chosen by the key.
-fn warn_of_strangers(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], sticky: &[StickyKey]) {
+/// Warns of a canary that callers without a sticky key never get. There is no warning for other variants: they are
+/// experiments, whose audience is selected by the key.
+fn warn_canary_needs_key(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm], sticky: &[StickyKey]) {
     let splits = |arm: &Arm| arm.name == "canary" && arm.weight > Weight::ZERO && arm.weight < Weight::FULL;
     if !arms.iter().any(splits) || reader.get("sticky_cookie").is_some() || sticky.contains(&StickyKey::ClientIp) {
         return;
@@ -159,12 +163,11 @@ fn warn_of_strangers(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm
     let keys: Vec<_> = sticky.iter().map(|key| key.name()).collect();
     let message = format!("a caller without a {} never gets `canary`", keys.join(" or a "));
     let finding = Finding::warning("unkeyed-callers", reader.place("sticky"), message);
-    let help =
-        "such a caller gets stable: add `client_ip` to `sticky`, or `sticky_cookie = \"…\"`, so that all have a key";
+    let help = "such a caller gets stable: add `client_ip` to `sticky`, or `sticky_cookie = \"…\"`, so that every caller has a key";
     context.report(finding.help(help));
 }
 
-/// Warns of weights that move no caller, since nothing gives the sticky key. A weight of 100 needs none.
+/// Warns of weights that have no effect, since no request has the sticky key. A weight of 100 needs no key.
 fn warn_of_no_key(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -206,15 +209,15 @@ fn arms(context: &mut Context<'_>, reader: &Reader<'_>, names: &mut NameRegistri
         arms.push(arm);
     }
     for variant in reader.tables(context, "variant", &VARIANT) {
-        let name = variant.need(context, "name").and_then(|item| item.text(context));
+        let name = variant.require(context, "name").and_then(|item| item.text(context));
         let name = name.filter(|name| value::name(context, name, name.span));
         let at = name.as_ref().map_or(variant.span(), |name| name.span);
         let shown = name.as_ref().map_or_else(String::new, |name| name.shown().to_owned());
         let name = name.map_or_else(String::new, |name| name.to_string());
-        context.variables.name(&name, &shown);
+        context.variables.record_name(&name, &shown);
         let arm = Arm { shown, ..arm(context, &variant, names, name, at) };
         if arm.name == "stable" {
-            let message = "`stable` is the name of the variant that the route's `stable` names";
+            let message = "the name `stable` is reserved for the upstream in the route's `stable`";
             context.report(Finding::error("reserved-name", at, message));
         } else if let Some(first) = arms.iter().find(|known: &&Arm| !arm.name.is_empty() && known.name == arm.name) {
             let finding = Finding::error("duplicate-name", at, format!("variant `{}` is defined twice", arm.name));
@@ -237,7 +240,7 @@ fn arm(
     name: String,
     name_at: Span,
 ) -> Arm {
-    let text = reader.need(context, "upstream").and_then(|item| item.text(context));
+    let text = reader.require(context, "upstream").and_then(|item| item.text(context));
     let upstream = text.and_then(|text| upstream(context, &text, names));
     let item = reader.get("weight");
     let weight = item.and_then(|item| value::weight(context, &item)).unwrap_or_default();
@@ -247,7 +250,7 @@ fn arm(
     Arm { shown: name.clone(), name, name_at, weight, weight_at, upstream, rescue }
 }
 
-/// `rescue`: a switch, or what it is for.
+/// Compiles `rescue`: `false`, or a table.
 fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     if !item.is_table() {
         if !item.is_boolean() {
@@ -260,7 +263,7 @@ fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     if let Some(on) = reader.get("on") {
         let words = on.one_or_more();
         if words.is_empty() {
-            on.refuse(context, "empty-list", "`on` names nothing: to turn it off, write `rescue = false`");
+            on.refuse(context, "empty-list", "`on` is empty: to turn it off, write `rescue = false`");
         }
         for word in words {
             word.word(context, RESCUED_ON);
@@ -270,7 +273,7 @@ fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
     Rescue::Connect
 }
 
-/// The sum of all weights in millionths, which must not exceed 100 %; nothing is ever normalised silently.
+/// The sum of all weights in millionths. A sum above 100 % is an error: weights are never scaled.
 fn total(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm]) -> u32 {
     let sum: u64 = arms.iter().map(|arm| u64::from(arm.weight.millionths())).sum();
     if sum <= 1_000_000 {
@@ -280,12 +283,12 @@ fn total(context: &mut Context<'_>, reader: &Reader<'_>, arms: &[Arm]) -> u32 {
     let parts: Vec<_> = weighted.iter().take(20).map(|arm| arm.weight.to_string()).collect();
     #[expect(clippy::cast_precision_loss, reason = "at most a hundred weights, for people")]
     let percent = sum as f64 / 10_000.0;
-    let message = format!("the weights of a route sum up to {percent}: {}", parts.join(" + "));
+    let message = format!("the weights of this route add up to {percent}: {}", parts.join(" + "));
     let mut finding = Finding::error("weights-exceed-100", reader.place("name"), message);
     for arm in weighted.iter().take(20) {
         finding = finding.also(arm.weight_at, format!("`{}`", arm.name));
     }
-    context.report(finding.help("stable gets what the others leave, so that they may sum up to 100 at most"));
+    context.report(finding.help("stable gets the rest: the other weights may add up to at most 100"));
     1_000_000
 }
 
@@ -299,14 +302,14 @@ fn sticky(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<StickyKey> {
             None => continue,
         };
         if keys.contains(&key) {
-            item.refuse(context, "duplicate-key", "this is named twice");
+            item.refuse(context, "duplicate-key", "this is listed twice");
         }
         keys.push(key);
     }
     keys
 }
 
-/// The salt: `salt`, else the route's name.
+/// The salt of the buckets: `salt`, or else the name of the route.
 fn salt(context: &mut Context<'_>, headed: &NamedRoute<'_>) -> String {
     let given = headed.reader.text(context, "salt");
     if let Some(text) = given.as_ref().filter(|text| text.is_empty() || text.len() > 255) {

@@ -1,4 +1,5 @@
-//! Addresses that listeners accept at. A name is refused, since what it resolves to may change. `localhost` is 127.0.0.1.
+//! The addresses of listeners. Host names are refused, since they can resolve to other addresses later; `localhost` is
+//! always 127.0.0.1.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,28 +10,28 @@ use super::diagnostic::Finding;
 use super::source::Span;
 use super::spanned_string::SpannedString;
 
-/// What accepts at an address.
+/// What listens on an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum AddressUse {
     Listener,
-    /// The admin listener: never at every address.
+    /// The admin listener: never on public addresses.
     Admin,
 }
 
-/// What a port is.
+/// Help for an invalid port.
 pub(in crate::config) const PORTS: &str = "a port is a number from 1 to 65535";
 
-/// Why this is no port.
+/// The message for an invalid port.
 pub(in crate::config) fn not_a_port(port: &str) -> String {
     if is_digits(port) { format!("`{port}` is not a port: {PORTS}") } else { format!("`{port}` is not a port") }
 }
 
-/// Whether a text has digits only.
+/// Whether a text consists of digits.
 pub(in crate::config) fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether an address can be reached by others than the operators of a private network.
+/// Whether an address can be reached from outside a private network.
 pub(in crate::config) fn is_public(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
@@ -43,20 +44,20 @@ pub(in crate::config) fn is_address(text: &str) -> bool {
     parse(text).is_some()
 }
 
-/// The addresses that listeners accept at, and where they are written.
+/// The addresses of all listeners, by port, with their places in the files.
 #[derive(Debug, Default)]
 pub(in crate::config) struct ListenAddresses(HashMap<u16, Vec<(SocketAddr, Span)>>);
 
 impl ListenAddresses {
-    /// Takes an address. One that another listener has, or that is a part of what another has, is an error.
-    pub(in crate::config) fn take(&mut self, context: &mut Context<'_>, address: SocketAddr, at: Span) -> bool {
-        let first = self.by(address);
+    /// Adds an address; returns whether it is new. Reports an error if it overlaps with that of another listener.
+    pub(in crate::config) fn add(&mut self, context: &mut Context<'_>, address: SocketAddr, at: Span) -> bool {
+        let first = self.find_overlap(address);
         if let Some((other, span)) = first {
             let same = canonical(other) == canonical(address);
             let message = if same {
                 format!("two listeners have the address `{address}`")
             } else {
-                format!("two listeners accept at the same address: `{other}` and `{address}`")
+                format!("two listeners have overlapping addresses: `{other}` and `{address}`")
             };
             let finding = Finding::error("duplicate-address", at, message).label("and again here");
             context.report(finding.also(span, "first here"));
@@ -66,26 +67,26 @@ impl ListenAddresses {
         first.is_none()
     }
 
-    /// What accepts at this address already. The system chooses port 0, and never one that is taken.
-    pub(in crate::config) fn by(&self, address: SocketAddr) -> Option<(SocketAddr, Span)> {
+    /// The listener address that overlaps with this one. Port 0 never does: the system replaces it by a free port.
+    pub(in crate::config) fn find_overlap(&self, address: SocketAddr) -> Option<(SocketAddr, Span)> {
         let of_port = self.0.get(&address.port()).filter(|_| address.port() != 0)?;
         of_port.iter().find(|(other, _)| overlap(*other, address)).copied()
     }
 }
 
-/// Whether the system refuses the one because of the other. `[::]` accepts IPv4, too.
+/// Whether the system refuses to bind both addresses. `[::]` includes IPv4.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |all: IpAddr, ip: IpAddr| all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4());
     let (one, other) = (canonical(one), canonical(other));
     one.port() == other.port() && (one == other || covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
 }
 
-/// The address as IPv4 where it is an IPv4 address in IPv6 form, such as `[::ffff:127.0.0.1]:9900`.
+/// Converts an IPv4-mapped IPv6 address, such as `[::ffff:127.0.0.1]:9900`, to IPv4.
 pub(in crate::config) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// An address and a port, or an error.
+/// Parses an address with a port; reports an error if that fails.
 pub(in crate::config) fn address(
     context: &mut Context<'_>,
     text: &SpannedString<'_>,
@@ -109,11 +110,11 @@ fn parse(text: &str) -> Option<SocketAddr> {
     port.parse().ok().filter(|_| is_digits(port)).map(|port| SocketAddr::from((ip, port)))
 }
 
-/// Why a text is no address with a port, and how one is written.
+/// The message and the help for a text that is not an address with a port.
 fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
     let usual = match purpose {
-        AddressUse::Listener => "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine alone",
-        AddressUse::Admin => "write `127.0.0.1:9900`, or a private address that only operators reach",
+        AddressUse::Listener => "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine only",
+        AddressUse::Admin => "write `127.0.0.1:9900`, or a private address that only operators can reach",
     };
     let message = format!("`{text}` is not an address with a port");
     let written = |host: &str, port: &str| format!("write `{host}:{port}`");
@@ -121,17 +122,17 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
         AddressUse::Listener => ("0.0.0.0", "8080"),
         AddressUse::Admin => ("127.0.0.1", "9900"),
     };
-    // A public address is not proposed to the admin listener, which refuses it.
+    // The admin listener refuses public addresses, so the help must not propose one.
     let proposed = |address: SocketAddr| {
         let is_refused = purpose == AddressUse::Admin && is_public(address.ip());
         if is_refused { SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())) } else { address }
     };
     if purpose == AddressUse::Admin && matches!(text, "off" | "none" | "false" | "") {
-        let help = "the admin listener is always on: write `127.0.0.1:9900`, which only this machine reaches";
+        let help = "the admin listener is always on: write `127.0.0.1:9900`, which only this machine can reach";
         return (message, help.to_owned());
     }
     if text.starts_with("unix:") || text.starts_with('/') {
-        return (format!("`{text}` is a Unix socket, which this version does not listen on"), usual.to_owned());
+        return (format!("`{text}` is a Unix socket, which this version does not support"), usual.to_owned());
     }
     if let Some(rest) = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/')) {
         let help = match parse(rest) {
@@ -163,16 +164,16 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
     }
     if let (Ok(ip), Some(number)) = (host.parse::<std::net::Ipv6Addr>(), number) {
         let address = proposed(SocketAddr::from((ip, number)));
-        return (message, format!("write `{address}`: IPv6 stands in brackets"));
+        return (message, format!("write `{address}`: an IPv6 address needs brackets"));
     }
     if host == "*" && number.is_some() {
         return (message, written(everywhere, given));
     }
     if number.is_some() && super::grammar::is_host(host) && host.contains(|c: char| c.is_ascii_alphabetic()) {
-        let message = format!("`{host}` is a name; a listener accepts at an address of this machine");
+        let message = format!("`{host}` is a host name; a listener needs an IP address of this machine");
         let help = match purpose {
             AddressUse::Listener => format!(
-                "write `0.0.0.0:{given}` or `:{given}` for all, `127.0.0.1:{given}` for this machine alone; a route matches names by `host`"
+                "write `0.0.0.0:{given}` or `:{given}` for all addresses, `127.0.0.1:{given}` for this machine only; routes match host names with `host`"
             ),
             AddressUse::Admin => written("127.0.0.1", given),
         };
@@ -186,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_the_system_refuses_together() {
+    fn overlapping_addresses_are_found() {
         for (one, other, expected) in [
             ("127.0.0.1:80", "127.0.0.1:80", true),
             ("127.0.0.1:80", "127.0.0.1:81", false),
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_address_is_said() {
+    fn the_help_fits_the_mistake() {
         for (text, purpose, message, help) in [
             (":80800", AddressUse::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
             ("0.0.0.0:99999999999", AddressUse::Listener, "from 1 to 65535", "`0.0.0.0:8080`"),
@@ -240,12 +241,12 @@ mod tests {
             ("0.0.0.0", AddressUse::Listener, "has no port", "write `0.0.0.0:8080`"),
             ("::1", AddressUse::Listener, "has no port", "write `[::1]:8080`"),
             ("::1:80", AddressUse::Listener, "", "[::1:80]:8080"),
-            ("fe80::1:2:3:4:5:6:8080", AddressUse::Listener, "not an address", "IPv6 stands in brackets"),
+            ("fe80::1:2:3:4:5:6:8080", AddressUse::Listener, "not an address", "an IPv6 address needs brackets"),
             ("*:80", AddressUse::Listener, "not an address", "write `0.0.0.0:80`"),
             ("*:80", AddressUse::Admin, "not an address", "write `127.0.0.1:80`"),
             ("http://0.0.0.0:80/", AddressUse::Listener, "not an address", "write `0.0.0.0:80`, without a scheme"),
-            ("example.com:80", AddressUse::Listener, "is a name", "`0.0.0.0:80` or `:80`"),
-            ("admin.internal:80", AddressUse::Admin, "is a name", "write `127.0.0.1:80`"),
+            ("example.com:80", AddressUse::Listener, "is a host name", "`0.0.0.0:80` or `:80`"),
+            ("admin.internal:80", AddressUse::Admin, "is a host name", "write `127.0.0.1:80`"),
             ("off", AddressUse::Admin, "not an address", "always on"),
             ("off", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
             ("unix:/run/x.sock", AddressUse::Admin, "Unix socket", "`127.0.0.1:9900`"),

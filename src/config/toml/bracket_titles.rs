@@ -1,21 +1,20 @@
-//! Titles of tables in the wrong brackets, as far as the text alone shows them.
+//! Help for table headers in the wrong kind of brackets, from the text of the file.
 
 use std::ops::Range;
 
 use super::grammar;
 use super::spec::{Shape, TableSpec};
 
-/// `write [upstream.NAME]`.
-pub(in crate::config) fn titled(key: &str, name: Option<&str>) -> String {
-    // What is no name is reported as such.
+/// Help such as "write `[upstream.NAME]`".
+pub(in crate::config) fn named_header(key: &str, name: Option<&str>) -> String {
+    // An invalid name gets an error of its own.
     match name.filter(|name| grammar::is_name(name)) {
         Some(name) => format!("write `[{key}.{name}]`, without `name`"),
         None => format!("write `[{key}.NAME]`"),
     }
 }
 
-/// The message and help for a second definition of the top-level table `key`; `None` when the brackets are not the
-/// cause.
+/// The message and the help for a second definition of a top-level table; `None` if the brackets are not the cause.
 pub(in crate::config) fn explain_duplicate(
     root: &TableSpec,
     text: &str,
@@ -32,25 +31,25 @@ pub(in crate::config) fn explain_duplicate(
     let form = &root.keys.iter().find(|known| known.name == key)?.form;
     match (form, double) {
         (Shape::Tables(_), _) => {
-            let message = format!("`[{key}]` is a list: each stands in double brackets");
-            Some((message, format!("write `[[{key}]]`, each time")))
+            let message = format!("`[{key}]` is a list: each table needs double brackets");
+            Some((message, format!("write `[[{key}]]` for each")))
         }
         (Shape::Named(_), true) => {
-            let message = format!("`[[{key}]]` is no list: each has its name in its title");
-            Some((message, titled(key, name_below(after))))
+            let message = format!("`[[{key}]]` is not a list: each table has its name in the brackets");
+            Some((message, named_header(key, name_below(after))))
         }
         (Shape::Named(_), false) => {
-            Some((format!("`[{key}]` has no name in its title"), titled(key, name_below(after))))
+            Some((format!("`[{key}]` has no name in the brackets"), named_header(key, name_below(after))))
         }
         (Shape::Table(_), true) => {
-            let message = format!("`[[{key}]]` is no list: there is one `[{key}]`");
-            Some((message, format!("write all its keys below one `[{key}]`")))
+            let message = format!("`[[{key}]]` is not a list: there is only one `[{key}]`");
+            Some((message, format!("write all keys below one `[{key}]`")))
         }
         _ => None,
     }
 }
 
-/// The `name` of the table whose title ends here.
+/// The `name` of the table whose header ends here.
 fn name_below(text: &str) -> Option<&str> {
     let mut lines = text.lines().skip(1).map(str::trim).take_while(|line| !line.starts_with('['));
     let value = lines.find_map(|line| line.strip_prefix("name")?.trim_start().strip_prefix('='))?.trim_start();

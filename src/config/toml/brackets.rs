@@ -1,6 +1,6 @@
-//! Tables in the wrong brackets: `[[upstream]]` for `[upstream.NAME]`, `[route]` for `[[route]]`.
+//! Tables in the wrong brackets, such as `[[upstream]]` instead of `[upstream.NAME]`, or `[route]` instead of `[[route]]`.
 
-use super::bracket_titles::titled;
+use super::bracket_titles::named_header;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::document::{Entry, TableId, TomlTable, Value};
@@ -11,10 +11,11 @@ use super::shorthand;
 use super::source::Span;
 use super::spec::TableSpec;
 
-/// How many letters of a name are repeated in a help line.
+/// The longest name that a help line repeats, in bytes.
 const NAME_MAX: usize = 63;
 
-/// One table where a list of tables is expected: the table, unless names stand in its title.
+/// Reports a value where a list of tables is expected. If it is one table of that kind, returns it, so that its other
+/// errors are found, too.
 pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>, spec: &'static TableSpec) -> Option<TableId> {
     let Value::Table(id) = &item.node.value else {
         let help = shorthand::of_element(spec.title, &item.node.value);
@@ -23,9 +24,9 @@ pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>, spec: 
     };
     let entries = &item.document.table(*id).entries;
     let known = entries.iter().any(|entry| spec.position(&entry.key).is_some());
-    let called =
+    let name_entry =
         entries.iter().find(|entry| matches!(entry.node.value, Value::Table(_)) && entry.key.len() <= NAME_MAX);
-    let help = match called.filter(|_| !known && spec.position("name").is_some()) {
+    let help = match name_entry.filter(|_| !known && spec.position("name").is_some()) {
         Some(entry) => format!("write `{}`, and `name = {}` in it", spec.title, quoted(&entry.key)),
         None => format!("write `{}`, in double brackets", spec.title),
     };
@@ -33,7 +34,7 @@ pub(in crate::config) fn list(context: &mut Context<'_>, item: &Item<'_>, spec: 
     known.then_some(*id)
 }
 
-/// Tables by name. Those in wrong brackets come apart, as far as they say their name.
+/// Tables by name. Reports tables in wrong brackets, and returns them separately if they have a `name`.
 pub(in crate::config) fn named<'d>(
     context: &mut Context<'_>,
     item: &Item<'d>,
@@ -61,8 +62,8 @@ pub(in crate::config) fn named<'d>(
             !named.item.is_table() && (spec.position(named.name).is_some() || name.is_some() && named.name == "name")
         };
         if all.iter().any(is_key) {
-            let finding = Finding::error("wrong-type", item.span(), format!("`[{key}]` has no name in its title"));
-            context.report(finding.help(titled(key, name)));
+            let finding = Finding::error("wrong-type", item.span(), format!("`[{key}]` has no name in the brackets"));
+            context.report(finding.help(named_header(key, name)));
             let (valid, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|named| named.item.is_table());
             let name_keys = others.into_iter().filter(|named| named.name == "name");
             let misplaced = name_keys.filter_map(|named| Some(Named { name: name?, ..named })).collect();
@@ -72,18 +73,17 @@ pub(in crate::config) fn named<'d>(
     NamedTables { valid: all, misplaced: Vec::new() }
 }
 
-/// The `name` of a table.
 fn name_in<'d>(table: &'d TomlTable<'d>) -> Option<(&'d str, &'d Entry<'d>)> {
     let entry = table.get("name")?;
     if let Value::String(name) = &entry.node.value { Some((name, entry)) } else { None }
 }
 
 fn refuse_list(context: &mut Context<'_>, key: &str, at: Span, name: Option<&str>) {
-    let message = format!("`[[{key}]]` is no list: each has its name in its title");
-    context.report(Finding::error("wrong-type", at, message).help(titled(key, name)));
+    let message = format!("`[[{key}]]` is not a list: each table has its name in the brackets");
+    context.report(Finding::error("wrong-type", at, message).help(named_header(key, name)));
 }
 
-/// Help for a value where a table of this kind is expected.
+/// Help for another value where this table is expected.
 pub(in crate::config) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: &TableSpec) -> Option<String> {
     let key = bare(item.key);
     if item.element && spec.title.starts_with("[[") {
@@ -95,7 +95,7 @@ pub(in crate::config) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: 
             let title = spec.title.replace("NAME", &key);
             return title.starts_with('[').then(|| format!("write `{title}`, in single brackets, once"));
         }
-        // Such as `:9900`, which the admin listener refuses.
+        // Not the text itself: it may be `:9900`, which the admin listener refuses.
         Value::String(_) if spec.title == "[admin]" => {
             return Some("write `[admin]`, and below it `address = \"127.0.0.1:9900\"`".to_owned());
         }

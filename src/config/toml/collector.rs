@@ -1,16 +1,16 @@
-//! URLs of collectors of spans.
+//! Parses the URL of an OpenTelemetry collector.
 
 use http::uri::{Scheme, Uri};
 
 use super::address::PORTS;
 
-/// Where `https://` goes when it names no port.
+/// The port of an `https://` URL without a port.
 const HTTPS_PORT: u16 = 443;
 
-/// What to write instead.
+/// Help for an invalid URL.
 const EXAMPLE: &str = "write `http://127.0.0.1:4318` or `https://collector.example.com`, or a path after it";
 
-/// Where the collector is: whether it is spoken to by TLS, its host, port and path.
+/// The parts of the URL of a collector.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct CollectorUrl {
     pub(in crate::config) secured: bool,
@@ -19,28 +19,28 @@ pub(in crate::config) struct CollectorUrl {
     pub(in crate::config) path: String,
 }
 
-/// Whether a text says where a collector is.
+/// Whether a text is the URL of a collector.
 pub(in crate::config) fn is_collector(text: &str) -> bool {
     parse(text).is_ok()
 }
 
-/// What stands in a collector's URL; else what is wrong with it, and what to do.
+/// Parses the URL of a collector; the error is a message and a help.
 pub(in crate::config) fn parse(text: &str) -> Result<CollectorUrl, (&'static str, &'static str)> {
     let uri = text.parse::<Uri>().map_err(|_| ("is not a URL", EXAMPLE))?;
     let secured = uri.scheme() == Some(&Scheme::HTTPS);
     let authority = uri.authority().filter(|_| secured || uri.scheme() == Some(&Scheme::HTTP));
-    let authority = authority.ok_or(("does not say where the collector is", EXAMPLE))?;
+    let authority = authority.ok_or(("is not an `http://` or `https://` URL with a host", EXAMPLE))?;
     if authority.as_str().contains('@') || uri.query().is_some() {
-        return Err(("holds more than host, port and path", "credentials belong into `headers`"));
+        return Err(("contains more than host, port and path", "write credentials into `headers`"));
     }
     let host = authority.host();
     let port = match authority.as_str().strip_prefix(host) {
         Some("") if secured => HTTPS_PORT,
-        Some("") | None => return Err(("does not say at which port the collector is", EXAMPLE)),
+        Some("") | None => return Err(("has no port", EXAMPLE)),
         Some(port) => {
             let digits = port.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
             let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0);
-            port.ok_or(("names a port that there is not", PORTS))?
+            port.ok_or(("has an invalid port", PORTS))?
         }
     };
     let host = host.trim_matches(['[', ']']).to_owned();

@@ -1,4 +1,4 @@
-//! What one load carries along: the files, the diagnostics, the environment, and all that the result depends on.
+//! The state of one load: files, diagnostics, the environment, and all inputs that the result depends on.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use super::variable_masks::VariableMasks;
 use crate::route::TenantList;
 use crate::tls::LastGood;
 
-/// How many regexes there may be: each may take a megabyte.
+/// The most regexes in a configuration: each can take a megabyte.
 pub(in crate::config) const REGEXES_MAX: usize = 5_000;
 
-/// Where `${NAME}` is looked up.
+/// Looks up the variables of `${NAME}`.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// One load.
+/// The state of one load.
 pub(in crate::config) struct Context<'e> {
     pub(in crate::config) files: Files,
-    /// What variables produced.
+    /// The strings with variables of the environment.
     pub(in crate::config) variables: VariableMasks,
     env: Env<'e>,
     diagnostics: Diagnostics,
@@ -30,15 +30,16 @@ pub(in crate::config) struct Context<'e> {
     lists: HashMap<PathBuf, TenantList>,
     regexes: usize,
     hash: Xxh3,
-    /// There is an `identity.jwt`.
+    /// Whether there is an `identity.jwt`.
     pub(in crate::config) has_jwt: bool,
-    /// There is an `identity.geo`.
+    /// Whether there is an `identity.geo`.
     pub(in crate::config) has_geo: bool,
-    /// `tenant` and `user`, as far as `[identity]` says where they are read; `client_cert`, where a listener asks for one.
+    /// The identities that requests can have: `tenant` and `user` if `[identity]` says where they are read, `client_cert` if
+    /// a listener requests one.
     pub(in crate::config) identified: Vec<&'static str>,
-    /// The certificates and authorities in use, to fall back to.
+    /// The certificates and authorities of the active configuration, to fall back to.
     pub(in crate::config) last_good: &'e LastGood,
-    /// Those that are in use when this load takes effect.
+    /// The certificates and authorities of this load.
     pub(in crate::config) in_use: LastGood,
 }
 
@@ -64,72 +65,72 @@ impl<'e> Context<'e> {
         }
     }
 
-    /// Adds a file, which is an input.
+    /// Adds a file; the result depends on its text.
     pub(in crate::config) fn add(&mut self, source: Source) -> u16 {
         self.depend(source.text.as_bytes());
         self.files.add(source)
     }
 
-    /// The result depends on these bytes.
+    /// Adds bytes that the result depends on to the hash.
     pub(in crate::config) fn depend(&mut self, bytes: &[u8]) {
         self.hash.update(&(bytes.len() as u64).to_le_bytes());
         self.hash.update(bytes);
     }
 
-    /// The result depends on what is at this path.
+    /// Adds a path that the result depends on.
     pub(in crate::config) fn watch(&mut self, path: &Path) {
         if self.known.insert(path.to_owned()) {
             self.watched.push(path.to_owned());
         }
     }
 
-    /// A list that was read from this path before: each file is read once.
+    /// The list that was already read from this path: each file is read once.
     pub(in crate::config) fn list(&self, path: &Path) -> Option<TenantList> {
         self.lists.get(path).cloned()
     }
 
-    /// Keeps the list that was read from this path.
+    /// Stores the list that was read from this path.
     pub(in crate::config) fn keep_list(&mut self, path: PathBuf, list: TenantList) {
         self.lists.insert(path, list);
     }
 
-    /// Counts a regex, and says whether there may be that many.
+    /// Counts a regex; returns whether the limit allows it.
     pub(in crate::config) const fn count_regex(&mut self) -> bool {
         self.regexes += 1;
         self.regexes <= REGEXES_MAX
     }
 
-    /// A variable of the environment, which is an input.
+    /// Looks up a variable of the environment; the result depends on its value.
     pub(in crate::config) fn variable(&mut self, name: &str) -> Option<String> {
         let value = (self.env)(name);
         self.depend(value.as_deref().unwrap_or("\0").as_bytes());
         value
     }
 
-    /// Whether another error would be shown; suggestions need not be sought otherwise.
-    pub(in crate::config) const fn listens(&self) -> bool {
+    /// Whether another error would be shown. If not, there is no need to search for suggestions.
+    pub(in crate::config) const fn shows_more_errors(&self) -> bool {
         self.diagnostics.errors() < super::diagnostic::KEPT_MAX
     }
 
-    /// How many errors there are so far.
+    /// The number of errors so far.
     pub(in crate::config) const fn errors(&self) -> usize {
         self.diagnostics.errors()
     }
 
-    /// Notes something that is wrong.
+    /// Adds an error or a warning.
     pub(in crate::config) fn report(&mut self, finding: Finding) {
         if !self.diagnostics.count(finding.severity) {
             return;
         }
-        let Finding { severity, code, message, labels, help } = self.variables.cover(self.with_braces(finding));
+        let Finding { severity, code, message, labels, help } = self.variables.mask(self.suggest_braces(finding));
         let help = help.map(Cow::into_owned);
         let order = labels.first().map_or((0, 0), |(at, _)| (at.file, if at.is_whole() { 0 } else { at.start }));
         let labels = labels.into_iter().map(|(at, text)| self.label(at, text)).collect();
         self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, order });
     }
 
-    /// Adds a line of help where a string that does not fit has a variable without braces.
-    fn with_braces(&self, mut finding: Finding) -> Finding {
+    /// Adds a line of help if an invalid string has a variable without braces.
+    fn suggest_braces(&self, mut finding: Finding) -> Finding {
         let written = finding.labels.first().map_or("", |(at, _)| self.files.text(*at));
         if finding.severity == Severity::Error
             && finding.code != "syntax"
@@ -143,19 +144,20 @@ impl<'e> Context<'e> {
         finding
     }
 
-    /// A place as a label, for diagnostics that come later.
+    /// The label of a place, for diagnostics after the load.
     pub(in crate::config) fn label_of(&self, at: Span) -> Label {
         self.label(at, String::new())
     }
 
     fn label(&self, at: Span, text: String) -> Label {
+        debug_assert!(at.start <= at.end, "a span ends behind its start");
         let (line, column, excerpt) = self.files.show(at);
         let end = self.files.end(at);
         let span = if at.is_whole() { 0..0 } else { at.start as usize..at.end as usize };
         Label { file: self.files.name(at.file), span, line, column, text, end, excerpt }
     }
 
-    /// Ends the load: the warnings, or everything when there are errors.
+    /// Ends the load. Returns all diagnostics as the error if one of them is an error.
     pub(in crate::config) fn end(mut self) -> Result<FinishedLoad, Diagnostics> {
         self.diagnostics.sort();
         if self.diagnostics.iter().any(|d| d.severity == Severity::Error) {
@@ -167,7 +169,7 @@ impl<'e> Context<'e> {
     }
 }
 
-/// The name of a variable that is written without braces.
+/// The name of the first variable without braces.
 fn unbraced(text: &str) -> Option<&str> {
     text.match_indices('$').find_map(|(at, _)| {
         let rest = &text[at + 1..];
@@ -178,7 +180,7 @@ fn unbraced(text: &str) -> Option<&str> {
     })
 }
 
-/// What a load leaves besides the rules.
+/// The results of a load besides the rules.
 pub(in crate::config) struct FinishedLoad {
     pub(in crate::config) warnings: Diagnostics,
     pub(in crate::config) watched: Vec<PathBuf>,

@@ -1,23 +1,23 @@
-//! Syntax of redirect targets.
+//! The syntax of redirect targets.
 
 use crate::route::Template;
 
-/// Whether a text may be the destination of a redirect.
+/// Whether a text is a valid target of a redirect.
 pub(in crate::config) fn is_destination(text: &str) -> bool {
-    is_one_word(text) && leads_away(text) && Template::parse(text).is_ok()
+    is_one_word(text) && is_absolute(text) && Template::parse(text).is_ok()
 }
 
-/// Whether a text is not empty and has no white space.
+/// Whether a text is not empty and contains no white space.
 pub(in crate::config) fn is_one_word(to: &str) -> bool {
     !to.is_empty() && !to.contains(char::is_whitespace)
 }
 
-/// Whether a browser does not take it for something below the page that it is on.
-pub(in crate::config) fn leads_away(to: &str) -> bool {
+/// Whether a browser does not resolve the target relative to the current path.
+pub(in crate::config) fn is_absolute(to: &str) -> bool {
     to.starts_with('/') || to.starts_with("{path}") || to.starts_with("{scheme}://") || has_scheme(to)
 }
 
-/// Whether it begins with a scheme (RFC 3986 §3.1). `example.com:8080` does not: that is a host with a port.
+/// Whether the target has a scheme (RFC 3986 §3.1). `example.com:8080` has none: it is a host with a port.
 fn has_scheme(to: &str) -> bool {
     let Some((scheme, rest)) = to.split_once(':') else { return false };
     let mut letters = scheme.bytes();

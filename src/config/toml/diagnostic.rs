@@ -1,4 +1,4 @@
-//! Diagnostics: what is wrong with a file, where, and what would help. All of them at once.
+//! Diagnostics: errors and warnings about a file, with their places and help. A load reports all of them at once.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,20 +7,20 @@ use std::sync::Arc;
 
 use super::source::{Excerpt, Span};
 
-/// How many diagnostics of one severity are kept; the rest are counted.
+/// The most diagnostics of one severity that are kept; further ones are only counted.
 pub(in crate::config) const KEPT_MAX: usize = 100;
 
-/// How bad it is.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The file is refused.
+    /// The file is rejected.
     Error,
-    /// The file holds, but probably does not mean what its author thinks.
+    /// The file is valid, but probably does not mean what its author expects.
     Warning,
 }
 
 impl Severity {
-    /// The word for people and JSON.
+    /// The name in messages and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -33,22 +33,22 @@ impl Severity {
 /// A place that a diagnostic points at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// The file's name as it was given.
+    /// The name of the file, as the user wrote it.
     pub file: Arc<str>,
     /// The bytes that are underlined.
     pub span: Range<usize>,
-    /// The line, from 1; 0 when the whole file is meant.
+    /// The line, from 1; 0 for the whole file.
     pub line: u32,
-    /// The column in characters, from 1; 0 when the whole file is meant.
+    /// The column in characters, from 1; 0 for the whole file.
     pub column: u32,
-    /// What is said about it; may be empty.
+    /// A note about the place; may be empty.
     pub text: String,
     pub(in crate::config) end: (u32, u32),
     pub(in crate::config) excerpt: Excerpt,
 }
 
 impl Label {
-    /// The line and column behind the last character, from 1; an empty place is one character wide.
+    /// The line and the column after the last character, from 1; an empty place is one character wide.
     #[must_use]
     pub fn end(&self) -> (u32, u32) {
         let least = (self.line, self.column + 1);
@@ -56,24 +56,24 @@ impl Label {
     }
 }
 
-/// One thing that is wrong.
+/// An error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// A stable word for machines, such as `unknown-key`.
+    /// A stable identifier, such as `unknown-key`.
     pub code: &'static str,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// Where; the first is the main place.
+    /// The places; the first is the main one.
     pub labels: Vec<Label>,
-    /// What would help.
+    /// How to fix it; may have several lines.
     pub help: Option<String>,
     pub(in crate::config) order: (u16, u32),
 }
 
 impl Diagnostic {
-    /// As JSON; line and column are null where the whole file is meant.
+    /// As JSON; line and column are null for the whole file.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         let labels: Vec<_> = self
@@ -101,7 +101,7 @@ impl Diagnostic {
     }
 }
 
-/// All that is wrong, in the order of the files.
+/// All diagnostics of a load, in the order of the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
@@ -116,31 +116,31 @@ impl Diagnostics {
         self.list.iter()
     }
 
-    /// Whether there is nothing to say.
+    /// Whether there is no diagnostic.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// How many were found, those that are only counted included.
+    /// The number of diagnostics, including those that are only counted.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.errors + self.warnings
     }
 
-    /// How many errors were found.
+    /// The number of errors.
     #[must_use]
     pub const fn errors(&self) -> usize {
         self.errors
     }
 
-    /// How many were found but not kept.
+    /// The number of diagnostics that are only counted.
     #[must_use]
     pub const fn more(&self) -> usize {
         self.len() - self.list.len()
     }
 
-    /// All that the result depends on, as far as it was read: a change of it may mend what is wrong.
+    /// The paths that were read until the load failed: a change of one of them may fix the errors.
     #[must_use]
     pub fn watched(&self) -> &[PathBuf] {
         &self.watched
@@ -160,7 +160,7 @@ impl Diagnostics {
         self.list.truncate(2 * KEPT_MAX);
     }
 
-    /// Counts one and says whether it should be kept.
+    /// Counts a diagnostic; returns whether it is to be kept.
     pub(in crate::config) const fn count(&mut self, severity: Severity) -> bool {
         let of = match severity {
             Severity::Error => &mut self.errors,
@@ -172,6 +172,7 @@ impl Diagnostics {
 
     pub(in crate::config) fn keep(&mut self, diagnostic: Diagnostic) {
         self.list.push(diagnostic);
+        debug_assert!(self.list.len() <= self.len(), "every diagnostic is counted before it is kept");
     }
 
     pub(in crate::config) fn sort(&mut self) {
@@ -188,14 +189,14 @@ impl<'a> IntoIterator for &'a Diagnostics {
     }
 }
 
-/// A diagnostic in the making: spans instead of lines.
+/// A diagnostic with spans, before they are resolved to lines.
 #[derive(Debug)]
 pub(in crate::config) struct Finding {
     pub(in crate::config) severity: Severity,
     pub(in crate::config) code: &'static str,
     pub(in crate::config) message: String,
     pub(in crate::config) labels: Vec<(Span, String)>,
-    /// What would help. A text that is borrowed stands in the program: it says nothing of the file.
+    /// How to fix it. A borrowed text is a constant of the program, so it contains nothing of the file.
     pub(in crate::config) help: Option<Cow<'static, str>>,
 }
 
@@ -211,7 +212,7 @@ impl Finding {
         Self { severity: Severity::Warning, ..Self::error(code, at, message) }
     }
 
-    /// Says something about the main place.
+    /// Sets the note at the main place.
     pub(in crate::config) fn label(mut self, text: impl Into<String>) -> Self {
         if let Some(first) = self.labels.first_mut() {
             first.1 = text.into();
@@ -219,19 +220,19 @@ impl Finding {
         self
     }
 
-    /// Names another place.
+    /// Adds another place.
     pub(in crate::config) fn also(mut self, at: Span, text: impl Into<String>) -> Self {
         self.labels.push((at, text.into()));
         self
     }
 
-    /// Adds help.
+    /// Sets the help.
     pub(in crate::config) fn help(mut self, help: impl Into<Cow<'static, str>>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// Adds help when there is any.
+    /// Sets the help if there is any.
     pub(in crate::config) fn maybe_help(mut self, help: Option<String>) -> Self {
         self.help = help.map(Cow::Owned).or(self.help);
         self

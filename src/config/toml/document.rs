@@ -1,5 +1,5 @@
-//! The document: what was written, with the place of every key and value. Tables stand in one list and refer to each
-//! other by number, so that a file can nest as it likes without a stack that grows with it.
+//! The parsed document, with the place of every key and value. All tables are in one list and refer to each other by
+//! index, so that no code recurses as deeply as the file nests.
 
 use std::borrow::Cow;
 
@@ -16,16 +16,16 @@ use super::syntax::{DUPLICATE, finding};
 use super::tokens::{TokenLimitExceeded, TomlTokens, tokens};
 use super::unclosed;
 
-/// How deep arrays, inline tables and dotted keys may nest.
+/// The deepest nesting of arrays, inline tables and dotted keys.
 const DEPTH_MAX: u32 = 48;
 
-/// From how many keys on a table has an index.
+/// A table with more keys than this has an index.
 const INDEXED: usize = 24;
 
-/// How many keys an inline table has, mostly.
+/// The usual number of keys of an inline table.
 const INLINE_KEYS: usize = 2;
 
-/// A table's place in [`Document::tables`].
+/// The index of a table in [`Document::tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct TableId(u32);
 
@@ -34,14 +34,14 @@ impl TableId {
     pub(in crate::config) const ROOT: Self = Self(0);
 }
 
-/// One file as it was written.
+/// A parsed file.
 #[derive(Debug)]
 pub(in crate::config) struct Document<'t> {
     pub(in crate::config) file: u16,
     tables: Vec<TomlTable<'t>>,
 }
 
-/// A table, whichever way it was written.
+/// A table, from a header, an inline table or a dotted key.
 #[derive(Debug)]
 pub(in crate::config) struct TomlTable<'t> {
     pub(in crate::config) entries: Vec<Entry<'t>>,
@@ -51,7 +51,7 @@ pub(in crate::config) struct TomlTable<'t> {
     index: Option<Box<HashMap<Cow<'t, str>, u32>>>,
 }
 
-/// A key and its value.
+/// A key, its place and its value.
 #[derive(Debug)]
 pub(in crate::config) struct Entry<'t> {
     pub(in crate::config) key: Cow<'t, str>,
@@ -81,21 +81,21 @@ pub(in crate::config) enum Value<'t> {
     Table(TableId),
 }
 
-/// How a table came to be, which decides what may still be added to it.
+/// The syntax that created a table. It decides what can be added to the table later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
-    /// As a parent in a header.
+    /// A parent in a header.
     Implied,
-    /// By its own header.
+    /// Its own header.
     Header,
-    /// As a parent in a dotted key.
+    /// A parent in a dotted key.
     Dotted,
-    /// In braces.
+    /// Braces.
     Inline,
 }
 
 impl<'t> Document<'t> {
-    /// Parses a file whose keys are those of `root`; reports all syntax errors and returns nothing when there are any.
+    /// Parses a file whose top-level keys are those of `root`. Reports all syntax errors; returns `None` if there are any.
     pub(in crate::config) fn parse(
         context: &mut Context<'_>,
         root: &'static TableSpec,
@@ -120,7 +120,7 @@ impl<'t> Document<'t> {
         }
         let mut last: Option<usize> = None;
         let unclosed = if errors.count == 0 { None } else { unclosed::find(text, &all) };
-        // What follows it is read as a part of it: errors from its line on say nothing.
+        // The parser reads all following lines as a part of the unclosed value: its errors there are meaningless.
         let line = unclosed.map(|unclosed| text[..unclosed.at].rfind('\n').map_or(0, |end| end + 1));
         for error in &errors.first {
             let at = error.unexpected().map_or(text.len(), |span| span.start());
@@ -137,6 +137,7 @@ impl<'t> Document<'t> {
         if let Some(unclosed) = unclosed {
             context.report(unclosed.finding(file));
         }
+        debug_assert!(errors.count > 0 || builder.frames.is_empty(), "a valid file closes every value");
         if errors.count == 0 { Some(Self { file, tables: builder.tables }) } else { None }
     }
 
@@ -146,7 +147,7 @@ impl<'t> Document<'t> {
 }
 
 impl<'t> TomlTable<'t> {
-    fn new(origin: Origin, span: Bytes2, keys: usize) -> Self {
+    fn new(origin: Origin, span: ByteRange, keys: usize) -> Self {
         Self { entries: Vec::with_capacity(keys), start: span.0, end: span.1, origin, index: None }
     }
 
@@ -169,18 +170,21 @@ impl<'t> TomlTable<'t> {
         }
         if let Some(index) = &mut self.index {
             index.insert(key.text.clone(), offset(self.entries.len()));
+            debug_assert_eq!(index.len(), self.entries.len() + 1, "the index has every key of the table once");
         }
+        debug_assert!(key.span.0 <= key.span.1 && node.start <= node.end, "a span ends behind its start");
         self.entries.push(Entry { key: key.text, start: key.span.0, end: key.span.1, node });
     }
 }
 
-type Bytes2 = (u32, u32);
+/// Start and end in the text.
+type ByteRange = (u32, u32);
 
-fn bytes(span: Bytes) -> Bytes2 {
+fn bytes(span: Bytes) -> ByteRange {
     (offset(span.start()), offset(span.end()))
 }
 
-/// Errors so far; only the first ones are kept.
+/// The syntax errors; only the first ones are kept.
 #[derive(Default)]
 struct Errors {
     first: Vec<ParseError>,
@@ -199,10 +203,10 @@ impl ErrorSink for Errors {
 #[derive(Clone, Debug)]
 struct Key<'t> {
     text: Cow<'t, str>,
-    span: Bytes2,
+    span: ByteRange,
 }
 
-/// A value that is not closed yet, with the key that it belongs to.
+/// An array or inline table that is not closed yet, with its key.
 struct Frame<'t> {
     path: Vec<Key<'t>>,
     start: u32,
@@ -238,8 +242,8 @@ impl<'t> Builder<'t> {
         Self { source, tables: all, current: Some(TableId::ROOT), path, header: None, frames }
     }
 
-    /// Adds a table with room for so many keys: more of them make more room.
-    fn add(&mut self, origin: Origin, span: Bytes2, keys: usize) -> TableId {
+    /// Adds a table with capacity for `keys` keys.
+    fn add(&mut self, origin: Origin, span: ByteRange, keys: usize) -> TableId {
         self.tables.push(TomlTable::new(origin, span, keys));
         TableId(offset(self.tables.len() - 1))
     }
@@ -268,7 +272,13 @@ impl<'t> Builder<'t> {
     }
 
     /// `[parent.key]`.
-    fn define(&mut self, parent: TableId, key: Key<'t>, span: Bytes2, errors: &mut dyn ErrorSink) -> Option<TableId> {
+    fn define(
+        &mut self,
+        parent: TableId,
+        key: Key<'t>,
+        span: ByteRange,
+        errors: &mut dyn ErrorSink,
+    ) -> Option<TableId> {
         if let Some(existing) = self.tables[parent.0 as usize].get(&key.text) {
             let first = (existing.start, existing.end);
             if let Value::Table(id) = existing.node.value
@@ -278,7 +288,7 @@ impl<'t> Builder<'t> {
                 (table.origin, table.start, table.end) = (Origin::Header, span.0, span.1);
                 return Some(id);
             }
-            twice(key.span, first, errors);
+            report_duplicate(key.span, first, errors);
             return None;
         }
         let id = self.add(Origin::Header, span, 0);
@@ -287,8 +297,14 @@ impl<'t> Builder<'t> {
     }
 
     /// `[[parent.key]]`.
-    fn element(&mut self, parent: TableId, key: Key<'t>, span: Bytes2, errors: &mut dyn ErrorSink) -> Option<TableId> {
-        // Those of one list are mostly alike.
+    fn element(
+        &mut self,
+        parent: TableId,
+        key: Key<'t>,
+        span: ByteRange,
+        errors: &mut dyn ErrorSink,
+    ) -> Option<TableId> {
+        // The tables of a list mostly have the same keys: reserve as many as the last one has.
         let last = match self.tables[parent.0 as usize].get(&key.text) {
             Some(Entry { node: Node { value: Value::Tables(all), .. }, .. }) => all.last(),
             Some(_) | None => None,
@@ -306,11 +322,11 @@ impl<'t> Builder<'t> {
             all.push(id);
             return Some(id);
         }
-        twice(key.span, (existing.start, existing.end), errors);
+        report_duplicate(key.span, (existing.start, existing.end), errors);
         None
     }
 
-    /// The table that `path` leads to from `from`; what is missing on the way is made.
+    /// The table at `path` below `from`; missing tables are created.
     fn descend(
         &mut self,
         from: TableId,
@@ -338,7 +354,7 @@ impl<'t> Builder<'t> {
                     | Value::Boolean(_)
                     | Value::Datetime
                     | Value::Array(_) => {
-                        twice(key.span, (existing.start, existing.end), errors);
+                        report_duplicate(key.span, (existing.start, existing.end), errors);
                         return None;
                     }
                 },
@@ -356,7 +372,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// A value is complete: it belongs to the innermost open array, or to the key that was read last.
+    /// Adds a complete value to the innermost open array or inline table, or else to the current table.
     fn complete(&mut self, node: Node<'t>, errors: &mut dyn ErrorSink) {
         let into = match self.frames.last_mut() {
             Some(Frame { open: Open::Array(items), .. }) => {
@@ -371,7 +387,7 @@ impl<'t> Builder<'t> {
             && let Some(table) = self.descend(into, &path, Origin::Dotted, errors)
         {
             match self.tables[table.0 as usize].get(&key.text) {
-                Some(existing) => twice(key.span, (existing.start, existing.end), errors),
+                Some(existing) => report_duplicate(key.span, (existing.start, existing.end), errors),
                 None => self.put(table, key, node),
             }
         }
@@ -380,9 +396,9 @@ impl<'t> Builder<'t> {
     }
 }
 
-fn twice(again: Bytes2, first: Bytes2, errors: &mut dyn ErrorSink) {
-    let span = |(start, end): Bytes2| Bytes::new_unchecked(start as usize, end as usize);
-    errors.report_error(ParseError::new(DUPLICATE).with_unexpected(span(again)).with_context(span(first)));
+fn report_duplicate(second: ByteRange, first: ByteRange, errors: &mut dyn ErrorSink) {
+    let span = |(start, end): ByteRange| Bytes::new_unchecked(start as usize, end as usize);
+    errors.report_error(ParseError::new(DUPLICATE).with_unexpected(span(second)).with_context(span(first)));
 }
 
 impl EventReceiver for Builder<'_> {

@@ -1,4 +1,4 @@
-//! URLs of endpoints.
+//! Parses the URLs of endpoints.
 
 use std::net::IpAddr;
 
@@ -18,14 +18,14 @@ pub(in crate::config) fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16
         "http" => Protocol::Http1,
         "h2c" => Protocol::H2c,
         "https" => Protocol::Https,
-        _ => return Err(format!("`{scheme}://` is not a protocol of endpoints")),
+        _ => return Err(format!("`{scheme}://` is not supported for endpoints")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest.contains(['/', '?', '#']) {
-        return Err("an endpoint has no path and no query: use `[route.rewrite]`".to_owned());
+        return Err("an endpoint cannot have a path or a query: use `[route.rewrite]`".to_owned());
     }
     if rest.contains('@') {
-        return Err("an endpoint has no user and password".to_owned());
+        return Err("an endpoint cannot have a user and a password".to_owned());
     }
     let (host, port) = match rest.rsplit_once(':').filter(|(host, _)| !host.starts_with('[') || host.ends_with(']')) {
         Some((host, port)) => {
@@ -35,10 +35,10 @@ pub(in crate::config) fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16
         }
         None => (rest, if protocol == Protocol::Https { 443 } else { 80 }),
     };
-    // A dot at the end makes a name absolute: it is looked up as it is, without the system's search domains.
+    // A dot at the end makes a name absolute: it is resolved without the search domains of the system.
     let relative = host.strip_suffix('.').unwrap_or(host);
     if is_digits(relative) {
-        return Err(format!("`{host}` is not a host: it has digits only"));
+        return Err(format!("`{host}` is not a host: it consists of digits only"));
     }
     if !is_host(relative) {
         return Err(format!("`{host}` is not a host"));

@@ -1,5 +1,5 @@
-//! `${NAME}` and `${NAME:-default}` in strings. As in a shell, an empty variable counts as unset for `:-`; `$${` is a
-//! plain `${`, and `${1}` is left alone, since that is how a rewrite names a regex's group.
+//! Expands `${NAME}` and `${NAME:-default}` in strings. As in a shell, `:-` treats an empty variable as unset. `$${` is a
+//! literal `${`, and `${1}` is not changed, since rewrites use it for the groups of a regex.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::source::{Span, offset};
 use super::variable_masks::{ExpandedString, Exposure, Variable};
 use crate::route::Part;
 
-/// The string with its variables filled in. What they produced is noted, so that nothing shows it.
+/// Expands the variables of a string. Records their values, so that messages can mask them.
 pub(in crate::config) fn expand<'t>(
     context: &mut Context<'_>,
     text: &'t str,
@@ -39,11 +39,12 @@ pub(in crate::config) fn expand<'t>(
         }
         let Some(end) = from.find('}') else {
             let finding = Finding::error("bad-variable", part(context, at, from), "`${` without `}`");
-            context.report(finding.help("write `$${` for a plain `${`"));
+            context.report(finding.help("write `$${` for a literal `${`"));
             return None;
         };
         match variable(context, &from[..=end], at) {
             Some(Value::Environment(value)) => {
+                debug_assert!(values.last().is_none_or(|last: &Variable| last.end() <= out.len()), "variables ascend");
                 let (at, from_at) = (out.len(), text.len() - from.len());
                 out.push_str(&value);
                 values.push(Variable { written: from[..=end].to_owned(), value, at, from: from_at });
@@ -61,10 +62,10 @@ pub(in crate::config) fn expand<'t>(
     whole.then_some(Cow::Owned(out))
 }
 
-/// What a variable stands for.
+/// The value of a variable.
 enum Value<'t> {
     Environment(String),
-    /// The default, which stands in the file.
+    /// The default in the file.
     Default(&'t str),
 }
 
@@ -73,9 +74,9 @@ fn variable<'t>(context: &mut Context<'_>, written: &'t str, at: Span) -> Option
     let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, value)| (name, Some(value)));
     let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        let message = format!("`{written}` does not name an environment variable");
+        let message = format!("`{written}` is not a valid environment variable");
         let finding = Finding::error("bad-variable", part(context, at, written), message);
-        context.report(finding.help("write `${NAME}`, `${NAME:-default}`, or `$${` for a plain `${`"));
+        context.report(finding.help("write `${NAME}`, `${NAME:-default}`, or `$${` for a literal `${`"));
         return None;
     }
     let value = context.variable(name);
@@ -91,20 +92,20 @@ fn variable<'t>(context: &mut Context<'_>, written: &'t str, at: Span) -> Option
     }
 }
 
-/// What helps against a variable that is not set. Those of the environment are upper case by custom: another one was
-/// probably meant to be a placeholder of ours, or a group of a rewrite's regex.
+/// Help for a variable that is not set. Variables of the environment are usually in upper case: a name in lower case is
+/// probably a placeholder, or a group in a rewrite.
 fn unset(name: &str) -> String {
-    let help = format!("set it, or give a default: `${{{name}:-…}}`; write `$${{` for a plain `${{`");
+    let help = format!("set it, or add a default: `${{{name}:-…}}`; write `$${{` for a literal `${{`");
     if Part::placeholders().filter_map(Part::name).any(|known| known == name) {
-        return format!("{help}\nthe placeholder is `{{{name}}}`, without `$`");
+        return format!("{help}\na placeholder has no `$`: `{{{name}}}`");
     }
     if name.contains(|c: char| c.is_ascii_lowercase()) {
-        return format!("{help}\na group of a rewrite's regex is `$1`, or `$${{{name}}}` by its name");
+        return format!("{help}\na group of a regex is `$1`, or `$${{{name}}}` by its name");
     }
     help
 }
 
-/// The place of a part of a string, when it is written without escapes; else the string.
+/// The place of a part of a string, if that is written without escapes; otherwise the place of the string.
 fn part(context: &Context<'_>, at: Span, part: &str) -> Span {
     match context.files.text(at).find(part) {
         Some(found) => {

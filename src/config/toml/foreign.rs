@@ -1,57 +1,59 @@
-//! Words that users of other proxies type, by the table in which they type them, and what is meant here.
+//! Keys of other proxies, by the table in which users write them, and the keys to use instead.
 
-/// What a foreign word means.
+/// The meaning of a key of another proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Meaning {
-    /// This key of the same table.
+    /// A key of the same table.
     Key(&'static str),
-    /// This key of the same table, which is written in this way.
+    /// A key of the same table, and how to write it.
     Stands(&'static str, &'static str),
-    /// Something that is written elsewhere, in this way.
+    /// Something in another table, and how to write it.
     Elsewhere(&'static str),
-    /// Nothing that this version has.
+    /// A feature that this version does not have.
     Unsupported,
 }
 
 use Meaning::{Elsewhere, Key, Stands, Unsupported};
 
-/// Words and what they mean, in lower case, with `_` for `-`.
+/// Words, separated by spaces, in lower case and with `_` for `-`; and their meaning.
 type Entry = (&'static str, Meaning);
 
 const UPSTREAM: Meaning = Elsewhere("write `[upstream.NAME]` with `endpoints = [\"http://host:port\"]`");
 const LISTENER: Meaning = Stands("listener", "write `[[listener]]` with `address = \"0.0.0.0:8080\"`");
 const ROUTE: Meaning =
     Elsewhere("write `[[route]]` with `name`, `match = { path = \"/x/*\" }` and `stable = \"UPSTREAM\"`");
-const TLS: Meaning = Elsewhere("TLS belongs to a listener: write `[listener.tls]` with `certificates = [\"certs/\"]`");
+const TLS: Meaning =
+    Elsewhere("TLS is configured per listener: write `[listener.tls]` with `certificates = [\"certs/\"]`");
 const EDITS: Meaning =
     Elsewhere("write `[route.headers]` with `request = { set = { NAME = \"…\" } }`, or `response = { … }`");
 const HOST: Meaning = Elsewhere("write `match = { host = \"shop.example.com\" }`");
-const PATH: Meaning = Elsewhere("write `match = { path = \"/x/*\" }` for /x and all below, or `path = \"/x\"`");
+const PATH: Meaning =
+    Elsewhere("write `match = { path = \"/x/*\" }` for /x and all paths below it, or `path = \"/x\"`");
 const REWRITE: Meaning =
-    Elsewhere("write `rewrite = { prefix = \"/\" }`, which replaces the prefix that `match.path` took");
+    Elsewhere("write `rewrite = { prefix = \"/\" }`, which replaces the prefix that `match.path` matches");
 const LOG: Meaning = Elsewhere(
-    "the environment variable `POINTSMAN_LOG` has the level of the log, such as `POINTSMAN_LOG=debug`; `[access_log]` is \
-     for requests",
+    "the environment variable `POINTSMAN_LOG` sets the log level, such as `POINTSMAN_LOG=debug`; `[access_log]` is for \
+     requests",
 );
 const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight = 5 }`; `stable` gets the rest");
-const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which says who gets which variant");
+const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which gives an audience a variant");
 const PAIR: Meaning =
     Stands("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
 const BY_LISTENER: Meaning =
-    Stands("listener", "write `listener = \"NAME\"`, the `name` of a `[[listener]]` that takes these requests");
+    Stands("listener", "write `listener = \"NAME\"`, the `name` of the `[[listener]]` that receives these requests");
 const URL: Meaning = Stands(
     "stable",
-    "a route names its upstream: write `stable = \"NAME\"` here, and the URL in `[upstream.NAME]` as `endpoints`",
+    "a route refers to an upstream: write `stable = \"NAME\"` here, and the URL in `[upstream.NAME]` as `endpoints`",
 );
 
-/// Words of a variant, in both of its tables.
+/// Words for both tables of variants.
 const VARIANT: &[Entry] = &[
     ("percent percentage share traffic ratio", Key("weight")),
     ("service to stable target endpoints url backend cluster", Key("upstream")), // Traefik
     ("match header cookie tenant user segment", TARGETS),
 ];
 
-/// The words of each table, by its title; `*` is every table.
+/// The words of each table, by its title; `*` means every table.
 const WORDS: &[(&str, &[Entry])] = &[
     (
         "",
@@ -62,7 +64,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("router routers location locations rule rules reverse_proxy handle virtual_hosts", ROUTE),
             (
                 "http tcp static_resources",
-                Elsewhere("`[[listener]]`, `[upstream.NAME]` and `[[route]]` stand at the top"),
+                Elsewhere("`[[listener]]`, `[upstream.NAME]` and `[[route]]` are at the top level"),
             ),
             ("tls ssl certificates certs https", TLS),
             ("accesslog", Key("access_log")),
@@ -70,10 +72,10 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("tracing opentelemetry otlp", Key("traces")),
             (
                 "metrics prometheus api ping dashboard stats",
-                Elsewhere("the admin listener has it always: see `[admin]`"),
+                Elsewhere("the admin listener always provides it: see `[admin]`"),
             ),
             ("audience audiences", Elsewhere("write `[segment.NAME]`")),
-            ("defaults global globals", Elsewhere("there are none: every key has a default where it stands")),
+            ("defaults global globals", Elsewhere("there are no global defaults: every key has a default of its own")),
             ("middleware middlewares filters plugins acme certificates_resolvers certificatesresolvers", Unsupported),
             ("tests goldens", Key("test")),
             ("version", Key("schema")),
@@ -89,15 +91,15 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("host hosts domain domains hostname hostnames server_name", HOST),
             ("path paths prefix location uri path_prefix pathprefix", PATH),
             ("method methods", Elsewhere("write `match = { methods = [\"GET\"] }`")),
-            (
-                "header query cookie grpc listener",
-                Elsewhere("it belongs to `[route.match]`, or to a `[[route.target]]`"),
-            ),
+            ("header query cookie grpc listener", Elsewhere("write it in `[route.match]`, or in a `[[route.target]]`")),
             ("entrypoint entrypoints entry_points listeners", Elsewhere("write `match = { listener = \"NAME\" }`")),
             ("tenant user segment segments cidr country jwt", TARGETS),
             ("weight weights split percent traffic traffic_split weighted", SPLIT),
             ("kill killed", Elsewhere("write `[kill]` at the top of the file, with `routes = [\"NAME\"]`")),
-            ("rescue", Elsewhere("`rescue` belongs to a variant: write it in `[route.canary]` or `[[route.variant]]`")),
+            (
+                "rescue",
+                Elsewhere("`rescue` is a key of a variant: write it in `[route.canary]` or `[[route.variant]]`"),
+            ),
             ("mirror mirrors mirroring request_mirror", Key("shadow")),
             ("affinity sticky_session sticky_sessions session_affinity", Key("sticky")),
             ("set_header add_header proxy_set_header request_headers response_headers header_up", EDITS),
@@ -130,7 +132,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("port entrypoint entrypoints entry_points scheme protocol", BY_LISTENER),
             (
                 "rule rules",
-                Elsewhere("each condition has a key: `host`, `path`, `methods`, `header`, `query`, `cookie`"),
+                Elsewhere("each condition has its own key: `host`, `path`, `methods`, `header`, `query`, `cookie`"),
             ),
             ("tenant user segment cidr country jwt client_ip client_cert", TARGETS),
         ],
@@ -192,9 +194,12 @@ const WORDS: &[(&str, &[Entry])] = &[
                 "cert certs certificate certificates key ssl https",
                 Stands("tls", "write `tls = { certificates = [\"certs/\"] }`"),
             ),
-            ("http2 h2 protocol protocols", Elsewhere("leave it out: every listener serves HTTP/1.1 and HTTP/2")),
+            ("http2 h2 protocol protocols", Elsewhere("remove it: every listener serves HTTP/1.1 and HTTP/2")),
             ("http3 quic unix socket", Unsupported),
-            ("route routes match", Elsewhere("write `[[route]]` at the top, with `match = { listener = \"NAME\" }`")),
+            (
+                "route routes match",
+                Elsewhere("write `[[route]]` at the top level, with `match = { listener = \"NAME\" }`"),
+            ),
             ("timeout timeouts keepalive keep_alive", Stands("limits", "write `limits = { idle_timeout = \"60s\" }`")),
             ("proxyprotocol proxy", Key("proxy_protocol")),
         ],
@@ -220,11 +225,11 @@ const WORDS: &[(&str, &[Entry])] = &[
             ),
             (
                 "weight weights",
-                Elsewhere("an endpoint has a weight: `endpoints = [{ url = \"http://…\", weight = 2 }]`"),
+                Elsewhere("each endpoint can have a weight: `endpoints = [{ url = \"http://…\", weight = 2 }]`"),
             ),
-            ("name", Elsewhere("the name stands in the title: `[upstream.NAME]`")),
+            ("name", Elsewhere("the name is in the brackets: `[upstream.NAME]`")),
             ("version tag", Key("revision")),
-            ("sticky path rewrite headers", Elsewhere("it belongs to a `[[route]]`")),
+            ("sticky path rewrite headers", Elsewhere("write it in a `[[route]]`")),
             ("healthcheck health_check health_checks check max_fails fail_timeout", Unsupported),
             ("retries retry circuit_breaker outlier_detection", Unsupported),
         ],
@@ -237,7 +242,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("token auth password tls socket", Unsupported),
             (
                 "enabled enable off disabled",
-                Elsewhere("the admin listener is always on, at an address that is not public"),
+                Elsewhere("the admin listener is always on, on an address that is not public"),
             ),
         ],
     ),
@@ -247,7 +252,7 @@ const WORDS: &[(&str, &[Entry])] = &[
     ("*", &[("level log_level loglevel", LOG), ("comment description note", Elsewhere("write a comment: `# …`"))]),
 ];
 
-/// What a word in the table with this title means.
+/// The meaning of a word in the table with this title.
 pub(in crate::config) fn meaning(title: &str, word: &str) -> Option<Meaning> {
     if word.len() > 40 {
         return None;
@@ -258,8 +263,8 @@ pub(in crate::config) fn meaning(title: &str, word: &str) -> Option<Meaning> {
     entries.find(|(words, _)| words.split(' ').any(|known| known == plain)).map(|(_, meaning)| *meaning)
 }
 
-/// What is meant by any other word in the table with this title.
-pub(in crate::config) fn otherwise(title: &str) -> Option<&'static str> {
+/// Help for any other word in the table with this title.
+pub(in crate::config) fn default_help(title: &str) -> Option<&'static str> {
     match EDITS {
         Elsewhere(help) if title == "[route.headers]" => Some(help),
         Elsewhere(_) | Key(_) | Stands(..) | Unsupported => None,
@@ -271,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_other_proxies_mean_something() {
+    fn words_of_other_proxies_have_a_meaning() {
         for (title, word, expected) in [
             ("[[route]]", "upstream", Some(Key("stable"))),
             ("[[route]]", "proxy-pass", Some(URL)),

@@ -1,4 +1,4 @@
-//! Syntax of values: parsers and checks on plain text, without diagnostics.
+//! The syntax of values: parsers and checks for plain text, without diagnostics.
 
 use std::time::Duration;
 
@@ -7,21 +7,22 @@ use crate::route::HostPattern;
 /// The largest body that a route may allow, in bytes.
 pub(in crate::config) const BODY_MAX: u64 = 1 << 50;
 
-/// How long a name may be.
+/// The longest name.
 const NAME_MAX: usize = 63;
 
-/// Whether a text is a name as the user may choose it.
+/// Whether a text is a valid name of an upstream, a route, a segment or a variant.
 pub(in crate::config) fn is_name(name: &str) -> bool {
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let rest = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
     begins && rest && name.len() <= NAME_MAX
 }
 
-/// Whether digits are a weight in percent.
+/// Whether a number is a valid weight in percent.
 pub(in crate::config) fn is_weight(digits: &str) -> bool {
     percent(digits).is_ok()
 }
 
+/// Parses a percentage exactly, in millionths of the whole; the error is a code and a message.
 pub(in crate::config) fn percent(digits: &str) -> Result<u32, (&'static str, &'static str)> {
     const RANGE: (&str, &str) = ("out-of-range", "a weight is a percentage from 0 to 100");
     let digits = digits.strip_prefix('+').unwrap_or(digits);
@@ -37,17 +38,18 @@ pub(in crate::config) fn percent(digits: &str) -> Result<u32, (&'static str, &'s
     if decimals.len() > 4 {
         return Err(("bad-weight", "a weight has at most four decimals"));
     }
+    debug_assert!(whole.len() <= 3 && decimals.len() <= 4, "seven digits never overflow");
     let number = |text: &str| text.bytes().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit - b'0'));
     let millionths = number(whole) * 10_000 + number(&format!("{decimals:0<4}"));
     if millionths > 1_000_000 { Err(RANGE) } else { Ok(millionths) }
 }
 
-/// Whether digits are a share from 0 to 1.
+/// Whether a number is from 0 to 1.
 pub(in crate::config) fn is_share(digits: &str) -> bool {
     digits.parse::<f64>().is_ok_and(|number| (0.0..=1.0).contains(&number))
 }
 
-/// Reads a duration such as `250ms`, `5s` or `1h30m`; at most 365 days.
+/// Parses a duration such as `250ms`, `5s` or `1h30m`; at most 365 days.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
@@ -57,6 +59,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         return None;
     }
     while !rest.is_empty() {
+        debug_assert!(text.ends_with(rest), "each step removes a number and its unit");
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let number: u64 = rest[..digits].parse().ok()?;
         let unit = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
@@ -78,8 +81,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (sum_ms <= 365 * 86_400_000).then(|| Duration::from_millis(sum_ms))
 }
 
-/// A size as it is written here, of one as it is often written elsewhere, such as `10MB` or `64k`.
-pub(in crate::config) fn binary(text: &str) -> Option<String> {
+/// Converts a size in another notation, such as `10MB` or `64k`, to ours.
+pub(in crate::config) fn with_binary_unit(text: &str) -> Option<String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
         "" | "bytes" | "byte" => "B",
@@ -92,7 +95,7 @@ pub(in crate::config) fn binary(text: &str) -> Option<String> {
     size.filter(|size| parse_size(size).is_some())
 }
 
-/// The bytes of a size.
+/// Parses a size, in bytes.
 pub(in crate::config) fn parse_size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text[..digits].parse().ok()?;
@@ -106,7 +109,7 @@ pub(in crate::config) fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// Whether a host, without port, is of the grammar: labels of letters, digits, `-` and `_`, or an IP address.
+/// Whether a text is a host without a port: labels of letters, digits, `-` and `_`, or an IP address.
 pub(in crate::config) fn is_host(host: &str) -> bool {
     if let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inside.parse::<std::net::Ipv6Addr>().is_ok();
@@ -125,19 +128,19 @@ pub(in crate::config) fn is_host_pattern(text: &str) -> bool {
     host_pattern(text).is_ok()
 }
 
-/// The host pattern in a text; else what is wrong with it, and what to do.
+/// Parses a host pattern; the error is a message and a help.
 pub(in crate::config) fn host_pattern(text: &str) -> Result<HostPattern, (String, &'static str)> {
     let lower = text.to_ascii_lowercase();
     let lower = lower.strip_suffix('.').unwrap_or(&lower);
     let (suffix, wild) = lower.strip_prefix("*.").map_or((lower, false), |suffix| (suffix, true));
     if suffix == "*" {
-        return Err(("`*` alone is not a host".to_owned(), "leave `host` out to take every host"));
+        return Err(("`*` alone is not a host".to_owned(), "remove `host` to match every host"));
     }
     if suffix.contains('*') {
-        return Err((format!("`{lower}` has a `*` in the wrong place"), "`*.` may only stand in front"));
+        return Err((format!("`{lower}` has a `*` in the wrong place"), "`*.` is allowed at the beginning only"));
     }
     if suffix.rsplit_once(':').is_some_and(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok()) {
-        return Err((format!("`{lower}` has a port"), "the port of a request's host is ignored: leave it out"));
+        return Err((format!("`{lower}` has a port"), "remove the port: routes ignore the port of the `Host` header"));
     }
     if !is_host(suffix) || (wild && suffix.starts_with('[')) {
         let help = "write `shop.example.com` or `*.shop.example.com`";
@@ -193,9 +196,12 @@ mod tests {
         check("64KiB", Some(65_536));
         check("10 MiB", Some(10_485_760));
         check("0B", Some(0));
-        assert_eq!(binary("10MB").as_deref(), Some("10MiB"));
-        assert_eq!(binary("64").as_deref(), Some("64B"));
-        assert_eq!((binary("MB"), binary("10 parsecs"), binary("99999999999GB")), (None, None, None));
+        assert_eq!(with_binary_unit("10MB").as_deref(), Some("10MiB"));
+        assert_eq!(with_binary_unit("64").as_deref(), Some("64B"));
+        assert_eq!(
+            (with_binary_unit("MB"), with_binary_unit("10 parsecs"), with_binary_unit("99999999999GB")),
+            (None, None, None)
+        );
         for bad in ["64", "64KB", "64kib", "", "KiB", "-1B", "99999999999999999999B", "99999999999GiB"] {
             check(bad, None);
         }

@@ -1,14 +1,14 @@
-//! Values of the wrong kind, and how they are written rightly.
+//! Help for values of the wrong type.
 
 use super::document::{Node, Value};
 use super::path_pattern;
 use super::quote::{REPEATED_MAX, quoted, switch};
 
-/// Keys whose strings are of a grammar that no number fits.
+/// Keys whose strings can never be a number: for them, the help must not propose a number in quotes.
 const NO_NUMBERS: &[&str] =
     &["path", "prefix", "to", "host", "cidr", "country", "trusted_proxies", "private_networks", "from", "otlp"];
 
-/// Help for a value that is not of the kind that is expected, which is no number.
+/// Help for a value of the wrong type, where the expected type is not a number.
 pub(in crate::config) fn fix(key: &str, expected: &str, value: &Value<'_>) -> Option<String> {
     match value {
         Value::String(text) if expected.starts_with("true or false") => switch(text).map(without_quotes),
@@ -28,7 +28,7 @@ pub(in crate::config) fn fix(key: &str, expected: &str, value: &Value<'_>) -> Op
             [Node { value: Value::String(text), .. }] if text.len() <= REPEATED_MAX => {
                 Some(format!("write `{}`, without brackets", quoted(text)))
             }
-            _ => Some("one value stands here, without brackets".to_owned()),
+            _ => Some("write one value, without brackets".to_owned()),
         },
         Value::String(_)
         | Value::Integer(..)
@@ -41,7 +41,7 @@ pub(in crate::config) fn fix(key: &str, expected: &str, value: &Value<'_>) -> Op
     }
 }
 
-/// What is meant by a key that the table with this title does not have, when its value says it.
+/// Help for an unknown key, where the value shows the intention.
 pub(in crate::config) fn by_value(title: &str, key: &str, value: &Value<'_>) -> Option<String> {
     let key = key.replace('-', "_").to_ascii_lowercase();
     match (title, key.as_str(), value) {
@@ -58,12 +58,12 @@ pub(in crate::config) fn by_value(title: &str, key: &str, value: &Value<'_>) -> 
     }
 }
 
-/// Words for the upstreams of a route, where several stand in one list, and how they are written.
+/// Keys for several upstreams of a route in one list, and what to write instead.
 const SEVERAL: &str = "backend backends services upstreams servers clusters"; // HAProxy, Traefik
 const SPLIT: &str = "write `[upstream.NAME]` with `endpoints` for each, and in the route `stable = \"NAME\"` and \
                      `canary = { upstream = \"NAME\", weight = 5 }`";
 
-/// A number where a string is expected: a port where a place is.
+/// Help for a number where a string is expected; the number may be a port.
 fn in_quotes(key: &str, number: &str) -> String {
     let is_port = number.parse::<u16>().is_ok_and(|port| port > 0);
     match key {
@@ -75,16 +75,16 @@ fn in_quotes(key: &str, number: &str) -> String {
     }
 }
 
-/// Help where a number is expected; `fits` says whether a number would do.
+/// Help for a value where a number is expected. `fits` decides which numbers are valid.
 pub(in crate::config) fn number(value: &Value<'_>, expected: &str, fits: impl Fn(&str) -> bool) -> Option<String> {
     let found = |text: &str| {
-        // A sign of percent means what it says where percent are expected.
+        // `5%` is the number 5 where a percentage is expected.
         let text = if expected == PERCENT { text.trim_end().trim_end_matches('%') } else { text };
         decimal(text.trim()).filter(|number| fits(number))
     };
     match value {
         Value::String(text) if text.contains("${") => {
-            Some("a variable stands in a string only: write the number itself".to_owned())
+            Some("variables work in strings only: write the number itself".to_owned())
         }
         Value::String(text) => found(text).map(|number| without_quotes(&number)),
         Value::Array(all) => {
@@ -97,7 +97,7 @@ pub(in crate::config) fn number(value: &Value<'_>, expected: &str, fits: impl Fn
                 }
                 _ => None,
             };
-            written.or_else(|| Some("one number stands here, without brackets".to_owned()))
+            written.or_else(|| Some("write one number, without brackets".to_owned()))
         }
         Value::Integer(..)
         | Value::Float(_)
@@ -108,10 +108,10 @@ pub(in crate::config) fn number(value: &Value<'_>, expected: &str, fits: impl Fn
     }
 }
 
-/// What a weight must be.
+/// The expected value of a weight.
 pub(in crate::config) const PERCENT: &str = "a number from 0 to 100";
 
-/// A decimal number as TOML has it, without zeros in front and without an exponent.
+/// A decimal number in TOML syntax, without leading zeros; `None` for other notations, such as an exponent.
 fn decimal(text: &str) -> Option<String> {
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -136,7 +136,7 @@ mod tests {
     use crate::config::toml::grammar::is_weight;
 
     #[test]
-    fn values_are_put_right() {
+    fn values_get_help() {
         let text = |text: &'static str| Value::String(text.into());
         for (expected, value, help) in [
             ("true or false", text("yes"), Some("write `true`, without quotes")),
@@ -144,7 +144,7 @@ mod tests {
             ("true or false", text("perhaps"), None),
             ("a string", Value::Integer("8080".into(), 10), Some("write `\"8080\"`, in quotes")),
             ("a string", Value::Boolean(true), None),
-            ("a string", Value::Array(vec![]), Some("one value stands here, without brackets")),
+            ("a string", Value::Array(vec![]), Some("write one value, without brackets")),
             ("a table", text("x"), None),
         ] {
             assert_eq!(fix("x", expected, &value).as_deref(), help, "{expected} {value:?}");
@@ -152,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_put_right() {
+    fn numbers_get_help() {
         let text = |text: &'static str| Value::String(text.into());
         let bare = |number: &str| Some(format!("write `{number}`, without quotes"));
-        let variable = || Some("a variable stands in a string only: write the number itself".to_owned());
-        let list = || Some("one number stands here, without brackets".to_owned());
+        let variable = || Some("variables work in strings only: write the number itself".to_owned());
+        let list = || Some("write one number, without brackets".to_owned());
         for (expected, value, help) in [
             (PERCENT, text("5"), bare("5")),
             (PERCENT, text("5 %"), bare("5")),

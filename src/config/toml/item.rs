@@ -1,4 +1,4 @@
-//! A value and its key, with typed access that reports mismatches.
+//! A value and its key. Typed access reports values of the wrong type.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -13,18 +13,18 @@ use super::suggest::did_you_mean;
 use super::variable_masks::Exposure;
 use super::{env, hints};
 
-/// Words of the design that a later version brings.
+/// Values that a later version will support.
 const LATER_WORDS: &[&str] = &["peak_ewma"];
 
-/// A value and the key that it belongs to.
+/// A value and its key.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Item<'d> {
     pub(in crate::config) document: &'d Document<'d>,
     pub(in crate::config) node: &'d Node<'d>,
     pub(in crate::config) key: &'d str,
-    /// Whether it is one of a list.
+    /// Whether the value is an element of a list.
     pub(in crate::config) element: bool,
-    /// What the key takes, when it is one of a known table.
+    /// The values that the key accepts; `None` for keys that the user chose.
     pub(in crate::config) form: Option<&'static Shape>,
 }
 
@@ -52,8 +52,8 @@ impl<'d> NamedTables<'d> {
     }
 }
 
-/// What a key takes besides one string: a list, where it is not one of a list itself, and a table.
-fn also_taken(form: &Shape, element: bool) -> &'static str {
+/// The values that a key accepts besides a string, for messages: a list, unless this is an element of one, and a table.
+fn alternatives(form: &Shape, element: bool) -> &'static str {
     let is_table = |form: &Shape| match form {
         Shape::Table(_) | Shape::Map(_) => true,
         Shape::OneOrMore(_)
@@ -79,18 +79,18 @@ fn also_taken(form: &Shape, element: bool) -> &'static str {
 }
 
 impl<'d> Item<'d> {
-    /// Where the value stands.
+    /// The place of the value.
     pub(in crate::config) fn span(&self) -> Span {
         Span { file: self.document.file, start: self.node.start, end: self.node.end }
     }
 
-    /// Reports a value of the wrong kind.
+    /// Reports a value of the wrong type.
     pub(in crate::config) fn mismatch(&self, context: &mut Context<'_>, expected: &str) {
-        let finding = self.of_wrong_type(expected);
+        let finding = self.wrong_type(expected);
         context.report(finding.maybe_help(hints::fix(self.key, expected, &self.node.value)));
     }
 
-    /// Reports a value that is no number; `fits` says whether a number would do.
+    /// Reports a value that is not a number. `fits` decides which numbers are valid.
     pub(in crate::config) fn mismatch_number(
         &self,
         context: &mut Context<'_>,
@@ -98,16 +98,16 @@ impl<'d> Item<'d> {
         fits: impl Fn(&str) -> bool,
     ) {
         let help = hints::number(&self.node.value, expected, fits);
-        context.report(self.of_wrong_type(expected).maybe_help(help));
+        context.report(self.wrong_type(expected).maybe_help(help));
     }
 
-    /// Reports a value of the wrong kind, and how the right one is written.
+    /// Reports a value of the wrong type, with help.
     pub(in crate::config) fn mismatch_with_help(&self, context: &mut Context<'_>, expected: &str, help: &str) {
-        let finding = self.of_wrong_type(expected);
+        let finding = self.wrong_type(expected);
         context.report(finding.help(help.to_owned()));
     }
 
-    pub(in crate::config) fn of_wrong_type(&self, expected: &str) -> Finding {
+    pub(in crate::config) fn wrong_type(&self, expected: &str) -> Finding {
         let found = match &self.node.value {
             Value::String(_) => "a string",
             Value::Integer(..) => "a whole number",
@@ -120,25 +120,25 @@ impl<'d> Item<'d> {
         };
         let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
         let more = match self.form {
-            Some(Shape::OneOrMore(each)) if !expected.contains("list") => also_taken(each, self.element),
-            Some(form) if expected == "a string" => also_taken(form, true),
+            Some(Shape::OneOrMore(each)) if !expected.contains("list") => alternatives(each, self.element),
+            Some(form) if expected == "a string" => alternatives(form, true),
             Some(_) | None => "",
         };
         let message = format!("{subject} must be {expected}{more}, not {found}");
         Finding::error("wrong-type", self.span(), message)
     }
 
-    /// Reports a value that does not fit.
+    /// Reports an invalid value.
     pub(in crate::config) fn refuse(&self, context: &mut Context<'_>, code: &'static str, message: impl Into<String>) {
         context.report(Finding::error(code, self.span(), message));
     }
 
-    /// A string, with its variables filled in.
+    /// A string, with its variables expanded. Messages mask the values of its variables.
     pub(in crate::config) fn text(&self, context: &mut Context<'_>) -> Option<SpannedString<'d>> {
         self.expanded(context, Exposure::Masked)
     }
 
-    /// A string that names a place, such as an address or a file: it is shown where it is in use.
+    /// A string whose variables explanations may show, such as an address or a path.
     pub(in crate::config) fn shown_text(&self, context: &mut Context<'_>) -> Option<SpannedString<'d>> {
         self.expanded(context, Exposure::Shown)
     }
@@ -163,7 +163,7 @@ impl<'d> Item<'d> {
         Some(*value)
     }
 
-    /// A whole number in these bounds.
+    /// A whole number in this range.
     pub(in crate::config) fn integer(&self, context: &mut Context<'_>, range: RangeInclusive<i64>) -> Option<i64> {
         let Value::Integer(digits, radix) = &self.node.value else {
             let fits = |digits: &str| digits.parse().is_ok_and(|value| range.contains(&value));
@@ -180,7 +180,7 @@ impl<'d> Item<'d> {
         inside
     }
 
-    /// One of these words, by its place among them.
+    /// One of these words, by its index.
     pub(in crate::config) fn word(&self, context: &mut Context<'_>, words: &'static [&'static str]) -> Option<usize> {
         let known = || words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
         if !self.is_text() {
@@ -208,38 +208,38 @@ impl<'d> Item<'d> {
     pub(in crate::config) fn not_empty(&self, context: &mut Context<'_>) -> Vec<Self> {
         let items = self.one_or_more();
         if items.is_empty() {
-            self.refuse(context, "empty-list", format!("`{}` is empty, so that nothing would ever fit", self.key));
+            self.refuse(context, "empty-list", format!("`{}` is empty, so nothing could match", self.key));
         }
         items
     }
 
-    /// The items of a list, or the one value that stands in its place.
+    /// The items of a list, or the one value instead of a list.
     pub(in crate::config) fn one_or_more(&self) -> Vec<Self> {
         let Value::Array(all) = &self.node.value else { return vec![*self] };
         all.iter().map(|node| Item { node, element: true, ..*self }).collect()
     }
 
-    /// The digits of a decimal number, whole or not.
+    /// The digits of a decimal number, with or without a fraction.
     pub(in crate::config) fn digits(&self) -> Option<&'d str> {
         if let Value::Float(digits) | Value::Integer(digits, 10) = &self.node.value { Some(digits) } else { None }
     }
 
-    /// Whether it is a table.
+    /// Whether the value is a table.
     pub(in crate::config) const fn is_table(&self) -> bool {
         matches!(self.node.value, Value::Table(_))
     }
 
-    /// Whether it is `true` or `false`.
+    /// Whether the value is `true` or `false`.
     pub(in crate::config) const fn is_boolean(&self) -> bool {
         matches!(self.node.value, Value::Boolean(_))
     }
 
-    /// Whether it is a string.
+    /// Whether the value is a string.
     pub(in crate::config) const fn is_text(&self) -> bool {
         matches!(self.node.value, Value::String(_))
     }
 
-    /// A table whose keys the user chose, in the order of the file.
+    /// The entries of a table whose keys the user chose, in the order of the file.
     pub(in crate::config) fn map(&self, context: &mut Context<'_>) -> Vec<Named<'d>> {
         let Value::Table(id) = &self.node.value else {
             self.mismatch(context, "a table");

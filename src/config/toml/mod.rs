@@ -1,4 +1,4 @@
-//! Parses TOML, keeps the position of every key and value, and reports all errors with help.
+//! Parses TOML, keeps the place of every key and value, and reports all errors with help.
 
 pub(super) mod address;
 pub(super) mod bracket_titles;

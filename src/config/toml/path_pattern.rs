@@ -1,18 +1,18 @@
-//! Patterns of paths: what may stand in one, and how one that cannot be is written instead.
+//! The syntax of path patterns, and help for invalid ones.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::route::{EncodedSlash, normal_path};
 
-/// Whether a byte may stand in a path as it is.
+/// Whether a byte is allowed in a path without percent-encoding.
 const fn is_path_byte(b: u8) -> bool {
     b > b' '
         && b < 0x7f
         && !matches!(b, b'#' | b'?' | b'*' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
-/// Whether a text is a path as it is matched and forwarded: absolute, legal bytes only, in normal form.
+/// Whether a text is a path in the form in which paths are matched and forwarded: absolute, legal bytes only, normalized.
 pub(in crate::config) fn is_plain_path(path: &str) -> bool {
     let normal = normal_path(path, EncodedSlash::Keep);
     path.starts_with('/') && path.bytes().all(is_path_byte) && normal.is_ok_and(|normal| *normal == *path)
@@ -23,7 +23,7 @@ pub(in crate::config) fn is_path(text: &str) -> bool {
     is_plain_path(plain(text).0)
 }
 
-/// The path of a pattern that must be plain, and whether all below it is meant.
+/// The path of a pattern without `/*`, and whether the pattern is a prefix.
 pub(in crate::config) fn plain(text: &str) -> (&str, bool) {
     match text.strip_suffix("/*") {
         Some("") => ("/", true),
@@ -32,15 +32,16 @@ pub(in crate::config) fn plain(text: &str) -> (&str, bool) {
     }
 }
 
-/// Why this is no path to match (`text` is `path` and, for all below it, `rest`), and how it is written.
+/// The message and the help for an invalid pattern `text`, which is `path` followed by `rest` (empty, or `/*`).
 pub(in crate::config) fn not_plain(text: &str, path: &str, rest: &str) -> (String, String) {
+    debug_assert_eq!(text.strip_suffix(rest), Some(path), "a pattern is a path and its rest");
     let message = format!("`{text}` is not a path that a request can have");
-    let simple = "write `/x` for exactly this, or `/x/*` for all below".to_owned();
+    let simple = "write `/x` for exactly this path, or `/x/*` for all paths below it".to_owned();
     if text.is_empty() {
         return (message, simple);
     }
     if text.starts_with(['~', '^']) {
-        return (message, "a regex is written `{ regex = \"…\" }`, and matches the whole path".to_owned());
+        return (message, "a regex is written `{ regex = \"…\" }` and must match the whole path".to_owned());
     }
     if !path.starts_with('/') {
         let message = format!("`{text}` does not begin with `/`");
@@ -55,30 +56,30 @@ pub(in crate::config) fn not_plain(text: &str, path: &str, rest: &str) -> (Strin
         return (message, help);
     }
     if path.contains('*') {
-        let help = "`*` may only stand at the end, as in `/x/*`; for more, write `{ regex = \"…\" }`";
+        let help = "`*` is allowed at the end only, as in `/x/*`; for other patterns, write `{ regex = \"…\" }`";
         return (message, help.to_owned());
     }
     if path.contains(['?', '#']) {
-        return (message, "a path has no query: leave it out; a route matches it by `query = { … }`".to_owned());
+        return (message, "a path has no query: a route matches it with `query = { … }`".to_owned());
     }
     if let Some(escape) = bad_escape(path) {
-        let message = format!("`{escape}` in `{text}` is no escape");
-        return (message, "an escape is `%` and two hexadecimal digits; a percent sign itself is `%25`".to_owned());
+        let message = format!("`{escape}` in `{text}` is not a valid escape");
+        return (message, "an escape is `%` and two hexadecimal digits; a literal percent sign is `%25`".to_owned());
     }
     if let Some(bad) = path.chars().find(|c| !u8::try_from(*c).is_ok_and(is_path_byte)) {
         let encoded = percent_encoded(path);
         let encoded = normal_path(&encoded, EncodedSlash::Keep).map_or_else(|_| encoded.clone(), Cow::into_owned);
-        let message = format!("`{text}` holds `{}`, which paths of requests hold percent-encoded", bad.escape_debug());
-        return (message, format!("write it percent-encoded: `{encoded}{rest}`"));
+        let message = format!("`{text}` contains `{}`, which must be percent-encoded", bad.escape_debug());
+        return (message, format!("write `{encoded}{rest}`"));
     }
     let help = match normal_path(path, EncodedSlash::Keep) {
-        Ok(normal) if is_plain_path(&normal) => format!("paths are matched in their normal form: `{normal}{rest}`"),
+        Ok(normal) if is_plain_path(&normal) => format!("paths are matched in normal form: write `{normal}{rest}`"),
         Ok(_) | Err(_) => simple,
     };
     (message, help)
 }
 
-/// The first `%` without two hexadecimal digits, and what stands there instead of them.
+/// The first `%` without two hexadecimal digits, with the two characters after it.
 fn bad_escape(path: &str) -> Option<&str> {
     let is_hex = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_hexdigit());
     path.match_indices('%').map(|(at, _)| &path[at..]).find_map(|rest| {
@@ -88,7 +89,7 @@ fn bad_escape(path: &str) -> Option<&str> {
     })
 }
 
-/// The path with the bytes percent-encoded that it cannot hold as they are.
+/// Percent-encodes the bytes that are not allowed in a path.
 fn percent_encoded(path: &str) -> String {
     path.bytes().fold(String::new(), |mut out, b| {
         if is_path_byte(b) {
@@ -105,22 +106,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_path_is_said() {
+    fn the_help_fits_the_mistake() {
         for (text, message, help) in [
             ("api/*", "does not begin with `/`", "write `/api/*`"),
             ("api", "does not begin with `/`", "write `/api`"),
             ("*", "does not begin with `/`", "write `/*` for every path"),
-            ("*/x", "does not begin with `/`", "write `/x` for exactly this, or `/x/*` for all below"),
-            ("/a*", "is not a path", "`*` may only stand at the end, as in `/x/*`"),
-            ("/\u{e4}/*", "holds `\u{e4}`", "percent-encoded: `/%C3%A4/*`"),
-            ("/\u{e4}%c3/x", "holds `\u{e4}`", "percent-encoded: `/%C3%A4%C3/x`"),
-            ("/a b", "holds ` `", "percent-encoded: `/a%20b`"),
-            ("/%zz/*", "`%zz` in `/%zz/*` is no escape", "`%25`"),
-            ("/100%", "`%` in `/100%` is no escape", "`%25`"),
-            ("/%4", "`%4` in `/%4` is no escape", "`%25`"),
+            ("*/x", "does not begin with `/`", "write `/x` for exactly this path, or `/x/*` for all paths below it"),
+            ("/a*", "is not a path", "`*` is allowed at the end only, as in `/x/*`"),
+            ("/\u{e4}/*", "contains `\u{e4}`", "write `/%C3%A4/*`"),
+            ("/\u{e4}%c3/x", "contains `\u{e4}`", "write `/%C3%A4%C3/x`"),
+            ("/a b", "contains ` `", "write `/a%20b`"),
+            ("/%zz/*", "`%zz` in `/%zz/*` is not a valid escape", "`%25`"),
+            ("/100%", "`%` in `/100%` is not a valid escape", "`%25`"),
+            ("/%4", "`%4` in `/%4` is not a valid escape", "`%25`"),
             ("/%\u{e4}x", "`%\u{e4}x` in", "`%25`"),
             ("/a?b=1", "is not a path", "a path has no query"),
-            ("/a/../b/*", "is not a path", "normal form: `/b/*`"),
+            ("/a/../b/*", "is not a path", "normal form: write `/b/*`"),
             ("~ ^/x", "is not a path", "a regex is written `{ regex"),
             ("", "is not a path", "write `/x`"),
         ] {

@@ -1,12 +1,12 @@
-//! How keys and values are written in TOML, for help lines.
+//! Writes keys and values in TOML syntax, for help lines.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// How long a value may be that is repeated in a help line.
+/// The longest value that a help line repeats, in bytes.
 pub(in crate::config) const REPEATED_MAX: usize = 60;
 
-/// A text as a string of TOML.
+/// A text as a TOML string.
 pub(in crate::config) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -23,7 +23,7 @@ pub(in crate::config) fn quoted(text: &str) -> String {
     out
 }
 
-/// What a word of a switch means.
+/// The boolean for a word such as `yes` or `off`.
 pub(in crate::config) fn switch(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" | "enabled" => Some("true"),
@@ -32,7 +32,7 @@ pub(in crate::config) fn switch(text: &str) -> Option<&'static str> {
     }
 }
 
-/// A key as it is written: in quotes where it needs them.
+/// A key in TOML syntax: in quotes if it needs them.
 pub(in crate::config) fn bare(key: &str) -> Cow<'_, str> {
     let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if is_bare { Cow::Borrowed(key) } else { Cow::Owned(quoted(key)) }

@@ -1,4 +1,4 @@
-//! Readers: typed access to what was written, which reports what does not fit and goes on.
+//! Readers: typed access to a table. They report errors and continue, so that one load finds all errors.
 
 use std::cell::Cell;
 
@@ -14,10 +14,11 @@ use super::spec::{Shape, TableSpec};
 use super::suggest::{did_you_mean, nearest};
 use super::{brackets, foreign, hints};
 
-/// How many keys of a table are looked at for one that was misspelt.
+/// At most this many keys of a table are compared with a missing key.
 const LOOKED_AT_MAX: usize = 100;
 
-/// From how many keys on a table's keys are not all listed for one that was misspelt, and how many are then.
+/// The help for an unknown key lists all keys of a table if it has at most `LISTED_MAX`, and otherwise the `LIKELY` most
+/// similar ones.
 const LISTED_MAX: usize = 14;
 const LIKELY: usize = 8;
 
@@ -28,32 +29,33 @@ pub(in crate::config) struct Reader<'d> {
     table: &'d TomlTable<'d>,
     spec: &'static TableSpec,
     name: &'d str,
-    asked: Cell<u64>,
+    /// The keys that were read: one bit for each key of `spec`.
+    read_keys: Cell<u64>,
 }
 
 impl<'d> Reader<'d> {
-    /// Reads the document's root.
+    /// Reads the root table of a document.
     pub(in crate::config) fn root(document: &'d Document<'d>, spec: &'static TableSpec) -> Self {
         Self::new(document, TableId::ROOT, spec)
     }
 
     fn new(document: &'d Document<'d>, id: TableId, spec: &'static TableSpec) -> Self {
         debug_assert!(spec.keys.len() <= 64, "one bit for each key");
-        Self { document, table: document.table(id), spec, name: "", asked: Cell::new(0) }
+        Self { document, table: document.table(id), spec, name: "", read_keys: Cell::new(0) }
     }
 
-    /// Reads a table whose name the user chose.
-    pub(in crate::config) fn called(mut self, name: &'d str) -> Self {
+    /// Sets the name that the user chose for this table.
+    pub(in crate::config) fn with_name(mut self, name: &'d str) -> Self {
         self.name = name;
         self
     }
 
-    /// Where the table begins.
+    /// The place of the table.
     pub(in crate::config) fn span(&self) -> Span {
         Span { file: self.document.file, start: self.table.start, end: self.table.end }
     }
 
-    /// How the table is called in messages: as it is written, or in words.
+    /// The name of the table in messages: its header, or a description.
     pub(in crate::config) fn title(&self) -> String {
         let title = self.spec.title.replace("NAME", self.name);
         if title.starts_with('[') { format!("`{title}`") } else { title }
@@ -63,19 +65,19 @@ impl<'d> Reader<'d> {
     pub(in crate::config) fn get(&self, key: &'static str) -> Option<Item<'d>> {
         let position = self.spec.position(key);
         debug_assert!(position.is_some(), "{} has no key {key}", self.spec.title);
-        self.asked.set(self.asked.get() | 1 << position.unwrap_or(63));
+        self.read_keys.set(self.read_keys.get() | 1 << position.unwrap_or(63));
         let entry = self.table.get(key)?;
         let form = position.map(|at| &self.spec.keys[at].form);
         Some(Item { document: self.document, node: &entry.node, key: &entry.key, element: false, form })
     }
 
-    /// Where a key stands; the table when it is not there.
+    /// The place of a key; if the key is missing, the place of the table.
     pub(in crate::config) fn place(&self, key: &str) -> Span {
         self.table.get(key).map_or(self.span(), |e| Span { file: self.document.file, start: e.start, end: e.end })
     }
 
-    /// The value of a key that must be there.
-    pub(in crate::config) fn need(&self, context: &mut Context<'_>, key: &'static str) -> Option<Item<'d>> {
+    /// The value of a required key; reports an error if it is missing.
+    pub(in crate::config) fn require(&self, context: &mut Context<'_>, key: &'static str) -> Option<Item<'d>> {
         let found = self.get(key);
         if found.is_none() && !self.misspells(context, key) {
             let message = format!("`{key}` is missing in {}", self.title());
@@ -84,13 +86,14 @@ impl<'d> Reader<'d> {
         found
     }
 
-    /// Whether an unknown key looks like this one: then that is what is wrong, and [`Self::finish`] says it.
+    /// Whether an unknown key is probably a misspelling of this one. Then [`Self::finish`] reports that, and the missing key
+    /// needs no error of its own.
     pub(in crate::config) fn misspells(&self, context: &Context<'_>, key: &str) -> bool {
         let unknown = self.table.entries.iter().take(LOOKED_AT_MAX).filter(|e| self.spec.position(&e.key).is_none());
-        context.listens() && unknown.filter_map(|entry| self.suggestion(&entry.key)).any(|meant| meant == key)
+        context.shows_more_errors() && unknown.filter_map(|entry| self.suggestion(&entry.key)).any(|meant| meant == key)
     }
 
-    /// The key that an unknown one was probably meant to be.
+    /// The key that the user probably meant by an unknown one.
     fn suggestion(&self, unknown: &str) -> Option<&'static str> {
         if self.spec.later.contains(&unknown) {
             return None;
@@ -111,7 +114,7 @@ impl<'d> Reader<'d> {
         self.get(key)?.text(context)
     }
 
-    /// The string of a key that names a place.
+    /// The string of a key whose variables explanations may show.
     pub(in crate::config) fn shown_text(
         &self,
         context: &mut Context<'_>,
@@ -120,19 +123,19 @@ impl<'d> Reader<'d> {
         self.get(key)?.shown_text(context)
     }
 
-    /// The whole number of a key, in the bounds of its form.
+    /// The whole number of a key, in the range of its shape.
     pub(in crate::config) fn integer(&self, context: &mut Context<'_>, key: &'static str) -> Option<i64> {
         let item = self.get(key)?;
         let Some(Shape::Integer(min, max)) = self.form(key) else { return None };
         item.integer(context, *min..=*max)
     }
 
-    /// The whole number of a key, which fits 32 bits.
+    /// The whole number of a key, as 32 bits.
     pub(in crate::config) fn count(&self, context: &mut Context<'_>, key: &'static str) -> Option<u32> {
         self.integer(context, key).and_then(|value| u32::try_from(value).ok())
     }
 
-    /// The word of a key, by its place among the words of its form.
+    /// The word of a key, by its index among the words of its shape.
     pub(in crate::config) fn word(&self, context: &mut Context<'_>, key: &'static str) -> Option<usize> {
         let item = self.get(key)?;
         let Some(Shape::Words(words)) = self.form(key) else { return None };
@@ -170,7 +173,7 @@ impl<'d> Reader<'d> {
         brackets::list(context, &item, spec).map(|id| Self::new(self.document, id, spec)).into_iter().collect()
     }
 
-    /// Tables whose names the user chose, such as `[upstream.NAME]`; and the names of those in wrong brackets.
+    /// Tables whose names the user chose, such as `[upstream.NAME]`.
     pub(in crate::config) fn named(
         &self,
         context: &mut Context<'_>,
@@ -180,7 +183,7 @@ impl<'d> Reader<'d> {
         self.get(key).map(|item| brackets::named(context, &item, spec)).unwrap_or_default()
     }
 
-    /// Reports unknown keys. It is called after every known key was read.
+    /// Reports unknown keys. To be called after all known keys were read.
     pub(in crate::config) fn finish(&self, context: &mut Context<'_>) {
         for entry in &self.table.entries {
             if self.spec.position(&entry.key).is_some() {
@@ -191,7 +194,7 @@ impl<'d> Reader<'d> {
         }
         #[cfg(debug_assertions)]
         for (at, key) in self.spec.keys.iter().enumerate() {
-            debug_assert!(self.asked.get() & 1 << at != 0, "{}: `{}` is never read", self.spec.title, key.name);
+            debug_assert!(self.read_keys.get() & 1 << at != 0, "{}: `{}` is never read", self.spec.title, key.name);
         }
     }
 
@@ -215,14 +218,15 @@ impl<'d> Reader<'d> {
             Some(Meaning::Unsupported) => return finding.help(unsupported()),
             None => {}
         }
-        if !context.listens() {
+        if !context.shows_more_errors() {
             return finding;
         }
-        let help = did_you_mean(key, self.names()).or_else(|| foreign::otherwise(self.spec.title).map(str::to_owned));
-        finding.help(help.unwrap_or_else(|| self.listed(key)))
+        let help =
+            did_you_mean(key, self.names()).or_else(|| foreign::default_help(self.spec.title).map(str::to_owned));
+        finding.help(help.unwrap_or_else(|| self.list_keys(key)))
     }
 
-    /// Whether an unknown key is a further table of this list, whose name stands in its title.
+    /// Whether an unknown key is another table of this list, with its name in the header.
     fn is_sibling(&self, entry: &Entry<'_>) -> bool {
         let Value::Table(id) = &entry.node.value else { return false };
         let mut keys = self.document.table(*id).entries.iter();
@@ -232,8 +236,8 @@ impl<'d> Reader<'d> {
             && keys.any(|inner| self.spec.position(&inner.key).is_some())
     }
 
-    /// The keys of this table; the likely ones of a long list.
-    fn listed(&self, unknown: &str) -> String {
+    /// Help with the keys of this table; of many keys, those that are similar to the unknown one.
+    fn list_keys(&self, unknown: &str) -> String {
         let quoted = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let mut names: Vec<_> = self.names().collect();
         if names.len() <= LISTED_MAX {
@@ -242,7 +246,7 @@ impl<'d> Reader<'d> {
         let alike = |name: &str| unknown.contains(name) || name.contains(unknown) || name.get(..4) == unknown.get(..4);
         names.sort_by_key(|name| !alike(name));
         names.truncate(LIKELY);
-        format!("some of the keys are {}; `pointsman schema` has all", quoted(names))
+        format!("some of the keys are {}; `pointsman schema` prints all", quoted(names))
     }
 }
 
@@ -251,7 +255,7 @@ impl<'d> Item<'d> {
     pub(in crate::config) fn table(&self, context: &mut Context<'_>, spec: &'static TableSpec) -> Option<Reader<'d>> {
         let Value::Table(id) = &self.node.value else {
             let help = brackets::as_table(context, self, spec);
-            context.report(self.of_wrong_type("a table").maybe_help(help));
+            context.report(self.wrong_type("a table").maybe_help(help));
             return None;
         };
         Some(Reader::new(self.document, *id, spec))

@@ -1,4 +1,4 @@
-//! Names that are defined in one place and referred to in others.
+//! Names of upstreams, segments and routes: where they are defined, and which are used.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::spanned_string::SpannedString;
 use super::suggest::did_you_mean;
 use super::value;
 
-/// What a name names.
+/// The type of the objects that have the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum NameKind {
     Upstream,
@@ -28,7 +28,7 @@ impl NameKind {
         }
     }
 
-    /// The code of a warning that nobody refers to it; nobody needs to refer to a route.
+    /// The code of the warning for an unused name. A route is never unused.
     const fn unused(self) -> Option<&'static str> {
         match self {
             Self::Upstream => Some("unused-upstream"),
@@ -55,13 +55,13 @@ pub(in crate::config) struct Registry<'d> {
 }
 
 impl<'d> Registry<'d> {
-    /// For `count` names.
+    /// An empty registry with capacity for `count` names.
     pub(in crate::config) fn new(kind: NameKind, count: usize) -> Self {
         let numbers = HashMap::with_capacity_and_hasher(count, ahash::RandomState::default());
         Self { kind, numbers, names: Vec::with_capacity(count) }
     }
 
-    /// Defines a name; its number is the count of those before it.
+    /// Defines a name. Its number is the count of the names before it.
     pub(in crate::config) fn define(&mut self, context: &mut Context<'_>, name: Cow<'d, str>, at: Span) {
         value::name(context, &name, at);
         let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
@@ -76,21 +76,23 @@ impl<'d> Registry<'d> {
             }
         }
         self.names.push((name, at, false));
+        debug_assert!(self.numbers.len() <= self.names.len(), "every number has a name");
     }
 
-    /// Takes a number for something whose name is missing.
+    /// Takes a number for an object without a name.
     pub(in crate::config) fn define_nameless(&mut self, at: Span) {
         self.names.push((Cow::Borrowed(""), at, true));
     }
 
-    /// The number of a name, or an error.
+    /// The number of a name; reports an error if the name is not defined.
     pub(in crate::config) fn find(&mut self, context: &mut Context<'_>, name: &SpannedString<'_>) -> Option<u32> {
         if let Some(number) = self.numbers.get(&**name) {
+            debug_assert!((*number as usize) < self.names.len(), "numbers are dense");
             self.names[*number as usize].2 = true;
             return Some(*number);
         }
         let message = format!("there is no {} `{}`", self.kind.noun(), &**name);
-        let help = context.listens().then(|| self.help(name)).flatten();
+        let help = context.shows_more_errors().then(|| self.help(name)).flatten();
         context.report(Finding::error(self.kind.unknown(), name.span, message).maybe_help(help));
         None
     }
@@ -98,7 +100,7 @@ impl<'d> Registry<'d> {
     fn help(&self, name: &str) -> Option<String> {
         let names = || self.names.iter().map(|(name, ..)| &**name).filter(|name| !name.is_empty());
         if self.kind == NameKind::Upstream && name.contains("://") {
-            let help = "an upstream is named here: write `[upstream.NAME]` with the URL in `endpoints`, and NAME here";
+            let help = "this must be the name of an upstream: write `[upstream.NAME]` with the URL in `endpoints`, and NAME here";
             return Some(help.to_owned());
         }
         did_you_mean(name, names()).or_else(|| {
@@ -107,12 +109,12 @@ impl<'d> Registry<'d> {
         })
     }
 
-    /// Where a name was defined.
+    /// The place where a name is defined.
     pub(in crate::config) fn place(&self, number: u32) -> Option<Span> {
         self.names.get(number as usize).map(|(_, at, _)| *at)
     }
 
-    /// Warns of names that nobody refers to.
+    /// Warns of names that are not used.
     pub(in crate::config) fn warn_unused(&self, context: &mut Context<'_>) {
         let Some(code) = self.kind.unused() else { return };
         for (name, at, _) in self.names.iter().filter(|(_, _, used)| !used) {

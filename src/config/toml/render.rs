@@ -1,11 +1,11 @@
-//! How diagnostics look: like the Rust compiler's, with colour on demand.
+//! Renders diagnostics in the style of the Rust compiler, with colours on demand.
 
 use std::fmt::{self, Write};
 
 use super::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 use super::source::visible;
 
-/// Whether the text is coloured.
+/// Whether the text has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Color {
     /// For files, pipes and logs.
@@ -54,13 +54,13 @@ impl Pen {
 }
 
 impl Diagnostics {
-    /// As text for people, like the Rust compiler's; the last line says how many there are.
+    /// As text, in the style of the Rust compiler; the last line has the number of errors and warnings.
     #[must_use]
     pub fn render(&self, color: Color) -> String {
         render(self, color)
     }
 
-    /// As text for people, without the count.
+    /// As text, without the last line.
     #[must_use]
     pub fn listed(&self, color: Color) -> String {
         listed(self, color)
@@ -75,7 +75,6 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// All diagnostics as text, and how many there are.
 fn render(all: &Diagnostics, color: Color) -> String {
     let mut text = listed(all, color);
     let errors = all.errors();
@@ -93,7 +92,6 @@ const fn plural(n: usize) -> &'static str {
     if n == 1 { "" } else { "s" }
 }
 
-/// All diagnostics as text.
 fn listed(all: &Diagnostics, color: Color) -> String {
     let mut pen = Pen { text: String::new(), color };
     for diagnostic in all {
@@ -148,6 +146,8 @@ fn lines(pen: &mut Pen, gutter: usize, mut labels: Vec<&Label>, main: &Label, in
     }
     let mut shown = 0;
     for label in labels {
+        debug_assert!(label.line >= shown, "labels are in the order of their lines");
+        debug_assert!(label.excerpt.width > 0, "at least one character is underlined");
         if label.line != shown {
             if shown != 0 && label.line > shown + 1 {
                 pen.ink(Ink::Frame, "...\n");
@@ -167,7 +167,7 @@ fn lines(pen: &mut Pen, gutter: usize, mut labels: Vec<&Label>, main: &Label, in
     }
 }
 
-/// Foreign text without control characters, so that no file can steer a terminal.
+/// Replaces control characters, so that a file cannot control the terminal, and cuts long texts.
 fn printable(text: &str) -> String {
     let cut = text.char_indices().nth(400).map_or(text, |(at, _)| &text[..at]);
     let mut out: String = cut.chars().map(visible).collect();

@@ -1,4 +1,4 @@
-//! What a value alone means where a table is expected: `match = "/x"` means `match = { path = "/x" }`.
+//! Help for a single value where a table is expected: `match = "/x"` means `match = { path = "/x" }`.
 
 use super::collector::is_collector;
 use super::destination::is_destination;
@@ -7,10 +7,10 @@ use super::endpoint::is_endpoint;
 use super::quote::{REPEATED_MAX, quoted, switch};
 use super::{address, grammar, path_pattern};
 
-/// Keys that take a list as well as one value.
+/// Keys that accept a list as well as one value.
 const LISTS: &[&str] = &["endpoints", "certificates", "path", "host"];
 
-/// What stands in the braces of the table with this title, when a string stands in its place.
+/// The content of the braces for the table with this title, from a string instead of the table.
 pub(in crate::config) fn of_text(title: &str, text: &str) -> Option<String> {
     let fits = |test: fn(&str) -> bool| text.contains("${") || test(text);
     let key = |key: &str| Some(format!("{key} = {}", repeated(text)));
@@ -32,7 +32,7 @@ pub(in crate::config) fn of_text(title: &str, text: &str) -> Option<String> {
         "[route.limits]" if text.eq_ignore_ascii_case("websocket") => Some("upgrade = [\"websocket\"]".to_owned()),
         "[route.limits]" if fits(is_body) => key("body"),
         "[route.limits]" => {
-            let size = grammar::binary(text).filter(|size| is_body(size))?;
+            let size = grammar::with_binary_unit(text).filter(|size| is_body(size))?;
             Some(format!("body = \"{size}\""))
         }
         "[traces]" if fits(is_collector) => key("otlp"),
@@ -46,11 +46,11 @@ pub(in crate::config) fn of_text(title: &str, text: &str) -> Option<String> {
     }
 }
 
-/// What stands in `tls = { … }` of a listener, when the value only says that there is TLS.
+/// The content of `tls = { … }` for a listener, from a value that only enables TLS.
 pub(in crate::config) const CERTIFICATES: &str = "certificates = [\"certs/\"]";
 
-/// What stands in the braces, when a list stands in the place of the table: its one string, or all of them where the
-/// key takes a list.
+/// The content of the braces, from a list instead of the table: from its only string, or from all if the key accepts a
+/// list.
 pub(in crate::config) fn of_list(title: &str, all: &[Node<'_>]) -> Option<String> {
     let each = all.iter().map(|node| match &node.value {
         Value::String(text) => of_text(title, text),
@@ -73,7 +73,7 @@ pub(in crate::config) fn of_list(title: &str, all: &[Node<'_>]) -> Option<String
     is_list.then(|| format!("{key} = [{}]", if values.len() > REPEATED_MAX { "…" } else { &values }))
 }
 
-/// How a table of a list is written, where a value stands in its place.
+/// Help for a single value where an element of a list of tables is expected.
 pub(in crate::config) fn of_element(title: &str, value: &Value<'_>) -> String {
     let table = format!("write `{title}`");
     let Value::String(text) = value else { return table };
@@ -87,14 +87,14 @@ pub(in crate::config) fn of_element(title: &str, value: &Value<'_>) -> String {
             format!("{table}, and below it `name = {name}` and `upstream = {name}`")
         }
         "[[route.target]]" if grammar::is_name(text) => {
-            let who = "who gets it, such as `header = { x-beta = \"1\" }`";
+            let who = "a condition, such as `header = { x-beta = \"1\" }`";
             format!("{table}, and below it `serve = {}` and {who}", quoted(text))
         }
         _ => table,
     }
 }
 
-/// What a route matches by this text: a path, a host, or both.
+/// The condition of a route in a text: a path, a host, or both.
 fn condition(text: &str) -> Option<String> {
     if text == "*" || text.starts_with('/') && (text.contains("${") || path_pattern::is_path(text)) {
         return Some(format!("path = {}", repeated(if text == "*" { "/*" } else { text })));
@@ -110,7 +110,7 @@ fn condition(text: &str) -> Option<String> {
     both.then(|| format!("host = {}, path = {}", quoted(host), quoted(path)))
 }
 
-/// What a rule of Traefik matches, when all its conditions hold together and each is a host or a path.
+/// The conditions of a Traefik rule, if they are joined by `&&` and each is a host or a path.
 fn rule(text: &str) -> Option<String> {
     let mut all: Vec<String> = Vec::new();
     for part in text.split("&&") {
@@ -129,17 +129,17 @@ fn rule(text: &str) -> Option<String> {
     Some(all.join(", "))
 }
 
-/// A string as TOML has it, unless it is long.
+/// A TOML string; `…` instead of a long text.
 fn repeated(text: &str) -> String {
     quoted(if text.len() > REPEATED_MAX { "…" } else { text })
 }
 
-/// Whether a text is a size that a body may have.
+/// Whether a text is a valid limit for a body.
 fn is_body(text: &str) -> bool {
     grammar::parse_size(text).is_some_and(|bytes| bytes <= grammar::BODY_MAX)
 }
 
-/// Whether a route may respond with this status.
+/// Whether `respond` accepts this status code.
 pub(in crate::config) fn is_status(digits: &str) -> bool {
     digits.len() == 3 && digits.parse::<u16>().is_ok_and(|status| (200..=599).contains(&status))
 }

@@ -1,22 +1,22 @@
-//! Sources: the texts that were read, and places in them.
+//! Sources: the texts of the files, and places in them.
 
 use std::sync::Arc;
 
 use crate::compare::is_control;
 
-/// How many characters of a line are shown.
+/// The most characters of a line that are shown.
 const SHOWN_MAX: usize = 140;
 
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The file's name as it was given.
+    /// The name of the file, as the user wrote it.
     pub name: Arc<str>,
-    /// What it holds.
+    /// The content of the file.
     pub text: Arc<str>,
 }
 
-/// Bytes of one file.
+/// A range of bytes of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Span {
     pub(in crate::config) file: u16,
@@ -30,24 +30,24 @@ impl Span {
         Self { file, start: u32::MAX, end: u32::MAX }
     }
 
-    /// Whether it means the file as a whole.
+    /// Whether the span is the whole file.
     pub(in crate::config) const fn is_whole(self) -> bool {
         self.start == u32::MAX
     }
 }
 
-/// A line as it is shown: control characters replaced, cut around the place that is underlined.
+/// A line for display: without control characters, and cut around the underlined place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::config) struct Excerpt {
     /// The text.
     pub(in crate::config) text: String,
-    /// How many characters stand before the underline.
+    /// The number of characters before the underline.
     pub(in crate::config) before: usize,
-    /// How many characters are underlined, from 1.
+    /// The number of underlined characters, at least 1.
     pub(in crate::config) width: usize,
 }
 
-/// All files of one load, with their lines.
+/// All files of one load, with the offsets of their lines.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Files {
     files: Vec<(Source, Vec<u32>)>,
@@ -58,6 +58,7 @@ impl Files {
     pub(in crate::config) fn add(&mut self, source: Source) -> u16 {
         let mut starts = vec![0];
         starts.extend(memchr::memchr_iter(b'\n', source.text.as_bytes()).map(|at| offset(at + 1)));
+        debug_assert!(starts.is_sorted(), "lines start in ascending order");
         self.files.push((source, starts));
         u16::try_from(self.files.len() - 1).unwrap_or(u16::MAX)
     }
@@ -67,7 +68,7 @@ impl Files {
         self.files.get(usize::from(file)).map_or_else(|| Arc::from(""), |(source, _)| Arc::clone(&source.name))
     }
 
-    /// The text that a span covers; empty when it covers none.
+    /// The text of a span; empty if the span is not a part of the file.
     pub(in crate::config) fn text(&self, span: Span) -> &str {
         self.files
             .get(usize::from(span.file))
@@ -75,7 +76,7 @@ impl Files {
             .unwrap_or("")
     }
 
-    /// The line in which a span starts, from 1; 0 for a file as a whole.
+    /// The line in which a span starts, from 1; 0 for the whole file.
     pub(in crate::config) fn line(&self, span: Span) -> u32 {
         match self.files.get(usize::from(span.file)) {
             Some((_, starts)) if !span.is_whole() => offset(starts.partition_point(|start| *start <= span.start)),
@@ -83,7 +84,7 @@ impl Files {
         }
     }
 
-    /// The line and column behind the last character; 0 for a file as a whole.
+    /// The line and the column after the last character; 0 for the whole file.
     pub(in crate::config) fn end(&self, span: Span) -> (u32, u32) {
         if span.is_whole() {
             return (0, 0);
@@ -92,24 +93,27 @@ impl Files {
         (line, column)
     }
 
-    /// Line, column and the text to show.
+    /// The line, the column and the text to show.
     pub(in crate::config) fn show(&self, span: Span) -> (u32, u32, Excerpt) {
         let line = self.line(span);
         let Some((source, starts)) = self.files.get(usize::from(span.file)).filter(|_| line > 0) else {
             return (0, 0, Excerpt::default());
         };
         let text = &*source.text;
+        debug_assert!(line as usize <= starts.len(), "the line exists");
         let from = starts[line as usize - 1] as usize;
         let to = starts.get(line as usize).map_or(text.len(), |next| *next as usize);
+        debug_assert!(from <= to && to <= text.len(), "a line is a part of the text");
         let shown = text[from..to].trim_end_matches(['\n', '\r']);
         let start = floor(text, span.start as usize).saturating_sub(from).min(shown.len());
         let end = floor(text, span.end as usize).saturating_sub(from).clamp(start, shown.len());
+        debug_assert!(shown.is_char_boundary(start) && shown.is_char_boundary(end), "no character is cut");
         let before = shown[..start].chars().count();
         (line, offset(before + 1), excerpt(shown, before, shown[start..end].chars().count()))
     }
 }
 
-/// An offset as it is kept; files are far smaller than 4 GiB.
+/// An offset as 32 bits: files are far smaller than 4 GiB.
 pub(in crate::config) fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX - 1)
 }
@@ -142,12 +146,13 @@ fn excerpt(line: &str, before: usize, width: usize) -> Excerpt {
     if rest.next().is_some() {
         shown.push('…');
     }
+    debug_assert!(skip <= before, "the cut is before the place");
     let width = width.clamp(1, (shown.chars().count().saturating_sub(shift)).max(1));
     Excerpt { text: shown, before: shift, width }
 }
 
-/// The character, or a mark in the place of one that steers a terminal or is not seen: places count characters, so it
-/// stays one character.
+/// Replaces a character that controls a terminal or is invisible. The result is one character, since columns count
+/// characters.
 pub(in crate::config) fn visible(c: char) -> char {
     if is_control(c) { '\u{fffd}' } else { c }
 }
@@ -166,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_file_can_be_shown() {
+    fn the_end_of_the_file_is_shown() {
         let mut files = Files::default();
         let file = files.add(Source { name: "a".into(), text: "x = ".into() });
         let (line, column, excerpt) = files.show(Span { file, start: 4, end: 4 });

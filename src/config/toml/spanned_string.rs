@@ -1,4 +1,4 @@
-//! A string as it was written, with its place.
+//! A string with its place.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -10,7 +10,7 @@ use super::source::Span;
 pub(in crate::config) struct SpannedString<'d> {
     pub(in crate::config) value: Cow<'d, str>,
     pub(in crate::config) span: Span,
-    /// How it is written, when it has variables.
+    /// The string before its variables were expanded, if it has any.
     pub(in crate::config) written: Option<&'d str>,
 }
 
@@ -20,7 +20,7 @@ impl<'d> SpannedString<'d> {
         Self { value, span, written: None }
     }
 
-    /// The string as it is shown while it is in use: with its variables as they are written.
+    /// The string for display: with its variables instead of their values.
     pub(in crate::config) fn shown(&self) -> &str {
         self.written.unwrap_or(&self.value)
     }

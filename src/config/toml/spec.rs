@@ -1,20 +1,20 @@
-//! How the tables of the file are described: one table of keys serves the check for unknown keys, the readers and the
-//! JSON Schema, so that none of them can drift from the others.
+//! Specifications of the tables of the file. The check for unknown keys, the readers and the JSON Schema share them, so that
+//! they always agree.
 
-/// A table of the file.
+/// The specification of a table.
 #[derive(Debug)]
 pub(in crate::config) struct TableSpec {
-    /// How it is called in messages, such as `[route.match]`.
+    /// The name in messages, such as `[route.match]`.
     pub(in crate::config) title: &'static str,
-    /// What it is for.
+    /// The description in the JSON Schema.
     pub(in crate::config) doc: &'static str,
-    /// Its keys.
+    /// All keys.
     pub(in crate::config) keys: &'static [KeySpec],
-    /// Keys of the design that a later version brings.
+    /// Keys that a later version will support.
     pub(in crate::config) later: &'static [&'static str],
 }
 
-/// A key of a table.
+/// The specification of a key.
 #[derive(Debug)]
 pub(in crate::config) struct KeySpec {
     pub(in crate::config) name: &'static str,
@@ -23,26 +23,26 @@ pub(in crate::config) struct KeySpec {
     pub(in crate::config) presence: KeyPresence,
 }
 
-/// Whether a key must be there.
+/// Whether a key is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum KeyPresence {
     Required,
     Optional,
-    /// Optional, with this default, as JSON.
+    /// Optional; the default in JSON.
     Default(&'static str),
 }
 
-/// What a key's value looks like.
+/// The values that a key accepts.
 #[derive(Debug)]
 pub(in crate::config) enum Shape {
     /// A string.
     Text,
-    /// A string with a pattern and an example.
+    /// A string that matches this regex.
     Pattern(&'static str),
     Boolean,
-    /// A whole number in these bounds.
+    /// A whole number in this range.
     Integer(i64, i64),
-    /// A number in these bounds.
+    /// A number in this range.
     Number(i64, i64),
     /// One of these words.
     Words(&'static [&'static str]),
@@ -50,7 +50,7 @@ pub(in crate::config) enum Shape {
     OneOrMore(&'static Shape),
     /// A table with these keys.
     Table(&'static TableSpec),
-    /// A table with the same keys as the one that this key is in.
+    /// A table with the same keys as the one around it.
     Itself,
     /// Any number of tables with these keys.
     Tables(&'static TableSpec),
@@ -58,36 +58,36 @@ pub(in crate::config) enum Shape {
     Map(&'static Shape),
     /// A table whose keys are names.
     Named(&'static Shape),
-    /// One of these forms.
+    /// One of these shapes.
     Either(&'static [Shape]),
 }
 
-/// Names of routes, upstreams, segments and variants.
+/// The pattern of the names of routes, upstreams, segments and variants.
 pub(in crate::config) const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
-/// Durations.
+/// The pattern of durations.
 pub(in crate::config) const DURATION: &str = r"^(\d+(ms|s|m|h|d))+$|\$\{";
-/// Sizes.
+/// The pattern of sizes.
 pub(in crate::config) const SIZE: &str = r"^\d+ *(B|KiB|MiB|GiB)$|\$\{";
 
 impl TableSpec {
-    /// The key of this name.
+    /// The index of a key.
     pub(in crate::config) fn position(&self, name: &str) -> Option<usize> {
         let first = name.bytes().next();
         self.keys.iter().position(|key| key.name.bytes().next() == first && key.name == name)
     }
 }
 
-/// A key that must be there.
+/// A required key.
 pub(in crate::config) const fn required(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
     KeySpec { name, form, doc, presence: KeyPresence::Required }
 }
 
-/// A key that need not be there.
+/// An optional key.
 pub(in crate::config) const fn optional(name: &'static str, form: Shape, doc: &'static str) -> KeySpec {
     KeySpec { name, form, doc, presence: KeyPresence::Optional }
 }
 
-/// A key with a default, given as JSON.
+/// An optional key with a default in JSON.
 pub(in crate::config) const fn default(
     name: &'static str,
     form: Shape,

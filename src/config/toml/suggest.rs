@@ -1,23 +1,23 @@
-//! "Did you mean": the nearest of the words that would have been right.
+//! "Did you mean": finds the valid words that are most similar to an invalid one.
 
-/// How many candidates are looked at, so that a hostile file buys no time.
+/// The most candidates that are compared, so that a hostile file cannot cost much time.
 const LOOKED_AT_MAX: usize = 5_000;
 
-/// How many candidates that are equally near are named.
+/// The most candidates of the same distance that are named.
 const NAMED_MAX: usize = 3;
 
-/// A help line that names the nearest candidates, when any is near.
+/// A help line with the nearest candidates, if any is near.
 pub(in crate::config) fn did_you_mean<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
     let found: Vec<_> = all_nearest(word, candidates).iter().map(|found| format!("`{found}`")).collect();
     (!found.is_empty()).then(|| format!("did you mean {}?", found.join(" or ")))
 }
 
-/// The nearest candidate, when one is near.
+/// The nearest candidate, if any is near.
 pub(in crate::config) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     all_nearest(word, candidates).first().copied()
 }
 
-/// The nearest candidates, which are equally near: at most a third of the letters differ, and never all of them.
+/// The nearest candidates, all of the same distance. At most a third of the letters differ, and never all of them.
 fn all_nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Vec<&'c str> {
     if word.is_empty() || word.len() > 80 {
         return Vec::new();
@@ -44,7 +44,8 @@ fn all_nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Vec
     found
 }
 
-/// How many letters must be changed, added, removed or swapped with their neighbour; `-`, `_` and case are equal.
+/// The number of letters that must be replaced, added, removed or swapped with their neighbour. Case is ignored, and `-`
+/// is equal to `_`.
 fn distance(a: &str, b: &str) -> usize {
     let plain =
         |s: &str| -> Vec<u8> { s.bytes().map(|b| if b == b'-' { b'_' } else { b.to_ascii_lowercase() }).collect() };
@@ -63,6 +64,7 @@ fn distance(a: &str, b: &str) -> usize {
         }
         before = std::mem::replace(&mut last, row);
     }
+    debug_assert!(last[b.len()] <= a.len().max(b.len()), "replacing all letters is always enough");
     last[b.len()]
 }
 
@@ -81,7 +83,7 @@ mod tests {
         check("sticky-cookie", Some("sticky_cookie"));
         check("upstraem", Some("upstream"));
         check("colour", None);
-        // Nothing is left of a letter that is another one.
+        // A word of one letter has no similar word: all of its letters would differ.
         for (word, candidate, expected) in [("c", "a", false), ("A", "a", true), ("a", "ab", false), ("ab", "ba", true)]
         {
             assert_eq!(nearest(word, [candidate].into_iter()).is_some(), expected, "{word} {candidate}");
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_that_are_equally_near_are_all_named() {
+    fn all_candidates_of_the_same_distance_are_named() {
         for (word, names, expected) in [
             ("hello-v3", &["hello-v1", "other", "hello-v2"][..], Some("did you mean `hello-v1` or `hello-v2`?")),
             ("hello-v", &["hello-v1", "hello"], Some("did you mean `hello-v1`?")),

@@ -1,4 +1,4 @@
-//! What is no TOML, and how it is written rightly: blocks in braces, colons, text without quotes.
+//! Help for text that is not TOML: blocks in braces, colons, values without quotes.
 
 use toml_parser::{Expected, ParseError, Span as Bytes};
 
@@ -10,19 +10,19 @@ use super::quote::switch;
 use super::source::{Span, offset};
 use super::spec::TableSpec;
 
-/// How many letters are repeated in a help line.
+/// The longest value that a help line repeats, in bytes.
 const REPEATED_MAX: usize = 60;
 
 /// Keys whose values are `true` or `false`.
 const SWITCHES: &[&str] = &["all", "present", "rescue"];
 
-/// Quotes that editors for prose put in the place of `"` and `'`.
+/// Typographic quotes, which text editors insert instead of `"` and `'`.
 const CURLY: &[char] = &['“', '”', '„', '‟', '«', '»', '‘', '’'];
 
-/// What a routes file is, for a text of another format.
-const TOML: &str = "a routes file is TOML, and begins with `schema = 1`";
+/// Help for a file in another format.
+const TOML: &str = "a routes file is TOML and begins with `schema = 1`";
 
-/// How the parser calls a key or a table that is defined twice.
+/// The parser's description of a key or a table that is defined twice.
 pub(super) const DUPLICATE: &str = "duplicate key";
 
 /// Turns a parser error into a finding; `root` has the file's top-level keys.
@@ -45,7 +45,6 @@ pub(super) fn finding(root: &TableSpec, file: u16, error: &ParseError, text: &st
     Finding::error("syntax", place, message(error)).maybe_help(help)
 }
 
-/// What is said of a text that is no TOML.
 fn message(error: &ParseError) -> String {
     let mut message = format!("this is not TOML: {}", error.description());
     for (i, expected) in error.expected().unwrap_or_default().iter().enumerate() {
@@ -60,7 +59,7 @@ fn message(error: &ParseError) -> String {
     message
 }
 
-/// Help for a text that is no TOML at this byte.
+/// Help for a syntax error at this byte.
 fn help(text: &str, at: usize, description: &str) -> Option<String> {
     let before = text.get(..at)?;
     let rest = text.get(at..)?;
@@ -82,7 +81,7 @@ fn help(text: &str, at: usize, description: &str) -> Option<String> {
         return Some(help);
     }
     if is_block(line) {
-        return Some("a block stands below its title, without braces: write `[TITLE]` on a line of its own".to_owned());
+        return Some("a table has no braces: write `[TITLE]` on a line of its own, and its keys below".to_owned());
     }
     let key = begun.trim_end();
     let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
@@ -91,12 +90,12 @@ fn help(text: &str, at: usize, description: &str) -> Option<String> {
     }
     if rest.starts_with([',', ';']) && begun.contains('=') {
         let mark = &rest[..1];
-        return Some(format!("leave out the `{mark}`: the end of the line ends a value"));
+        return Some(format!("remove the `{mark}`: a value ends at the end of the line"));
     }
     None
 }
 
-/// Whether a file is YAML, which is said once, at the first line that is not blank.
+/// Whether a file is YAML; true only for its first line that is not blank, so that the help is shown once.
 fn is_yaml(text: &str, line: &str) -> bool {
     let mut lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
     let Some(first) = lines.next().filter(|first| *first == line) else { return false };
@@ -105,14 +104,14 @@ fn is_yaml(text: &str, line: &str) -> bool {
     first.trim_end() == "---" || first.starts_with("schema:") || is_title
 }
 
-/// Help for a value that stands without quotes.
+/// Help for a value without quotes. `begun` is the line before the error, `rest` the text after it.
 fn without_quotes(begun: &str, line: &str, rest: &str, description: &str) -> Option<String> {
     let is_text = description.starts_with("string values must be quoted");
     let is_number = ["invalid float", "invalid integer", "invalid boolean"].iter().any(|d| description.starts_with(d));
     if !is_text && !is_number {
         return None;
     }
-    // A number or a word may be left in its middle.
+    // The parser may stop in the middle of a number or a word: go back to its beginning.
     let begins = begun.rfind([' ', '\t', '=', '[', ',', '{']).map_or(0, |before| before + 1);
     let back = if is_number { begun.len() - begins } else { 0 };
     let indent = line.len() - line.trim_start().len();
@@ -139,7 +138,7 @@ fn without_quotes(begun: &str, line: &str, rest: &str, description: &str) -> Opt
             return Some("write `false`".to_owned());
         }
         _ if matches!(value, "null" | "nil") => {
-            return Some("a key without a value is left out: remove the line".to_owned());
+            return Some("TOML has no null: remove the line".to_owned());
         }
         _ => {}
     }
@@ -150,7 +149,7 @@ fn without_quotes(begun: &str, line: &str, rest: &str, description: &str) -> Opt
     Some(quoted(value))
 }
 
-/// A value without quotes, up to its end: the comma or the bracket that belongs to what it stands in.
+/// A value without quotes, up to its end: the comma or the closing bracket of the value around it.
 fn until_end(line: &str) -> &str {
     let line = line.split(" #").next().unwrap_or(line);
     let mut open = 0_usize;
@@ -165,7 +164,7 @@ fn until_end(line: &str) -> &str {
     line.trim_end()
 }
 
-/// Help for a text in double quotes that has a `\` that is no escape.
+/// Help for a string in double quotes with a `\` that is not an escape.
 fn literal(begun: &str, rest: &str) -> String {
     let why = "a `\\` in double quotes begins an escape";
     let inside = begun.rfind('"').map(|quote| &begun[quote + 1..]);
@@ -178,7 +177,7 @@ fn literal(begun: &str, rest: &str) -> String {
     }
 }
 
-/// Whether a line opens a block as other formats do.
+/// Whether a line opens a block in braces, as in other formats.
 fn is_block(line: &str) -> bool {
     let line = line.trim_end();
     line.ends_with('{') && !line.contains('=') && !line.trim_start().starts_with('#')
@@ -192,19 +191,15 @@ fn quoted(value: &str) -> String {
     if plain.len() < value.len() && is_plain(plain) {
         return format!("write `\"{plain}\"`, in straight quotes");
     }
-    if is_plain(value) {
-        format!("write `\"{value}\"`, in quotes")
-    } else {
-        "text stands in quotes: `\"…\"`".to_owned()
-    }
+    if is_plain(value) { format!("write `\"{value}\"`, in quotes") } else { "text needs quotes: `\"…\"`".to_owned() }
 }
 
-/// Whether a text can be repeated in quotes.
+/// Whether a text can be repeated in quotes without escapes.
 fn is_plain(value: &str) -> bool {
     !value.is_empty() && value.len() <= REPEATED_MAX && !value.contains(['"', '\'', '`', '\\'])
 }
 
-/// Help for a variable in the manner of another tool, which may stand at the end of a text.
+/// Help for a variable in the syntax of another tool, which may be at the end of a text.
 fn variable(value: &str) -> Option<String> {
     let at = value.find(['$', '{', '%'])?;
     let (front, written) = value.split_at(at);
@@ -229,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_toml_is_put_right() {
+    fn text_that_is_not_toml_gets_help() {
         const QUOTED: &str = "string values must be quoted";
         for (text, mark, description, expected) in [
             ("a = $PORT", "$", QUOTED, Some("`\"${PORT}\"`, in quotes and with braces")),
@@ -259,19 +254,19 @@ mod tests {
             ("sink = off", "off", QUOTED, Some("write `\"off\"`, in quotes")),
             ("c = { rescue = no }", "no", QUOTED, Some("write `false`")),
             ("rescue = null", "null", "invalid float", Some("write `false`")),
-            ("a = null", "null", "invalid float", Some("is left out")),
+            ("a = null", "null", "invalid float", Some("remove the line")),
             ("a = \"^/\\d+\"", "d", "missing escaped value", Some("write `'^/\\d+'`, in single quotes")),
             ("a = \"it's \\d\"", "d", "missing escaped value", Some("write the text in single quotes")),
             ("schema: 1\nroute:\n", ":", "", Some("a routes file is TOML")),
             ("# x\nroute:\n  - name: a\n", ":", "", Some("a routes file is TOML")),
             ("---\na: 1\n", "\n", "", Some("a routes file is TOML")),
-            ("a = it's", "it", QUOTED, Some("text stands in quotes")),
+            ("a = it's", "it", QUOTED, Some("text needs quotes")),
             ("{\"a\": 1}", "{", "", Some("begins with `schema = 1`")),
-            ("localhost:80 {", ":", "", Some("a block stands below its title")),
-            ("a = 1\nserver {\n", "{", "", Some("a block stands below its title")),
+            ("localhost:80 {", ":", "", Some("a table has no braces")),
+            ("a = 1\nserver {\n", "{", "", Some("a table has no braces")),
             ("stable: \"app\"", ":", "", Some("write `stable = …`, with `=`")),
-            ("a = 1,\n", ",", "", Some("leave out the `,`")),
-            ("a = 1;\n", ";", "", Some("leave out the `;`")),
+            ("a = 1,\n", ",", "", Some("remove the `,`")),
+            ("a = 1;\n", ";", "", Some("remove the `;`")),
             ("a = {\n", "{", "", None),
             ("a = 'b", "'", "", None),
             ("", "", "", None),

@@ -1,31 +1,31 @@
-//! What a file is made of, read with bounds: a file of a few megabytes must not unfold to gigabytes.
+//! Splits a file into tokens, with limits: a file of a few megabytes must not use gigabytes of memory.
 
 use toml_parser::Source as Text;
 use toml_parser::lexer::{Token, TokenKind};
 
-/// Brackets that may stand open at once before reading stops: what nests too deeply is told apart below this.
+/// The most open brackets. Below this limit, the parser reports values that are nested too deeply.
 const OPEN_MAX: u32 = 10_000;
 
-/// What a file may be made of: a file of the largest size has no more, unless it is made to hurt.
+/// The most tokens of a file. A file of the largest allowed size has fewer, unless it was made to use up memory.
 const TOKENS_MAX: usize = 12_000_000;
 
-/// A file that would take up far more memory than it is long.
+/// A file that exceeds a limit.
 pub(in crate::config) struct TokenLimitExceeded {
     pub(in crate::config) at: usize,
     pub(in crate::config) message: &'static str,
 }
 
-/// What a file is made of.
+/// The tokens of a file.
 pub(in crate::config) struct TomlTokens {
     pub(in crate::config) all: Vec<Token>,
-    /// How many tables they make, about.
+    /// The approximate number of tables.
     pub(in crate::config) tables: usize,
 }
 
-/// What a file is made of, within bounds.
+/// Splits a file into tokens.
 pub(in crate::config) fn tokens(source: Text<'_>) -> Result<TomlTokens, TokenLimitExceeded> {
-    // A token for every two bytes at most, in all but odd files: grown step by step, the list would be copied again and
-    // again. The part of the list that stays unused takes no memory.
+    // Most files have at most one token for two bytes. Reserving that avoids copies of a growing list; the system does not
+    // back unused capacity with memory.
     let mut tokens = Vec::with_capacity((source.input().len() / 2 + 1).min(TOKENS_MAX));
     let (mut open, mut tables, mut last) = (0_u32, 0, TokenKind::Newline);
     for token in source.lex() {
@@ -37,16 +37,14 @@ pub(in crate::config) fn tokens(source: Text<'_>) -> Result<TomlTokens, TokenLim
             open = open.saturating_sub(1);
         }
         if open > OPEN_MAX {
-            return Err(TokenLimitExceeded {
-                at,
-                message: "this is not TOML: brackets are opened over and over and not closed",
-            });
+            return Err(TokenLimitExceeded { at, message: "this is not TOML: too many brackets are open" });
         }
         if tokens.len() == TOKENS_MAX {
-            let message = "the file has more than 12 million keys, values and marks up to here; use `include`, or \
-                           a tenant file for long lists";
+            let message = "the file has more than 12 million keys, values and other tokens up to here; use `include`, or a tenant \
+                           file for long lists";
             return Err(TokenLimitExceeded { at, message });
         }
+        debug_assert!(tokens.last().is_none_or(|last: &Token| last.span().end() <= at), "tokens are in order");
         last = token.kind();
         tokens.push(token);
     }

@@ -1,18 +1,18 @@
-//! A list, an inline table or a string in one of them that is not closed. Every key and title below it is then read as
-//! a part of it, so that the errors of the parser name innocent lines: this finds the place where it begins.
+//! Finds a list, an inline table or a string that is not closed. The parser reads all following lines as a part of it, so
+//! that its errors point at correct lines; this module finds where the unclosed value begins.
 
 use toml_parser::lexer::{Token, TokenKind};
 
 use super::diagnostic::Finding;
 use super::source::{Span, offset};
 
-/// What is not closed.
+/// A value that is not closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Unclosed {
     what: What,
-    /// Where it begins.
+    /// The offset where the value begins.
     pub(in crate::config) at: usize,
-    /// The key or the title that cannot stand in it; nothing at the end of the file.
+    /// The first key or header that cannot be a part of the value; `None` at the end of the file.
     seen: Option<(usize, usize)>,
 }
 
@@ -24,29 +24,30 @@ enum What {
 }
 
 impl Unclosed {
-    /// How it is reported.
+    /// The error.
     pub(in crate::config) fn finding(self, file: u16) -> Finding {
         let span = |start: usize, end: usize| Span { file, start: offset(start), end: offset(end) };
         let (name, help) = match self.what {
             What::List => ("list", "write `]` at its end".to_owned()),
             What::Table => ("inline table", "write `}` at its end".to_owned()),
             What::Text(quote) => {
-                ("string", format!("write `{quote}` at its end, or before it on this line where one is missing"))
+                ("string", format!("write `{quote}` at its end, or where one is missing earlier on this line"))
             }
         };
         let message = format!("this is not TOML: the {name} that begins here is not closed");
         let found = Finding::error("syntax", span(self.at, self.at + 1), message).help(help);
         match self.seen {
-            Some((start, end)) => found.also(span(start, end), "this cannot stand in it"),
+            Some((start, end)) => found.also(span(start, end), "this cannot be a part of it"),
             None => found,
         }
     }
 }
 
-/// Finds the first one in a file that has errors.
+/// Finds the first unclosed value of a file that has errors.
 pub(in crate::config) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> {
     let mut open: Vec<(What, usize)> = Vec::new();
     let (mut is_value, mut last) = (false, TokenKind::Newline);
+    debug_assert!(tokens.is_sorted_by_key(|token| token.span().start()), "tokens are in order");
     for (i, token) in tokens.iter().enumerate() {
         let (kind, at) = (token.kind(), token.span().start());
         let top = open.last().copied();
@@ -56,7 +57,7 @@ pub(in crate::config) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> 
             TokenKind::Newline => {
                 is_value = is_value && top.is_some();
                 if let Some((what, _)) = top
-                    && let Some(seen) = foreign(text, &tokens[i + 1..], what, last)
+                    && let Some(seen) = find_foreign(text, &tokens[i + 1..], what, last)
                 {
                     return at_top(Some(seen));
                 }
@@ -78,7 +79,7 @@ pub(in crate::config) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> 
                     return Some(Unclosed { what: What::Text(quote), at, seen: None });
                 }
             }
-            // `["a, "b"]`: the quote after `b` begins a string.
+            // `["a, "b"]`: the lexer reads `"a, "` as a string, and the quote after `b` begins another one.
             TokenKind::Atom if top.is_some() && matches!(last, TokenKind::BasicString | TokenKind::LiteralString) => {
                 let quote = if last == TokenKind::BasicString { '"' } else { '\'' };
                 if let Some(inside) = text[at..token.span().end()].find(quote) {
@@ -101,15 +102,15 @@ pub(in crate::config) fn find(text: &str, tokens: &[Token]) -> Option<Unclosed> 
     None
 }
 
-/// Whether a string of one line has its second quote.
+/// Whether a string of one line has its closing quote.
 fn is_closed(written: &str, quote: char) -> bool {
     let Some(inside) = written.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) else { return false };
     let escapes = inside.len() - inside.trim_end_matches('\\').len();
     quote == '\'' || escapes.is_multiple_of(2)
 }
 
-/// The key or the title that this line begins with and that cannot stand in what is open, whose last mark is given.
-fn foreign(text: &str, line: &[Token], what: What, last: TokenKind) -> Option<(usize, usize)> {
+/// The key or header at the beginning of a line that cannot be a part of the open value `what`, whose last token is `last`.
+fn find_foreign(text: &str, line: &[Token], what: What, last: TokenKind) -> Option<(usize, usize)> {
     let mut tokens = line.iter().filter(|token| token.kind() != TokenKind::Whitespace);
     let first = tokens.next()?;
     let start = first.span().start();
@@ -148,7 +149,7 @@ fn foreign(text: &str, line: &[Token], what: What, last: TokenKind) -> Option<(u
 mod tests {
     use super::*;
 
-    /// What is not closed begins at the first `§`, which is not a part of the text.
+    /// The unclosed value begins at the first `§`, which is not a part of the text.
     fn check(marked: &str) {
         let text = marked.replace('§', "");
         let tokens: Vec<Token> = toml_parser::Source::new(&text).lex().collect();
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_where_it_begins_is_found() {
+    fn the_beginning_is_found() {
         for marked in [
             "a = §[\"x\"\nb = 1\nc = [2]\n",
             "a = §[\"x\",\nb = 1\n",
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_closed_is_left_alone() {
+    fn closed_values_are_not_reported() {
         for text in [
             "a = [\n  \"x\",\n  [1],\n  ['b'],\n]\n[c]\nd = 1\n",
             "a = { b = 1,\n  c = 2 }\n",

@@ -1,4 +1,4 @@
-//! Reads values with diagnostics: names, weights, durations, sizes, hosts, methods, headers.
+//! Parses values and reports errors: names, weights, durations, sizes, hosts, methods, headers.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
-use super::grammar::{binary, host_pattern, is_name, is_weight, parse_duration, parse_size, percent};
+use super::grammar::{host_pattern, is_name, is_weight, parse_duration, parse_size, percent, with_binary_unit};
 use super::hints::PERCENT;
 use super::item::Item;
 use super::reader::Reader;
@@ -16,16 +16,16 @@ use super::source::{Span, offset};
 use super::spanned_string::SpannedString;
 use crate::route::{HostPattern, Weight};
 
-/// Bound on a compiled regex, in bytes.
+/// The largest compiled regex, in bytes.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
-/// Checks a name that the user chose.
+/// Checks a name that the user chose; reports an error if it is invalid.
 pub(in crate::config) fn name(context: &mut Context<'_>, name: &str, at: Span) -> bool {
     if is_name(name) {
         return true;
     }
     let message = format!("`{name}` is not a name");
-    let help = "names are 1 to 63 of a-z, 0-9, `_` and `-`, and begin with a letter or digit";
+    let help = "a name has 1 to 63 characters of a-z, 0-9, `_` and `-`, and begins with a letter or digit";
     context.report(Finding::error("bad-name", at, message).help(help));
     false
 }
@@ -61,7 +61,7 @@ pub(in crate::config) fn duration(context: &mut Context<'_>, item: &Item<'_>) ->
     parsed
 }
 
-/// A size in bytes such as `64KiB`, in these bounds.
+/// A size such as `64KiB`, in bytes and in this range.
 pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, range: RangeInclusive<u64>) -> Option<u64> {
     const HELP: &str = "write `512B`, `64KiB`, `10MiB` or `1GiB`";
     if !item.is_text() {
@@ -71,7 +71,7 @@ pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, range:
     let text = item.text(context)?;
     let Some(bytes) = parse_size(&text) else {
         let finding = Finding::error("bad-size", text.span, format!("`{}` is not a size", &*text));
-        context.report(finding.help(HELP).maybe_help(binary(&text).map(|size| format!("write `{size}`"))));
+        context.report(finding.help(HELP).maybe_help(with_binary_unit(&text).map(|size| format!("write `{size}`"))));
         return None;
     };
     if range.contains(&bytes) {
@@ -82,7 +82,7 @@ pub(in crate::config) fn size(context: &mut Context<'_>, item: &Item<'_>, range:
     None
 }
 
-/// A network such as `10.0.0.0/8`; an address alone is itself.
+/// A network such as `10.0.0.0/8`, or a single address.
 pub(in crate::config) fn network(context: &mut Context<'_>, item: &Item<'_>) -> Option<IpNet> {
     let text = item.text(context)?;
     let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
@@ -99,8 +99,8 @@ pub(in crate::config) fn network(context: &mut Context<'_>, item: &Item<'_>) -> 
     Some(net)
 }
 
-/// The items of a list, none of which may stand in it twice.
-pub(in crate::config) fn once<T: PartialEq>(
+/// Parses the items of a list; reports duplicates.
+pub(in crate::config) fn parse_unique<T: PartialEq>(
     context: &mut Context<'_>,
     items: &[Item<'_>],
     parse: impl Fn(&mut Context<'_>, &Item<'_>) -> Option<T>,
@@ -109,7 +109,7 @@ pub(in crate::config) fn once<T: PartialEq>(
     for item in items {
         let Some(value) = parse(context, item) else { continue };
         if all.contains(&value) {
-            item.refuse(context, "duplicate-key", "this is named twice");
+            item.refuse(context, "duplicate-key", "this is listed twice");
         } else {
             all.push(value);
         }
@@ -121,7 +121,7 @@ pub(in crate::config) fn once<T: PartialEq>(
 pub(in crate::config) fn header_name(context: &mut Context<'_>, name: &str, at: Span) -> Option<HeaderName> {
     let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
     if parsed.is_none() {
-        context.report(Finding::error("bad-header", at, format!("`{name}` is not the name of a header")));
+        context.report(Finding::error("bad-header", at, format!("`{name}` is not a valid header name")));
     }
     parsed
 }
@@ -130,7 +130,7 @@ pub(in crate::config) fn header_name(context: &mut Context<'_>, name: &str, at: 
 pub(in crate::config) fn header_value(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<HeaderValue> {
     let parsed = HeaderValue::from_str(text).ok();
     if parsed.is_none() {
-        context.report(Finding::error("bad-header", text.span, "this cannot be the value of a header"));
+        context.report(Finding::error("bad-header", text.span, "this is not a valid header value"));
     }
     parsed
 }
@@ -138,13 +138,13 @@ pub(in crate::config) fn header_value(context: &mut Context<'_>, text: &SpannedS
 /// The name of a cookie: a token (RFC 6265 §4.1.1).
 pub(in crate::config) fn token(context: &mut Context<'_>, name: &str, at: Span) -> bool {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let holds = !name.is_empty() && name.bytes().all(token);
-    if !holds {
-        let message = format!("`{name}` is not the name of a cookie");
-        let help = "a name has letters, digits, `-`, `_` or `.`, and no blank, such as `pm_id`";
+    let is_valid = !name.is_empty() && name.bytes().all(token);
+    if !is_valid {
+        let message = format!("`{name}` is not a valid cookie name");
+        let help = "a cookie name has letters, digits, `-`, `_` and `.`, and no spaces, such as `pm_id`";
         context.report(Finding::error("bad-cookie", at, message).help(help));
     }
-    holds
+    is_valid
 }
 
 /// A method.
@@ -159,14 +159,18 @@ pub(in crate::config) fn method(context: &mut Context<'_>, item: &Item<'_>) -> O
             None
         }
         Some(Method::CONNECT | Method::TRACE) => {
-            context.report(Finding::error("bad-method", text.span, format!("`{}` is always refused", &*text)));
+            context.report(Finding::error(
+                "bad-method",
+                text.span,
+                format!("Pointsman rejects all `{}` requests", &*text),
+            ));
             None
         }
         Some(method) => Some(method),
     }
 }
 
-/// A regex, bounded in size.
+/// A regex of limited size.
 pub(in crate::config) fn regex(context: &mut Context<'_>, text: &SpannedString<'_>) -> Option<regex::Regex> {
     if !context.count_regex() {
         let message = format!("there are more than {REGEXES_MAX} regexes");
@@ -196,7 +200,7 @@ pub(in crate::config) fn host(context: &mut Context<'_>, item: &Item<'_>) -> Opt
     }
 }
 
-/// A duration of a key, where "0s" means none.
+/// The duration of a key, where `0s` means no limit.
 pub(in crate::config) fn timeout(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
@@ -209,8 +213,9 @@ pub(in crate::config) fn timeout(
     }
 }
 
-/// The place of a part of a string, when it is written as it reads; else the string.
+/// The place of a part of a string, if the string has no escapes; otherwise the place of the string.
 pub(in crate::config) fn inside(context: &Context<'_>, text: &SpannedString<'_>, at: usize, len: usize) -> Span {
+    debug_assert!(text.value.get(at..at + len).is_some(), "the part is inside the string");
     let written = context.files.text(text.span);
     match written.find(&*text.value).filter(|_| len > 0) {
         Some(begin) => {

@@ -1,6 +1,6 @@
-//! What variables of the environment produced is shown as it is written: `${NAME}`, never the value. A diagnostic at a
-//! string with a variable shows no piece of the value and suggests nothing that resembles it; every other diagnostic
-//! is masked as explanations are.
+//! Masks the values of environment variables: messages show `${NAME}`, never the value. A diagnostic at a string with a
+//! variable shows no part of the value, and has no suggestion that is similar to it. All other diagnostics are masked in
+//! the same way as explanations.
 
 use std::borrow::Cow;
 
@@ -10,28 +10,28 @@ use super::diagnostic::Finding;
 use super::source::Span;
 use crate::route::{MASKED_MIN, Masks, is_of_a_word};
 
-/// From how many common letters on two texts resemble each other.
+/// Two texts are similar if they have this many letters in a row in common.
 const COMMON: usize = 4;
 
-/// Whether a string names a place, such as an address or a file, which is shown where it is in use.
+/// Whether explanations show the variables of a string: those of addresses and paths are shown, all others are masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Exposure {
     Shown,
     Masked,
 }
 
-/// A variable in a string.
+/// A variable of a string.
 #[derive(Debug)]
 pub(in crate::config) struct Variable {
     pub(in crate::config) written: String,
     pub(in crate::config) value: String,
-    /// Where the value begins in the text of the string.
+    /// The offset of the value in the expanded string.
     pub(in crate::config) at: usize,
-    /// Where the variable begins in the string as it is written.
+    /// The offset of the variable in the string of the file.
     pub(in crate::config) from: usize,
 }
 
-/// A string with variables.
+/// A string with its variables expanded.
 #[derive(Debug)]
 pub(in crate::config) struct ExpandedString {
     pub(in crate::config) span: Span,
@@ -47,16 +47,20 @@ pub(in crate::config) struct ExpandedString {
 #[derive(Debug, Default)]
 pub(in crate::config) struct VariableMasks {
     strings: Vec<ExpandedString>,
-    /// Each value and how it is written, in the order of the files; and whether anything but a place has it.
+    /// Each variable as it is written, its value, and whether it is masked, in the order of the files.
     values: Vec<(String, String, Exposure)>,
     known: HashMap<(String, String), usize>,
-    /// Names by their values that came out of variables, and how they are written.
+    /// The names of objects that contain variables: by their values, how they are written.
     names: HashMap<String, Vec<String>>,
 }
 
 impl VariableMasks {
     /// Records a string that has variables.
     pub(in crate::config) fn record(&mut self, string: ExpandedString) {
+        debug_assert!(
+            string.values.iter().all(|one| string.text.get(one.at..one.end()) == Some(&one.value)),
+            "every value is where the expanded string has it"
+        );
         for Variable { written, value, .. } in &string.values {
             let pair = (written.clone(), value.clone());
             let at = *self.known.entry(pair.clone()).or_insert(self.values.len());
@@ -69,34 +73,34 @@ impl VariableMasks {
         self.strings.push(string);
     }
 
-    /// Notes a name that came out of variables.
-    pub(in crate::config) fn name(&mut self, value: &str, written: &str) {
+    /// Records the name of an object, if it contains variables.
+    pub(in crate::config) fn record_name(&mut self, value: &str, written: &str) {
         if value != written {
             self.names.entry(value.to_owned()).or_default().push(written.to_owned());
         }
     }
 
-    /// Whether a name is shown as `written` and has this value.
+    /// Whether the name that is shown as `written` has this value.
     pub(in crate::config) fn is_name(&self, value: &str, written: &str) -> bool {
         value == written || self.written(value).iter().any(|known| known == written)
     }
 
-    /// How names with this value are written, where they have variables.
+    /// The names with this value as they are written, if they contain variables.
     pub(in crate::config) fn written(&self, value: &str) -> Vec<String> {
         self.names.get(value).cloned().unwrap_or_default()
     }
 
-    /// What is hidden while the rules are in use: all but places.
+    /// The masks for explanations.
     pub(in crate::config) fn masks(&self) -> Masks {
         let hidden = self.values.iter().filter(|(.., exposure)| *exposure == Exposure::Masked);
         let strings = self.strings.iter().filter(|one| one.exposure == Exposure::Masked);
         Masks::new(
             hidden.map(|(written, value, _)| (value.clone(), written.clone())),
-            strings.flat_map(ExpandedString::around),
+            strings.flat_map(ExpandedString::words_with_values),
         )
     }
 
-    /// What is hidden in a finding at these strings. A value that these strings have is shown as they write it.
+    /// The masks for a finding at the strings `touched`. Their own variables take precedence over others with the same value.
     fn masks_of(&self, finding: &Finding, touched: &[&ExpandedString]) -> Masks {
         let own: Vec<&Variable> = touched.iter().flat_map(|one| &one.values).collect();
         let others = self.values.iter().filter(|(_, value, _)| own.iter().all(|variable| variable.value != *value));
@@ -104,17 +108,17 @@ impl VariableMasks {
         let values = values.chain(others.map(|(written, value, _)| (value, written)));
         let texts = finding.labels.iter().map(|(_, text)| text.as_str());
         let texts = texts.chain(finding.help.as_deref()).chain([finding.message.as_str()]);
-        let said = texts.map(str::to_lowercase).collect::<Vec<_>>().join("\n");
-        let is_said = |variable: &Variable| said.contains(&variable.value.to_lowercase());
-        let rest = self.strings.iter().filter(|one| touched.is_empty() && one.values.iter().any(is_said));
+        let message = texts.map(str::to_lowercase).collect::<Vec<_>>().join("\n");
+        let is_mentioned = |variable: &Variable| message.contains(&variable.value.to_lowercase());
+        let rest = self.strings.iter().filter(|one| touched.is_empty() && one.values.iter().any(is_mentioned));
         Masks::new(
             values.map(|(value, written)| (value.clone(), written.clone())),
-            touched.iter().copied().chain(rest).flat_map(ExpandedString::around),
+            touched.iter().copied().chain(rest).flat_map(ExpandedString::words_with_values),
         )
     }
 
-    /// The finding without what variables produced.
-    pub(in crate::config) fn cover(&self, mut finding: Finding) -> Finding {
+    /// Masks the values of variables in a finding.
+    pub(in crate::config) fn mask(&self, mut finding: Finding) -> Finding {
         if self.strings.is_empty() {
             return finding;
         }
@@ -127,14 +131,14 @@ impl VariableMasks {
         let touched: Vec<&ExpandedString> =
             self.strings.iter().filter(|one| finding.labels.iter().any(|(at, _)| overlaps(one.span, *at))).collect();
         let masks = self.masks_of(&finding, &touched);
-        // Whole values first: what is left of one may be quoted alone.
-        let cover = |text: &str| touched.iter().fold(masks.cover(text).into_owned(), |text, one| one.cover(&text));
-        finding.message = cover(&finding.message);
+        // Whole values first: a part of a value may be quoted alone.
+        let mask = |text: &str| touched.iter().fold(masks.cover(text).into_owned(), |text, one| one.mask(&text));
+        finding.message = mask(&finding.message);
         for (_, text) in &mut finding.labels {
-            *text = cover(text);
+            *text = mask(text);
         }
-        // A text of the program says nothing of a value, whatever letters they have in common.
-        let known = match finding.help.take() {
+        // A constant help contains nothing of a value, even if they have letters in common.
+        let constant = match finding.help.take() {
             Some(Cow::Borrowed(help)) => Some(help),
             made => {
                 finding.help = made;
@@ -144,19 +148,19 @@ impl VariableMasks {
         if let Some(Cow::Owned(help)) = &mut finding.help
             && self.values.iter().any(|(_, value, _)| value.contains('\n'))
         {
-            // Such a value is not found in one line.
+            // A value of several lines is not found in a single line.
             *help = masks.cover(help).into_owned();
         }
         let lines = finding.help.iter().flat_map(|help| help.lines());
         let lines =
-            lines.filter(|line| touched.is_empty() || (!line.starts_with("did you mean") && cover(line) == *line));
-        let mut help: Vec<String> = known.into_iter().map(str::to_owned).chain(lines.map(cover)).collect();
+            lines.filter(|line| touched.is_empty() || (!line.starts_with("did you mean") && mask(line) == *line));
+        let mut help: Vec<String> = constant.into_iter().map(str::to_owned).chain(lines.map(mask)).collect();
         let mut names: Vec<&str> =
-            touched.iter().flat_map(|one| &one.values).map(|variable| name(&variable.written)).collect();
+            touched.iter().flat_map(|one| &one.values).map(|variable| variable_name(&variable.written)).collect();
         names.sort_unstable();
         names.dedup();
         help.extend(names.iter().map(|name| {
-            format!("`{name}` comes from the environment, so its value is not shown here; see `printenv {name}`")
+            format!("the value of `{name}` comes from the environment and is not shown; see `printenv {name}`")
         }));
         finding.help = (!help.is_empty()).then(|| Cow::Owned(help.join("\n")));
         finding
@@ -164,14 +168,14 @@ impl VariableMasks {
 }
 
 /// The name in `${NAME}` or `${NAME:-default}`.
-fn name(written: &str) -> &str {
+fn variable_name(written: &str) -> &str {
     let inside = written.trim_start_matches("${").trim_end_matches('}');
     inside.split_once(":-").map_or(inside, |(name, _)| name)
 }
 
 impl ExpandedString {
-    /// The string and the words of it that contain a value long enough to be masked, each with how it is written.
-    fn around(&self) -> Vec<(String, String)> {
+    /// The string, and its words that contain a value long enough to be masked, each with the text to show instead.
+    fn words_with_values(&self) -> Vec<(String, String)> {
         if self.values.iter().all(|variable| variable.value.len() < MASKED_MIN) {
             return Vec::new();
         }
@@ -182,7 +186,7 @@ impl ExpandedString {
         all
     }
 
-    /// The word around a variable: what stands beside the value without a break, further variables too.
+    /// The word around a variable: all letters next to its value without a break, including other variables.
     fn word(&self, at: usize) -> (String, String) {
         let (mut first, mut last) = (at, at);
         let is_of_a_word = |b: &&u8| is_of_a_word(**b);
@@ -217,53 +221,53 @@ impl ExpandedString {
         (text.to_owned(), written.to_owned())
     }
 
-    /// The text as it would be if the variables were read as they are written.
-    fn cover(&self, text: &str) -> String {
+    /// Replaces the string, and quoted parts of its values, by the string as it is written.
+    fn mask(&self, text: &str) -> String {
         let text = text.replace(&format!("`{}`", self.text), &format!("`{}`", self.written));
-        // A value with a backtick makes it unclear what is quoted.
+        // If a value contains a backtick, it is unclear which parts are quoted: treat all parts as quoted.
         let unclear = self.values.iter().any(|variable| variable.value.contains('`'));
         let mut out = String::with_capacity(text.len());
         for (at, piece) in text.split('`').enumerate() {
             if at > 0 {
                 out.push('`');
             }
-            out.push_str(if (unclear || at % 2 == 1) && self.shows(piece) { &self.written } else { piece });
+            out.push_str(if (unclear || at % 2 == 1) && self.reveals(piece) { &self.written } else { piece });
         }
         out
     }
 
-    /// Whether what is quoted is a plain word, such as a key, that is no part of the string.
-    fn is_apart(&self, quoted: &str) -> bool {
+    /// Whether a quoted text is a plain word, such as a key, that is not a part of the string.
+    fn is_unrelated_word(&self, quoted: &str) -> bool {
         quoted.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'-' | b'_'))
             && !self.text.to_lowercase().contains(quoted)
     }
 
-    /// Whether what is quoted shows anything of a value.
-    fn shows(&self, quoted: &str) -> bool {
+    /// Whether a quoted text reveals a part of a value.
+    fn reveals(&self, quoted: &str) -> bool {
         if quoted.is_empty() || quoted == self.written {
             return false;
         }
         let quoted = quoted.to_lowercase();
         let values = self.values.iter().map(|variable| variable.value.to_lowercase());
-        if self.is_apart(&quoted) {
+        if self.is_unrelated_word(&quoted) {
             return values.into_iter().any(|value| quoted.split(['-', '_']).any(|word| word == value));
         }
         values.filter(|value| !value.is_empty()).any(|value| {
             let is_piece = value.contains(&quoted) && !self.written.to_lowercase().contains(&quoted);
-            is_piece || quoted.contains(&value) || resemble(&quoted, &value)
+            is_piece || quoted.contains(&value) || are_similar(&quoted, &value)
         })
     }
 }
 
 impl Variable {
-    /// Where the value ends in the text of the string.
-    const fn end(&self) -> usize {
+    /// The end of the value in the expanded string.
+    pub(in crate::config) const fn end(&self) -> usize {
         self.at + self.value.len()
     }
 }
 
-/// Whether two texts have a run of letters in common.
-fn resemble(a: &str, b: &str) -> bool {
+/// Whether two texts have [`COMMON`] letters in a row in common.
+fn are_similar(a: &str, b: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(1_000).collect(), b.chars().take(10_000).collect());
     let runs: HashSet<&[char]> = b.windows(COMMON).collect();
     a.windows(COMMON).any(|run| runs.contains(run))

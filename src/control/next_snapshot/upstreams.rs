@@ -133,12 +133,12 @@ fn client_config(old: Previous<'_, Upstream, UpstreamState>, upstream: &Upstream
 /// Builds a TLS configuration.
 fn config(tls: &ClientTls) -> Result<Arc<ClientConfig>, CertificateError> {
     // The parts were validated when the file was loaded.
-    client(&tls.roots, tls.client_cert.as_ref().map(|cert| (&*cert.chain, &*cert.key)))
+    client(&tls.roots, tls.client_cert.as_ref())
 }
 
 /// The TLS configuration for the collector of spans.
 pub fn collector_tls(export: &TraceExport, tls: &ClientTls) -> io::Result<CollectorTls> {
-    let config = config(tls).map_err(|flaw| io::Error::other(flaw.to_string()))?;
+    let config = config(tls).map_err(|error| io::Error::other(error.to_string()))?;
     let name = tls.server_name.as_deref().unwrap_or(&export.host);
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let who = format!("the collector {}:{}", export.host, export.port);

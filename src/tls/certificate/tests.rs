@@ -1,4 +1,4 @@
-//! Chains and keys as they come from authorities, and as people mix them up.
+//! Valid chains and keys, and common mistakes.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -38,17 +38,18 @@ fn leaf(names: &[&str], by: &Authority) -> Made {
 
 fn read(chain: &[&str], key: &str) -> Result<(Certificate, Vec<&'static str>), (&'static str, String)> {
     let read = Certificate::read(chain.concat().as_bytes(), key.as_bytes());
-    read.map(|(one, flaws)| (one, flaws.iter().map(|flaw| flaw.code).collect())).map_err(|flaw| (flaw.code, flaw.what))
+    read.map(|(one, warnings)| (one, warnings.iter().map(|error| error.code).collect()))
+        .map_err(|error| (error.code, error.problem))
 }
 
 #[test]
-fn a_chain_is_put_in_order_and_strangers_are_left_out() {
+fn a_chain_is_sorted_and_unrelated_certificates_are_not_sent() {
     let root = authority("root", None);
     let middle = authority("middle", Some(&root));
     let other = authority("other", None);
     let made = leaf(&["a.test", "*.B.test", "127.0.0.1", "::1"], &middle);
-    let (whole, flaws) = read(&[&made.pem, &middle.pem, &root.pem], &made.key).unwrap();
-    assert!(flaws.is_empty(), "{flaws:?}");
+    let (whole, warnings) = read(&[&made.pem, &middle.pem, &root.pem], &made.key).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(whole.names(), ["a.test", "*.b.test", "127.0.0.1", "[::1]"]);
     assert_eq!((whole.label(), whole.key().cert.len()), ("a.test", 3));
     for (chain, codes) in [
@@ -56,18 +57,18 @@ fn a_chain_is_put_in_order_and_strangers_are_left_out() {
         (vec![&middle.pem, &made.pem, &root.pem], vec!["chain-order"]),
     ] {
         let chain: Vec<&str> = chain.into_iter().map(String::as_str).collect();
-        let (put_right, flaws) = read(&chain, &made.key).unwrap();
-        assert_eq!(put_right.key().cert, whole.key().cert);
-        assert_eq!(flaws, codes);
+        let (sorted, warnings) = read(&chain, &made.key).unwrap();
+        assert_eq!(sorted.key().cert, whole.key().cert);
+        assert_eq!(warnings, codes);
     }
-    let (short, flaws) = read(&[&made.pem, &root.pem], &made.key).unwrap();
-    assert_eq!((short.key().cert.len(), flaws), (1, vec!["chain-foreign"]), "the middle is missing");
-    let (short, flaws) = read(&[&made.pem, &middle.pem, &other.pem], &made.key).unwrap();
-    assert_eq!((short.key().cert.len(), flaws), (2, vec!["chain-foreign"]));
+    let (short, warnings) = read(&[&made.pem, &root.pem], &made.key).unwrap();
+    assert_eq!((short.key().cert.len(), warnings), (1, vec!["chain-foreign"]), "the middle is missing");
+    let (short, warnings) = read(&[&made.pem, &middle.pem, &other.pem], &made.key).unwrap();
+    assert_eq!((short.key().cert.len(), warnings), (2, vec!["chain-foreign"]));
 }
 
 #[test]
-fn what_does_not_hold_is_refused_in_words() {
+fn bad_files_are_refused_with_a_reason() {
     let root = authority("root", None);
     let (made, other) = (leaf(&["a.test"], &root), leaf(&["b.test"], &root));
     let half = &made.pem[..made.pem.len() / 2];
@@ -79,13 +80,13 @@ fn what_does_not_hold_is_refused_in_words() {
         (half, made.key.as_str(), "bad-pem", "is cut short: `-----END CERTIFICATE-----` is missing"),
         (&missing_line, &made.key, "bad-certificate", "the first"),
         (&damaged, &made.key, "bad-pem", "is damaged"),
-        ("", &made.key, "no-certificate", "holds no certificate"),
-        (&made.key, &made.key, "no-certificate", "holds no certificate"),
-        (&made.pem, &made.pem, "bad-key", "holds no private key"),
+        ("", &made.key, "no-certificate", "contains no certificate"),
+        (&made.key, &made.key, "no-certificate", "contains no certificate"),
+        (&made.pem, &made.pem, "bad-key", "contains no private key"),
         (&made.pem, &made.key[..40], "bad-pem", "is cut short"),
-        (&made.pem, &other.key, "key-mismatch", "not the one of the certificate for"),
+        (&made.pem, &other.key, "key-mismatch", "does not match the certificate for"),
         (&made.pem, &format!("{}{}", made.key, other.key), "bad-key", "more than one"),
-        (&made.pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----", "encrypted-key", "is encrypted"),
+        (&made.pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----", "encrypted-key", "an encrypted key"),
         (&made.pem, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "bad-key", "cannot be used"),
     ] {
         let (found, what) = read(&[chain], key).expect_err(words);
@@ -95,7 +96,7 @@ fn what_does_not_hold_is_refused_in_words() {
 }
 
 #[test]
-fn its_time_is_told() {
+fn its_validity_is_checked() {
     let root = authority("root", None);
     let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2024, 1, 1);
@@ -111,11 +112,11 @@ fn its_time_is_told() {
         (91, Some("certificate-expired")),
         (92, Some("certificate-expired")),
     ] {
-        assert_eq!(one.validity_problem(day(days)).map(|flaw| flaw.code), code, "after {days} days");
+        assert_eq!(one.validity_problem(day(days)).map(|error| error.code), code, "after {days} days");
     }
     assert!(one.is_valid_at(day(1)) && !one.is_valid_at(day(91)));
     let before = Duration::from_hours(19_722 * 24);
-    assert_eq!(one.validity_problem(before).map(|flaw| flaw.code), Some("certificate-not-yet-valid"));
-    let expired = one.validity_problem(day(93)).map(|flaw| flaw.what);
-    assert_eq!(expired.as_deref(), Some("holds a certificate that expired on 2024-04-01"));
+    assert_eq!(one.validity_problem(before).map(|error| error.code), Some("certificate-not-yet-valid"));
+    let expired = one.validity_problem(day(93)).map(|error| error.problem);
+    assert_eq!(expired.as_deref(), Some("contains a certificate that expired on 2024-04-01"));
 }
