@@ -94,11 +94,11 @@ pub fn help(command: &str) -> String {
 }
 
 fn faults() -> String {
-    let mut out =
-        String::from("| `details` | status | `error` | blamed | gRPC | also sent |\n|---|---|---|---|---|---|\n");
+    let mut out = String::from("| `details` | status | `error` | ended by | gRPC status | also sent | text |\n");
+    out += "|---|---|---|---|---|---|---|\n";
     for line in FAULTS.lines() {
         let columns: Vec<&str> = line.splitn(9, ' ').collect();
-        let [detail, status, error, blamed, grpc, _, retry, close, _] = columns[..] else {
+        let [detail, status, error, ended_by, grpc, _, retry, close, text] = columns[..] else {
             panic!("nine columns: {line}");
         };
         if CLOSED.contains(&detail) {
@@ -109,8 +109,8 @@ fn faults() -> String {
             (_, "close") => "`Connection: close`",
             _ => "",
         };
-        let blamed = blamed.to_lowercase();
-        writeln!(out, "| `{detail}` | {status} | `{error}` | {blamed} | {grpc} | {also} |").unwrap();
+        let ended_by = ended_by.to_lowercase();
+        writeln!(out, "| `{detail}` | {status} | `{error}` | {ended_by} | {grpc} | {also} | {text} |").unwrap();
     }
     out
 }
