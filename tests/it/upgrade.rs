@@ -27,7 +27,7 @@ name = "ws"
 match = { path = "/ws/*" }
 stable = "main"
 limits = { upgrade = ["websocket"] }
-timeout = { request = "2s" }
+timeout = { request = "1m" }
 [[route]]
 name = "plain"
 match = { path = "/*" }
@@ -340,7 +340,7 @@ fn bytes_after_the_request_wait_for_the_switch_and_are_not_a_request() {
 #[test]
 fn an_idle_tunnel_times_out() {
     let upstream = switcher();
-    let routes = ROUTES.replace("request = \"2s\"", "idle = \"1s\"");
+    let routes = ROUTES.replace("request = \"1m\"", "idle = \"1s\"");
     let proxy = Proxy::with("main", &upstream).start(&routes);
     let mut client = opened(&proxy, "/ws");
     client.ends();
@@ -417,8 +417,8 @@ fn a_client_that_closes_before_the_switch_is_noticed() {
     until("the upstream's connection ends", || (upstream.open() == 0).then_some(()));
     proxy.settles();
     assert_eq!(proxy.logged(1)[0]["termination"], "CH");
+    let proxy = Proxy::with("main", &upstream).start(&ROUTES.replace("request = \"1m\"", "request = \"1s\""));
     let mut client = proxy.connect();
-    client.wire.patience(Duration::from_secs(10));
     client.send(format!("GET /ws HTTP/1.1\r\nHost: test\r\n{ASK}\r\n"));
     arrived.recv().unwrap();
     assert_eq!(client.read_response().status, 504, "the request timeout applies until the switch");
@@ -846,7 +846,7 @@ fn a_kill_closes_unread_responses_and_waiting_requests() {
 #[test]
 fn a_drain_leaves_tunnels_until_its_deadline() {
     let upstream = switcher();
-    let setup = Proxy::with("main", &upstream).tuned(|options| options.drain_deadline = Duration::from_secs(2));
+    let setup = Proxy::with("main", &upstream).tuned(|options| options.drain_deadline = Duration::from_secs(5));
     let proxy = setup.start(ROUTES);
     let mut client = opened(&proxy, "/ws");
     let mut other = h2(&proxy);

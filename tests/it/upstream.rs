@@ -354,7 +354,7 @@ fn a_client_that_closes_cancels_its_request() {
     }
 }
 
-const BODY_BYTES: usize = 64 << 20;
+const BODY_BYTES: usize = 40 << 20;
 /// The most that sockets and the proxy's buffers take together; far less than the body.
 const IN_BETWEEN_MAX: usize = 24 << 20;
 
@@ -383,7 +383,8 @@ fn a_slow_upstream_slows_the_sender() {
         let digest = hash(&got.body);
         conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{digest}", digest.len()));
     });
-    let proxy = Proxy::to(&upstream);
+    // The upstream has ample time to read and hash the body.
+    let proxy = Proxy::with("main", &upstream).start(&with("", "timeout = { request = \"5m\" }"));
     let body: Vec<u8> = (0..BODY_BYTES).map(|n| n.to_le_bytes()[n % 3]).collect();
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
     write!(stream, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {BODY_BYTES}\r\n\r\n").unwrap();

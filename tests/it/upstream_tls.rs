@@ -186,7 +186,7 @@ fn config_of(
 /// A route to `https://{front}` with these lines in `[upstream.main.tls]`.
 fn text(lines: &str) -> String {
     format!(
-        "[upstream.main]\nendpoints = [\"https://{{front}}\"]\nconnect_timeout = \"2s\"\n[upstream.main.tls]\n{lines}\n\
+        "[upstream.main]\nendpoints = [\"https://{{front}}\"]\nconnect_timeout = \"1m\"\n[upstream.main.tls]\n{lines}\n\
          [[route]]\nname = \"all\"\nmatch = {{ path = \"/*\" }}\nstable = \"main\"\n"
     )
 }
@@ -362,7 +362,7 @@ fn a_peer_without_tls_is_reported() {
     fails(&proxy, 502, "tls_protocol_error", "protocol", &["TLS handshake"]);
 
     let silent = Upstream::script(crate::harness::Conn::wait);
-    let hasty = text(lines).replace("\"2s\"", "\"200ms\"");
+    let hasty = text(lines).replace("\"1m\"", "\"200ms\"");
     let proxy = setup(silent.address(), dir.path()).start(&hasty);
     fails(&proxy, 504, "connection_timeout", "timeout", &["did not finish the TLS handshake within 200ms"]);
 }
