@@ -9,7 +9,7 @@ pub fn any(bytes: &[u8]) {
     let whole = parse(bytes);
     match whole {
         ProxyHeader::Complete(length, addresses) => {
-            assert!(length <= bytes.len().min(V2_BYTES_MAX), "a header addresses within what arrived");
+            assert!(length <= bytes.len().min(V2_BYTES_MAX), "a header ends within the input");
             assert_eq!(parse(&bytes[..length]), whole, "the bytes after a header do not change it");
             for end in 0..length {
                 assert_eq!(parse(&bytes[..end]), ProxyHeader::Partial, "a part of a header is partial");

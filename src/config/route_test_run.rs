@@ -36,8 +36,8 @@ impl fmt::Display for RouteTestRun {
     }
 }
 
-/// Runs all tests of a configuration. `[kill]` is off, so that a kill does not make tests of routes fail; it is on for tests
-/// that expect `reason = "kill"`.
+/// Runs all tests of a configuration. `[kill]` is off, so that a kill does not make tests of routes fail; it is on for
+/// tests that expect `reason = "kill"`.
 #[must_use]
 pub fn run_route_tests(loaded: &Loaded) -> RouteTestRun {
     let mut run = RouteTestRun::default();
@@ -85,7 +85,7 @@ impl RouteTest {
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
         let Some(host) = host else { return refused };
         let (method, query) = (&self.method, self.query.as_deref());
-        let usual = || rules.usual_listener().map(|listener| listener.name.as_str());
+        let usual = || rules.default_listener().map(|listener| listener.name.as_str());
         let listener = self.listener.as_deref().or_else(usual).unwrap_or_default();
         let headers = &self.headers;
         let head = RequestHead { method, host: &host, path: &path, query, headers, client_cert: None, listener };

@@ -224,25 +224,25 @@ mod tests {
     fn defaults_are_those_of_the_code() {
         let schema = schema();
         let limits = &schema["properties"]["listener"]["items"]["properties"]["limits"]["properties"];
-        let usual = crate::route::Limits::default();
+        let defaults = crate::route::Limits::default();
         for (key, value) in [
-            ("connections", usual.connections),
-            ("connections_per_ip", usual.connections_per_ip),
-            ("connection_rate_per_ip", usual.connection_rate_per_ip),
-            ("headers", usual.headers),
-            ("requests", usual.requests),
-            ("h2_streams", usual.h2_streams),
-            ("h2_resets", usual.h2_resets),
-            ("h2_resets_per_ip", usual.h2_resets_per_ip),
-            ("h2_pings", usual.h2_pings),
-            ("h2_settings", usual.h2_settings),
-            ("h2_continuations", usual.h2_continuations),
-            ("body_rate", usual.body_rate),
+            ("connections", defaults.connections),
+            ("connections_per_ip", defaults.connections_per_ip),
+            ("connection_rate_per_ip", defaults.connection_rate_per_ip),
+            ("headers", defaults.headers),
+            ("requests", defaults.requests),
+            ("h2_streams", defaults.h2_streams),
+            ("h2_resets", defaults.h2_resets),
+            ("h2_resets_per_ip", defaults.h2_resets_per_ip),
+            ("h2_pings", defaults.h2_pings),
+            ("h2_settings", defaults.h2_settings),
+            ("h2_continuations", defaults.h2_continuations),
+            ("body_rate", defaults.body_rate),
         ] {
             assert_eq!(limits[key]["default"], json!(value), "{key}");
         }
-        assert_eq!(limits["header_bytes"]["default"], json!(format!("{}KiB", usual.header_bytes >> 10)));
-        assert_eq!(limits["uri_bytes"]["default"], json!(format!("{}KiB", usual.uri_bytes >> 10)));
+        assert_eq!(limits["header_bytes"]["default"], json!(format!("{}KiB", defaults.header_bytes >> 10)));
+        assert_eq!(limits["uri_bytes"]["default"], json!(format!("{}KiB", defaults.uri_bytes >> 10)));
         let timeout = &schema["properties"]["route"]["items"]["properties"]["timeout"]["properties"];
         assert_eq!(timeout["request"]["default"], json!("30s"));
     }

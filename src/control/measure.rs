@@ -96,6 +96,7 @@ impl Durations {
     /// Durations above the last bound count as the last bound.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> Option<f64> {
+        debug_assert!((0.0..=1.0).contains(&share), "a share is between 0 and 1");
         let rank = share * float(self.0.iter().sum());
         let (mut below, mut from) = (0.0, 0.0);
         for (at, count) in self.0.iter().enumerate() {

@@ -49,7 +49,7 @@ pub struct SnapshotInputs<'a> {
 #[must_use]
 pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
     let SnapshotInputs { generation, rules, overlay, listeners, identity_providers, addresses, registry, now } = inputs;
-    Snapshot {
+    let next = Snapshot {
         generation,
         listeners,
         routes: route_states(old, EffectiveConfig { rules: &rules, overlay: &overlay }, registry, now),
@@ -59,7 +59,10 @@ pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
             .reuse_unchanged(identity_providers),
         rules,
         overlay,
-    }
+    };
+    debug_assert_eq!(next.routes.len(), next.rules.routes.len(), "one state for each route");
+    debug_assert_eq!(next.upstreams.len(), next.rules.upstreams.len(), "one state for each upstream");
+    next
 }
 
 #[cfg(test)]

@@ -87,6 +87,8 @@ impl Controller {
                 return Err(PrepareError::Unbound(errors));
             }
         };
+        debug_assert_eq!(listeners.len(), loaded.rules.listeners.len(), "one listener for each specification");
+        debug_assert_eq!(loaded.overlay.routes(), loaded.rules.routes.len(), "an overlay of these rules");
         let export = self.traces.prepare(loaded.rules.traces.as_ref(), next_snapshot::collector_tls);
         // Last, because opening the log creates a missing file.
         if loaded.rules.access_log.sink != old.rules.access_log.sink {

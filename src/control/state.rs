@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{self, ControlRecorder, MeterRegistry, SpanCounts};
 
 /// A worker without a heartbeat for longer than this is stuck.
-pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+pub const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// The state of the control plane.
 pub struct ControlState {
@@ -231,9 +231,9 @@ impl ControlState {
     #[must_use]
     pub fn stuck_worker(&self) -> Option<(usize, Duration)> {
         let now = self.clock.now();
-        let silences = (0..self.counts.registry.workers)
-            .filter_map(|worker| Some((worker, self.counts.registry.silence(worker, now)?)));
-        silences.filter(|(_, silence)| *silence > SILENCE_MAX).max_by_key(|(_, silence)| *silence)
+        let ages = (0..self.counts.registry.workers)
+            .filter_map(|worker| Some((worker, self.counts.registry.heartbeat_age(worker, now)?)));
+        ages.filter(|(_, age)| *age > HEARTBEAT_AGE_MAX).max_by_key(|(_, age)| *age)
     }
 
     /// Whether the process works: the result of `/healthz`.
@@ -296,7 +296,7 @@ impl std::fmt::Display for Unready {
             Self::WorkerLost => f.write_str("a worker has ended"),
             Self::NameAwaited(name) => write!(f, "the name {name} has no address yet"),
             Self::NoAddress => f.write_str("no route has an upstream with an address"),
-            Self::WorkerStuck(worker) => write!(f, "worker {worker} has not run for {} s", SILENCE_MAX.as_secs()),
+            Self::WorkerStuck(worker) => write!(f, "worker {worker} has not run for {} s", HEARTBEAT_AGE_MAX.as_secs()),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A cache of verified tokens: verifying a signature costs more than all other work for a request. The cache has valid
 //! tokens only, by their whole text, so that a client without a valid token cannot fill it.
 //!
-//! The cache has two generations. An entry that is used moves into the young one. When the young one is full, it replaces
-//! the old one, whose entries are dropped.
+//! The cache has two generations. An entry that is used moves into the young one. When the young one is full, it
+//! replaces the old one, whose entries are dropped.
 
 use std::rc::Rc;
 use std::sync::Arc;

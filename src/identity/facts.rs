@@ -22,7 +22,7 @@ pub struct IdentityProviders {
 /// The facts about one caller. Owns what [`Facts`] borrows.
 #[derive(Clone, Debug, Default)]
 pub struct IdentityFacts {
-    /// The claims of the token.
+    /// The claims of a valid token.
     pub claims: Option<Claims>,
     /// Why the token is invalid, if the request has an invalid one.
     pub fault: Option<TokenFault>,
@@ -54,15 +54,15 @@ impl IdentityProviders {
         Self { tokens, geo }
     }
 
-    /// All facts about the caller of a request at `now`, since the Unix epoch. Used by explanations; the request path looks
-    /// up only what a route needs.
+    /// All facts about the caller of a request at `now`, since the Unix epoch. Used by explanations; the request path
+    /// looks up only what a route needs.
     #[must_use]
-    pub fn lookup(&self, identity: &Identity, asked: &ExplainRequest<'_>, now: Duration) -> IdentityFacts {
-        let (claims, fault) = match self.claims(asked.headers, now) {
+    pub fn lookup(&self, identity: &Identity, request: &ExplainRequest<'_>, now: Duration) -> IdentityFacts {
+        let (claims, fault) = match self.claims(request.headers, now) {
             Ok(claims) => (claims, None),
             Err(fault) => (None, Some(fault)),
         };
-        let country = self.country(ClientIp::find(identity, asked.peer, asked.headers));
+        let country = self.country(ClientIp::find(identity, request.peer, request.headers));
         IdentityFacts { claims, fault, country }
     }
 

@@ -132,8 +132,8 @@ impl KeySet {
         Ok((Self { all: keys, hash: xxh3_128(text) }, warnings))
     }
 
-    /// The key for the algorithm and the key ID of a token: the key with that ID, or else the only candidate. If the token
-    /// has no ID, every key of the algorithm is a candidate; otherwise only keys without an ID are.
+    /// The key for the algorithm and the key ID of a token: the key with that ID, or else the only candidate. If the
+    /// token has no ID, every key of the algorithm is a candidate; otherwise only keys without an ID are.
     pub(super) fn find(&self, algorithm: Algorithm, id: Option<&str>) -> Option<&DecodingKey> {
         let supporting = || self.all.iter().filter(|key| key.algorithms.contains(&algorithm));
         if let Some(id) = id

@@ -1,5 +1,5 @@
-//! Tokens (RFC 7519): finds the token of a request and verifies it. An invalid token gives no claims; it never fails the
-//! request.
+//! Tokens (RFC 7519): finds the token of a request and verifies it. An invalid token gives no claims; it never fails
+//! the request.
 //!
 //! A token is verified with the configured keys only: its algorithm must be allowed and asymmetric, the key must be of
 //! that algorithm, and references to other keys in the header of the token are ignored (RFC 8725 §3).
@@ -136,7 +136,8 @@ impl TokenVerifier {
         }
         let key = self.keys.find(algorithm, head.kid.as_deref()).ok_or(TokenFault::UnknownKey)?;
         let message = &token[..token.len() - signature.len() - 1];
-        // Strict decoding: the library would accept several encodings of one signature, and so several forms of a token.
+        // Strict decoding: the library would accept several encodings of one signature, and so several forms of a
+        // token.
         decode(signature).ok_or(TokenFault::Malformed)?;
         let signature = std::str::from_utf8(signature).map_err(|_| TokenFault::Malformed)?;
         match jsonwebtoken::crypto::verify(signature, message, key, algorithm) {

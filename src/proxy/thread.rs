@@ -1,4 +1,5 @@
-//! A worker's thread: its runtime, what is wired on it, and its end. A request that a worker begins, it ends.
+//! The thread of a worker: its runtime, the wiring of its parts, and its drain. A request stays on the worker that
+//! accepted it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use crate::drain::{DrainWatch, Phase};
 use crate::snapshot::Snapshot;
 use crate::telemetry::Refusal;
 
-/// How long copies for shadows may go on when all requests have ended.
+/// How long copies for shadows may run on after all requests have ended.
 const COPY_GRACE: Duration = Duration::from_secs(1);
 
 /// Starts a worker on a thread of its own. The thread ends when the worker has drained.
 ///
 /// # Errors
-/// When the system gives no thread or no epoll.
+/// The system creates no thread or no epoll instance.
 pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>> {
     let name = format!("worker-{}", setup.index);
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
@@ -49,7 +50,7 @@ pub fn spawn(setup: WorkerSetup) -> std::io::Result<std::thread::JoinHandle<()>>
 fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
     let (mut snapshots, drained, seed) = (setup.snapshots.clone(), setup.drained.clone(), setup.seed);
     let first = Arc::clone(&snapshots.borrow_and_update());
-    // The drain waits for the last lines of the log too.
+    // The drain also waits for the last lines of the access log.
     let guard = drained.guard();
     let generation = first.generation.0;
     let worker = Worker::new(setup, first);
@@ -67,16 +68,16 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
     });
 }
 
-/// What is done with each connection that is accepted.
+/// The function that serves an accepted connection in a task of its own.
 fn connections(proxy: &Rc<HttpProxy>) -> impl Fn(Rc<Client>, TcpStream) + use<> {
     let proxy = Rc::clone(proxy);
     move |client, stream| drop(tokio::task::spawn_local(connect(Rc::clone(&proxy), client, stream)))
 }
 
-/// Serves one connection: hands it the service of its requests.
+/// Serves one connection: passes it the service for its requests.
 ///
 /// No tower layer for timeouts, load shedding or concurrency: they allocate per request and release at the response
-/// head. `worker::budget`, `worker::share` and `worker::deadline` hold until the last byte.
+/// head. `worker::budget`, `worker::share` and `worker::deadline` release at the last byte of the body.
 fn connect(proxy: Rc<HttpProxy>, client: Rc<Client>, stream: TcpStream) -> impl Future<Output = ()> {
     connection::serve(client, stream, move |client| {
         let (worker, client) = (Rc::clone(&client.worker), Rc::clone(client));
@@ -123,7 +124,7 @@ async fn serve(
     worker.connections.wake_all(Wakeup::Drain);
     let idle = async {
         if tokio::time::timeout(IDLE_GRACE, worker.connections.emptied()).await.is_err() {
-            // Once: whoever is told goes as soon as it is idle, and nobody comes any more.
+            // One wakeup is enough: each connection closes when it is idle, and no new ones are accepted.
             worker.connections.wake_all(Wakeup::Close);
             worker.connections.emptied().await;
         }
@@ -134,13 +135,13 @@ async fn serve(
             worker.meter().forced.add(worker.connections.len() as u64);
             worker.meter().forced_upgrades.add(worker.tunnels.get());
             worker.connections.wake_all(Wakeup::Cut);
-            // One more turn lets the connections see it, be dropped and recorded.
+            // Another turn of the runtime lets the connections see the wakeup, end and be recorded.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// Copies that are under way get a moment; what has not ended then is dropped with the runtime.
+/// Waits for copies in flight, at most [`COPY_GRACE`]. The others are dropped with the runtime.
 async fn finish_copies(worker: &Worker) {
     let until = worker.clock.now() + COPY_GRACE;
     while worker.copies.get() > 0 && worker.clock.now() < until {
@@ -150,14 +151,14 @@ async fn finish_copies(worker: &Worker) {
 
 #[cfg(test)]
 mod tests {
-    /// The bytes of what a function gives.
+    /// The size of the value that a function returns.
     fn bytes_of<A, B, C, T>(_: impl Fn(A, B, C) -> T) -> usize {
         size_of::<T>()
     }
 
     #[test]
     fn an_open_connection_is_small() {
-        // What few connections need (a handshake, HTTP/2) is boxed: every idle connection has this much.
+        // Rarely used state (a handshake, HTTP/2) is boxed, because every idle connection has this size.
         let bytes = bytes_of(super::connect);
         assert!(bytes <= 1344, "{bytes} bytes");
     }

@@ -73,17 +73,18 @@ impl MergedSketch {
             counts[usize::from(*rank).min(RANK_MAX)] += 1.0;
         }
         let registers = f64::from(1_u32 << INDEX_BITS);
-        let mut sum = registers * of_the_full(1.0 - counts[RANK_MAX] / registers);
+        debug_assert!((counts.iter().sum::<f64>() - registers).abs() < 0.5, "each register has one rank");
+        let mut sum = registers * tau(1.0 - counts[RANK_MAX] / registers);
         for count in counts[1..RANK_MAX].iter().rev() {
             sum = 0.5 * (sum + count);
         }
-        sum += registers * of_the_empty(counts[0] / registers);
+        sum += registers * sigma(counts[0] / registers);
         registers * registers / (2.0 * std::f64::consts::LN_2 * sum)
     }
 }
 
 /// Ertl's σ: the contribution of the registers that are empty, as a share. Infinite when all are.
-fn of_the_empty(share: f64) -> f64 {
+fn sigma(share: f64) -> f64 {
     if share >= 1.0 {
         return f64::INFINITY;
     }
@@ -100,7 +101,7 @@ fn of_the_empty(share: f64) -> f64 {
 }
 
 /// Ertl's τ: the contribution of the registers at the highest rank, given the share of the others.
-fn of_the_full(share: f64) -> f64 {
+fn tau(share: f64) -> f64 {
     if share <= 0.0 || share >= 1.0 {
         return 0.0;
     }

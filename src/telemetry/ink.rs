@@ -17,7 +17,7 @@ pub enum Ink {
 
 impl Ink {
     /// The escape sequence of a colour or style, such as `32` or `1;31`.
-    pub(super) const fn begins(self, code: &'static str) -> Sgr {
+    pub(super) const fn start(self, code: &'static str) -> Sgr {
         Sgr { ink: self, code }
     }
 
@@ -99,9 +99,9 @@ mod tests {
 
     #[test]
     fn colour_is_written_only_when_it_is_on() {
-        assert_eq!(Ink::Plain.begins("32").to_string(), "");
-        assert_eq!(Ink::Colour.begins("32").to_string(), "\x1b[32m");
-        assert_eq!(Ink::Colour.begins("").to_string(), "\x1b[m");
+        assert_eq!(Ink::Plain.start("32").to_string(), "");
+        assert_eq!(Ink::Colour.start("32").to_string(), "\x1b[32m");
+        assert_eq!(Ink::Colour.start("").to_string(), "\x1b[m");
         assert_eq!(Ink::Plain.red("x"), "x");
         assert_eq!(Ink::Colour.red("x"), "\x1b[31mx\x1b[0m");
     }

@@ -54,6 +54,7 @@ impl LatencyCounts {
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts and microseconds far below 2^53")]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
+        debug_assert!((0.0..=1.0).contains(&share), "a share is between 0 and 1");
         let all: u64 = self.0.iter().sum();
         let rank = share * all as f64;
         let mut below = 0.0;

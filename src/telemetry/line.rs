@@ -58,6 +58,7 @@ impl Date {
         let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
+        debug_assert!(month_from_march < 12 && day_of_year < 366, "a day of a year that starts in March");
         let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         Self {
             year: year_of_era + era * 400 + u64::from(month <= 2),
@@ -281,6 +282,7 @@ fn decimal(out: &mut Vec<u8>, mut value: u64) {
 
 /// Appends at least `width` digits (at most 4), with leading zeros.
 fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
+    debug_assert!((1..=4).contains(&width), "no field is wider");
     let mut bound = 10;
     for _ in 1..width.min(4) {
         if value < bound {

@@ -118,9 +118,9 @@ impl TerminalLine<'_> {
             Level::INFO | Level::DEBUG | Level::TRACE if message.starts_with(RELOADED) => "1;32",
             Level::INFO | Level::DEBUG | Level::TRACE => "0",
         };
-        let (dim, end) = (ink.begins("2"), ink.begins("0"));
-        write!(out, "{dim}{time}{end} {}{word}{end} ", ink.begins(code))?;
-        write!(out, "{}{}{end}", ink.begins(style), Safe(message))?;
+        let (dim, end) = (ink.start("2"), ink.start("0"));
+        write!(out, "{dim}{time}{end} {}{word}{end} ", ink.start(code))?;
+        write!(out, "{}{}{end}", ink.start(style), Safe(message))?;
         if !parts.fields.is_empty() {
             write!(out, " {dim}{}{end}", parts.fields)?;
         }
@@ -137,7 +137,7 @@ fn diagnostic(out: &mut impl fmt::Write, ink: Ink, line: &str) -> fmt::Result {
         Some(_) | None => return writeln!(out, "{}", Safe(line)),
     };
     let (head, rest) = line.split_at(line.find("]:").map_or(0, |at| at + 1));
-    writeln!(out, "{}{}{}{}", ink.begins(code), Safe(head), ink.begins("0"), Safe(rest))
+    writeln!(out, "{}{}{}{}", ink.start(code), Safe(head), ink.start("0"), Safe(rest))
 }
 
 #[cfg(test)]

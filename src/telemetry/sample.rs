@@ -218,6 +218,7 @@ impl Sample {
         }
         let mut counts = vec![0; self.variants];
         for first in settled.firsts.iter().filter(|first| **first > 0) {
+            debug_assert!(usize::from(*first) <= self.variants, "a first key has a variant of this route");
             counts[usize::from(*first) - 1] += 1;
         }
         counts

@@ -469,7 +469,7 @@ impl MeterRegistry {
 
     /// Time since the last heartbeat of a worker; `None` once it has drained and ended.
     #[must_use]
-    pub fn silence(&self, worker: usize, now: Instant) -> Option<Duration> {
+    pub fn heartbeat_age(&self, worker: usize, now: Instant) -> Option<Duration> {
         let meter = self.worker.of(worker);
         let beat = Duration::from_millis(meter.heartbeat_ms.load(Relaxed));
         (!meter.ended.load(Acquire)).then(|| now.duration_since(self.started).saturating_sub(beat))

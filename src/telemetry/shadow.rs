@@ -175,7 +175,8 @@ impl ShadowPlaces {
 
     /// Releases a permit.
     pub fn give_back(&self) {
-        let _ = self.0.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(1)));
+        let before = self.0.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(1)));
+        debug_assert!(before.is_ok_and(|used| used > 0), "only an acquired permit is released");
     }
 }
 
@@ -273,7 +274,8 @@ impl ShadowBytes {
 
     /// Releases this many bytes.
     pub fn give_back(&self, bytes: u64) {
-        let _ = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
+        let before = self.used.fetch_update(Relaxed, Relaxed, |used| Some(used.saturating_sub(bytes)));
+        debug_assert!(before.is_ok_and(|used| used >= bytes), "only acquired bytes are released");
     }
 
     /// The used bytes.

@@ -63,9 +63,9 @@ impl Strip {
     }
 
     fn painted(&mut self, code: &'static str, text: &str) {
-        let _ = write!(self.text, "{}", self.ink.begins(code));
+        let _ = write!(self.text, "{}", self.ink.start(code));
         self.put(text);
-        let _ = write!(self.text, "{}", self.ink.begins("0"));
+        let _ = write!(self.text, "{}", self.ink.start("0"));
     }
 }
 
@@ -129,9 +129,9 @@ fn answer(line: &mut Strip, entry: &AccessEntry<'_>) {
                 500.. => RED,
                 0..=199 => DIM,
             };
-            let _ = write!(line.text, "{}", line.ink.begins(code));
+            let _ = write!(line.text, "{}", line.ink.start(code));
             line.put_fmt(format_args!("{status}"));
-            let _ = write!(line.text, "{}", line.ink.begins("0"));
+            let _ = write!(line.text, "{}", line.ink.start("0"));
         }
     }
     decision(line, entry);
@@ -204,7 +204,7 @@ fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
     };
     let code = if entry.status == 0 || entry.status >= 500 { RED } else { YELLOW };
     line.put("  ");
-    let _ = write!(line.text, "{}", line.ink.begins(code));
+    let _ = write!(line.text, "{}", line.ink.start(code));
     line.put_fmt(format_args!("ended by the {who}{when}"));
     if !entry.detail.is_empty() {
         line.put(": ");
@@ -213,7 +213,7 @@ fn ending(line: &mut Strip, entry: &AccessEntry<'_>) {
             line.put(word);
         }
     }
-    let _ = write!(line.text, "{}", line.ink.begins("0"));
+    let _ = write!(line.text, "{}", line.ink.start("0"));
 }
 
 /// Appends `target`, which is ASCII, in at most `room` columns; the middle is left out when it is longer.

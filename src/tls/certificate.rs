@@ -25,8 +25,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Reads a chain and its key from PEM, and sorts the chain: first the certificate of the key, then the issuer of each
-    /// certificate. Also returns warnings about the chain.
+    /// Reads a chain and its key from PEM, and sorts the chain: first the certificate of the key, then the issuer of
+    /// each certificate. Also returns warnings about the chain.
     ///
     /// # Errors
     /// One of the files cannot be parsed, or no certificate matches the key.

@@ -36,8 +36,8 @@ pub fn system_root_paths() -> Vec<PathBuf> {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let (file, directories) = match (named("SSL_CERT_FILE"), named("SSL_CERT_DIR")) {
         (None, None) => {
-            let usual = openssl_probe::probe();
-            (usual.cert_file, usual.cert_dir)
+            let probed = openssl_probe::probe();
+            (probed.cert_file, probed.cert_dir)
         }
         (file, directories) => {
             let all = directories.iter().flat_map(std::env::split_paths);
@@ -132,9 +132,9 @@ impl Hash for EndpointTls {
     }
 }
 
-/// A message that says why a server certificate was rejected. `who` is the server.
+/// A message that says why a server certificate was rejected. `server` is its name.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
-pub(super) fn rejection(error: &rustls::CertificateError, who: &str) -> String {
+pub(super) fn rejection(error: &rustls::CertificateError, server: &str) -> String {
     let at = |time: rustls::pki_types::UnixTime| {
         let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         seconds.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
@@ -143,35 +143,35 @@ pub(super) fn rejection(error: &rustls::CertificateError, who: &str) -> String {
         rustls::CertificateError::NotValidForNameContext { expected, presented } => {
             let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
             let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
-            format!("the certificate of {who} is for {names}, not {}", expected.to_str())
+            format!("the certificate of {server} is for {names}, not {}", expected.to_str())
         }
         rustls::CertificateError::ExpiredContext { not_after, .. } => {
-            format!("the certificate of {who} expired at {}", at(*not_after))
+            format!("the certificate of {server} expired at {}", at(*not_after))
         }
         rustls::CertificateError::NotValidYetContext { not_before, .. } => {
-            format!("the certificate of {who} is not valid before {}", at(*not_before))
+            format!("the certificate of {server} is not valid before {}", at(*not_before))
         }
         rustls::CertificateError::BadSignature => {
             format!(
-                "the certificate of {who} is signed by an authority that has the same name as a trusted one, but another key"
+                "the certificate of {server} is signed by an authority that has the same name as a trusted one, but another key"
             )
         }
         rustls::CertificateError::InvalidPurpose | rustls::CertificateError::InvalidPurposeContext { .. } => {
-            format!("the certificate of {who} may not be used by a server (extended key usage)")
+            format!("the certificate of {server} may not be used by a server (extended key usage)")
         }
         rustls::CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | rustls::CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            format!("the certificate of {who} is signed by an algorithm that is not accepted")
+            format!("the certificate of {server} is signed by an algorithm that is not accepted")
         }
-        rustls::CertificateError::BadEncoding => format!("the certificate of {who} cannot be read"),
+        rustls::CertificateError::BadEncoding => format!("the certificate of {server} cannot be read"),
         rustls::CertificateError::Other(OtherError(cause)) => {
             let unknown_issuer = cause.downcast_ref::<UnknownIssuer>().map(ToString::to_string);
             match unknown_issuer.or_else(|| cause.downcast_ref().and_then(violated_constraint).map(str::to_owned)) {
-                Some(words) => format!("the certificate of {who} {words}"),
-                None => format!("the certificate of {who} is not valid: {cause}"),
+                Some(words) => format!("the certificate of {server} {words}"),
+                None => format!("the certificate of {server} is not valid: {cause}"),
             }
         }
-        other => format!("the certificate of {who} is not valid: {}", Error::InvalidCertificate(other.clone())),
+        other => format!("the certificate of {server} is not valid: {}", Error::InvalidCertificate(other.clone())),
     }
 }
 

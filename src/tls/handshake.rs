@@ -93,7 +93,7 @@ impl Handshake<'_> {
                 )
             }
             (AlertDescription::UnrecognisedName, ..) => {
-                format!("{server} has no certificate for the name that it was asked for (`tls.server_name` of {owner})")
+                format!("{server} has no certificate for the name in SNI (`tls.server_name` of {owner})")
             }
             (AlertDescription::ProtocolVersion, ..) => format!("{server} speaks neither TLS 1.2 nor TLS 1.3"),
             (AlertDescription::NoApplicationProtocol, ..) => {
@@ -111,7 +111,8 @@ impl Handshake<'_> {
     }
 }
 
-/// The problem that an alert reports about the client certificate (RFC 8446 §6.2); `None` if it concerns something else.
+/// The problem that an alert reports about the client certificate (RFC 8446 §6.2); `None` if it concerns something
+/// else.
 #[expect(clippy::wildcard_enum_match_arm, reason = "an enum of another crate, which grows")]
 const fn certificate_problem(alert: AlertDescription) -> Option<&'static str> {
     Some(match alert {

@@ -70,8 +70,8 @@ struct Set {
 }
 
 impl Server {
-    /// Creates the TLS configuration of a listener. Clients get the first certificate if they send no SNI, or an unknown
-    /// one.
+    /// Creates the TLS configuration of a listener. Clients get the first certificate if they send no SNI, or an
+    /// unknown one.
     ///
     /// # Errors
     /// There is no certificate, or the authorities cannot verify any client.
@@ -120,8 +120,8 @@ impl Server {
         Ok(Self { config: Arc::new(config), set, spec, authority: hash })
     }
 
-    /// A copy with the ticket keys of `old`, so that clients can resume their sessions. If client authentication changed,
-    /// the copy has new keys: a client does not present its certificate again when it resumes a session.
+    /// A copy with the ticket keys of `old`, so that clients can resume their sessions. If client authentication
+    /// changed, the copy has new keys: a client does not present its certificate again when it resumes a session.
     #[must_use]
     pub fn inheriting(&self, old: &Self) -> Self {
         let mut config = ServerConfig::clone(&self.config);
@@ -157,8 +157,8 @@ impl Server {
         &self.set.served
     }
 
-    /// Whether a request for `host` is on the wrong connection (RFC 9110 §15.5.20): a certificate has that name, but none
-    /// that the connection to `sni` can have got. Both names are in lower case.
+    /// Whether a request for `host` is on the wrong connection (RFC 9110 §15.5.20): a certificate has that name, but
+    /// none that the connection to `sni` can have got. Both names are in lower case.
     #[must_use]
     pub fn is_misdirected(&self, sni: &str, host: &str) -> bool {
         let theirs = self.set.names.find(host);

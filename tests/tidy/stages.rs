@@ -104,7 +104,7 @@ mod tests {
         for text in [
             "mod answer;\npub(super) use answer::send;",
             "mod answer;\nuse self::answer::{redirect, send};",
-            "mod answer;\npub use {answer::send, visitors::Visitors};",
+            "mod answer;\npub use {answer::send, client_limits::PerClientLimits};",
             "mod answer;\nuse answer as reply;",
         ] {
             assert_eq!(count("src/proxy/request/mod.rs", text), 1, "{text}");
@@ -115,7 +115,10 @@ mod tests {
     fn what_lies_below_is_fine() {
         for (path, text) in [
             ("src/proxy/request/handle.rs", "use super::{admit, answer};"),
-            ("src/proxy/request/mod.rs", "mod answer;\nmod answers;\npub mod record;\npub use visitors::Visitors;"),
+            (
+                "src/proxy/request/mod.rs",
+                "mod answer;\nmod answers;\npub mod record;\npub use client_limits::PerClientLimits;",
+            ),
             ("src/proxy/request/forward.rs", "use super::{exchange::Exchange, upgrade_request::{Asked, record}};"),
             (
                 "src/proxy/request/forward.rs",

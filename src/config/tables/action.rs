@@ -139,8 +139,8 @@ pub(in crate::config) fn respond(context: &mut Context<'_>, item: &Item<'_>) -> 
     let given = reader.text(context, "content_type");
     let given = given.as_ref().map(|text| value::header_value(context, text));
     reader.finish(context);
-    let usual = http::HeaderValue::from_static("text/plain; charset=utf-8");
-    let content_type = given.unwrap_or(Some(usual))?;
+    let default_type = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    let content_type = given.unwrap_or(Some(default_type))?;
     Some(Respond { status: status_code(status)?, body: body.into(), content_type })
 }
 

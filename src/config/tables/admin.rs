@@ -1,8 +1,8 @@
 //! `[admin]`: the addresses of the admin listener. Public addresses are refused, since it has no authentication.
 //!
-//! Loopback, link-local and private addresses are not public. The shared address space 100.64.0.0/10 (RFC 6598) counts as
-//! public unless `private_networks` lists it: some Kubernetes networks use it for pods, but internet providers use it for
-//! their customers, too.
+//! Loopback, link-local and private addresses are not public. The shared address space 100.64.0.0/10 (RFC 6598) counts
+//! as public unless `private_networks` lists it: some Kubernetes networks use it for pods, but internet providers use
+//! it for their customers, too.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,5 @@
-//! `[upstream.NAME.tls]` and `[traces.tls]`: how `https://` servers are verified, and which client certificate they get.
+//! `[upstream.NAME.tls]` and `[traces.tls]`: how `https://` servers are verified, and which client certificate they
+//! get.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

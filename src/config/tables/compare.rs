@@ -65,13 +65,13 @@ enum Reach {
 
 /// Compiles `[route.shadow.compare]`.
 pub(in crate::config) fn compare(context: &mut Context<'_>, reader: &Reader<'_>) -> Compare {
-    let usual = Compare::default();
+    let defaults = Compare::default();
     let control = reader.get("control").and_then(|item| value::weight(context, &item));
     let ignore = paths(context, reader, "ignore", Reach::Anywhere);
     let unordered = paths(context, reader, "unordered", Reach::Body);
     let tolerance = tolerance(context, reader);
     let redact = paths(context, reader, "redact", Reach::Anywhere);
-    let keep = reader.count(context, "keep").unwrap_or(usual.keep);
+    let keep = reader.count(context, "keep").unwrap_or(defaults.keep);
     reader.finish(context);
     if keep > 0 && reader.get("redact").is_none() && !reader.misspells(context, "redact") {
         let message = "no field is redacted: samples of different values are stored unchanged";
@@ -80,7 +80,7 @@ pub(in crate::config) fn compare(context: &mut Context<'_>, reader: &Reader<'_>)
                     `keep = 0` to store no samples";
         context.report(finding.help(help));
     }
-    let control: Weight = control.unwrap_or(usual.control);
+    let control: Weight = control.unwrap_or(defaults.control);
     Compare { control, ignore, unordered, tolerance, redact, keep }
 }
 

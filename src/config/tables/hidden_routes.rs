@@ -16,8 +16,8 @@ pub(in crate::config) fn warn(context: &mut Context<'_>, routes: &[Route], names
     by_order(context, routes, names);
 }
 
-/// Routes with the same hosts and paths, with methods, and with the same number of predicates have equal precedence: the
-/// first one wins.
+/// Routes with the same hosts and paths, with methods, and with the same number of predicates have equal precedence:
+/// the first one wins.
 fn by_order(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {
     let mut equals: HashMap<String, Vec<u32>> = HashMap::default();
     for (number, hidden) in (0_u32..).zip(routes).filter(|(_, route)| !route.matches.methods.is_empty()) {

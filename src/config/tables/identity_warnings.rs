@@ -4,8 +4,8 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::source::Span;
 
-/// Warns if something depends on a tenant or a user, but `[identity]` does not say where it is read. `consequence` is the
-/// first part of the message.
+/// Warns if something depends on a tenant or a user, but `[identity]` does not say where it is read. `consequence` is
+/// the first part of the message.
 pub(super) fn warn_unread(context: &mut Context<'_>, what: &'static str, at: Span, consequence: &str) {
     if context.identified.contains(&what) {
         return;

@@ -1,4 +1,4 @@
-//! `[[listener]]`, `[state]` and `[access_log]`.
+//! `[[listener]]`, `[state]` and `[access_log]`: where clients connect, and the access log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -176,7 +176,7 @@ pub(in crate::config) const ACCESS_LOG: TableSpec = TableSpec {
     later: &[],
 };
 
-/// The names of listeners, for what refers to them.
+/// The names of all listeners, for references to them.
 #[derive(Debug)]
 pub(in crate::config) struct Listeners {
     names: Vec<String>,
@@ -206,7 +206,8 @@ impl Listeners {
     }
 }
 
-/// Compiles all listeners, their TLS configurations, and their addresses. Names are unique and addresses do not overlap.
+/// Compiles all listeners, their TLS configurations, and their addresses. Names are unique and addresses do not
+/// overlap.
 pub(in crate::config) fn listeners(
     context: &mut Context<'_>,
     readers: &[Reader<'_>],

@@ -179,7 +179,8 @@ fn illegal(text: &str) -> Option<Illegal> {
 /// Checks whether a replacement would make every path invalid; returns a message and a help. `probe` is the replacement
 /// with a letter for each group.
 fn doubtful(pattern: &str, to: &str, probe: &str) -> Option<(String, &'static str)> {
-    // Only an anchored regex always matches at the beginning of the path. A group at the beginning can contain the slash.
+    // Only an anchored regex always matches at the beginning of the path. A group at the beginning can contain the
+    // slash.
     if pattern.starts_with('^') && !to.is_empty() && !to.starts_with(['/', '$']) {
         return Some((
             format!("`{to}` replaces the beginning of the path, but does not begin with `/`"),

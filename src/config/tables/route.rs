@@ -235,10 +235,10 @@ fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &st
 }
 
 fn timeouts(context: &mut Context<'_>, reader: &Reader<'_>) -> Timeouts {
-    let usual = Timeouts::default();
-    let Some(reader) = reader.table(context, "timeout", &TIMEOUT) else { return usual };
-    let request = value::timeout(context, &reader, "request", usual.request);
-    let idle = value::timeout(context, &reader, "idle", usual.idle);
+    let defaults = Timeouts::default();
+    let Some(reader) = reader.table(context, "timeout", &TIMEOUT) else { return defaults };
+    let request = value::timeout(context, &reader, "request", defaults.request);
+    let idle = value::timeout(context, &reader, "idle", defaults.idle);
     reader.finish(context);
     Timeouts { request, idle }
 }

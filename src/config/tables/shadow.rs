@@ -90,11 +90,11 @@ pub(in crate::config) struct ShadowContext<'a> {
     pub(in crate::config) variants: Vec<(&'a str, Option<UpstreamId>, Weight)>,
     /// The salt of the route.
     pub(in crate::config) salt: &'a str,
-    /// Whether callers may have a sticky key.
+    /// Whether requests can have a sticky key.
     pub(super) sticks: StickyKeys,
 }
 
-/// Whether callers may have a sticky key.
+/// Whether requests can have a sticky key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum StickyKeys {
     /// The route does not use sticky keys.
@@ -184,9 +184,9 @@ fn from(context: &mut Context<'_>, reader: &Reader<'_>, around: &ShadowContext<'
 }
 
 fn timeout(context: &mut Context<'_>, reader: &Reader<'_>) -> Duration {
-    let usual = Duration::from_secs(5);
-    let Some(item) = reader.get("timeout") else { return usual };
-    let Some(timeout) = value::duration(context, &item) else { return usual };
+    let default_timeout = Duration::from_secs(5);
+    let Some(item) = reader.get("timeout") else { return default_timeout };
+    let Some(timeout) = value::duration(context, &item) else { return default_timeout };
     if timeout.is_zero() || timeout > TIMEOUT_MAX {
         let message = "the `timeout` of a shadow must be more than zero and at most 10m: copies must end";
         item.refuse(context, "out-of-range", message);

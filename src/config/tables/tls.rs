@@ -1,5 +1,5 @@
-//! `[listener.tls]`: the certificates of a listener, and client authentication. Certificates are directories or pairs of
-//! files; errors name the file.
+//! `[listener.tls]`: the certificates of a listener, and client authentication. Certificates are directories or pairs
+//! of files; errors name the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -224,7 +224,8 @@ fn record_in_use(
     }
 }
 
-/// Adds a certificate to the hash: the result depends on the time and on the active certificates, too, not only on files.
+/// Adds a certificate to the hash: the result depends on the time and on the active certificates, too, not only on
+/// files.
 fn depend(context: &mut Context<'_>, served: &ServedCertificate) {
     context.depend(served.certificate.fingerprint().as_bytes());
     context.depend(&[u8::from(served.stale.is_some())]);

@@ -37,7 +37,12 @@ pub(in crate::config) const TRACES: TableSpec = TableSpec {
             "\"http\"",
             "Protocol of the export: `http` (Protobuf) or `grpc`.",
         ),
-        default("sample", Shape::Number(0, 1), "1.0", "Share of the traces begun here that is sampled, from 0 to 1."),
+        default(
+            "sample",
+            Shape::Number(0, 1),
+            "1.0",
+            "Share of the traces that start here and are sampled, from 0 to 1.",
+        ),
         default("service", Shape::Text, "\"pointsman\"", "Value of the resource attribute `service.name`."),
         default("attributes", Shape::Map(&Shape::Text), "{}", "Further attributes of the resource."),
         default("headers", Shape::Map(&Shape::Text), "{}", "Headers of each export request, such as `authorization`."),

@@ -55,7 +55,7 @@ pub(super) const CANARY: TableSpec = TableSpec {
 /// `[[route.variant]]`.
 pub(in crate::config) const VARIANT: TableSpec = TableSpec {
     title: "[[route.variant]]",
-    doc: "A variant with a name of its own.",
+    doc: "A variant with a name.",
     keys: &[
         required("name", Shape::Pattern(NAME), "Name of the variant, unique in the route; `stable` is reserved."),
         required("upstream", Shape::Text, "Upstream of the variant."),

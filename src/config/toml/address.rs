@@ -112,7 +112,7 @@ fn parse(text: &str) -> Option<SocketAddr> {
 
 /// The message and the help for a text that is not an address with a port.
 fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
-    let usual = match purpose {
+    let default_help = match purpose {
         AddressUse::Listener => "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine only",
         AddressUse::Admin => "write `127.0.0.1:9900`, or a private address that only operators can reach",
     };
@@ -132,13 +132,13 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
         return (message, help.to_owned());
     }
     if text.starts_with("unix:") || text.starts_with('/') {
-        return (format!("`{text}` is a Unix socket, which this version does not support"), usual.to_owned());
+        return (format!("`{text}` is a Unix socket, which this version does not support"), default_help.to_owned());
     }
     if let Some(rest) = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/')) {
         let help = match parse(rest) {
             Some(address) if proposed(address) == address => format!("write `{rest}`, without a scheme"),
             Some(address) => format!("write `{}`, without a scheme", proposed(address)),
-            None => usual.to_owned(),
+            None => default_help.to_owned(),
         };
         return (message, help);
     }
@@ -147,7 +147,7 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
         return (format!("`{text}` has no port"), format!("write `{}`", proposed(address)));
     }
     if is_digits(text) && text.parse::<u16>().is_err() {
-        return (not_a_port(text), usual.to_owned());
+        return (not_a_port(text), default_help.to_owned());
     }
     if is_digits(text) {
         return (
@@ -156,11 +156,11 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
         );
     }
     let Some((host, given)) = text.rsplit_once(':') else {
-        return (message, usual.to_owned());
+        return (message, default_help.to_owned());
     };
     let number = given.parse::<u16>().ok().filter(|_| is_digits(given));
     if is_digits(given) && number.is_none() {
-        return (not_a_port(given), usual.to_owned());
+        return (not_a_port(given), default_help.to_owned());
     }
     if let (Ok(ip), Some(number)) = (host.parse::<std::net::Ipv6Addr>(), number) {
         let address = proposed(SocketAddr::from((ip, number)));
@@ -179,7 +179,7 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
         };
         return (message, help);
     }
-    (message, usual.to_owned())
+    (message, default_help.to_owned())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Tables in the wrong brackets, such as `[[upstream]]` instead of `[upstream.NAME]`, or `[route]` instead of `[[route]]`.
+//! Tables in the wrong brackets, such as `[[upstream]]` instead of `[upstream.NAME]`, or `[route]` instead of
+//! `[[route]]`.
 
 use super::bracket_titles::named_header;
 use super::context::Context;

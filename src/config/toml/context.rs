@@ -34,8 +34,8 @@ pub(in crate::config) struct Context<'e> {
     pub(in crate::config) has_jwt: bool,
     /// Whether there is an `identity.geo`.
     pub(in crate::config) has_geo: bool,
-    /// The identities that requests can have: `tenant` and `user` if `[identity]` says where they are read, `client_cert` if
-    /// a listener requests one.
+    /// The identities that requests can have: `tenant` and `user` if `[identity]` says where they are read,
+    /// `client_cert` if a listener requests one.
     pub(in crate::config) identified: Vec<&'static str>,
     /// The certificates and authorities of the active configuration, to fall back to.
     pub(in crate::config) last_good: &'e LastGood,

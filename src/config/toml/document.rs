@@ -95,7 +95,8 @@ enum Origin {
 }
 
 impl<'t> Document<'t> {
-    /// Parses a file whose top-level keys are those of `root`. Reports all syntax errors; returns `None` if there are any.
+    /// Parses a file whose top-level keys are those of `root`. Reports all syntax errors; returns `None` if there are
+    /// any.
     pub(in crate::config) fn parse(
         context: &mut Context<'_>,
         root: &'static TableSpec,

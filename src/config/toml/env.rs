@@ -1,5 +1,5 @@
-//! Expands `${NAME}` and `${NAME:-default}` in strings. As in a shell, `:-` treats an empty variable as unset. `$${` is a
-//! literal `${`, and `${1}` is not changed, since rewrites use it for the groups of a regex.
+//! Expands `${NAME}` and `${NAME:-default}` in strings. As in a shell, `:-` treats an empty variable as unset. `$${` is
+//! a literal `${`, and `${1}` is not changed, since rewrites use it for the groups of a regex.
 
 use std::borrow::Cow;
 

@@ -6,20 +6,20 @@ pub(in crate::config) enum Meaning {
     /// A key of the same table.
     Key(&'static str),
     /// A key of the same table, and how to write it.
-    Stands(&'static str, &'static str),
+    KeyWithHelp(&'static str, &'static str),
     /// Something in another table, and how to write it.
     Elsewhere(&'static str),
     /// A feature that this version does not have.
     Unsupported,
 }
 
-use Meaning::{Elsewhere, Key, Stands, Unsupported};
+use Meaning::{Elsewhere, Key, KeyWithHelp, Unsupported};
 
 /// Words, separated by spaces, in lower case and with `_` for `-`; and their meaning.
 type Entry = (&'static str, Meaning);
 
 const UPSTREAM: Meaning = Elsewhere("write `[upstream.NAME]` with `endpoints = [\"http://host:port\"]`");
-const LISTENER: Meaning = Stands("listener", "write `[[listener]]` with `address = \"0.0.0.0:8080\"`");
+const LISTENER: Meaning = KeyWithHelp("listener", "write `[[listener]]` with `address = \"0.0.0.0:8080\"`");
 const ROUTE: Meaning =
     Elsewhere("write `[[route]]` with `name`, `match = { path = \"/x/*\" }` and `stable = \"UPSTREAM\"`");
 const TLS: Meaning =
@@ -38,10 +38,12 @@ const LOG: Meaning = Elsewhere(
 const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight = 5 }`; `stable` gets the rest");
 const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which gives an audience a variant");
 const PAIR: Meaning =
-    Stands("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
-const BY_LISTENER: Meaning =
-    Stands("listener", "write `listener = \"NAME\"`, the `name` of the `[[listener]]` that receives these requests");
-const URL: Meaning = Stands(
+    KeyWithHelp("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
+const BY_LISTENER: Meaning = KeyWithHelp(
+    "listener",
+    "write `listener = \"NAME\"`, the `name` of the `[[listener]]` that receives these requests",
+);
+const URL: Meaning = KeyWithHelp(
     "stable",
     "a route refers to an upstream: write `stable = \"NAME\"` here, and the URL in `[upstream.NAME]` as `endpoints`",
 );
@@ -106,11 +108,11 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("strip_prefix stripprefix strip_path add_prefix replace_path prefix_rewrite", REWRITE),
             (
                 "status body return response direct_response",
-                Stands("respond", "write `respond = { status = 404, body = \"…\" }`"),
+                KeyWithHelp("respond", "write `respond = { status = 404, body = \"…\" }`"),
             ),
             (
                 "redirect_to permanent redir",
-                Stands("redirect", "write `redirect = { to = \"https://{host}{path}{query}\" }`"),
+                KeyWithHelp("redirect", "write `redirect = { to = \"https://{host}{path}{query}\" }`"),
             ),
             ("websocket websockets upgrade", Elsewhere("write `limits = { upgrade = [\"websocket\"] }`")),
             (
@@ -159,7 +161,7 @@ const WORDS: &[(&str, &[Entry])] = &[
         &[
             ("url location target destination", Key("to")),
             ("code status_code", Key("status")),
-            ("permanent", Stands("status", "write `status = 308`")),
+            ("permanent", KeyWithHelp("status", "write `status = 308`")),
         ],
     ),
     ("[route.respond]", &[("code status_code", Key("status")), ("text content message", Key("body"))]),
@@ -183,16 +185,16 @@ const WORDS: &[(&str, &[Entry])] = &[
         "[route.limits]",
         &[
             ("body_size max_body max_body_size client_max_body_size body_bytes", Key("body")),
-            ("websocket websockets", Stands("upgrade", "write `upgrade = [\"websocket\"]`")),
+            ("websocket websockets", KeyWithHelp("upgrade", "write `upgrade = [\"websocket\"]`")),
         ],
     ),
     (
         "[[listener]]",
         &[
-            ("listen bind port addr host ip on", Stands("address", "write `address = \"0.0.0.0:8080\"`")),
+            ("listen bind port addr host ip on", KeyWithHelp("address", "write `address = \"0.0.0.0:8080\"`")),
             (
                 "cert certs certificate certificates key ssl https",
-                Stands("tls", "write `tls = { certificates = [\"certs/\"] }`"),
+                KeyWithHelp("tls", "write `tls = { certificates = [\"certs/\"] }`"),
             ),
             ("http2 h2 protocol protocols", Elsewhere("remove it: every listener serves HTTP/1.1 and HTTP/2")),
             ("http3 quic unix socket", Unsupported),
@@ -200,7 +202,10 @@ const WORDS: &[(&str, &[Entry])] = &[
                 "route routes match",
                 Elsewhere("write `[[route]]` at the top level, with `match = { listener = \"NAME\" }`"),
             ),
-            ("timeout timeouts keepalive keep_alive", Stands("limits", "write `limits = { idle_timeout = \"60s\" }`")),
+            (
+                "timeout timeouts keepalive keep_alive",
+                KeyWithHelp("limits", "write `limits = { idle_timeout = \"60s\" }`"),
+            ),
             ("proxyprotocol proxy", Key("proxy_protocol")),
         ],
     ),
@@ -208,7 +213,7 @@ const WORDS: &[(&str, &[Entry])] = &[
         "[listener.tls]",
         &[
             ("cert key cert_file key_file crt ssl_certificate certfile", PAIR),
-            ("ca client_ca mtls clientauth", Stands("client_auth", "write `client_auth = { ca = \"….pem\" }`")),
+            ("ca client_ca mtls clientauth", KeyWithHelp("client_auth", "write `client_auth = { ca = \"….pem\" }`")),
             ("acme letsencrypt certresolver cert_resolver auto", Unsupported),
         ],
     ),
@@ -221,7 +226,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("timeout connecttimeout connect", Key("connect_timeout")),
             (
                 "maxconn max_connections max_conns keepalive pool",
-                Stands("limits", "write `limits = { connections = 1024 }`"),
+                KeyWithHelp("limits", "write `limits = { connections = 1024 }`"),
             ),
             (
                 "weight weights",
@@ -238,7 +243,7 @@ const WORDS: &[(&str, &[Entry])] = &[
     (
         "[admin]",
         &[
-            ("listen bind port addr host", Stands("address", "write `address = \"127.0.0.1:9900\"`")),
+            ("listen bind port addr host", KeyWithHelp("address", "write `address = \"127.0.0.1:9900\"`")),
             ("token auth password tls socket", Unsupported),
             (
                 "enabled enable off disabled",
@@ -267,7 +272,7 @@ pub(in crate::config) fn meaning(title: &str, word: &str) -> Option<Meaning> {
 pub(in crate::config) fn default_help(title: &str) -> Option<&'static str> {
     match EDITS {
         Elsewhere(help) if title == "[route.headers]" => Some(help),
-        Elsewhere(_) | Key(_) | Stands(..) | Unsupported => None,
+        Elsewhere(_) | Key(_) | KeyWithHelp(..) | Unsupported => None,
     }
 }
 

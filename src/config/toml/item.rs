@@ -44,7 +44,7 @@ pub(in crate::config) struct NamedTables<'d> {
     pub(in crate::config) misplaced: Vec<Named<'d>>,
 }
 
-impl<'d> NamedTables<'d> {
+impl NamedTables<'_> {
     /// Adds the tables of another file.
     pub(in crate::config) fn append(&mut self, other: Self) {
         self.valid.extend(other.valid);

@@ -12,7 +12,8 @@ const fn is_path_byte(b: u8) -> bool {
         && !matches!(b, b'#' | b'?' | b'*' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
-/// Whether a text is a path in the form in which paths are matched and forwarded: absolute, legal bytes only, normalized.
+/// Whether a text is a path in the form in which paths are matched and forwarded: absolute, legal bytes only,
+/// normalized.
 pub(in crate::config) fn is_plain_path(path: &str) -> bool {
     let normal = normal_path(path, EncodedSlash::Keep);
     path.starts_with('/') && path.bytes().all(is_path_byte) && normal.is_ok_and(|normal| *normal == *path)

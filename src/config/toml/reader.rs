@@ -17,8 +17,8 @@ use super::{brackets, foreign, hints};
 /// At most this many keys of a table are compared with a missing key.
 const LOOKED_AT_MAX: usize = 100;
 
-/// The help for an unknown key lists all keys of a table if it has at most `LISTED_MAX`, and otherwise the `LIKELY` most
-/// similar ones.
+/// The help for an unknown key lists all keys of a table if it has at most `LISTED_MAX`, and otherwise the `LIKELY`
+/// most similar ones.
 const LISTED_MAX: usize = 14;
 const LIKELY: usize = 8;
 
@@ -86,8 +86,8 @@ impl<'d> Reader<'d> {
         found
     }
 
-    /// Whether an unknown key is probably a misspelling of this one. Then [`Self::finish`] reports that, and the missing key
-    /// needs no error of its own.
+    /// Whether an unknown key is probably a misspelling of this one. Then [`Self::finish`] reports that, and the
+    /// missing key needs no other error.
     pub(in crate::config) fn misspells(&self, context: &Context<'_>, key: &str) -> bool {
         let unknown = self.table.entries.iter().take(LOOKED_AT_MAX).filter(|e| self.spec.position(&e.key).is_none());
         context.shows_more_errors() && unknown.filter_map(|entry| self.suggestion(&entry.key)).any(|meant| meant == key)
@@ -99,7 +99,7 @@ impl<'d> Reader<'d> {
             return None;
         }
         match foreign::meaning(self.spec.title, unknown) {
-            Some(Meaning::Key(key) | Meaning::Stands(key, _)) => Some(key),
+            Some(Meaning::Key(key) | Meaning::KeyWithHelp(key, _)) => Some(key),
             Some(Meaning::Elsewhere(_) | Meaning::Unsupported) => None,
             None => nearest(unknown, self.names()),
         }
@@ -214,7 +214,7 @@ impl<'d> Reader<'d> {
         }
         match foreign::meaning(self.spec.title, key) {
             Some(Meaning::Key(meant)) => return finding.help(format!("did you mean `{meant}`?")),
-            Some(Meaning::Stands(_, help) | Meaning::Elsewhere(help)) => return finding.help(help),
+            Some(Meaning::KeyWithHelp(_, help) | Meaning::Elsewhere(help)) => return finding.help(help),
             Some(Meaning::Unsupported) => return finding.help(unsupported()),
             None => {}
         }

@@ -1,5 +1,5 @@
-//! Specifications of the tables of the file. The check for unknown keys, the readers and the JSON Schema share them, so that
-//! they always agree.
+//! Specifications of the tables of the file. The check for unknown keys, the readers and the JSON Schema share them, so
+//! that they always agree.
 
 /// The specification of a table.
 #[derive(Debug)]

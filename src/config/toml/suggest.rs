@@ -44,8 +44,8 @@ fn all_nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Vec
     found
 }
 
-/// The number of letters that must be replaced, added, removed or swapped with their neighbour. Case is ignored, and `-`
-/// is equal to `_`.
+/// The number of letters that must be replaced, added, removed or swapped with their neighbour. Case is ignored, and
+/// `-` is equal to `_`.
 fn distance(a: &str, b: &str) -> usize {
     let plain =
         |s: &str| -> Vec<u8> { s.bytes().map(|b| if b == b'-' { b'_' } else { b.to_ascii_lowercase() }).collect() };

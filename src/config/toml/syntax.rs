@@ -65,30 +65,30 @@ fn help(text: &str, at: usize, description: &str) -> Option<String> {
     let rest = text.get(at..)?;
     let line_begins = before.rfind('\n').map_or(0, |end| end + 1);
     let line = text[line_begins..].lines().next().unwrap_or_default();
-    let begun = before[line_begins..].trim_start();
+    let line_start = before[line_begins..].trim_start();
     if before.trim().is_empty() && rest.starts_with(['{', '<']) || is_yaml(text, line) {
         return Some(TOML.to_owned());
     }
     if description.starts_with("missing escaped value") || description.starts_with("invalid escaped") {
-        return Some(literal(begun, rest));
+        return Some(literal(line_start, rest));
     }
     if let Some((_, whole)) = line.split_once('=').filter(|(_, whole)| whole.trim_start().starts_with('{'))
         && let Some(help) = variable(until_end(whole.trim_start()))
     {
         return Some(help);
     }
-    if let Some(help) = without_quotes(begun, line, rest, description) {
+    if let Some(help) = without_quotes(line_start, line, rest, description) {
         return Some(help);
     }
     if is_block(line) {
         return Some("a table has no braces: write `[TITLE]` on a line of its own, and its keys below".to_owned());
     }
-    let key = begun.trim_end();
+    let key = line_start.trim_end();
     let is_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     if rest.starts_with(':') && is_key && key.len() <= REPEATED_MAX {
         return Some(format!("write `{key} = …`, with `=`"));
     }
-    if rest.starts_with([',', ';']) && begun.contains('=') {
+    if rest.starts_with([',', ';']) && line_start.contains('=') {
         let mark = &rest[..1];
         return Some(format!("remove the `{mark}`: a value ends at the end of the line"));
     }
@@ -104,20 +104,20 @@ fn is_yaml(text: &str, line: &str) -> bool {
     first.trim_end() == "---" || first.starts_with("schema:") || is_title
 }
 
-/// Help for a value without quotes. `begun` is the line before the error, `rest` the text after it.
-fn without_quotes(begun: &str, line: &str, rest: &str, description: &str) -> Option<String> {
+/// Help for a value without quotes. `line_start` is the line before the error, `rest` the text after it.
+fn without_quotes(line_start: &str, line: &str, rest: &str, description: &str) -> Option<String> {
     let is_text = description.starts_with("string values must be quoted");
     let is_number = ["invalid float", "invalid integer", "invalid boolean"].iter().any(|d| description.starts_with(d));
     if !is_text && !is_number {
         return None;
     }
     // The parser may stop in the middle of a number or a word: go back to its beginning.
-    let begins = begun.rfind([' ', '\t', '=', '[', ',', '{']).map_or(0, |before| before + 1);
-    let back = if is_number { begun.len() - begins } else { 0 };
+    let begins = line_start.rfind([' ', '\t', '=', '[', ',', '{']).map_or(0, |before| before + 1);
+    let back = if is_number { line_start.len() - begins } else { 0 };
     let indent = line.len() - line.trim_start().len();
-    let from = indent + begun.len() - back;
+    let from = indent + line_start.len() - back;
     let value = until_end(if is_number { line.get(from..)? } else { rest.lines().next().unwrap_or_default() });
-    let key = begun[..begun.len() - back].rsplit_once('=').map_or("", |(key, _)| key.trim_end());
+    let key = line_start[..line_start.len() - back].rsplit_once('=').map_or("", |(key, _)| key.trim_end());
     let key = key.rsplit([' ', '.', '{', ',', '\t']).next().unwrap_or_default();
     let is_digits =
         value.bytes().all(|b| b.is_ascii_digit() || b"_+-.eE".contains(&b)) && value.matches('.').count() < 2;
@@ -165,13 +165,15 @@ fn until_end(line: &str) -> &str {
 }
 
 /// Help for a string in double quotes with a `\` that is not an escape.
-fn literal(begun: &str, rest: &str) -> String {
+fn literal(line_start: &str, rest: &str) -> String {
     let why = "a `\\` in double quotes begins an escape";
-    let inside = begun.rfind('"').map(|quote| &begun[quote + 1..]);
-    let inside = inside.and_then(|begun| Some((begun, rest.lines().next()?.split_once('"')?.0)));
+    let inside = line_start.rfind('"').map(|quote| &line_start[quote + 1..]);
+    let inside = inside.and_then(|line_start| Some((line_start, rest.lines().next()?.split_once('"')?.0)));
     match inside {
-        Some((begun, ends)) if begun.len() + ends.len() <= REPEATED_MAX && !format!("{begun}{ends}").contains('\'') => {
-            format!("write `'{begun}{ends}'`, in single quotes: {why}")
+        Some((line_start, ends))
+            if line_start.len() + ends.len() <= REPEATED_MAX && !format!("{line_start}{ends}").contains('\'') =>
+        {
+            format!("write `'{line_start}{ends}'`, in single quotes: {why}")
         }
         _ => format!("write the text in single quotes: {why}"),
     }

@@ -24,8 +24,8 @@ pub(in crate::config) struct TomlTokens {
 
 /// Splits a file into tokens.
 pub(in crate::config) fn tokens(source: Text<'_>) -> Result<TomlTokens, TokenLimitExceeded> {
-    // Most files have at most one token for two bytes. Reserving that avoids copies of a growing list; the system does not
-    // back unused capacity with memory.
+    // Most files have at most one token for two bytes. Reserving that avoids copies of a growing list; the system does
+    // not back unused capacity with memory.
     let mut tokens = Vec::with_capacity((source.input().len() / 2 + 1).min(TOKENS_MAX));
     let (mut open, mut tables, mut last) = (0_u32, 0, TokenKind::Newline);
     for token in source.lex() {

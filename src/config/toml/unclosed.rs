@@ -1,5 +1,5 @@
-//! Finds a list, an inline table or a string that is not closed. The parser reads all following lines as a part of it, so
-//! that its errors point at correct lines; this module finds where the unclosed value begins.
+//! Finds a list, an inline table or a string that is not closed. The parser reads all following lines as a part of it,
+//! so that its errors point at correct lines; this module finds where the unclosed value begins.
 
 use toml_parser::lexer::{Token, TokenKind};
 
@@ -109,7 +109,8 @@ fn is_closed(written: &str, quote: char) -> bool {
     quote == '\'' || escapes.is_multiple_of(2)
 }
 
-/// The key or header at the beginning of a line that cannot be a part of the open value `what`, whose last token is `last`.
+/// The key or header at the beginning of a line that cannot be a part of the open value `what`, whose last token is
+/// `last`.
 fn find_foreign(text: &str, line: &[Token], what: What, last: TokenKind) -> Option<(usize, usize)> {
     let mut tokens = line.iter().filter(|token| token.kind() != TokenKind::Whitespace);
     let first = tokens.next()?;

@@ -178,7 +178,7 @@ async fn serve(stream: TcpStream, peer: IpAddr, router: Router) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(AdminClient(peer));
         let answering = router.clone().call(request);
-        async move { answering.await.map(unframed) }
+        async move { answering.await.map(without_content_length) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -191,7 +191,7 @@ async fn serve(stream: TcpStream, peer: IpAddr, router: Router) {
 
 /// Removes the length of a body: hyper writes it after the fields that it adds. A response to HEAD keeps the field,
 /// because hyper has no body to measure.
-fn unframed(mut response: Response) -> Response {
+fn without_content_length(mut response: Response) -> Response {
     if !response.body().is_end_stream() {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }

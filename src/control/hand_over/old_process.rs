@@ -45,7 +45,7 @@ impl Controller {
             match self.start_successor(&program, attempt) {
                 Ok(handing_over) => self.succession.handing_over = Some(handing_over),
                 Err(error) => {
-                    self.report_failed_hand_over(&format!("{} cannot be started: {error}", program.path.display()))
+                    self.report_failed_hand_over(&format!("{} cannot be started: {error}", program.path.display()));
                 }
             }
         } else {
@@ -165,6 +165,7 @@ impl Controller {
         let pid = handing_over.pid;
         let took_ms = self.state.clock.now().saturating_duration_since(handing_over.began).as_millis();
         let took_ms = u64::try_from(took_ms).unwrap_or(u64::MAX);
+        // The indexes come from another process: ignore those that were not offered.
         for socket in taken.iter().filter_map(|at| handing_over.offered.get(*at)) {
             socket.share();
         }

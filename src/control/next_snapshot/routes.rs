@@ -112,6 +112,7 @@ fn new_sample(split: &Split, registry: &MeterRegistry, now: Duration) -> Arc<Sam
 /// sample; everything else is shared. Only looks at routes that one of the overlays changes.
 #[must_use]
 pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, now: Duration) -> Snapshot {
+    debug_assert_eq!(overlay.routes(), old.rules.routes.len(), "an overlay of these rules");
     let mut next = Snapshot { overlay, ..old.clone() };
     let changed = [&old.overlay, &next.overlay].into_iter().flat_map(Overlay::changed);
     let changed: BTreeSet<RouteId> = changed.map(|(route, _)| *route).collect();

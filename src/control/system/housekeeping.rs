@@ -21,9 +21,9 @@ impl Controller {
         }
         let stuck = self.state.stuck_worker();
         match stuck {
-            Some((worker, silence)) if !self.worker_stuck => {
+            Some((worker, age)) if !self.worker_stuck => {
                 telemetry::control::count_worker_stall(&self.state.counts.recorder);
-                tracing::error!(worker, silence_s = silence.as_secs(), "worker stuck");
+                tracing::error!(worker, silence_s = age.as_secs(), "worker stuck");
             }
             None if self.worker_stuck => tracing::info!("workers run again"),
             Some(_) | None => {}

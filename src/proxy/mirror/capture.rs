@@ -1,4 +1,4 @@
-//! What is kept of an answer that will be compared: the request's own as it passes, or a copy's as it is read.
+//! Captures responses for comparison: the request's own response as it passes, or a copy's response as it is read.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,10 +15,10 @@ use crate::shadow_compare::{CapturedResponse, ObservedResponse};
 
 /// Limit on the bytes read of a compared response.
 pub(super) const COMPARED_BYTES_MAX: u64 = 1024 * 1024;
-/// What a field of a head takes up besides its name and value.
+/// Memory of a header field besides its name and value.
 const FIELD_BYTES: usize = 64;
 
-/// An answer on its way.
+/// A response that is being captured.
 pub(crate) struct ResponseCapture {
     status: StatusCode,
     headers: HeaderMap,
@@ -28,12 +28,12 @@ pub(crate) struct ResponseCapture {
     hasher: Box<Xxh3>,
     took: Duration,
     memory: MemoryPermit,
-    /// There was no room for something that should have been kept.
+    /// Some part of the response found no memory.
     out_of_memory: bool,
 }
 
 impl ResponseCapture {
-    /// An answer whose head came after `took`.
+    /// A response whose head arrived after `took`.
     pub(crate) fn new(status: StatusCode, headers: &HeaderMap, took: Duration, memory: MemoryPermit) -> Self {
         let (kept, hasher) = (BytesMut::new(), Box::new(Xxh3::new()));
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
@@ -42,21 +42,21 @@ impl ResponseCapture {
         Self { status, headers, trailers: None, kept, length: 0, hasher, took, memory, out_of_memory }
     }
 
-    /// A piece of its body.
+    /// Captures a piece of the body.
     pub(crate) fn data(&mut self, piece: &Bytes) {
         self.length += piece.len() as u64;
         if self.out_of_memory || self.length > COMPARED_BYTES_MAX {
-            // Nobody will look at it.
+            // The response cannot be compared, so the rest of it is not needed.
             return;
         }
         self.hasher.update(piece);
         let piece = piece.slice(..piece.len().min(BODY_MAX - self.kept.len()));
-        // What is kept has no hole: beyond the first piece that finds no room, nothing is.
+        // The captured body has no gap: after the first piece that is not captured whole, nothing is captured.
         let whole = self.kept.len() as u64 + piece.len() as u64 == self.length;
         if whole && !piece.is_empty() {
             self.out_of_memory = !self.memory.borrow_mut().try_take(piece.len() as u64);
             if !self.out_of_memory {
-                // Copied: a piece would keep the whole buffer that it was read into.
+                // A copy: a slice would keep the whole buffer that hyper read into.
                 self.kept.extend_from_slice(&piece);
             }
         }
@@ -66,12 +66,12 @@ impl ResponseCapture {
         self.trailers = Some(trailers.clone());
     }
 
-    /// Whether it cannot be compared, for want of room.
+    /// Whether the response cannot be compared because memory was short.
     pub(super) fn is_out_of_memory(&self) -> bool {
         self.out_of_memory
     }
 
-    /// It has ended.
+    /// The captured response.
     pub(crate) fn end(self, ending: Ending) -> ObservedResponse {
         let digest = self.hasher.digest128();
         let kept = CapturedResponse {
@@ -87,32 +87,30 @@ impl ResponseCapture {
     }
 }
 
-/// The request's own answer, as its copies wait for it.
+/// The response to the request itself. Copies wait for it; the response body fills it.
 pub(crate) struct PrimaryResponse {
     state: RefCell<State>,
     changed: Notify,
     memory: MemoryPermit,
-    /// When the request had come whole, if it has a body.
+    /// When the request's body was complete.
     uploaded: Cell<Option<Instant>>,
 }
 
 enum State {
-    /// Nothing has come.
+    /// No head has arrived.
     Pending,
     Receiving(Box<ResponseCapture>),
     Ended(ObservedResponse),
-    /// There was no room to keep it.
+    /// There was no memory to capture it.
     NoMemory,
-    /// It cannot be compared: it was not the upstream that ended it, or it was taken already.
+    /// It cannot be compared: the client or the proxy ended it, or it was taken.
     Lost,
 }
 
-/// How far it must have come.
+/// The part of the response to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitFor {
-    /// Its head.
     Head,
-    /// Its end.
     End,
 }
 
@@ -121,13 +119,13 @@ impl PrimaryResponse {
         Rc::new(Self { state: RefCell::new(State::Pending), changed: Notify::new(), memory, uploaded: Cell::default() })
     }
 
-    /// The request has come whole.
+    /// Notes that the request's body is complete.
     pub(crate) fn uploaded(&self, now: Instant) {
         self.uploaded.set(Some(now));
     }
 
-    /// Its head has come, `took` after it was asked for. As its copies go all at once, what counts begins with the
-    /// request's last byte.
+    /// Starts the capture. The head arrived `took` after the request was sent. A copy is sent with its whole body at
+    /// once, so for a fair comparison the time starts at the last byte of the request.
     pub(crate) fn head(&self, status: StatusCode, headers: &HeaderMap, took: Duration, now: Instant) {
         if matches!(*self.state.borrow(), State::Lost) {
             return;
@@ -142,21 +140,19 @@ impl PrimaryResponse {
         self.changed.notify_waiters();
     }
 
-    /// A piece of its body passes.
     pub(crate) fn data(&self, piece: &Bytes) {
         if let State::Receiving(capture) = &mut *self.state.borrow_mut() {
             capture.data(piece);
         }
     }
 
-    /// Its trailers pass.
     pub(crate) fn trailers(&self, trailers: &HeaderMap) {
         if let State::Receiving(capture) = &mut *self.state.borrow_mut() {
             capture.trailers(trailers);
         }
     }
 
-    /// It has come whole, or was cut by its upstream.
+    /// ProxyAddresses the capture: the response is complete, or the upstream cut it.
     pub(crate) fn end(&self, ending: Ending) {
         let ended = match self.state.replace(State::Lost) {
             State::Receiving(capture) if capture.is_out_of_memory() => State::NoMemory,
@@ -168,13 +164,13 @@ impl PrimaryResponse {
         self.changed.notify_waiters();
     }
 
-    /// Its upstream did not answer.
+    /// Records that the upstream did not respond.
     pub(crate) fn fail(&self, failure: Failure, took: Duration) {
         self.state.replace(State::Ended(ObservedResponse { outcome: Err(failure), took }));
         self.changed.notify_waiters();
     }
 
-    /// Nothing more comes of it. What has not ended cannot be compared.
+    /// ProxyAddresses the exchange. A response that has not ended cannot be compared.
     pub(crate) fn close(&self) {
         if !matches!(*self.state.borrow(), State::Ended(_) | State::NoMemory) {
             self.state.replace(State::Lost);
@@ -182,7 +178,7 @@ impl PrimaryResponse {
         self.changed.notify_waiters();
     }
 
-    /// Waits until it has come so far, or nothing more will.
+    /// Waits until this part has arrived, or can no longer arrive.
     pub(crate) async fn wait(&self, until: WaitFor) {
         loop {
             let changed = self.changed.notified();
@@ -198,7 +194,7 @@ impl PrimaryResponse {
         }
     }
 
-    /// The answer, once.
+    /// Takes the result; a second call returns `Lost`.
     pub(crate) fn take(&self) -> PrimaryResult {
         match self.state.replace(State::Lost) {
             State::Ended(seen) => PrimaryResult::Complete(seen),
@@ -207,19 +203,18 @@ impl PrimaryResponse {
         }
     }
 
-    /// Nobody will ask for it: what was kept of it is let go, and nothing more is kept.
+    /// Drops the capture: no copy needs it.
     pub(crate) fn forget(&self) {
         self.state.replace(State::Lost);
     }
 }
 
-/// What a copy's answer can be compared with.
+/// The result of capturing the primary response.
 pub(crate) enum PrimaryResult {
-    /// All of the request's own answer.
     Complete(ObservedResponse),
-    /// There was no room to keep it.
+    /// There was no memory to capture it.
     NoMemory,
-    /// It did not come whole.
+    /// It did not arrive completely.
     Lost,
 }
 
@@ -244,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_not_compared() {
+    fn a_response_without_memory_is_not_compared() {
         let (all, memory) = room(100);
         let primary = PrimaryResponse::new(Rc::clone(&memory));
         receive(&primary, &[b'x'; 24]);
-        assert_eq!(all.used(), 100, "its head counts, too");
+        assert_eq!(all.used(), 100, "the head counts too");
         assert!(matches!(primary.take(), PrimaryResult::Complete(_)));
         let other = PrimaryResponse::new(memory);
         receive(&other, b"");
@@ -261,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_will_ask_for_is_let_go() {
+    fn a_forgotten_response_is_not_captured() {
         let primary = PrimaryResponse::new(room(1000).1);
         primary.forget();
         receive(&primary, b"x");
@@ -269,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_takes_time_from_the_last_byte_of_its_request_on() {
+    fn response_time_starts_at_the_last_byte_of_the_request() {
         let primary = PrimaryResponse::new(room(1000).1);
         let now = Clock.now();
         primary.uploaded(now);
         let later = now + Duration::from_millis(20);
         primary.head(StatusCode::OK, &HeaderMap::new(), Duration::from_secs(3), later);
         primary.end(Ending::Complete);
-        let PrimaryResult::Complete(seen) = primary.take() else { panic!("it came whole") };
+        let PrimaryResult::Complete(seen) = primary.take() else { panic!("a complete response") };
         assert_eq!(seen.took, Duration::from_millis(20));
     }
 }

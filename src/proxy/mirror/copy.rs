@@ -59,7 +59,8 @@ pub(crate) struct CopySettings {
 pub(crate) struct ComparisonPlan {
     /// The response to the request itself.
     pub(crate) primary: Rc<PrimaryResponse>,
-    /// A second copy, for the request's own upstream. It shows how much the upstream's responses differ among themselves.
+    /// A second copy, for the request's own upstream. It shows how much the upstream's responses differ among
+    /// themselves.
     pub(crate) control: Option<CopyRequest>,
 }
 
@@ -110,7 +111,7 @@ impl ShadowCopy {
         let worker = Rc::clone(self.permit.worker());
         let mut comparison = self.comparison.take();
         if let Some(comparison) = &comparison {
-            // The copy must not slow down the request, so it waits for the request's response head first.
+            // A compared copy follows its request. The wait ends with the request at the latest.
             comparison.primary.wait(WaitFor::Head).await;
         }
         if worker.snapshot().overlay.kill().all {
@@ -122,7 +123,7 @@ impl ShadowCopy {
         let control = comparison.as_mut().and_then(|comparison| comparison.control.take());
         let control = control.and_then(|control| self.launch_control(control, body.clone()));
         if control.is_some() && worker.random.borrow_mut().bool() {
-            // The control goes first in half of the cases: being second must not make either look slower or faster.
+            // In half of the cases the control goes first, so that the order favours neither.
             yield_now().await;
         }
         let bytes = body.bytes();
@@ -131,7 +132,7 @@ impl ShadowCopy {
             key: self.settings.key,
             ends: self.ends,
             capture_memory: comparison.as_ref().map(|_| Rc::clone(self.permit.memory())),
-            asked: worker.clock.now(),
+            sent_at: worker.clock.now(),
         };
         let head = std::mem::take(&mut self.request.head);
         let outcome = mirror_request.send_within(&worker, head, body, self.settings.timeout).await;
@@ -232,9 +233,9 @@ impl ControlCopy {
     async fn run(self, body: CopyBody) -> MirrorOutcome {
         let Self { request, settings, ends, in_flight, memory, context, worker } = self;
         let CopyRequest { head, span, pool } = request;
-        let asked = worker.clock.now();
+        let sent_at = worker.clock.now();
         let mirror_request =
-            MirrorRequest { pool: &pool, key: settings.key, ends, capture_memory: Some(memory), asked };
+            MirrorRequest { pool: &pool, key: settings.key, ends, capture_memory: Some(memory), sent_at };
         let outcome = mirror_request.send_within(&worker, head, body, settings.timeout).await;
         if let Some(span) = &span {
             context.record_span(&worker, span, &pool, &outcome);
@@ -316,8 +317,8 @@ impl LogContext {
     }
 }
 
-/// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such responses
-/// cannot be compared.
+/// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such
+/// responses cannot be compared.
 fn is_too_large(seen: &ObservedResponse) -> bool {
     seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }

@@ -1,4 +1,4 @@
-//! The span of a copy for a shadow: begun with the copy, left when that has ended.
+//! The span of a copy or a control.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::proxy::worker::Worker;
 use crate::proxy::worker::trace_context::{TraceContext, known_method};
 use crate::telemetry::{ShadowEnd, SpanKind, SpanStatus, TraceSpan};
 
-/// The span of a copy for a shadow, until it has ended.
+/// The span of a copy or a control, from the injection of its id until it ends.
 #[derive(Debug)]
 pub(crate) struct CopySpan {
     trace: u128,
@@ -20,12 +20,11 @@ pub(crate) struct CopySpan {
     kind: CopyKind,
 }
 
-/// Which of the copies it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CopyKind {
-    /// For the shadow.
+    /// The copy for the shadow.
     Candidate,
-    /// For the request's own upstream.
+    /// The copy for the request's own upstream.
     Control,
 }
 
@@ -39,13 +38,13 @@ impl CopyKind {
 }
 
 impl CopySpan {
-    /// The span of this number, in the trace of the request.
+    /// The span with this id, in the trace of the request.
     pub(crate) fn new(trace: &TraceContext, id: u64, kind: CopyKind) -> Self {
         Self { trace: trace.id, id, parent: trace.span, state: trace.state.clone(), kind }
     }
 }
 
-/// What a copy came to.
+/// How a copy ended.
 pub(crate) struct CopyOutcome<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
@@ -57,7 +56,7 @@ pub(crate) struct CopyOutcome<'a> {
     pub(crate) took: Duration,
 }
 
-/// Leaves the span of a copy, marked as one.
+/// Records the span of a copy, marked as a copy.
 pub(super) fn record_copy(worker: &Worker, copy: &CopySpan, outcome: &CopyOutcome<'_>) {
     let (status, error) = match outcome.end {
         ShadowEnd::Completed(status) => (Some(status), (status >= 400).then(|| status.to_string())),

@@ -1,4 +1,4 @@
-//! Copies of requests for shadows: from a place among those under way to what is kept of their answers.
+//! Copies of requests for shadows: permits, the mirror request, and the captured responses.
 
 pub(super) mod capture;
 pub(super) mod copy;
@@ -6,3 +6,4 @@ pub(super) mod copy_span;
 pub(super) mod pending_copy;
 pub(super) mod permit;
 mod send;
+mod throttle;

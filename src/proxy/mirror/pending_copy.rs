@@ -1,5 +1,5 @@
-//! A copy whose request is still on its way: it keeps the pieces of the body as they pass, and is sent when the body has
-//! come whole.
+//! A copy whose request body is still arriving: it keeps the pieces of the body and sends the copy when the body is
+//! complete. A copy is never sent with a part of a body.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -9,7 +9,7 @@ use crate::proxy::body::copy_body::{CopyBody, Pieces};
 use crate::proxy::body::tee::Tee;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
-/// A copy whose body is on its way.
+/// A copy whose request body is still arriving.
 pub(crate) struct PendingCopy {
     copy: Box<ShadowCopy>,
     pieces: Pieces,
@@ -19,14 +19,14 @@ pub(crate) struct PendingCopy {
 }
 
 impl PendingCopy {
-    /// The copy of a request whose body has this length, if it is known, and is copied up to `max` bytes.
+    /// A copy of a request with a body of this length, if known. Bodies above `max` bytes are not copied.
     pub(crate) fn new(copy: Box<ShadowCopy>, length: Option<u64>, max: u64) -> Self {
         Self { copy, pieces: Pieces::default(), bytes: 0, length, max }
     }
 }
 
 impl Tee for PendingCopy {
-    /// Returns `None` when the copy was dropped.
+    /// Returns `None` when the copy is dropped: its body is too large, or the memory for copies is used up.
     fn push(mut self: Box<Self>, piece: &Bytes) -> Option<Box<dyn Tee>> {
         let bytes = piece.len() as u64;
         self.bytes += bytes;
@@ -42,7 +42,6 @@ impl Tee for PendingCopy {
         None
     }
 
-    /// Sends the copy.
     fn finish(self: Box<Self>, trailers: Option<HeaderMap>) {
         let Self { copy, pieces, length, .. } = *self;
         copy.uploaded();

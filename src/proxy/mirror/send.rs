@@ -1,4 +1,4 @@
-//! One copy's way to an upstream and back: a connection, the request, and as much of the answer as is looked at.
+//! Sends one mirror request: a connection, the request, and as much of the response as is needed.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -28,33 +28,33 @@ use crate::route::{MARKER, Protocol};
 use crate::shadow_compare::ObservedResponse;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
-/// So much of an answer is read; beyond, its status is what counts, and the connection is closed.
+/// Limit on the bytes read of a response that is not compared. Only its status counts; the connection is closed.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024;
 const MARKED: HeaderValue = HeaderValue::from_static("1");
 
-/// One of the two copies that a comparison sends.
+/// A mirror request: a copy, or its control.
 pub(crate) struct MirrorRequest<'a> {
     pub(crate) pool: &'a Rc<UpstreamPool>,
     /// Hash of the sticky key, for `balance = "hash"`.
     pub(crate) key: u64,
-    /// Whom its connection names, where the upstream wants that.
+    /// The addresses for the PROXY header, if the upstream wants one.
     pub(crate) ends: Option<ProxyAddresses>,
-    /// Where what comes is kept, if it is.
+    /// Memory for the captured response, if it is compared.
     pub(crate) capture_memory: Option<MemoryPermit>,
-    /// When it was sent: from here on the answer is waited for.
-    pub(crate) asked: Instant,
+    /// When the request was sent; the response time starts here.
+    pub(crate) sent_at: Instant,
 }
 
-/// What one came to.
+/// The result of a mirror request.
 pub(crate) struct MirrorOutcome {
     pub(crate) end: ShadowEnd,
     pub(super) began: Instant,
     /// From `began` to the end of the response.
     pub(super) took: Duration,
     pub(crate) seen: Option<ObservedResponse>,
-    /// There was no room to keep the answer.
+    /// There was no memory to capture the response.
     pub(super) out_of_memory: bool,
-    /// The answer was left: its end was not said, and did not come within what is read.
+    /// The response had no declared length and was longer than what is read of it.
     pub(super) is_unbounded: bool,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(super) answer_bytes: u64,
@@ -62,7 +62,7 @@ pub(crate) struct MirrorOutcome {
 }
 
 impl MirrorOutcome {
-    /// Of a request that is about to be sent: a timeout, unless more happens.
+    /// The outcome until something else happens: a timeout.
     const fn new(began: Instant) -> Self {
         Self {
             end: ShadowEnd::Dropped(ShadowDrop::Timeout),
@@ -77,7 +77,7 @@ impl MirrorOutcome {
         }
     }
 
-    /// What was captured, unless there was no room for it.
+    /// Takes the captured response, unless memory was short.
     fn keep(&mut self, capture: Option<ResponseCapture>, ending: Ending) {
         self.out_of_memory = capture.as_ref().is_some_and(ResponseCapture::is_out_of_memory);
         self.seen = capture.filter(|capture| !capture.is_out_of_memory()).map(|capture| capture.end(ending));
@@ -85,7 +85,7 @@ impl MirrorOutcome {
 }
 
 impl MirrorRequest<'_> {
-    /// Sends a copy, and reads what is answered.
+    /// Sends the request and reads the response, within a time limit.
     pub(crate) async fn send_within(
         mut self,
         worker: &Rc<Worker>,
@@ -94,7 +94,7 @@ impl MirrorRequest<'_> {
         timeout: Duration,
     ) -> MirrorOutcome {
         let request = head.map(|()| RequestBody::Copy(Box::new(body)));
-        let mut outcome = MirrorOutcome::new(self.asked);
+        let mut outcome = MirrorOutcome::new(self.sent_at);
         let sent = tokio::time::timeout(timeout, self.send(worker, request, &mut outcome)).await;
         if let Ok(end) = sent {
             outcome.end = end;
@@ -110,7 +110,7 @@ impl MirrorRequest<'_> {
         if let (Some(failure), Some(_)) = (failure, &self.capture_memory)
             && !outcome.out_of_memory
         {
-            let took = now.duration_since(self.asked);
+            let took = now.duration_since(self.sent_at);
             outcome.seen.get_or_insert(ObservedResponse { outcome: Err(failure), took });
         }
         outcome
@@ -142,11 +142,12 @@ impl MirrorRequest<'_> {
                 }
             };
             endpoint.record_connect_success(self.pool, worker);
-            self.asked = worker.clock.now();
+            // The time to connect is not part of the response time.
+            self.sent_at = worker.clock.now();
             let mut borrowed = CopyLease::new(lease, watch(worker, &mut request));
             let answered = match borrowed.lease() {
                 Some(Lease::Whole { connection, .. }) => {
-                    // What asks for a tunnel is not copied.
+                    // An upgrade request is never copied, so there is none to translate.
                     if for_h1(&mut request, None).is_err() {
                         return ShadowEnd::Dropped(ShadowDrop::Connect);
                     }
@@ -163,6 +164,7 @@ impl MirrorRequest<'_> {
                     let tls = endpoint.protocol() == Protocol::Https;
                     for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
                     if let RequestBody::Copy(body) = request.body_mut() {
+                        // Left over from an attempt over HTTP/1.1, it would divert the trailers.
                         body.trailing = None;
                     }
                     mark(&mut request);
@@ -172,7 +174,7 @@ impl MirrorRequest<'_> {
             };
             match answered.map_err(|mut error| error.take_message()) {
                 Ok(response) => return self.read(worker, response, borrowed, outcome).await,
-                // It never left: the connection had gone already.
+                // The pooled connection had closed before the request was written: try another one.
                 Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::Never),
                 Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
             }
@@ -186,20 +188,20 @@ impl MirrorRequest<'_> {
         mut borrowed: CopyLease,
         outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
-        let took = worker.clock.now().duration_since(self.asked);
+        let took = worker.clock.now().duration_since(self.sent_at);
         outcome.head_after = Some(took);
         let end = ShadowEnd::Completed(response.status().as_u16());
         let (parts, mut body) = response.into_parts();
-        let held = self.capture_memory.as_ref().map(Rc::clone);
-        let mut capture = held.map(|held| {
+        let memory = self.capture_memory.as_ref().map(Rc::clone);
+        let mut capture = memory.map(|memory| {
             let mut headers = parts.headers;
             strip_hop_by_hop(&mut headers);
-            ResponseCapture::new(parts.status, &headers, took, held)
+            ResponseCapture::new(parts.status, &headers, took, memory)
         });
         let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
-        let told = body.size_hint().exact();
-        if capture.is_none() && told.is_some_and(|length| length > most) {
-            // Its status is what counts, and that is there.
+        let declared = body.size_hint().exact();
+        if capture.is_none() && declared.is_some_and(|length| length > most) {
+            // Only the status is needed, and it has arrived.
             return end;
         }
         while let Some(frame) = body.frame().await {
@@ -212,12 +214,13 @@ impl MirrorRequest<'_> {
             }
             outcome.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             if outcome.answer_bytes > most {
-                outcome.is_unbounded = told.is_none();
-                // It is left, not cut: that its body is longer than what is looked at is what is known of it.
+                outcome.is_unbounded = declared.is_none();
+                // The response ends here by our choice, so it counts as complete. Its length says that it is too large.
                 outcome.keep(capture, Ending::Complete);
                 return end;
             }
         }
+        // hyper reports an early end with NO_ERROR as a normal one (HTTP/2).
         if !borrowed.lease().is_some_and(|lease| lease.has_ended(&body)) {
             return ShadowEnd::Dropped(ShadowDrop::Reset);
         }
@@ -227,12 +230,12 @@ impl MirrorRequest<'_> {
     }
 }
 
-/// Says that it is a copy. Behind all other fields, so that these stand as those of the request itself do.
+/// Marks the request as a copy. The marker comes last, so that the order of the request's own fields stays.
 fn mark(request: &mut Request<RequestBody>) {
     request.headers_mut().insert(MARKER, MARKED);
 }
 
-/// How far the body of this try will have come.
+/// Tracks how far the body of this attempt is sent.
 fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<SendTask> {
     let send_task = SendTask::new(&worker.last_started);
     if request.body().is_end_stream() {

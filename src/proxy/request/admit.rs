@@ -1,5 +1,5 @@
-//! Admit: whether a request may go any further. Afterwards its host and path have their one normal form, and nothing in
-//! its head can be read in two ways.
+//! Admit: validates a request. An admitted request has a normalized host and path, and nothing in its head is
+//! ambiguous.
 
 use std::borrow::Cow;
 
@@ -17,12 +17,12 @@ use crate::proxy::worker::budget::HeadSize;
 use crate::route::{ClientIp, Identity, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
-/// Our name in `Via`.
+/// The proxy's name in `Via`.
 pub(super) const VIA_NAME: &str = "pointsman";
-/// Requests with our own `Via` more often than this are in a loop.
+/// A request with more than this many own entries in `Via` is in a loop.
 const VIA_MAX: usize = 1;
 
-/// Admits a request, or says why not.
+/// Admits a request, or returns the reason for its rejection.
 pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Fault> {
     let client = std::rc::Rc::clone(&exchange.client);
     let number = client.requests.replace(client.requests.get() + 1);
@@ -33,7 +33,7 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
     }
     let admitted = match client.refused_head.get() {
         Some((refused, refusal)) if refused == number && parts.version != Version::HTTP_2 => {
-            // What stands here are not the client's words. The answers before it were given as if nothing had been.
+            // The scanner replaced an invalid head with this one, so that the earlier responses are sent first.
             client.closing.set(true);
             exchange.request.uri = Uri::from_static("/");
             Err(refusal)
@@ -47,14 +47,14 @@ pub(super) fn admit(exchange: &mut Exchange, parts: &mut request::Parts) -> Resu
 
 fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Refusal> {
     if parts.method == Method::CONNECT {
-        // It stands for a GET: as that it is matched, decided, forwarded and logged.
+        // A CONNECT for a WebSocket (RFC 8441) is matched, decided, forwarded and logged as a GET.
         exchange.upgrade = Upgrade::request(UpgradeRequest::by_connect(parts)?);
         (parts.method, exchange.request.method) = (Method::GET, Method::GET);
     }
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {
         inspect_h2(parts, limits.uri_bytes as usize)?;
-        // On HTTP/1.1 the scanner has refused it.
+        // On HTTP/1.1 the scanner rejects such a head.
         if exchange.request.field_summary.framing_alias {
             return Err(Refusal::BadFraming);
         }
@@ -84,7 +84,7 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     Ok(())
 }
 
-/// What HTTP/2 lets through and HTTP/1.1 could not carry unchanged (RFC 9113 §8).
+/// Rejects what HTTP/2 allows and HTTP/1.1 cannot carry unchanged (RFC 9113 §8).
 fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusal> {
     if field_rules::is_malformed_h2(&parts.headers)
         || !parts.method.as_str().bytes().all(crate::proxy::wire::grammar::is_token)
@@ -110,7 +110,7 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
     if target.starts_with('/') || asterisk { Ok(()) } else { Err(Refusal::BadPath) }
 }
 
-/// The host that a request names: the target's authority wins over `Host`; on HTTP/2 both must agree.
+/// The host of a request. The authority of the target takes precedence over `Host`; on HTTP/2 both must be equal.
 fn host(uri: &Uri, version: Version, fields: &impl HeaderFields) -> Result<Host, Refusal> {
     let mut hosts = fields.all(&header::HOST);
     let field = hosts.next();
@@ -142,8 +142,8 @@ fn host(uri: &Uri, version: Version, fields: &impl HeaderFields) -> Result<Host,
     Ok(Host { value: Some(value), bytes, normal })
 }
 
-/// `limits.requests` of the listener: of all workers together; and `limits.requests_per_ip`, while more than half of it is
-/// taken.
+/// Checks `limits.requests` of the listener, for all workers together; and `limits.requests_per_ip`, while more than
+/// half of it is used.
 fn within_limits(client: &Client) -> Result<(), Refusal> {
     let listener = &client.listener;
     let worker = &client.worker;
@@ -174,7 +174,7 @@ fn check_loop(fields: &impl HeaderFields) -> Result<(), Refusal> {
     if passed > VIA_MAX { Err(Refusal::Loop) } else { Ok(()) }
 }
 
-/// Finds the client and strips what it must not say.
+/// Determines the client, and strips the fields that an untrusted peer must not set.
 fn apply_trust(received: &mut ReceivedRequest, client: &Client, parts: &mut request::Parts, identity: &Identity) {
     let peer = client.peer.ip();
     received.trusted = identity.trusts(peer);
@@ -192,7 +192,7 @@ fn apply_trust(received: &mut ReceivedRequest, client: &Client, parts: &mut requ
     }
 }
 
-/// A request id that may be passed on and logged.
+/// Whether a request id may be passed on and logged.
 fn is_sane_id(id: &HeaderValue) -> bool {
     !id.is_empty() && id.len() <= 128 && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }

@@ -1,4 +1,4 @@
-//! Answer: the response as the client will read it.
+//! Answer: the response in the form that the client gets.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -19,13 +19,13 @@ use crate::proxy::worker::budget::BodyTransport;
 use crate::route::{Redirect, Respond};
 use crate::telemetry::{EndedBy, GrpcStatus};
 
-/// Bodies up to this may be taken whole.
+/// Bodies up to this size may be read at once.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
-/// What a shared cache reads of a cookie of ours.
+/// Forbids shared caches to reuse the `Set-Cookie` field that the proxy added.
 const NO_CACHED_COOKIE: &str = "no-cache=\"set-cookie\"";
 const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 
-/// Makes the client's response of the upstream's, if there is memory for its body.
+/// Turns the upstream's response into the client's, if the budget has memory for its body.
 pub(crate) fn answer(
     exchange: &mut Exchange,
     incoming: Response<Incoming>,
@@ -36,7 +36,7 @@ pub(crate) fn answer(
     let (mut parts, body) = incoming.into_parts();
     parts.extensions.clear();
     strip_hop_by_hop(&mut parts.headers);
-    if let Some(primary) = &exchange.mirror.compared {
+    if let Some(primary) = &exchange.mirror.primary {
         let took = exchange.attempt.latency.unwrap_or_default();
         primary.head(parts.status, &parts.headers, took, exchange.client.worker.clock.now());
     }
@@ -62,8 +62,8 @@ pub(crate) fn answer(
     Ok(Response::from_parts(parts, source))
 }
 
-/// A shared cache must not give one caller's cookie to others: unless it may not keep the answer at all, it is to ask again
-/// before it uses the stored field (RFC 9111 §5.2.2.4).
+/// Keeps the cookie of one caller from others: unless a shared cache may not store the response at all, it must
+/// revalidate before it reuses the stored field (RFC 9111 §5.2.2.4).
 fn keep_from_caches(headers: &mut HeaderMap) {
     let lines: Vec<&[u8]> = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
     let keeps = [&b"no-store"[..], b"private", b"no-cache", NO_CACHED_COOKIE.as_bytes()];
@@ -86,11 +86,11 @@ fn keep_from_caches(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, all);
 }
 
-/// A small body that has come already is taken whole, so that the upstream's connection is free again however slowly
-/// the client reads.
+/// Reads a small body at once if it has arrived, so that the upstream connection is free however slowly the client
+/// reads.
 fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> BodySource {
     let length = body.size_hint().exact().unwrap_or(0);
-    // An HTTP/2 upstream can send a body where there must be none (RFC 9110 §6.4.1).
+    // Over HTTP/2, an upstream can send a body where none is allowed (RFC 9110 §6.4.1).
     let bodiless = exchange.request.method == http::Method::HEAD || matches!(status, 204 | 304);
     if bodiless && !body.is_end_stream() {
         return BodySource::Own(None);
@@ -114,7 +114,7 @@ fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> BodySourc
     }
 }
 
-/// Takes what the buffers of a body need that is not small.
+/// Reserves the buffers of a body, unless it is small.
 fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
     let length = body.size_hint().exact();
     let Some(memory) = &mut exchange.request.memory else { return Ok(()) };
@@ -128,13 +128,12 @@ fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
     };
     let taken = memory.reserve_body(transport, length);
     taken.map_err(|refusal| {
-        // The service has processed the request: the client is not invited to repeat it.
+        // No `Retry-After`: the upstream has processed the request.
         exchange.client.worker.meter().refuse(refusal);
         Fault::AnswerMemory
     })
 }
 
-/// `redirect`.
 pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<BodySource> {
     let request_id = exchange.request_id();
     let location = redirect.to.location(&exchange.values(&request_id));
@@ -144,7 +143,7 @@ pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response
     apply_route_edits(exchange, response)
 }
 
-/// `respond`. To a gRPC call an error has gRPC's form.
+/// The configured response. For a gRPC call, an error has the form of gRPC.
 pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
     if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
         call.status = GrpcStatus::of_http(respond.status);
@@ -161,7 +160,7 @@ pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<Bo
     apply_route_edits(exchange, response)
 }
 
-/// An answer made here takes the route's header edits too.
+/// Applies the route's header edits to a response that the proxy made.
 fn apply_route_edits(exchange: &mut Exchange, mut response: Response<BodySource>) -> Response<BodySource> {
     let view = std::rc::Rc::clone(&exchange.view);
     let rules = &view.snapshot.rules;
@@ -173,7 +172,7 @@ fn apply_route_edits(exchange: &mut Exchange, mut response: Response<BodySource>
     response
 }
 
-/// Sends the response: from here on the exchange lives in its body.
+/// Sends the response. From here on the body owns the exchange.
 pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<BodySource>) -> Response<ResponseBody> {
     let (mut parts, source) = response.into_parts();
     exchange.response.status = parts.status.as_u16();
@@ -182,7 +181,7 @@ pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<BodySource>) 
     exchange.progress.stage = ExchangeStage::Body;
     parts.version = Version::HTTP_11;
     if matches!(source, BodySource::Own(_)) && is_unread(&exchange) {
-        // What is left of the request's body must never be read as the next request.
+        // The rest of the request body must never be parsed as the next request.
         exchange.client.closing.set(true);
     }
     if exchange.request.version != Version::HTTP_2 && exchange.client.is_last() {
@@ -216,7 +215,7 @@ fn idle(exchange: &Exchange) -> Option<Duration> {
     exchange.routing.route.and_then(|route| rules.route(route).timeouts.idle)
 }
 
-/// One line that says why this variant answered, for a trusted peer that asked with `x-pointsman-explain: 1`.
+/// Adds a line with the reason of the decision, for a trusted peer that sent `x-pointsman-explain: 1`.
 fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
     let Some(chosen) = exchange.routing.chosen else { return };
     let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
@@ -239,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shared_cache_keeps_no_cookie() {
+    fn a_shared_cache_does_not_reuse_the_cookie() {
         let own = NO_CACHED_COOKIE;
         for (lines, expected) in [
             (&[][..], own.to_owned()),

@@ -1,4 +1,4 @@
-//! Begin: what is known of an exchange before anything is asked of it.
+//! Begin: creates the exchange of a request.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ use crate::proxy::wire::header_fields::HeaderFields;
 use crate::proxy::worker::trace_context::{TRACEPARENT, TraceContext};
 use crate::telemetry::EndedBy;
 
-/// Begins an exchange.
+/// Creates the exchange of a request.
 pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &IncomingRequest) -> Box<Exchange> {
     let worker = &client.worker;
     client.begin_request();

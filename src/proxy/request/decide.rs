@@ -1,4 +1,4 @@
-//! Decide: the variant that answers, by the rules of the `route` room, and the upstream that it is asked of.
+//! Decide: the variant that answers, by the rules of the `route` room, and its upstream.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -9,7 +9,7 @@ use crate::route::{
 };
 use crate::telemetry::Fallback;
 
-/// Decides which variant answers a request, and who answers for one that has no endpoint.
+/// Decides which variant answers a request. If the variant's upstream has no endpoint, stable answers for it.
 pub(crate) fn decide(
     exchange: &Exchange,
     route: RouteId,
@@ -30,7 +30,7 @@ pub(crate) fn decide(
     fall_back_to_stable(exchange, split, decision, || key(split, identified))
 }
 
-/// A chosen variant without any usable endpoint falls back to stable's upstream; stable never to another.
+/// Replaces the upstream of a variant without any endpoint by stable's. Stable has no fallback.
 fn fall_back_to_stable(
     exchange: &Exchange,
     split: &Split,
@@ -45,12 +45,12 @@ fn fall_back_to_stable(
         (upstream, fallback) = (stable, Fallback::Yes);
     }
     let upstreams = &exchange.view.snapshot.rules.upstreams;
-    // Stable may have to answer although it was not chosen.
+    // The hash is also needed if stable answers later, after failed connections.
     let hashes = [upstream, stable].iter().any(|id| upstreams[id.0 as usize].balance == Balance::Hash);
     ChosenVariant { decision, variant, upstream, fallback, key: if hashes { key() } else { 0 } }
 }
 
-/// The hash of the sticky key, else of the client's address.
+/// The hash of the sticky key, or of the client's address without one.
 fn key(split: &Split, identified: &IdentifiedCaller<'_>) -> u64 {
     match split.sticky_key(&identified.caller, identified.cookie_identity()) {
         Some(key) => key.with_text(|text| xxh3_64(text.as_bytes())),

@@ -1,5 +1,5 @@
-//! The answer to an exchange that went wrong: a status, `Proxy-Status` (RFC 9209), the request's id and a short body, or
-//! the status of a gRPC call. It says nothing of what is behind the proxy.
+//! The response to a fault: a status, `Proxy-Status` (RFC 9209), the request id and a short body, or a gRPC status. It
+//! reveals nothing about upstreams.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -12,10 +12,9 @@ use crate::proxy::wire::fault::{Advice, Fault, FaultRow};
 use crate::proxy::wire::grpc;
 use crate::telemetry::Refusal;
 
-/// `Proxy-Status`.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// The answer to an exchange that went wrong.
+/// The response to a fault.
 pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySource> {
     if let Fault::Refused(refusal) = fault {
         exchange.client.worker.meter().refuse(refusal);
@@ -50,14 +49,14 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySour
     if matches!(fault, Fault::Refused(Refusal::Memory | Refusal::MemoryPerIp))
         && exchange.request.version == Version::HTTP_2
     {
-        // A body would be kept here for as long as the client opens no window for it.
+        // Without a window from the client, a body would stay in the memory that has run out.
         *response.body_mut() = BodySource::Own(None);
         response.headers_mut().remove(header::CONTENT_TYPE);
     }
     response
 }
 
-/// The route's edits hold on errors too. What describes the error itself stays.
+/// Applies the route's header edits, but keeps the fields that describe the error.
 fn edit(exchange: &Exchange, headers: &mut HeaderMap, id: &HeaderValue) {
     let Some(route) = exchange.routing.route else { return };
     let edits = &exchange.view.snapshot.rules.route(route).response_headers;

@@ -1,5 +1,5 @@
-//! One exchange: a request, its answer, and what is to be recorded of them. It lives from the request's head to the
-//! response's last byte, and is recorded when it is dropped: exactly once, however it ends.
+//! One exchange: a request, its response, and the data for metrics and log. It lives from the request's head to the
+//! last byte of the response, and is recorded exactly once: when it is dropped.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -28,24 +28,24 @@ use crate::proxy::worker::trace_context::TraceContext;
 use crate::route::{Counted, Decision, Reason, RequestHead, Route, RouteId, Split, UpstreamId, Values, VariantId};
 use crate::telemetry::{EndedBy, Fallback, VariantMeter};
 
-/// The state of one exchange, in groups by what writes them. `handle` writes what `identify`, `decide` and `sample`
-/// return: those stages borrow the exchange together with the request's head.
+/// The state of one exchange, in groups by the stage that writes them. `handle` writes the results of `identify`,
+/// `decide` and `sample`, because these stages borrow the exchange together with the request's head.
 pub(crate) struct Exchange {
     pub(crate) client: Rc<Client>,
     pub(crate) proxy: Rc<HttpProxy>,
-    /// The snapshot that it runs under.
+    /// The snapshot of the request.
     pub(crate) view: Rc<SnapshotView>,
     pub(crate) progress: ExchangeProgress,
-    /// The gRPC call that it is, if it is one: those are POST requests.
+    /// The gRPC call, for POST requests with a gRPC content type.
     pub(crate) call: Option<Box<GrpcCall>>,
-    /// The trace that it belongs to, where spans are exported.
+    /// The trace context, if spans are exported.
     pub(crate) trace: Option<Box<TraceContext>>,
     pub(crate) request: ReceivedRequest,
     /// Returned by `identify`.
     pub(super) caller: CallerIdentity,
     pub(super) routing: Routing,
-    /// Written by `admit` for a CONNECT, by `upgrade`, and by `forward` when the upstream switches; `handle` takes the
-    /// upstream's side out.
+    /// Written by `admit` for a CONNECT, by `upgrade`, and by `forward` when the upstream switches protocols. `handle`
+    /// takes the upstream's end of the tunnel.
     pub(crate) upgrade: Upgrade,
     pub(super) mirror: Mirror,
     pub(super) prepared: PreparedBody,
@@ -53,49 +53,48 @@ pub(crate) struct Exchange {
     pub(crate) response: SentResponse,
 }
 
-/// How far the exchange has come, and how it ended: written by each part that takes it further or ends it.
+/// The current stage of the exchange, and how it ended. Any part that ends it writes this.
 pub(crate) struct ExchangeProgress {
     pub(crate) stage: ExchangeStage,
-    /// Who ended it.
+    /// The side that ended it.
     pub(crate) ender: EndedBy,
-    /// Why, in a word; before the end, that an upgrade which was asked for is not allowed.
+    /// Why it ended; before its end, the reason why an upgrade is not passed on.
     pub(crate) detail: &'static str,
-    /// The stage in which it ended: an answer about that goes on to its own last byte.
+    /// The stage in which it ended. `stage` continues to the last byte of the error response.
     pub(super) ended_in: ExchangeStage,
 }
 
-/// The request as it was received: written by `begin` and `admit`. Its id is made when it is first needed.
+/// The request as received: written by `begin` and `admit`. Its id is created at the first use.
 pub(crate) struct ReceivedRequest {
     pub(crate) began: Instant,
     pub(super) began_wall: Duration,
     pub(crate) method: Method,
     pub(crate) version: Version,
-    /// The target as received.
+    /// The request target as received.
     pub(crate) uri: Uri,
     pub(crate) host: Host,
-    /// The normal path, when it differs from the target's.
+    /// The normalized path, if it differs from the target's.
     pub(super) normal_path: Option<Box<str>>,
     pub(crate) client_ip: IpAddr,
     pub(crate) trusted: bool,
-    /// The client's scheme, as a trusted peer reports it.
+    /// The client's scheme, as reported by a trusted peer.
     pub(super) forwarded_scheme: Option<&'static str>,
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) trace_id: Option<Box<str>>,
     pub(crate) field_summary: FieldSummary,
-    /// The request has a body.
     pub(crate) has_body: bool,
-    /// Who reads the answer, on HTTP/2.
+    /// The reader of the response, on HTTP/2.
     pub(crate) reader: Option<Rc<ResponseReader>>,
-    /// What it takes up of the memory: taken by `admit`, adjusted by `forward`, `answer` and the answer's body.
+    /// The memory of the request: reserved by `admit`, adjusted by `forward`, `answer` and the response body.
     pub(crate) memory: Option<RequestMemory>,
 }
 
-/// Where the request goes.
+/// The route and variant of the request.
 #[derive(Default)]
 pub(crate) struct Routing {
     /// Written by `find`.
     pub(crate) route: Option<RouteId>,
-    /// Returned by `decide`; written by `reach` when stable answers for the variant.
+    /// Returned by `decide`; replaced by `upstream_connector` when stable answers for the variant.
     pub(crate) chosen: Option<ChosenVariant>,
 }
 
@@ -104,55 +103,54 @@ pub(crate) struct Routing {
 pub(crate) struct SplitTarget<'a> {
     pub(crate) route: &'a Route,
     pub(crate) split: &'a Split,
-    /// Bytes of the path that the route's prefix matched.
+    /// Bytes of the path that the prefix of the route's pattern covers; all bytes for exact and regex patterns.
     pub(super) matched: usize,
 }
 
-/// The request's copies.
 #[derive(Default)]
 pub(crate) struct Mirror {
-    /// The place of its copy: returned by `sample`, taken by `shadow`.
+    /// The permit of its copy: returned by `sample`, taken by `shadow`.
     pub(crate) permit: Option<Box<CopyPermit>>,
-    /// What its copies' answers are compared with: written by `shadow`, taken when stable answers for the variant and
-    /// by `record`.
-    pub(crate) compared: Option<Rc<PrimaryResponse>>,
+    /// The request's own response, for the comparison with its copies: written by `shadow`, taken when stable answers
+    /// for the variant, and by `record`.
+    pub(crate) primary: Option<Rc<PrimaryResponse>>,
 }
 
 /// The body that is sent to the upstream: written by `prepare`, and by `upgrade` for a tunnel.
 #[derive(Default)]
 pub(crate) struct PreparedBody {
     pub(crate) upload: Option<Rc<Upload>>,
-    /// What may be sent through the tunnel that it becomes before it is read (HTTP/2).
+    /// The flow-control window of a tunnel (HTTP/2).
     pub(crate) ahead: Option<BodyWindow>,
 }
 
-/// The attempt to get an answer that is under way, or was the last: written by `forward` and `reach`. The part that
-/// ends the use of the upstream takes the lease and the flight: `forward`, `answer`, the answer's body or `record`.
+/// The current or last attempt to get a response: written by `forward` and `upstream_connector`. `forward`, `answer`,
+/// the response body or `record` release the lease and the flight, whichever is done with the upstream first.
 #[derive(Default)]
 pub(crate) struct UpstreamAttempt {
-    /// Attempts so far.
+    /// Number of attempts so far.
     pub(crate) number: u32,
     pub(crate) endpoint: Option<SocketAddr>,
-    /// The connection or stream, until the answer has come whole.
+    /// The connection or stream, until the response is complete.
     pub(crate) lease: Option<Lease>,
     pub(crate) flight: Option<InFlightGuard>,
-    /// When the answer's head had come.
+    /// When the response head arrived.
     pub(super) head_at: Option<Instant>,
-    /// How long that took.
+    /// Time from sending the request to the response head.
     pub(super) latency: Option<Duration>,
 }
 
 impl UpstreamAttempt {
-    /// The key of the upstream whose connection it holds.
+    /// The upstream whose connection the attempt holds; 0 is none.
     pub(super) fn upstream_key(&self) -> UpstreamKey {
         self.lease.as_ref().and(self.flight.as_ref()).map_or(0, |flight| flight.upstream().key())
     }
 }
 
-/// The response as it was sent: written by `answer` and its body, or by `upgrade` and the tunnel.
+/// The response as sent: written by `answer` and the response body, or by `upgrade` and the tunnel.
 #[derive(Default)]
 pub(crate) struct SentResponse {
-    /// 0 when none was sent.
+    /// 0 when no response was sent.
     pub(crate) status: u16,
     pub(super) first_byte: Option<Duration>,
     pub(crate) bytes: u64,
@@ -162,9 +160,9 @@ pub(crate) struct SentResponse {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChosenVariant {
     pub(super) decision: Decision,
-    /// The variant whose request it is: the decision's, also when stable answers for it.
+    /// The variant of the decision, even if stable answers for it.
     pub(crate) variant: VariantId,
-    /// Who answers: stable's upstream after a fallback.
+    /// The upstream that answers: stable's after a fallback.
     pub(crate) upstream: UpstreamId,
     pub(super) fallback: Fallback,
     /// Hash of the sticky key, for `balance = "hash"`.
@@ -181,19 +179,19 @@ impl ChosenVariant {
     }
 }
 
-/// The host that a request names.
+/// The host of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
     /// As received, with its port.
     pub(crate) value: Option<HeaderValue>,
-    /// How many of its bytes are the normal form; used unless `normal` is set.
+    /// The normalized host is this prefix of `value`; unused if `normal` is set.
     pub(crate) bytes: usize,
-    /// The normal form, when it is not a part of the value.
+    /// The normalized host, if it is not a part of `value`.
     pub(crate) normal: Option<Box<str>>,
 }
 
 impl Host {
-    /// The normal form; empty when there is no host.
+    /// The normalized host; empty when there is none.
     pub(crate) fn normal(&self) -> &str {
         if let Some(normal) = &self.normal {
             return normal;
@@ -203,7 +201,7 @@ impl Host {
     }
 }
 
-/// How far an exchange has come: where it ended, if it ends early.
+/// The stage of an exchange; the log has the stage in which it ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExchangeStage {
     Read,
@@ -211,13 +209,13 @@ pub(crate) enum ExchangeStage {
     Connect,
     Head,
     Body,
-    /// Something else than HTTP is spoken.
+    /// An upgraded connection or stream.
     Tunnel,
     Done,
 }
 
 impl ExchangeStage {
-    /// Its letter in the log.
+    /// The letter in the access log.
     pub(crate) const fn letter(self) -> char {
         match self {
             Self::Read => 'R',
@@ -232,7 +230,7 @@ impl ExchangeStage {
 }
 
 impl Exchange {
-    /// Leaves the upstream, whatever was under way there.
+    /// Releases the upstream connection or stream; a response in flight is cancelled.
     pub(crate) fn release_upstream(&mut self) {
         if let Some(lease) = self.attempt.lease.take() {
             lease.abandon(self.prepared.upload.as_ref());
@@ -247,18 +245,18 @@ impl Exchange {
         }
     }
 
-    /// Its place among the requests.
+    /// The slot of the request under the request limits.
     pub(crate) fn slot(&self) -> &RequestSlot {
         self.request.reader.as_ref().map_or(&self.client.slot, |reader| &reader.slot)
     }
 
-    /// Notes of which upstream its answer holds a connection, so that it can be shed when those run short.
+    /// Sets the upstream whose connection the response holds, so that it can be shed when connections run short.
     pub(crate) fn set_held_upstream(&self, upstream: UpstreamKey) {
         self.request.reader.as_ref().map_or(&self.client.deadlines.upstream, |reader| &reader.upstream).set(upstream);
     }
 
-    /// The last frame of an answer that ends with these trailers, which has this length if it is known. A client of
-    /// HTTP/1.1 gets them behind the last chunk, if it takes any (RFC 9110 §6.5.1): for hyper there are none then.
+    /// The last frame of a response with trailers; `length` is its declared length. For HTTP/1.1 clients that accept
+    /// trailers, they are written after the last chunk (RFC 9110 §6.5.1), and hyper gets an empty frame.
     pub(super) fn last_frame(&mut self, trailers: &HeaderMap, length: Option<u64>) -> Frame<Bytes> {
         if let Some(call) = &mut self.call {
             call.trailers(trailers);
@@ -273,18 +271,18 @@ impl Exchange {
         Frame::data(Bytes::new())
     }
 
-    /// Stable answers for the chosen variant from here on, since that cannot be connected to. What its copies' answers
-    /// are compared with is the failure.
+    /// Switches to stable, because no endpoint of the chosen variant can be connected to. Copies are compared with that
+    /// failure, not with stable's response.
     pub(super) fn fall_back(&mut self, chosen: ChosenVariant, fault: Fault) {
         self.routing.chosen = Some(chosen);
-        let Some(primary) = self.mirror.compared.take() else { return };
+        let Some(primary) = self.mirror.primary.take() else { return };
         match fault.row().failure {
             Some(failure) => primary.fail(failure, self.client.worker.clock.now().duration_since(self.request.began)),
             None => primary.close(),
         }
     }
 
-    /// What matching and deciding look at, of an admitted request.
+    /// The head for matching and deciding.
     pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> RequestHead<'a> {
         RequestHead {
             method: &parts.method,
@@ -297,7 +295,7 @@ impl Exchange {
         }
     }
 
-    /// What placeholders stand for.
+    /// The values of placeholders.
     pub(crate) fn values<'a>(&'a self, request_id: &'a HeaderValue) -> Values<'a> {
         Values {
             variant: self.variant_name().unwrap_or(""),
@@ -312,12 +310,12 @@ impl Exchange {
         }
     }
 
-    /// The normal path.
+    /// The normalized path.
     pub(crate) fn path(&self) -> &str {
         self.request.normal_path.as_deref().unwrap_or_else(|| self.request.uri.path())
     }
 
-    /// The scheme by which the client came: `http` or `https`.
+    /// The scheme that the client used: `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
         self.request.forwarded_scheme.unwrap_or_else(|| self.client.scheme())
     }
@@ -331,7 +329,7 @@ impl Exchange {
             return None;
         }
         let scope = KillScope { view: Rc::clone(&self.view), route, variant, tenant: self.caller.tenant.clone() };
-        Some(self.proxy.killable_streams.open(&self.client.worker, scope, carrier()))
+        Some(self.proxy.killable_streams.register(&self.client.worker, scope, carrier()))
     }
 
     /// The route's name.
@@ -345,7 +343,7 @@ impl Exchange {
         split.variants.get(usize::from(self.routing.chosen?.variant.0)).map(|variant| variant.name.as_str())
     }
 
-    /// The request's id, made when it is first asked for.
+    /// The request id, created at the first use.
     pub(crate) fn request_id(&mut self) -> HeaderValue {
         if let Some(id) = &self.request.request_id {
             return id.clone();
@@ -361,7 +359,8 @@ impl Exchange {
         value
     }
 
-    /// A tunnel has carried bytes, to the upstream and to the client. They are counted at once: it may last for days.
+    /// Counts the bytes of a tunnel in both directions. They are counted as they pass, because a tunnel may last for
+    /// days.
     pub(super) fn count_tunnel_bytes(&mut self, sent: u64, received: u64) {
         if let Some(upload) = &self.prepared.upload {
             upload.bytes.set(upload.bytes.get() + sent);
@@ -375,13 +374,13 @@ impl Exchange {
         }
     }
 
-    /// Where it is counted, when a route took it.
+    /// The meter of the route's variant, if a route matched.
     pub(crate) fn meter(&self) -> Option<&VariantMeter> {
         let variant = self.routing.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
         self.view.meter(self.routing.route?, variant, self.client.worker.index)
     }
 
-    /// It has been answered by somebody or something else than the upstream's whole answer.
+    /// Records that the exchange ended, by which side and why.
     pub(crate) fn record_end(&mut self, ender: EndedBy, detail: &'static str) {
         self.progress = ExchangeProgress { ender, detail, ended_in: self.progress.stage, ..self.progress };
     }
@@ -393,7 +392,7 @@ mod tests {
 
     #[test]
     fn an_exchange_is_small() {
-        // One is allocated for each request: the allocator gives 768 bytes up to here, else 896.
+        // One is allocated per request. Up to this size the allocator uses its class of 768 bytes, above it 896.
         assert!(size_of::<Exchange>() <= 752, "{} bytes", size_of::<Exchange>());
     }
 }

@@ -1,4 +1,4 @@
-//! Find: the route that matches a request, by the rules of the `route` room; and before that the listener's redirect.
+//! Find: the route that matches a request, by the rules of the `route` room; before that, the listener's redirect.
 
 use http::request::Parts;
 
@@ -7,7 +7,7 @@ use crate::proxy::wire::fault::Fault;
 use crate::route::{Lookup, Redirect};
 use crate::telemetry::Refusal;
 
-/// Where the listener redirects a request that did not come by `https`. A trusted proxy may have taken it by `https`.
+/// The listener's redirect to `https`, unless the request came by `https`, to this proxy or to a trusted one before it.
 pub(super) fn https_redirect(exchange: &Exchange) -> Result<Option<Redirect>, Fault> {
     let Some(redirect) = &exchange.client.listener.spec.redirect else { return Ok(None) };
     if exchange.scheme() == "https" {
@@ -19,7 +19,6 @@ pub(super) fn https_redirect(exchange: &Exchange) -> Result<Option<Redirect>, Fa
     Ok(Some(redirect.clone()))
 }
 
-/// Finds the route of a request.
 pub(crate) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fault> {
     let rules = &exchange.view.snapshot.rules;
     let found = rules.index.find(&rules.routes, &exchange.head(parts));

@@ -1,7 +1,7 @@
-//! Forward: to one of the upstream's endpoints and back with the head of its answer.
+//! Forward: sends a request to an endpoint of the upstream and receives the head of its response.
 //!
-//! A request is sent once. When that fails, `retry.rs` decides whether it is sent again. Which endpoint it is sent to, and
-//! where it goes when that cannot be connected to, is up to `connector.rs`.
+//! A request is sent once. After a failure, the pure rule in `retry.rs` decides whether it is sent again.
+//! `upstream_connector.rs` chooses the endpoint, and another one if that cannot be connected to.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
 use crate::route::{Protocol, UpstreamLimits};
 use crate::telemetry::StatusClass;
 
-/// Sends a request and gives the answer's head; its body follows as it is pulled.
+/// Sends a request and returns the head of its response. The response body is read later, as the client takes it.
 pub(super) async fn forward(
     exchange: &mut Exchange,
     mut request: Request<RequestBody>,
@@ -43,11 +43,11 @@ pub(super) async fn forward(
     let worker = Rc::clone(&exchange.client.worker);
     exchange.progress.stage = ExchangeStage::Connect;
     let connector = UpstreamConnector::new(exchange, &mut request, chosen)?;
-    // Nothing was awaited since the request's head: the whole bound is left.
+    // Nothing was awaited since the request's head arrived, so the deadline starts at its full length.
     let mut deadline = ResponseDeadline::new(exchange, timeout);
-    let open = exchange.killable(|| Carrier::Polled);
-    let sent = deadline.bound(pin!(unless_killed(open, pin!(send(exchange, connector, request))))).await;
-    // It may be another one than the request set out for.
+    let kill = exchange.killable(|| Carrier::Polled);
+    let sent = deadline.bound(pin!(unless_killed(kill, pin!(send(exchange, connector, request))))).await;
+    // The connector may have switched to stable's upstream.
     let upstream =
         Rc::clone(exchange.proxy.upstream(&exchange.view, exchange.routing.chosen.unwrap_or(chosen).upstream));
     let meter = upstream.meter(worker.index);
@@ -56,6 +56,7 @@ pub(super) async fn forward(
         Ok(response) => meter.requests[StatusClass::of(response.status().as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
+            // A deadline that fires while connecting counts as a failed connection: others avoid the endpoint too.
             if exchange.progress.stage == ExchangeStage::Connect
                 && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
                 && let Some(flight) = &exchange.attempt.flight
@@ -69,7 +70,7 @@ pub(super) async fn forward(
             exchange.release_upstream();
             exchange.attempt.flight = None;
             trace::end_attempt(exchange, row.detail);
-            if let (Some(primary), Some(failure)) = (&exchange.mirror.compared, row.failure) {
+            if let (Some(primary), Some(failure)) = (&exchange.mirror.primary, row.failure) {
                 primary.fail(failure, worker.clock.now().duration_since(exchange.request.began));
             }
         }
@@ -77,7 +78,7 @@ pub(super) async fn forward(
     result
 }
 
-/// A broken upload is the client's doing, whatever it looked like from the upstream's side.
+/// A failed upload is the fault of the client, even if it looks like a failure of the upstream.
 fn blame(sent: &PreparedBody, fault: Fault) -> Fault {
     match sent.upload.as_ref().and_then(|upload| upload.failed.get()) {
         Some(UploadFault::Refused(refusal)) => Fault::Refused(refusal),
@@ -86,7 +87,7 @@ fn blame(sent: &PreparedBody, fault: Fault) -> Fault {
     }
 }
 
-/// Sends a request, and again as the rule of retries decides.
+/// Sends a request, and sends it again if the retry rule allows it.
 async fn send(
     exchange: &mut Exchange,
     mut connector: UpstreamConnector,
@@ -97,24 +98,28 @@ async fn send(
     let mut declined: Option<Rc<H2PeerState>> = None;
     loop {
         let (lease, reused) = connector.connect(exchange, &mut request, declined.as_ref()).await?;
-        let asked = exchange.upgrade.requested();
-        let again = keep(&mut request, asked, &lease, connector.pool().protocol(), reused && idempotent)?;
+        let upgrade = exchange.upgrade.requested();
+        let again = keep(&mut request, upgrade, &lease, connector.pool().protocol(), reused && idempotent)?;
         let peer = lease.h2_peer();
-        if let Some(asked) = asked {
-            asked.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
+        if let Some(upgrade) = upgrade {
+            upgrade.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
         }
         announce(exchange, &lease, &request);
         exchange.progress.stage = ExchangeStage::Head;
-        let asked = if reused { exchange.request.began } else { worker.clock.now() };
+        // A pooled connection is had at once, so the start of the request is exact enough and saves a clock read.
+        let sent_at = if reused { exchange.request.began } else { worker.clock.now() };
+        // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
         exchange.attempt.lease = Some(lease);
         let mut failure = match attempt(exchange, request).await {
             Ok(mut response) => {
                 if let Some(again) = again {
+                    // There is no retry after the response head, so the kept pieces of the body can go.
                     again.discard();
                 }
-                receive(exchange, &connector.upstream, &response, asked)?;
+                receive(exchange, &connector.upstream, &response, sent_at)?;
                 let requested = exchange.upgrade.requested();
                 if is_agreed(requested, &response)? {
+                    // Boxed: few requests upgrade, and all would have the size of this future.
                     let side =
                         Box::pin(TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
                     exchange.upgrade.switch(side);
@@ -128,6 +133,7 @@ async fn send(
         let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
         let next = retry::next(failed, connector.tries(declined.as_ref()));
         if failure.reached == Reached::Unprocessed {
+            // The next attempt avoids this connection, which may refuse its streams again.
             declined = declined.or(peer);
         }
         request = failure.resent(again, next)?;
@@ -135,7 +141,7 @@ async fn send(
     }
 }
 
-/// An attempt has failed: its connection goes.
+/// ProxyAddresses a failed attempt: drops its connection and records its span.
 fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fault) -> Result<(), Fault> {
     if exchange.attempt.lease.take().is_some_and(|lease| lease.is_tls_refusal()) {
         let target = ConnectTarget { upstream: &connector.upstream, endpoint: &connector.endpoint };
@@ -146,23 +152,23 @@ fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fa
     Ok(())
 }
 
-/// Reads the head of an answer to what was `asked` for then.
+/// Records and validates the head of a response.
 #[inline]
 fn receive(
     exchange: &mut Exchange,
     upstream: &UpstreamPool,
     response: &Response<Incoming>,
-    asked: Instant,
+    sent_at: Instant,
 ) -> Result<(), Fault> {
-    let took = head_has_come(exchange, asked, response.status());
+    let took = record_head(exchange, sent_at, response.status());
     upstream.meter(exchange.client.worker.index).latency.record(took);
     inspect(response, &upstream.upstream.limits)
 }
 
-/// Notes that an answer's head has come, and how long that took since it was asked for.
-fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) -> Duration {
+/// Records the arrival of a response head; returns the time since the request was sent.
+fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) -> Duration {
     let now = exchange.client.worker.clock.now();
-    let took = now.duration_since(asked);
+    let took = now.duration_since(sent_at);
     exchange.attempt.head_at = Some(now);
     exchange.attempt.latency = Some(took);
     if let Some(memory) = &mut exchange.request.memory {
@@ -177,11 +183,11 @@ fn head_has_come(exchange: &mut Exchange, asked: Instant, status: StatusCode) ->
     took
 }
 
-/// Keeps what it takes to send a request again, if that can come to pass: on a stream, which the other side can refuse
-/// unprocessed, or because it may be repeated.
+/// Brings the request into the form of the connection's protocol, and keeps a copy of it if it may be sent again: on a
+/// stream, which the upstream may refuse without processing it, or if the request is repeatable.
 fn keep(
     request: &mut Request<RequestBody>,
-    asked: Option<&UpgradeRequest>,
+    upgrade: Option<&UpgradeRequest>,
     lease: &Lease,
     protocol: Protocol,
     repeatable: bool,
@@ -189,17 +195,17 @@ fn keep(
     match lease {
         Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
         Lease::Stream(_) => for_h2(request, Scheme::HTTP),
-        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(request, asked)?,
+        Lease::Whole { .. } if request.version() == Version::HTTP_2 => for_h1(request, upgrade)?,
         Lease::Whole { .. } if repeatable && matches!(request.body(), RequestBody::Empty) => {}
         Lease::Whole { .. } => return Ok(None),
     }
     Ok(Some(ReplayableRequest::capture(request)))
 }
 
-/// What one try came to.
+/// How one attempt failed.
 struct Failure {
     fault: Fault,
-    /// The request, when nothing of it was written.
+    /// The request, if nothing of it was written.
     unsent: Option<Request<RequestBody>>,
     reached: Reached,
 }
@@ -219,10 +225,10 @@ impl Failure {
         Self { fault, unsent, reached }
     }
 
-    /// The request as it is sent again.
+    /// The request to send again.
     ///
     /// # Errors
-    /// The fault, when it is not.
+    /// The fault of the attempt, if the request is not sent again.
     fn resent(&mut self, again: Option<ReplayableRequest>, next: Retry) -> Result<Request<RequestBody>, Fault> {
         if next == Retry::GiveUp {
             return Err(self.fault);
@@ -231,8 +237,8 @@ impl Failure {
     }
 }
 
-/// Whether the other side has peer that it did nothing of a stream: it refused it (RFC 9113 §8.7), or it left the
-/// connection and named an earlier one as the last that it has looked at (§6.8), which is when h2 tells a stream of it.
+/// Whether the upstream said that it did not process the stream: by REFUSED_STREAM (RFC 9113 §8.7), or by a GOAWAY with
+/// a lower last stream id (§6.8), which h2 reports as a remote GOAWAY error of the stream.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|cause| {
@@ -241,7 +247,7 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Tells the byte stream of an HTTP/1.1 connection what it will carry.
+/// Announces the request to the byte stream of an HTTP/1.1 connection, which rewrites lines, trailers and hints.
 fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
     let Lease::Whole { connection, .. } = lease else { return };
     connection.state.upgrade_requested.set(exchange.upgrade.requested().is_some());
@@ -263,7 +269,7 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
                 if connection.state.is_broken() {
                     failure.fault = Fault::UpstreamProtocol;
                 }
-                // Of an answer that has begun no other one is a repetition: the client may have seen a part of it.
+                // After the first byte of a response, a retry is a repetition: the client may have seen a part of it.
                 if failure.reached == Reached::Unanswered && connection.state.is_answered() {
                     failure.reached = Reached::Answered;
                 }
@@ -284,8 +290,8 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
     }
 }
 
-/// An answer that can be read in two ways is none, and none is one over HTTP/2 whose head is too large: over HTTP/1.1
-/// such a head is not read.
+/// Rejects an ambiguous response head, and over HTTP/2 one that is too large. Over HTTP/1.1 hyper does not parse a head
+/// beyond the limit.
 fn inspect(response: &Response<Incoming>, limits: &UpstreamLimits) -> Result<(), Fault> {
     let http2 = response.version() == Version::HTTP_2;
     if http2 && is_too_large(response.headers(), limits) {

@@ -1,5 +1,5 @@
-//! Forwarding fields: what an upstream reads of where a request comes from. `X-Forwarded-*` and `Forwarded` continue what a
-//! trusted peer says, and are overwritten for all others; `Via` and `X-Request-Id` are added.
+//! Sets the fields that describe the client to an upstream. `X-Forwarded-*` and `Forwarded` are continued for trusted
+//! peers and overwritten for all others; `Via` and `X-Request-Id` are added.
 
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -7,26 +7,24 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::exchange::Exchange;
 use crate::route::LastHop;
 
-/// `X-Request-Id`.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// Fields that every forwarded request gets.
+/// Capacity for the fields that are added.
 const FIELDS_ADDED: usize = 8;
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 pointsman");
 const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
 
-/// Adds the fields.
 pub(crate) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let request_id = exchange.request_id();
     headers.reserve(FIELDS_ADDED);
     if exchange.request.trusted && exchange.request.field_summary.trusted_only {
-        continued(exchange, headers);
+        continue_from_peer(exchange, headers);
     } else {
-        begun(exchange, headers);
+        set_for_client(exchange, headers);
     }
     let client = &exchange.client;
     if let Some(identity) = client.tls.get().and_then(|secured| secured.identity.as_ref()) {
@@ -36,8 +34,8 @@ pub(crate) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, request_id);
 }
 
-/// Who connects is the client.
-fn begun(exchange: &Exchange, headers: &mut HeaderMap) {
+/// Sets the fields for a peer that is the client.
+fn set_for_client(exchange: &Exchange, headers: &mut HeaderMap) {
     let client = &exchange.client;
     headers.insert(FORWARDED_FOR, client.peer_text.clone());
     headers.insert(header::FORWARDED, element(exchange));
@@ -48,8 +46,8 @@ fn begun(exchange: &Exchange, headers: &mut HeaderMap) {
     }
 }
 
-/// A trusted peer speaks for the client.
-fn continued(exchange: &Exchange, headers: &mut HeaderMap) {
+/// Continues the fields of a trusted peer.
+fn continue_from_peer(exchange: &Exchange, headers: &mut HeaderMap) {
     let (client, identity) = (&exchange.client, &exchange.view.snapshot.rules.identity);
     let passed = identity.forwarding_fields(headers, last_hop(exchange));
     let fields = [
@@ -84,7 +82,7 @@ fn last_hop(exchange: &Exchange) -> LastHop<'_> {
     }
 }
 
-/// Our element of `Forwarded` (RFC 7239), made anew only when the host differs from the last request's.
+/// The proxy's element of `Forwarded` (RFC 7239), cached until the host changes.
 fn element(exchange: &Exchange) -> HeaderValue {
     let (client, host) = (&exchange.client, exchange.request.host.value.as_ref());
     let known = client.forwarded.borrow();
@@ -96,7 +94,7 @@ fn element(exchange: &Exchange) -> HeaderValue {
     drop(known);
     let value = HeaderValue::try_from(last_hop(exchange).element())
         .unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
-    // A copy: the given one is a piece of the buffer that the head was read into, and would keep all of it.
+    // A copy: the given value is a slice of the buffer of the head, and would keep that buffer in memory.
     if let Some(host) = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok()) {
         *client.forwarded.borrow_mut() = Some((host, value.clone()));
     }

@@ -1,17 +1,18 @@
-//! A request's way, from its head to its answer. One stage a row; there is one exit.
+//! Handles a request, from its head to its response. One stage a row; there is one exit.
 //!
 //! ```text
 //! begin → admit → find → identify → decide → sample → prepare → shadow → forward → answer → record
 //! ```
-//! A redirect and a response of the proxy's own go from `find` by `identify` to `answer`. `upgrade` notes after `find` that
-//! one is asked for, and opens it in the place of the answer's last step. A fault is answered by `error_response`.
+//! The proxy's own responses and redirects go from `find` over `identify` to `answer`. `upgrade` checks after
+//! `find` whether the request asks for an upgrade, and opens the tunnel in place of the last step of `answer`. A fault
+//! becomes a response in `error_response`.
 //!
-//! A stage is the file of its name, and is called from here alone: a stage never calls another stage (`tests/tidy` holds
-//! this). What several stages use lies below them: the `Exchange`, the `IdentifiedCaller` caller, the forms of a request
-//! (`http_version`, `upgrade_request`), the way to an endpoint (`reach`), spans (`trace`).
+//! A stage is the file of its name. Only this file calls stages; a stage never calls another stage (`tests/tidy` checks
+//! this). Code that several stages use is below them: the `Exchange`, the `IdentifiedCaller`, the forms of a request
+//! (`http_version`, `upgrade_request`), `upstream_connector`, and spans (`trace`).
 //!
-//! Recording happens when the exchange is dropped: at the response's last byte, or wherever it ends before. A tunnel is
-//! recorded when it opens, too.
+//! An exchange is recorded when it is dropped: at the last byte of the response, or wherever it ends before. A tunnel
+//! is also recorded when it opens.
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -32,7 +33,7 @@ use crate::proxy::downstream::incoming::IncomingRequest;
 use crate::proxy::wire::fault::Fault;
 use crate::route::{Action, RouteId, Split};
 
-/// A response's body: empty for a tunnel and for the answer to a panic (`CatchPanic`).
+/// The body of a response: empty for a tunnel and after a panic (`CatchPanic`).
 pub(crate) type Edge = Either<ResponseBody, Empty<Bytes>>;
 
 /// Handles one request.
@@ -48,7 +49,7 @@ pub(crate) async fn handle(
         }
         Ok(response) => response,
         Err(fault) => {
-            // An upstream may have switched before the fault: it is left.
+            // The fault may come after the upstream switched protocols: then its connection is closed here.
             drop(exchange.upgrade.take_upstream());
             error_response::answer(&mut exchange, fault)
         }
@@ -73,7 +74,7 @@ async fn run_stages(exchange: &mut Exchange, request: IncomingRequest) -> Result
     let found = find::find(exchange, &parts)?;
     let view = Rc::clone(&exchange.view);
     let route = view.snapshot.rules.route(found.route);
-    upgrade::ask(exchange, &parts, route)?;
+    upgrade::check(exchange, &parts, route)?;
     match &route.action {
         Action::Redirect(redirect) => {
             exchange.caller = identify::tenant(exchange, &parts);
@@ -95,8 +96,8 @@ async fn run_stages(exchange: &mut Exchange, request: IncomingRequest) -> Result
     }
 }
 
-/// Identifies the caller, decides which variant answers, and samples. All borrows of the request's head end with this
-/// function: a request that is being forwarded does not keep them.
+/// Identifies the caller, decides which variant answers, and samples. All borrows of the request's head end here, so
+/// that the future of a forwarded request does not store them.
 #[inline]
 fn choose(exchange: &mut Exchange, parts: &Parts, route: RouteId, split: &Split) -> ChosenVariant {
     let facts = identify::look_up(exchange, &parts.headers);
@@ -113,14 +114,14 @@ fn choose(exchange: &mut Exchange, parts: &Parts, route: RouteId, split: &Split)
 mod tests {
     use super::*;
 
-    /// What a function gives takes up so much.
+    /// The size of the value that a function returns.
     fn bytes_of<A, B, C, T>(_: impl Fn(A, B, C) -> T) -> usize {
         size_of::<T>()
     }
 
     #[test]
     fn a_request_under_way_is_small() {
-        // What few requests need (a tunnel, a connection to open) is boxed: all would pay for it.
+        // Rarely used state (a tunnel, connecting) is boxed, because every request in flight has this size.
         let bytes = bytes_of(handle);
         assert!(bytes <= 5120, "{bytes} bytes");
     }

@@ -1,6 +1,5 @@
-//! What the requests of one worker share: its view of the snapshot in force, the connection pools of the upstreams, the
-//! mirrors of the shadows, and the streams that a kill can close. Owns what is per worker but needs upstreams or mirrors;
-//! `worker::Worker` holds the rest.
+//! What the requests of one worker share: its view of the current snapshot, the connection pools, the mirror states,
+//! and the streams that a kill can close. State that needs no upstream or mirror is in `worker::Worker`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,10 +18,10 @@ use crate::snapshot::Snapshot;
 /// What the requests of one worker share. Everything in it belongs to one thread.
 pub(crate) struct HttpProxy {
     pub(crate) worker: Rc<Worker>,
-    /// Where the sequences of new routes begin.
+    /// The start of new routes' sequences.
     sequence_start: SequenceStart,
     pools: Pools,
-    /// Connections for copies: those of requests are not for them.
+    /// Connections for copies: copies and requests never share one.
     shadow_pools: Pools,
     mirrors: MirrorStates,
     pub(super) killable_streams: Rc<KillableStreams>,
@@ -30,7 +29,7 @@ pub(crate) struct HttpProxy {
 }
 
 impl HttpProxy {
-    /// One for the requests of this worker, under the snapshot that it has adopted. `seed` is the same for all workers.
+    /// For the requests of this worker, with its current snapshot. `seed` is the same for all workers.
     pub(crate) fn new(worker: &Rc<Worker>, seed: u64) -> Rc<Self> {
         let sequence_start = SequenceStart { seed, worker: worker.index, workers: worker.workers };
         let first = SnapshotView::new(Arc::clone(&worker.snapshot()), None, sequence_start);
@@ -45,7 +44,7 @@ impl HttpProxy {
         })
     }
 
-    /// What requests that begin now run under.
+    /// The view for requests that start now.
     #[inline]
     pub(crate) fn view(&self) -> Rc<SnapshotView> {
         Rc::clone(&self.view.borrow())
@@ -57,18 +56,18 @@ impl HttpProxy {
         view.upstream(id, &self.pools, &self.worker)
     }
 
-    /// The pool that copies use of an upstream. Only for requests of a route with a shadow.
+    /// The pool for copies to an upstream. Only for requests of a route with a shadow.
     pub(super) fn shadow_upstream<'a>(&self, view: &'a SnapshotView, id: UpstreamId) -> &'a Rc<UpstreamPool> {
         view.shadow_upstream(id, &self.shadow_pools, &self.worker)
     }
 
-    /// What copies for the shadow of a route use.
+    /// The mirror policy of a route, if it has a shadow.
     #[inline]
     pub(crate) fn mirror<'a>(&self, view: &'a SnapshotView, route: RouteId) -> Option<&'a Rc<MirrorPolicy>> {
         view.mirror(route, &self.mirrors, &self.worker)
     }
 
-    /// Another snapshot is in force from now on.
+    /// Switches to a new snapshot.
     pub(crate) fn adopt(&self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation.0;
         let old = self.view();
@@ -82,7 +81,10 @@ impl HttpProxy {
         let view = SnapshotView::new(snapshot, Some(&old), self.sequence_start);
         *self.view.borrow_mut() = Rc::new(view);
         self.worker.meter().generation.store(generation, Release);
-        debug_assert!(Arc::ptr_eq(&self.view.borrow().snapshot, &self.worker.snapshot()), "both hold one snapshot");
+        debug_assert!(
+            Arc::ptr_eq(&self.view.borrow().snapshot, &self.worker.snapshot()),
+            "proxy and worker have the same snapshot"
+        );
     }
 
     /// Runs the periodic work of the worker and of its pools.

@@ -1,5 +1,5 @@
-//! Identify: who the caller is. Tokens are verified and countries looked up only where the route needs them, at most once;
-//! tenant, user and the identity of the sticky cookie are read from the head and from these facts.
+//! Identify: who the caller is. Verifies a token and looks up a country at most once, and only if the route needs it.
+//! Tenant, user and sticky cookie are read from the head and from these facts.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use super::caller::{CallerIdentity, IdentifiedCaller};
 use super::exchange::Exchange;
 use crate::route::{Claims, Country, Facts, Needs, Split, TokenFault, cookie};
 
-/// What was looked up about a caller: owns what [`Facts`] borrows.
+/// The facts looked up about a caller; it owns what [`Facts`] borrows.
 #[derive(Default)]
 pub(crate) struct CallerFacts {
     claims: Option<Rc<Claims>>,
@@ -20,13 +20,13 @@ pub(crate) struct CallerFacts {
 }
 
 impl CallerFacts {
-    /// For the decision a rejected token is no token.
+    /// The facts for the decision, which treats a rejected token like none.
     fn facts(&self) -> Facts<'_> {
         Facts { claims: self.claims.as_deref(), country: self.country, fault: None }
     }
 }
 
-/// Looks up what the request's route needs to know. A token that is rejected is counted.
+/// Looks up the facts that the request's route needs. Counts a rejected token.
 pub(crate) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
     let needs = exchange.routing.route.map(|route| exchange.view.needs(route)).unwrap_or_default();
     if needs == Needs::default() {
@@ -61,8 +61,8 @@ fn claims(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Rc<Claims>>
     verified.map(Some)
 }
 
-/// Identifies the caller of a request that is forwarded. A caller without a sticky key is issued an identity, where the
-/// route has a sticky cookie.
+/// Identifies the caller of a forwarded request. A caller without a sticky key gets a new identity if the route has a
+/// sticky cookie.
 pub(super) fn identify<'a>(
     exchange: &'a Exchange,
     parts: &'a Parts,
@@ -79,7 +79,7 @@ pub(super) fn identify<'a>(
     IdentifiedCaller { head, caller, cookie, issued, token: facts.token }
 }
 
-/// Identifies the caller of a request that is answered here: only its tenant matters, which is logged and stands in
+/// Identifies the caller of a request that the proxy answers itself. Only the tenant is needed, for the log and
 /// templates.
 pub(crate) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {
     let identity = &exchange.view.snapshot.rules.identity;
@@ -91,7 +91,7 @@ pub(crate) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {
     CallerIdentity { tenant: caller.tenant.map(|tenant| Box::from(&*tenant)), issued: None, token: facts.token }
 }
 
-/// A random identity for a caller that has none: it cannot be guessed.
+/// A new random identity, which cannot be guessed.
 fn new_identity() -> Box<str> {
     uuid::Uuid::new_v4().simple().to_string().into()
 }

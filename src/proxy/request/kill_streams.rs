@@ -1,6 +1,5 @@
-//! The streams that a kill closes: with `kill.close_streams`, whatever a killed variant still carries ends after that
-//! time, be it a tunnel, the body of an answer or a request that waits for one. A kill that is taken back in time closes
-//! nothing.
+//! Closes the streams of killed variants. With `kill.close_streams`, tunnels, response bodies and waiting requests of a
+//! killed variant end after that time. A kill that is revoked before closes nothing.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::pin::Pin;
@@ -18,19 +17,18 @@ use crate::snapshot::Snapshot;
 
 const NEVER: u64 = u64::MAX;
 
-/// The streams of one worker that a kill can name: those of all variants but stable.
+/// The streams of one worker that a kill can close: those of all variants but stable.
 #[derive(Default)]
 pub(crate) struct KillableStreams {
     list: RefCell<Vec<Rc<Entry>>>,
-    /// When the first one is due.
+    /// When the first stream must be closed.
     next_ms: Cell<u64>,
 }
 
 struct Entry {
     scope: KillScope,
-    /// Its place in the rules that it was looked up in last, if those are not its own.
+    /// The position of the stream's variant in the rules that it was last looked up in, if not its own.
     found: RefCell<Option<(Arc<Rules>, Option<RulesPosition>)>>,
-    /// Since when it is killed.
     killed_ms: Cell<Option<u64>>,
     due_ms: Cell<u64>,
     waker: RefCell<Option<Waker>>,
@@ -38,10 +36,10 @@ struct Entry {
     place: Cell<usize>,
 }
 
-/// A route, and its variant if the route still has it.
+/// A route, and the variant if the route still has it.
 type RulesPosition = (RouteId, Option<VariantId>);
 
-/// Route, variant and tenant by which a kill selects a stream.
+/// The route, variant and tenant by which a kill selects a stream.
 pub(crate) struct KillScope {
     pub(crate) view: Rc<SnapshotView>,
     pub(crate) route: RouteId,
@@ -49,15 +47,16 @@ pub(crate) struct KillScope {
     pub(crate) tenant: Option<Box<str>>,
 }
 
-/// Who carries a stream, and ends it when nobody asks for more of it, since its reader does not read.
+/// The task to wake when a stream is closed. A task that only waits for its reader does not poll the body: then the
+/// connection or the reader must end it.
 pub(crate) enum Carrier {
-    /// Whoever is woken asks.
+    /// The task that registered polls it.
     Polled,
     Connection(Rc<Client>),
     Stream(Rc<ResponseReader>),
 }
 
-/// A stream's place among those that a kill can close; given back when dropped.
+/// The registration of a stream; removed when dropped.
 pub(crate) struct KillableStream {
     worker: Rc<Worker>,
     streams: Rc<KillableStreams>,
@@ -65,7 +64,7 @@ pub(crate) struct KillableStream {
 }
 
 impl Entry {
-    /// Whether a kill that is in force now covers it.
+    /// Whether a current kill selects the stream.
     fn is_killed(&self, now: &ActiveSnapshot<'_>) -> bool {
         let tenant = self.scope.tenant.as_deref();
         now.place(self).is_some_and(|(route, variant)| now.snapshot.overlay.kills(route, variant, tenant))
@@ -81,10 +80,10 @@ impl Entry {
     }
 }
 
-/// A snapshot that streams of earlier ones are looked up in.
+/// The current snapshot, in which streams of earlier snapshots are looked up.
 struct ActiveSnapshot<'a> {
     snapshot: &'a Snapshot,
-    /// Its routes; made when a stream of other rules is looked up.
+    /// Its routes by name; built when a stream of other rules is looked up.
     names: OnceCell<ahash::HashMap<&'a str, RouteId>>,
 }
 
@@ -93,8 +92,8 @@ impl<'a> ActiveSnapshot<'a> {
         Self { snapshot, names: OnceCell::new() }
     }
 
-    /// The place of a stream in the rules that are in force. It is looked up once for each rules: an overlay or an answer of
-    /// DNS comes with the same ones.
+    /// The position of a stream's variant in the current rules. It is looked up once for each rules: a new overlay or
+    /// DNS result keeps them.
     fn place(&self, stream: &Entry) -> Option<RulesPosition> {
         let new = &self.snapshot.rules;
         if Arc::ptr_eq(&stream.scope.view.snapshot.rules, new) {
@@ -111,7 +110,7 @@ impl<'a> ActiveSnapshot<'a> {
         }
     }
 
-    /// Finds a stream of other rules by the names of its route and variant.
+    /// Finds the variant of other rules by the names of route and variant.
     fn look_up(&self, stream: &Entry) -> Option<RulesPosition> {
         let (old, new) = (&stream.scope.view.snapshot.rules, &self.snapshot.rules);
         let names = self.names.get_or_init(|| new.numbered().map(|(id, route)| (route.name.as_str(), id)).collect());
@@ -124,7 +123,7 @@ impl<'a> ActiveSnapshot<'a> {
 }
 
 impl KillableStreams {
-    /// This snapshot is in force from now on.
+    /// Follows a new snapshot.
     pub(crate) fn follow(&self, snapshot: &Snapshot, now_ms: u64) {
         let list = self.list.borrow();
         if list.is_empty() {
@@ -135,7 +134,7 @@ impl KillableStreams {
         self.next_ms.set(list.iter().map(|stream| stream.due_ms.get()).min().unwrap_or(NEVER));
     }
 
-    /// Wakes those whose time has come.
+    /// Wakes the streams that must be closed.
     pub(crate) fn sweep(&self, now_ms: u64) {
         if now_ms < self.next_ms.get() {
             return;
@@ -158,8 +157,8 @@ impl KillableStreams {
             .set(list.iter().map(|stream| stream.due_ms.get()).filter(|due| *due > now_ms).min().unwrap_or(NEVER));
     }
 
-    /// One more stream that a kill can close.
-    pub(crate) fn open(self: &Rc<Self>, worker: &Rc<Worker>, scope: KillScope, carrier: Carrier) -> KillableStream {
+    /// Registers a stream.
+    pub(crate) fn register(self: &Rc<Self>, worker: &Rc<Worker>, scope: KillScope, carrier: Carrier) -> KillableStream {
         let stream = {
             let mut list = self.list.borrow_mut();
             let stream = Rc::new(Entry {
@@ -176,7 +175,7 @@ impl KillableStreams {
         };
         let in_force = worker.snapshot();
         if !Arc::ptr_eq(&in_force, &stream.scope.view.snapshot) {
-            // The kill may have come since it was decided.
+            // The kill may have arrived after this stream's decision.
             stream.follow(&ActiveSnapshot::new(&in_force), worker.now_ms());
             self.next_ms.set(self.next_ms.get().min(stream.due_ms.get()));
         }
@@ -186,8 +185,8 @@ impl KillableStreams {
 }
 
 impl KillableStream {
-    /// Whether it is to be closed now; the task is woken when it is.
-    pub(crate) fn is_due(&self, cx: &Context<'_>) -> bool {
+    /// Whether the stream must be closed now. Registers the task to be woken when it must.
+    pub(crate) fn must_close(&self, cx: &Context<'_>) -> bool {
         let due = self.worker.now_ms() >= self.stream.due_ms.get();
         if due {
             self.worker.meter().killed_streams.inc();
@@ -201,13 +200,13 @@ impl KillableStream {
     }
 }
 
-/// What `future` gives, unless a kill comes first. Cancel safe when `future` is.
+/// Runs `future` until a kill. Cancel safe if `future` is.
 pub(super) async fn unless_killed<T>(
-    open: Option<KillableStream>,
+    kill: Option<KillableStream>,
     mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
 ) -> Result<T, Fault> {
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Pending if open.as_ref().is_some_and(|open| open.is_due(cx)) => Poll::Ready(Err(Fault::Killed)),
+        Poll::Pending if kill.as_ref().is_some_and(|kill| kill.must_close(cx)) => Poll::Ready(Err(Fault::Killed)),
         polled @ (Poll::Pending | Poll::Ready(_)) => polled,
     })
     .await
@@ -220,6 +219,7 @@ impl Drop for KillableStream {
         }
         let mut list = self.streams.list.borrow_mut();
         let place = self.stream.place.get();
+        debug_assert!(Rc::ptr_eq(&list[place], &self.stream), "the stream knows its index");
         list.swap_remove(place);
         if let Some(moved) = list.get(place) {
             moved.place.set(place);

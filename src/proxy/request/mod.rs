@@ -1,4 +1,5 @@
-//! The way of a request: the line (`handle.rs`), its stages, the exchange, and what the requests of a worker share.
+//! The path of a request: `handle.rs` calls its stages, which write the exchange. `http_proxy.rs` has what the requests
+//! of a worker share.
 
 mod admit;
 mod answer;

@@ -1,4 +1,4 @@
-//! Prepare: the request as the upstream will read it.
+//! Prepare: the request in the form that the upstream gets.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use crate::telemetry::Refusal;
 
 const NO_BYTES: HeaderValue = HeaderValue::from_static("0");
 
-/// Makes the upstream's request of the client's.
+/// Turns the client's request into the upstream's request.
 pub(super) fn prepare(
     exchange: &mut Exchange,
     parts: &mut request::Parts,
@@ -34,7 +34,7 @@ pub(super) fn prepare(
     }
     let body = take_body(exchange, &mut parts.headers, body, route)?;
     if matches!(body, RequestBody::Empty) && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
-        // Some servers take nothing of these methods without a length (RFC 9110 §8.6).
+        // Some servers reject these methods without a length (RFC 9110 §8.6).
         parts.headers.insert(header::CONTENT_LENGTH, NO_BYTES);
     }
     let h2 = parts.version == Version::HTTP_2;
@@ -51,7 +51,7 @@ pub(super) fn prepare(
     }
     if let Some(asked) = exchange.upgrade.requested() {
         asked.set_headers(&mut parts.headers);
-        // What is sent through the tunnel is sent ahead too.
+        // Before the proxy reads a tunnel's stream, the client may fill its window: reserve it.
         exchange.prepared.ahead = ahead(exchange, None)?;
     }
     parts.uri = upstream_uri(exchange, split, matched)?;
@@ -81,7 +81,7 @@ fn take_body(
         Some(length) => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        // Said outright, since a client of HTTP/1.1 would else drop the body of a GET or HEAD.
+        // Without this field, hyper's HTTP/1.1 client drops the body of a GET or HEAD.
         None => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -100,7 +100,7 @@ fn take_body(
     Ok(RequestBody::Client(Box::new(body)))
 }
 
-/// The messages of a call come when there is something to say: it may be as idle as the route allows.
+/// The bounds on a request body. A gRPC call may be idle between messages, up to the route's idle timeout.
 fn bounds(exchange: &Exchange, route: &Route) -> BodyBounds {
     let limits = &exchange.client.listener.spec.limits;
     let (stall, rate) = match &exchange.call {
@@ -110,7 +110,7 @@ fn bounds(exchange: &Exchange, route: &Route) -> BodyBounds {
     BodyBounds { bytes_max: route.limits.body_bytes, stall, rate }
 }
 
-/// Takes what a client may send before it is read.
+/// Reserves the client's flow-control window for the body (HTTP/2).
 fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyWindow>, Fault> {
     if exchange.request.version != Version::HTTP_2 {
         return Ok(None);
@@ -118,7 +118,7 @@ fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyWindow>,
     exchange.client.receive_window().reserve(length).map(Some).map_err(Fault::Refused)
 }
 
-/// HTTP/2 may split cookies into several fields; HTTP/1.1 has one (RFC 9113 §8.2.3).
+/// Joins `Cookie` fields: HTTP/2 allows several, HTTP/1.1 only one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter();
     if crumbs.next().is_none() || crumbs.next().is_none() {
@@ -140,10 +140,10 @@ fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
     edits.apply(headers, &exchange.values(&request_id));
 }
 
-/// What was admitted is fit to be forwarded: what is not was made of it by a rewrite.
+/// An admitted request can be forwarded, so only a rewrite can make it invalid.
 const UNFIT: Fault = Fault::Refused(Refusal::Internal);
 
-/// The target in origin-form: what was matched is what is forwarded.
+/// The target in origin-form. The path is the normalized one that was matched.
 fn upstream_uri(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
     let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
     let given = exchange.request.uri.path_and_query();

@@ -1,4 +1,4 @@
-//! The last stage: what is counted and logged of an exchange, when its last byte has left or it was dropped.
+//! Record: counts and logs an exchange when it is dropped, after its last byte or wherever it ends.
 
 use super::exchange::{Exchange, ExchangeStage};
 use super::trace;
@@ -27,10 +27,10 @@ impl Drop for Exchange {
                 }
             }
         }
-        // The upstream's connection and counts are given back before anything is told about them.
+        // Release the upstream first, so that its counts are correct when the request appears in the log.
         self.release_upstream();
         self.attempt.flight = None;
-        if let Some(primary) = self.mirror.compared.take() {
+        if let Some(primary) = self.mirror.primary.take() {
             primary.close();
         }
         let took = self.client.worker.clock.now().duration_since(self.request.began);
@@ -53,10 +53,11 @@ impl Drop for Exchange {
     }
 }
 
-/// The exchange becomes a tunnel, which may last for days: as a request it is counted now, and logged at both ends.
+/// Records a request that becomes a tunnel. A tunnel may last for days, so the request is counted now, and logged at
+/// both ends.
 pub(crate) fn open_tunnel(exchange: &mut Exchange) {
     debug_assert!(exchange.upgrade.is_open(), "dropping the exchange must not count the request again");
-    // First of all: dropping the exchange subtracts it again, wherever that happens.
+    // Before anything else: dropping the exchange subtracts it again.
     if let Some(meter) = exchange.meter() {
         meter.upgrades_open.add(1);
         meter.upgrades.inc();
@@ -77,7 +78,7 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
         exchange.routing.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     meter.requests[reason.index()][StatusClass::of(exchange.response.status) as usize].inc();
     meter.duration.record(took);
-    // What stable answered for a variant says nothing about how long that takes.
+    // The time of stable's response says nothing about the variant.
     if exchange.routing.chosen.is_none_or(|chosen| chosen.fallback == Fallback::No)
         && let Some(sample) = exchange.routing.route.and_then(|route| exchange.view.sample(route))
     {
@@ -103,8 +104,8 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     meter.response_bytes.add(exchange.response.bytes);
 }
 
-/// The head of the answer promised more than there was: the upstream broke off, or the call's status blames the server.
-/// What stable answered for a variant is counted as that variant's failure already.
+/// Whether the response failed after its head: the upstream cut it, or the gRPC status blames the server. If stable
+/// answered for a variant, its failure is already counted.
 fn fails_late(exchange: &Exchange) -> bool {
     if exchange.routing.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
         return false;

@@ -1,7 +1,7 @@
-//! The bodies of answers on their way. Nothing is buffered: a chunk is pulled from one side when the other asks for it.
+//! Response bodies. Nothing is buffered: a piece is read from the upstream when the client's side polls for it.
 //!
-//! hyper tells of a stream of HTTP/2 that was broken off with `NO_ERROR`, by a reset or by the leaving of the connection,
-//! as of one that has ended. Only a stream whose end was sent is whole (RFC 9113 §8.1), on either side: else it was cut.
+//! If a peer ends an HTTP/2 stream early with `NO_ERROR`, by RST_STREAM or GOAWAY, hyper reports a normal end. A body
+//! is complete only if END_STREAM was received (RFC 9113 §8.1); otherwise it was cut.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,40 +23,40 @@ use crate::proxy::wire::grpc;
 use crate::proxy::worker::deadline::{CoarseTimer, Deadline};
 use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 
-/// A piece of an answer that is smaller than this may be copied.
+/// Pieces of a response below this size may be copied.
 const COPIED_BELOW: usize = 4096;
 
-/// A response's body on its way to the client, with the exchange that ends with it.
+/// A response body. It owns the exchange, which is recorded when the body is dropped.
 pub(crate) struct ResponseBody {
     source: BodySource,
     exchange: Box<Exchange>,
     idle: Option<Duration>,
     timer: Option<CoarseTimer>,
-    /// When the reader was last given bytes, if it has not asked since.
+    /// When the reader was last given bytes; `None` once it polls again.
     sent_ms: Option<u64>,
-    /// How long it took over what it was given.
+    /// Time that the reader took for what it was given.
     waited_ms: u64,
-    /// Bytes of the request's body when the idle timer was last set.
+    /// Bytes of the request body when the idle timer was set.
     uploaded: u64,
-    /// When a call must have ended.
+    /// The deadline of a gRPC call.
     deadline: Option<Deadline>,
-    /// A kill may close it.
-    open: Option<KillableStream>,
+    /// Registration for kills.
+    kill: Option<KillableStream>,
 }
 
-/// Where a response's body comes from.
+/// The source of a response body.
 pub(crate) enum BodySource {
-    /// Made here.
+    /// Made by the proxy.
     Own(Option<Bytes>),
-    /// Pulled from an upstream, and what was pulled of it before anybody asked.
+    /// Read from the upstream; and the frame that `answer` has polled already.
     Upstream(Incoming, Option<Box<Polled>>),
 }
 
-/// What a body gave when it was asked for its next frame.
+/// The result of polling a body for a frame.
 type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 impl ResponseBody {
-    /// The body of the answer to `exchange`.
+    /// The body of the response to `exchange`.
     pub(crate) fn new(source: BodySource, mut exchange: Box<Exchange>, idle: Option<Duration>) -> Self {
         let ended = match &source {
             BodySource::Own(body) => body.is_none(),
@@ -72,29 +72,29 @@ impl ResponseBody {
             Deadline::new(worker, Some(deadline.saturating_duration_since(worker.clock.now())))
         });
         let lasts = !ended && matches!(source, BodySource::Upstream(..));
-        let open = if lasts { exchange.killable(|| exchange.carrier()) } else { None };
+        let kill = if lasts { exchange.killable(|| exchange.carrier()) } else { None };
         exchange.set_held_upstream(exchange.attempt.upstream_key());
         let (sent_ms, waited_ms, uploaded) = (None, 0, 0);
-        let mut body = Self { source, exchange, idle, timer: None, sent_ms, waited_ms, uploaded, deadline, open };
+        let mut body = Self { source, exchange, idle, timer: None, sent_ms, waited_ms, uploaded, deadline, kill };
         if ended {
             body.finish();
         }
         body
     }
 
-    /// The body has been pulled whole.
+    /// ProxyAddresses the exchange: the body was read completely.
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.progress.stage = ExchangeStage::Done;
-        if let Some(primary) = &exchange.mirror.compared {
+        if let Some(primary) = &exchange.mirror.primary {
             primary.end(Ending::Complete);
         }
-        // On HTTP/2 the reader is waited for until hyper has got rid of what it was given.
+        // On HTTP/2 the reader's deadline stays until hyper has written what it was given.
         self.timer = None;
-        self.open = None;
+        self.kill = None;
         if let Some(lease) = exchange.attempt.lease.take() {
             lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
-            // Its upstream is done with it, however long its reader takes.
+            // The upstream is finished, even if the client reads slowly.
             exchange.attempt.flight = None;
             exchange.set_held_upstream(0);
             if let Some(memory) = &mut exchange.request.memory {
@@ -103,19 +103,19 @@ impl ResponseBody {
         }
     }
 
-    /// Shows what passes to whoever compares it.
+    /// Mirrors the response to its comparison, if there is one.
     fn mirror(&self, show: impl FnOnce(&PrimaryResponse)) {
-        if let Some(primary) = &self.exchange.mirror.compared {
+        if let Some(primary) = &self.exchange.mirror.primary {
             show(primary);
         }
     }
 
-    /// A piece, counted until it has left the protocol stack. One that follows another and is small is copied: a slice of
-    /// a buffer keeps the whole buffer.
+    /// Counts a piece until hyper writes or drops it. A small piece after the first is copied, because a slice would
+    /// keep the whole buffer that hyper read into.
     fn track(&self, data: Bytes) -> Bytes {
         let client = &self.exchange.client;
         if self.exchange.request.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
-            // A connection of HTTP/1.1 has few pieces.
+            // An HTTP/1.1 connection has few pieces in flight, so the count is not worth its cost.
             return data;
         }
         let is_small = self.exchange.response.bytes > 0 && data.len() < COPIED_BELOW;
@@ -123,7 +123,7 @@ impl ResponseBody {
         client.outbox().track(data)
     }
 
-    /// All that there is.
+    /// Sends a body that the proxy made.
     fn send_own(&mut self, body: Option<Bytes>) -> Option<Bytes> {
         let body = body.map(|body| self.track(body));
         self.record_sent(body.as_ref().map_or(0, |body| body.len() as u64));
@@ -139,7 +139,7 @@ impl ResponseBody {
         BodyError(detail)
     }
 
-    /// The reader has been given bytes.
+    /// Records that the reader was given bytes.
     fn record_sent(&mut self, bytes: u64) {
         self.exchange.response.bytes += bytes;
         let client = &self.exchange.client;
@@ -150,7 +150,7 @@ impl ResponseBody {
         }
     }
 
-    /// The reader asks for more. It must not take too long over what it was given.
+    /// Checks the rate of the reader, which polls for more.
     fn check_rate(&mut self) -> Option<BodyError> {
         let client = &self.exchange.client;
         self.waited_ms += client.worker.now_ms().saturating_sub(self.sent_ms.take()?);
@@ -163,7 +163,7 @@ impl ResponseBody {
         Some(self.abort(EndedBy::Client, "reader_stalled"))
     }
 
-    /// Ready when nothing has come in either direction for too long.
+    /// Ready when no bytes have passed in either direction for the idle timeout.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(idle) = self.idle else { return Poll::Pending };
         let worker = &self.exchange.client.worker;
@@ -181,8 +181,8 @@ impl ResponseBody {
         }
     }
 
-    /// The deadline of a call has passed: the upstream is left, and the client is told in trailers, which only HTTP/2
-    /// is sure to carry.
+    /// ProxyAddresses a gRPC call whose deadline has passed: releases the upstream, and sends the status in trailers. Only HTTP/2
+    /// is sure to carry them.
     fn end_call(&mut self) -> Result<Frame<Bytes>, BodyError> {
         self.source = BodySource::Own(None);
         self.deadline = None;
@@ -212,7 +212,7 @@ impl Body for ResponseBody {
         if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
             return Poll::Ready(Some(this.end_call()));
         }
-        if this.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+        if this.kill.as_ref().is_some_and(|kill| kill.must_close(cx)) {
             return Poll::Ready(Some(Err(this.abort(EndedBy::Proxy, "killed"))));
         }
         let (incoming, polled) = match &mut this.source {
@@ -278,7 +278,7 @@ impl Body for ResponseBody {
         match &self.source {
             BodySource::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
             BodySource::Upstream(incoming, None) => incoming.size_hint(),
-            // Only the whole is known.
+            // The polled frame is a part of the body, and the rest has no known length.
             BodySource::Upstream(_, Some(_)) => SizeHint::default(),
         }
     }

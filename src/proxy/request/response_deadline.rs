@@ -1,8 +1,8 @@
-//! How long the head of an answer may take. The route's `timeout.request` runs from the end of the request's body, and
-//! anew from each piece of it; it stands still while the client is waited for, whose slowness has bounds of its own
-//! (`stall_timeout`, `body_rate`) that come first. So a slow but steady upload is never the service's fault, and a service that does not
-//! read is late. The messages of a gRPC call come when there is something to say: there it runs from the last one. The
-//! deadline of a call itself (`grpc-timeout`) runs from its beginning, whatever happens.
+//! The deadline of a response head. The route's `timeout.request` starts at the end of the request body, and again at
+//! each piece of it. It stops while the proxy waits for the client, which has limits of its own (`stall_timeout`,
+//! `body_rate`) that fire first. So a slow but steady upload is not a fault of the upstream, and an upstream that does
+//! not read is late. In a gRPC call, messages may come at any time: there it starts at the last message. The deadline
+//! of the call (`grpc-timeout`) starts with the call and never stops.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,22 +15,22 @@ use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::deadline::Deadline;
 
-/// The bound on the head of one answer.
+/// The deadline of one response head.
 pub(crate) struct ResponseDeadline {
     worker: Rc<Worker>,
     timer: Deadline,
-    /// The route's bound.
+    /// The route's timeout.
     usual: Option<Duration>,
-    /// When the call must have ended.
+    /// The deadline of the gRPC call.
     of_call: Option<Instant>,
     began: Instant,
     upload: Option<Rc<Upload>>,
-    /// So long it stands still for the client at most; nothing in a call, whose client may have nothing to say.
+    /// Limit on how long the timeout stops for the client; `None` in a call, whose client may be idle.
     stall_max: Option<Duration>,
 }
 
 impl ResponseDeadline {
-    /// For an exchange whose request's head has just come.
+    /// For an exchange whose request head has just arrived.
     pub(crate) fn new(exchange: &Exchange, usual: Option<Duration>) -> Self {
         let of_call = exchange.call.as_ref().and_then(|call| call.deadline);
         let began = exchange.request.began;
@@ -39,16 +39,16 @@ impl ResponseDeadline {
         let worker = Rc::clone(&exchange.client.worker);
         let timer = Deadline::new(&worker, first);
         let upload = exchange.prepared.upload.as_ref().map(Rc::clone);
-        // The client's own bound is looked at by the sweep: it must come first, however busy the worker is.
+        // The sweep checks the client's own limit. Twice its length fires later even if the worker is busy.
         let stall_max = exchange.client.listener.spec.limits.stall_timeout.saturating_mul(2);
         let stall_max = exchange.call.is_none().then_some(stall_max);
         Self { worker, timer, usual, of_call, began, upload, stall_max }
     }
 
-    /// What `future` gives, unless it takes too long. Cancel safe when `future` is.
+    /// Runs `future` until the deadline. Cancel safe if `future` is.
     ///
     /// # Errors
-    /// Whose bound has passed.
+    /// The fault of the deadline that has passed.
     pub(crate) async fn bound<F: Future>(&mut self, mut future: Pin<&mut F>) -> Result<F::Output, Fault> {
         std::future::poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {
@@ -65,14 +65,15 @@ impl ResponseDeadline {
         .await
     }
 
-    /// How long it may still take; nothing where there is no bound.
+    /// The time left; `None` without a deadline.
     fn left(&self) -> Result<Option<Duration>, Fault> {
         let now = self.worker.clock.now();
         let until = |deadline: Instant| Some(deadline.saturating_duration_since(now)).filter(|left| !left.is_zero());
         let of_call = self.of_call.map(|deadline| until(deadline).ok_or(Fault::CallTimeout)).transpose()?;
         let runs_from = self.upload.as_ref().and_then(|upload| upload.pace.runs_from(self.stall_max));
         let runs_from = runs_from.unwrap_or(self.began);
-        // When the client goes on, it is due sooner: it is looked at again as soon as it can be due then.
+        // The timeout may resume at any moment. `usual` is the earliest time at which it can then fire: check again
+        // there.
         let next = |usual: Duration| until(runs_from + usual).map(|left| left.min(usual));
         let usual = self.usual.map(|usual| next(usual).ok_or(Fault::ResponseTimeout));
         Ok([of_call, usual.transpose()?].into_iter().flatten().min())

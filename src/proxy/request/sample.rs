@@ -1,4 +1,5 @@
-//! Sample: notes where the weights have sent the caller, and decides whether the request is copied for the route's shadow.
+//! Sample: records the decision for the release statistics, and decides whether the request is copied for the route's
+//! shadow.
 
 use super::caller::IdentifiedCaller;
 use super::exchange::{ChosenVariant, Exchange};
@@ -6,7 +7,7 @@ use crate::proxy::mirror::permit::CopyPermit;
 use crate::route::{MARKER, Reason, Sampling, SamplingInput, Shadow, Split, Unfit, decide_sampling};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
-/// Notes the decision for the sample, and gives the permit of the request's copy, if there is to be one.
+/// Records the decision; returns the permit of the request's copy if it is copied.
 pub(crate) fn sample(
     exchange: &Exchange,
     split: &Split,
@@ -14,13 +15,13 @@ pub(crate) fn sample(
     chosen: &ChosenVariant,
 ) -> Option<Box<CopyPermit>> {
     let permit = split.shadow.as_deref().and_then(|shadow| permit(exchange, split, shadow, identified, chosen));
-    note(exchange, chosen);
+    record_decision(exchange, chosen);
     permit
 }
 
-/// Notes for the sample which variant the weights chose, with the caller's sticky key. An override, a kill and a caller
-/// without a key leave no note: the weights did not decide, or the choice does not stick.
-fn note(exchange: &Exchange, chosen: &ChosenVariant) {
+/// Records which variant the weights chose, with the caller's sticky key. Overrides, kills and callers without a key
+/// are not counted: the weights did not decide, or the choice is not sticky.
+fn record_decision(exchange: &Exchange, chosen: &ChosenVariant) {
     if chosen.reason() == Reason::Weight
         && chosen.counted()
         && let Some(route) = exchange.routing.route
@@ -30,7 +31,7 @@ fn note(exchange: &Exchange, chosen: &ChosenVariant) {
     }
 }
 
-/// Decides whether a request is copied. Its copy takes its place among those under way when it is sent.
+/// Decides whether a request is copied. The copy takes its place in flight when it is sent.
 fn permit(
     exchange: &Exchange,
     split: &Split,
@@ -39,7 +40,7 @@ fn permit(
     chosen: &ChosenVariant,
 ) -> Option<Box<CopyPermit>> {
     let (worker, route) = (&exchange.client.worker, exchange.routing.route?);
-    // A request that bears the marker is a copy already: `admit` removes the marker of peers that are not trusted.
+    // A request with the marker is a copy. `admit` removes the marker of untrusted peers.
     if exchange.upgrade.requested().is_some()
         || (exchange.request.field_summary.trusted_only && identified.head.headers.contains_key(&MARKER))
     {

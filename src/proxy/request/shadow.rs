@@ -1,8 +1,8 @@
-//! Shadow: a request that is answered as ever, and copied to another upstream beside. Nothing here is waited for: what
-//! cannot be had at once drops the copy, with its reason.
+//! Shadow: copies a request to another upstream. The request never waits for its copy: if the copy cannot get memory or
+//! a place in flight at once, it is dropped with that reason.
 //!
-//! The head is cloned, and each piece of the body is shared with the copy as it passes. A copy is sent when its request
-//! has come whole, so that none is ever cut short, and then by a task of its own: it outlives the client.
+//! The head is cloned; the pieces of the body are shared with the copy as they pass. A copy is sent when its request is
+//! complete, so it is never cut short, and by a task of its own, so it outlives the client.
 
 use std::rc::Rc;
 
@@ -22,10 +22,10 @@ use crate::proxy::wire::raw_query::RawQuery;
 use crate::route::{Compare, Split};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
-/// What a copy takes of the memory for copies besides its head and body, about.
+/// Estimated memory of a copy besides its head and body.
 const COPY_BYTES: u64 = 2048;
 
-/// Makes the copy of a request that is about to be forwarded.
+/// Creates the copy of a request that is about to be forwarded.
 pub(crate) fn shadow(
     exchange: &mut Exchange,
     parts: &request::Parts,
@@ -43,7 +43,7 @@ pub(crate) fn shadow(
     }
     let request_id = exchange.request_id();
     let comparison = shadow.compare.as_ref().map(|compare| comparison_plan(exchange, parts, compare, &permit, chosen));
-    exchange.mirror.compared = comparison.as_ref().map(|comparison| Rc::clone(&comparison.primary));
+    exchange.mirror.primary = comparison.as_ref().map(|comparison| Rc::clone(&comparison.primary));
     let mut head = head_of(parts);
     let headers = head.headers_mut();
     let span = trace::start_copy(exchange, headers, CopyKind::Candidate);
@@ -90,7 +90,7 @@ fn log_context(exchange: &Exchange, request_id: HeaderValue) -> LogContext {
     }
 }
 
-/// What it takes to compare the copy's answer with the request's own; for some, with a control's.
+/// The plan for the comparison of a copy; some have a control.
 fn comparison_plan(
     exchange: &mut Exchange,
     parts: &request::Parts,

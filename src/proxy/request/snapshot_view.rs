@@ -1,4 +1,4 @@
-//! What a worker makes of a snapshot: the snapshot itself and this worker's own state beside it.
+//! A worker's view of a snapshot: the snapshot, and the worker's own state for its routes and upstreams.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -13,17 +13,16 @@ use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamI
 use crate::snapshot::{RouteState, Snapshot};
 use crate::telemetry::{Sample, UpstreamSeries, VariantMeter};
 
-/// A snapshot as one worker holds it. While the rules stay the same, what stands beside them is shared with the views of
-/// the snapshots before and after.
+/// A worker's view of a snapshot. Views of the same rules share their state.
 pub(crate) struct SnapshotView {
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The snapshot's: a request asks for its route's state several times, and saves a step each time.
+    /// The snapshot's routes, here to save an indirection: a request reads its route's state several times.
     routes: Arc<[Arc<RouteState>]>,
     spreads: Rc<[Cell<Spread>]>,
-    /// Per route its policy for copies; empty when no route has a shadow.
+    /// The mirror policy of each route; empty when no route has a shadow.
     mirrors: Rc<[OnceCell<Rc<MirrorPolicy>>]>,
     upstreams: PoolCells,
-    /// The upstreams as shadows use them.
+    /// The pools for copies.
     shadow_upstreams: PoolCells,
 }
 
@@ -33,10 +32,10 @@ impl AsRef<Snapshot> for SnapshotView {
     }
 }
 
-/// Per upstream its pool, made or carried over at its first use.
+/// The pool of each upstream, created or carried over at its first use.
 type PoolCells = Rc<[OnceCell<Rc<UpstreamPool>>]>;
 
-/// Where the sequences of new routes begin.
+/// The start of new routes' sequences.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SequenceStart {
     /// Random, and the same for all workers.
@@ -48,8 +47,8 @@ pub(crate) struct SequenceStart {
 }
 
 impl SequenceStart {
-    /// Anywhere, since many new routes must not favour one place. The workers begin at equal distances from each other:
-    /// the shares of all workers together are then nearly as even as those of one.
+    /// A random start, so that many new routes do not favour the same variant. The workers start at equal distances:
+    /// then the shares of all workers together are nearly as even as those of one.
     fn of(self, route: &str, generation: Generation) -> Spread {
         let first = xxh3_64_with_seed(route.as_bytes(), self.seed ^ generation.0);
         let distance = u64::MAX / (self.workers.max(1) as u64);
@@ -58,7 +57,7 @@ impl SequenceStart {
 }
 
 impl SnapshotView {
-    /// The worker's state beside a snapshot. `old` is its state beside the snapshot before.
+    /// The view of a snapshot. `old` is the view of the snapshot before.
     pub(crate) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>, sequence_start: SequenceStart) -> Self {
         if let Some(old) = old.filter(|old| Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules)) {
             return old.following(snapshot);
@@ -73,7 +72,7 @@ impl SnapshotView {
         Self { snapshot, routes, spreads, mirrors, upstreams, shadow_upstreams }
     }
 
-    /// Beside a snapshot of the same rules: all goes on but the pools of upstreams that have changed.
+    /// The view of a snapshot with the same rules: only the pools of changed upstreams are replaced.
     fn following(&self, snapshot: Arc<Snapshot>) -> Self {
         let kept = |pools: &PoolCells| {
             let (old, new) = (&self.snapshot.upstreams, &snapshot.upstreams);
@@ -102,7 +101,7 @@ impl SnapshotView {
         })
     }
 
-    /// What copies for the shadow of a route use.
+    /// The mirror policy of a route, if it has a shadow.
     pub(crate) fn mirror(&self, route: RouteId, mirrors: &MirrorStates, worker: &Worker) -> Option<&Rc<MirrorPolicy>> {
         let of = route.0 as usize;
         let series = self.routes.get(of)?.shadow.as_ref()?;
@@ -112,7 +111,7 @@ impl SnapshotView {
         }))
     }
 
-    /// The pool that copies use of an upstream. Only for requests of a route with a shadow.
+    /// The pool for copies to an upstream. Only for requests of a route with a shadow.
     pub(super) fn shadow_upstream(&self, id: UpstreamId, pools: &Pools, worker: &Worker) -> &Rc<UpstreamPool> {
         let at = id.0 as usize;
         self.shadow_upstreams[at].get_or_init(|| {
@@ -123,8 +122,9 @@ impl SnapshotView {
         })
     }
 
-    /// The pool of an upstream, out of the pools of a worker for which `current` is in force by now. A request of an older
-    /// snapshot may be the first to use an upstream that has changed since: it does not replace the pool in force.
+    /// Gets the pool of an upstream from the worker's pools. `current` is the worker's current snapshot. A request of
+    /// an older snapshot may be the first to use an upstream that has changed since: it must not replace the current
+    /// pool.
     #[cold]
     fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Snapshot) -> Rc<UpstreamPool> {
         let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);
@@ -135,13 +135,12 @@ impl SnapshotView {
         }
     }
 
-    /// Whether this upstream is the same in both snapshots.
     fn has_upstream_of(&self, other: &Snapshot, at: usize) -> bool {
         let (ours, theirs) = (&self.snapshot, other);
         Arc::ptr_eq(&ours.rules, &theirs.rules) && Arc::ptr_eq(&ours.upstreams[at], &theirs.upstreams[at])
     }
 
-    /// Whether any endpoint of this upstream can be connected to.
+    /// Whether the upstream has any endpoint.
     pub(super) fn usable(&self, id: UpstreamId) -> bool {
         !self.snapshot.upstreams[id.0 as usize].endpoints.is_empty()
     }
@@ -151,35 +150,35 @@ impl SnapshotView {
         &self.spreads[route.0 as usize]
     }
 
-    /// Where requests of a route's variant are counted.
+    /// The meter of a route's variant.
     pub(crate) fn meter(&self, route: RouteId, variant: VariantId, worker: usize) -> Option<&VariantMeter> {
         let series = self.routes.get(route.0 as usize)?.series.get(usize::from(variant.0))?;
         Some(series.meters.of(worker))
     }
 
-    /// Where it is noted whom a route's weights sent where.
+    /// The sample of a route's decisions.
     pub(crate) fn sample(&self, route: RouteId) -> Option<&Sample> {
         self.routes.get(route.0 as usize)?.sample.as_deref()
     }
 
-    /// What must be found out about the callers of a route.
+    /// The facts about callers that a route needs.
     pub(crate) fn needs(&self, route: RouteId) -> Needs {
         self.routes[route.0 as usize].needs
     }
 
-    /// Whether access log lines are wanted at all.
+    /// Whether the access log is on.
     pub(crate) fn logs(&self) -> bool {
         self.snapshot.rules.access_log.sink != LogSink::Off
     }
 }
 
-/// So many that are made at their first use.
+/// Empty cells, filled at the first use.
 fn unused<T>(count: usize) -> Rc<[OnceCell<T>]> {
     (0..count).map(|_| OnceCell::new()).collect()
 }
 
-/// A route's sequence goes on for as long as there is a route of its name: any run of consecutive draws is even,
-/// whatever the weights are. A start anew with each reload would leave the shares of quiet routes to chance.
+/// Carries over the sequence of each route that keeps its name: any run of consecutive draws is even, whatever the
+/// weights are. New sequences at each reload would make the shares of quiet routes random.
 fn spreads(snapshot: &Snapshot, old: Option<&SnapshotView>, sequence_start: SequenceStart) -> Rc<[Cell<Spread>]> {
     let by_name = OnceCell::new();
     let known = |at: usize, name: &str| {
@@ -196,7 +195,7 @@ fn spreads(snapshot: &Snapshot, old: Option<&SnapshotView>, sequence_start: Sequ
     spread.collect()
 }
 
-/// The routes' places by their names.
+/// The indexes of the routes by name.
 fn places(rules: &Rules) -> ahash::HashMap<&str, usize> {
     rules.routes.iter().enumerate().map(|(at, route)| (route.name.as_str(), at)).collect()
 }
@@ -298,7 +297,7 @@ mod tests {
         }
     }
 
-    /// The pool of an upstream, as a worker has it whose pools are these and whose state is `current`.
+    /// The pool of an upstream, for a worker with these pools and this current view.
     fn pool<'a>(view: &'a SnapshotView, at: usize, pools: &Pools, current: &SnapshotView) -> &'a Rc<UpstreamPool> {
         view.upstreams[at].get_or_init(|| view.pool(at, &view.snapshot.upstreams[at].series, pools, &current.snapshot))
     }
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_the_same_rules_everything_is_shared() {
+    fn views_of_the_same_rules_share_everything() {
         let first = SnapshotView::new(Arc::new(snapshot(&["a", "b"])), None, SEQUENCE_START);
         let drawn = draw(&first, 1);
         let (series, state) = (first.snapshot.routes[0].shadow.clone().unwrap(), Rc::new(MirrorState::default()));
@@ -331,18 +330,18 @@ mod tests {
         assert!(Rc::ptr_eq(&first.shadow_upstreams, &next.shadow_upstreams));
         assert_eq!(next.spread(RouteId(1)).get().0, drawn);
         let later = draw(&first, 1);
-        assert_eq!(next.spread(RouteId(1)).get().0, later, "requests under way draw from the same sequence");
+        assert_eq!(next.spread(RouteId(1)).get().0, later, "requests in flight draw from the same sequence");
     }
 
     #[test]
-    fn only_the_pool_of_an_upstream_that_changed_is_made_anew() {
+    fn only_the_pool_of_a_changed_upstream_is_replaced() {
         let pools = Pools::default();
         let first = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
         let (v1, v2) = (Rc::clone(pool(&first, 0, &pools, &first)), Rc::clone(pool(&first, 1, &pools, &first)));
         let stayed = Arc::clone(&first.snapshot.upstreams[1].endpoints[0]);
         let next = SnapshotView::new(moved(&first.snapshot, 1, &[endpoint(2), stayed]), Some(&first), SEQUENCE_START);
         assert!(Rc::ptr_eq(&first.spreads, &next.spreads) && Rc::ptr_eq(&first.mirrors, &next.mirrors));
-        assert!(Rc::ptr_eq(next.upstreams[0].get().unwrap(), &v1), "it is not even looked for");
+        assert!(Rc::ptr_eq(next.upstreams[0].get().unwrap(), &v1), "carried over without a lookup");
         assert!(next.upstreams[1].get().is_none());
         let renewed = pool(&next, 1, &pools, &next);
         assert!(!Rc::ptr_eq(renewed, &v2));
@@ -350,28 +349,28 @@ mod tests {
             Rc::ptr_eq(&renewed.endpoints[1], &v2.endpoints[0]),
             "with the connections of the endpoint that stayed"
         );
-        assert!(Rc::ptr_eq(first.upstreams[1].get().unwrap(), &v2), "requests under way keep theirs");
+        assert!(Rc::ptr_eq(first.upstreams[1].get().unwrap(), &v2), "requests in flight keep their pool");
     }
 
     #[test]
-    fn a_request_of_an_older_snapshot_does_not_replace_the_pool_in_force() {
+    fn a_request_of_an_older_snapshot_does_not_replace_the_current_pool() {
         let pools = Pools::default();
         let old = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
         let next = SnapshotView::new(moved(&old.snapshot, 0, &[endpoint(2)]), Some(&old), SEQUENCE_START);
-        let in_force = pool(&next, 0, &pools, &next);
+        let current = pool(&next, 0, &pools, &next);
         let late = pool(&old, 0, &pools, &next);
-        assert_eq!(late.endpoints[0].endpoint.address.port(), 1, "it goes where its snapshot says");
+        assert_eq!(late.endpoints[0].endpoint.address.port(), 1, "the endpoint of its own snapshot");
         let rules = Arc::new((*next.snapshot.rules).clone());
         let renewed = Arc::new(Snapshot { rules, ..(*next.snapshot).clone() });
         let renewed = SnapshotView::new(renewed, Some(&next), SEQUENCE_START);
-        assert!(Rc::ptr_eq(pool(&renewed, 0, &pools, &renewed), in_force));
-        // Of an upstream that has not changed, the first use is that of all.
+        assert!(Rc::ptr_eq(pool(&renewed, 0, &pools, &renewed), current));
+        // An unchanged upstream has one pool, whichever request uses it first.
         let first = pool(&old, 1, &pools, &next);
         assert!(Rc::ptr_eq(pool(&next, 1, &pools, &next), first));
     }
 
     #[test]
-    fn a_request_of_older_rules_does_not_bring_a_removed_upstream_back() {
+    fn a_request_of_older_rules_does_not_restore_a_removed_upstream() {
         let pools = Pools::default();
         let old = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
         let mut rules = (*old.snapshot.rules).clone();
@@ -393,7 +392,7 @@ mod tests {
         let both = moved(&first.snapshot, 0, &[endpoint(1), endpoint(2)]);
         let both = SnapshotView::new(both, Some(&first), SEQUENCE_START);
         let before = pool(&both, 0, &pools, &both);
-        // A snapshot in between had endpoint 2 alone; the worker has skipped it.
+        // A snapshot in between had only endpoint 2; the worker skipped it.
         let again = moved(&both.snapshot, 0, &[endpoint(1), Arc::clone(&before.endpoints[1].endpoint)]);
         let again = SnapshotView::new(again, Some(&both), SEQUENCE_START);
         assert!(Rc::ptr_eq(pool(&again, 0, &pools, &again), before));
@@ -403,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn under_new_rules_the_sequence_of_a_route_goes_on_by_its_name() {
+    fn new_rules_keep_the_sequence_of_a_route_by_its_name() {
         let first = SnapshotView::new(Arc::new(snapshot(&["a", "b"])), None, SEQUENCE_START);
         let drawn = [draw(&first, 0), draw(&first, 1)];
         let next = SnapshotView::new(Arc::new(snapshot(&["b", "new", "a"])), Some(&first), SEQUENCE_START);

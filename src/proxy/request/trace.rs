@@ -1,8 +1,8 @@
-//! Traces: the spans that a request leaves in the context that it brings or begins (`worker/trace_context.rs`).
+//! Records the spans of a request, in its trace context (`worker/trace_context.rs`).
 //!
-//! A context is continued whoever sends it: it only names what belongs together. Whether spans are left is believed from
-//! trusted peers; for all others the share in `[traces]` decides by the trace's id. Without `[traces]` nothing of this
-//! exists, and `traceparent` passes untouched.
+//! Any sender's context is continued, because it only groups spans. Its `sampled` flag counts only from trusted peers;
+//! for all others the share in `[traces]` decides by the trace id. Without `[traces]` there are no spans, and
+//! `traceparent` passes unchanged.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, k
 use crate::route::{PathPattern, UpstreamId};
 use crate::telemetry::{EndedBy, ReasonLabel, SpanKind, SpanStatus, TraceSpan};
 
-/// The last attempt got no answer, for this reason.
+/// ProxyAddresses the last attempt with an error.
 pub(crate) fn end_attempt(exchange: &mut Exchange, detail: &'static str) {
     if let Some(trace) = &mut exchange.trace {
         trace.end_attempt(exchange.client.worker.clock.now(), detail);
     }
 }
 
-/// Begins an attempt: the upstream sees its span as the parent.
+/// Starts an attempt: its span becomes the parent of the upstream's spans.
 pub(crate) fn start_attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let Some(span) = inject_span(exchange, headers) else { return };
     let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.attempt.endpoint);
@@ -34,14 +34,14 @@ pub(crate) fn start_attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
     }
 }
 
-/// Begins a copy: whoever gets it sees its span as the parent.
+/// Starts a copy: its span becomes the parent of the spans of the upstream that gets it.
 pub(crate) fn start_copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyKind) -> Option<Box<CopySpan>> {
     let id = inject_span(exchange, headers)?;
     let trace = exchange.trace.as_ref()?;
     Some(Box::new(CopySpan::new(trace, id, kind)))
 }
 
-/// Names a new span of the trace as the parent of what the upstream does. Gives it if it is to be left.
+/// Creates a span id and sets it in `traceparent`. Returns the id if the span is exported.
 fn inject_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
     let export = exchange.view.snapshot.rules.traces.as_ref()?;
     let peer = peer(exchange);
@@ -52,12 +52,11 @@ fn inject_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> 
     sampled.then_some(span)
 }
 
-/// Whether the sender of `traceparent` is trusted.
 fn peer(exchange: &Exchange) -> Peer {
     if exchange.request.trusted { Peer::Trusted } else { Peer::Untrusted }
 }
 
-/// Leaves the spans of an exchange that has ended.
+/// Records the spans of an exchange that has ended.
 pub(crate) fn record_spans(exchange: &mut Exchange, took: Duration) {
     let Some(export) = &exchange.view.snapshot.rules.traces else { return };
     let Some(mut trace) = exchange.trace.take() else { return };
@@ -65,7 +64,7 @@ pub(crate) fn record_spans(exchange: &mut Exchange, took: Duration) {
         return;
     }
     let end = exchange.request.began + took;
-    // An attempt without an end of its own ended with the exchange.
+    // An attempt that is still open ends with the exchange.
     let detail = if exchange.progress.ender == EndedBy::Done { "" } else { exchange.progress.detail };
     trace.end_attempt(end, detail);
     server(exchange, &trace, took);
@@ -126,12 +125,16 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
             attributes.text("rpc.system", "grpc");
             attributes.int("rpc.grpc.status_code", u64::from(code));
         }
-        decided(exchange, exchange.routing.chosen.map(|chosen| chosen.upstream), attributes);
+        add_decision(exchange, exchange.routing.chosen.map(|chosen| chosen.upstream), attributes);
     });
 }
 
-/// Which variant it got, and why, by the conventions for feature flags.
-fn decided(exchange: &Exchange, upstream: Option<UpstreamId>, attributes: &mut crate::telemetry::SpanAttributes<'_>) {
+/// Adds the decision, by the semantic conventions for feature flags.
+fn add_decision(
+    exchange: &Exchange,
+    upstream: Option<UpstreamId>,
+    attributes: &mut crate::telemetry::SpanAttributes<'_>,
+) {
     attributes.int("pointsman.generation", exchange.view.snapshot.generation.0);
     if let Some(chosen) = &exchange.routing.chosen {
         attributes.maybe("feature_flag.key", exchange.route_name());
@@ -178,7 +181,7 @@ fn client(exchange: &Exchange, trace: &TraceContext, attempt: &Attempt, resends:
         if resends > 0 {
             attributes.int("http.request.resend_count", resends as u64);
         }
-        decided(exchange, attempt.upstream, attributes);
+        add_decision(exchange, attempt.upstream, attributes);
     });
 }
 
@@ -197,7 +200,7 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-/// The pattern that took the request, where there is but one.
+/// The pattern of the route, if it has only one.
 fn pattern(paths: &[PathPattern]) -> Option<String> {
     let [path] = paths else { return None };
     Some(match path {

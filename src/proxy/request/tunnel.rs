@@ -1,6 +1,6 @@
-//! A tunnel: the bytes of another protocol, both ways, untouched. Each direction reads only when what it read before has
-//! left, so that back-pressure reaches the sender; each ends by itself, and its end is passed on; a tunnel without a byte
-//! in either direction ends too.
+//! A tunnel carries the bytes of another protocol unchanged in both directions. A direction reads only after it has
+//! written what it read before, so back-pressure reaches the sender. Each direction ends by itself and passes its end
+//! on. A tunnel without bytes in either direction ends after the idle timeout.
 
 use std::future::poll_fn;
 use std::io;
@@ -19,21 +19,21 @@ use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::EndedBy;
 
-/// A connection, or a stream, that speaks something else than HTTP from now on.
+/// The tunnel of an upgraded connection or stream.
 pub(crate) struct Tunnel {
     exchange: Box<Exchange>,
     upstream: Box<TunnelEnd>,
-    /// To the upstream and to the client.
+    /// The directions to the upstream and to the client.
     up: Direction,
     down: Direction,
     idle: Option<Idle>,
-    /// Who has closed first, in a word.
+    /// The detail for the log: which side closed first.
     closed: Option<&'static str>,
-    /// A kill may close it.
-    open: Option<KillableStream>,
+    /// Registration for kills.
+    kill: Option<KillableStream>,
 }
 
-/// How long nothing may move.
+/// The timer for a tunnel without bytes.
 struct Idle {
     timer: CoarseTimer,
     after: Duration,
@@ -49,13 +49,13 @@ impl Idle {
     }
 }
 
-/// One direction.
+/// One direction of a tunnel.
 #[derive(Default)]
 struct Direction {
     flow: Flow,
-    /// What was read and has not left.
+    /// Bytes that were read and not yet written.
     rest: BytesMut,
-    /// Something was written that may still be in a buffer.
+    /// The receiver may buffer bytes: it must be flushed before the direction waits.
     unflushed: bool,
     /// Bytes read since the tunnel last counted them.
     bytes: u64,
@@ -67,12 +67,12 @@ struct Direction {
 enum Flow {
     #[default]
     Open,
-    /// The sender has ended; what is left leaves, then the receiver is told.
+    /// The sender has ended: write the rest, then shut down the receiver.
     Ending,
     Ended,
 }
 
-/// Which side broke.
+/// The side that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     Sender,
@@ -80,7 +80,7 @@ enum Broken {
 }
 
 impl Direction {
-    /// Moves what there is. Ready when the receiver was told of the end. Bytes that were read are told to `moved`.
+    /// Copies bytes until the sender or the receiver is not ready. Ready when the end was passed on.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -105,7 +105,7 @@ impl Direction {
                 }
                 Flow::Open => {}
             }
-            // An idle tunnel holds no buffer.
+            // An idle tunnel holds no buffer. Reads go to the worker's scratch buffer.
             self.rest = BytesMut::new();
             let Poll::Ready(read) = from.poll_read(cx, scratch) else {
                 if self.unflushed {
@@ -132,22 +132,22 @@ impl Direction {
 }
 
 impl Tunnel {
-    /// A tunnel for this exchange, whose head has been answered.
+    /// The tunnel of an exchange whose response head is sent.
     pub(crate) fn new(mut exchange: Box<Exchange>, upstream: Box<TunnelEnd>) -> Self {
         exchange.progress.stage = ExchangeStage::Tunnel;
         let tunnels = &exchange.client.worker.tunnels;
         tunnels.set(tunnels.get() + 1);
-        let open = exchange.killable(|| Carrier::Polled);
+        let kill = exchange.killable(|| Carrier::Polled);
         let rules = &exchange.view.snapshot.rules;
         let idle = exchange.routing.route.and_then(|route| rules.route(route).timeouts.idle);
         let idle = idle.map(|after| Idle { timer: CoarseTimer::new(&exchange.client.worker, after), after });
-        Self { exchange, upstream, up: Direction::default(), down: Direction::default(), idle, closed: None, open }
+        Self { exchange, upstream, up: Direction::default(), down: Direction::default(), idle, closed: None, kill }
     }
 
-    /// Carries bytes until both directions have ended, one side has broken, or it is cut.
+    /// Copies bytes until both directions have ended, one side has failed, or the tunnel is cut.
     pub(crate) async fn run(mut self, mut client_end: TunnelEnd) {
         let client = Rc::clone(&self.exchange.client);
-        // The connection of a stream is watched over by its own task.
+        // On HTTP/2, the connection's own task handles its wakeups.
         let watches = self.exchange.request.version != Version::HTTP_2;
         if watches {
             client.deadlines.clear_read();
@@ -180,7 +180,7 @@ impl Tunnel {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, client_end: &mut TunnelEnd) -> Poll<(EndedBy, &'static str)> {
-        if self.open.as_ref().is_some_and(|open| open.is_due(cx)) {
+        if self.kill.as_ref().is_some_and(|kill| kill.must_close(cx)) {
             return Poll::Ready((EndedBy::Proxy, "killed"));
         }
         if let Some(reader) = &self.exchange.request.reader
@@ -218,7 +218,7 @@ impl Tunnel {
                 return idle.poll(cx).map(|()| (EndedBy::Proxy, "idle_timeout"));
             }
         };
-        // Once one side has closed, it is no fault that the other, or its own end, goes too.
+        // After one side has closed, a failure of the other side is not an error.
         Poll::Ready(self.closed.map_or(broken, |closed| (EndedBy::Done, closed)))
     }
 }
@@ -226,6 +226,7 @@ impl Tunnel {
 impl Drop for Tunnel {
     fn drop(&mut self) {
         let tunnels = &self.exchange.client.worker.tunnels;
+        debug_assert!(tunnels.get() > 0, "every tunnel was counted");
         tunnels.set(tunnels.get().saturating_sub(1));
     }
 }

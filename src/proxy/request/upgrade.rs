@@ -1,7 +1,7 @@
-//! Upgrade: a request that asks its connection, or its stream, to become a WebSocket. Where the route allows that, the
-//! request is passed on in the upstream's form; when the upstream agrees, a [`Tunnel`] follows. Everything else is an
-//! ordinary answer, and every other `Upgrade` is dropped with the hop-by-hop fields: to ignore it is what RFC 9110 lets a
-//! server do.
+//! Upgrade: a request that asks for a WebSocket. If the route allows it, the request is forwarded in the form of the
+//! upstream's protocol; if the upstream agrees, a [`Tunnel`] follows. Otherwise the response is an ordinary one. Any
+//! other
+//! `Upgrade` is removed with the hop-by-hop fields, as RFC 9110 §7.8 allows.
 
 use std::rc::Rc;
 
@@ -22,24 +22,24 @@ use crate::proxy::wire::fault::Fault;
 use crate::route::Route;
 use crate::telemetry::Refusal;
 
-/// What the log says of an `Upgrade` that the route does not allow.
+/// The detail in the log for an `Upgrade` that the route does not allow.
 const NOT_PASSED: &str = "upgrade_not_allowed";
 
-/// Notes whether this request asks for what its route allows: a GET of HTTP/1.1 without a body that names one protocol.
-/// A stream cannot become anything else than what it asks for.
-pub(crate) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route) -> Result<(), Fault> {
+/// Checks whether the request asks for an upgrade that the route allows: an HTTP/1.1 GET without a body that names one
+/// protocol. A CONNECT on an HTTP/2 stream has no other meaning, so it is rejected where the route does not allow it.
+pub(crate) fn check(exchange: &mut Exchange, parts: &request::Parts, route: &Route) -> Result<(), Fault> {
     let allowed = route.limits.websocket && route.split().is_some();
     if exchange.upgrade.requested().is_some() {
         return if allowed { Ok(()) } else { Err(Fault::Refused(Refusal::Method)) };
     }
-    // Most requests have no field that is for this connection only.
+    // Cheap checks first: most requests have no hop-by-hop fields.
     let asks = exchange.request.field_summary.hop_by_hop
         && parts.version == Version::HTTP_11
         && parts.method == Method::GET
         && !exchange.request.has_body
         && is_websocket(&parts.headers);
     if asks && !allowed {
-        // The request goes on as an ordinary one. Its line in the log names the reason.
+        // The request is forwarded without its `Upgrade`; the log has the reason.
         exchange.progress.detail = NOT_PASSED;
     } else if asks {
         exchange.upgrade = Upgrade::request(UpgradeRequest::by_upgrade(&parts.headers));
@@ -47,14 +47,14 @@ pub(crate) fn ask(exchange: &mut Exchange, parts: &request::Parts, route: &Route
     Ok(())
 }
 
-/// Whether the client would take this answer for the beginning of a tunnel though it is none: on a stream that asks for
-/// one, every success says so (RFC 9110 §9.3.6).
+/// Whether the client would mistake this response for an open tunnel: to a CONNECT, any success means that
+/// (RFC 9110 §9.3.6).
 pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
     exchange.upgrade.requested().is_some_and(UpgradeRequest::is_stream) && status.is_success()
 }
 
-/// Makes the exchange a tunnel. Gives the head of the answer in the client's form, with the hop-by-hop fields of that,
-/// and the stream of HTTP/2 that becomes the tunnel, if it is one.
+/// Makes the exchange a tunnel. Returns the response head in the form of the client's protocol, and the HTTP/2 stream
+/// that becomes the tunnel, if there is one.
 pub(crate) fn switch(
     exchange: &mut Exchange,
     response: Response<BodySource>,
@@ -77,8 +77,8 @@ pub(crate) fn switch(
     (Response::from_parts(parts, Empty::new()), stream)
 }
 
-/// Opens the tunnel between the client's connection, or its `stream` of HTTP/2, and the upstream's side: it begins when
-/// the head of the answer has left.
+/// Opens the tunnel between the client's connection, or its HTTP/2 stream, and the upstream. It starts when the
+/// response head is written.
 pub(crate) fn open(exchange: Box<Exchange>, upstream: Box<TunnelEnd>, stream: Option<OnUpgrade>) {
     let client = Rc::clone(&exchange.client);
     let tunnel = Box::new(Tunnel::new(exchange, upstream));
@@ -89,7 +89,7 @@ pub(crate) fn open(exchange: Box<Exchange>, upstream: Box<TunnelEnd>, stream: Op
                 .set(Some(Box::new(|socket, first| Box::pin(tunnel.run(TunnelEnd::connection(socket, first, None))))));
         }
         Some(stream) => drop(tokio::task::spawn_local(async move {
-            // It fails when the client has gone before the answer's head had left: then nothing is left to do.
+            // An error means that the client left before the response head was written: there is nothing to do.
             if let Ok(upgraded) = stream.await {
                 tunnel.run(TunnelEnd::stream(upgraded)).await;
             }

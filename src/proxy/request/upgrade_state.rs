@@ -1,30 +1,30 @@
-//! How far an exchange has come on its way to a tunnel.
+//! The state of an upgrade.
 
 use hyper::upgrade::OnUpgrade;
 
 use crate::proxy::upstream::tunnel_end::TunnelEnd;
 use crate::proxy::upstream::upgrade_request::UpgradeRequest;
 
-/// How far the upgrade of an exchange has come. Few requests ask for one: its state is boxed.
+/// The state of an exchange's upgrade. It is boxed, because few requests have one.
 #[derive(Default)]
 pub(crate) struct Upgrade(Option<Box<State>>);
 
 enum State {
-    /// The client asks for it.
+    /// The client asks for an upgrade.
     Requested(UpgradeRequest),
-    /// The upstream has switched protocols: its side of the tunnel.
+    /// The upstream has switched protocols: its end of the tunnel.
     Switched(UpgradeRequest, Box<TunnelEnd>),
     /// The exchange is a tunnel.
     Open,
 }
 
 impl Upgrade {
-    /// An upgrade that the client asks for.
+    /// The state after the client's request.
     pub(crate) fn request(asked: UpgradeRequest) -> Self {
         Self(Some(Box::new(State::Requested(asked))))
     }
 
-    /// What the client asks for, until the tunnel is open.
+    /// The client's request, until the tunnel is open.
     pub(super) fn requested(&self) -> Option<&UpgradeRequest> {
         match self.0.as_deref()? {
             State::Requested(asked) | State::Switched(asked, _) => Some(asked),
@@ -32,7 +32,7 @@ impl Upgrade {
         }
     }
 
-    /// The upstream has switched to what the client asks for.
+    /// The upstream has switched protocols.
     pub(crate) fn switch(&mut self, upstream: TunnelEnd) {
         self.0 = match self.0.take().map(|state| *state) {
             Some(State::Requested(asked)) => Some(Box::new(State::Switched(asked, Box::new(upstream)))),
@@ -40,7 +40,7 @@ impl Upgrade {
         };
     }
 
-    /// The upstream's side of the tunnel, when it has switched.
+    /// Takes the upstream's end of the tunnel, if it has switched.
     #[inline]
     pub(super) fn take_upstream(&mut self) -> Option<Box<TunnelEnd>> {
         if !matches!(self.0.as_deref(), Some(State::Switched(..))) {
@@ -51,7 +51,7 @@ impl Upgrade {
         Some(upstream)
     }
 
-    /// Opens it. Gives the stream of HTTP/2 that was asked for, if it was one.
+    /// Opens the tunnel. Returns the HTTP/2 stream of a CONNECT.
     pub(crate) fn open(&mut self) -> Option<OnUpgrade> {
         let state = self.0.get_or_insert_with(|| Box::new(State::Open));
         match std::mem::replace(&mut **state, State::Open) {

@@ -1,6 +1,6 @@
-//! UpstreamConnector: a connection to one of an upstream's endpoints. An endpoint that cannot be connected to costs a request time and
-//! nothing else: nothing of it was sent, so it goes to another endpoint, whatever its method is. When no endpoint of a
-//! variant can be connected to, stable answers: the request stays one of the variant, and the failure is the variant's.
+//! Connects a request to an endpoint of its upstream. A failed connection costs the request only time: nothing of it
+//! was sent, so it goes to another endpoint, whatever its method is. If no endpoint of a variant can be connected to,
+//! stable answers. The request still counts for the variant, and the failure is the variant's.
 
 use std::rc::Rc;
 
@@ -23,27 +23,27 @@ use crate::retry::{self, Retry, Tries, Unconnected};
 use crate::route::{Rescue, VariantId};
 use crate::telemetry::{Fallback, StatusClass};
 
-/// Pooled connections to one endpoint that may turn out dead before a request gives up.
+/// Limit on pooled connections to one endpoint that may turn out dead; after that a new one is opened.
 const STALE_MAX: u32 = 4;
 
-/// Where a request goes.
+/// The endpoint that a request goes to, and the endpoints that failed.
 pub(crate) struct UpstreamConnector {
     pub(crate) upstream: Rc<UpstreamPool>,
     pub(crate) endpoint: Rc<EndpointPool>,
-    /// Its place among the upstream's.
+    /// Index of the endpoint in the upstream.
     at: usize,
-    /// Where connections name their client: a pool for this client alone.
+    /// With a PROXY header, a connection names its client: a pool for this client only.
     own: Option<Rc<EndpointPool>>,
     /// Endpoints that could not be connected to.
     tried: TriedEndpoints,
-    /// Tries at this endpoint.
+    /// Attempts to connect to this endpoint.
     tries: u32,
-    /// The request names no host: each endpoint is named by its address.
+    /// The request has no host: the address of the endpoint becomes its host.
     nameless: bool,
 }
 
 impl UpstreamConnector {
-    /// The first endpoint that a request goes to.
+    /// Chooses the first endpoint.
     pub(crate) fn new(
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
@@ -54,7 +54,7 @@ impl UpstreamConnector {
         if balance::all_unreachable(&upstream, &worker)
             && let Some(stable) = stable_fallback(exchange)
         {
-            // None of the variant's endpoints could be connected to a moment ago: nothing is waited for.
+            // All endpoints of the variant refused connections a moment ago: go to stable without another attempt.
             let meter = upstream.meter(worker.index);
             meter.failures.inc();
             meter.requests[StatusClass::None as usize].inc();
@@ -71,12 +71,12 @@ impl UpstreamConnector {
         Ok(connector)
     }
 
-    /// Whose connections are used.
+    /// The connection pool to use.
     pub(crate) fn pool(&self) -> &Rc<EndpointPool> {
         self.own.as_ref().unwrap_or(&self.endpoint)
     }
 
-    /// The request goes to this endpoint from here on.
+    /// Makes the current endpoint that of the attempt.
     fn select_endpoint(&mut self, attempt: &mut UpstreamAttempt, client: &Client, request: &mut Request<RequestBody>) {
         attempt.endpoint = Some(self.endpoint.endpoint.address);
         attempt.flight = Some(InFlightGuard::new(&client.worker, &self.upstream, &self.endpoint));
@@ -89,7 +89,7 @@ impl UpstreamConnector {
         }
     }
 
-    /// A connection, and whether it was used before. Nothing of the request is sent here.
+    /// Returns a connection, and whether it was used before. Sends nothing of the request.
     pub(crate) async fn connect(
         &mut self,
         exchange: &mut Exchange,
@@ -120,22 +120,22 @@ impl UpstreamConnector {
         }
     }
 
-    /// Where the cause lies when there is no connection. An endpoint that takes no streams on a new one says so in
-    /// `full_until_ms`; else the limit is the upstream's own.
+    /// Whether a failure to connect is that of the endpoint or of the upstream's connection limit. An endpoint that
+    /// accepts no streams on a new connection sets `full_until_ms`.
     fn classify(&self, fault: Fault, worker: &Worker) -> Unconnected {
         let full = worker.now_ms() < self.pool().full_until_ms.get();
         if fault == Fault::UpstreamConnections && !full { Unconnected::Upstream } else { Unconnected::Endpoint }
     }
 
-    /// What the rule of retries asks of the tries before.
+    /// The earlier attempts, for the retry rule.
     pub(crate) fn tries(&self, declined: Option<&Rc<H2PeerState>>) -> Tries {
         Tries { endpoints: self.tried.len(), unprocessed: declined.is_some() }
     }
 
-    /// Goes where the rule of retries sends the request after `fault`.
+    /// Follows the retry rule after `fault`.
     ///
     /// # Errors
-    /// The same fault, when it gives up or there is nowhere to go.
+    /// Returns `fault` if the rule gives up, or if no endpoint is left.
     pub(crate) fn apply_retry(
         &mut self,
         exchange: &mut Exchange,
@@ -151,7 +151,7 @@ impl UpstreamConnector {
         Ok(())
     }
 
-    /// Turns to another endpoint, or to stable's, since this one could not be connected to.
+    /// Switches to another endpoint, or to stable, because this endpoint could not be connected to.
     fn change_endpoint(
         &mut self,
         exchange: &mut Exchange,
@@ -173,7 +173,7 @@ impl UpstreamConnector {
         meter.failures.inc();
         trace::end_attempt(exchange, fault.detail());
         if request.version() == Version::HTTP_2 {
-            // Another endpoint may speak another protocol.
+            // The next endpoint may use another protocol: start again from the HTTP/1.1 form.
             for_h1(request, exchange.upgrade.requested())?;
         }
         if let Some(at) = other {
@@ -192,7 +192,7 @@ impl UpstreamConnector {
     }
 }
 
-/// Stable's upstream, when it answers for the variant that was chosen.
+/// Stable's upstream, if stable may answer for the chosen variant.
 fn stable_fallback(exchange: &Exchange) -> Option<ChosenVariant> {
     let chosen = exchange.routing.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
     let split = exchange.view.snapshot.rules.route(exchange.routing.route?).split()?;
@@ -202,7 +202,7 @@ fn stable_fallback(exchange: &Exchange) -> Option<ChosenVariant> {
     other.then_some(ChosenVariant { upstream, fallback: Fallback::Yes, ..chosen })
 }
 
-/// `limits.requests` of the upstream: of all workers together.
+/// Checks `limits.requests` of the upstream, for all workers together.
 fn within_limits(exchange: &Exchange, upstream: &UpstreamPool) -> Result<(), Fault> {
     let worker = &exchange.client.worker;
     let limit = upstream.upstream.limits.requests;

@@ -54,7 +54,7 @@ fn record(worker: &Worker, target: ConnectTarget<'_>, failure: TlsFailure, cause
     }
 }
 
-/// An endpoint for people: its address, and its name where that says more.
+/// An endpoint in messages: its address, and its name if it is a host name.
 fn who(endpoint: &EndpointPool) -> String {
     let address = endpoint.endpoint.address;
     let is_for_name = |dial: &Arc<EndpointTls>| matches!(dial.name(), ServerName::DnsName(_));

@@ -1,7 +1,7 @@
-//! How much memory the requests under way of a worker may take up. Heads that a few bytes of HTTP/2 unfold to, or
-//! thousands of requests that wait for a slow upstream or a reader that does not read, may not use up the memory that
-//! all share: beyond the budget a request is refused with 503 before it costs more. One client address may take up a
-//! quarter of it while more than half is taken.
+//! The memory budget of a worker's requests. HTTP/2 heads that unfold from a few bytes, and thousands of requests that
+//! wait for a slow upstream or for a client that does not read, must not use up the memory of the process: beyond the
+//! budget, a request is rejected with 503 before it costs more. While more than half of the budget is reserved, one
+//! client address gets a quarter of it at most.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,60 +13,59 @@ use bytes::Bytes;
 use super::share::{self, Share};
 use crate::telemetry::{Refusal, memory_bytes};
 
-/// hyper's read and write buffers of an HTTP/1.1 connection, on either side, grow to this.
+/// Size to which hyper's read and write buffers of an HTTP/1.1 connection grow, on either side.
 pub(crate) const H1_BUFFER_BYTES: usize = 64 * 1024;
-/// Streams on one HTTP/2 connection to an upstream, however many more the other side allows; more requests open one
-/// more connection.
+/// Limit on the streams of one HTTP/2 connection to an upstream, even if the upstream allows more. Further requests
+/// open another connection.
 pub(crate) const STREAMS_MAX: usize = 100;
-/// The part of the memory that this process may use which requests may take up: a third.
+/// Requests may reserve this part of the memory of the process: a third.
 const PART: u64 = 3;
-/// Never less than this, for all workers together.
+/// The budget of all workers together is at least this.
 const BYTES_MIN: u64 = 16 * 1024 * 1024;
-/// What any request takes up until it has ended: its task, its state, the connection to the upstream with its buffers.
-/// Measured: 30 KB on HTTP/2 with an answer that is not read.
+/// Memory of any request until it ends: its task, its state, the upstream connection with its buffers. Measured: 30 KB
+/// on HTTP/2 with a response that the client does not read.
 const REQUEST_BYTES: usize = 32 * 1024;
-/// What a field takes up besides its name and value until the upstream has answered.
+/// Memory of a header field, besides its name and value, until the response head has arrived.
 const FIELD_BYTES: usize = 256;
-/// What the buffers of a request's body take up that is larger than one read: the client's side has read one piece of
-/// 64 KiB and holds another, and the upstream's side holds one that it writes.
+/// Buffers of a request body that is larger than one read: the downstream side holds two pieces of 64 KiB, one read and
+/// one passed on, and the upstream side one that it writes.
 const UPLOAD_BYTES: usize = 3 * H1_BUFFER_BYTES;
-/// What the buffers of an answer's body take up before it is given to the client's side: one piece of 64 KiB that was
-/// read, and one that is being read.
+/// Buffers of a response body on the upstream side: one piece of 64 KiB that was read, and one that is being read.
 const BODY_BYTES: usize = 2 * H1_BUFFER_BYTES;
-/// From this many bytes on, a piece of an answer is counted until it has left.
+/// Pieces of a response of at least this size are counted until they are written.
 const COUNTED_MIN: usize = 512;
 /// Memory is short when less than a quarter of the budget is left.
 const SHORT_PART: usize = 4;
-/// Windows of HTTP/2 connections that the budget has room for, and their bounds.
+/// The budget has room for this many windows of HTTP/2 connections; and the bounds of such a window.
 const WINDOWS: usize = 16;
 const WINDOW_BYTES: (u32, u32) = (1024 * 1024, 64 * 1024 * 1024);
-/// Windows of streams that one of a connection has room for, and their bounds.
+/// The window of a connection has room for this many windows of streams; and the bounds of such a window.
 const STREAMS_FULL: u32 = 4;
 const STREAM_WINDOW_BYTES: (u32, u32) = (256 * 1024, 5 * 1024 * 1024);
-/// The part of a worker's budget that wide windows for clients may take up: a quarter.
+/// Wide windows of clients may reserve this part of a worker's budget: a quarter.
 const WIDE_PART: usize = 4;
-/// The part of a worker's budget that is kept for connections which hold little: a quarter, so that one who opens many
-/// requests on each of his connections is refused before the others are.
+/// This part of a worker's budget is spare: a quarter, for connections with few requests. A client with many requests
+/// on each connection is rejected first.
 const SPARE_PART: usize = 4;
-/// The part that a connection may hold where the rest is for those who hold little.
+/// Connections with at most this part of the budget may use the spare part.
 const LITTLE_PART: usize = 64;
-/// How many times names and values are in memory until then: as read, as kept for a second try, as written.
+/// Copies of names and values until the response head arrives: as read, as kept for a retry, as written.
 const COPIES: usize = 3;
 
-/// A worker's budget.
+/// The memory budget of a worker.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: Cell<usize>,
-    /// Bytes of answers that the protocol stack has not written. Apart, since they can be dropped anywhere.
+    /// Bytes of responses that hyper has not written. Atomic, because the owner of a `Bytes` must be `Send`.
     unsent: Arc<AtomicUsize>,
-    /// What of it is set aside for wide windows.
+    /// Reserved for wide windows; a part of `used`.
     wide: Cell<usize>,
     max: usize,
 }
 
-/// What a client may send on one HTTP/2 connection before anybody reads it. A wide window, which fills a long path, is
-/// taken from the budget for as long as the connection lasts, and few get one. A narrow one counts only while there are
-/// bodies that may fill it.
+/// The flow-control window of one client connection (HTTP/2): what the client may send before the proxy reads it. A
+/// wide window keeps a long path full. It is reserved as long as the connection lasts, and few connections get one. A
+/// narrow window is reserved only as far as bodies in flight may fill it.
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow {
     budget: Rc<Budget>,
@@ -74,23 +73,23 @@ pub(crate) struct ReceiveWindow {
     stream_bytes: u32,
     connection_bytes: u32,
     wide: bool,
-    /// What the bodies under way may be ahead in all, were there no window of the connection.
+    /// Sum of the stream windows of the bodies in flight; it may exceed the connection window.
     wanted: Cell<usize>,
 }
 
-/// What one body may be ahead; given back when dropped.
+/// The reserved window of one body; released when dropped.
 #[derive(Debug)]
 pub(crate) struct BodyWindow {
-    ahead: Rc<ReceiveWindow>,
+    window: Rc<ReceiveWindow>,
     bytes: usize,
 }
 
-/// How far a body's way to the client is.
+/// The connection to the upstream that a response body is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyTransport {
-    /// A connection of its own.
+    /// HTTP/1.1: the connection carries this response alone.
     OwnConnection,
-    /// A window that is shared with other streams.
+    /// HTTP/2: the streams of the connection share its window.
     SharedConnection,
 }
 
@@ -108,11 +107,11 @@ pub(crate) struct RequestMemory {
     budget: Rc<Budget>,
     share: Option<Rc<Share>>,
     bytes: usize,
-    /// What of it is for the answer's body.
+    /// The part of `bytes` that is for the response body.
     bodies: usize,
 }
 
-/// What the buffers of a request's body have taken of it; given back when dropped.
+/// The memory reserved for the buffers of a request body; released when dropped.
 #[derive(Debug)]
 pub(crate) struct UploadMemory {
     budget: Rc<Budget>,
@@ -120,7 +119,7 @@ pub(crate) struct UploadMemory {
     bytes: usize,
 }
 
-/// What the protocol stack has been given of a connection's answers and has neither written nor dropped.
+/// The bytes of a connection's responses that hyper has and has neither written nor dropped.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     bytes: AtomicUsize,
@@ -128,7 +127,7 @@ pub(crate) struct Outbox {
     share: Option<Arc<AtomicUsize>>,
 }
 
-/// A piece of an answer, counted until the protocol stack has written or dropped it.
+/// A piece of a response, counted until hyper writes or drops it.
 struct Unsent {
     bytes: Bytes,
     outbox: Arc<Outbox>,
@@ -139,12 +138,12 @@ impl Outbox {
         [&self.bytes, &*self.budget].into_iter().chain(self.share.as_deref())
     }
 
-    /// Bytes in it.
+    /// Unwritten bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
     }
 
-    /// Counts a piece of an answer until it has left.
+    /// Counts a piece of a response until it is written or dropped.
     pub(crate) fn track(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         if bytes.len() < COUNTED_MIN {
             return bytes;
@@ -171,7 +170,7 @@ impl Drop for Unsent {
 }
 
 impl Budget {
-    /// One of `workers` equal parts of what this process may use.
+    /// The budget of one of `workers` workers.
     pub(crate) fn new(workers: usize) -> Rc<Self> {
         let all = (memory_bytes() / PART).max(BYTES_MIN);
         let max = usize::try_from(all).unwrap_or(usize::MAX) / workers.max(1);
@@ -182,17 +181,17 @@ impl Budget {
         Rc::new(Self { used: Cell::new(0), unsent: Arc::default(), wide: Cell::new(0), max })
     }
 
-    /// Bytes that are taken.
+    /// Reserved and unwritten bytes.
     pub(crate) fn used(&self) -> usize {
         self.used.get() + self.unsent.load(Relaxed)
     }
 
-    /// Whether little is left.
+    /// Whether less than a quarter is left.
     pub(crate) fn is_short(&self) -> bool {
         self.used() > self.max - self.max / SHORT_PART
     }
 
-    /// Takes bytes for an address, or says why not.
+    /// Reserves bytes for a client address, or returns the limit that refuses it.
     fn reserve(&self, bytes: usize, share: Option<&Rc<Share>>) -> Result<(), Refusal> {
         let used = self.used() + bytes;
         if used > self.max {
@@ -209,6 +208,7 @@ impl Budget {
     }
 
     fn release(&self, bytes: usize, share: Option<&Rc<Share>>) {
+        debug_assert!(bytes <= self.used.get(), "no more is released than was reserved");
         self.used.set(self.used.get().saturating_sub(bytes));
         if let Some(share) = share {
             share.remove_bytes(bytes);
@@ -221,15 +221,15 @@ impl Budget {
         Arc::new(Outbox { bytes: AtomicUsize::new(0), budget: Arc::clone(&self.unsent), share })
     }
 
-    /// The windows of a client's connection: wide ones while there is room for them, else narrow ones.
+    /// The windows of a client connection: wide while the budget allows it, else narrow.
     pub(crate) fn receive_window(self: &Rc<Self>, share: Option<Rc<Share>>) -> Rc<ReceiveWindow> {
         let narrow = STREAM_WINDOW_BYTES.0;
         let stream_bytes = self.stream_window_bytes();
         let connection_bytes = stream_bytes * STREAMS_FULL;
         let bytes = size(connection_bytes);
-        // Windows that are hardly wider are not worth it.
+        // A window less than twice the narrow one is not worth the reservation.
         let wide = stream_bytes >= 2 * narrow && self.wide.get() + bytes <= self.max / WIDE_PART;
-        // It is set aside, not held: no share is charged for it.
+        // Not charged to the client: the window is granted by the proxy, not used by the client.
         let wide = wide && self.reserve(bytes, None).is_ok();
         let (stream_bytes, connection_bytes) =
             if wide { (stream_bytes, connection_bytes) } else { (narrow, narrow * STREAMS_FULL) };
@@ -240,16 +240,16 @@ impl Budget {
         Rc::new(ReceiveWindow { budget, share, stream_bytes, connection_bytes, wide, wanted })
     }
 
-    /// The flow-control window of an HTTP/2 connection: what its streams hold together when nobody reads them. A part of
-    /// the budget, and never more than many streams need.
+    /// The flow-control window of an HTTP/2 connection: the most that its streams hold together while their readers do
+    /// not read. A part of the budget, within bounds.
     pub(crate) fn window_bytes(&self) -> u32 {
         let part = u32::try_from(self.max / WINDOWS).unwrap_or(u32::MAX);
         part.clamp(WINDOW_BYTES.0, WINDOW_BYTES.1)
     }
 
-    /// The flow-control window of one stream: a small part of its connection's, so that one that nobody reads does not
-    /// hold up the others. The other side hears of room when half of it is free again, so that half of the largest keeps
-    /// a path of 1 Gbit/s and 20 ms full (2.5 MB).
+    /// The flow-control window of one stream: a part of the connection's window, so that one unread stream does not
+    /// block the others. The sender gets a window update when half of the window is free, so half of the largest window
+    /// keeps a path of 1 Gbit/s and 20 ms full (2.5 MB).
     pub(crate) fn stream_window_bytes(&self) -> u32 {
         (self.window_bytes() / STREAMS_FULL).clamp(STREAM_WINDOW_BYTES.0, STREAM_WINDOW_BYTES.1)
     }
@@ -283,17 +283,17 @@ impl ReceiveWindow {
         self.connection_bytes
     }
 
-    /// Takes what one more body may be ahead, `length` bytes at most, or says why too much is held already.
+    /// Reserves the window of one more body of at most `length` bytes, or returns the limit that refuses it.
     pub(crate) fn reserve(self: &Rc<Self>, length: Option<u64>) -> Result<BodyWindow, Refusal> {
         let bytes = least(size(self.stream_bytes), length);
-        let more = self.taken(self.wanted.get() + bytes) - self.taken(self.wanted.get());
+        let more = self.reserved_for(self.wanted.get() + bytes) - self.reserved_for(self.wanted.get());
         self.budget.reserve(more, self.share.as_ref())?;
         self.wanted.set(self.wanted.get() + bytes);
-        Ok(BodyWindow { ahead: Rc::clone(self), bytes })
+        Ok(BodyWindow { window: Rc::clone(self), bytes })
     }
 
-    /// What is taken of the budget while bodies want so much.
-    fn taken(&self, wanted: usize) -> usize {
+    /// The bytes to reserve for bodies with windows of `wanted` bytes in all.
+    fn reserved_for(&self, wanted: usize) -> usize {
         if self.wide { 0 } else { wanted.min(size(self.connection_bytes)) }
     }
 }
@@ -302,6 +302,7 @@ impl Drop for ReceiveWindow {
     fn drop(&mut self) {
         if self.wide {
             let bytes = size(self.connection_bytes);
+            debug_assert!(bytes <= self.budget.wide.get(), "the window is a part of the wide windows");
             self.budget.wide.set(self.budget.wide.get().saturating_sub(bytes));
             self.budget.release(bytes, None);
         }
@@ -310,22 +311,25 @@ impl Drop for ReceiveWindow {
 
 impl Drop for BodyWindow {
     fn drop(&mut self) {
-        let ahead = &self.ahead;
-        let before = ahead.wanted.get();
-        ahead.wanted.set(before - self.bytes);
-        ahead.budget.release(ahead.taken(before) - ahead.taken(before - self.bytes), ahead.share.as_ref());
+        let window = &self.window;
+        let before = window.wanted.get();
+        debug_assert!(self.bytes <= before, "the window of the body is a part of all windows");
+        window.wanted.set(before - self.bytes);
+        window
+            .budget
+            .release(window.reserved_for(before) - window.reserved_for(before - self.bytes), window.share.as_ref());
     }
 }
 
 impl RequestMemory {
-    /// Takes what the buffers of a request's body need, `length` bytes at most, or says why too much is held already.
+    /// Reserves the buffers of a request body of at most `length` bytes, or returns the limit that refuses it.
     pub(crate) fn reserve_upload(&self, length: Option<u64>) -> Result<UploadMemory, Refusal> {
         let bytes = least(UPLOAD_BYTES, length);
         self.budget.reserve(bytes, self.share.as_ref())?;
         Ok(UploadMemory { budget: Rc::clone(&self.budget), share: self.share.clone(), bytes })
     }
 
-    /// Takes what the buffers of an answer's body need, `length` bytes at most, or says why too much is held already.
+    /// Reserves the buffers of a response body of at most `length` bytes, or returns the limit that refuses it.
     pub(crate) fn reserve_body(&mut self, transport: BodyTransport, length: Option<u64>) -> Result<(), Refusal> {
         let window = size(self.budget.window_bytes());
         let buffers = match transport {
@@ -339,14 +343,14 @@ impl RequestMemory {
         Ok(())
     }
 
-    /// The answer's body has been read whole.
+    /// Releases the memory of the response body: it is read completely.
     pub(crate) fn release_body(&mut self) {
         let bodies = std::mem::take(&mut self.bodies);
         self.bytes -= bodies;
         self.budget.release(bodies, self.share.as_ref());
     }
 
-    /// The head is not needed any more.
+    /// Releases the memory of the request head, which is not needed after the response head.
     pub(crate) fn release_head(&mut self) {
         let head = self.bytes.saturating_sub(REQUEST_BYTES + self.bodies);
         self.bytes -= head;
@@ -370,7 +374,7 @@ fn size(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// What a body of this length takes up of a buffer.
+/// The part of a buffer that a body of this length can fill.
 fn least(buffer: usize, length: Option<u64>) -> usize {
     length.and_then(|length| usize::try_from(length).ok()).map_or(buffer, |length| length.min(buffer))
 }
@@ -385,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_bounded_and_comes_back() {
+    fn the_budget_is_bounded_and_memory_is_released() {
         let budget = Budget::of(2 * REQUEST_BYTES + 1000);
         let mut first = budget.reserve_request(head(2, 100), 0, None).unwrap();
         assert_eq!(budget.used(), REQUEST_BYTES + 512 + 300);
@@ -400,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_much_is_refused_before_who_holds_little() {
+    fn connections_that_hold_much_are_refused_first() {
         let budget = Budget::of(1280 * REQUEST_BYTES);
         let of_one: Vec<_> =
             (0..2000).map_while(|others| budget.reserve_request(head(0, 0), others, None).ok()).collect();
@@ -408,14 +412,14 @@ mod tests {
         assert!(
             budget.reserve_request(head(0, 0), 21, None).is_err()
                 && budget.reserve_request(head(9, 90_000), 3, None).is_err(),
-            "much, or few that are large"
+            "many requests, or a few large ones"
         );
         let of_others: Vec<_> = (0..2000).map_while(|_| budget.reserve_request(head(0, 0), 20, None).ok()).collect();
-        assert_eq!(of_others.len(), 320, "and those who hold little have the rest");
+        assert_eq!(of_others.len(), 320, "connections that hold little get the rest");
     }
 
     #[test]
-    fn windows_fill_a_long_path_where_there_is_memory() {
+    fn windows_fill_a_long_path_if_there_is_memory() {
         let windows = |max| {
             let budget = Budget::of(max);
             (budget.stream_window_bytes(), budget.window_bytes())
@@ -423,14 +427,14 @@ mod tests {
         let (stream, connection) = windows(1 << 30);
         let path_bytes = 1_000_000_000 / 8 / 1000 * 20;
         assert!(stream / 2 >= path_bytes && connection >= 10 * stream, "{stream} {connection}");
-        assert_eq!(windows(8 << 20), (256 << 10, 1 << 20), "and stay small where there is little");
+        assert_eq!(windows(8 << 20), (256 << 10, 1 << 20), "small windows with little memory");
     }
 
     #[test]
-    fn few_connections_get_wide_windows_and_what_is_sent_ahead_is_counted() {
+    fn few_connections_get_wide_windows_and_narrow_ones_are_counted() {
         let budget = Budget::of(256 << 20);
         let all: Vec<_> = (0..100).map(|_| budget.receive_window(None)).collect();
-        let wide = all.iter().filter(|ahead| ahead.stream_bytes() > STREAM_WINDOW_BYTES.0).count();
+        let wide = all.iter().filter(|window| window.stream_bytes() > STREAM_WINDOW_BYTES.0).count();
         assert!((3..50).contains(&wide), "{wide}");
         assert_eq!(budget.used(), all[..wide].iter().map(|ahead| size(ahead.connection_bytes())).sum::<usize>());
         assert!(budget.used() <= budget.max / WIDE_PART);
@@ -441,7 +445,7 @@ mod tests {
         drop(bodies);
         let small = narrow.reserve(Some(10)).unwrap();
         assert_eq!(budget.used() - before, 10);
-        assert_eq!(budget.used() - before, 10, "a wide window is taken as a whole: {:?}", all[0].reserve(None));
+        assert_eq!(budget.used() - before, 10, "a wide window is reserved once: {:?}", all[0].reserve(None));
         drop(small);
         let rest = budget.reserve_request(head(0, (budget.max - budget.used() - REQUEST_BYTES) / COPIES), 0, None);
         assert!(narrow.reserve(None).is_err() && narrow.reserve(Some(0)).is_ok(), "beyond the budget");
@@ -451,41 +455,41 @@ mod tests {
     }
 
     #[test]
-    fn what_a_body_takes_is_no_more_than_its_length() {
+    fn a_body_reserves_at_most_its_length() {
         let budget = Budget::of(1 << 20);
-        let mut held = budget.reserve_request(head(0, 0), 0, None).unwrap();
-        let small = held.reserve_upload(Some(100)).unwrap();
-        held.release_head();
+        let mut memory = budget.reserve_request(head(0, 0), 0, None).unwrap();
+        let small = memory.reserve_upload(Some(100)).unwrap();
+        memory.release_head();
         assert_eq!(budget.used(), REQUEST_BYTES + 100);
         drop(small);
-        let rooms: Vec<_> = (0..9).map_while(|_| held.reserve_upload(Some(1 << 20)).ok()).collect();
-        assert_eq!((rooms.len(), held.reserve_upload(None).err()), (5, Some(Refusal::Memory)));
-        drop((held, rooms));
+        let rooms: Vec<_> = (0..9).map_while(|_| memory.reserve_upload(Some(1 << 20)).ok()).collect();
+        assert_eq!((rooms.len(), memory.reserve_upload(None).err()), (5, Some(Refusal::Memory)));
+        drop((memory, rooms));
         assert_eq!(budget.used(), 0);
     }
 
     #[test]
-    fn what_bodies_hold_outlasts_the_head() {
+    fn memory_of_a_body_outlasts_the_head() {
         let budget = Budget::of(1 << 30);
-        let mut held = budget.reserve_request(head(1, 10), 0, None).unwrap();
-        held.reserve_body(BodyTransport::SharedConnection, None).unwrap();
-        held.release_head();
+        let mut memory = budget.reserve_request(head(1, 10), 0, None).unwrap();
+        memory.reserve_body(BodyTransport::SharedConnection, None).unwrap();
+        memory.release_head();
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100);
-        held.reserve_body(BodyTransport::OwnConnection, None).unwrap();
+        memory.reserve_body(BodyTransport::OwnConnection, None).unwrap();
         assert_eq!(budget.used(), REQUEST_BYTES + (64 << 20) / 100 + BODY_BYTES);
-        drop(held);
+        drop(memory);
         assert_eq!(budget.used(), 0);
     }
 
     #[test]
-    fn one_address_gets_a_quarter_while_more_than_half_is_taken() {
+    fn one_address_gets_a_quarter_while_more_than_half_is_reserved() {
         let budget = Budget::of(1280 * REQUEST_BYTES);
         let shares = ClientShares::default();
         let share = |last| shares.add_connection(std::net::IpAddr::from([10, 0, 0, last]), Arc::default());
         let (one, other, another) = (share(1), share(2), share(3));
         let take = |share: &Rc<Share>| budget.reserve_request(head(0, 0), 0, Some(share));
         let mut of_one: Vec<_> = (0..2000).map_while(|_| take(&one).ok()).collect();
-        assert_eq!(of_one.len(), 640, "half of it, while nobody else wants any");
+        assert_eq!(of_one.len(), 640, "half of the budget, while no other client uses it");
         assert_eq!(take(&one).err(), Some(Refusal::MemoryPerIp));
         let of_other: Vec<_> = (0..2000).map_while(|_| take(&other).ok()).collect();
         let of_another: Vec<_> = (0..2000).map_while(|_| take(&another).ok()).collect();
@@ -493,7 +497,7 @@ mod tests {
         of_one.truncate(319);
         assert!(take(&one).is_ok());
         let exempt: Vec<_> = (0..2000).map_while(|_| budget.reserve_request(head(0, 0), 0, None).ok()).collect();
-        assert_eq!(exempt.len(), 321, "who is exempt gets what there is");
+        assert_eq!(exempt.len(), 321, "an exempt client gets the rest");
         drop((of_one, of_other, of_another, exempt));
         assert_eq!((budget.used(), one.bytes(), other.bytes()), (0, 0, 0));
     }
@@ -508,7 +512,7 @@ mod tests {
         assert_eq!((piece.len(), piece[9_999]), (10_000, 7));
         let half = piece.slice(..5_000);
         drop(piece);
-        assert_eq!(budget.used(), 10_000, "what is left of it keeps all of it");
+        assert_eq!(budget.used(), 10_000, "a slice keeps the whole piece");
         drop(half);
         assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (0, 0, 0));
         let small = outbox.track(Bytes::from_static(b"small"));
@@ -516,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_has_some_memory() {
+    fn the_budget_has_a_minimum() {
         assert!(Budget::new(2).max >= 4 << 20);
     }
 }

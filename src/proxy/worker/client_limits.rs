@@ -1,6 +1,6 @@
-//! Client addresses: how many connections each has, how fast it opens them, and how fast it resets streams of HTTP/2, over
-//! all its connections. All are bounded, so that one address cannot use up what all share. The workers share this, for a
-//! connection goes to any of them; it is looked at when a connection is opened and closed and when a stream is reset,
+//! Limits per client address: connections, the rate of new connections, and the rate of HTTP/2 stream resets over all
+//! its connections. They keep one address from using up the limits of all. Workers share the table, because a
+//! connection may arrive on any worker; it is locked when a connection opens or closes and when a stream is reset,
 //! never for a request.
 
 use std::net::IpAddr;
@@ -13,14 +13,14 @@ use ahash::{HashMap, RandomState};
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 
-/// Addresses that are remembered at once; beyond, those without a connection are forgotten.
+/// Limit on the addresses in the table; beyond, addresses without a connection are removed.
 const ADDRESSES_MAX: usize = 65_536;
-/// Parts that are locked apart from each other.
+/// The table is split into parts with a lock each.
 const PARTS: usize = 16;
-/// Addresses without a connection are forgotten this often.
+/// How often addresses without a connection are removed.
 const SWEEP_MS: u64 = 10_000;
 
-/// Who has connections to this process.
+/// The client addresses with connections to this process.
 #[derive(Debug)]
 pub struct PerClientLimits {
     parts: [Mutex<HashMap<IpAddr, ClientState>>; PARTS],
@@ -31,15 +31,15 @@ pub struct PerClientLimits {
 #[derive(Debug)]
 struct ClientState {
     connections: u32,
-    /// Connections that may be opened.
+    /// Rate of new connections.
     openings: Bucket,
-    /// Streams that may be reset.
+    /// Rate of stream resets.
     resets: Bucket,
-    /// Requests under way, on all workers.
+    /// Requests in flight, on all workers.
     requests: Arc<AtomicI64>,
 }
 
-/// A token bucket whose burst is what comes in a second.
+/// A token bucket with a burst of one second.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     /// Thousandths of a token.
@@ -52,7 +52,7 @@ impl Bucket {
         Self { tokens: u64::from(rate) * 1000, refilled_ms: now_ms }
     }
 
-    /// Whether there is a token, after what has come in until now.
+    /// Refills the bucket; returns whether it has a token.
     fn has_one(&mut self, rate: u32, now_ms: u64) -> bool {
         let (rate, elapsed) = (u64::from(rate), now_ms.saturating_sub(self.refilled_ms));
         self.tokens = (self.tokens + elapsed.saturating_mul(rate)).min(rate * 1000);
@@ -60,7 +60,7 @@ impl Bucket {
         self.tokens >= 1000
     }
 
-    /// Takes so many tokens, or all when there are fewer, and says whether there were enough.
+    /// Takes `n` tokens, or all when there are fewer; returns whether there were enough.
     fn take(&mut self, n: u32, rate: u32, now_ms: u64) -> bool {
         self.has_one(rate, now_ms);
         let wanted = u64::from(n) * 1000;
@@ -82,8 +82,8 @@ impl PerClientLimits {
         self.parts[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits one more connection of `ip` at this time since the process started, or says why not. Gives the
-    /// figure of its requests.
+    /// Admits a connection of `ip`, or returns the limit that refuses it. `now` is the time since the process started.
+    /// Returns the count of the address's requests on all workers.
     pub(crate) fn admit_connection(
         &self,
         ip: IpAddr,
@@ -105,7 +105,7 @@ impl PerClientLimits {
         if client.connections >= limits.connections_per_ip {
             return Err(Refusal::ConnectionsPerIp);
         }
-        // A client that has reset too much would go on with a new connection.
+        // Without this check, a client over the reset limit would continue with a new connection.
         if !client.resets.has_one(limits.h2_resets_per_ip, now_ms) {
             return Err(Refusal::H2ResetsPerIp);
         }
@@ -116,21 +116,22 @@ impl PerClientLimits {
         Ok(Arc::clone(&client.requests))
     }
 
-    /// Admits `n` more resets of streams by `ip`, which has a connection, or says why not.
+    /// Admits `n` stream resets of `ip`, which has a connection, or returns the limit that refuses them.
     pub(crate) fn admit_resets(&self, ip: IpAddr, n: u32, limits: &Limits, now: Duration) -> Result<(), Refusal> {
         let (mut part, rate) = (self.part(ip), limits.h2_resets_per_ip);
         let admitted = part.get_mut(&ip).is_none_or(|client| client.resets.take(n, rate, millis(now)));
         if admitted { Ok(()) } else { Err(Refusal::H2ResetsPerIp) }
     }
 
-    /// A connection of `ip` has ended.
+    /// Removes a connection of `ip`.
     pub(crate) fn release_connection(&self, ip: IpAddr) {
         if let Some(client) = self.part(ip).get_mut(&ip) {
+            debug_assert!(client.connections > 0, "every connection is released once");
             client.connections = client.connections.saturating_sub(1);
         }
     }
 
-    /// Forgets, now and then, addresses that have no connection and a full bucket again.
+    /// Removes addresses without a connection and with a full bucket, every [`SWEEP_MS`].
     pub(crate) fn sweep(&self, now: Duration) {
         let (now_ms, swept_ms) = (millis(now), self.swept_ms.load(Relaxed));
         let due = now_ms >= swept_ms + SWEEP_MS;
@@ -179,11 +180,11 @@ mod tests {
         assert_eq!(enter(0), Err(Refusal::ConnectionRate));
         assert_eq!(enter(100), Ok(()));
         assert_eq!(enter(100), Err(Refusal::ConnectionRate));
-        assert_eq!(enter(50), Err(Refusal::ConnectionRate), "another worker's earlier clock");
+        assert_eq!(enter(50), Err(Refusal::ConnectionRate), "the clock of another worker is behind");
     }
 
     #[test]
-    fn resets_of_one_address_are_bounded_over_its_connections_and_shut_the_door() {
+    fn resets_are_bounded_over_all_connections_and_refuse_new_ones() {
         let limits = Limits { h2_resets_per_ip: 10, ..Limits::default() };
         let clients = PerClientLimits::default();
         let enter = |ms| clients.admit_connection(IP, &limits, at(ms)).map(drop);
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_without_connections_are_forgotten() {
+    fn addresses_without_connections_are_removed() {
         let clients = PerClientLimits::default();
         assert!(clients.admit_connection(IP, &Limits::default(), at(0)).is_ok());
         clients.release_connection(IP);

@@ -1,5 +1,5 @@
-//! Deadlines of connections, without a timer each: a worker sweeps its connections ten times a second, and a
-//! connection sets or clears its deadline with a plain store. A connection that expires is woken and wakeup.
+//! Deadlines of connections, without a timer each: a worker sweeps its connections ten times a second, and a connection
+//! sets or clears a deadline with a plain store. An expired connection is woken with the reason.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
@@ -14,29 +14,29 @@ use super::response_reader::{UpstreamKey, patience_ms};
 /// How often a worker sweeps; deadlines are late by at most this.
 pub(crate) const SWEEP: Duration = Duration::from_millis(100);
 
-/// A connection that was idle for this long dozes: it holds no buffers.
+/// A connection that is idle for this long hibernates: it releases its buffers.
 const HIBERNATE_AFTER_MS: u64 = 1000;
 
 const NEVER: u64 = u64::MAX;
 
-/// What a connection is wakeup when it is woken.
+/// Why a connection is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wakeup {
     /// Nothing.
     Nothing,
-    /// The deadline has passed.
+    /// A deadline has passed.
     Expired,
-    /// Nothing has happened for a while: give back what can be given back.
+    /// The connection is idle: release its buffers.
     Hibernate,
-    /// Say «close» with the next response.
+    /// Send `Connection: close` with the next response.
     Drain,
-    /// Finish what is under way and close; close at once when idle.
+    /// Finish the requests in flight, then close; close at once when idle.
     Close,
     /// Close now.
     Cut,
 }
 
-/// One connection under watch.
+/// The deadlines of one connection, in milliseconds of the worker's time, and its pending wakeup.
 #[derive(Debug)]
 pub(crate) struct ConnectionDeadlines {
     reading: Cell<u64>,
@@ -46,56 +46,57 @@ pub(crate) struct ConnectionDeadlines {
     wakeup: Cell<Wakeup>,
     waker: RefCell<Option<Waker>>,
     place: Cell<usize>,
-    /// Since when a write is stuck.
+    /// Since when a write is blocked.
     stuck_ms: Cell<u64>,
-    /// Since when it has no request under way, and the time that a slow reader takes over what is left.
+    /// Since when the connection has no request in flight, plus the time that a slow reader needs for the unwritten
+    /// bytes.
     quiet_ms: Cell<u64>,
-    /// What it has been given of answers and has not sent, since the first piece that counts.
+    /// The unwritten bytes of responses; set with the first piece that is counted.
     pub(crate) outbox: OnceCell<Arc<Outbox>>,
-    /// It is ended since memory or connections run short.
+    /// The connection ends because memory or upstream connections run short.
     shed: Cell<bool>,
-    /// The upstream whose connection the answer under way holds.
+    /// The upstream whose connection the current response holds.
     pub(crate) upstream: Cell<UpstreamKey>,
-    /// The address of the socket object that it was accepted on: who is wakeup when a listener goes.
+    /// Address of the listening socket's object, to wake the connections of a listener that closes.
     socket: usize,
 }
 
 impl ConnectionDeadlines {
-    /// Expires after `from_now` unless it is set or cleared again.
+    /// Sets the read deadline to `from_now` from now.
     pub(crate) fn read_within(&self, now_ms: u64, from_now: Duration) {
         self.reading.set(now_ms.saturating_add(millis(from_now)));
     }
 
-    /// Like [`Self::read_within`], unless a deadline stands already.
+    /// Like [`Self::read_within`], unless a read deadline is set.
     pub(crate) fn read_within_once(&self, now_ms: u64, from_now: Duration) {
         if self.reading.get() == NEVER {
             self.read_within(now_ms, from_now);
         }
     }
 
-    /// A head has begun and not ended: expires after `from_now` unless it ends, whatever else happens.
+    /// Sets the deadline of a head that has started, unless it is set. Other bytes do not move it.
     pub(crate) fn head_within_once(&self, now_ms: u64, from_now: Duration) {
         if self.heading.get() == NEVER {
             self.heading.set(now_ms.saturating_add(millis(from_now)));
         }
     }
 
-    /// No head is under way, or another one is.
+    /// Clears the head deadline.
     pub(crate) fn clear_head(&self) {
         self.heading.set(NEVER);
     }
 
-    /// Whether it was a head that expired.
+    /// Whether the head deadline has passed.
     pub(crate) fn head_expired(&self, now_ms: u64) -> bool {
         self.heading.get() <= now_ms
     }
 
-    /// Nothing is awaited from the peer.
+    /// Clears the read deadline.
     pub(crate) fn clear_read(&self) {
         self.reading.set(NEVER);
     }
 
-    /// A write is stuck: expires after `from_now` unless bytes flow again.
+    /// Sets the deadline of a blocked write, unless it is set. Any write that makes progress clears it.
     pub(crate) fn write_within_once(&self, now_ms: u64, from_now: Duration) {
         if self.writing.get() == NEVER {
             self.writing.set(now_ms.saturating_add(millis(from_now)));
@@ -103,22 +104,21 @@ impl ConnectionDeadlines {
         }
     }
 
-    /// It has requests under way.
+    /// Notes that requests are in flight.
     pub(crate) fn mark_busy(&self) {
         self.quiet_ms.set(NEVER);
     }
 
-    /// Its last request has ended.
+    /// Notes that the last request in flight has ended.
     pub(crate) fn mark_idle(&self, now_ms: u64) {
         self.quiet_ms.set(now_ms + patience_ms(self.unsent_bytes()));
     }
 
-    /// Bytes of answers that it has been given and has not sent.
     fn unsent_bytes(&self) -> u64 {
         self.outbox.get().map_or(0, |outbox| outbox.bytes() as u64)
     }
 
-    /// Since when it has stalled: a write is stuck, or what is left of its answers waits for a window (HTTP/2).
+    /// Since when the client does not read: a write is blocked, or unwritten bytes wait for a window (HTTP/2).
     fn stalled_ms(&self) -> Option<u64> {
         if self.writing.get() != NEVER {
             return Some(self.stuck_ms.get());
@@ -126,44 +126,43 @@ impl ConnectionDeadlines {
         (self.quiet_ms.get() != NEVER && self.unsent_bytes() > 0).then(|| self.quiet_ms.get())
     }
 
-    /// Ends it as if its stuck write had expired.
+    /// ProxyAddresses the connection as if its write deadline had passed.
     pub(crate) fn shed(&self) {
         self.shed.set(true);
         self.writing.set(0);
         self.wake_with(Wakeup::Expired);
     }
 
-    /// Whether it is ended since memory or connections run short.
+    /// Whether the connection ends because memory or upstream connections run short.
     pub(crate) fn is_shed(&self) -> bool {
         self.shed.get()
     }
 
-    /// Bytes were written.
+    /// Clears the write deadline.
     pub(crate) fn clear_write(&self) {
         self.writing.set(NEVER);
     }
 
-    /// Dozes off after [`HIBERNATE_AFTER_MS`] unless it is woken before.
+    /// Hibernates after [`HIBERNATE_AFTER_MS`] unless [`Self::cancel_hibernation`] is called before.
     pub(crate) fn hibernate_later(&self, now_ms: u64) {
         self.hibernating.set(now_ms + HIBERNATE_AFTER_MS);
     }
 
-    /// Something happens.
     pub(crate) fn cancel_hibernation(&self) {
         self.hibernating.set(NEVER);
     }
 
-    /// Whether it was a stuck write that expired.
+    /// Whether the write deadline has passed.
     pub(crate) fn write_expired(&self, now_ms: u64) -> bool {
         self.writing.get() <= now_ms
     }
 
-    /// Takes what the connection was wakeup.
+    /// Takes the reason of the last wakeup.
     pub(crate) fn take_wakeup(&self) -> Wakeup {
         self.wakeup.replace(Wakeup::Nothing)
     }
 
-    /// Remembers whom to wake.
+    /// Stores the waker of the connection's task.
     pub(crate) fn register(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &mut *waker {
@@ -172,7 +171,7 @@ impl ConnectionDeadlines {
         }
     }
 
-    /// Tells and wakes the connection.
+    /// Wakes the connection for a reason. An expiry or hibernation does not replace another reason.
     pub(crate) fn wake_with(&self, wakeup: Wakeup) {
         if !matches!(wakeup, Wakeup::Expired | Wakeup::Hibernate) || self.wakeup.get() == Wakeup::Nothing {
             self.wakeup.set(wakeup);
@@ -180,7 +179,7 @@ impl ConnectionDeadlines {
         self.wake();
     }
 
-    /// Wakes the connection.
+    /// Wakes the connection without a reason.
     pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -196,12 +195,12 @@ fn millis(duration: Duration) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionList {
     list: RefCell<Vec<Rc<ConnectionDeadlines>>>,
-    /// Who waits until there are none.
+    /// The task that waits until the list is empty.
     waiting: RefCell<Option<Waker>>,
 }
 
 impl ConnectionList {
-    /// Puts one more connection under watch; [`Self::remove`] ends that.
+    /// Adds a connection; [`Self::remove`] removes it.
     pub(crate) fn add(&self, socket: usize) -> Rc<ConnectionDeadlines> {
         let mut list = self.list.borrow_mut();
         let deadlines = Rc::new(ConnectionDeadlines {
@@ -223,10 +222,10 @@ impl ConnectionList {
         deadlines
     }
 
-    /// Takes a connection off the list.
     pub(crate) fn remove(&self, deadlines: &ConnectionDeadlines) {
         let mut list = self.list.borrow_mut();
         let place = deadlines.place.get();
+        debug_assert!(std::ptr::eq(&raw const *list[place], deadlines), "the connection knows its index");
         list.swap_remove(place);
         if let Some(moved) = list.get(place) {
             moved.place.set(place);
@@ -238,7 +237,7 @@ impl ConnectionList {
         }
     }
 
-    /// Waits until there are none. Cancel safe; for one at a time.
+    /// Waits until the list is empty. Cancel safe; for one task at a time.
     pub(crate) async fn emptied(&self) {
         poll_fn(|cx| {
             if self.len() == 0 {
@@ -255,7 +254,7 @@ impl ConnectionList {
         self.list.borrow().len()
     }
 
-    /// Tells those whose deadline has passed.
+    /// Wakes the connections with a deadline that has passed.
     pub(crate) fn sweep(&self, now_ms: u64) {
         for deadlines in self.list.borrow().iter() {
             let due = deadlines.reading.get().min(deadlines.heading.get()).min(deadlines.writing.get());
@@ -268,7 +267,7 @@ impl ConnectionList {
         }
     }
 
-    /// Shows those that have stalled, and since when.
+    /// Calls `show` with each stalled connection, and since when it is stalled.
     pub(super) fn for_each_stalled(&self, mut show: impl FnMut(&Rc<ConnectionDeadlines>, u64)) {
         for deadlines in self.list.borrow().iter() {
             if let Some(since_ms) = deadlines.stalled_ms() {
@@ -277,14 +276,14 @@ impl ConnectionList {
         }
     }
 
-    /// Tells those that were accepted on this socket.
+    /// Wakes the connections that were accepted on this socket.
     pub(crate) fn wake_socket(&self, socket: usize, wakeup: Wakeup) {
         for deadlines in self.list.borrow().iter().filter(|deadlines| deadlines.socket == socket) {
             deadlines.wake_with(wakeup);
         }
     }
 
-    /// Tells everyone.
+    /// Wakes all connections.
     pub(crate) fn wake_all(&self, wakeup: Wakeup) {
         for deadlines in self.list.borrow().iter() {
             deadlines.wake_with(wakeup);
@@ -297,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_those_whose_deadline_has_passed_are_told() {
+    fn only_expired_connections_are_woken() {
         let list = ConnectionList::default();
         let (early, late, never) = (list.add(1), list.add(1), list.add(2));
         early.read_within(0, Duration::from_millis(50));
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_keeps_the_places_right() {
+    fn removing_keeps_the_indexes_right() {
         let list = ConnectionList::default();
         let (a, b, c) = (list.add(1), list.add(1), list.add(2));
         list.remove(&a);
@@ -345,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_of_one_socket_are_told() {
+    fn only_connections_of_one_socket_are_woken() {
         let list = ConnectionList::default();
         let (one, two) = (list.add(1), list.add(2));
         list.wake_socket(2, Wakeup::Close);
@@ -353,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_does_not_hide_a_drain() {
+    fn an_expiry_does_not_replace_a_drain() {
         let list = ConnectionList::default();
         let deadlines = list.add(1);
         deadlines.wake_with(Wakeup::Drain);

@@ -1,5 +1,5 @@
-//! CoarseTimer timers: setting, moving and dropping one is a few plain stores. They fire at the worker's sweep, so up to two sweeps
-//! late and never early. Short deadlines, where that matters, use the runtime's own timer.
+//! Coarse timers: setting, moving and dropping one costs a few plain stores. They fire at the worker's sweep, up to two
+//! sweeps late and never early. Short deadlines use the runtime's own timer.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,9 +27,9 @@ impl CoarseTimer {
         timer
     }
 
-    /// Fires `after` from now instead.
+    /// Moves the deadline to `after` from now.
     pub(crate) fn restart(&mut self, after: Duration) {
-        // The worker's time is that of its last sweep: one sweep more, lest it fires early.
+        // `now_ms` is the time of the last sweep, up to one sweep ago: without the addition the timer could fire early.
         let after = u64::try_from((after + SWEEP).as_millis()).unwrap_or(u64::MAX);
         self.deadline_ms = self.worker.now_ms().saturating_add(after);
         if let Some(at) = self.slot {
@@ -37,7 +37,7 @@ impl CoarseTimer {
         }
     }
 
-    /// Ready when the time has come.
+    /// Ready when the deadline has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.worker.now_ms() >= self.deadline_ms {
             return Poll::Ready(());
@@ -55,13 +55,12 @@ impl Drop for CoarseTimer {
     }
 }
 
-/// A deadline, or none.
+/// An optional deadline.
 pub(crate) enum Deadline {
-    /// No bound.
     Never,
-    /// A long one.
+    /// At least [`PRECISE_BELOW`].
     Coarse(CoarseTimer),
-    /// A short one.
+    /// Below [`PRECISE_BELOW`].
     Precise(Pin<Box<tokio::time::Sleep>>),
 }
 
@@ -75,7 +74,7 @@ impl Deadline {
         }
     }
 
-    /// Ready when it has passed.
+    /// Ready when the deadline has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Never => Poll::Pending,

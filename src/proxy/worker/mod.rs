@@ -1,4 +1,4 @@
-//! A worker's ground state: what every part of the data plane may use of its thread.
+//! The ground state of a worker: what every part of the data plane may use of its thread.
 
 pub(super) mod budget;
 mod client_limits;

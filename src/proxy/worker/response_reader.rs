@@ -1,5 +1,5 @@
-//! The reader of an HTTP/2 response: stall deadline, request slot, upstream in use. Beside it
-//! [`RequestSlot`], a place among the requests, and [`TunnelSender`], the sender half of a tunnel's stream.
+//! The client's end of an HTTP/2 response: its stall deadline, request slot, and upstream in use. Also [`RequestSlot`],
+//! a slot under the request limits, and [`TunnelSender`], the sending half of a tunnel's stream.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
@@ -7,15 +7,15 @@ use std::task::{Context, Waker};
 use crate::route::Limits;
 use crate::telemetry::{Refusal, WorkerMeter};
 
-/// A reader that takes so many bytes a second has not stalled.
+/// A reader is not stalled while it takes this many bytes a second.
 const SLOW_RATE: u64 = 16 * 1024;
 
-/// How long a slow reader takes over so many bytes.
+/// The time in which a slow reader takes this many bytes.
 pub(super) const fn patience_ms(bytes: u64) -> u64 {
     bytes.saturating_mul(1000) / SLOW_RATE
 }
 
-/// A place among the requests of a listener and of a client address.
+/// A slot under the request limits of a listener and of a client address.
 #[derive(Debug, Default)]
 pub(crate) struct RequestSlot(Cell<bool>);
 
@@ -33,30 +33,30 @@ impl RequestSlot {
     }
 }
 
-/// Identifies an upstream. `0` is none.
+/// Identifies an upstream; 0 is none.
 pub(crate) type UpstreamKey = usize;
 
-/// When a stream's reader has waited too long, if it is the reader who is waited for.
+/// The reader of one response stream, and until when it must make progress.
 #[derive(Debug, Default)]
 pub(crate) struct ResponseReader {
     pub(crate) due_ms: Cell<Option<u64>>,
-    /// When what it was last given should have left at a slow pace.
+    /// When a slow reader should have taken the bytes that it was last given.
     since_ms: Cell<u64>,
     refusal: Cell<Option<Refusal>>,
-    /// Its place among the requests.
+    /// The slot of its request.
     pub(crate) slot: RequestSlot,
-    /// Its place among those that are waited for.
+    /// Its index in [`StalledReaders`](super::stalled_readers::StalledReaders).
     pub(crate) place: Cell<Option<usize>>,
-    /// The upstream whose connection its answer holds.
+    /// The upstream whose connection the response holds.
     pub(crate) upstream: Cell<UpstreamKey>,
     killed: Cell<bool>,
-    /// The stream's task, while its reader is waited for.
+    /// The stream's task, while it waits for the reader.
     pub(crate) task: RefCell<Option<Waker>>,
-    /// Where the stream has become a tunnel: how its sender half is.
+    /// The sending half of the stream, when it is a tunnel.
     pub(crate) sender: TunnelSender,
 }
 
-/// The half of a tunnel's stream that sends, a task of hyper's.
+/// The sending half of a tunnel's stream, which runs in a task that hyper spawned.
 #[derive(Debug, Default)]
 pub(crate) struct TunnelSender {
     pub(crate) ended: Cell<bool>,
@@ -66,22 +66,22 @@ pub(crate) struct TunnelSender {
 }
 
 impl ResponseReader {
-    /// The reader was given this many bytes and is to ask for more.
+    /// Sets the deadline by which the reader must poll again, after it was given `bytes` more.
     pub(crate) fn expect_progress(&self, limits: &Limits, now_ms: u64, bytes: u64) {
         let stall_ms = u64::try_from(limits.stall_timeout.as_millis()).unwrap_or(u64::MAX);
         let rate = u64::from(limits.body_rate);
-        // Bytes that are on their way at the least rate are no stall.
+        // Bytes that flow at the least allowed rate are not a stall.
         let flows_ms = bytes.saturating_mul(1000).checked_div(rate).unwrap_or(0);
         self.since_ms.set(now_ms + patience_ms(bytes));
         self.due_ms.set(Some(now_ms.saturating_add(stall_ms).saturating_add(flows_ms)));
     }
 
-    /// Since when the reader has stalled, if it has.
+    /// Since when the reader has been stalled.
     pub(crate) fn since_ms(&self) -> u64 {
         self.since_ms.get()
     }
 
-    /// The stream ends: its reader does not read, while memory or an upstream's connections run short.
+    /// ProxyAddresses the stream because memory or upstream connections run short.
     pub(crate) fn shed(&self, meter: &WorkerMeter) {
         self.abort(meter, Refusal::ReaderShed);
         if let Some(task) = self.task.take() {
@@ -89,24 +89,24 @@ impl ResponseReader {
         }
     }
 
-    /// The stream ends, for this reason.
+    /// ProxyAddresses the stream because of `refusal`.
     pub(crate) fn abort(&self, meter: &WorkerMeter, refusal: Refusal) {
         meter.refuse(refusal);
         self.refusal.set(Some(refusal));
     }
 
-    /// The reader is not waited for.
+    /// Clears the deadline: the stream waits for the upstream, not for the reader.
     pub(crate) fn clear_deadline(&self) {
         self.due_ms.set(None);
     }
 
-    /// Whether the stream takes no more bytes from its tunnel, which is woken when that happens.
+    /// Whether the sending half has ended. Registers the tunnel's task to be woken when it does.
     pub(crate) fn is_send_closed(&self, cx: &Context<'_>) -> bool {
         *self.sender.tunnel.borrow_mut() = Some(cx.waker().clone());
         self.sender.ended.get()
     }
 
-    /// The tunnel has not ended in good order: the stream is reset (RFC 8441 §5).
+    /// Resets the stream of a tunnel that did not end in order (RFC 8441 §5).
     pub(crate) fn reset(&self) {
         self.sender.cut.set(true);
         if let Some(task) = self.sender.task.take() {
@@ -114,7 +114,7 @@ impl ResponseReader {
         }
     }
 
-    /// The stream is to end, whether its reader asks for more or not.
+    /// ProxyAddresses the stream because of a kill, even if its reader does not poll.
     pub(crate) fn kill(&self) {
         self.killed.set(true);
         if let Some(task) = self.task.take() {
@@ -122,12 +122,12 @@ impl ResponseReader {
         }
     }
 
-    /// Whether the stream was to end.
+    /// Whether a kill has ended the stream.
     pub(crate) fn is_killed(&self) -> bool {
         self.killed.get()
     }
 
-    /// Why the stream was given up, if it was because of its reader.
+    /// Why the stream was ended because of its reader.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.refusal.get()
     }

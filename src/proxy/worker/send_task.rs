@@ -1,14 +1,14 @@
-//! A body on its way to an upstream, once: its end when nobody wants an answer any more.
+//! One attempt to send a request body to an upstream, and its cancellation when the response is no longer needed.
 //!
-//! hyper sends what is left of a body on a stream of HTTP/2 in a task of its own, which waits for the other side to read
-//! even when the answer was let go. [`StreamExecutor`] gives that task the end that its request has.
+//! On HTTP/2, hyper sends the rest of a body in a task of its own. That task waits for the upstream's window even after
+//! the response future was dropped. [`StreamExecutor`] ties the task to its request, so that it can be cancelled.
 
 use std::cell::{Cell, RefCell};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
-/// One try to send one body.
+/// One attempt to send one body.
 pub(crate) struct SendTask {
     last_started: Rc<LastStarted>,
     started: Cell<bool>,
@@ -26,19 +26,19 @@ impl std::fmt::Debug for SendTask {
     }
 }
 
-/// The body that was pulled from last for the first time. Whatever hyper spawns next is what sends the rest of it.
+/// The body that was polled for the first time most recently. The next task that hyper spawns sends the rest of it.
 #[derive(Default)]
 pub(crate) struct LastStarted(RefCell<Weak<SendTask>>);
 
 impl LastStarted {
-    /// Nothing that was begun before matters any more.
+    /// Forgets the body: a task that hyper spawns from here on does not send it.
     pub(crate) fn forget(&self) {
         self.0.take();
     }
 }
 
 impl SendTask {
-    /// For a body of which nothing was pulled.
+    /// For a body that was not polled yet.
     pub(crate) fn new(last_started: &Rc<LastStarted>) -> Rc<Self> {
         Rc::new(Self {
             last_started: Rc::clone(last_started),
@@ -49,24 +49,24 @@ impl SendTask {
         })
     }
 
-    /// All of it was pulled, or there is nothing to pull.
+    /// Notes that the body was polled to its end, or is empty.
     pub(crate) fn end(&self) {
         self.ended.set(true);
     }
 
-    /// It is pulled from.
+    /// Notes that the body is polled.
     pub(crate) fn start(self: &Rc<Self>) {
         if !self.started.replace(true) {
             *self.last_started.0.borrow_mut() = Rc::downgrade(self);
         }
     }
 
-    /// Whether all of it was pulled.
+    /// Whether the body was polled to its end.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.get()
     }
 
-    /// No more of it is sent.
+    /// Stops sending the body.
     pub(crate) fn cancel(&self) {
         self.cancelled.set(true);
         if let Some(waker) = self.waker.take() {
@@ -83,7 +83,7 @@ impl SendTask {
     }
 }
 
-/// Runs what hyper spawns for an HTTP/2 connection to an upstream.
+/// Runs the tasks that hyper spawns for an HTTP/2 connection to an upstream.
 #[derive(Clone)]
 pub(crate) struct StreamExecutor(Rc<LastStarted>);
 

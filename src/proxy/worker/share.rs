@@ -1,8 +1,8 @@
-//! What one client address has under way on a worker. While more than half of a limit that all share is taken, an address
-//! gets a quarter of it at most, so that one client cannot use it up. Trusted proxies speak for many, and have no share.
+//! What one client address has in flight on a worker. While more than half of a shared limit is used, an address gets a
+//! quarter of it at most, so that one client cannot use it up. Trusted proxies carry many clients and have no share.
 //!
-//! A worker counts for itself. It adds to the figure of all workers in batches, so that a request rarely touches memory
-//! that workers share: the figure is late by less than a batch for each worker, which is an eighth of the limit in all.
+//! A worker counts for itself and adds to the count of all workers in batches, so that a request rarely writes memory
+//! that workers share. The count of all workers lags by less than a batch per worker: an eighth of the limit in all.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,14 +14,14 @@ use ahash::HashMap;
 
 /// The largest batch.
 const BATCH_MAX: i64 = 16;
-/// All workers together are late by less than this part of the limit.
+/// The counts of all workers together lag by less than this part of the limit.
 const LATE_PART: i64 = 8;
-/// The part of the memory that one address may have while more than half of it is taken.
+/// An address may use this part of the budget while more than half of it is reserved.
 pub(super) const PART: usize = 4;
-/// The bits of an IPv6 address that name a network: one client has all addresses of his.
+/// The prefix of an IPv6 address that identifies a client.
 const NETWORK_BITS: u32 = 64;
 
-/// By what a client address is known: an IPv6 client by his network.
+/// The address that identifies a client: for IPv6, its network.
 pub(crate) fn client_key(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> NETWORK_BITS << NETWORK_BITS)),
@@ -29,30 +29,30 @@ pub(crate) fn client_key(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// How many requests a worker may count for itself where all workers together have this limit.
+/// How many requests a worker counts for itself before it publishes them, for a limit on all workers together.
 pub(crate) fn batch(limit: u32, workers: usize) -> i64 {
     let workers = i64::try_from(workers).unwrap_or(i64::MAX);
     (i64::from(limit) / LATE_PART.saturating_mul(workers)).clamp(1, BATCH_MAX)
 }
 
-/// What an address has under way on this worker.
+/// What a client address has in flight on this worker.
 #[derive(Debug)]
 pub(crate) struct Share {
     ip: IpAddr,
     connections: Cell<u32>,
     requests: Cell<i64>,
-    /// What of the requests all workers know.
+    /// The part of `requests` that is added to `everywhere`.
     published: Cell<i64>,
-    /// Bytes of the memory budget, besides those below.
+    /// Bytes of the memory budget, without `unsent`.
     bytes: Cell<usize>,
-    /// Bytes of answers that the protocol stack has not written.
+    /// Bytes of responses that hyper has not written.
     unsent: Arc<AtomicUsize>,
     /// Requests on all workers.
     everywhere: Arc<AtomicI64>,
 }
 
 impl Share {
-    /// A request begins (1) or ends (-1), where requests are published in such batches.
+    /// Counts a request that starts (1) or ends (-1); publishes the count in batches of this size.
     pub(crate) fn count_request(&self, n: i64, batch: i64) {
         let here = self.requests.get() + n;
         self.requests.set(here);
@@ -61,7 +61,7 @@ impl Share {
         }
     }
 
-    /// Adds to what all workers know.
+    /// Adds the unpublished requests to the count of all workers.
     fn flush(&self) {
         let here = self.requests.get();
         self.everywhere.fetch_add(here - self.published.replace(here), Relaxed);
@@ -72,28 +72,26 @@ impl Share {
         self.ip
     }
 
-    /// Requests under way, over all workers.
+    /// Requests in flight, over all workers.
     pub(crate) fn requests(&self) -> i64 {
         self.everywhere.load(Relaxed) + self.requests.get() - self.published.get()
     }
 
-    /// Bytes that are held on this worker.
+    /// Reserved and unwritten bytes on this worker.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.get() + self.unsent.load(Relaxed)
     }
 
-    /// Counts bytes as held.
     pub(crate) fn add_bytes(&self, bytes: usize) {
         self.bytes.set(self.bytes.get() + bytes);
     }
 
-    /// Bytes are not held any more.
     pub(crate) fn remove_bytes(&self, bytes: usize) {
-        debug_assert!(bytes <= self.bytes.get(), "more is given back than was taken");
+        debug_assert!(bytes <= self.bytes.get(), "no more is removed than was added");
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
-    /// The counter of bytes that are not written yet.
+    /// The counter of bytes that hyper has not written.
     pub(crate) fn unsent(&self) -> &Arc<AtomicUsize> {
         &self.unsent
     }
@@ -104,7 +102,7 @@ impl Share {
 pub(crate) struct ClientShares(RefCell<HashMap<IpAddr, Rc<Share>>>);
 
 impl ClientShares {
-    /// A connection of `ip` begins, which has so many requests on all workers.
+    /// Adds a connection of `ip`. `everywhere` counts the requests of `ip` on all workers.
     pub(crate) fn add_connection(&self, ip: IpAddr, everywhere: Arc<AtomicI64>) -> Rc<Share> {
         let mut shares = self.0.borrow_mut();
         let fresh = || {
@@ -123,8 +121,9 @@ impl ClientShares {
         Rc::clone(share)
     }
 
-    /// A connection has ended.
+    /// Removes a connection.
     pub(crate) fn remove_connection(&self, share: &Share) {
+        debug_assert!(share.connections.get() > 0, "every connection is removed once");
         let left = share.connections.get().saturating_sub(1);
         share.connections.set(left);
         if left == 0 {
@@ -141,7 +140,7 @@ mod tests {
     const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     #[test]
-    fn workers_know_of_each_other_to_within_a_batch() {
+    fn counts_of_all_workers_lag_by_less_than_a_batch() {
         for batch in [1, 7, BATCH_MAX] {
             let everywhere = Arc::<AtomicI64>::default();
             let (one, two) = (ClientShares::default(), ClientShares::default());
@@ -163,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn all_workers_together_are_late_by_a_part_of_the_limit() {
+    fn all_workers_together_lag_by_a_part_of_the_limit() {
         assert_eq!([batch(10_000, 2), batch(10_000, 1_000), batch(20, 1), batch(20, 8)], [16, 1, 2, 1]);
         assert_eq!([batch(640, 8), batch(u32::MAX, 1)], [10, 16]);
     }
 
     #[test]
-    fn connections_of_one_address_share_and_the_last_one_ends_it() {
+    fn connections_of_one_address_have_one_share() {
         let shares = ClientShares::default();
         let (first, second) = (shares.add_connection(IP, Arc::default()), shares.add_connection(IP, Arc::default()));
         assert!(Rc::ptr_eq(&first, &second));

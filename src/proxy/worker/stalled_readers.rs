@@ -1,6 +1,6 @@
-//! Readers that do not read. An answer that waits for its reader alone holds no request slot, but it holds memory and
-//! perhaps an upstream's connection. When these run short, the streams that have stalled for longest end first, so that
-//! clients which read are served.
+//! Clients that do not read their responses. A response that waits for its reader only holds no request slot, but it
+//! holds memory and perhaps an upstream connection. When these run short, the streams that are stalled for longest end
+//! first, so that clients that read are served.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,26 +9,25 @@ use super::connection_deadlines::{ConnectionDeadlines, ConnectionList};
 use super::response_reader::{ResponseReader, UpstreamKey};
 use crate::telemetry::WorkerMeter;
 
-/// A reader that has taken nothing for this long may be shed: three sweeps.
+/// A reader without progress for this long may be shed: three sweeps.
 const STALLED_MS: u64 = 300;
-/// So many are shed at least in a sweep; else a quarter of those that have stalled.
+/// A sweep sheds a quarter of the stalled streams, and at least this many.
 const SHED_MIN: usize = 4;
 
-/// The streams of a worker whose readers are waited for.
+/// The response streams of a worker that wait for their readers.
 #[derive(Debug, Default)]
 pub(crate) struct StalledReaders {
     readers: RefCell<Vec<Rc<ResponseReader>>>,
 }
 
-/// The scarce resource.
+/// The resource that runs short.
 pub(crate) enum ScarceResource {
-    /// Memory, which every stream holds.
     Memory,
-    /// Connections of these upstreams.
+    /// Connections to these upstreams.
     Connections(Vec<UpstreamKey>),
 }
 
-/// What can be shed.
+/// A stalled stream or connection.
 enum Candidate {
     Stream(Rc<ResponseReader>),
     Connection(Rc<ConnectionDeadlines>),
@@ -51,24 +50,25 @@ impl Candidate {
 }
 
 impl StalledReaders {
-    /// A stream's reader is waited for from now on.
+    /// Adds a stream that waits for its reader.
     pub(crate) fn add(&self, reader: &Rc<ResponseReader>) {
         let mut readers = self.readers.borrow_mut();
         reader.place.set(Some(readers.len()));
         readers.push(Rc::clone(reader));
     }
 
-    /// The reader is not waited for any more.
+    /// Removes a stream.
     pub(crate) fn remove(&self, reader: &ResponseReader) {
         let Some(place) = reader.place.take() else { return };
         let mut readers = self.readers.borrow_mut();
+        debug_assert!(std::ptr::eq(&raw const *readers[place], reader), "the reader knows its index");
         readers.swap_remove(place);
         if let Some(moved) = readers.get(place) {
             moved.place.set(Some(place));
         }
     }
 
-    /// What has stalled for a while, and since when.
+    /// Streams and connections without progress for [`STALLED_MS`], and since when.
     fn candidates(&self, connections: &ConnectionList, now_ms: u64) -> Vec<(u64, Candidate)> {
         let has_stalled = |since_ms: u64| since_ms + STALLED_MS <= now_ms;
         let mut all = Vec::new();
@@ -83,7 +83,7 @@ impl StalledReaders {
         all
     }
 
-    /// Ends the streams that have stalled longest and hold the scarce resource.
+    /// ProxyAddresses the streams that are stalled for longest and hold the scarce resource.
     pub(crate) fn shed(
         &self,
         connections: &ConnectionList,

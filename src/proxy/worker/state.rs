@@ -1,5 +1,5 @@
-//! A worker's ground state: the clock, meters, limits, timers, buffers and logs of one thread. Every part of the data plane
-//! may use it. It imports no other room of the proxy but `wire`. What the requests of the worker share besides is in the
+//! The ground state of a worker: the clock, meters, limits, timers, buffers and logs of one thread. Every part of the
+//! data plane may use it. It imports no other room of the proxy but `wire`. State that needs upstreams or mirrors is in
 //! `HttpProxy`.
 
 use std::cell::{Cell, Ref, RefCell};
@@ -26,19 +26,19 @@ use crate::telemetry::{
     LogBuffer, LogSender, MeterRegistry, SpanAttributes, SpanBuffer, SpanSender, TraceSpan, WorkerMeter,
 };
 
-/// How much of a connection's bytes is read at once.
+/// Size of the buffer that connections read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// As large as the allocator has no pages of its own for: freeing it lets the allocator look for pages to give back.
+/// A size above the allocator's own pages: freeing it makes the allocator look for unused pages to return.
 const PURGING_BYTES: usize = 1024 * 1024;
-/// How often an idle process gives pages back: each time takes some 60 µs.
+/// How often an idle process returns unused pages to the system; each time takes about 60 µs.
 const PURGE_EVERY_MS: u64 = 1000;
-/// Access log lines are handed over at this size, or at the next sweep.
+/// Access log lines go to the writer at this size, or at the next sweep.
 const LOG_BYTES: usize = 32 * 1024;
 
-/// Below this limit, the requests of all workers are counted for each new one.
+/// Below this limit, a worker sums the counts of all workers for each new request.
 const COUNTED_BELOW: u32 = 1024;
 
-/// What a worker is made of.
+/// The parts that a worker is made of.
 pub struct WorkerSetup {
     /// Its number, from 0.
     pub index: usize,
@@ -46,27 +46,27 @@ pub struct WorkerSetup {
     pub workers: usize,
     /// A random number, the same for all workers.
     pub seed: u64,
-    /// The snapshots that it follows.
+    /// The published snapshots.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// Where it counts.
+    /// The meters.
     pub registry: Arc<MeterRegistry>,
-    /// Who has connections, of all workers together.
+    /// Connections per client address, over all workers.
     pub client_limits: Arc<PerClientLimits>,
-    /// When it stops.
+    /// The phases of the drain.
     pub drained: DrainWatch,
-    /// Where its access log goes.
+    /// The writer of the access log.
     pub log: LogSender,
-    /// Where its spans go.
+    /// The exporter of spans.
     pub spans: SpanSender,
-    /// Where the answers of copies are compared.
+    /// The thread that compares the responses of copies.
     pub trials: JobSender,
-    /// Takes names that should be looked up again now.
+    /// Takes names to resolve again now.
     pub look_ups: mpsc::Sender<Arc<str>>,
-    /// Its clock.
+    /// The clock.
     pub clock: Clock,
 }
 
-/// A worker's ground state. Everything in it belongs to one thread.
+/// The ground state of a worker. Everything in it belongs to one thread.
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) workers: usize,
@@ -78,42 +78,42 @@ pub(crate) struct Worker {
     pub(crate) last_started: Rc<LastStarted>,
     pub(crate) trials: JobSender,
     look_ups: mpsc::Sender<Arc<str>>,
-    /// Copies under way.
+    /// Copies in flight.
     pub(crate) copies: Cell<u64>,
     pub(crate) client_limits: Arc<PerClientLimits>,
-    /// What client addresses have under way here.
+    /// What each client address has in flight on this worker.
     pub(crate) client_shares: ClientShares,
-    /// Readers that are waited for.
+    /// Response readers that the worker waits for.
     pub(crate) stalled_readers: StalledReaders,
     pub(crate) timers: Timers,
-    /// Connections and streams that have become tunnels.
+    /// Open tunnels: upgraded connections and streams.
     pub(crate) tunnels: Cell<u64>,
     pub(crate) random: RefCell<fastrand::Rng>,
     pub(crate) draining: Cell<bool>,
-    /// When an accept error was last told.
+    /// When an accept error was last logged.
     pub(crate) accept_warned_ms: Cell<Option<u64>>,
-    /// When a bad PROXY header was last told.
+    /// When an invalid PROXY header was last logged.
     pub(crate) header_warned_ms: Cell<Option<u64>>,
-    /// When a failed handshake was last told, and how many have failed since.
+    /// When a failed handshake was last logged, and how many have failed since.
     pub(crate) handshake_warned: Cell<(Option<u64>, u64)>,
-    /// Tokens that were verified before.
+    /// Verified tokens.
     pub(crate) tokens: RefCell<TokenCache>,
-    /// The snapshot in force.
+    /// The current snapshot.
     snapshot: RefCell<Arc<Snapshot>>,
     log: RefCell<LogBuffer>,
     log_sender: LogSender,
     spans: RefCell<SpanBuffer>,
     span_sender: SpanSender,
     started: Instant,
-    /// The wall clock, as of the last sweep.
+    /// The monotonic and the wall clock at the last sweep.
     wall: Cell<(Instant, Duration)>,
     now_ms: Cell<u64>,
-    /// The worker's time at the end of the last sweep.
+    /// `now_ms` at the end of the last sweep.
     swept_ms: Cell<u64>,
 }
 
 impl Worker {
-    /// The ground state of a new worker. `first` is the snapshot in force.
+    /// The ground state of a new worker. `first` is the current snapshot.
     pub(crate) fn new(setup: WorkerSetup, first: Arc<Snapshot>) -> Rc<Self> {
         let WorkerSetup { index, workers, registry, client_limits, log, spans, trials, look_ups, clock, .. } = setup;
         Rc::new(Self {
@@ -151,12 +151,12 @@ impl Worker {
         })
     }
 
-    /// The snapshot in force.
+    /// The current snapshot.
     pub(crate) fn snapshot(&self) -> Ref<'_, Arc<Snapshot>> {
         self.snapshot.borrow()
     }
 
-    /// Sets the snapshot in force. Only `HttpProxy::adopt` calls this, after pools and kills have followed.
+    /// Sets the current snapshot. Only `HttpProxy::adopt` calls this, after it has updated pools and kills.
     pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.replace(snapshot);
     }
@@ -166,26 +166,26 @@ impl Worker {
         self.now_ms.get()
     }
 
-    /// How much of a limit, which holds for all workers together, one may use before it counts what the others use: half
-    /// of an equal share, and nothing of a small limit.
+    /// How much of a limit for all workers together this worker may use before it sums the counts of all: half of an
+    /// equal share; nothing of a small limit.
     #[inline]
     pub(crate) fn share_of(&self, limit: u32) -> i64 {
         if limit < COUNTED_BELOW { 0 } else { i64::from(limit) / i64::try_from(self.workers * 2).unwrap_or(2) }
     }
 
-    /// Milliseconds since the process began.
+    /// Milliseconds since the process started.
     pub(crate) fn uptime_ms(&self) -> u64 {
         let uptime = self.clock.now().saturating_duration_since(self.registry.started);
         u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The wall clock at a moment that the monotonic clock has read. Follows the wall clock at each sweep.
+    /// The wall clock at an instant of the monotonic clock. Sweeps adjust it when the wall clock is set.
     pub(crate) fn wall_at(&self, moment: Instant) -> Duration {
         let (then, wall) = self.wall.get();
         wall + moment.saturating_duration_since(then)
     }
 
-    /// What this worker counts for itself.
+    /// The meters of this worker.
     pub(crate) fn meter(&self) -> &WorkerMeter {
         self.registry.worker.of(self.index)
     }
@@ -211,12 +211,12 @@ impl Worker {
         }
     }
 
-    /// Asks for the addresses of a name. When too many wait already, that is for another time.
+    /// Requests another DNS lookup of a name, unless too many are queued.
     pub(crate) fn look_up(&self, name: &Arc<str>) {
         let _ = self.look_ups.try_send(Arc::clone(name));
     }
 
-    /// Leaves a span.
+    /// Records a span.
     pub(crate) fn span(&self, span: &TraceSpan<'_>, attributes: impl FnOnce(&mut SpanAttributes<'_>)) {
         let mut spans = self.spans.borrow_mut();
         spans.push(span, attributes);
@@ -225,7 +225,7 @@ impl Worker {
         }
     }
 
-    /// Begins a sweep: reads the clocks and returns the worker's time.
+    /// Starts a sweep: reads the clocks and returns the worker's time.
     pub(crate) fn tick(&self) -> u64 {
         let now = self.clock.now();
         self.wall.set((now, self.clock.wall()));
@@ -234,8 +234,8 @@ impl Worker {
         now_ms
     }
 
-    /// Ends a sweep: forgets client_limits, hands over logs and spans, reports the held bytes. Last, it gives unused pages
-    /// back and reports that the worker is alive.
+    /// ProxyAddresses a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
+    /// returns unused pages to the system and reports that the worker is alive.
     pub(crate) fn finish_sweep(&self) {
         let (now, _) = self.wall.get();
         let now_ms = self.now_ms.get();
@@ -243,11 +243,11 @@ impl Worker {
         self.client_limits.sweep(now.saturating_duration_since(self.registry.started));
         self.hand_over(&mut self.log.borrow_mut());
         self.span_sender.hand_over(&mut self.spans.borrow_mut());
-        let held = i64::try_from(self.budget.used()).unwrap_or(i64::MAX);
+        let reserved = i64::try_from(self.budget.used()).unwrap_or(i64::MAX);
         let meter = &self.meter().held_bytes;
-        meter.add(held - meter.value());
+        meter.add(reserved - meter.value());
         if self.index == 0 && now_ms / PURGE_EVERY_MS > last_ms / PURGE_EVERY_MS {
-            give_pages_back();
+            return_unused_pages();
         }
         self.registry.beat(self.index, now);
     }
@@ -258,9 +258,9 @@ impl Worker {
     }
 }
 
-/// Has the allocator give unused pages of all workers back to the system. It has no clock of its own: it does so when it
-/// frees pages, and only those that were without use for a while, so that nothing would happen once the process is idle.
-/// The piece of memory is never touched.
-fn give_pages_back() {
+/// Makes the allocator return unused pages of all workers to the system. The allocator has no clock: it checks the age
+/// of unused pages only when memory is freed, which does not happen in an idle process. The allocation is never
+/// touched.
+fn return_unused_pages() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(PURGING_BYTES)));
 }

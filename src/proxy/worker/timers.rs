@@ -1,4 +1,4 @@
-//! The coarse timers of one worker: a slot for each, looked at by the worker's sweep.
+//! The coarse timers of one worker: a slot for each. The worker's sweep checks them.
 
 use std::cell::RefCell;
 use std::task::{Context, Waker};
@@ -19,7 +19,7 @@ struct Slot {
 }
 
 impl Timers {
-    /// Wakes those whose time has come.
+    /// Wakes the tasks of the timers that have expired.
     pub(crate) fn sweep(&self, now_ms: u64) {
         for slot in &mut self.0.borrow_mut().slots {
             if slot.deadline_ms <= now_ms
@@ -30,13 +30,13 @@ impl Timers {
         }
     }
 
-    /// A timer's deadline has moved.
+    /// Moves the deadline of a timer.
     #[inline]
     pub(crate) fn set_deadline(&self, at: usize, deadline_ms: u64) {
         self.0.borrow_mut().slots[at].deadline_ms = deadline_ms;
     }
 
-    /// Wakes the task of `cx` at this time. Gives the timer's slot, which it has already or gets now.
+    /// Wakes the task of `cx` at the deadline. Returns the timer's slot: `slot`, or a new one.
     #[inline]
     pub(crate) fn wait(&self, slot: Option<usize>, deadline_ms: u64, cx: &Context<'_>) -> usize {
         let mut timers = self.0.borrow_mut();
@@ -63,6 +63,7 @@ impl Timers {
     #[inline]
     pub(crate) fn free(&self, at: usize) {
         let mut timers = self.0.borrow_mut();
+        debug_assert!(timers.free.len() < timers.slots.len(), "every slot is freed once");
         timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
         timers.free.push(at);
     }

@@ -1,4 +1,4 @@
-//! The trace that a request belongs to (W3C Trace Context): what it brings of it, or begins.
+//! The trace context of a request (W3C Trace Context): continued from its headers, or new.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,10 +12,10 @@ use crate::route::{TraceExport, UpstreamId};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// The longest `tracestate` that is told to the collector; the upstream gets it whole.
+/// The longest `tracestate` that is exported. The upstream gets a longer one unchanged.
 const STATE_BYTES_MAX: usize = 512;
 
-/// The trace of one exchange.
+/// The trace context of one exchange.
 #[derive(Debug)]
 pub(crate) struct TraceContext {
     pub(crate) id: u128,
@@ -27,7 +27,7 @@ pub(crate) struct TraceContext {
     pub(crate) attempts: Vec<Attempt>,
 }
 
-/// What a `traceparent` says.
+/// A parsed `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceParent {
     trace: u128,
@@ -35,7 +35,7 @@ pub(crate) struct TraceParent {
     sampled: bool,
 }
 
-/// An attempt to get an answer, and the span that it leaves.
+/// An attempt to get a response, and its client span.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) span: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Attempt {
 }
 
 impl TraceContext {
-    /// Continues the trace that the fields name, or begins one.
+    /// Continues the trace of the headers, or starts a new one.
     pub(crate) fn new(fields: &impl HeaderFields, random: &mut fastrand::Rng) -> Self {
         let parent = TraceParent::read(fields);
         let state = parent.map_or_else(String::new, |_| state(fields));
@@ -57,12 +57,12 @@ impl TraceContext {
         Self { id, span, parent, state: state.into(), sampled: None, attempts: Vec::new() }
     }
 
-    /// The trace's id as it is written.
+    /// The trace id as 32 hex digits.
     pub(crate) fn text(&self) -> Box<str> {
         format!("{:032x}", self.id).into()
     }
 
-    /// Whether its spans are left.
+    /// Whether its spans are exported. A trusted peer's `sampled` flag decides; otherwise the share in `[traces]`.
     pub(crate) fn is_sampled(&mut self, export: &TraceExport, peer: Peer) -> bool {
         let id = self.id;
         let decide = |parent: Option<TraceParent>| match parent {
@@ -72,34 +72,34 @@ impl TraceContext {
         *self.sampled.get_or_insert_with(|| decide(self.parent))
     }
 
-    /// The last attempt came to this.
+    /// ProxyAddresses the last attempt, unless it has ended.
     pub(crate) fn end_attempt(&mut self, now: Instant, error: &'static str) {
         if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
             (attempt.ended, attempt.error) = (Some(now), error);
         }
     }
 
-    /// The last attempt was answered with this status; it ends with its answer.
+    /// Sets the response status of the last attempt; the attempt ends with the response.
     pub(crate) fn set_status(&mut self, status: u16) {
         if let Some(attempt) = self.attempts.last_mut() {
             attempt.status = status;
         }
     }
 
-    /// Names this span as the parent of what the upstream does.
+    /// Sets `traceparent` so that `span` is the parent of the upstream's spans.
     pub(crate) fn inject(&self, span: u64, headers: &mut HeaderMap) {
         let text = format!("00-{:032x}-{span:016x}-{:02x}", self.id, u8::from(self.sampled == Some(true)));
         if let Ok(value) = HeaderValue::try_from(text) {
             headers.insert(TRACEPARENT, value);
         }
         if self.parent.is_none() {
-            // What belongs to a trace that nobody can read belongs to none.
+            // A `tracestate` without a valid `traceparent` is not passed on.
             headers.remove(TRACESTATE);
         }
     }
 }
 
-/// `tracestate`, which may stand in several lines.
+/// `tracestate`, which may have several lines.
 fn state(fields: &impl HeaderFields) -> String {
     let lines: Vec<&str> = fields.all(&TRACESTATE).filter_map(|line| line.to_str().ok()).collect();
     let joined = lines.join(",");
@@ -107,7 +107,7 @@ fn state(fields: &impl HeaderFields) -> String {
 }
 
 impl TraceParent {
-    /// Reads the one `traceparent`: version, trace, span, flags. A later version may have more to say behind these.
+    /// Parses the only `traceparent`: version, trace, span, flags. Later versions may have more fields after these.
     fn read(fields: &impl HeaderFields) -> Option<Self> {
         let mut lines = fields.all(&TRACEPARENT);
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -122,17 +122,17 @@ impl TraceParent {
     }
 }
 
-/// So many digits, in lower case.
+/// Parses exactly `digits` lower-case hex digits.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     let fits = text.len() == digits && text.bytes().all(lower);
     fits.then(|| u128::from_str_radix(text, 16).ok()).flatten()
 }
 
-/// Stands for a method that clients make up.
+/// The span attribute for a method that is not a standard one.
 pub(crate) const OTHER_METHOD: &str = "_OTHER";
 
-/// The method, if everybody knows it: what clients make up makes no new kinds of spans.
+/// The method if it is a standard one. Invented methods must not create new span names.
 pub(crate) fn known_method(method: &Method) -> &str {
     let all = [
         Method::GET,
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parent_is_read_as_the_recommendation_says() {
+    fn a_parent_is_parsed_as_the_recommendation_requires() {
         const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
         const SPAN: &str = "00f067aa0ba902b7";
         let read = |lines: &[String]| {
@@ -188,6 +188,6 @@ mod tests {
             check(wrong, None);
         }
         let line = format!("00-{TRACE}-{SPAN}-01");
-        assert_eq!(read(&[line.clone(), line]), None, "two are none");
+        assert_eq!(read(&[line.clone(), line]), None, "two lines count as none");
     }
 }

@@ -1,5 +1,5 @@
-//! Trailers on HTTP/1.1. hyper writes those alone that a `Trailer` field has named before the body: all others are put in
-//! here, between the two line ends of the last chunk that it writes.
+//! Writes trailers on HTTP/1.1. hyper writes only trailers that a `Trailer` field named before the body. This file
+//! inserts all others into the bytes that hyper writes: between the two line ends of the last chunk.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -15,19 +15,19 @@ use crate::net::{Socket, write_merged};
 
 /// The end of a chunked body without trailers (RFC 9112 §7.1).
 const END: &[u8] = b"0\r\n\r\n";
-/// The line end that closes it.
+/// The final line end of a chunked body.
 const CRLF: &[u8] = b"\r\n";
 
 /// The trailers of the message that is being written on a connection.
 #[derive(Debug, Default)]
 pub(crate) struct TrailerWriter {
     waits: Cell<bool>,
-    /// What is written in the place of the last line end.
+    /// The trailers and the final line end, in place of hyper's final line end.
     bytes: RefCell<BytesMut>,
 }
 
 impl TrailerWriter {
-    /// These end the message under way. Its body is chunked, and hyper is told right now that it has ended.
+    /// Sets the trailers of the current message. The caller must end the chunked body for hyper at once.
     pub(crate) fn set(&self, trailers: &HeaderMap) {
         let mut bytes = self.bytes.borrow_mut();
         bytes.clear();
@@ -40,7 +40,7 @@ impl TrailerWriter {
         bytes.extend_from_slice(CRLF);
     }
 
-    /// Takes trailers out of what a body gave: for hyper it has ended then.
+    /// Takes the trailers out of a polled frame. For hyper, the body ends there.
     pub(crate) fn take_trailers<E>(
         &self,
         polled: Poll<Option<Result<Frame<Bytes>, E>>>,
@@ -54,15 +54,15 @@ impl TrailerWriter {
         polled
     }
 
-    /// Another message begins.
+    /// Clears the trailers, for the next message.
     pub(crate) fn clear(&self) {
         if self.waits.replace(false) {
             *self.bytes.borrow_mut() = BytesMut::new();
         }
     }
 
-    /// Writes what hyper has to write, when that ends a body with trailers: all of it but the last line end, then that
-    /// with the trailers before it.
+    /// Writes hyper's bytes if they end a body with trailers: first all but the final line end, then the trailers and
+    /// that line end. Returns `None` if hyper should write its bytes itself.
     pub(crate) fn poll_write(
         &self,
         stream: &mut Socket,
@@ -75,7 +75,7 @@ impl TrailerWriter {
         }
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         if total < CRLF.len() || !ends_body(slices) {
-            // hyper writes something else than it was asked for: better no trailers than broken framing.
+            // hyper writes something else than the end of a chunked body: drop the trailers, do not break the framing.
             self.clear();
             return None;
         }
@@ -95,13 +95,13 @@ impl TrailerWriter {
     }
 }
 
-/// Whether these bytes end as a chunked body does, or are what is left of its end.
+/// Whether the bytes end like a chunked body. A part of that end counts too: hyper may have written the rest before.
 fn ends_body(slices: &[io::IoSlice<'_>]) -> bool {
     let last = slices.iter().rev().flat_map(|slice| slice.iter().rev());
     last.zip(END.iter().rev()).all(|(byte, expected)| byte == expected)
 }
 
-/// The first bytes of these slices.
+/// The first `bytes` bytes of the slices.
 fn without_last<'a>(slices: &'a [io::IoSlice<'a>], mut bytes: usize) -> Vec<io::IoSlice<'a>> {
     let mut kept = Vec::with_capacity(slices.len());
     for slice in slices {
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_body_is_known_in_any_pieces() {
+    fn the_end_of_a_body_is_found_in_any_pieces() {
         for parts in [
             &[b"3\r\n".as_slice(), b"abc", b"\r\n", b"0\r\n\r\n"][..],
             &[b"abc\r\n0\r", b"\n\r\n"],
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_are_taken_out_of_a_body_and_nothing_else_is() {
+    fn only_trailers_are_taken_out_of_a_body() {
         let trailing = TrailerWriter::default();
         let data: Poll<Option<Result<_, io::Error>>> = Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))));
         assert!(matches!(trailing.take_trailers(data), Poll::Ready(Some(Ok(_)))) && !trailing.waits.get());

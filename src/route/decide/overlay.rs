@@ -234,7 +234,7 @@ impl SplitState {
 
     /// Whether stable owns all buckets, because no other variant has a weight.
     #[inline]
-    pub(in crate::route) fn is_undivided(&self) -> bool {
+    pub(in crate::route) fn is_stable_only(&self) -> bool {
         self.arms.first().is_none_or(|stable| stable.weight == Weight::FULL)
     }
 

@@ -67,8 +67,8 @@ pub(super) fn workers(out: &mut impl FamilySink, scrape: &mut Scrape<'_>) {
         "Time since the last heartbeat of a worker.",
     );
     for (worker, label) in each() {
-        if let Some(silence) = scrape.registry.silence(worker, scrape.now) {
-            out.sample(&[("worker", &label)], silence.as_secs_f64());
+        if let Some(age) = scrape.registry.heartbeat_age(worker, scrape.now) {
+            out.sample(&[("worker", &label)], age.as_secs_f64());
         }
     }
     pass_on(out, scrape.counted.take(WORKER_STALLS));
