@@ -1,8 +1,8 @@
 //! The connector: TCP, then the PROXY header, then TLS, within one time limit.
 //!
 //! Two stacked tower services: [`tcp`] connects and sends the PROXY header, [`tls`] performs the TLS handshake if the
-//! destination has TLS settings. Both have the same limit. The inner timer is polled first, so a limit that passes before
-//! TCP is ready is reported as the TCP phase, later as the TLS phase.
+//! destination has TLS settings. Both have the same limit. The inner timer is polled first, so a limit that passes
+//! before TCP is ready is reported as the TCP phase, later as the TLS phase.
 //!
 //! Attempts are not limited here: pools limit open connections (`limits.connections`), which last longer than an
 //! attempt. Tower's `concurrency_limit` around the connector would limit attempts.
@@ -43,7 +43,8 @@ pub fn tcp(within: Duration) -> impl Service<Destination, Response = Connected, 
         .service_fn(connect)
 }
 
-/// Performs the TLS handshake if the destination has TLS settings. The time limit includes everything that the services below need.
+/// Performs the TLS handshake if the destination has TLS settings. The time limit includes everything that the services
+/// below need.
 #[must_use]
 pub fn tls<S>(
     within: Duration,

@@ -47,7 +47,8 @@ impl Destination {
         Self { proxy_header: Some(header), ..self }
     }
 
-    /// Sets TLS with `config`, which includes the ALPN protocols. The server's certificate must be valid for `server_name`.
+    /// Sets TLS with `config`, which includes the ALPN protocols. The server's certificate must be valid for
+    /// `server_name`.
     #[must_use]
     pub fn with_tls(self, config: Arc<ClientConfig>, server_name: ServerName<'static>) -> Self {
         Self { tls: Some(TlsTarget { config, server_name }), ..self }

@@ -28,8 +28,8 @@ impl Socket {
         }
     }
 
-    /// Ready when the TCP socket may have bytes to read; needs no buffer. Bytes inside the TLS session are not considered, so
-    /// call it only after a pending read.
+    /// Ready when the TCP socket may have bytes to read; needs no buffer. Bytes inside the TLS session are not
+    /// considered, so call it only after a pending read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
@@ -46,8 +46,8 @@ impl Socket {
     }
 }
 
-/// Whether a read failed because the peer sent a TLS alert. In TLS 1.3 it may do so after the handshake: a server checks the
-/// client's certificate after the client has finished.
+/// Whether a read failed because the peer sent a TLS alert. In TLS 1.3 it may do so after the handshake: a server
+/// checks the client's certificate after the client has finished.
 #[must_use]
 pub fn is_refusal(error: &io::Error) -> bool {
     matches!(tls_error(error), Some(Error::AlertReceived(_)))

@@ -56,8 +56,8 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// The memory that a piece occupies. A shared one keeps the whole buffer that it was read into, and an eighth that the
-    /// allocator adds.
+    /// The memory that a piece occupies. A shared one keeps the whole buffer that it was read into, and an eighth that
+    /// the allocator adds.
     pub(crate) fn cost(piece: &Bytes) -> u64 {
         let shared = piece.len() >= SHARED_FROM_BYTES;
         let bytes = if shared { piece.len().max(H1_BUFFER_BYTES / 8 * 9) } else { piece.len() };

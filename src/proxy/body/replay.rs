@@ -1,5 +1,6 @@
-//! A request that can be sent again. The sent part of its body is kept, up to a limit, until the response's head arrives.
-//! All attempts share the body, so that a later attempt first replays the kept part and then continues with the rest.
+//! A request that can be sent again. The sent part of its body is kept, up to a limit, until the response's head
+//! arrives. All attempts share the body, so that a later attempt first replays the kept part and then continues with
+//! the rest.
 
 use std::cell::RefCell;
 use std::mem;

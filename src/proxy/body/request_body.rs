@@ -1,5 +1,5 @@
-//! A request's body: pulled from the client when the upstream's connection has room, with limits. A body that is too long,
-//! too short or too slow fails.
+//! A request's body: pulled from the client when the upstream's connection has room, with limits. A body that is too
+//! long, too short or too slow fails.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -171,8 +171,8 @@ impl ClientBody {
 }
 
 impl Drop for ClientBody {
-    /// On HTTP/1.1, hyper does not poll a body of known length beyond its last byte, so the end may be unread. It is recorded
-    /// here.
+    /// On HTTP/1.1, hyper does not poll a body of known length beyond its last byte, so the end may be unread. It is
+    /// recorded here.
     fn drop(&mut self) {
         self.upload.pace.stop_waiting(self.client.worker.clock.now());
         if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {

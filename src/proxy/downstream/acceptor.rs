@@ -25,8 +25,8 @@ const YIELD_PAUSE: Duration = Duration::from_micros(200);
 /// How long accepting pauses after an error such as "too many open files", so that the loop neither spins nor ends.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a drain leaves idle connections open, so that a client that is sending its next request gets a response (with
-/// `Connection: close`) instead of a reset.
+/// How long a drain leaves idle connections open, so that a client that is sending its next request gets a response
+/// (with `Connection: close`) instead of a reset.
 pub(crate) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 /// Least interval between two warnings about a lasting error.
@@ -133,8 +133,8 @@ async fn accept(
     }
 }
 
-/// Accepts the connections in the backlog: the kernel has completed their handshakes. A shared socket keeps its backlog for
-/// the other process.
+/// Accepts the connections in the backlog: the kernel has completed their handshakes. A shared socket keeps its backlog
+/// for the other process.
 fn drain_backlog(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, socket: TcpListener) {
     if listener.socket.is_shared() {
         return;
@@ -149,8 +149,8 @@ fn drain_backlog(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, s
             }
         }
     }
-    // Other duplicates exist, for example in connections. Closing only this one would leave clients in a backlog that no
-    // worker accepts from.
+    // Other duplicates exist, for example in connections. Closing only this one would leave clients in a backlog that
+    // no worker accepts from.
     if let Err(error) = listener.socket.close() {
         tracing::debug!(listener = listener.spec.name, %error, "the listening socket was closed already");
     }

@@ -1,5 +1,5 @@
-//! The outermost layer around the requests of a connection: a panic ends its own request and no other. The layer catches
-//! panics of the service's future, so `call` of the service must only build the future.
+//! The outermost layer around the requests of a connection: a panic ends its own request and no other. The layer
+//! catches panics of the service's future, so `call` of the service must only build the future.
 //!
 //! The layer of tower-http is not used: it boxes the body of every response.
 

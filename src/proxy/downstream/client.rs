@@ -39,7 +39,7 @@ pub(crate) type Successor = Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
-    client_slot: ClientSlot,
+    connection_slot: ClientSlot,
     /// The client's address: the source in the PROXY header, if there is one, else the peer of the connection.
     pub(crate) peer: SocketAddr,
     /// The address to which the client connected.
@@ -103,8 +103,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(client_slot: ClientSlot, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
-        let (worker, listener) = (Rc::clone(&client_slot.worker), Arc::clone(&client_slot.listener));
+    pub(crate) fn new(connection_slot: ClientSlot, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+        let (worker, listener) = (Rc::clone(&connection_slot.worker), Arc::clone(&connection_slot.listener));
         let deadlines = worker.connections.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
         let ip = canonical(peer.ip());
@@ -114,7 +114,7 @@ impl Client {
             local_port: HeaderValue::from(listener.bound.port()),
             worker,
             listener,
-            client_slot,
+            connection_slot,
             peer: SocketAddr::new(ip, peer.port()),
             local: SocketAddr::new(canonical(local.ip()), local.port()),
             sender: None,
@@ -155,7 +155,7 @@ impl Client {
         self.local = addresses.destination;
         self.peer_text = text(addresses.source.ip());
         self.local_port = HeaderValue::from(addresses.destination.port());
-        self.client_slot.set_client(addresses.source.ip())
+        self.connection_slot.set_client(addresses.source.ip())
     }
 
     /// The addresses for the PROXY header to an upstream.
@@ -165,7 +165,7 @@ impl Client {
 
     /// The share of the client's address. Trusted proxies have none.
     pub(crate) fn share(&self) -> Option<&Rc<Share>> {
-        self.client_slot.share.as_ref()
+        self.connection_slot.share.as_ref()
     }
 
     /// The response bytes that hyper has and the socket has not.

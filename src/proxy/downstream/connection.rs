@@ -1,5 +1,5 @@
-//! One downstream connection, from its first byte to its last: PROXY header, TLS, protocol detection, then requests over
-//! HTTP/1.1 or HTTP/2.
+//! One downstream connection, from its first byte to its last: PROXY header, TLS, protocol detection, then requests
+//! over HTTP/1.1 or HTTP/2.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -43,8 +43,8 @@ const H2_LOCAL_RESETS: usize = 50;
 /// How long an idle HTTP/2 connection may stay open after GOAWAY.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Serves one connection until it ends. Each request goes to the service without `poll_ready`, so the service must always
-/// be ready. It is made after the PROXY header, when the client is known.
+/// Serves one connection until it ends. Each request goes to the service without `poll_ready`, so the service must
+/// always be ready. It is made after the PROXY header, when the client is known.
 pub(crate) async fn serve<S, B>(client: Rc<Client>, stream: TcpStream, make_service: impl FnOnce(&Rc<Client>) -> S)
 where
     S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
@@ -274,8 +274,8 @@ where
     let io = H2Io::new(stream, Rc::clone(client), &first);
     drop(first);
     let mut leaving = false;
-    // hyper moves the handler's future, and drops it after the response's head. Boxed, a stream that waits for its reader
-    // does not carry its size.
+    // hyper moves the handler's future, and drops it after the response's head. Boxed, a stream that waits for its
+    // reader does not carry its size.
     let boxed = service_fn(|request| Box::pin(call(service, request)));
     let mut connection = pin!(builder.serve_connection(io, boxed));
     std::future::poll_fn(|cx| {

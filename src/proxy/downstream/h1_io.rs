@@ -1,6 +1,6 @@
-//! The byte stream of an HTTP/1.1 connection, between the socket and hyper. hyper gets only complete heads that the strict
-//! scanner has accepted, and their bodies. A substitute head replaces refused bytes, so that a refusal takes the same way
-//! as any request: it gets a response, is counted and logged.
+//! The byte stream of an HTTP/1.1 connection, between the socket and hyper. hyper gets only complete heads that the
+//! strict scanner has accepted, and their bodies. A substitute head replaces refused bytes, so that a refusal takes the
+//! same way as any request: it gets a response, is counted and logged.
 
 use std::io;
 use std::pin::Pin;
@@ -199,8 +199,8 @@ impl H1Io {
         Filled::Some
     }
 
-    /// After an upgrade request: continues with HTTP if the upstream did not switch; else holds the bytes of one read, so
-    /// that a client cannot fill the memory.
+    /// After an upgrade request: continues with HTTP if the upstream did not switch; else holds the bytes of one read,
+    /// so that a client cannot fill the memory.
     fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
         if !self.client.switching.get() {
             self.reading = Reading::Head;
@@ -228,8 +228,8 @@ impl H1Io {
         Poll::Pending
     }
 
-    /// Handles the end of the client's bytes. hyper would close the connection, so it learns of the end only after every
-    /// complete request has a response (RFC 9112 §9.6). An end inside a body fails the body.
+    /// Handles the end of the client's bytes. hyper would close the connection, so it learns of the end only after
+    /// every complete request has a response (RFC 9112 §9.6). An end inside a body fails the body.
     fn poll_end(&self) -> Poll<io::Result<Filled>> {
         self.client.finished.set(true);
         if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
@@ -301,7 +301,8 @@ impl H1Io {
         }
     }
 
-    /// Reads from the socket. Complete bytes go straight to `cursor`, or to `ready` if their head began in an earlier read.
+    /// Reads from the socket. Complete bytes go straight to `cursor`, or to `ready` if their head began in an earlier
+    /// read.
     fn poll_fill(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<Filled>> {
         if self.client.expired.take() {
             return Poll::Ready(Ok(self.expire()));
@@ -321,7 +322,8 @@ impl H1Io {
             return self.poll_end();
         }
         if self.held.is_empty() {
-            // Only content extends the read deadline: a client must not keep a connection with endless extensions or trailers.
+            // Only content extends the read deadline: a client must not keep a connection with endless extensions or
+            // trailers.
             let framing = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
             self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
             let still = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());

@@ -1,6 +1,6 @@
-//! Runs each HTTP/2 stream as a task. hyper polls a response's body only while the client's window is open. A client that
-//! keeps its window closed would hold the stream for ever: flow control stalls the stream, not the socket, so the write
-//! deadline does not apply. Such a stream is dropped, which resets it.
+//! Runs each HTTP/2 stream as a task. hyper polls a response's body only while the client's window is open. A client
+//! that keeps its window closed would hold the stream for ever: flow control stalls the stream, not the socket, so the
+//! write deadline does not apply. Such a stream is dropped, which resets it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -1,5 +1,5 @@
-//! The byte stream of an HTTP/2 connection, between the socket and hyper. It counts frames, and closes the connection at a
-//! flood of frames that h2 would process one by one (RFC 9113 §10.5).
+//! The byte stream of an HTTP/2 connection, between the socket and hyper. It counts frames, and closes the connection
+//! at a flood of frames that h2 would process one by one (RFC 9113 §10.5).
 
 use std::io;
 use std::pin::Pin;
@@ -26,8 +26,8 @@ const CONTINUATION: u8 = 9;
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of incomplete trailers that are withheld from hyper.
 const WITHHELD_BYTES_MAX: usize = 64 * 1024;
-/// Most heads that are read in one turn. Their requests are handled before more are read, so that heads that decompress to
-/// much more than their bytes (RFC 7541 §7.3) are not in memory all at once.
+/// Most heads that are read in one turn. Their requests are handled before more are read, so that heads that decompress
+/// to much more than their bytes (RFC 7541 §7.3) are not in memory all at once.
 const HEADS_A_TURN: usize = 8;
 /// The window in which frames are counted.
 const WINDOW_MS: u64 = 1000;
@@ -220,7 +220,7 @@ struct Frames {
     /// HEADERS frames of this turn.
     heads: usize,
     resets: Quota,
-    /// RST_STREAM frames in the last count.
+    /// `RST_STREAM` frames in the last count.
     resets_new: u32,
     pings: Quota,
     settings: Quota,
@@ -284,9 +284,9 @@ impl Frames {
         self.header_bytes > 0 || self.block_open || (self.skip > 0 && matches!(self.kind, HEADERS | CONTINUATION))
     }
 
-    /// Counts the frames in `all` that belong to this turn; the first `before` bytes were counted earlier. Trailers with a
-    /// pseudo-field lose their END_STREAM flag: that makes them malformed for the same section (RFC 9113 §8.1), and h2
-    /// detects it.
+    /// Counts the frames in `all` that belong to this turn; the first `before` bytes were counted earlier. Trailers
+    /// with a pseudo-field lose their `END_STREAM` flag: that makes them malformed for the same section (RFC 9113
+    /// §8.1), and h2 detects it.
     fn count(&mut self, all: &mut [u8], before: usize, now_ms: u64) -> Result<Counted, Refusal> {
         if now_ms / WINDOW_MS != self.window {
             self.window = now_ms / WINDOW_MS;

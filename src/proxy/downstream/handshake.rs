@@ -1,5 +1,5 @@
-//! The TLS handshake of a connection, on its worker: limited in time, counted by its result. A client that sends cleartext
-//! HTTP gets an HTTP error response.
+//! The TLS handshake of a connection, on its worker: limited in time, counted by its result. A client that sends
+//! cleartext HTTP gets an HTTP error response.
 
 use std::future::Future;
 use std::io;

@@ -1,5 +1,5 @@
-//! Informational responses (such as RFC 8297, Early Hints) from an HTTP/1.1 upstream to an HTTP/1.1 client. hyper's server
-//! cannot send them: they are written between two of its flushes, when no part of its own output is pending.
+//! Informational responses (such as RFC 8297, Early Hints) from an HTTP/1.1 upstream to an HTTP/1.1 client. hyper's
+//! server cannot send them: they are written between two of its flushes, when no part of its own output is pending.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,8 +21,8 @@ pub(crate) struct InformationalResponses {
     deadlines: Rc<ConnectionDeadlines>,
 }
 
-/// Whether a response with this status is forwarded. Not `100 Continue`: the proxy sends its own when it first polls the
-/// body. Not `101`: it ends HTTP on the connection.
+/// Whether a response with this status is forwarded. Not `100 Continue`: the proxy sends its own when it first polls
+/// the body. Not `101`: it ends HTTP on the connection.
 pub(crate) fn is_forwarded(code: u16) -> bool {
     (102..200).contains(&code)
 }

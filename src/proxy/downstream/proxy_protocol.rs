@@ -1,4 +1,5 @@
-//! Reads the PROXY header from listed senders: before anything else on the connection, TLS included, and not one byte more.
+//! Reads the PROXY header from listed senders: before anything else on the connection, TLS included, and not one byte
+//! more.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,8 +26,8 @@ enum HeaderError {
     Closed(io::Error),
 }
 
-/// Reads the PROXY header if the connection is from a listed sender, and sets the client's address. `None`: the connection
-/// is refused or has ended.
+/// Reads the PROXY header if the connection is from a listed sender, and sets the client's address. `None`: the
+/// connection is refused or has ended.
 pub(crate) async fn read_header(client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
     if client.listener.spec.proxy_senders.is_empty() || !client.listener.spec.is_proxy_sender(client.peer.ip()) {
         return Some(client);
@@ -117,7 +118,8 @@ fn closed(kind: io::ErrorKind) -> HeaderError {
     HeaderError::Closed(kind.into())
 }
 
-/// The refusal of a header from an unlisted sender. It is logged, since the sender may be missing in the list by mistake.
+/// The refusal of a header from an unlisted sender. It is logged, since the sender may be missing in the list by
+/// mistake.
 pub(super) fn unexpected(client: &Client) -> Refusal {
     if is_warning_due(client) {
         let (listener, sender) = (&client.listener.spec.name, client.sender.unwrap_or(client.peer));

@@ -1,8 +1,9 @@
 //! Load balancing over an upstream's endpoints: least request of two random choices, smooth weighted round robin, or a
 //! rendezvous hash with bounded load. The state is per worker: no worker waits for another.
 //!
-//! After a failed connection the balancer avoids an endpoint for a second if the upstream has another one. Then one request
-//! tries it, and the others keep avoiding it until the result is known. While no endpoint fails, this costs nothing.
+//! After a failed connection the balancer avoids an endpoint for a second if the upstream has another one. Then one
+//! request tries it, and the others keep avoiding it until the result is known. While no endpoint fails, this costs
+//! nothing.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -107,8 +108,8 @@ fn pick_among(
     Some(at)
 }
 
-/// Of two random choices by weight, the one with fewer requests in flight for its weight. Two without requests are equal:
-/// the choices already follow the weights.
+/// Of two random choices by weight, the one with fewer requests in flight for its weight. Two without requests are
+/// equal: the choices already follow the weights.
 fn least_request(pool: &UpstreamPool, mut draw: impl FnMut() -> usize) -> usize {
     let (a, b) = (draw(), draw());
     let load = |at: usize| {
@@ -145,7 +146,8 @@ fn weighted_among(pool: &UpstreamPool, may: &impl Fn(usize) -> bool, random: &mu
     0
 }
 
-/// Smooth weighted round robin as in nginx: no bursts to heavy endpoints. An endpoint that `may` excludes gains no weight.
+/// Smooth weighted round robin as in nginx: no bursts to heavy endpoints. An endpoint that `may` excludes gains no
+/// weight.
 fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
     let (mut best, mut total) = (None, 0);
     for (at, current) in pool.balancer.current.iter().enumerate().filter(|(at, _)| may(*at)) {
@@ -162,8 +164,8 @@ fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
     best
 }
 
-/// Weighted rendezvous hashing (Thaler and Ravishankar 1998): the endpoint with the highest score for this key, among those
-/// that are not overloaded. Removing an endpoint moves only its own keys.
+/// Weighted rendezvous hashing (Thaler and Ravishankar 1998): the endpoint with the highest score for this key, among
+/// those that are not overloaded. Removing an endpoint moves only its own keys.
 fn hash(pool: &UpstreamPool, may: impl Fn(usize) -> bool, key: u64) -> usize {
     let all = || (0..pool.endpoints.len()).filter(|at| may(*at));
     let weight = |at: usize| f64::from(pool.endpoints[at].endpoint.weight.max(1));

@@ -71,9 +71,9 @@ pub(crate) async fn lease(
     Box::pin(wait_for_shared(worker, target, reuse)).await
 }
 
-/// A stream of a connection that this request opens, or that an earlier request is opening. The waiting requests share the
-/// result, a failure too: else each would open a connection after the one before failed, and the last would wait for the
-/// sum of all time limits.
+/// A stream of a connection that this request opens, or that an earlier request is opening. The waiting requests share
+/// the result, a failure too: else each would open a connection after the one before failed, and the last would wait
+/// for the sum of all time limits.
 async fn wait_for_shared(worker: &Rc<Worker>, target: ConnectTarget<'_>, reuse: Reuse) -> Result<(Lease, bool), Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     let began = worker.clock.now();
@@ -242,8 +242,8 @@ async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant)
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);
     }
-    // Counted before it is open, so that a burst cannot exceed the limit. Tower's concurrency limit would count attempts;
-    // this limit is on open connections, and its count is the sum of all workers' meters.
+    // Counted before it is open, so that a burst cannot exceed the limit. Tower's concurrency limit would count
+    // attempts; this limit is on open connections, and its count is the sum of all workers' meters.
     let guard = ConnectionGuard::new(worker.index, upstream.series());
     let left = time_left(worker, upstream, began);
     let connector = ServiceBuilder::new()

@@ -1,5 +1,6 @@
 //! The byte stream of an HTTP/1.1 connection to an upstream, between the socket and hyper. It scans responses: it sends
-//! informational ones, which hyper drops, to the client, and ends the stream at a malformed line. It merges small writes.
+//! informational ones, which hyper drops, to the client, and ends the stream at a malformed line. It merges small
+//! writes.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -144,7 +145,8 @@ impl UpstreamIo {
         given
     }
 
-    /// Writes the parts that replace hyper's: a request line, or the end of a body with trailers. `None`: no replacement.
+    /// Writes the parts that replace hyper's: a request line, or the end of a body with trailers. `None`: no
+    /// replacement.
     fn poll_substitute(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
         let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
         let line = self.poll_line(cx, first);

@@ -1,5 +1,5 @@
-//! The byte stream of an HTTP/2 connection to an upstream, between the socket and hyper. It reads SETTINGS and GOAWAY frames,
-//! and changes trailers with pseudo-fields so that h2 rejects them.
+//! The byte stream of an HTTP/2 connection to an upstream, between the socket and hyper. It reads SETTINGS and GOAWAY
+//! frames, and changes trailers with pseudo-fields so that h2 rejects them.
 
 use std::io;
 use std::pin::Pin;
@@ -26,8 +26,8 @@ const CONTINUATION: u8 = 9;
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of incomplete trailers that are withheld from hyper.
 const WITHHELD_BYTES_MAX: usize = 64 * 1024;
-/// Most streams that are tracked in their body. Concurrent streams are fewer, but a stream that the proxy resets stays in
-/// the list: the upstream sends no end for it.
+/// Most streams that are tracked in their body. Concurrent streams are fewer, but a stream that the proxy resets stays
+/// in the list: the upstream sends no end for it.
 const IN_BODY_MAX: usize = 256;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
@@ -73,9 +73,9 @@ struct Frames {
 }
 
 impl Frames {
-    /// Scans `all`, of which the first `before` bytes were scanned earlier; returns how far hyper may read. Trailers with a
-    /// pseudo-field lose their END_STREAM flag: that makes them malformed for the same section (RFC 9113 §8.1), and h2
-    /// detects it.
+    /// Scans `all`, of which the first `before` bytes were scanned earlier; returns how far hyper may read. Trailers
+    /// with a pseudo-field lose their `END_STREAM` flag: that makes them malformed for the same section (RFC 9113
+    /// §8.1), and h2 detects it.
     fn scan(&mut self, all: &mut [u8], before: usize) -> usize {
         // Start of the withheld trailers. If they began in an earlier call, they are the first bytes of `all`.
         let (mut at, mut start) = (before, 0);

@@ -41,8 +41,8 @@ impl H2PeerState {
         self.going_away.get()
     }
 
-    /// Waits for the upstream's SETTINGS, which include its limit on streams. Returns false if the connection ends before.
-    /// Cancel safe; for one waiter.
+    /// Waits for the upstream's SETTINGS, which include its limit on streams. Returns false if the connection ends
+    /// before. Cancel safe; for one waiter.
     pub(crate) async fn settings_received(&self) -> bool {
         poll_fn(|cx| {
             if self.settings.get() || self.ended.get() {

@@ -1,5 +1,5 @@
-//! Converts a request between the forms of HTTP/1.1 and HTTP/2. The version of an `https` endpoint is known only after the TLS
-//! handshake.
+//! Converts a request between the forms of HTTP/1.1 and HTTP/2. The version of an `https` endpoint is known only after
+//! the TLS handshake.
 
 use std::net::SocketAddr;
 

@@ -68,7 +68,7 @@ impl Lease {
         }
     }
 
-    /// Whether a response whose body ended is complete. On a stream, the upstream must have sent END_STREAM.
+    /// Whether a response whose body ended is complete. On a stream, the upstream must have sent `END_STREAM`.
     pub(crate) fn has_ended(&self, answer: &Incoming) -> bool {
         match self {
             Self::Whole { .. } => true,
@@ -86,8 +86,8 @@ impl Lease {
         }
     }
 
-    /// Ends the exchange after a complete response. The connection returns to its pool; if the request's body is not sent
-    /// completely, the connection is closed instead.
+    /// Ends the exchange after a complete response. The connection returns to its pool; if the request's body is not
+    /// sent completely, the connection is closed instead.
     pub(crate) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
             Self::Whole { connection, endpoint } => {

@@ -1,5 +1,5 @@
-//! Upstream connections of one worker: per endpoint, last in first out, with a limit on idle time. A pool is identified by
-//! its upstream's name and endpoints: a reload that changes neither keeps every connection.
+//! Upstream connections of one worker: per endpoint, last in first out, with a limit on idle time. A pool is identified
+//! by its upstream's name and endpoints: a reload that changes neither keeps every connection.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -25,14 +25,14 @@ use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 /// Idle timeout of upstream connections. Servers commonly close after 60 s; the proxy closes first, so that no request
 /// meets a closing connection.
 const IDLE_MS_MAX: u64 = 50_000;
-/// The most recently used idle connections of an endpoint have that timeout; those above this count, which a burst opened,
-/// the shorter [`SPARE_MS_MAX`].
+/// The most recently used idle connections of an endpoint have that timeout; those above this count, which a burst
+/// opened, the shorter [`SPARE_MS_MAX`].
 const IDLE_KEPT: usize = 4;
 const SPARE_MS_MAX: u64 = 10_000;
 /// Interval at which idle connections are swept.
 const SWEEP_MS: u64 = 1000;
-/// How long the balancer avoids an endpoint after a failed connection, if the upstream has another one. The worker's time
-/// is that of its last sweep, so this is at least a second.
+/// How long the balancer avoids an endpoint after a failed connection, if the upstream has another one. The worker's
+/// time is that of its last sweep, so this is at least a second.
 const AVOID_MS: u64 = 1100;
 /// Least interval between two DNS lookups that failed connections to an endpoint cause.
 const RESOLVE_AGAIN_MS: u64 = 1000;
@@ -70,7 +70,8 @@ pub(crate) struct EndpointPool {
     pub(crate) full_until_ms: Cell<u64>,
     /// The last TLS handshake negotiated HTTP/1.1.
     pub(super) agreed_on_h1: Cell<bool>,
-    /// The last connection attempt failed: the balancer avoids the endpoint until this time. 0: the last attempt succeeded.
+    /// The last connection attempt failed: the balancer avoids the endpoint until this time. 0: the last attempt
+    /// succeeded.
     avoided_until_ms: Cell<u64>,
     /// Earliest time of the next DNS lookup because of a failed connection.
     resolve_again_ms: Cell<u64>,
@@ -131,8 +132,8 @@ impl Http2Connection {
 }
 
 impl Pools {
-    /// The pool of this upstream, for all requests from now on: the existing one if nothing changed, else a new one that
-    /// takes over the unchanged endpoints.
+    /// The pool of this upstream, for all requests from now on: the existing one if nothing changed, else a new one
+    /// that takes over the unchanged endpoints.
     pub(crate) fn install(
         &self,
         upstream: &Upstream,
@@ -245,7 +246,8 @@ impl UpstreamPool {
         Arc::as_ptr(&self.series).addr()
     }
 
-    /// Records a failed connection attempt: the balancer avoids the endpoint for a while, and its name is resolved again.
+    /// Records a failed connection attempt: the balancer avoids the endpoint for a while, and its name is resolved
+    /// again.
     pub(crate) fn record_connect_failure(&self, endpoint: &EndpointPool, fault: Fault, worker: &Worker) {
         self.has_failed_endpoint.set(true);
         if self.series.refusal_log.is_due(worker.uptime_ms()) {

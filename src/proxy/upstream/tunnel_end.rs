@@ -1,5 +1,5 @@
-//! One end of a tunnel, at the client or at the upstream: a connection or an HTTP/2 stream, taken over after a response that
-//! switches protocols.
+//! One end of a tunnel, at the client or at the upstream: a connection or an HTTP/2 stream, taken over after a response
+//! that switches protocols.
 
 use std::io;
 use std::pin::Pin;
@@ -46,7 +46,8 @@ impl TunnelEnd {
         Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _guard: None }
     }
 
-    /// Takes over the connection or the stream after the upstream has switched. The response then has the form of HTTP/1.1.
+    /// Takes over the connection or the stream after the upstream has switched. The response then has the form of
+    /// HTTP/1.1.
     pub(crate) async fn take_over(
         lease: &mut Option<Lease>,
         upgrade: Option<&UpgradeRequest>,

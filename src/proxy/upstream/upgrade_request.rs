@@ -1,5 +1,5 @@
-//! A request for WebSocket, in the form of HTTP/1.1, `Upgrade` (RFC 6455, RFC 9110 §7.8), or of HTTP/2, an extended CONNECT
-//! (RFC 8441).
+//! A request for WebSocket, in the form of HTTP/1.1, `Upgrade` (RFC 6455, RFC 9110 §7.8), or of HTTP/2, an extended
+//! CONNECT (RFC 8441).
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
@@ -78,11 +78,12 @@ impl UpgradeRequest {
         }
     }
 
-    /// Checks that a connection can carry the request. `takes`: whether an HTTP/2 upstream accepts an extended CONNECT; `None`
-    /// on HTTP/1.1.
+    /// Checks that a connection can carry the request. `takes`: whether an HTTP/2 upstream accepts an extended CONNECT;
+    /// `None` on HTTP/1.1.
     pub(crate) fn check_connection(&self, takes: Option<bool>) -> Result<(), Fault> {
         match (takes, &self.key) {
-            // An HTTP/2 upstream sends no accept value, and without a key the proxy cannot compute one (RFC 6455 §4.2.1).
+            // An HTTP/2 upstream sends no accept value, and without a key the proxy cannot compute one (RFC 6455
+            // §4.2.1).
             (Some(_), None) => Err(Fault::Refused(Refusal::MalformedHead)),
             (Some(false), Some(_)) => Err(Fault::NoUpgrade),
             (None, _) | (Some(true), Some(_)) => Ok(()),
@@ -127,8 +128,8 @@ pub(crate) fn for_h1<B>(request: &mut Request<B>, upgrade: Option<&UpgradeReques
     Ok(())
 }
 
-/// Whether the upstream switched to WebSocket. An unrequested switch, a switch to another protocol and an invalid one are
-/// faults.
+/// Whether the upstream switched to WebSocket. An unrequested switch, a switch to another protocol and an invalid one
+/// are faults.
 pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &Response<Incoming>) -> Result<bool, Fault> {
     let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
     let Some(upgrade) = upgrade.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {
@@ -137,8 +138,8 @@ pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &Response<In
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return if upgrade.is_agreed(response.headers()) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
     }
-    // On HTTP/2 any 2xx switches, intended or not; 200 is the only valid one. An HTTP/2 client cannot get a 2xx without a
-    // switch either.
+    // On HTTP/2 any 2xx switches, intended or not; 200 is the only valid one. An HTTP/2 client cannot get a 2xx without
+    // a switch either.
     let agreed = http2 && status == StatusCode::OK;
     let mistaken = status.is_success() && (http2 || upgrade.stream.is_some());
     if mistaken && !agreed { Err(Fault::UpstreamProtocol) } else { Ok(agreed) }

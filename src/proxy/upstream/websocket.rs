@@ -1,5 +1,5 @@
-//! The proxy's part in the opening handshake of WebSocket (RFC 6455 §4). HTTP/2 has no keys (RFC 8441 §5): between HTTP/1.1
-//! and HTTP/2 the proxy sends its own key, or computes the accept value itself.
+//! The proxy's part in the opening handshake of WebSocket (RFC 6455 §4). HTTP/2 has no keys (RFC 8441 §5): between
+//! HTTP/1.1 and HTTP/2 the proxy sends its own key, or computes the accept value itself.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use http::HeaderValue;

@@ -29,7 +29,8 @@ pub(crate) enum Fault {
     UpstreamReset,
     /// The endpoint sent an invalid or ambiguous response.
     UpstreamProtocol,
-    /// The response's head has more fields or bytes than `limits.response_headers` and `response_header_bytes` of the upstream.
+    /// The response's head has more fields or bytes than `limits.response_headers` and `response_header_bytes` of the
+    /// upstream.
     UpstreamHeaders,
     /// The endpoint sent a TLS record on a cleartext connection.
     UpstreamSpeaksTls,
@@ -81,8 +82,8 @@ pub(crate) enum Advice {
     Nothing,
     /// To retry soon (`Retry-After`): the fault is transient.
     RetryAfter,
-    /// To open a new connection, on HTTP/1.1: client and proxy may disagree about the end of the request (RFC 9112 §11.2),
-    /// so the proxy reads nothing more from this one.
+    /// To open a new connection, on HTTP/1.1: client and proxy may disagree about the end of the request (RFC 9112
+    /// §11.2), so the proxy reads nothing more from this one.
     Close,
 }
 

@@ -198,8 +198,8 @@ pub(crate) fn strip_untrusted(headers: &mut HeaderMap, summary: FieldSummary, id
     strip_aliases(headers, |meant| is_protected(meant, identity))
 }
 
-/// Removes the aliases of the fields that `meant` selects, and returns the number of names. An upstream that reads `_` as
-/// `-` would read an alias as the field itself.
+/// Removes the aliases of the fields that `meant` selects, and returns the number of names. An upstream that reads `_`
+/// as `-` would read an alias as the field itself.
 pub(crate) fn strip_aliases(headers: &mut HeaderMap, meant: impl Fn(&HeaderName) -> bool) -> u64 {
     let is_alias = |name: &&HeaderName| alias_of(name).is_some_and(|name| meant(&name));
     let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();

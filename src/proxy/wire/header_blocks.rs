@@ -1,8 +1,8 @@
 //! Scans HTTP/2 header blocks through HPACK (RFC 7541) far enough to recognize pseudo-fields. h2 silently drops
 //! pseudo-fields in trailers, where RFC 9113 §8.1 requires a stream error.
 //!
-//! Names and values are skipped: an entry of the dynamic table is its kind only, in two bits. Evictions are not tracked,
-//! since h2 rejects a reference to an evicted entry.
+//! Names and values are skipped: an entry of the dynamic table is its kind only, in two bits. Evictions are not
+//! tracked, since h2 rejects a reference to an evicted entry.
 
 /// Most entries of the dynamic table: it has 4096 bytes, and an entry takes more than 32 (§4.1).
 const ENTRIES_MAX: u64 = 128;

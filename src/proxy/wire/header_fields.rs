@@ -1,5 +1,5 @@
-//! Read access to the fields of a head. The first stages read a head through [`HeaderFields`], so that they do not depend
-//! on the crate that parsed it.
+//! Read access to the fields of a head. The first stages read a head through [`HeaderFields`], so that they do not
+//! depend on the crate that parsed it.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

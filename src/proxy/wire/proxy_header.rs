@@ -1,5 +1,6 @@
-//! The PROXY protocol (HAProxy's `proxy-protocol.txt`, versions 1 and 2): a header with the client's address, in front of
-//! the client's first byte. The proxy reads it from listed senders, and writes it to upstreams that are configured so.
+//! The PROXY protocol (`proxy-protocol.txt` by Willy Tarreau, versions 1 and 2): a header with the client's address, in
+//! front of the client's first byte. The proxy reads it from listed senders, and writes it to upstreams that are
+//! configured so.
 //!
 //! The parser is strict and refuses a malformed header, since the end of such a header is unknown. A header without
 //! addresses (`UNKNOWN`, `LOCAL`, an unspecified family) is skipped to its end.
@@ -16,8 +17,8 @@ const V2_FIXED_BYTES: usize = 16;
 const V1_BEGINNING: &[u8; 6] = b"PROXY ";
 /// The longest header of version 1, CR LF included (§2.1).
 pub const V1_BYTES_MAX: usize = 107;
-/// The longest header of version 2 that is accepted, TLVs included. The protocol allows 65 551 bytes; known senders stay
-/// far below this.
+/// The longest header of version 2 that is accepted, TLVs included. The protocol allows 65 551 bytes; known senders
+/// stay far below this.
 pub const V2_BYTES_MAX: usize = 4096;
 
 /// The addresses in a PROXY header. An IPv4-mapped IPv6 address is converted to its IPv4 address.

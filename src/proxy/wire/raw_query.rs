@@ -1,5 +1,5 @@
-//! Queries with bytes that `http::Uri` rejects: `"`, `<`, `>`, and 8-bit bytes that are not UTF-8. Inside the proxy such
-//! a query is percent-encoded; an HTTP/1.1 upstream gets the original bytes.
+//! Queries with bytes that `http::Uri` rejects: `"`, `<`, `>`, and 8-bit bytes that are not UTF-8. Inside the proxy
+//! such a query is percent-encoded; an HTTP/1.1 upstream gets the original bytes.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! A strict scanner of HTTP/1.1 requests. It determines where each message ends before hyper reads it, so that no request
-//! that reaches an upstream is ambiguous (request smuggling).
+//! A strict scanner of HTTP/1.1 requests. It determines where each message ends before hyper reads it, so that no
+//! request that reaches an upstream is ambiguous (request smuggling).
 //!
 //! The grammar is RFC 9112 without its leniencies: lines end in CRLF, never in a bare LF; no obs-fold; no space before
 //! the colon; exactly one `Host` (HTTP/1.0 may omit it); `Content-Length` or `Transfer-Encoding: chunked`, never both,
@@ -128,16 +128,16 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
 }
 
 /// Whether a target has only allowed bytes. In the path, up to the first `?`: visible ASCII without `#`, quotes, angle
-/// brackets and backticks (RFC 3986 §2). In the query: any byte but controls, blanks and `#`, as in other proxies, since
-/// no parser splits the query in another way.
+/// brackets and backticks (RFC 3986 §2). In the query: any byte but controls, blanks and `#`, as in other proxies,
+/// since no parser splits the query in another way.
 pub(crate) fn is_uri(target: &[u8]) -> bool {
     let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
     path.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`'))
         && query.iter().all(|b| *b > 0x20 && !matches!(b, 0x7f | b'#'))
 }
 
-/// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form only for `OPTIONS`. Admission refuses
-/// `CONNECT` with its authority-form: 405.
+/// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form only for `OPTIONS`. Admission
+/// refuses `CONNECT` with its authority-form: 405.
 fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     debug_assert!(!target.is_empty(), "`request_line` refuses an empty target");
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
@@ -201,7 +201,8 @@ impl FramingFields {
             return Err(Refusal::BadHost);
         }
         match (self.length, self.chunked) {
-            // A body before the switch would leave it unclear where the other protocol begins: such a request stays HTTP.
+            // A body before the switch would leave it unclear where the other protocol begins: such a request stays
+            // HTTP.
             (None | Some(0), 0) if self.upgrade && version == Version::Http11 => Ok(Framing::Switch),
             (length, 0) => Ok(Framing::Length(length.unwrap_or(0))),
             (None, 1) if version == Version::Http11 => Ok(Framing::Chunked),

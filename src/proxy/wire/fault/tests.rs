@@ -1,4 +1,5 @@
-//! The table of all faults is compared with `table.txt`: clients, logs and metrics depend on it. `BLESS=1` renews the file.
+//! The table of all faults is compared with `table.txt`: clients, logs and metrics depend on it. `BLESS=1` renews the
+//! file.
 
 use std::fmt::Write as _;
 
