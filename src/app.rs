@@ -128,7 +128,7 @@ fn workers() -> Spawn {
             drained,
             log,
             spans,
-            trials,
+            comparison_jobs: trials,
             look_ups,
             clock,
         })

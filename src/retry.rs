@@ -1,17 +1,17 @@
-//! Whether a request whose attempt has failed is sent again, and where. A pure rule: facts in, a decision out.
+//! Whether a request is retried after a failed attempt, and where. A pure function of the facts.
 //!
-//! * Nothing was written: the request was never sent, so its method and body do not matter. A pooled connection that had
-//!   died is replaced by another one to the same endpoint; when a new connection takes nothing, another endpoint is next.
-//! * The peer says that it did nothing with the request (`REFUSED_STREAM`, RFC 9113 §8.7, or `GOAWAY` with an earlier last
+//! * Nothing was written: the request was never sent, so its method and body do not matter. A dead pooled connection is
+//!   replaced by another one to the same endpoint; if a new connection fails, another endpoint is next.
+//! * The peer did not process the request (`REFUSED_STREAM`, RFC 9113 §8.7, or `GOAWAY` with an earlier last
 //!   stream, §6.8): any method may be sent again (RFC 9110 §9.2.2), once, provided that its body can be.
-//! * A pooled connection ended before a byte of an answer: the request may have been processed. It is sent again when
+//! * A pooled connection ended before a byte of the response: the request may have been processed. It is sent again if
 //!   its method is idempotent (RFC 9110 §9.2.2) and it has no body: such an end usually crosses the request on its way
 //!   (RFC 9112 §9.3.1).
 //! * In all other cases the failure stands.
 
 use http::Method;
 
-/// Endpoints that one request tries to connect to.
+/// The number of endpoints that one request tries.
 pub const ENDPOINTS_MAX: usize = 4;
 
 /// How far an attempt came before it failed.
@@ -19,17 +19,17 @@ pub const ENDPOINTS_MAX: usize = 4;
 pub enum Reached {
     /// Nothing of the request was written.
     Unsent,
-    /// The peer says that it did nothing with the request.
+    /// The peer states that it did not process the request.
     Unprocessed,
-    /// The request was written, perhaps in part; no byte of an answer was read.
+    /// The request was written, perhaps in part; no byte of the response was read.
     Unanswered,
-    /// Bytes of an answer were read.
+    /// Bytes of the response were read.
     Answered,
-    /// The proxy itself ended the attempt: the request's own body broke.
+    /// The proxy ended the attempt, because the body of the request failed.
     Aborted,
 }
 
-/// What is kept of a request, to send it again.
+/// The part of a request that is kept for a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resendable {
     /// Nothing, or not all of what was sent.
@@ -45,20 +45,20 @@ pub enum Resendable {
 pub struct FailedAttempt {
     /// How far it came.
     pub reached: Reached,
-    /// Its connection was pooled: it had been open before.
+    /// The connection came from the pool.
     pub reused: bool,
     /// The request's method is idempotent.
     pub idempotent: bool,
-    /// What is kept of the request.
+    /// The part of the request that is kept.
     pub resendable: Resendable,
 }
 
-/// What was tried before.
+/// The earlier attempts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tries {
-    /// Endpoints that were given up, without the one of this attempt.
+    /// Endpoints that failed, without the one of this attempt.
     pub endpoints: usize,
-    /// A peer has said before that it did nothing with the request.
+    /// A peer has stated before that it did not process the request.
     pub unprocessed: bool,
 }
 
@@ -67,7 +67,7 @@ pub struct Tries {
 pub enum Retry {
     /// To the same endpoint, on another connection.
     SameEndpoint,
-    /// To an endpoint of the upstream that was not tried, or else to the fallback.
+    /// To an untried endpoint of the upstream, or else to the fallback.
     NextEndpoint,
     /// To the upstream that answers instead of this one, if there is one.
     Fallback,
@@ -75,12 +75,12 @@ pub enum Retry {
     GiveUp,
 }
 
-/// Where the cause lies when there is no connection.
+/// The cause of a failed connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unconnected {
-    /// At the endpoint.
+    /// The endpoint.
     Endpoint,
-    /// At the upstream: its limit of connections is reached, which all endpoints share.
+    /// The connection limit of the upstream, which all endpoints share.
     Upstream,
 }
 
@@ -98,7 +98,7 @@ pub const fn next(failed: FailedAttempt, tries: Tries) -> Retry {
     }
 }
 
-/// Decides when there is no connection to an endpoint: nothing of the request was sent.
+/// Decides after a failed connection to an endpoint: nothing of the request was sent.
 #[must_use]
 pub const fn unconnected(trouble: Unconnected, tries: Tries) -> Retry {
     match trouble {
@@ -108,7 +108,7 @@ pub const fn unconnected(trouble: Unconnected, tries: Tries) -> Retry {
 }
 
 const fn elsewhere(tries: Tries) -> Retry {
-    debug_assert!(tries.endpoints < ENDPOINTS_MAX);
+    debug_assert!(tries.endpoints < ENDPOINTS_MAX, "a request tries at most ENDPOINTS_MAX endpoints");
     if tries.endpoints + 1 < ENDPOINTS_MAX { Retry::NextEndpoint } else { Retry::Fallback }
 }
 

@@ -1,4 +1,4 @@
-//! The proxy that a command asks: where its admin listener is, and one request to it.
+//! The running proxy of a command: the address of its admin listener, and one request to it.
 
 use anyhow::{Context, anyhow, bail, ensure};
 use http::{StatusCode, Uri};
@@ -81,20 +81,20 @@ impl AdminEndpoint {
         format!("{}{path}", self.base).parse().with_context(|| format!("`{}{path}` is not a valid URL", self.base))
     }
 
-    /// Asks, on a runtime of its own.
+    /// Sends the request and waits for the response, on its own runtime.
     ///
     /// # Errors
     /// When it does not answer, with what to do.
-    pub fn ask_blocking(&self, path: &str, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
-        fetch::ask_blocking(&self.uri(path)?, wish).map_err(|error| self.unreachable(&error))
+    pub fn ask_blocking(&self, path: &str, options: FetchOptions) -> anyhow::Result<AdminResponse> {
+        fetch::ask_blocking(&self.uri(path)?, options).map_err(|error| self.unreachable(&error))
     }
 
-    /// Asks.
+    /// Sends the request.
     ///
     /// # Errors
     /// When it does not answer, with what to do.
-    pub async fn ask(&self, path: &str, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
-        fetch::ask(&self.uri(path)?, wish).await.map_err(|error| self.unreachable(&error))
+    pub async fn ask(&self, path: &str, options: FetchOptions) -> anyhow::Result<AdminResponse> {
+        fetch::ask(&self.uri(path)?, options).await.map_err(|error| self.unreachable(&error))
     }
 
     /// The JSON of a page.

@@ -1,4 +1,4 @@
-//! The command line: what can be asked, with an example for each.
+//! The command line: commands and arguments, with an example for each.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -181,7 +181,7 @@ comes from the first trusted proxy, which forwards --client-ip as the client.
 
 EXAMPLE
   pointsman explain --host shop.example.com --path /pay --cookie uid=alice
-  pointsman explain edge.toml --path /     # without a host, when no route matches on it
+  pointsman explain edge.toml --path /     # no host: the routes match any
   pointsman explain --admin 127.0.0.1:9900 --path / --header 'x-canary: always'")]
 pub struct ExplainArguments {
     /// The routes file.

@@ -1,4 +1,4 @@
-//! `compare`: what a dark launch has shown so far, asked of a running proxy.
+//! `compare`: the results of a dark launch so far, from a running proxy.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -32,9 +32,9 @@ pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Resu
     }
     let format = if arguments.json { ReportFormat::Json } else { arguments.format };
     match format {
-        ReportFormat::Json => out::say_json(&page)?,
-        ReportFormat::Md => out::say(markdown(&page).trim_end())?,
-        ReportFormat::Table => out::say(table(&page, terminal.stdout).trim_end())?,
+        ReportFormat::Json => out::print_json(&page)?,
+        ReportFormat::Md => out::print(markdown(&page).trim_end())?,
+        ReportFormat::Table => out::print(table(&page, terminal.stdout).trim_end())?,
     }
     Ok(Exit::Ok)
 }
@@ -50,7 +50,7 @@ fn routes(page: &Value) -> impl Iterator<Item = &Value> {
     page["routes"].as_array().into_iter().flatten()
 }
 
-/// A text of the page: what it says of answers comes from upstreams, and must not steer a terminal.
+/// A text of the page, without control characters: parts of it come from upstreams.
 fn text(value: &Value) -> Cow<'_, str> {
     escape_controls(value.as_str().unwrap_or(""))
 }
@@ -84,7 +84,7 @@ fn milliseconds(quantiles: &Value) -> String {
     format!("p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms", at("p50"), at("p90"), at("p99"))
 }
 
-/// The share that the file has, and the one that holds.
+/// The share in the file, and the one in effect.
 fn share(page: &Value, route: &Value) -> String {
     let set = route["weight"].as_f64().unwrap_or(0.0);
     let now = route["weight_actual"].as_f64().unwrap_or(set);
@@ -97,7 +97,7 @@ fn share(page: &Value, route: &Value) -> String {
     }
 }
 
-/// What is said of a route's copies, line by line.
+/// The lines about a route's copies: name and value.
 fn facts(page: &Value, route: &Value) -> Vec<(&'static str, String)> {
     let sent = match counts(&route["completed"]) {
         none if none.is_empty() => number(&route["sent"]).to_string(),
@@ -131,13 +131,13 @@ fn compared(route: &Value, facts: &mut Vec<(&'static str, String)>) {
     let (compared, equal) = (number(&comparison["compared"]), number(&comparison["equal"]));
     facts.push(("compared", format!("{compared}, {equal} equal, since {}", text(&comparison["since"]))));
     let (controls, noisy) = (number(&comparison["with_control"]), number(&comparison["noisy_controls"]));
-    let mut told = format!("{controls}, {noisy} of them differed");
+    let mut line = format!("{controls}, {noisy} of them differed");
     for (what, words) in [("failed", "failed"), ("no_place", "had no free slot")] {
         if number(&route["controls"][what]) > 0 {
-            let _ = write!(told, "; {} more {words}", number(&route["controls"][what]));
+            let _ = write!(line, "; {} more {words}", number(&route["controls"][what]));
         }
     }
-    facts.push(("controls", told));
+    facts.push(("controls", line));
     for (name, what, meaning) in [
         ("early", "ended_early", "copies failed or have another status, so headers and body were not compared"),
         ("early", "controls_ended_early", "controls failed or have another status"),
@@ -169,10 +169,10 @@ fn mismatch(comparison: &Value) -> String {
         return "unknown: nothing could be compared yet".to_owned();
     }
     let upper = comparison["net_mismatch_upper"].as_f64().unwrap_or(1.0);
-    let told = format!("{} beyond the noise, below {} with 99 % confidence", percent(net), percent(upper));
+    let line = format!("{} beyond the noise, below {} with 99 % confidence", percent(net), percent(upper));
     let mut verdicts = comparison["fields"].as_array().into_iter().flatten().map(|field| &field["verdict"]);
     let is_confirmed = verdicts.any(|verdict| verdict == "confirmed");
-    if net > 0.0 && !is_confirmed { format!("{told}; no field is confirmed yet") } else { told }
+    if net > 0.0 && !is_confirmed { format!("{line}; no field is confirmed yet") } else { line }
 }
 
 /// The fields with a verdict that are listed, and how many more there are.
@@ -220,7 +220,7 @@ fn table(page: &Value, paint: Paint) -> String {
         }
         out.push('\n');
     }
-    for line in lost(page) {
+    for line in failures(page) {
         let _ = writeln!(out, "{line}");
     }
     if page_text.is_empty() {
@@ -231,7 +231,7 @@ fn table(page: &Value, paint: Paint) -> String {
 }
 
 /// What was compared to no end, of all routes together.
-fn lost(page: &Value) -> Vec<String> {
+fn failures(page: &Value) -> Vec<String> {
     let all = [
         ("failed", "comparisons failed: this is a defect"),
         ("refused", "were refused: evidence is kept for at most 256 routes"),
@@ -298,7 +298,7 @@ fn markdown(page: &Value) -> String {
             let _ = writeln!(report, "\n{}", more_of(verdict, more));
         }
     }
-    for line in lost(page) {
+    for line in failures(page) {
         let _ = writeln!(report, "\n{line}");
     }
     report
@@ -337,61 +337,61 @@ mod tests {
         })
     }
 
-    fn said(page: &Value, words: &str) {
-        for told in [table(page, Paint::Plain), markdown(page)] {
-            assert!(told.contains(words), "{words} is not in {told}");
+    fn check_contains(page: &Value, words: &str) {
+        for output in [table(page, Paint::Plain), markdown(page)] {
+            assert!(output.contains(words), "{words} is not in {output}");
         }
     }
 
     #[test]
-    fn a_share_that_is_held_back_is_told() {
-        said(&page(&json!({})), "100 % of the requests\n");
-        said(&page(&json!({ "weight_actual": 50.5 })), "100 % of the requests set, 50.5 % now: ");
+    fn a_reduced_share_is_shown() {
+        check_contains(&page(&json!({})), "100 % of the requests\n");
+        check_contains(&page(&json!({ "weight_actual": 50.5 })), "100 % of the requests set, 50.5 % now: ");
         let mut killed = page(&json!({ "weight_actual": 0.0 }));
         killed["kill_all"] = json!(true);
-        said(&killed, "100 % of the requests set, none now: `kill.all` is set");
+        check_contains(&killed, "100 % of the requests set, none now: `kill.all` is set");
     }
 
     #[test]
     fn nothing_compared_says_why() {
         let left_out = page(&json!({ "not_compared": { "too_large": 7 } }));
-        said(&left_out, "too_large 7");
-        said(&left_out, "none yet");
-        said(&page(&json!({ "compares": false })), "no `[route.shadow.compare]`");
+        check_contains(&left_out, "too_large 7");
+        check_contains(&left_out, "none yet");
+        check_contains(&page(&json!({ "compares": false })), "no `[route.shadow.compare]`");
         let nothing = page(&json!({ "sent": 0, "completed": {}, "in_flight": 7, "dropped": {} }));
-        let told = table(&nothing, Paint::Plain);
-        assert!(told.contains("  sent      0\n  in flight 7\n") && !told.contains("dropped"), "{told}");
+        let output = table(&nothing, Paint::Plain);
+        assert!(output.contains("  sent      0\n  in flight 7\n") && !output.contains("dropped"), "{output}");
     }
 
     #[test]
-    fn what_is_left_away_is_told() {
+    fn omissions_are_shown() {
         let many: Vec<_> = (0..43).map(|at| field(&format!("$.a{at}"))).collect();
         let mut page = compared(&many);
-        said(&page, "and 3 more confirmed: `--format json` lists them all");
+        check_contains(&page, "and 3 more confirmed: `--format json` lists them all");
         page["routes"][0]["comparison"]["unread"] = json!(5);
         page["routes"][0]["comparison"]["truncated"] = json!(6);
         page["comparing"] = json!({ "routes": 1, "failed": 8, "refused": 0 });
-        said(&page, "8 comparisons failed: this is a defect\n");
+        check_contains(&page, "8 comparisons failed: this is a defect\n");
         page["routes"][0]["comparison"]["ended_early"] = json!(4);
-        said(&page, "4 copies failed or have another status");
+        check_contains(&page, "4 copies failed or have another status");
         page["routes"][0]["controls"] = json!({ "answered": 7, "failed": 3, "no_place": 2 });
-        said(&page, "7, 0 of them differed; 3 more failed; 2 more had no free slot\n");
-        said(&page, "5 copies have bodies that cannot be compared");
-        said(&page, "6 comparisons found more fields than are listed");
+        check_contains(&page, "7, 0 of them differed; 3 more failed; 2 more had no free slot\n");
+        check_contains(&page, "5 copies have bodies that cannot be compared");
+        check_contains(&page, "6 comparisons found more fields than are listed");
         let mut opaque = field("body");
         opaque["note"] = json!("larger than 256 KiB");
-        let told = table(&compared(&[opaque]), Paint::Plain);
-        assert!(told.contains("      larger than 256 KiB\n") && !told.contains(" more "), "{told}");
+        let output = table(&compared(&[opaque]), Paint::Plain);
+        assert!(output.contains("      larger than 256 KiB\n") && !output.contains(" more "), "{output}");
     }
 
-    /// A page as it is told, with this headline of 98 comparisons and their controls.
-    fn headline(told: &Value, fields: &[Value]) -> Value {
+    /// A page with this headline of 98 comparisons and their controls.
+    fn headline(counts: &Value, fields: &[Value]) -> Value {
         let mut page = page(&json!({ "comparison": {
             "since": "2026-11-21T14:04:42.290Z", "compared": 98, "equal": 0, "with_control": 49, "noisy_controls": 49,
             "net_mismatch": 0.3333, "net_mismatch_upper": 0.5, "fields": fields,
         } }));
         page["routes"][0]["sampled"] = json!(200);
-        page["routes"][0]["comparison"].as_object_mut().unwrap().extend(told.as_object().unwrap().clone());
+        page["routes"][0]["comparison"].as_object_mut().unwrap().extend(counts.as_object().unwrap().clone());
         page
     }
 
@@ -406,7 +406,7 @@ mod tests {
         };
         let (noise, price) = (of("$.request", "noisy", (98, 49)), |verdict| of("$.price", verdict, (33, 0)));
         let mut all = String::new();
-        for (what, told, fields) in [
+        for (what, counts, fields) in [
             (
                 "noise in each answer, and a field that really differs",
                 json!({}),
@@ -424,47 +424,50 @@ mod tests {
             ("controls that fail", json!({ "net_mismatch": null, "controls_ended_early": 49 }), vec![price("unknown")]),
             ("nothing could be compared", json!({ "compared": 0, "unread": 98, "net_mismatch": 0.0 }), vec![]),
         ] {
-            let _ = write!(all, "# {what}\n{}", table(&headline(&told, &fields), Paint::Plain));
+            let _ = write!(all, "# {what}\n{}", table(&headline(&counts, &fields), Paint::Plain));
         }
         all
     }
 
     #[test]
     fn headlines_are_as_in_the_golden_file() {
-        let told = headlines();
+        let output = headlines();
         if std::env::var_os("BLESS").is_some() {
-            std::fs::write("src/cli/compare/golden.txt", &told).unwrap();
+            std::fs::write("src/cli/compare/golden.txt", &output).unwrap();
         }
         assert_eq!(
-            told,
+            output,
             std::fs::read_to_string("src/cli/compare/golden.txt").unwrap_or_default(),
-            "BLESS=1 writes it anew"
+            "BLESS=1 rewrites it"
         );
     }
 
     #[test]
     fn columns_do_not_run_together() {
-        let told = table(&compared(&[field(&"$.price".repeat(9))]), Paint::Plain);
-        assert!(told.contains("$.price value    copies 2204 of 2204 (100.00 %)  controls 0 of 441 (0.00 %)"), "{told}");
+        let output = table(&compared(&[field(&"$.price".repeat(9))]), Paint::Plain);
+        assert!(
+            output.contains("$.price value    copies 2204 of 2204 (100.00 %)  controls 0 of 441 (0.00 %)"),
+            "{output}"
+        );
     }
 
     #[test]
-    fn what_upstreams_say_steers_neither_terminal_nor_table() {
+    fn text_of_upstreams_is_escaped_for_terminal_and_table() {
         let mut odd = field("$[\"\u{1b}]0;pwned\u{7}k\"]");
         odd["samples"] = json!([{ "primary": "\u{9b}2J | `x` ``", "candidate": "a\nb\u{202e}" }]);
         let page = compared(&[odd]);
-        for told in [table(&page, Paint::Plain), markdown(&page)] {
-            let steering = |letter: char| letter != '\n' && letter.is_control() || letter == '\u{202e}';
-            assert!(!told.contains(steering), "{told:?}");
+        for output in [table(&page, Paint::Plain), markdown(&page)] {
+            let is_control = |letter: char| letter != '\n' && letter.is_control() || letter == '\u{202e}';
+            assert!(!output.contains(is_control), "{output:?}");
         }
-        let told = markdown(&page);
-        let row = told.lines().find(|line| line.contains("pwned")).unwrap();
+        let output = markdown(&page);
+        let row = output.lines().find(|line| line.contains("pwned")).unwrap();
         assert!(row.contains("| ``` \\u{9b}2J \\| `x` `` ``` | `a\\u{a}b\\u{202e}` |"), "{row}");
         assert_eq!(row.replace("\\|", "").matches('|').count(), 8, "{row}");
     }
 
     #[test]
-    fn a_route_that_is_not_there_is_told() {
+    fn a_missing_route_is_reported() {
         assert_eq!(unknown("a", &[]), "route `a` has no shadow, and no other route has one");
         assert!(unknown("a", &["b".to_owned(), "c".to_owned()]).ends_with("these have one: b, c"));
     }

@@ -9,6 +9,6 @@ use super::{Exit, out};
 pub fn completions(arguments: &CompletionsArguments) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Arguments::command(), "pointsman", &mut script);
-    out::say(&String::from_utf8_lossy(&script))?;
+    out::print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }

@@ -10,7 +10,7 @@ use super::args::{Arguments, Command};
 use super::paint::{ColorChoice, Terminal};
 use super::{Exit, check, compare, completions, demo, explain, guess, init, out, reload, run, schema, status, what_if};
 
-/// What `--version` says, of whichever command.
+/// The output of `--version`, of every command.
 const VERSION: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
 
 /// Runs the command that the process was started with.
@@ -29,25 +29,25 @@ fn enter(words: Vec<OsString>) -> Exit {
     };
     let terminal = Terminal { stdout: arguments.color.stdout(), stderr: arguments.color.stderr() };
     dispatch(&arguments.command, terminal).unwrap_or_else(|error| {
-        out::complain(&format!("{}: {error:#}", terminal.stderr.red("error")));
+        out::print_error(&format!("{}: {error:#}", terminal.stderr.red("error")));
         Exit::Failed
     })
 }
 
-/// Answers a command line that is no call of a command: help, the version, or what is wrong with it.
+/// Prints help, the version, or the error of a command line that calls no command.
 fn unparsed(error: &clap::Error, color: ColorChoice) -> Exit {
     // A failure to print is ignored: there is no other place to report it.
     if error.kind() == ErrorKind::DisplayVersion {
-        let _ = out::say(VERSION);
+        let _ = out::print(VERSION);
         return Exit::Ok;
     }
     let word = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(word)) => word.as_str(),
         Some(_) | None => "",
     };
-    if let Some(instead) = guess::meant(word) {
+    if let Some(instead) = guess::suggestion(word) {
         let error = color.stderr().red("error");
-        out::complain(&format!("{error}: there is no command `{word}`\n  = help: {instead}"));
+        out::print_error(&format!("{error}: there is no command `{word}`\n  = help: {instead}"));
         return Exit::Usage;
     }
     let _ = error.print();
@@ -67,7 +67,7 @@ fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Compare(arguments) => compare::compare(arguments, terminal),
         Command::Schema(_) => schema::schema(),
         Command::Completions(arguments) => completions::completions(arguments),
-        Command::Version(_) => out::say(VERSION).map(|()| Exit::Ok),
+        Command::Version(_) => out::print(VERSION).map(|()| Exit::Ok),
     }
 }
 

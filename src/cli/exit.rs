@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// How a command ended. The numbers of wrong usage and a bad file are those of BSD's `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what it was asked.
+    /// Success.
     Ok,
     /// It could not: a failed start, an unreachable admin listener, an unreadable log.
     Failed,

@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 use crate::compare::escape_controls;
 use crate::net::{self, ConnectError, Destination};
 
-/// Bound on the whole exchange, where no other is asked for.
+/// The default timeout of the whole exchange.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Bound on an answer.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// The message when the bound is exceeded.
 const LATE: &str = "it does not answer in time";
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub struct AdminResponse {
     /// The status.
@@ -29,7 +29,7 @@ pub struct AdminResponse {
     pub body: Bytes,
 }
 
-/// How something is asked.
+/// The options of a request.
 #[derive(Clone, Debug)]
 pub struct FetchOptions {
     /// The method.
@@ -55,31 +55,31 @@ impl AdminResponse {
     }
 }
 
-/// Asks `uri` for JSON, on a runtime of its own.
-pub fn ask_blocking(uri: &Uri, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
+/// Requests JSON from `uri`, on its own runtime.
+pub fn ask_blocking(uri: &Uri, options: FetchOptions) -> anyhow::Result<AdminResponse> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask(uri, wish))
+    runtime.block_on(ask(uri, options))
 }
 
-/// Asks `uri` for JSON.
-pub async fn ask(uri: &Uri, wish: FetchOptions) -> anyhow::Result<AdminResponse> {
-    let asked = tokio::time::timeout(wish.patience, exchange(uri, &wish)).await;
+/// Requests JSON from `uri`.
+pub async fn ask(uri: &Uri, options: FetchOptions) -> anyhow::Result<AdminResponse> {
+    let asked = tokio::time::timeout(options.patience, exchange(uri, &options)).await;
     asked.unwrap_or_else(|_| Err(anyhow!(LATE))).with_context(|| format!("cannot ask {uri}"))
 }
 
-async fn exchange(uri: &Uri, wish: &FetchOptions) -> anyhow::Result<AdminResponse> {
+async fn exchange(uri: &Uri, options: &FetchOptions) -> anyhow::Result<AdminResponse> {
     ensure!(uri.scheme_str() == Some("http"), "the URL must begin with http://");
     let Some(authority) = uri.authority() else { bail!("the URL names no host") };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let destination = Destination::host(host, authority.port_u16().unwrap_or(80));
-    let socket = net::connector(wish.patience).oneshot(destination).await.map_err(|error| match error {
+    let socket = net::connector(options.patience).oneshot(destination).await.map_err(|error| match error {
         ConnectError::Unreachable(_) | ConnectError::ProxyHeader(_) | ConnectError::Tls(_) => error.into(),
         ConnectError::TimedOut(_) => anyhow!(LATE),
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
     let target = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::builder()
-        .method(wish.method.clone())
+        .method(options.method.clone())
         .uri(target)
         .header(header::HOST, authority.as_str())
         .header(header::ACCEPT, "application/json")
@@ -114,8 +114,8 @@ mod tests {
     /// The message when the listener at this address does not answer.
     fn unanswered(address: SocketAddr) -> String {
         let uri: Uri = format!("http://{address}/").parse().unwrap();
-        let wish = FetchOptions { patience: Duration::from_millis(50), ..FetchOptions::get() };
-        let message = format!("{:#}", ask_blocking(&uri, wish).unwrap_err());
+        let options = FetchOptions { patience: Duration::from_millis(50), ..FetchOptions::get() };
+        let message = format!("{:#}", ask_blocking(&uri, options).unwrap_err());
         message.replace(&uri.to_string(), "URL")
     }
 

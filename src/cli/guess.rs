@@ -1,4 +1,4 @@
-//! Commands that do not exist and are typed all the same, since other proxies have them: what is meant, and how it is
+//! Commands that do not exist here but in other proxies: what is meant, and how it is
 //! done here.
 
 /// The words, and what to do instead.
@@ -60,7 +60,7 @@ const GUESSES: &[(&[&str], &str)] = &[
 
 /// What to do instead of this command.
 #[must_use]
-pub fn meant(word: &str) -> Option<&'static str> {
+pub fn suggestion(word: &str) -> Option<&'static str> {
     let word = word.to_ascii_lowercase();
     GUESSES.iter().find(|(words, _)| words.contains(&word.as_str())).map(|(_, instead)| *instead)
 }
@@ -87,7 +87,7 @@ mod tests {
                 assert!(is_known(word), "{word} in {instead}");
             }
         }
-        assert_eq!(meant("Kill"), meant("kill"));
-        assert!(meant("kill").is_some() && meant("fly").is_none());
+        assert_eq!(suggestion("Kill"), suggestion("kill"));
+        assert!(suggestion("kill").is_some() && suggestion("fly").is_none());
     }
 }

@@ -17,7 +17,7 @@ use super::{Exit, out};
 pub fn init(arguments: &InitArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let sketch = arguments.sketch.sketch();
     if arguments.stdout || arguments.file == Path::new("-") {
-        out::say(&sketch.text())?;
+        out::print(&sketch.text())?;
         return Ok(Exit::Ok);
     }
     let file = &arguments.file;
@@ -25,8 +25,8 @@ pub fn init(arguments: &InitArguments, terminal: Terminal) -> anyhow::Result<Exi
     let (shown, paint) = (file.display(), terminal.stdout);
     let named = if file == Path::new(DEFAULT_FILE) { String::new() } else { format!(" {shown}") };
     let listens = format!("http://{}", sketch.listen());
-    out::say(&format!("{}: {listens} → {}", paint.green(&format!("wrote {shown}")), sketch.summary()))?;
-    out::say(&format!(
+    out::print(&format!("{}: {listens} → {}", paint.green(&format!("wrote {shown}")), sketch.summary()))?;
+    out::print(&format!(
         "\nEdit the endpoints if they are others, then:\n  {}\n  {}",
         paint.cyan(&format!("pointsman check{named}")),
         paint.cyan(&format!("pointsman run{named}")),

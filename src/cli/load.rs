@@ -17,22 +17,22 @@ pub fn load_input(name: &str, input: impl Read) -> Result<Loaded, Diagnostics> {
     config::load_input(name, input, &|name| std::env::var(name).ok())
 }
 
-/// Reads a file of which only the meaning is wanted: its errors are told, its warnings are not.
+/// Reads a file without reporting its warnings; errors are reported.
 pub fn load_quietly(file: &Path, paint: Paint) -> Option<Loaded> {
-    load(file).map_err(|diagnostics| complain(&diagnostics, paint)).ok()
+    load(file).map_err(|diagnostics| print_diagnostics(&diagnostics, paint)).ok()
 }
 
 /// Writes diagnostics to standard error, when there are any.
-pub fn complain(diagnostics: &Diagnostics, paint: Paint) {
+pub fn print_diagnostics(diagnostics: &Diagnostics, paint: Paint) {
     if !diagnostics.is_empty() {
-        out::complain(&diagnostics.render(color(paint)));
+        out::print_error(&diagnostics.render(color(paint)));
     }
 }
 
-/// Writes diagnostics to standard error, for a command that tells by itself how many there are.
-pub fn complain_of_each(diagnostics: &Diagnostics, paint: Paint) {
+/// Writes diagnostics to standard error, for a command that reports their number itself.
+pub fn print_each(diagnostics: &Diagnostics, paint: Paint) {
     if !diagnostics.is_empty() {
-        out::complain(&diagnostics.listed(color(paint)));
+        out::print_error(&diagnostics.listed(color(paint)));
     }
 }
 

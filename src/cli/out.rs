@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Writes `text` to standard output, ended by a line feed.
-pub fn say(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     show(&format!("{text}{newline}")).map(drop)
 }
@@ -22,12 +22,12 @@ pub fn show(text: &str) -> anyhow::Result<bool> {
 }
 
 /// Writes `value` to standard output as indented JSON.
-pub fn say_json(value: &Value) -> anyhow::Result<()> {
-    say(&format!("{value:#}"))
+pub fn print_json(value: &Value) -> anyhow::Result<()> {
+    print(&format!("{value:#}"))
 }
 
-/// Writes `text` to standard error, ended by a line feed. Nobody is left to be told when that fails.
-pub fn complain(text: &str) {
+/// Writes `text` to standard error, ended by a line feed. A failure is ignored: there is nowhere to report it.
+pub fn print_error(text: &str) {
     let newline = if text.ends_with('\n') { "" } else { "\n" };
     let _ = write!(std::io::stderr().lock(), "{text}{newline}");
 }

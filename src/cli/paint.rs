@@ -1,4 +1,4 @@
-//! Colour, for people only: on a terminal unless `NO_COLOR` is set, or as `--color` says.
+//! Colour: on a terminal unless `NO_COLOR` is set, or as set by `--color`.
 
 use std::io::IsTerminal;
 

@@ -13,10 +13,10 @@ use super::paint::{Paint, Terminal};
 use super::{Exit, out};
 use crate::compare::escape_controls;
 
-/// A reload of many routes takes seconds, and one that is asked for during a hand-over waits for its end.
+/// A reload of many routes takes seconds, and one requested during a hand-over waits for its end.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Asks for a reload.
+/// Requests a reload.
 ///
 /// # Errors
 /// When the proxy does not answer, or is stopping.
@@ -40,13 +40,13 @@ pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result
         _ => Exit::BadFile,
     };
     if arguments.json {
-        out::say_json(outcome)?;
+        out::print_json(outcome)?;
     } else if exit == Exit::Ok {
-        out::say(&in_words(outcome, terminal.stdout))?;
+        out::print(&in_words(outcome, terminal.stdout))?;
     } else {
-        out::complain(&coloured(outcome["text"].as_str().unwrap_or("the file is rejected"), terminal.stderr));
-        let said = if is_stopping { "not reloaded" } else { "rejected: the running configuration stays in effect" };
-        out::complain(&terminal.stderr.red(said));
+        out::print_error(&coloured(outcome["text"].as_str().unwrap_or("the file is rejected"), terminal.stderr));
+        let message = if is_stopping { "not reloaded" } else { "rejected: the running configuration stays in effect" };
+        out::print_error(&terminal.stderr.red(message));
     }
     Ok(exit)
 }

@@ -11,7 +11,7 @@ use super::{Exit, load, out};
 use crate::app::{App, Options, StartError, Stopped, Succession, SystemdNotify};
 use crate::telemetry::{Screen, init_tracing};
 
-/// What routes without a file are called where a file's name would stand.
+/// The name of routes without a file, in place of a file name.
 const NO_FILE: &str = "(run --to)";
 
 /// Runs the proxy. The file's warnings go to its log, which is on standard error.
@@ -19,7 +19,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
     let (path, text) = match source(arguments) {
         Ok(source) => source,
         Err(why) => {
-            out::complain(&format!("{}: {why}", terminal.stderr.red("error")));
+            out::print_error(&format!("{}: {why}", terminal.stderr.red("error")));
             return Exit::Usage;
         }
     };
@@ -43,7 +43,7 @@ pub fn run(arguments: &RunArguments, terminal: Terminal) -> Exit {
         Err(error) => return refused(&error, terminal),
     };
     // Standard output is the access log's.
-    out::complain(&announcement(&app, arguments, &path));
+    out::print_error(&announcement(&app, arguments, &path));
     ended(app.wait())
 }
 
@@ -93,15 +93,15 @@ fn announcement(app: &App, arguments: &RunArguments, file: &Path) -> String {
     text
 }
 
-/// Tells why it did not start.
+/// Reports why it did not start.
 pub(super) fn refused(error: &StartError, terminal: Terminal) -> Exit {
     match error {
         StartError::Config(diagnostics) => {
-            load::complain(diagnostics, terminal.stderr);
+            load::print_diagnostics(diagnostics, terminal.stderr);
             Exit::BadFile
         }
         StartError::Bind(_) | StartError::Io(..) => {
-            out::complain(&error.to_string());
+            out::print_error(&error.to_string());
             Exit::Failed
         }
     }

@@ -5,6 +5,6 @@ use crate::config;
 
 /// Prints the schema.
 pub fn schema() -> anyhow::Result<Exit> {
-    out::say_json(&config::schema())?;
+    out::print_json(&config::schema())?;
     Ok(Exit::Ok)
 }

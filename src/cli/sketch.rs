@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::address;
 
-/// Where requests go when nothing is said.
+/// The default target of requests.
 const TO: &str = "http://127.0.0.1:3000";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9900);

@@ -1,37 +1,36 @@
-//! Content codings taken off, within bounds: gzip, deflate, br and zstd (RFC 9110 §8.4.1, RFC 8878, RFC 7932).
+//! Decodes content codings within limits: gzip, deflate, br and zstd (RFC 9110 §8.4.1, RFC 8878, RFC 7932).
 //!
-//! A body that decodes to more than is allowed, or to too many times its size, is left alone: what it says is not known,
-//! and finding out costs no more than the bound.
+//! Decoding stops at a size limit and at a ratio to the encoded size, so a decompression bomb costs no more than the limit.
 
 use std::borrow::Cow;
 use std::io::Read;
 
-/// More codings on top of each other are not taken off.
+/// The maximum number of nested codings.
 const CODINGS_MAX: usize = 2;
-/// What may be decoded of a few bytes, whatever the ratio: short answers compress well.
+/// The decoded size that is allowed regardless of the ratio, because short responses compress well.
 const FREE: usize = 65_536;
 /// The largest window of zstd that is decoded: RFC 9659 §3.
 const ZSTD_WINDOW: u64 = 8 << 20;
-/// What br's decoder holds of its input.
+/// The input buffer of the br decoder.
 const BR_BUFFER: usize = 4_096;
 
-/// How far decoding goes.
+/// The limits of decoding.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bound {
-    /// Bytes, decoded.
+    /// The maximum decoded size in bytes.
     pub(super) most: usize,
-    /// Bytes decoded for one that came.
+    /// The maximum ratio of decoded to encoded bytes.
     pub(super) ratio: usize,
 }
 
 /// Why a body was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Undecoded {
-    /// It is not what its coding says.
+    /// Not valid in its coding.
     Malformed,
-    /// It is larger than is allowed.
+    /// Larger than the limit.
     TooLarge,
-    /// In a coding that is not known here.
+    /// An unknown coding.
     Unknown,
 }
 
@@ -43,15 +42,15 @@ enum Coding {
     Zstd,
 }
 
-/// Takes off the codings that `content_encoding` names, the last one first.
+/// Decodes the codings that `content_encoding` names, the last one first.
 pub(super) fn decode<'a>(bytes: &'a [u8], content_encoding: &str, bound: Bound) -> Result<Cow<'a, [u8]>, Undecoded> {
     let mut decoded = Cow::Borrowed(bytes);
-    // Two codings must not multiply the ratio.
+    // Computed once from the encoded size, so that two codings do not multiply the ratio.
     let most = bytes.len().saturating_mul(bound.ratio).max(FREE).min(bound.most);
     for coding in codings(content_encoding)?.iter().rev() {
-        // A coding of nothing is nothing: what a HEAD or a 304 has of it.
+        // An empty body is valid in every coding: responses to HEAD and 304 have one.
         if !decoded.is_empty() {
-            decoded = Cow::Owned(take_off(&decoded, *coding, most)?);
+            decoded = Cow::Owned(decode_one(&decoded, *coding, most)?);
         }
     }
     Ok(decoded)
@@ -72,7 +71,7 @@ fn codings(text: &str) -> Result<Vec<Coding>, Undecoded> {
     if codings.len() > CODINGS_MAX { Err(Undecoded::Unknown) } else { Ok(codings) }
 }
 
-fn take_off(bytes: &[u8], coding: Coding, most: usize) -> Result<Vec<u8>, Undecoded> {
+fn decode_one(bytes: &[u8], coding: Coding, most: usize) -> Result<Vec<u8>, Undecoded> {
     match coding {
         Coding::Gzip => read(flate2::bufread::MultiGzDecoder::new(bytes), most),
         Coding::Deflate => read(flate2::bufread::ZlibDecoder::new(bytes), most),
@@ -86,8 +85,10 @@ fn take_off(bytes: &[u8], coding: Coding, most: usize) -> Result<Vec<u8>, Undeco
 
 fn read(reader: impl Read, most: usize) -> Result<Vec<u8>, Undecoded> {
     let mut decoded = Vec::new();
+    // One byte more than the limit shows that the body is too large.
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     reader.take(limit).read_to_end(&mut decoded).map_err(|_| Undecoded::Malformed)?;
+    debug_assert!(decoded.len() as u64 <= limit, "the reader stops at the limit");
     if decoded.len() > most { Err(Undecoded::TooLarge) } else { Ok(decoded) }
 }
 
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_taken_off() {
+    fn codings_are_decoded() {
         let text = b"{\"a\":1}";
         for (bytes, coding) in [
             (text.to_vec(), ""),
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_costs_no_more_than_the_bound() {
+    fn a_bomb_costs_no_more_than_the_limit() {
         let zeros = vec![0; 64 << 20];
         for (bomb, coding) in
             [(gzip(&zeros), "gzip"), (zstd(&zeros), "zstd"), (bytes(BR_BOMB), "br"), (gzip(&gzip(&zeros)), "gzip,gzip")]
@@ -162,7 +163,7 @@ mod tests {
             assert!(bomb.len() < 1 << 17, "{coding}: {}", bomb.len());
             assert_eq!(decode(&bomb, coding, BOUND), Err(Undecoded::TooLarge), "{coding}");
         }
-        // Small ones are free; then the ratio holds, then the size.
+        // Small bodies are always decoded; then the ratio applies, then the size.
         assert!(decode(&gzip(&zeros[..FREE]), "gzip", BOUND).is_ok());
         assert_eq!(decode(&gzip(&zeros[..=FREE]), "gzip", BOUND), Err(Undecoded::TooLarge));
     }

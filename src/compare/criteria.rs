@@ -1,17 +1,17 @@
-//! What a comparison goes by: which fields are ignored, unordered, tolerant or redacted.
+//! The criteria of a comparison: fields that are ignored, unordered, compared with a tolerance, or redacted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use super::path::looks_like_id;
-use super::pattern::{Name, PathStep, Pattern, Subject};
+use super::pattern::{PathStep, Pattern, Subject};
 
-/// How far numbers may be apart and still count as equal.
+/// The difference up to which numbers count as equal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tolerance {
-    /// Which numbers.
+    /// The numbers.
     pub pattern: Pattern,
-    /// The absolute difference, in the numbers' own unit.
+    /// The absolute difference.
     pub within: f64,
 }
 
@@ -26,72 +26,73 @@ const CREDENTIALS: [&str; 7] = [
     "www-authenticate",
 ];
 
-/// How the names of others end that do: `x-auth-token`, `x-api-key`, `client-secret`.
+/// Suffixes of other fields that carry credentials: `x-auth-token`, `x-api-key`, `client-secret`.
 const CREDENTIAL_ENDS: [&str; 9] =
     ["token", "api-key", "apikey", "access-key", "secret", "password", "session", "session-id", "signature"];
 
-/// The patterns of a route, ready to be matched.
+/// The compiled patterns of a route.
 #[derive(Clone, Debug, Default)]
 pub struct Criteria {
     ignored: Vec<Subject>,
     redacted: Vec<Subject>,
-    /// The steps of all patterns that mean JSON values, one after the other, each ended by what it says.
-    steps: Vec<Move>,
-    /// Where each of them begins.
+    /// The steps of all patterns for JSON values, one pattern after the other, each ended by its effect.
+    steps: Vec<PatternOp>,
+    /// The start of each pattern in `steps`.
     starts: Vec<usize>,
-    /// What digests are told under: whoever reads one cannot try out which body it is of.
+    /// The salt of reported digests, so that a reader cannot find the body by trying candidates.
     salt: RandomState,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Move {
-    Take(PathStep),
-    Say(Saying),
+enum PatternOp {
+    Step(PathStep),
+    Effect(Effect),
 }
 
-/// What a pattern says of the values that it means.
+/// The effect of a pattern on its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Saying {
+pub(super) enum Effect {
     Ignored,
     Unordered,
     Redacted,
     Within(f64),
 }
 
-/// A step that is taken in a body.
+/// A step from a value to one of its children.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Taken<'a> {
+pub(super) enum ChildStep<'a> {
     Key(&'a str),
     Index,
 }
 
 impl Criteria {
-    /// Puts patterns together. A pattern under `unordered` or `tolerance` that does not mean JSON values says nothing.
+    /// Compiles patterns. A pattern under `unordered` or `tolerance` that does not match JSON values has no effect.
     #[must_use]
     pub fn new(ignore: &[Pattern], unordered: &[Pattern], tolerance: &[Tolerance], redact: &[Pattern]) -> Self {
         let mut criteria = Self::default();
         for pattern in ignore {
             criteria.ignored.push(pattern.subject.clone());
-            criteria.add(pattern, Saying::Ignored);
+            criteria.add(pattern, Effect::Ignored);
         }
         for pattern in unordered {
-            criteria.add(pattern, Saying::Unordered);
+            criteria.add(pattern, Effect::Unordered);
         }
         for tolerance in tolerance {
-            criteria.add(&tolerance.pattern, Saying::Within(tolerance.within));
+            criteria.add(&tolerance.pattern, Effect::Within(tolerance.within));
         }
         for pattern in redact {
             criteria.redacted.push(pattern.subject.clone());
-            criteria.add(pattern, Saying::Redacted);
+            criteria.add(pattern, Effect::Redacted);
         }
         criteria
     }
 
-    fn add(&mut self, pattern: &Pattern, saying: Saying) {
+    fn add(&mut self, pattern: &Pattern, effect: Effect) {
         let Subject::Json(steps) = &pattern.subject else { return };
         self.starts.push(self.steps.len());
-        self.steps.extend(steps.iter().cloned().map(Move::Take));
-        self.steps.push(Move::Say(saying));
+        self.steps.extend(steps.iter().cloned().map(PatternOp::Step));
+        self.steps.push(PatternOp::Effect(effect));
+        debug_assert!(self.starts.is_sorted(), "patterns follow each other");
     }
 
     pub(super) fn ignores_transport(&self) -> bool {
@@ -107,20 +108,19 @@ impl Criteria {
     }
 
     pub(super) fn ignores_header(&self, name: &str) -> bool {
-        self.ignored.iter().any(|subject| matches!(subject, Subject::Header(own) if own.means(name)))
+        self.ignored.iter().any(|subject| matches!(subject, Subject::Header(own) if own.matches(name)))
     }
 
     pub(super) fn ignores_trailer(&self, name: &str) -> bool {
-        self.ignored.iter().any(|subject| matches!(subject, Subject::Trailer(own) if own.means(name)))
+        self.ignored.iter().any(|subject| matches!(subject, Subject::Trailer(own) if own.matches(name)))
     }
 
-    /// Whether the values of a header or trailer are never to be seen: those that carry credentials are not anyway.
+    /// Whether the values of a header or trailer are redacted; fields with credentials always are.
     pub(super) fn redacts(&self, name: &str) -> bool {
-        let means = |own: &Name| own.means(name);
         CREDENTIALS.contains(&name)
             || CREDENTIAL_ENDS.iter().any(|end| name.ends_with(end))
             || self.redacted.iter().any(|subject| match subject {
-                Subject::Header(own) | Subject::Trailer(own) => means(own),
+                Subject::Header(own) | Subject::Trailer(own) => own.matches(name),
                 Subject::Transport | Subject::Status | Subject::Body | Subject::Json(_) => false,
             })
     }
@@ -129,57 +129,59 @@ impl Criteria {
         self.redacted.iter().any(is_body)
     }
 
-    /// A digest as it is told.
+    /// A digest as it is reported.
     pub(super) fn salted(&self, digest: u128) -> u64 {
         self.salt.hash_one(digest)
     }
 
-    /// Whether any pattern means JSON values.
+    /// Whether any pattern matches JSON values.
     pub(super) fn looks_into_json(&self) -> bool {
         !self.starts.is_empty()
     }
 
-    /// What is said of the body's root, and where the patterns stand there.
-    pub(super) fn begin(&self, standing: &mut Vec<usize>, said: &mut Vec<Saying>) {
+    /// The effects on the root of a body, and the positions of the patterns there.
+    pub(super) fn begin(&self, positions: &mut Vec<usize>, effects: &mut Vec<Effect>) {
         for &start in &self.starts {
-            self.stand(start, standing, 0, said);
+            self.add_position(start, positions, 0, effects);
         }
     }
 
-    /// What is said of a member or an element of a value at which the patterns stand at `standing[from..until]`; where
-    /// they stand then is appended.
+    /// The effects on a child of a value whose patterns are at `positions[active]`. Appends the positions of the patterns at
+    /// the child.
     pub(super) fn advance(
         &self,
-        standing: &mut Vec<usize>,
+        positions: &mut Vec<usize>,
         active: Range<usize>,
-        taken: Taken<'_>,
-        said: &mut Vec<Saying>,
+        taken: ChildStep<'_>,
+        effects: &mut Vec<Effect>,
     ) {
-        let begin = standing.len();
+        debug_assert!(active.end <= positions.len(), "the positions of the parent are still on the stack");
+        let begin = positions.len();
         for number in active {
-            let mut at = standing[number];
-            if self.steps[at] == Move::Take(PathStep::Descend) {
-                self.stand(at, standing, begin, said);
+            let mut at = positions[number];
+            if self.steps[at] == PatternOp::Step(PathStep::Descend) {
+                self.add_position(at, positions, begin, effects);
                 at += 1;
             }
             let fits = match (&self.steps[at], taken) {
-                (Move::Take(PathStep::Key(key)), Taken::Key(own)) => **key == *own,
-                (Move::Take(PathStep::AnyId), Taken::Key(own)) => looks_like_id(own),
-                (Move::Take(PathStep::AnyKey), Taken::Key(_)) | (Move::Take(PathStep::AnyIndex), Taken::Index) => true,
-                (Move::Take(_) | Move::Say(_), _) => false,
+                (PatternOp::Step(PathStep::Key(key)), ChildStep::Key(own)) => **key == *own,
+                (PatternOp::Step(PathStep::AnyId), ChildStep::Key(own)) => looks_like_id(own),
+                (PatternOp::Step(PathStep::AnyKey), ChildStep::Key(_))
+                | (PatternOp::Step(PathStep::AnyIndex), ChildStep::Index) => true,
+                (PatternOp::Step(_) | PatternOp::Effect(_), _) => false,
             };
             if fits {
-                self.stand(at + 1, standing, begin, said);
+                self.add_position(at + 1, positions, begin, effects);
             }
         }
     }
 
-    /// A pattern stands at a move, once; or it has ended there and says something.
-    fn stand(&self, at: usize, standing: &mut Vec<usize>, begin: usize, said: &mut Vec<Saying>) {
+    /// Adds a position once, or the effect if the pattern ends there.
+    fn add_position(&self, at: usize, positions: &mut Vec<usize>, begin: usize, effects: &mut Vec<Effect>) {
         match self.steps[at] {
-            Move::Say(saying) => said.push(saying),
-            Move::Take(_) if standing[begin..].contains(&at) => {}
-            Move::Take(_) => standing.push(at),
+            PatternOp::Effect(effect) => effects.push(effect),
+            PatternOp::Step(_) if positions[begin..].contains(&at) => {}
+            PatternOp::Step(_) => positions.push(at),
         }
     }
 }

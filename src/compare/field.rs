@@ -1,20 +1,20 @@
-//! A field of an answer that can differ: its path, and in which way.
+//! A field of a response that can differ: its path, and the kind of difference.
 //!
-//! Paths are folded, so that there are finitely many: array indexes are `[*]`, and a key that looks like an id is `.{id}`.
-//! A folded path is a pattern: what is reported can be pasted under `ignore`.
+//! Paths are folded, so that their number is bounded: array indexes are `[*]`, and a key that looks like an id is `.{id}`.
+//! A folded path is a valid pattern for `ignore`.
 
 use std::fmt;
 
-/// In which way a field differs.
+/// The kind of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DifferenceKind {
     /// Another status, gRPC status, or outcome of the transport.
     Status,
-    /// A header or trailer that has another value, or is there on one side only.
+    /// A header or trailer with another value, or on one side only.
     Header,
-    /// The primary has it, the other has not.
+    /// Only in the primary response.
     Missing,
-    /// The other has it, the primary has not.
+    /// Only in the other response.
     Extra,
     /// A value of another type.
     Type,
@@ -24,21 +24,21 @@ pub enum DifferenceKind {
     Order,
     /// Another number of elements or lines.
     Length,
-    /// Bodies that differ, and that cannot be looked into.
+    /// Bodies that differ and cannot be compared in detail.
     Opaque,
 }
 
-/// Where answers differ, and in which way.
+/// A field and the kind of its difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResponseField {
     /// `transport`, `status`, `header:name`, `trailer:name`, `body`, or a path from `$`.
     pub path: Box<str>,
-    /// In which way.
+    /// The kind.
     pub kind: DifferenceKind,
 }
 
 impl DifferenceKind {
-    /// The word for it.
+    /// The name in reports.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

@@ -2,13 +2,13 @@
 //!
 //! | fields | how |
 //! |---|---|
-//! | those of the connection and its framing; `date`, `age`, `via`, `server-timing`, ids of requests and traces, times taken | not at all: they differ by nature, or belong to the hop |
-//! | `etag`, `last-modified`, `expires` | whether they are there: their values follow from the body or the clock |
-//! | `set-cookie` | the cookies' names and attributes, as a set; not their values, nor those of `expires`, `max-age` and of attributes that are not known |
-//! | `vary`, `allow`, `access-control-allow-*`, `access-control-expose-headers`, `cache-control` | their members as a set, in any case |
+//! | of the connection and its framing; `date`, `age`, `via`, `server-timing`, ids of requests and traces, durations | not compared: they always differ, or belong to the hop |
+//! | `etag`, `last-modified`, `expires` | presence only: their values depend on the body or the clock |
+//! | `set-cookie` | names and attributes of the cookies, as a set; not their values, nor those of `expires`, `max-age` and unknown attributes |
+//! | `vary`, `allow`, `access-control-allow-*`, `access-control-expose-headers`, `cache-control` | their members as a set, case-insensitive |
 //! | all others | their values, in their order |
 //!
-//! What is shown of a URL ends at its query, where codes and tokens are.
+//! Samples of URLs end at the query, which may have codes and tokens.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -48,12 +48,12 @@ const NEVER: &[&str] = &[
     "x-trace-id",
 ];
 
-/// How much of a name is told.
+/// The maximum length of a reported name.
 const NAME_MAX: usize = 64;
 
-/// How the values of a field are read.
+/// How the values of a field are compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum FieldRule {
     Never,
     Presence,
     Cookies,
@@ -61,18 +61,18 @@ enum Reading {
     Values,
 }
 
-fn reading(name: &str) -> Reading {
+fn rule(name: &str) -> FieldRule {
     match name {
-        "etag" | "last-modified" | "expires" => Reading::Presence,
-        "set-cookie" => Reading::Cookies,
-        "vary" | "allow" | "cache-control" | "access-control-expose-headers" => Reading::Set,
-        name if name.starts_with("access-control-allow-") => Reading::Set,
-        name if NEVER.contains(&name) => Reading::Never,
-        _ => Reading::Values,
+        "etag" | "last-modified" | "expires" => FieldRule::Presence,
+        "set-cookie" => FieldRule::Cookies,
+        "vary" | "allow" | "cache-control" | "access-control-expose-headers" => FieldRule::Set,
+        name if name.starts_with("access-control-allow-") => FieldRule::Set,
+        name if NEVER.contains(&name) => FieldRule::Never,
+        _ => FieldRule::Values,
     }
 }
 
-/// Which block of fields is compared.
+/// The block of fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Block {
     Head,
@@ -87,21 +87,18 @@ pub(super) fn compare(a: &HeaderMap, b: &HeaderMap, block: Block, criteria: &Cri
             Block::Head => ("header", criteria.ignores_header(name)),
             Block::Trailers => ("trailer", criteria.ignores_trailer(name)),
         };
-        // A gRPC status is compared as such, wherever it stands.
+        // The gRPC status is compared separately, in the head and in the trailers.
         if ignored || name == "grpc-status" {
             continue;
         }
-        let reading = reading(name);
-        if values(a, name, reading) != values(b, name, reading) {
+        let rule = rule(name);
+        if values(a, name, rule) != values(b, name, rule) {
             let show = |map: &HeaderMap| {
-                if map.contains_key(name) && criteria.redacts(name) {
-                    REDACTED.into()
-                } else {
-                    shown(map, name, reading)
-                }
+                if map.contains_key(name) && criteria.redacts(name) { REDACTED.into() } else { shown(map, name, rule) }
             };
-            let (told, how) = folded(name);
-            let field = ResponseField { path: format!("{prefix}:{told}{how}").into(), kind: DifferenceKind::Header };
+            let (described, how) = folded(name);
+            let field =
+                ResponseField { path: format!("{prefix}:{described}{how}").into(), kind: DifferenceKind::Header };
             let listed = || comparison.differences.iter().any(|difference| difference.field == field);
             if how.is_empty() || !listed() {
                 comparison.differences.push(Difference { field, primary: show(a), other: show(b) });
@@ -110,7 +107,7 @@ pub(super) fn compare(a: &HeaderMap, b: &HeaderMap, block: Block, criteria: &Cri
     }
 }
 
-/// The name of a field as far as it is told, and `*` where that is not all: ids in it are data, and it may be long.
+/// The reported prefix of a field name, and `*` if it is shortened: names may contain ids, and may be long.
 fn folded(name: &str) -> (&str, &'static str) {
     let name_max = NAME_MAX.min(name.len());
     for (hyphen, _) in name.match_indices('-').take_while(|(at, _)| (1..name_max).contains(at)) {
@@ -122,7 +119,7 @@ fn folded(name: &str) -> (&str, &'static str) {
     (&name[..name_max], if name.len() > NAME_MAX { "*" } else { "" })
 }
 
-/// Whether the rest of a name begins with a number of four digits or more, a hexadecimal id or a UUID.
+/// Whether the rest of a name begins with a number of at least four digits, a hexadecimal id or a UUID.
 fn begins_with_id(rest: &str) -> bool {
     let word = rest.split('-').next().unwrap_or_default().as_bytes();
     let digit = |bytes: &[u8]| bytes.iter().any(u8::is_ascii_digit);
@@ -130,35 +127,35 @@ fn begins_with_id(rest: &str) -> bool {
     (word.len() >= 4 && word.iter().all(u8::is_ascii_digit)) || (word.len() >= 8 && hexadecimal(word) && digit(word))
 }
 
-/// What of a field's values is compared.
-fn values(map: &HeaderMap, name: &str, reading: Reading) -> Vec<Vec<u8>> {
+/// The compared form of a field's values.
+fn values(map: &HeaderMap, name: &str, rule: FieldRule) -> Vec<Vec<u8>> {
     let all = || map.get_all(name).iter();
-    match reading {
-        Reading::Never => Vec::new(),
-        Reading::Presence => all().take(1).map(|_| Vec::new()).collect(),
-        Reading::Values => all().map(|value| value.as_bytes().trim_ascii().to_vec()).collect(),
-        Reading::Cookies => {
+    match rule {
+        FieldRule::Never => Vec::new(),
+        FieldRule::Presence => all().take(1).map(|_| Vec::new()).collect(),
+        FieldRule::Values => all().map(|value| value.as_bytes().trim_ascii().to_vec()).collect(),
+        FieldRule::Cookies => {
             let mut cookies: Vec<_> = all().map(cookie).collect();
             cookies.sort_unstable();
             cookies
         }
-        Reading::Set => {
+        FieldRule::Set => {
             let members = all().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
             let mut members: Vec<_> =
                 members.map(|one| one.trim_ascii().to_ascii_lowercase()).filter(|one| !one.is_empty()).collect();
             members.sort_unstable();
             members.dedup();
-            // A field without members is still there.
+            // A field without members is present nevertheless.
             if members.is_empty() && map.contains_key(name) { vec![Vec::new()] } else { members }
         }
     }
 }
 
-/// A cookie's name and attributes, without its value, and without what is new each time.
+/// The name and attributes of a cookie, without its value and without attributes that always change.
 fn cookie(value: &HeaderValue) -> Vec<u8> {
     let mut parts = value.as_bytes().split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let pair = parts.next().unwrap_or_default();
-    // Without a `=` all of it is the value (RFC 6265bis §5.6).
+    // Without `=`, the whole text is the value (RFC 6265bis §5.6).
     let name = pair.iter().position(|&byte| byte == b'=').map(|end| pair[..end].trim_ascii());
     let mut attributes: Vec<_> = parts.filter_map(attribute).collect();
     attributes.sort_unstable();
@@ -170,7 +167,7 @@ fn cookie(value: &HeaderValue) -> Vec<u8> {
     cookie
 }
 
-/// A cookie's attribute as far as it is known, which it must be to be no secret.
+/// An attribute of a cookie. Unknown attributes are not shown, because they may be secret.
 fn attribute(part: &[u8]) -> Option<Vec<u8>> {
     let lower = part.to_ascii_lowercase();
     let equals = lower.iter().position(|&byte| byte == b'=');
@@ -202,14 +199,16 @@ fn without_query(name: &str, value: &str) -> String {
     parts.collect()
 }
 
-/// What is shown of a field: cookies without their values, URLs without their queries.
-fn shown(map: &HeaderMap, name: &str, reading: Reading) -> Box<str> {
+/// The sample of a field: cookies without values, URLs without queries.
+fn shown(map: &HeaderMap, name: &str, rule: FieldRule) -> Box<str> {
     if !map.contains_key(name) {
         return ABSENT.into();
     }
-    let own = match reading {
-        Reading::Cookies => values(map, name, reading),
-        Reading::Never | Reading::Presence | Reading::Set | Reading::Values => values(map, name, Reading::Values),
+    let own = match rule {
+        FieldRule::Cookies => values(map, name, rule),
+        FieldRule::Never | FieldRule::Presence | FieldRule::Set | FieldRule::Values => {
+            values(map, name, FieldRule::Values)
+        }
     };
     let own = own.iter().map(|value| String::from_utf8_lossy(value));
     let own: Vec<_> = match name {
@@ -233,21 +232,21 @@ mod tests {
         map
     }
 
-    fn told(
+    fn described(
         criteria: &Criteria,
         a: &[(&'static str, &'static str)],
         b: &[(&'static str, &'static str)],
     ) -> Vec<String> {
         let mut comparison = Comparison::default();
         compare(&map(a), &map(b), Block::Head, criteria, &mut comparison);
-        let told = |d: &Difference| format!("{}: {} | {}", d.field, d.primary, d.other);
-        comparison.differences.iter().map(told).collect()
+        let described = |d: &Difference| format!("{}: {} | {}", d.field, d.primary, d.other);
+        comparison.differences.iter().map(described).collect()
     }
 
     #[test]
-    fn fields_are_compared_by_what_they_are() {
+    fn fields_are_compared_by_their_rules() {
         let none: [String; 0] = [];
-        let same = |a: &[_], b: &[_]| assert_eq!(told(&Criteria::default(), a, b), none, "{a:?} {b:?}");
+        let same = |a: &[_], b: &[_]| assert_eq!(described(&Criteria::default(), a, b), none, "{a:?} {b:?}");
         same(
             &[("date", "a"), ("x-request-id", "1"), ("traceparent", "2")],
             &[("date", "b"), ("age", "7"), ("via", "x")],
@@ -258,7 +257,7 @@ mod tests {
             &[("set-cookie", "s=1; Path=/; Expires=x"), ("set-cookie", "t=2")],
             &[("set-cookie", "t=9"), ("set-cookie", "s=8; Max-Age=1; path=/")],
         );
-        let differ = |a: &[_], b: &[_], text: &str| assert_eq!(told(&Criteria::default(), a, b), [text]);
+        let differ = |a: &[_], b: &[_], text: &str| assert_eq!(described(&Criteria::default(), a, b), [text]);
         differ(&[("x-a", "1")], &[("x-a", "2")], "header:x-a header: 1 | 2");
         differ(&[("x-a", "1"), ("x-a", "2")], &[("x-a", "2"), ("x-a", "1")], "header:x-a header: 1, 2 | 2, 1");
         differ(&[("x-a", "")], &[], "header:x-a header:  | (absent)");
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown_whoever_forgets_to_name_them() {
+    fn secrets_are_never_shown_even_without_a_pattern() {
         for (name, a, b, shown) in [
             ("set-cookie", "SECRETVALUE1", "s=1", "(no name) | s"),
             ("set-cookie", "=SECRET", "s=1", "(no name) | s"),
@@ -293,15 +292,15 @@ mod tests {
             let found = &comparison.differences[0];
             assert_eq!(format!("{} | {}", found.primary, found.other), shown, "{name}: {a}");
         }
-        // What is compared is more than what is shown.
+        // The comparison uses more than the sample shows.
         let none: [String; 0] = [];
         let same = [("set-cookie", "s=1; tok=a; Path=/")];
-        assert_eq!(told(&Criteria::default(), &same, &[("set-cookie", "s=2; path=/; tok=b")]), none);
+        assert_eq!(described(&Criteria::default(), &same, &[("set-cookie", "s=2; path=/; tok=b")]), none);
     }
 
     #[test]
-    fn names_that_are_data_make_one_field() {
-        for (name, told) in [
+    fn names_with_ids_make_one_field() {
+        for (name, described) in [
             ("x-req-0190b5c2-7e4a-7c3b-9d2e-1f2a3b4c5d6e", "x-req-*"),
             ("x-item-4711-price", "x-item-*"),
             ("x-b3-traceid", "x-b3-traceid"),
@@ -314,19 +313,20 @@ mod tests {
             (&format!("{}-4711", "n".repeat(60_000)), &format!("{}*", "n".repeat(64))),
         ] {
             let (found, how) = folded(name);
-            assert_eq!(format!("{found}{how}"), told);
-            let pattern = Pattern::parse(&format!("header:{told}")).unwrap();
-            assert!(Criteria::new(&[pattern], &[], &[], &[]).ignores_header(name), "{told} means {name}");
+            assert_eq!(format!("{found}{how}"), described);
+            let pattern = Pattern::parse(&format!("header:{described}")).unwrap();
+            assert!(Criteria::new(&[pattern], &[], &[], &[]).ignores_header(name), "{described} means {name}");
         }
-        let found = told(&Criteria::default(), &[("x-req-1001", "a"), ("x-req-1002", "b")], &[("x-req-1003", "c")]);
+        let found =
+            described(&Criteria::default(), &[("x-req-1001", "a"), ("x-req-1002", "b")], &[("x-req-1003", "c")]);
         assert_eq!(found, ["header:x-req-* header: a | (absent)"]);
     }
 
     #[test]
-    fn credentials_are_never_shown_and_patterns_hold() {
+    fn credentials_are_never_shown_and_patterns_apply() {
         let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::parse(text).unwrap()).collect::<Vec<_>>();
         let criteria = Criteria::new(&patterns(&["header:x-debug-*"]), &[], &[], &patterns(&["header:x-token"]));
-        let found = told(
+        let found = described(
             &criteria,
             &[("x-token", "a"), ("x-debug-1", "a"), ("www-authenticate", "b")],
             &[("x-token", "b"), ("x-debug-1", "b")],

@@ -1,9 +1,8 @@
-//! JSON as a flat tree: every value with its place in the text, in the order of the text. RFC 8259.
+//! JSON as a flat tree: every value with its position in the text, in the order of the text. RFC 8259.
 //!
-//! Reading needs no stack but its own, so depth costs nothing but its bytes. Strings are told apart by what they mean
-//! and not by how they are escaped, numbers by what they denote (`number.rs`). A surrogate without its other half is a
-//! character of its own. `NaN`, `Infinity`, comments and commas at the end are no JSON. Of members with the same key
-//! the last one holds, as in most parsers; that is `weigh.rs`.
+//! The parser does not recurse, so deep nesting cannot overflow the stack. Strings are compared by their unescaped content,
+//! numbers by their value (`number.rs`). A lone surrogate is a character of its own. `NaN`, `Infinity`, comments and
+//! trailing commas are not JSON. Of members with the same key the last one counts, as in most parsers; see `weigh.rs`.
 
 use std::borrow::Cow;
 
@@ -12,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::matching::{Element, Lead};
 use super::number::normal_form;
 
-/// What a value is.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonType {
     Null,
@@ -28,42 +27,42 @@ pub(super) enum JsonType {
 #[derive(Clone, Debug)]
 pub(super) struct JsonNode {
     pub(super) form: JsonType,
-    /// Where it stands in the text.
+    /// The position in the text.
     pub(super) start: u32,
     pub(super) end: u32,
-    /// The value after it and all below it.
+    /// The index of the next value that is not below this one.
     pub(super) next: u32,
-    /// Where its key stands, without the quotes, and the hash of what the key means.
+    /// The position of the key without quotes, and the hash of the unescaped key.
     pub(super) key: Option<(u32, u32)>,
     pub(super) key_hash: u64,
-    /// A scalar's from the beginning; others' when they are weighed.
+    /// For a scalar set by the parser; for arrays and objects by `weigh`.
     pub(super) hash: u64,
     pub(super) ignored: bool,
     pub(super) unordered: bool,
     pub(super) redacted: bool,
-    /// The tolerance: a number's own, or that of the lead of all below; `NAN` for none, which takes no room.
+    /// The tolerance of a number, or of the lead of an array or object. `NAN` means none: smaller than an `Option`.
     pub(super) within: f64,
-    /// The lead of all below, or `NAN`.
+    /// The lead: the first number with a tolerance in this value; `NAN` for none.
     pub(super) lead: f64,
 }
 
 impl JsonNode {
-    /// The tolerance, where there is one.
+    /// The tolerance, if there is one.
     pub(super) fn within(&self) -> Option<f64> {
         (!self.within.is_nan()).then_some(self.within)
     }
 
-    /// Whether its weight is all that it says: nothing in it has a tolerance.
+    /// Whether the hash represents the whole value: nothing in it has a tolerance.
     pub(super) fn is_exact(&self) -> bool {
         self.lead.is_nan() || self.form == JsonType::Number
     }
 
-    /// Whether it does not differ from another one, at a glance.
+    /// Whether the hashes show that the values are equal.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.form == other.form && self.hash == other.hash && self.is_exact() && other.is_exact()
     }
 
-    /// What it is among others: one that is ignored is like any other such, and so are numbers with a tolerance.
+    /// The value as an element of an array. All ignored values are equal, and so are all numbers with a tolerance.
     pub(super) fn element(&self) -> Element {
         if self.ignored {
             return Element { hash: 7, lead: None };
@@ -80,14 +79,14 @@ pub(super) struct JsonTree<'a> {
     pub(super) nodes: Vec<JsonNode>,
 }
 
-/// Why a text is no tree.
+/// Why a text cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonError {
     Malformed,
     TooManyValues,
 }
 
-/// What may come next.
+/// What the grammar allows next.
 #[derive(Clone, Copy)]
 enum Expected {
     Value,
@@ -109,7 +108,7 @@ struct Reader<'a> {
 }
 
 impl<'a> JsonTree<'a> {
-    /// Reads a document of at most `nodes_max` values and less than 4 GiB.
+    /// Parses a document of at most `nodes_max` values and less than 4 GiB.
     pub(super) fn parse(text: &'a str, nodes_max: usize) -> Result<Self, JsonError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if u32::try_from(text.len()).is_err() {
@@ -126,10 +125,12 @@ impl<'a> JsonTree<'a> {
             scratch: Vec::new(),
         };
         reader.document()?;
+        debug_assert!(reader.open.is_empty(), "a document ends with its root");
         Ok(Self { text, nodes: reader.nodes })
     }
 
     pub(super) fn node(&self, at: u32) -> &JsonNode {
+        debug_assert!((at as usize) < self.nodes.len(), "the index is of this tree");
         &self.nodes[at as usize]
     }
 
@@ -150,7 +151,7 @@ impl<'a> JsonTree<'a> {
         Some(Cow::Owned(String::from_utf8_lossy(&key).into_owned()))
     }
 
-    /// Sorts some of the elements `all` of an array by their numbers and their texts.
+    /// Sorts the indexes `some` of the elements `all` by number or text.
     pub(super) fn sort_by_text(&self, all: &[u32], some: &mut [usize]) {
         let number = |text: &str| text.parse().ok().filter(|number: &f64| !number.is_nan());
         some.sort_by(|&one, &other| {
@@ -162,7 +163,7 @@ impl<'a> JsonTree<'a> {
         });
     }
 
-    /// The members or elements of a value.
+    /// The children of a value.
     pub(super) fn below(&self, at: u32) -> impl Iterator<Item = u32> {
         let end = self.node(at).next;
         let mut child = at + 1;
@@ -210,7 +211,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The next byte that is no white space.
+    /// The next byte after white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
         let skipped = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))?;
@@ -282,7 +283,7 @@ impl Reader<'_> {
         Ok(xxh3_64_with_seed(word.as_bytes(), 3))
     }
 
-    /// Passes over a string; where it stands without its quotes.
+    /// Skips a string, and returns its position without quotes.
     fn string(&mut self) -> Result<(usize, usize), JsonError> {
         let bytes = self.text.as_bytes();
         let start = self.at + 1;
@@ -306,7 +307,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Passes over a number; the hash of what it denotes.
+    /// Skips a number, and returns the hash of its value.
     fn number(&mut self) -> Result<u64, JsonError> {
         let bytes = &self.text.as_bytes()[self.at..];
         let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -336,7 +337,7 @@ impl Reader<'_> {
         Ok(xxh3_64_with_seed(&self.scratch, 2))
     }
 
-    /// The hash of what the string between two places means.
+    /// The hash of the unescaped string between two positions.
     fn hash_of(&mut self, start: usize, end: usize) -> u64 {
         let raw = &self.text[start..end];
         if memchr::memchr(b'\\', raw.as_bytes()).is_none() {
@@ -358,8 +359,7 @@ fn unit(bytes: &[u8]) -> Option<u32> {
     bytes.get(..4)?.iter().try_fold(0, |unit, &byte| Some(unit * 16 + char::from(byte).to_digit(16)?))
 }
 
-/// Takes the escapes out of a string that was passed over. A surrogate without its other half is written as UTF-8 would
-/// if it were a character.
+/// Unescapes a validated string. A lone surrogate is encoded as UTF-8 would encode a character of that code.
 fn unescape(raw: &str, text: &mut Vec<u8>) {
     let bytes = raw.as_bytes();
     let mut at = 0;
@@ -398,7 +398,7 @@ fn push_code(code: u32, text: &mut Vec<u8>) {
         text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
         return;
     }
-    // A lone surrogate: three bytes, which no other string has.
+    // A lone surrogate: three bytes that do not occur in valid UTF-8, so no other string is equal.
     let [_, _, high, low] = code.to_be_bytes();
     text.extend_from_slice(&[0xe0 | (high >> 4), 0x80 | ((high & 15) << 2) | (low >> 6), 0x80 | (low & 63)]);
 }
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_read() {
+    fn json_is_parsed() {
         for (text, values) in [
             ("null", 1),
             (" [ ] ", 1),
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_malformed() {
+    fn invalid_json_is_malformed() {
         for text in [
             "",
             " ",
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_agrees_with_another_reader() {
+    fn the_parser_agrees_with_serde_json() {
         // All short texts over the letters of the grammar.
         let letters = ["{", "}", "[", "]", ",", ":", "\"", "\\", "u", "0", "1", "-", ".", "e", " ", "null"];
         let mut texts = vec![String::new()];
@@ -478,14 +478,14 @@ mod tests {
             texts = texts.iter().flat_map(|text| letters.map(|letter| format!("{text}{letter}"))).collect();
             for text in &texts {
                 let other = serde_json::from_str::<serde_json::Value>(text).is_ok();
-                // The other one refuses numbers beyond a double, of which there are none here.
+                // serde_json also rejects numbers beyond a double, which do not occur here.
                 assert_eq!(parse(text).is_ok(), other, "{text}");
             }
         }
     }
 
     #[test]
-    fn strings_are_what_they_mean() {
+    fn strings_are_compared_unescaped() {
         let hash = |text: &str| JsonTree::parse(text, 10).unwrap().nodes[0].hash;
         assert_eq!(hash("\"A\\/\\n\""), hash("\"\\u0041/\\u000a\""));
         assert_eq!(hash("\"\\ud83d\\ude00\""), hash("\"😀\""));
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_bounded_and_depth_costs_nothing() {
+    fn values_are_bounded_and_depth_is_not() {
         assert_eq!(JsonTree::parse("[1,2,3]", 3).err(), Some(JsonError::TooManyValues));
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         assert_eq!(JsonTree::parse(&deep, 10_000).map(|tree| tree.nodes.len()), Ok(10_000));

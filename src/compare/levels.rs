@@ -1,15 +1,15 @@
-//! The levels of a comparison, the cheap ones first; a level that differs entirely ends it.
+//! The levels of a comparison, cheap ones first.
 //!
-//! | level | when it differs |
+//! | level | if it differs |
 //! |---|---|
-//! | how the transport ended | nothing else is compared |
-//! | status, and the status of gRPC | nothing else is compared: an error has another body by right |
-//! | headers and trailers (`headers.rs`) | listed; the body is compared all the same |
-//! | length and digest of bodies in the same coding | the next level; when equal, done |
-//! | both JSON | walked (`walk.rs`); if one of them is malformed, `type` at `$`; if both, they are texts |
-//! | both text | line by line (`lines.rs`) |
-//! | anything else, invalid UTF-8, and what is too large or has too many values | `opaque`, with the reason |
-//! | bodies of which one found no room to be kept in | nothing can be said |
+//! | outcome of the transport | the comparison ends |
+//! | HTTP status and gRPC status | the comparison ends: an error response has another body |
+//! | headers and trailers (`headers.rs`) | listed; the body is compared nevertheless |
+//! | length and digest of bodies in the same coding | next level; if equal, the comparison ends |
+//! | both JSON | compared value by value (`walk.rs`); one malformed: `type` at `$`; both malformed: text |
+//! | both text | compared line by line (`lines.rs`) |
+//! | other content, invalid UTF-8, too large or too many values | `opaque`, with the reason |
+//! | a body was not captured for lack of memory | not compared |
 
 use std::borrow::Cow;
 
@@ -25,16 +25,16 @@ use super::{
     UnreadBody, lines, walk,
 };
 
-/// How many bytes a body may have, decoded.
+/// The largest decoded body, in bytes.
 pub const DECODED_MAX: usize = 2 << 20;
-/// How many times its size a body may have, decoded, beyond 64 KiB.
+/// The largest ratio of decoded to encoded size, above 64 KiB.
 pub const RATIO_MAX: usize = 100;
-/// How many fields of one pair of answers are listed.
+/// The number of fields that are listed for one pair of responses.
 pub const FIELDS_MAX: usize = 256;
-/// How many values a document may have: 64 bytes each while it is compared.
+/// The largest number of values in a document; each takes 64 bytes during the comparison.
 const VALUES_MAX: usize = 65_536;
 
-/// What a body is read as.
+/// The content of a body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
     Json,
@@ -57,7 +57,7 @@ struct Digest {
 }
 
 impl Criteria {
-    /// Compares the primary's answer with another one to the same request.
+    /// Compares the primary response with another response to the same request.
     #[must_use]
     pub fn compare(&self, primary: &ExchangeOutcome<'_>, other: &ExchangeOutcome<'_>) -> Comparison {
         let mut comparison = Comparison::default();
@@ -68,14 +68,14 @@ impl Criteria {
             return comparison;
         }
         if let (ExchangeOutcome::Answered(primary), ExchangeOutcome::Answered(other)) = (primary, other) {
-            self.answers(primary, other, &mut comparison);
+            self.responses(primary, other, &mut comparison);
         }
         comparison.truncated |= comparison.differences.len() > FIELDS_MAX;
         comparison.differences.truncate(FIELDS_MAX);
         comparison
     }
 
-    fn answers(&self, a: &ResponseView<'_>, b: &ResponseView<'_>, comparison: &mut Comparison) {
+    fn responses(&self, a: &ResponseView<'_>, b: &ResponseView<'_>, comparison: &mut Comparison) {
         if a.status != b.status {
             if !self.ignores_status() {
                 add(comparison, "status", DifferenceKind::Status, a.status.as_str(), b.status.as_str());
@@ -106,7 +106,7 @@ impl Criteria {
         if same_coding && a.body.length == b.body.length && a.body.digest == b.body.digest {
             return;
         }
-        if [&a.body, &b.body].iter().any(|body| body.found_no_room()) {
+        if [&a.body, &b.body].iter().any(|body| body.is_uncaptured()) {
             comparison.unread = Some(UnreadBody::NoRoom);
             return;
         }
@@ -119,7 +119,7 @@ impl Criteria {
                 let b = DecodedBody { bytes: &b_text, content: b_content };
                 self.contents(a, b, comparison);
             }
-            // Only malformed codings, and differences within the same one, say anything.
+            // Bodies that cannot be decoded are a difference only if a coding is malformed or both codings are equal.
             (a_text, b_text) => {
                 let malformed = [&a_text, &b_text].iter().any(|text| matches!(text, Err(Undecoded::Malformed)));
                 if same_coding || malformed {
@@ -148,8 +148,12 @@ impl Criteria {
                 (Some(a_text), Some(b_text)) => {
                     for kind in lines::differences(a_text, b_text) {
                         let show = |text: &str| {
-                            let told = self.digested(Digest::of(text.as_bytes()), None);
-                            if self.redacts_body() { told } else { format!("{} lines, {told}", text.lines().count()) }
+                            let summary = self.digested(Digest::of(text.as_bytes()), None);
+                            if self.redacts_body() {
+                                summary
+                            } else {
+                                format!("{} lines, {summary}", text.lines().count())
+                            }
                         };
                         add(comparison, "body", kind, &show(a_text), &show(b_text));
                     }
@@ -164,14 +168,13 @@ impl Criteria {
         add(comparison, "body", DifferenceKind::Opaque, &show(a), &show(b));
     }
 
-    /// A body's size, the beginning of a digest that means nothing elsewhere, and why it was not looked into: nothing
-    /// of what it says.
+    /// The size of a body, a prefix of its salted digest, and why it was not compared in detail. Shows no content.
     fn digested(&self, Digest { length, hash }: Digest, why: Option<&str>) -> String {
         if self.redacts_body() {
             return why.map_or_else(|| REDACTED.to_owned(), |why| format!("{REDACTED}: {why}"));
         }
-        let told = format!("{length} bytes, {:08x}…", self.salted(hash) >> 32);
-        why.map_or_else(|| told.clone(), |why| format!("{told}: {why}"))
+        let summary = format!("{length} bytes, {:08x}…", self.salted(hash) >> 32);
+        why.map_or_else(|| summary.clone(), |why| format!("{summary}: {why}"))
     }
 }
 
@@ -189,7 +192,7 @@ impl<'a> DecodedBody<'a> {
     }
 }
 
-/// How the transport ended, in a word.
+/// The name of the outcome.
 fn ending(outcome: &ExchangeOutcome<'_>) -> &'static str {
     match outcome {
         ExchangeOutcome::Failed(Failure::Connect) => "connect",
@@ -202,13 +205,13 @@ fn ending(outcome: &ExchangeOutcome<'_>) -> &'static str {
     }
 }
 
-/// The status of a gRPC call: in the trailers, or in the head where there is nothing but it.
+/// The status of a gRPC call: in the trailers, or in the head of a response without a body.
 fn grpc_status<'a>(answer: &ResponseView<'a>) -> Option<&'a [u8]> {
     let own = answer.trailers.and_then(|trailers| trailers.get("grpc-status"));
     own.or_else(|| answer.headers.get("grpc-status")).map(http::HeaderValue::as_bytes)
 }
 
-/// The content codings of an answer, without white space.
+/// The content codings of a response, without white space.
 fn coding(headers: &HeaderMap) -> String {
     let values =
         headers.get_all(header::CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -223,7 +226,7 @@ fn decoded<'a>(body: &BodyView<'a>, coding: &str) -> Result<Cow<'a, [u8]>, Undec
     decode(body.captured, coding, Bound { most: DECODED_MAX, ratio: RATIO_MAX })
 }
 
-/// What a body is read as: what its content type says; without one, JSON where it looks like that.
+/// The content of a body by its content type; without one, JSON if it begins like JSON.
 fn content(headers: &HeaderMap, body: &[u8]) -> Content {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         let json = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
@@ -246,7 +249,7 @@ fn add(comparison: &mut Comparison, path: &str, kind: DifferenceKind, primary: &
     comparison.differences.push(Difference { field, primary: primary.into(), other: other.into() });
 }
 
-/// Why a body was not decoded, in words.
+/// Why a body was not decoded, as text.
 fn undecoded(body: &BodyView<'_>, error: Undecoded) -> &'static str {
     match error {
         Undecoded::TooLarge if body.is_whole() => "too large when decoded",
@@ -315,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grpc_status_is_compared_wherever_it_stands() {
+    fn a_grpc_status_is_compared_in_head_and_trailers() {
         let (head, bad) = (map(&[("grpc-status", "0")]), map(&[("grpc-status", "13"), ("grpc-message", "no")]));
         let none = HeaderMap::new();
         let call = |headers, trailers| {
@@ -334,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_read_as_what_they_are() {
+    fn bodies_are_compared_by_content_type() {
         for (content_type, a, b, found) in [
             ("text/html; charset=utf-8", "<p>\n1", "<p>\n2", vec!["body value"]),
             ("application/problem+json", "{\"a\":1}", "{\"a\":2}", vec!["$.a value"]),
@@ -350,7 +353,7 @@ mod tests {
             let outcome = |text: &'static str| answer(200, &headers, BodyView::whole(text.as_bytes()));
             assert_eq!(fields(&outcome(a), &outcome(b)), found, "{content_type} {a} {b}");
         }
-        // Invalid UTF-8 is no text and no JSON.
+        // Invalid UTF-8 is neither text nor JSON.
         let json = map(&[("content-type", "application/json")]);
         let (good, bad) =
             (answer(200, &json, BodyView::whole(b"[]")), answer(200, &json, BodyView::whole(b"[\"\xff\"]")));
@@ -385,7 +388,7 @@ mod tests {
         assert_eq!(fields(&coded_one, &coded_two), ["$.a value"]);
         assert_eq!(fields(&plain_one, &coded_two), [coding, "$.a value"]);
         assert_eq!(fields(&plain_one, &answer(200, &coded, BodyView::whole(b"no gzip"))), [coding, "body opaque"]);
-        // A bomb, and a body that was not kept as a whole: a difference only where the digests can be compared.
+        // A bomb, and a body that was not captured as a whole: a difference only if the digests can be compared.
         let bomb = gzip(&vec![b' '; 8 << 20]);
         let (bomb, larger) = (BodyView::whole(&bomb), BodyView { length: 1 << 30, ..BodyView::whole(&one) });
         for large in [bomb, larger] {
@@ -398,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_not_looked_into_says_why() {
+    fn an_opaque_body_has_a_reason() {
         let json = map(&[("content-type", "application/json")]);
         let sample = |a: &ExchangeOutcome<'_>, b: &ExchangeOutcome<'_>, redact: &[Pattern]| {
             let found = Criteria::new(&[], &[], &[], redact).compare(a, b);
@@ -415,7 +418,7 @@ mod tests {
             (answer(200, &bytes, BodyView::whole(b"123456")), answer(200, &bytes, BodyView::whole(b"654321")));
         let (a, _) = sample(&one, &two, &[]).unwrap();
         assert!(a.starts_with("6 bytes, ") && a.ends_with(": no text"), "{a}");
-        // A digest says which samples are alike, to nobody else: another table tells it otherwise.
+        // A digest shows which samples are equal, but only within one table: the salt differs between tables.
         assert_ne!(a, sample(&one, &two, &[]).unwrap().0);
         for redact in ["body", "$"].map(|text| Pattern::parse(text).unwrap()) {
             let (a, b) = sample(&one, &two, std::slice::from_ref(&redact)).unwrap();
@@ -425,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_found_no_room_says_nothing() {
+    fn an_uncaptured_body_is_not_compared() {
         let json = map(&[("content-type", "application/json")]);
         let body = BodyView::whole(b"{\"a\":1}");
         let cut = BodyView { captured: b"{\"a\"", ..body };
@@ -434,7 +437,7 @@ mod tests {
             let found = Criteria::default().compare(a, b);
             assert_eq!((found.fields().len(), found.unread), (0, Some(UnreadBody::NoRoom)));
         }
-        // Its digest is known all the same.
+        // The digest is known nevertheless.
         let found = Criteria::default().compare(&none, &answer(200, &json, body));
         assert_eq!((found.is_equal(), found.unread), (true, None));
     }

@@ -1,12 +1,12 @@
-//! Text that is no JSON: line by line, by the hashes of the lines.
+//! Compares text line by line, by hashes of the lines.
 
 use super::DifferenceKind;
 use super::matching::unmatched;
 
-/// Texts with more lines are not looked into.
+/// Texts with more lines are not compared in detail.
 const LINES_MAX: usize = 16_384;
 
-/// How two texts differ; empty when they do not, but for the ends of their lines.
+/// The differences of two texts, apart from line endings.
 pub(super) fn differences(a: &str, b: &str) -> Vec<DifferenceKind> {
     let (Some(a), Some(b)) = (hashes(a), hashes(b)) else { return vec![DifferenceKind::Opaque] };
     let mut kinds = Vec::new();

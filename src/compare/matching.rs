@@ -1,13 +1,13 @@
-//! Which elements of two lists belong together.
+//! Matches the elements of two lists.
 //!
-//! Elements are matched by what they weigh, wherever they stand. Where numbers have a tolerance they weigh the same, and
-//! such elements are told apart by the first of those numbers, their *lead*: in an array that has an order the ones that
-//! stand at the same index come first, then those whose leads are close, the smallest first.
+//! Elements are matched by hash, at any index. Numbers with a tolerance have equal hashes, so elements with such numbers are
+//! distinguished by the first of them, their *lead*: in an ordered array, elements at the same index are matched first, then
+//! elements with close leads, smallest first.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// An element, as far as it matters here.
+/// An element, as far as matching needs it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element {
     pub(super) hash: u64,
@@ -21,22 +21,22 @@ pub(super) struct Lead {
     pub(super) within: f64,
 }
 
-/// Whether the order of a list counts.
+/// Whether the order of a list is significant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Counts,
     Free,
 }
 
-/// What belongs together, by index.
+/// The result of matching, by index.
 #[derive(Debug, Default)]
 pub(super) struct Matching {
-    /// Elements that have no equal on the other side.
+    /// Elements without an equal on the other side.
     pub(super) left: Vec<usize>,
     pub(super) right: Vec<usize>,
-    /// Pairs of the same weight in which numbers with a tolerance are still to be compared.
+    /// Pairs with equal hashes whose numbers with a tolerance must still be compared.
     pub(super) pairs: Vec<(usize, usize)>,
-    /// Those that have an equal do not stand in the same order.
+    /// Whether the equal elements have another order.
     pub(super) reordered: bool,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn unmatched(a: &[u64], b: &[u64]) -> Matching {
     Matching { left, right, pairs: Vec::new(), reordered }
 }
 
-/// The indexes of what is in `own` more often than in `other`, the last ones of each.
+/// The indexes of elements that are in `own` more often than in `other`; of equal elements the last ones.
 fn only(own: &[u64], other: &[u64]) -> Vec<usize> {
     let mut counts: HashMap<u64, u32, ahash::RandomState> = HashMap::default();
     for hash in other {
@@ -93,7 +93,7 @@ pub(super) fn matching(a: &[Element], b: &[Element], order: Order) -> Matching {
     found.end()
 }
 
-/// Runs of the same weight in indexes that are sorted by it.
+/// Runs of equal hashes in sorted indexes.
 fn classes<'a>(all: &'a [Element], sorted: &'a [usize]) -> impl Iterator<Item = (u64, Range<usize>)> + 'a {
     let mut from = 0;
     let same = |one: &usize, other: &usize| all[*one].hash == all[*other].hash;
@@ -106,13 +106,13 @@ fn classes<'a>(all: &'a [Element], sorted: &'a [usize]) -> impl Iterator<Item = 
 }
 
 impl Element {
-    /// Whether it is the same as another one, as far as its lead tells.
+    /// Whether hash and lead are equal.
     fn equals(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.apart(other).is_none()
+        self.hash == other.hash && self.distinct_order(other).is_none()
     }
 
-    /// On which side of another one of the same weight it lies, if not close to it.
-    fn apart(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    /// The order of two leads, unless they are close.
+    fn distinct_order(&self, other: &Self) -> Option<std::cmp::Ordering> {
         let (own, other) = (self.lead?, other.lead?);
         let order = own.value.total_cmp(&other.value);
         let close = order.is_eq() || (own.value - other.value).abs() <= own.within;
@@ -128,18 +128,18 @@ impl Element {
 struct Found<'a> {
     a: &'a [Element],
     b: &'a [Element],
-    /// Pairs that are the same, as far as their leads tell.
+    /// Pairs with equal hashes and close leads.
     equal: Vec<(usize, usize)>,
     matching: Matching,
 }
 
 impl Found<'_> {
-    /// Matches what weighs the same, in the order of its leads.
+    /// Matches elements with equal hashes, in the order of their leads.
     fn class(&mut self, left: &[usize], right: &[usize]) {
         let (mut left, mut right) = (left.iter().copied().peekable(), right.iter().copied().peekable());
         let (mut lonely_left, mut lonely_right) = (Vec::new(), Vec::new());
         while let (Some(&one), Some(&other)) = (left.peek(), right.peek()) {
-            match self.a[one].apart(&self.b[other]) {
+            match self.a[one].distinct_order(&self.b[other]) {
                 None => {
                     self.equal.push((one, other));
                     left.next();
@@ -151,7 +151,7 @@ impl Found<'_> {
         }
         lonely_left.extend(left);
         lonely_right.extend(right);
-        // Of the same kind, but too far apart: their leads differ. What is left over has no partner.
+        // Equal hashes, but leads too far apart: paired in order, so that the leads are reported. The rest is unmatched.
         let pairs = lonely_left.len().min(lonely_right.len());
         self.matching.left.extend(lonely_left.drain(pairs..));
         self.matching.right.extend(lonely_right.drain(pairs..));
@@ -166,6 +166,10 @@ impl Found<'_> {
         matching.pairs.sort_unstable();
         matching.left.sort_unstable();
         matching.right.sort_unstable();
+        debug_assert!(
+            matching.left.iter().all(|&at| at < a.len()) && matching.pairs.iter().all(|pair| pair.0 < a.len()),
+            "indexes are of the matched lists"
+        );
         matching
     }
 }

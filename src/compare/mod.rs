@@ -1,7 +1,7 @@
-//! Two answers to the same request in, their differences out. Pure: bytes are arguments, and every size is bounded.
+//! Compares two responses to the same request. Pure: bytes are arguments, and every size is bounded.
 //!
-//! Cheap levels first: how the transport ended, status, headers and trailers, the body's digest; only a body that
-//! differs is decoded and walked, as JSON, as lines, or not at all.
+//! Cheap levels first: outcome of the transport, status, headers and trailers, digest of the body. Only a body with another
+//! digest is decoded and compared, as JSON, as lines, or not at all.
 
 mod coding;
 mod criteria;

@@ -1,10 +1,10 @@
-//! When two JSON numbers are the same: when they denote the same number, exactly.
+//! Equality of JSON numbers: exact, by value.
 //!
-//! `1`, `1.0` and `10e-1` are one number, `-0` is `0`, and `9007199254740993` is not `9007199254740992`, although a
-//! `double` cannot tell them apart.
+//! `1`, `1.0` and `10e-1` are one number, `-0` is `0`, and `9007199254740993` is not `9007199254740992`, although they
+//! are the same `double`.
 
-/// Writes the one form that all spellings of a number share: sign, digits without zeros at either end, and the power of
-/// ten of the last one. `text` is a number as JSON has it.
+/// Writes the normal form of a number: sign, digits without zeros at either end, and the power of ten of the last digit.
+/// `text` is a valid JSON number.
 pub(super) fn normal_form(text: &[u8], form: &mut Vec<u8>) {
     form.clear();
     let (mut point, mut fraction, mut exponent) = (false, 0_i64, 0_i64);
@@ -29,6 +29,7 @@ pub(super) fn normal_form(text: &[u8], form: &mut Vec<u8>) {
             }
         }
     }
+    debug_assert!(form[sign..].first() != Some(&b'0'), "leading zeros are skipped");
     let zeros = form[sign..].iter().rev().take_while(|&&digit| digit == b'0').count();
     form.truncate(form.len() - zeros);
     if form.len() == sign {
@@ -42,7 +43,7 @@ pub(super) fn normal_form(text: &[u8], form: &mut Vec<u8>) {
     form.extend_from_slice(last.to_string().as_bytes());
 }
 
-/// An exponent, up to a power that nothing else in a body can make up for.
+/// An exponent, limited to a value that the digits of a body cannot compensate.
 fn power(text: &[u8]) -> i64 {
     const MOST: i64 = 1_000_000_000_000_000;
     let (negative, digits) = match text {
@@ -53,7 +54,7 @@ fn power(text: &[u8]) -> i64 {
     if negative { -size } else { size }
 }
 
-/// Whether two numbers are no further apart than `within`, as far as a `double` can tell.
+/// Whether two numbers differ by at most `within`, computed as `double`.
 pub(super) fn close(a: &str, b: &str, within: f64) -> bool {
     match (a.parse::<f64>(), b.parse::<f64>()) {
         (Ok(a), Ok(b)) => (a - b).abs() <= within,

@@ -1,18 +1,18 @@
-//! Folded paths: where a value stands, without indexes, without keys that look like ids, and without what lies below a
-//! value that is redacted: keys can be as private as values.
+//! Folded paths: the position of a value, without indexes and without keys that look like ids. A path ends at a redacted
+//! value, because keys can be as private as values.
 
 use std::collections::HashMap;
 
 use super::pattern::write_key;
 
-/// How deep a path may be; what lies deeper is told as its ancestor there.
+/// The maximum depth of a path; a deeper value is reported as its ancestor at that depth.
 pub(super) const DEPTH_MAX: u32 = 64;
-/// How long a path may be, in bytes; what would have a longer one is told as its ancestor.
+/// The maximum length of a path in bytes; a value with a longer path is reported as its ancestor.
 const LENGTH_MAX: usize = 512;
-/// Keys that are longer count as ids.
+/// Longer keys are treated as ids.
 const KEY_MAX: usize = 64;
 
-/// The paths that a comparison has come by: each is one number.
+/// The paths of a comparison, each with an index.
 #[derive(Debug)]
 pub(super) struct Paths {
     nodes: Vec<Node>,
@@ -23,7 +23,7 @@ pub(super) struct Paths {
 struct Node {
     parent: u32,
     depth: u32,
-    /// Bytes of its text.
+    /// The length of its text in bytes.
     length: usize,
     segment: Segment,
 }
@@ -34,12 +34,12 @@ enum Segment {
     AnyIndex,
     AnyId,
     Key(Box<str>),
-    /// Anything below its parent, which is told in its place.
+    /// Any value below its parent; reported as the parent.
     Hidden,
 }
 
 impl Paths {
-    /// The root alone, which is path 0.
+    /// Only the root, which is path 0.
     pub(super) fn new() -> Self {
         let root = Node { parent: 0, depth: 0, length: 1, segment: Segment::Root };
         Self { nodes: vec![root], index: HashMap::default() }
@@ -65,13 +65,13 @@ impl Paths {
         }
     }
 
-    /// What stands for all below a path that is not to be told.
+    /// The path for all values below a redacted one.
     pub(super) fn hidden(&mut self, parent: u32) -> u32 {
-        if self.shown_instead(parent).is_some() { parent } else { self.below(parent, 2, Segment::Hidden) }
+        if self.visible_parent(parent).is_some() { parent } else { self.below(parent, 2, Segment::Hidden) }
     }
 
-    /// The path that is told instead of a hidden one.
-    pub(super) fn shown_instead(&self, path: u32) -> Option<u32> {
+    /// The path that is reported instead of a hidden one.
+    pub(super) fn visible_parent(&self, path: u32) -> Option<u32> {
         let node = &self.nodes[path as usize];
         matches!(node.segment, Segment::Hidden).then_some(node.parent)
     }
@@ -85,12 +85,13 @@ impl Paths {
             return self.hidden(parent);
         }
         let number = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX); // fewer than values
+        debug_assert!(depth <= DEPTH_MAX && length <= LENGTH_MAX, "a reported path is a valid pattern");
         self.nodes.push(Node { parent, depth, length, segment });
         self.index.insert((parent, hash), number);
         number
     }
 
-    /// The path as a pattern that means it.
+    /// The path as a pattern.
     pub(super) fn text(&self, path: u32) -> Box<str> {
         let (mut at, mut segments) = (path, Vec::new());
         while at != 0 {
@@ -104,7 +105,7 @@ impl Paths {
 }
 
 impl Segment {
-    /// The step to it.
+    /// The text of the step.
     fn text(&self) -> String {
         match self {
             Self::Root | Self::Hidden => String::new(),
@@ -119,7 +120,7 @@ impl Segment {
     }
 }
 
-/// Whether a key is data and not a name: a number, a date, a UUID, a long hexadecimal id, an address, or very long.
+/// Whether a key looks like data instead of a name: a number, a date, a UUID, a long hexadecimal id, an address, or long text.
 pub(super) fn looks_like_id(key: &str) -> bool {
     let bytes = key.as_bytes();
     let some_digit = bytes.iter().any(u8::is_ascii_digit);
@@ -135,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_told_from_names() {
+    fn ids_are_distinguished_from_names() {
         for id in ["0", "4711", "-3", "2026-11-21", "2026-11-21T10:00:00Z", "10.0.0.1", "ana@example.com", "1_2"] {
             assert!(looks_like_id(id), "{id}");
         }

@@ -1,4 +1,4 @@
-//! The grammar of paths: which fields a line under `ignore`, `unordered`, `tolerance` or `redact` means.
+//! The grammar of patterns under `ignore`, `unordered`, `tolerance` and `redact`.
 //!
 //! ```text
 //! pattern = "status" | "transport" | "body" | "header:" name | "trailer:" name | "$" step*
@@ -6,21 +6,21 @@
 //! step    = "." one | ".." one | "[*]" | quoted | ".." quoted
 //! one     = key | "*" | "{id}"
 //! key     = letters, digits, "_", "-", "@" or anything not ASCII
-//! quoted  = '["' any key, with \", \\ and \u{…} (the code of a character) for what is not to stand there '"]'
+//! quoted  = '["' any key, with the escapes \", \\ and \u{…} (the code of a character) '"]'
 //! ```
 //! `.key` is a member, `..key` a member at any depth, `.*` any member, `.{id}` any member whose key looks like an id
-//! (`path.rs`), `[*]` any element of an array. A pattern means what it names and all below it. Indexes and ids are not
-//! told apart: the paths of differences have none.
+//! (`path.rs`), `[*]` any element of an array. A pattern matches the named values and all values below them. A pattern cannot
+//! name a single index or id, because the paths of differences have none.
 
 use std::fmt;
 use std::str::CharIndices;
 
 use super::snippet::{is_control, spell};
 
-/// How a step to any id is written.
+/// The text of a step to any id.
 pub(super) const ANY_ID: &str = "{id}";
 
-/// Which fields are meant.
+/// A pattern for fields.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
     pub(super) subject: Subject,
@@ -36,7 +36,7 @@ pub(super) enum Subject {
     Json(Vec<PathStep>),
 }
 
-/// The name of a header or trailer, or how it begins.
+/// The name of a header or trailer, or a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Name {
     Is(Box<str>),
@@ -51,16 +51,16 @@ pub(super) enum PathStep {
     /// A key that looks like an id.
     AnyId,
     AnyIndex,
-    /// Any number of members and elements; another step follows.
+    /// Any number of levels; another step follows.
     Descend,
 }
 
-/// What is wrong with a pattern, where, and what to do.
+/// An error in a pattern, its position, and a fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatternError {
-    /// The byte at which it is wrong.
+    /// The byte offset of the error.
     pub at: usize,
-    /// What is wrong.
+    /// The error.
     pub message: String,
     /// What to write instead.
     pub help: &'static str,
@@ -74,14 +74,14 @@ impl fmt::Display for PatternError {
 
 impl std::error::Error for PatternError {}
 
-/// How long a pattern may be, in bytes: the longest path that is reported fits.
+/// The maximum length of a pattern in bytes; every reported path is shorter.
 const LENGTH_MAX: usize = 16_384;
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// What does not follow the grammar, with the place and what to write instead.
+    /// The first violation of the grammar, with its position and a fix.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text.len() > LENGTH_MAX {
             return Err(error(LENGTH_MAX, "a path is too long", "write at most 16384 bytes; `..key` shortens a path"));
@@ -99,14 +99,14 @@ impl Pattern {
                     Subject::Json(steps(text)?)
                 } else {
                     let help = "write `$.member`, `header:name`, `trailer:name`, `status`, `transport` or `body`";
-                    return Err(error(0, &format!("`{text}` is no path of an answer"), help));
+                    return Err(error(0, &format!("`{text}` is not a path of a response"), help));
                 }
             }
         };
         Ok(Self { subject })
     }
 
-    /// Whether it means values in a JSON body: only such can be `unordered` or have a `tolerance`.
+    /// Whether it matches values in a JSON body: only such patterns can be `unordered` or have a `tolerance`.
     #[must_use]
     pub fn is_json(&self) -> bool {
         matches!(self.subject, Subject::Json(_))
@@ -122,13 +122,13 @@ impl Name {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&byte);
         if let Some(at) = name.bytes().position(|byte| !token(byte)) {
             let help = "a field name has letters, digits and `-`; `*` stands at its end only";
-            return Err(error(offset + at, "this is no field name", help));
+            return Err(error(offset + at, "this is not a field name", help));
         }
         let name = name.to_ascii_lowercase().into();
         Ok(if begins { Self::Begins(name) } else { Self::Is(name) })
     }
 
-    pub(super) fn means(&self, name: &str) -> bool {
+    pub(super) fn matches(&self, name: &str) -> bool {
         match self {
             Self::Is(own) => **own == *name,
             Self::Begins(own) => name.starts_with(&**own),
@@ -158,7 +158,7 @@ fn steps(text: &str) -> Result<Vec<PathStep>, PatternError> {
         } else if rest.starts_with("[\"") {
             at += quoted(text, at, &mut steps)?;
         } else if rest.starts_with('[') {
-            let help = "write `[*]` for every element: paths do not tell indexes apart; `[\"key\"]` is a member";
+            let help = "write `[*]` for every element: paths have no indexes; `[\"key\"]` is a member";
             return Err(error(at, "an element cannot be named", help));
         } else {
             return Err(error(at, "a step begins with `.` or `[`", "quote keys with other characters: `$[\"a b\"]`"));
@@ -167,7 +167,7 @@ fn steps(text: &str) -> Result<Vec<PathStep>, PatternError> {
     Ok(steps)
 }
 
-/// Reads a key, `*` or `{id}`; how many bytes it has.
+/// Parses a key, `*` or `{id}`, and returns its length.
 fn member(text: &str, at: usize, steps: &mut Vec<PathStep>) -> Result<usize, PatternError> {
     let rest = &text[at..];
     if rest.starts_with(ANY_ID) {
@@ -190,7 +190,7 @@ fn member(text: &str, at: usize, steps: &mut Vec<PathStep>) -> Result<usize, Pat
     Ok(length)
 }
 
-/// Reads `["key"]`; how many bytes it has.
+/// Parses `["key"]`, and returns its length.
 fn quoted(text: &str, at: usize, steps: &mut Vec<PathStep>) -> Result<usize, PatternError> {
     let mut key = String::new();
     let mut letters = text[at + 2..].char_indices();
@@ -212,7 +212,7 @@ fn quoted(text: &str, at: usize, steps: &mut Vec<PathStep>) -> Result<usize, Pat
                 let Some(escaped) = escaped else {
                     let help =
                         "only `\\\"`, `\\\\` and for example `\\u{1b}` are escapes; else a character stands for itself";
-                    return Err(error(at + 2 + offset, "this is no escape", help));
+                    return Err(error(at + 2 + offset, "this is not an escape", help));
                 };
                 key.push(escaped);
             }
@@ -222,7 +222,7 @@ fn quoted(text: &str, at: usize, steps: &mut Vec<PathStep>) -> Result<usize, Pat
     Err(error(text.len(), "the quote does not end", "write `[\"key\"]`"))
 }
 
-/// Reads `{1b}`: the character of that code.
+/// Parses `{1b}`, and returns the character of that code.
 fn coded(letters: &mut CharIndices<'_>) -> Option<char> {
     let rest = letters.as_str();
     let digits = rest.strip_prefix('{')?.split_once('}')?.0;
@@ -232,7 +232,7 @@ fn coded(letters: &mut CharIndices<'_>) -> Option<char> {
     Some(letter)
 }
 
-/// Whether a letter may stand in a key without quotes.
+/// Whether a character is allowed in a key without quotes.
 fn plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '@') || !letter.is_ascii()
 }
@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_patterns_are_read() {
+    fn valid_patterns_are_parsed() {
         let key = |key: &str| PathStep::Key(key.into());
         for (text, subject) in [
             ("transport", Subject::Transport),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_patterns_are_told_where_and_what_to_do() {
+    fn invalid_patterns_have_a_position_and_help() {
         for (text, at, help) in [
             ("", 0, "$.member"),
             ("items", 0, "$.member"),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_written_as_they_are_read() {
+    fn written_keys_are_parsed_again() {
         for key in [
             "a",
             "",

@@ -1,117 +1,117 @@
-//! What is compared, and what comes of it.
+//! The inputs and the result of a comparison.
 
 use http::{HeaderMap, StatusCode};
 
 use super::ResponseField;
 
-/// How many bytes a body may have to be kept for a comparison.
+/// The largest body that is captured for a comparison, in bytes.
 pub const BODY_MAX: usize = 256 << 10;
 
-/// How an exchange came out.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum ExchangeOutcome<'a> {
-    /// With an answer, at least its head.
+    /// A response, at least its head.
     Answered(ResponseView<'a>),
-    /// Without one.
+    /// No response.
     Failed(Failure),
 }
 
-/// Why there was no answer.
+/// Why there is no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// No connection.
     Connect,
-    /// None in time.
+    /// No response within the time limit.
     Timeout,
-    /// The connection or stream was ended first.
+    /// The connection or stream ended before.
     Reset,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseView<'a> {
-    /// The status of the final head.
+    /// The status of the final response.
     pub status: StatusCode,
-    /// Its fields, as received.
+    /// The header fields, as received.
     pub headers: &'a HeaderMap,
-    /// The fields after the body; `None` is the same as none.
+    /// The trailer fields; `None` equals an empty map.
     pub trailers: Option<&'a HeaderMap>,
-    /// What was kept of the body.
+    /// The captured body.
     pub body: BodyView<'a>,
 }
 
-/// A body, with its content coding still on.
+/// A body in its content coding.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyView<'a> {
-    /// The first bytes, as many as were kept: all of them if those are no more than [`BODY_MAX`] and
-    /// there was room.
+    /// The captured bytes: the whole body, unless it is larger than [`BODY_MAX`] or there was no memory.
     pub captured: &'a [u8],
-    /// How many bytes there were.
+    /// The length of the whole body.
     pub length: u64,
-    /// `XXH3_128` of all of them, seed 0.
+    /// `XXH3_128` of the whole body, seed 0.
     pub digest: u128,
-    /// Whether those were all that there should have been.
+    /// Whether the body is complete.
     pub ending: Ending,
 }
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// As its framing said.
+    /// At the end of its framing.
     Complete,
     /// Before that.
     Cut,
 }
 
 impl<'a> BodyView<'a> {
-    /// A complete body that was kept as a whole.
+    /// A complete body, captured as a whole.
     #[must_use]
     pub fn whole(bytes: &'a [u8]) -> Self {
         let digest = xxhash_rust::xxh3::xxh3_128(bytes);
         Self { captured: bytes, length: bytes.len() as u64, digest, ending: Ending::Complete }
     }
 
-    /// Whether all bytes were kept.
+    /// Whether all bytes were captured.
     #[must_use]
     pub(super) fn is_whole(&self) -> bool {
+        debug_assert!(self.captured.len() as u64 <= self.length, "captured bytes are a part of the body");
         self.captured.len() as u64 == self.length
     }
 
-    /// Whether less was kept of it than should have been.
-    pub(super) fn found_no_room(&self) -> bool {
+    /// Whether the body was not captured for lack of memory.
+    pub(super) fn is_uncaptured(&self) -> bool {
         !self.is_whole() && self.length <= BODY_MAX as u64
     }
 }
 
-/// A difference, with a sample of both sides in which what is to be redacted is.
+/// A difference, with a redacted sample of both sides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Where, and of which kind.
+    /// The field, and the kind of the difference.
     pub field: ResponseField,
-    /// What the primary answered, at most 200 bytes and an ellipsis.
+    /// The value in the primary response, at most 200 bytes and an ellipsis.
     pub primary: Box<str>,
-    /// What the other one answered, likewise.
+    /// The value in the other response, likewise.
     pub other: Box<str>,
 }
 
 /// Why bodies were not compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnreadBody {
-    /// They have different content codings, and one of them was not kept as a whole, is in a coding that is not known,
-    /// or is larger decoded than is allowed: nothing can be said.
+    /// The content codings differ, and one body was not captured as a whole, has an unknown coding, or exceeds the size limit
+    /// when decoded.
     Coding,
-    /// There was no room to keep one of them, and they are not the same bytes: nothing can be said.
+    /// One body was not captured for lack of memory, and the digests differ.
     NoRoom,
 }
 
-/// What comes of comparing two answers.
+/// The result of comparing two responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// The differences, one for each field, in the order in which they were found.
+    /// The differences, one for each field, in the order of detection.
     pub differences: Vec<Difference>,
-    /// There are more differences than are listed.
+    /// Whether there are more differences than listed.
     pub truncated: bool,
-    /// Why the bodies were not compared; differences elsewhere are listed all the same.
+    /// Why the bodies were not compared; other differences are listed nevertheless.
     pub unread: Option<UnreadBody>,
 }
 
@@ -122,7 +122,7 @@ impl Comparison {
         self.differences.is_empty()
     }
 
-    /// The fields that differ, for a table of verdicts.
+    /// The fields that differ.
     #[must_use]
     pub fn fields(&self) -> Vec<ResponseField> {
         self.differences.iter().map(|difference| difference.field.clone()).collect()

@@ -1,26 +1,26 @@
-//! What is shown of a value: at most 200 bytes, without what is to be redacted.
+//! Samples of values: at most 200 bytes, redacted.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::json::JsonTree;
 
-/// How many bytes of a value are shown.
+/// The maximum length of a sample in bytes.
 const SHOWN_MAX: usize = 200;
 
-/// What stands for a value that is not to be seen.
+/// Replaces a redacted value.
 pub(super) const REDACTED: &str = "(redacted)";
-/// What stands for a value that is not there.
+/// Replaces a missing value.
 pub(super) const ABSENT: &str = "(absent)";
 
-/// The text of a value, without the values in it that are redacted.
+/// The text of a value, with redacted parts replaced.
 pub(super) fn of_value(tree: &JsonTree<'_>, at: u32) -> Box<str> {
     let (mut shown, root) = (String::new(), tree.node(at));
     let (mut copied, mut number) = (root.start as usize, at);
     while number < root.next && shown.len() <= SHOWN_MAX {
         let node = tree.node(number);
         if (node.start as usize).saturating_sub(copied) > SHOWN_MAX {
-            break; // what comes now is not shown anyway
+            break; // the rest is beyond the sample
         }
         if !node.redacted {
             number += 1;
@@ -35,23 +35,24 @@ pub(super) fn of_value(tree: &JsonTree<'_>, at: u32) -> Box<str> {
     of_text(&shown)
 }
 
-/// The beginning of a text, in characters that can be shown.
+/// The start of a text, with control characters escaped.
 pub(super) fn of_text(text: &str) -> Box<str> {
     let end = text.floor_char_boundary(SHOWN_MAX);
     let mut shown = String::with_capacity(end);
     for letter in text[..end].chars() {
         spell(&mut shown, if letter.is_whitespace() { ' ' } else { letter });
     }
-    // Spelling lengthens it.
+    // Escapes lengthen the text.
     let fits = shown.floor_char_boundary(SHOWN_MAX);
     if end < text.len() || fits < shown.len() {
         shown.truncate(fits);
         shown.push('…');
     }
+    debug_assert!(shown.len() <= SHOWN_MAX + '…'.len_utf8(), "a sample is bounded");
     shown.into()
 }
 
-/// A text whose letters can all be shown on a terminal: those that would steer it are written as their codes.
+/// Escapes characters that control a terminal or are invisible.
 #[must_use]
 pub fn escape_controls(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
@@ -62,7 +63,7 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Appends a letter, or its code if it steers.
+/// Appends a character, escaped if it is a control character.
 pub(super) fn spell(text: &mut String, letter: char) {
     if is_control(letter) {
         // Writing to a string cannot fail.
@@ -72,8 +73,8 @@ pub(super) fn spell(text: &mut String, letter: char) {
     }
 }
 
-/// Whether a letter steers what shows it: a control character, an end of a line, a change of direction; or is not seen
-/// at all, so that two texts that look alike are not.
+/// Whether a character controls the output: a control character, a line separator, a change of direction; or is invisible,
+/// so that different texts look equal.
 #[must_use]
 pub fn is_control(letter: char) -> bool {
     letter.is_control()
@@ -82,7 +83,7 @@ pub fn is_control(letter: char) -> bool {
         || matches!(letter, '\u{e0000}'..='\u{e007f}')
 }
 
-/// Appends no more than can be shown.
+/// Appends at most the length of a sample.
 fn push(shown: &mut String, text: &str) {
     shown.push_str(&text[..text.floor_char_boundary(SHOWN_MAX + 4)]);
 }
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_shown_steers_a_terminal() {
+    fn samples_have_no_control_characters() {
         assert_eq!(
             &*of_text("a\u{1b}]0;pwned\u{7}\u{9b}2J\u{202e}\n b"),
             "a\\u{1b}]0;pwned\\u{7}\\u{9b}2J\\u{202e}  b"

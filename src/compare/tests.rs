@@ -1,4 +1,4 @@
-//! What holds for any two answers.
+//! Properties of comparisons of any two responses.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ fn compare(criteria: &Criteria, a: &[u8], b: &[u8]) -> Comparison {
     criteria.compare(&outcome(a), &outcome(b))
 }
 
-/// Any JSON, of few different keys and values, so that two of them have much in common.
+/// JSON with few different keys and values, so that two documents have much in common.
 fn json() -> impl Strategy<Value = String> {
     const SCALARS: &[&str] =
         &["null", "true", "false", "0", "1", "1.0", "-2.5e3", "\"\"", "\"a\"", "\"\\u0061\"", "\"é\""];
@@ -39,7 +39,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-fn turned(kind: DifferenceKind) -> DifferenceKind {
+fn reversed(kind: DifferenceKind) -> DifferenceKind {
     match kind {
         DifferenceKind::Missing => DifferenceKind::Extra,
         DifferenceKind::Extra => DifferenceKind::Missing,
@@ -64,18 +64,18 @@ proptest! {
     }
 
     #[test]
-    fn what_is_missing_here_is_extra_there(a in json(), b in json()) {
+    fn missing_on_one_side_is_extra_on_the_other(a in json(), b in json()) {
         let forth = compare(&Criteria::default(), a.as_bytes(), b.as_bytes());
         let back = compare(&Criteria::default(), b.as_bytes(), a.as_bytes());
         let forth: BTreeSet<ResponseField> = forth.fields().into_iter().collect();
-        let back = back.fields().into_iter().map(|field| ResponseField { kind: turned(field.kind), ..field });
+        let back = back.fields().into_iter().map(|field| ResponseField { kind: reversed(field.kind), ..field });
         prop_assert_eq!(forth, back.collect());
     }
 
     #[test]
     fn the_path_of_a_difference_ignores_it(a in json(), b in json()) {
         let (mut patterns, mut reported) = (Vec::new(), BTreeSet::new());
-        // What is ignored may match elements anew, and so show others: until all are ignored.
+        // Ignoring a field may change the matching of elements and show new differences; repeat until all are ignored.
         loop {
             let found = compare(&Criteria::new(&patterns, &[], &[], &[]), a.as_bytes(), b.as_bytes());
             if found.is_equal() {
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn all_is_silent_when_all_is_ignored(a in json(), b in any::<Vec<u8>>()) {
+    fn nothing_differs_if_everything_is_ignored(a in json(), b in any::<Vec<u8>>()) {
         for text in ["$", "body"] {
             let criteria = Criteria::new(&[Pattern::parse(text).unwrap()], &[], &[], &[]);
             prop_assert!(compare(&criteria, a.as_bytes(), &b).is_equal());
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn keys_that_are_data_make_one_field(ids in proptest::collection::hash_set(any::<u64>(), 1..50)) {
+    fn keys_that_look_like_ids_make_one_field(ids in proptest::collection::hash_set(any::<u64>(), 1..50)) {
         let object = |value: u8| {
             let members: Vec<_> = ids.iter().map(|id| format!("\"{id}\":{value}")).collect();
             format!("{{\"u\":{{{}}}}}", members.join(","))
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_pattern_or_told_so(text in any::<String>(), steps in "\\$[.*\\[\\]\"a\\\\]{0,12}") {
+    fn any_text_is_a_pattern_or_an_error(text in any::<String>(), steps in "\\$[.*\\[\\]\"a\\\\]{0,12}") {
         for text in [text, steps] {
             if let Err(error) = Pattern::parse(&text) {
                 prop_assert!(text.is_char_boundary(error.at) && !error.help.is_empty(), "{:?} {}", text, error);

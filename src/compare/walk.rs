@@ -1,8 +1,7 @@
-//! Two documents, walked side by side: only where their hashes differ.
+//! Walks two documents side by side, only where their hashes differ.
 //!
-//! The elements of an array are matched by what they mean, wherever they stand (`matching.rs`); what remains on both
-//! sides is paired in its order and walked. So an element that was put in, taken out or moved does not make all that
-//! follow it differ.
+//! The elements of an array are matched by content at any index (`matching.rs`); the remaining elements of both sides are
+//! paired in order and walked. So an inserted, removed or moved element does not make all later elements differ.
 
 use std::collections::HashSet;
 
@@ -111,7 +110,7 @@ impl Walk<'_> {
             self.differ(path, DifferenceKind::Order, Some(at), Some(bt));
         }
         if order == Order::Free {
-            // Those that look alike meet, wherever they stand.
+            // Sorted by text, so that similar elements are paired.
             self.a.sort_by_text(&a, &mut found.left);
             self.b.sort_by_text(&b, &mut found.right);
         }
@@ -119,7 +118,7 @@ impl Walk<'_> {
         if !found.pairs.is_empty() {
             let redacted = self.a.node(at).redacted;
             let element = if redacted { self.paths.hidden(path) } else { self.paths.element(path) };
-            // What comes first is walked first: the pairs are taken from the end.
+            // Reversed, because pairs are popped from the end and the first element is walked first.
             let pairs = found.pairs.iter().map(|&(left, right)| (a[left], b[right], element));
             let from = self.pairs.len();
             self.pairs.extend(pairs);
@@ -152,11 +151,11 @@ impl Walk<'_> {
             let of = |one: Option<(u64, u32)>| one.map(|(_, at)| at);
             self.member(of(left), of(right), &parent);
         }
-        // In the order of the primary's text: keys are sorted by hash.
+        // In the order of the primary text; until here the members are sorted by hash.
         self.pairs[from..].sort_unstable_by_key(|pair| std::cmp::Reverse(pair.0));
     }
 
-    /// A member that is on one side or on both.
+    /// Compares a member that is on one side or on both.
     fn member(&mut self, a: Option<u32>, b: Option<u32>, parent: &Parent) {
         if a.zip(b).is_some_and(|(a, b)| self.a.node(a).is_same(self.b.node(b))) {
             return;
@@ -179,7 +178,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Reports values that differ.
+    /// Reports that two values differ.
     fn differ(&mut self, path: u32, kind: DifferenceKind, a: Option<u32>, b: Option<u32>) {
         if self.is_new(path, kind) {
             let show = |tree: &JsonTree<'_>, at: Option<u32>| at.map_or_else(|| ABSENT.into(), |at| of_value(tree, at));
@@ -194,14 +193,14 @@ impl Walk<'_> {
         }
     }
 
-    /// The field that is told: what differs below a path that is not to be told is a value that differs there.
-    fn told(&self, path: u32, kind: DifferenceKind) -> (u32, DifferenceKind) {
-        self.paths.shown_instead(path).map_or((path, kind), |shown| (shown, DifferenceKind::Value))
+    /// The reported field: a difference below a hidden path is reported as a value that differs there.
+    fn reported(&self, path: u32, kind: DifferenceKind) -> (u32, DifferenceKind) {
+        self.paths.visible_parent(path).map_or((path, kind), |shown| (shown, DifferenceKind::Value))
     }
 
-    /// Whether a field is not listed yet, and there is room for it.
+    /// Whether a field is not listed yet and the list is not full.
     fn is_new(&mut self, path: u32, kind: DifferenceKind) -> bool {
-        let new = !self.found.contains(&self.told(path, kind));
+        let new = !self.found.contains(&self.reported(path, kind));
         if new && self.differences.len() >= self.most {
             self.truncated = true;
             return false;
@@ -210,10 +209,11 @@ impl Walk<'_> {
     }
 
     fn push(&mut self, path: u32, kind: DifferenceKind, Samples { primary, other }: Samples) {
-        let (path, kind) = self.told(path, kind);
+        let (path, kind) = self.reported(path, kind);
         self.found.insert((path, kind));
         let field = ResponseField { path: self.paths.text(path), kind };
         self.differences.push(Difference { field, primary, other });
+        debug_assert!(self.differences.len() <= self.most, "the list is bounded");
     }
 }
 
@@ -227,8 +227,8 @@ mod tests {
     use crate::compare::{BodyView, ExchangeOutcome, Pattern, ResponseView, Tolerance};
     use http::{HeaderMap, HeaderValue, StatusCode};
 
-    /// Compares two bodies as JSON, and writes down what differs.
-    fn told(criteria: &Criteria, a: &str, b: &str) -> Vec<String> {
+    /// Compares two bodies as JSON, and returns the differences as text.
+    fn described(criteria: &Criteria, a: &str, b: &str) -> Vec<String> {
         let headers =
             HeaderMap::from_iter([(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let outcome = |text| {
@@ -236,8 +236,8 @@ mod tests {
             ExchangeOutcome::Answered(ResponseView { status: StatusCode::OK, headers: &headers, trailers: None, body })
         };
         let comparison = criteria.compare(&outcome(a), &outcome(b));
-        let told = |d: &Difference| format!("{}: {} | {}", d.field, d.primary, d.other);
-        comparison.differences.iter().map(told).collect()
+        let described = |d: &Difference| format!("{}: {} | {}", d.field, d.primary, d.other);
+        comparison.differences.iter().map(described).collect()
     }
 
     fn patterns(texts: &[&str]) -> Vec<Pattern> {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_told_by_folded_path_and_kind() {
+    fn differences_have_a_folded_path_and_a_kind() {
         let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(100), "]".repeat(100));
         let folded = format!("${} value: ", "[*]".repeat(64));
         for (a, b, differences) in [
@@ -272,7 +272,7 @@ mod tests {
                 "{\"a\":9007199254740992}",
                 vec!["$.a value: 9007199254740993 | 9007199254740992"],
             ),
-            // Of members with the same key the last one holds.
+            // Of members with the same key the last one counts.
             ("{\"a\":1,\"a\":2}", "{\"a\":2}", vec![]),
             ("{\"a\":1,\"a\":2}", "{\"a\":1}", vec!["$.a value: 2 | 1"]),
             (&deep("1"), &deep("1"), vec![]),
@@ -281,21 +281,21 @@ mod tests {
             ("{\"a\":NaN}", "{\"a\":1}", vec!["$ type: not JSON | JSON"]),
             ("{\"a\":NaN}", "{\"a\":NaN}\n", vec![]),
         ] {
-            let found = told(&Criteria::default(), a, b);
+            let found = described(&Criteria::default(), a, b);
             let mut sorted = found.clone();
             sorted.sort();
             let mut expected: Vec<_> = differences.iter().map(|one| (*one).to_owned()).collect();
             expected.sort();
             assert_eq!(sorted, expected, "{a} {b}");
         }
-        let found = told(&Criteria::default(), &deep("1"), &deep("2"));
+        let found = described(&Criteria::default(), &deep("1"), &deep("2"));
         assert!(found.len() == 1 && found[0].starts_with(&folded), "{found:?}");
-        let both = told(&Criteria::default(), "{\"a\":NaN}", "{\"a\":NaM}");
+        let both = described(&Criteria::default(), "{\"a\":NaN}", "{\"a\":NaM}");
         assert!(both.len() == 1 && both[0].starts_with("body value: 1 lines, 9 bytes"), "{both:?}");
     }
 
     #[test]
-    fn what_is_ignored_does_not_differ() {
+    fn ignored_fields_do_not_differ() {
         for (pattern, a, b, differences) in [
             ("$.ts", "{\"ts\":1,\"a\":1}", "{\"ts\":2,\"a\":1}", 0),
             ("$.ts", "{\"a\":{\"ts\":1}}", "{\"a\":{\"ts\":2}}", 1),
@@ -319,7 +319,7 @@ mod tests {
             ("$[\"a b\"]", "{\"a b\":1}", "{\"a\\u0020b\":2}", 0),
         ] {
             let criteria = Criteria::new(&patterns(&[pattern]), &[], &[], &[]);
-            assert_eq!(told(&criteria, a, b).len(), differences, "{pattern} {a} {b}");
+            assert_eq!(described(&criteria, a, b).len(), differences, "{pattern} {a} {b}");
         }
     }
 
@@ -328,24 +328,24 @@ mod tests {
         let ignore = patterns(&["$.items[*].id"]);
         let criteria = Criteria::new(&ignore, &patterns(&["$.items"]), &[], &[]);
         let none: [String; 0] = [];
-        assert_eq!(told(&criteria, "{\"items\":[1,2,2]}", "{\"items\":[2,1,2]}"), none);
-        assert_eq!(told(&criteria, "{\"other\":[1,2]}", "{\"other\":[2,1]}").len(), 1);
-        assert_eq!(told(&criteria, "{\"items\":[1,2]}", "{\"items\":[3,1]}"), ["$.items[*] value: 2 | 3"]);
+        assert_eq!(described(&criteria, "{\"items\":[1,2,2]}", "{\"items\":[2,1,2]}"), none);
+        assert_eq!(described(&criteria, "{\"other\":[1,2]}", "{\"other\":[2,1]}").len(), 1);
+        assert_eq!(described(&criteria, "{\"items\":[1,2]}", "{\"items\":[3,1]}"), ["$.items[*] value: 2 | 3"]);
         let (a, b) = (
             "{\"items\":[{\"id\":1,\"n\":1},{\"id\":2,\"n\":2}]}",
             "{\"items\":[{\"id\":8,\"n\":2},{\"id\":9,\"n\":1}]}",
         );
-        assert_eq!(told(&criteria, a, b), none);
+        assert_eq!(described(&criteria, a, b), none);
         // Also as elements of an array that is unordered itself.
         let criteria = Criteria::new(&[], &patterns(&["$", "$[*]"]), &[], &[]);
-        assert_eq!(told(&criteria, "[[1,2],[3,4]]", "[[4,3],[2,1]]"), none);
+        assert_eq!(described(&criteria, "[[1,2],[3,4]]", "[[4,3],[2,1]]"), none);
     }
 
     #[test]
     fn numbers_within_their_tolerance_are_equal() {
         let pattern = Pattern::parse("$.eta_s").unwrap();
         let criteria = Criteria::new(&[], &[], &[Tolerance { pattern, within: 0.01 }], &[]);
-        let count = |a, b| told(&criteria, a, b).len();
+        let count = |a, b| described(&criteria, a, b).len();
         assert_eq!(count("{\"eta_s\":1.001}", "{\"eta_s\":1.008}"), 0);
         assert_eq!(count("{\"eta_s\":1.001}", "{\"eta_s\":1.018}"), 1);
         assert_eq!(count("{\"eta_s\":1}", "{\"eta_s\":\"1\"}"), 1);
@@ -353,14 +353,15 @@ mod tests {
     }
 
     #[test]
-    fn tolerance_holds_in_arrays_too() {
+    fn tolerance_applies_in_arrays_too() {
         let criteria = |unordered: &[&str]| {
             let tolerance =
                 ["$.a[*]", "$.a[*].n"].map(|text| Tolerance { pattern: Pattern::parse(text).unwrap(), within: 0.01 });
             Criteria::new(&[], &patterns(unordered), &tolerance, &[])
         };
         let (ordered, free) = (criteria(&[]), criteria(&["$.a"]));
-        let found = |criteria, a: &str, b: &str| told(criteria, &format!("{{\"a\":{a}}}"), &format!("{{\"a\":{b}}}"));
+        let found =
+            |criteria, a: &str, b: &str| described(criteria, &format!("{{\"a\":{a}}}"), &format!("{{\"a\":{b}}}"));
         for (a, b, as_ordered, as_free) in [
             ("[1.000,1.001]", "[1.001,1.000]", vec![], vec![]),
             ("[1.001,5.0]", "[5.0005,1.0009]", vec!["$.a order: [1.001,5.0] | [5.0005,1.0009]"], vec![]),
@@ -387,42 +388,45 @@ mod tests {
             assert_eq!(found(&ordered, a, b), as_ordered, "{a} {b}");
             assert_eq!(found(&free, a, b), as_free, "unordered {a} {b}");
         }
-        // Two numbers with a tolerance: the second one is compared where the first ones belong together.
+        // Two numbers with a tolerance: the second one is compared if the first ones match.
         let pattern = Pattern::parse("$..n").unwrap();
         let criteria = Criteria::new(&[], &patterns(&["$"]), &[Tolerance { pattern, within: 0.01 }], &[]);
-        assert_eq!(told(&criteria, "[{\"a\":{\"n\":1}},{\"n\":4}]", "[{\"n\":4.001},{\"a\":{\"n\":1.001}}]"), [""; 0]);
         assert_eq!(
-            told(&criteria, "[{\"a\":{\"n\":1},\"n\":7}]", "[{\"a\":{\"n\":1},\"n\":8}]"),
+            described(&criteria, "[{\"a\":{\"n\":1}},{\"n\":4}]", "[{\"n\":4.001},{\"a\":{\"n\":1.001}}]"),
+            [""; 0]
+        );
+        assert_eq!(
+            described(&criteria, "[{\"a\":{\"n\":1},\"n\":7}]", "[{\"a\":{\"n\":1},\"n\":8}]"),
             ["$[*].n value: 7 | 8"]
         );
     }
 
     #[test]
-    fn what_remains_of_unordered_arrays_is_paired_by_its_looks() {
+    fn unmatched_elements_of_unordered_arrays_are_paired_by_text() {
         let criteria = Criteria::new(&[], &patterns(&["$"]), &[], &[]);
         let (a, b) = ("[{\"id\":1,\"v\":1},{\"id\":2,\"v\":1}]", "[{\"id\":2,\"v\":2},{\"id\":1,\"v\":2}]");
-        assert_eq!(told(&criteria, a, b), ["$[*].v value: 1 | 2"]);
+        assert_eq!(described(&criteria, a, b), ["$[*].v value: 1 | 2"]);
     }
 
     #[test]
-    fn what_is_redacted_is_never_shown() {
+    fn redacted_values_are_never_shown() {
         let criteria = Criteria::new(&[], &[], &[], &patterns(&["$.card", "$..email"]));
         let (a, b) =
             ("{\"card\":{\"no\":4111},\"u\":[]}", "{\"card\":{\"no\":4222},\"u\":[{\"email\":\"ana@x\",\"n\":\"é\"}]}");
-        let found = told(&criteria, a, b).join("\n");
+        let found = described(&criteria, a, b).join("\n");
         assert!(found.contains("$.card value: (redacted) | (redacted)"), "{found}");
         assert!(!found.contains("4111") && !found.contains("ana"), "{found}");
         let (a, b) = ("{}", "{\"u\":{\"email\":\"ana@x\",\"n\":\"é\"}}");
-        assert_eq!(told(&criteria, a, b), ["$.u extra: (absent) | {\"email\":(redacted),\"n\":\"é\"}"]);
+        assert_eq!(described(&criteria, a, b), ["$.u extra: (absent) | {\"email\":(redacted),\"n\":\"é\"}"]);
         let long = format!("{{\"a\":\"{}\"}}", "é".repeat(500));
-        let found = told(&criteria, "{}", &long);
+        let found = described(&criteria, "{}", &long);
         assert!(found[0].len() < 250 && found[0].ends_with("é…"), "{found:?}");
     }
 
     #[test]
-    fn keys_below_what_is_redacted_are_not_told() {
+    fn keys_below_redacted_values_are_not_reported() {
         let criteria = Criteria::new(&[], &[], &[], &patterns(&["$.users", "$.log[*].by"]));
-        let found = |a, b| told(&criteria, a, b);
+        let found = |a, b| described(&criteria, a, b);
         let users = ["$.users value: (redacted) | (redacted)"];
         assert_eq!(found("{\"users\":{\"ana\":{\"n\":1}}}", "{\"users\":{\"ana\":{\"n\":2}}}"), users);
         assert_eq!(found("{\"users\":{\"ana\":1}}", "{\"users\":{\"ana\":[]}}"), users);
@@ -434,7 +438,7 @@ mod tests {
         assert_eq!(found("{\"users\":[[1]]}", "{\"users\":[[2]]}"), users);
         assert_eq!(found("{\"users\":[1]}", "{\"users\":[1,2]}"), ["$.users length: (redacted) | (redacted)"]);
         assert_eq!(found("{\"users\":{}}", "{}"), ["$.users missing: (redacted) | (absent)"]);
-        // Once, whatever differs below it.
+        // Reported once for all differences below it.
         assert_eq!(
             found("{\"log\":[{\"by\":\"ana\"},{\"by\":{\"a\":1}}]}", "{\"log\":[{\"by\":\"bob\"},{\"by\":{\"a\":2}}]}"),
             ["$.log[*].by value: (redacted) | (redacted)"]
@@ -442,21 +446,21 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_bounded_and_mean_what_they_tell() {
+    fn paths_are_bounded_and_valid_patterns() {
         let key = "\\u0007".repeat(60);
         let deep = |value: u8| format!("{}{value}{}", format!("{{\"{key}\":").repeat(8), "}".repeat(8));
-        let found = told(&Criteria::default(), &deep(1), &deep(2));
+        let found = described(&Criteria::default(), &deep(1), &deep(2));
         let (path, rest) = found[0].split_once(" value: ").unwrap();
         assert_eq!((found.len(), rest), (1, "1 | 2"));
         assert!((300..=512).contains(&path.len()), "{path}");
-        assert_eq!(told(&Criteria::new(&patterns(&[path]), &[], &[], &[]), &deep(1), &deep(2)), [""; 0]);
-        // What differs below the last path that fits is one field.
+        assert_eq!(described(&Criteria::new(&patterns(&[path]), &[], &[], &[]), &deep(1), &deep(2)), [""; 0]);
+        // All differences below the longest path are one field.
         let wide = |value: u8| {
             let members: Vec<_> = (1..=20).map(|at| format!("\"{}\":{value}", "m".repeat(at))).collect();
             let names: Vec<_> = (0..8).map(|at| format!("{{\"{}{at}\":", "n".repeat(60))).collect();
             format!("{}{{{}}}{}", names.concat(), members.join(","), "}".repeat(8))
         };
-        let found = told(&Criteria::default(), &wide(1), &wide(2));
+        let found = described(&Criteria::default(), &wide(1), &wide(2));
         assert_eq!(found.len(), 512 - "$".len() - 8 * (".0".len() + 60) - ".".len() + 1, "{found:?}");
     }
 

@@ -1,32 +1,33 @@
-//! What each value of a document weighs: a hash of what it means, without what is ignored in it.
+//! Hashes each value of a document by its content, without ignored values.
 //!
-//! Two values with the same hash do not differ. The members of an object have no order; nor have the elements of an
-//! array that is `unordered`. Of members with the same key only the last one counts. Numbers that have a tolerance all
-//! weigh the same in what holds them; so such a value has a *lead*, the first of those numbers, to tell it from others.
+//! Two values with the same hash are equal. The members of an object have no order, and neither have the elements of an
+//! `unordered` array. Of members with the same key only the last one counts. All numbers with a tolerance have the same hash
+//! within their parent, so a value with such numbers has a *lead*, the first of them, which distinguishes it from others.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::criteria::{Criteria, Saying, Taken};
+use super::criteria::{ChildStep, Criteria, Effect};
 use super::json::{JsonNode, JsonTree, JsonType};
 
-/// A value whose members are being marked.
+/// A value whose children are being marked.
 struct Frame {
     next: u32,
-    /// Where the patterns stand.
-    standing: Range<usize>,
+    /// The positions of the patterns.
+    positions: Range<usize>,
     redacted: bool,
 }
 
 impl JsonTree<'_> {
-    /// Marks every value with what the patterns say of it, then hashes all from the leaves up.
+    /// Marks every value with the effects of the patterns, then hashes all values from the leaves up.
     pub(super) fn weigh(&mut self, criteria: &Criteria) {
         if criteria.looks_into_json() {
             self.mark(criteria);
         }
         let mut members = Vec::new();
+        // Backwards: children come after their parents, so their hashes are ready.
         for at in (0..self.nodes.len()).rev() {
             let at = u32::try_from(at).unwrap_or(u32::MAX); // there are fewer nodes than bytes, and of those 4 GiB
             match self.node(at).form {
@@ -38,7 +39,7 @@ impl JsonTree<'_> {
                 JsonType::Object => {
                     self.last_ones(at, &mut members);
                     self.nodes[at as usize].hash = self.object_hash(at);
-                    // Its members have no order of their own.
+                    // Members have no order, so the lead is chosen by the hash of the key.
                     self.lead(at, |member| member.key_hash);
                 }
                 JsonType::Number if self.node(at).within().is_some() => {
@@ -50,39 +51,39 @@ impl JsonTree<'_> {
     }
 
     fn mark(&mut self, criteria: &Criteria) {
-        let (mut standing, mut said, mut frames) = (Vec::new(), Vec::new(), Vec::<Frame>::new());
+        let (mut positions, mut effects, mut frames) = (Vec::new(), Vec::new(), Vec::<Frame>::new());
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];
             while let Some(frame) = frames.pop_if(|frame| frame.next as usize <= at) {
-                standing.truncate(frame.standing.start);
+                positions.truncate(frame.positions.start);
             }
-            let begin = standing.len();
-            said.clear();
+            let begin = positions.len();
+            effects.clear();
             let mut redacted = false;
             if let Some(frame) = frames.last() {
                 redacted = frame.redacted;
-                if !frame.standing.is_empty() {
+                if !frame.positions.is_empty() {
                     let key = self.key_of(node);
-                    let taken = key.as_deref().map_or(Taken::Index, Taken::Key);
-                    criteria.advance(&mut standing, frame.standing.clone(), taken, &mut said);
+                    let taken = key.as_deref().map_or(ChildStep::Index, ChildStep::Key);
+                    criteria.advance(&mut positions, frame.positions.clone(), taken, &mut effects);
                 }
             } else {
-                criteria.begin(&mut standing, &mut said);
+                criteria.begin(&mut positions, &mut effects);
             }
             let node = &mut self.nodes[at];
-            for saying in &said {
-                match saying {
-                    Saying::Ignored => node.ignored = true,
-                    Saying::Unordered => node.unordered = true,
-                    Saying::Redacted => redacted = true,
-                    Saying::Within(within) => node.within = node.within.max(*within), // of NaN and a number, the number
+            for effect in &effects {
+                match effect {
+                    Effect::Ignored => node.ignored = true,
+                    Effect::Unordered => node.unordered = true,
+                    Effect::Redacted => redacted = true,
+                    Effect::Within(within) => node.within = node.within.max(*within), // `max` of NaN and a number is the number
                 }
             }
             node.redacted = redacted;
             if node.next as usize > at + 1 {
-                frames.push(Frame { next: node.next, standing: begin..standing.len(), redacted });
+                frames.push(Frame { next: node.next, positions: begin..positions.len(), redacted });
             } else {
-                standing.truncate(begin);
+                positions.truncate(begin);
             }
         }
     }
@@ -91,7 +92,7 @@ impl JsonTree<'_> {
         let unordered = self.node(at).unordered;
         let mut hash = 5;
         for child in self.below(at) {
-            // An element that is ignored still is one.
+            // An ignored element still counts as an element.
             let child = self.node(child).element().hash;
             hash = if unordered { mix(child, 5).wrapping_add(hash) } else { mix(hash, child) };
         }
@@ -104,7 +105,7 @@ impl JsonTree<'_> {
         mix(sum, 6)
     }
 
-    /// Takes the lead of a value from the first of those below, in an order that both documents have.
+    /// Sets the lead of a value to that of its first child, in an order that is the same in both documents.
     fn lead(&mut self, at: u32, order: impl Fn(&JsonNode) -> u64) {
         let below = self.below(at).map(|child| self.node(child)).filter(|child| !child.ignored && !child.lead.is_nan());
         let first = below.min_by(|one, other| {
@@ -116,7 +117,7 @@ impl JsonTree<'_> {
         (node.lead, node.within) = (lead, within);
     }
 
-    /// Ignores members that a later one with the same key replaces.
+    /// Ignores members that are replaced by a later one with the same key.
     fn last_ones(&mut self, at: u32, members: &mut Vec<(u64, u32)>) {
         members.clear();
         members.extend(self.below(at).map(|child| (self.node(child).key_hash, child)));

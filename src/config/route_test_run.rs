@@ -85,7 +85,7 @@ impl RouteTest {
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
         let Some(host) = host else { return refused };
         let (method, query) = (&self.method, self.query.as_deref());
-        let usual = || rules.usual_listener().map(|listener| listener.name.as_str());
+        let usual = || rules.default_listener().map(|listener| listener.name.as_str());
         let listener = self.listener.as_deref().or_else(usual).unwrap_or_default();
         let headers = &self.headers;
         let head = RequestHead { method, host: &host, path: &path, query, headers, client_cert: None, listener };

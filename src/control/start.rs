@@ -172,8 +172,7 @@ fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
 /// # Errors
 /// When the file is invalid, an address cannot be bound, or a system call fails.
 pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartError> {
-    let ControlSettings { load, file, resolver, clock, workers, mut succession, notify, screen, recorder, .. } =
-        settings;
+    let ControlSettings { load, file, resolver, clock, workers, mut succession, .. } = settings;
     let began = clock.now();
     let counting = telemetry::control::new_recorder();
     let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
@@ -184,7 +183,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let registry = Arc::new(MeterRegistry::new(workers));
     let listeners = next_snapshot::listeners(&[], &rules.listeners, &loaded.tls, workers, &mut succession.inherited);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
-    let log = log(&rules, screen, clock)?;
+    let log = log(&rules, settings.screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
     let inputs = next_snapshot::SnapshotInputs {
@@ -224,7 +223,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         store,
         log,
         traces,
-        pusher: recorder.map(|recorder| Arc::new(FigurePusher::new(recorder))),
+        pusher: settings.recorder.map(|recorder| Arc::new(FigurePusher::new(recorder))),
         drain,
         sender,
         events,
@@ -242,7 +241,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         retired: RetiredSnapshots::default(),
         closing: Vec::new(),
         succession,
-        notify,
+        notify: settings.notify,
     };
     Ok(StartedControl { controller, listeners, admin: prepared, look_ups })
 }

@@ -1,11 +1,11 @@
-//! Why there is no connection.
+//! The reasons why a connection attempt fails.
 
 use std::{error, fmt, io};
 
-/// Why an attempt to connect has failed.
+/// Why a connection attempt failed.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// The address refuses, or cannot be reached, or its name cannot be looked up.
+    /// The address refuses the connection or is unreachable, or its name cannot be resolved.
     Unreachable(io::Error),
     /// The connection broke before the PROXY header was sent.
     ProxyHeader(io::Error),
@@ -15,7 +15,7 @@ pub enum ConnectError {
     TimedOut(ConnectPhase),
 }
 
-/// What an attempt is doing.
+/// A phase of a connection attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectPhase {
     /// Connecting, and sending the PROXY header.

@@ -1,8 +1,8 @@
 //! The connector: TCP, then the PROXY header, then TLS, within one time limit.
 //!
 //! Two stacked tower services: [`tcp`] connects and sends the PROXY header, [`tls`] performs the TLS handshake if the
-//! destination has TLS settings. Both have the same limit. The inner timer is polled first, so a limit that passes before
-//! TCP is ready is reported as the TCP phase, later as the TLS phase.
+//! destination has TLS settings. Both have the same limit. The inner timer is polled first, so a limit that passes
+//! before TCP is ready is reported as the TCP phase, later as the TLS phase.
 //!
 //! Attempts are not limited here: pools limit open connections (`limits.connections`), which last longer than an
 //! attempt. Tower's `concurrency_limit` around the connector would limit attempts.
@@ -19,14 +19,14 @@ use super::connect_error::{ConnectError, ConnectPhase};
 use super::destination::{Address, Destination, TlsTarget};
 use super::socket::Socket;
 
-/// A TCP connection on which the PROXY header was sent, where there is one, and nothing else.
+/// A TCP connection. Only the PROXY header was sent on it, if the destination has one.
 #[derive(Debug)]
 pub struct Connected {
     stream: TcpStream,
     destination: Destination,
 }
 
-/// Opens connections, each within this time. An attempt that is dropped leaves nothing open.
+/// Opens connections, each within this time. Dropping an attempt closes its socket.
 #[must_use]
 pub fn connector(within: Duration) -> impl Service<Destination, Response = Socket, Error = ConnectError> + Clone {
     ServiceBuilder::new().layer(tls(within)).service(tcp(within))
@@ -43,7 +43,8 @@ pub fn tcp(within: Duration) -> impl Service<Destination, Response = Connected, 
         .service_fn(connect)
 }
 
-/// Performs the TLS handshake if the destination has TLS settings. The time limit includes everything that the services below need.
+/// Performs the TLS handshake if the destination has TLS settings. The time limit includes everything that the services
+/// below need.
 #[must_use]
 pub fn tls<S>(
     within: Duration,
@@ -55,7 +56,7 @@ where
         ServiceBuilder::new()
             .map_err(|error| named(error, ConnectPhase::Tls))
             .timeout(within)
-            .and_then(shake_hands)
+            .and_then(handshake)
             .service(below)
     })
 }
@@ -79,16 +80,16 @@ async fn send_proxy_header(mut connected: Connected) -> Result<Connected, Connec
     Ok(connected)
 }
 
-async fn shake_hands(connected: Connected) -> Result<Socket, ConnectError> {
+async fn handshake(connected: Connected) -> Result<Socket, ConnectError> {
     let Connected { stream, destination } = connected;
     let Some(TlsTarget { config, server_name }) = destination.tls else { return Ok(Socket::Plain(stream)) };
-    // Boxed, so that connections in the clear do not carry its size.
-    let handshake = Box::pin(TlsConnector::from(config).connect(server_name, stream));
-    let stream = handshake.await.map_err(ConnectError::Tls)?;
+    // Boxed, so that cleartext connections do not carry its size.
+    let connecting = Box::pin(TlsConnector::from(config).connect(server_name, stream));
+    let stream = connecting.await.map_err(ConnectError::Tls)?;
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }
 
-/// The error of a service under a time limit: its own, or that the limit ended this phase.
+/// The error of a service with a time limit: its own error, or a timeout in this phase.
 fn named(error: BoxError, phase: ConnectPhase) -> ConnectError {
     error.downcast::<ConnectError>().map_or(ConnectError::TimedOut(phase), |error| *error)
 }

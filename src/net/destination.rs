@@ -1,4 +1,4 @@
-//! Where a connection goes, and how it begins.
+//! The destination of a connection: address, PROXY header and TLS settings.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-/// Where a connection goes, and how it begins.
+/// The destination of a connection.
 #[derive(Clone, Debug)]
 pub struct Destination {
     pub(super) address: Address,
@@ -17,11 +17,11 @@ pub struct Destination {
 #[derive(Clone, Debug)]
 pub(super) enum Address {
     Known(SocketAddr),
-    /// A name or an IP address; what a name stands for is looked up with each attempt.
+    /// A host name or an IP address, and a port. A name is resolved for each attempt.
     Host(String, u16),
 }
 
-/// How TLS is spoken.
+/// The TLS settings of a destination.
 #[derive(Clone, Debug)]
 pub(super) struct TlsTarget {
     pub(super) config: Arc<ClientConfig>,
@@ -29,25 +29,26 @@ pub(super) struct TlsTarget {
 }
 
 impl Destination {
-    /// This address.
+    /// A destination with this address.
     #[must_use]
     pub const fn address(address: SocketAddr) -> Self {
         Self { address: Address::Known(address), proxy_header: None, tls: None }
     }
 
-    /// This host: a name, which is looked up with each attempt, or an IP address.
+    /// A destination with this host: a name, which is resolved for each attempt, or an IP address.
     #[must_use]
     pub fn host(host: &str, port: u16) -> Self {
         Self { address: Address::Host(host.to_owned(), port), proxy_header: None, tls: None }
     }
 
-    /// The connection begins with this header of the PROXY protocol, ahead of TLS.
+    /// Sets the PROXY header, which is sent before TLS.
     #[must_use]
     pub fn with_proxy_header(self, header: Vec<u8>) -> Self {
         Self { proxy_header: Some(header), ..self }
     }
 
-    /// TLS is spoken under `config`, which also says what ALPN offers, with a server that proves to be `server_name`.
+    /// Sets TLS with `config`, which includes the ALPN protocols. The server's certificate must be valid for
+    /// `server_name`.
     #[must_use]
     pub fn with_tls(self, config: Arc<ClientConfig>, server_name: ServerName<'static>) -> Self {
         Self { tls: Some(TlsTarget { config, server_name }), ..self }

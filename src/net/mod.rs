@@ -1,5 +1,5 @@
-//! Outgoing connections: the only place that opens one. [`connector`] is a [`tower::Service`] from a [`Destination`] to
-//! a [`Socket`]; pools of upstreams, the exporter of spans and the command line use it alike.
+//! Outgoing connections: the only place that opens them. [`connector`] is a [`tower::Service`] from a [`Destination`]
+//! to a [`Socket`]. Upstream pools, the span exporter and the command line use it.
 
 mod connect_error;
 mod connector;

@@ -1,4 +1,4 @@
-//! A connection's bytes, to clients and upstreams alike: a bare TCP socket, or TLS upon one.
+//! The socket of a connection to a client or to an upstream: TCP, or TLS over TCP.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-/// A connection.
+/// A TCP or TLS connection.
 #[derive(Debug)]
 pub enum Socket {
     /// Cleartext.
@@ -19,7 +19,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// Whether this protocol was agreed upon by ALPN (RFC 7301).
+    /// Whether ALPN negotiated this protocol (RFC 7301).
     #[must_use]
     pub fn agreed_on(&self, protocol: &[u8]) -> bool {
         match self {
@@ -28,8 +28,8 @@ impl Socket {
         }
     }
 
-    /// Ready when there may be something to read, without a buffer for it. Under TLS, what was received of a record
-    /// already is not looked at: ask only when a read was pending before.
+    /// Ready when the TCP socket may have bytes to read; needs no buffer. Bytes inside the TLS session are not
+    /// considered, so call it only after a pending read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
@@ -37,7 +37,7 @@ impl Socket {
         }
     }
 
-    /// True if the peer's TLS alert (see [`is_refusal`]) is still unread; pending while it may still arrive.
+    /// Whether an unread TLS alert (see [`is_refusal`]) is the next input. Pending while it may still arrive.
     pub fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Self::Tls(stream) = self else { return Poll::Ready(false) };
         let mut unread = [0; 512];
@@ -46,8 +46,8 @@ impl Socket {
     }
 }
 
-/// Whether reading has failed because the other side has refused us with an alert, as it can after the handshake too: in
-/// TLS 1.3 it looks at our certificate when we have finished already.
+/// Whether a read failed because the peer sent a TLS alert. In TLS 1.3 it may do so after the handshake: a server
+/// checks the client's certificate after the client has finished.
 #[must_use]
 pub fn is_refusal(error: &io::Error) -> bool {
     matches!(tls_error(error), Some(Error::AlertReceived(_)))
@@ -93,7 +93,7 @@ impl AsyncWrite for Socket {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            // A bare socket holds nothing back.
+            // A TCP socket has no buffer to flush.
             Self::Plain(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }

@@ -9,10 +9,10 @@ use tokio::io::AsyncWrite as _;
 
 use super::socket::Socket;
 
-/// Slices of no more bytes than this are copied and sent in one piece: cheaper than a vectored write.
+/// Up to this total, slices are copied and sent in one piece, which is cheaper than a vectored write.
 const MERGED_BYTES_MAX: usize = 4096;
 
-/// Writes slices, by way of `scratch` where they are copied.
+/// Writes slices. Small ones are merged in `scratch`, which must have room for [`MERGED_BYTES_MAX`].
 pub(crate) fn write_merged(
     stream: &mut Socket,
     cx: &mut Context<'_>,
@@ -28,6 +28,7 @@ pub(crate) fn write_merged(
         return stream.poll_write_vectored(cx, slices);
     }
     let mut scratch = scratch.borrow_mut();
+    debug_assert!(total <= scratch.len(), "merged slices fit the worker's buffer");
     let mut at = 0;
     for slice in slices {
         scratch[at..at + slice.len()].copy_from_slice(slice);

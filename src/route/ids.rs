@@ -1,4 +1,4 @@
-//! Units and ids: a value that exists is valid.
+//! Ids and units. A value of these types is always valid.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,12 +8,12 @@ use std::num::NonZeroU64;
 pub struct Weight(u32);
 
 impl Weight {
-    /// Nobody.
+    /// No traffic.
     pub const ZERO: Self = Self(0);
-    /// Everybody.
+    /// All traffic.
     pub const FULL: Self = Self(1_000_000);
 
-    /// A weight of `millionths`, or nothing when it is over 100 %.
+    /// A weight of `millionths`; `None` above 100 %.
     #[must_use]
     pub const fn from_millionths(millionths: u32) -> Option<Self> {
         if millionths <= 1_000_000 { Some(Self(millionths)) } else { None }
@@ -25,7 +25,7 @@ impl Weight {
         self.0
     }
 
-    /// The weight in percent, for people.
+    /// The weight in percent, for output.
     #[must_use]
     pub fn percent(self) -> f64 {
         f64::from(self.0) / 10_000.0
@@ -38,7 +38,7 @@ impl fmt::Display for Weight {
     }
 }
 
-/// Where a sticky key falls, `0..=999_999`.
+/// The bucket of a sticky key, `0..=999_999`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bucket(pub(super) u32);
 
@@ -50,13 +50,13 @@ impl Bucket {
     }
 }
 
-/// What a sticky key was hashed to (with the salt of the route): its bucket is made of the highest bits, so that the
-/// lower ones say nothing of who got which variant.
+/// The hash of a sticky key with the salt of the route. The bucket depends on the highest bits, so the lower bits are
+/// independent of the variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyHash(NonZeroU64);
 
 impl KeyHash {
-    /// Of a hash; 0 counts as 1.
+    /// From a hash; 0 becomes 1.
     #[must_use]
     pub const fn of(hash: u64) -> Self {
         match NonZeroU64::new(hash) {
@@ -72,7 +72,7 @@ impl KeyHash {
     }
 }
 
-/// The number of a compiled configuration: the first is 1, each applied reload adds one.
+/// The number of a configuration: starts at 1, and each applied reload adds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
@@ -82,19 +82,19 @@ impl fmt::Display for Generation {
     }
 }
 
-/// A route's place in [`Rules::routes`](super::Rules::routes), which is file order.
+/// The index of a route in [`Rules::routes`](super::Rules::routes), which is file order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub u32);
 
-/// An upstream's place in [`Rules::upstreams`](super::Rules::upstreams).
+/// The index of an upstream in [`Rules::upstreams`](super::Rules::upstreams).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UpstreamId(pub u32);
 
-/// A segment's place in [`Rules::segments`](super::Rules::segments).
+/// The index of a segment in [`Rules::segments`](super::Rules::segments).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(pub u32);
 
-/// A variant's place in [`Split::variants`](super::Split::variants); stable is always 0.
+/// The index of a variant in [`Split::variants`](super::Split::variants); stable is always 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VariantId(pub u16);
 

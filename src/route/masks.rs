@@ -1,31 +1,31 @@
-//! Masks: values that came out of the environment are shown as the file has them, such as `${TOKEN}`.
+//! Masks: output shows the value of an environment variable as the file has it, such as `${TOKEN}`.
 //!
-//! Where a value is masked depends on how it looks. A plain value has letters of one case or digits alone, joined by `-`,
-//! `_` and `.`: such as `prod`, `stable` or `8080`, which also stand in names and in messages.
+//! The form of a value decides where it is masked. A plain value consists of letters of one case, or of digits, joined by
+//! `-`, `_` and `.`, such as `prod`, `stable` or `8080`; such values also occur in names and messages.
 //!
 //! * Fewer than [`MASKED_MIN`] bytes: nowhere.
-//! * Plain, fewer than 8 bytes: where it is a whole text or stands in quotes.
-//! * Plain, fewer than 16 bytes; and any other of fewer than 8 bytes: where it is a whole word, of letters, digits, `-`, `_`.
-//! * All others: everywhere.
+//! * Plain, fewer than 8 bytes: where it is the whole text or in quotes.
+//! * Plain, fewer than 16 bytes, and other values of fewer than 8 bytes: where it is a whole word (letters, digits, `-`, `_`).
+//! * All other values: everywhere.
 //!
-//! A string of the file that has variables is masked where it is shown whole, and so is the word around a variable.
+//! A string of the file that contains variables is masked as a whole, and so is the word around a variable.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// From how many bytes on a value is masked. A shorter value is not secret, and it occurs in many texts.
+/// Values of at least this many bytes are masked. A shorter value is not a secret, and it occurs in many texts.
 pub const MASKED_MIN: usize = 4;
 
-/// From how many bytes on a value is not taken for a common word.
+/// Values of at least this many bytes are not treated as common words.
 const RARE_MIN: usize = 8;
 
-/// From how many bytes on a plain value is masked inside words too.
+/// Plain values of at least this many bytes are masked inside words too.
 const LONG_MIN: usize = 16;
 
-/// How many ways to write one value are shown at most.
+/// The number of spellings that are shown for one value.
 const WRITTEN_MAX: usize = 3;
 
-/// Where a text is masked; a later one includes those before it.
+/// Where a text is masked; each variant includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Extent {
     /// As a whole text or in quotes.
@@ -35,7 +35,7 @@ enum Extent {
     Anywhere,
 }
 
-/// A text and what is shown in its place.
+/// A text and its replacements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mask {
     text: String,
@@ -43,17 +43,17 @@ struct Mask {
     extent: Extent,
 }
 
-/// Values, and what is shown in their place.
+/// Values and their replacements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Masks {
     all: Vec<Mask>,
-    /// The forms of the values alone. Each mask contains one of them.
+    /// The forms of the values; each mask contains one of them.
     values: Vec<String>,
 }
 
 impl Masks {
-    /// Masks of values, and of strings and words around them; each with how it is written. Each of `around` contains a
-    /// value of at least [`MASKED_MIN`] bytes.
+    /// Masks for values, and for strings and words around them, each with its spelling in the file. Each of `around`
+    /// contains a value of at least [`MASKED_MIN`] bytes.
     pub fn new(
         values: impl IntoIterator<Item = (String, String)>,
         around: impl IntoIterator<Item = (String, String)>,
@@ -74,7 +74,7 @@ impl Masks {
                 masks.all.push(Mask { text, written: vec![written.clone()], extent });
             }
         }
-        // The longest first: one value may be a piece of another. The sort is stable: the first written comes first.
+        // Longest first, because a value may be part of another. The sort is stable, so the first spelling comes first.
         masks.all.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then_with(|| a.text.cmp(&b.text)));
         masks.all.dedup_by(|next, kept| {
             let same = next.text == kept.text;
@@ -97,19 +97,19 @@ impl Masks {
         self.all.is_empty()
     }
 
-    /// Whether the text contains a value, wherever it stands.
+    /// Whether the text contains a value at any position.
     fn has_value(&self, text: &str) -> bool {
         self.values.iter().any(|value| text.contains(value.as_str()))
     }
 
-    /// A text of ours with the values replaced by how they are written.
+    /// Replaces the values in a message by their spelling in the file.
     #[must_use]
     pub fn cover<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.replace(text, Extent::Alone)
     }
 
-    /// A text of the file with the values replaced by how they are written. It has no words of ours, so every value is
-    /// masked at least where it is a word.
+    /// Replaces the values in a text of the file. Such a text has no message words, so every value is masked at least where
+    /// it is a word.
     #[must_use]
     pub fn cover_configured<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.replace(text, Extent::Word)
@@ -120,7 +120,7 @@ impl Masks {
             return Cow::Borrowed(text);
         }
         let masks: Vec<&Mask> = self.all.iter().filter(|mask| text.contains(mask.text.as_str())).collect();
-        // One pass, so that what replaces a value is not searched for others.
+        // One pass, so that replacements are not searched for other values.
         let mut out = String::with_capacity(text.len());
         let mut at = 0;
         while let Some(first) = text[at..].chars().next() {
@@ -139,7 +139,7 @@ impl Masks {
         Cow::Owned(out)
     }
 
-    /// A text of ours with the values replaced by how they are written.
+    /// As [`Masks::cover`], for an owned text.
     #[must_use]
     pub fn covered(&self, text: String) -> String {
         let covered = match self.cover(&text) {
@@ -150,7 +150,7 @@ impl Masks {
     }
 }
 
-/// The forms that a text is shown in: as it is; in lower case, as hosts are; as `{:?}` has it between its quotes; and
+/// The forms in which a text is shown: unchanged, in lower case (as hosts), as `{:?}` writes it between its quotes, and
 /// without the doubled braces of a template.
 fn forms(text: String) -> Vec<String> {
     let single = text.replace("{{", "{").replace("}}", "}");
@@ -176,7 +176,7 @@ fn without_default(written: &str) -> String {
     out + rest
 }
 
-/// Where a text is masked, by its looks.
+/// Where a text is masked, by its form.
 fn extent(text: &str) -> Extent {
     let joins = |b: &u8| matches!(b, b'-' | b'_' | b'.');
     let all = |is: fn(&u8) -> bool| text.as_bytes().iter().filter(|b| !joins(b)).all(is);
@@ -188,9 +188,9 @@ fn extent(text: &str) -> Extent {
     }
 }
 
-/// Whether a letter is a part of a word.
+/// Whether a byte is part of a word.
 #[must_use]
-pub const fn is_of_a_word(b: u8) -> bool {
+pub const fn is_word_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
 }
 
@@ -202,7 +202,7 @@ fn has_extent(text: &str, range: Range<usize>, extent: Extent) -> bool {
     match extent {
         Extent::Anywhere => true,
         Extent::Word => {
-            let joins = |inside: u8, outside: Option<u8>| is_of_a_word(inside) && outside.is_some_and(is_of_a_word);
+            let joins = |inside: u8, outside: Option<u8>| is_word_byte(inside) && outside.is_some_and(is_word_byte);
             !(joins(bytes[to - 1], after) || (joins(bytes[from], before) && !ends_an_escape(&bytes[..from])))
         }
         Extent::Alone => {
@@ -216,7 +216,7 @@ fn has_extent(text: &str, range: Range<usize>, extent: Extent) -> bool {
     }
 }
 
-/// Whether the last letter is that of an escape of `{:?}`, such as `\n`.
+/// Whether the last byte belongs to an escape of `{:?}`, such as `\n`.
 fn ends_an_escape(before: &[u8]) -> bool {
     let [rest @ .., b'n' | b'r' | b't' | b'0'] = before else { return false };
     rest.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shown_as_they_are_written() {
+    fn values_are_replaced_by_their_spelling() {
         let masks = masks(
             &[
                 ("Secret", "${A}"),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_contain_a_value_stay() {
+    fn words_that_contain_a_value_are_not_masked() {
         let values = [
             ("prod", "${ENV}"),
             ("stable", "${S}"),

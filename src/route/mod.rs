@@ -1,7 +1,7 @@
-//! What a routes file *means*, as plain data, and the pure functions that decide with it.
+//! The compiled configuration as plain data, and the pure functions that decide with it.
 //!
-//! Nothing in this room does I/O, reads a clock or draws a random number: whatever a decision depends on is an
-//! argument. The same functions route live traffic and answer `check`, `explain` and `what-if`.
+//! This room does no I/O, reads no clock and draws no random numbers: every input of a decision is an argument. The same
+//! functions route live traffic and implement `check`, `explain` and `what-if`.
 
 mod decide;
 mod ids;
@@ -26,7 +26,7 @@ pub use decide::{
 pub use ids::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
-pub use masks::{MASKED_MIN, Masks, is_of_a_word};
+pub use masks::{MASKED_MIN, Masks, is_word_byte};
 pub use matching::{
     Caller, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, ForwardingFields, HeaderEdits,
     HostPattern, HostTemplate, Identity, LastHop, NormalPath, Part, PathError, PathPattern, PathTemplate, Predicate,

@@ -1,4 +1,4 @@
-//! One route: what it matches, and what happens to a request that it takes.
+//! One route: the requests that it matches, and what happens to them.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,25 +14,25 @@ use super::{
 /// One `[[route]]`.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Its unique name.
+    /// The unique name.
     pub name: String,
-    /// Where it stands.
+    /// The location in the file.
     pub place: SourceLocation,
-    /// What it takes.
+    /// The requests that it matches.
     pub matches: Match,
-    /// What happens then.
+    /// What happens to them.
     pub action: Action,
     /// Edits to the request's headers, after forwarding headers are set.
     pub request_headers: HeaderEdits,
     /// Edits to the response's headers.
     pub response_headers: HeaderEdits,
-    /// Bounds in time.
+    /// Time limits.
     pub timeouts: Timeouts,
-    /// Bounds in size.
+    /// Size limits.
     pub limits: RouteLimits,
 }
 
-/// `[route.match]`: all that is given must hold.
+/// `[route.match]`: all given conditions must match.
 #[derive(Clone, Debug, Default)]
 pub struct Match {
     /// One of these hosts; empty: any.
@@ -41,31 +41,31 @@ pub struct Match {
     pub paths: Vec<PathPattern>,
     /// One of these methods; empty: any.
     pub methods: Vec<Method>,
-    /// All of these hold (only header, cookie, query, gRPC and listener predicates).
+    /// All of these; only header, cookie, query, gRPC and listener predicates.
     pub predicates: Vec<Predicate>,
-    /// Overrides all other precedence; higher wins; 0 when not given.
+    /// Overrides all other precedence; higher wins; default 0.
     pub priority: i32,
 }
 
 impl Match {
-    /// Whether methods and predicates hold.
+    /// Whether methods and predicates match.
     pub(super) fn accepts(&self, head: &RequestHead<'_>) -> bool {
         (self.methods.is_empty() || self.methods.contains(head.method))
             && self.predicates.iter().all(|predicate| predicate_matches(predicate, head))
     }
 }
 
-/// Whether a predicate of a route holds: they ask about headers, cookies, the query and the listener only, never about
-/// the caller.
+/// Whether a predicate of a route matches. Such predicates use headers, cookies, the query and the listener, never the
+/// caller.
 fn predicate_matches(predicate: &Predicate, head: &RequestHead<'_>) -> bool {
-    const NOBODY: Caller<'_> = Caller {
+    const UNKNOWN_CALLER: Caller<'_> = Caller {
         client_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         trusted: false,
         tenant: None,
         user: None,
         facts: Facts { claims: None, country: None, fault: None },
     };
-    predicate.matches(head, &NOBODY, &[])
+    predicate.matches(head, &UNKNOWN_CALLER, &[])
 }
 
 /// What a route does with a request.
@@ -75,68 +75,68 @@ pub enum Action {
     Split(Split),
     /// Answer with a redirect.
     Redirect(Redirect),
-    /// Answer from here.
+    /// Answer with a fixed response.
     Respond(Respond),
 }
 
-/// The variants of a route and who gets which.
+/// The variants of a route and the rules by which callers get them.
 #[derive(Clone, Debug)]
 pub struct Split {
-    /// The variants; number 0 is `stable`, the others stand in file order.
+    /// The variants; the first is `stable`, the others are in file order.
     pub variants: Vec<Variant>,
-    /// Whose identity sticks, first present wins; empty: each request anew.
+    /// The identities that are sticky keys; the first one present is used. Empty: each request is decided on its own.
     pub sticky: Vec<StickyKey>,
-    /// The cookie that gives an identity to callers that have none.
+    /// The cookie that gives callers without an identity one.
     pub sticky_cookie: Option<String>,
     /// The salt of the weights.
     pub salt: Salt,
-    /// Target rules, in order.
+    /// The targets, in order.
     pub targets: Vec<Target>,
     /// The rewrite before forwarding.
     pub rewrite: Rewrite,
-    /// Who gets copies of its requests.
+    /// The shadow that gets copies of its requests.
     pub shadow: Option<Box<Shadow>>,
 }
 
-/// One arm. Its weight is in the [`SplitState`](super::SplitState) of its split.
+/// One variant. Its weight is in the [`SplitState`](super::SplitState) of its split.
 #[derive(Clone, Debug)]
 pub struct Variant {
     /// `stable`, `canary` or a given name.
     pub name: String,
-    /// Who answers.
+    /// The upstream that answers.
     pub upstream: UpstreamId,
-    /// Whether stable answers for it when it cannot be connected to.
+    /// Whether stable answers when the upstream is unreachable.
     pub rescue: Rescue,
 }
 
 /// When stable answers instead of a variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rescue {
-    /// When none of its endpoints can be connected to.
+    /// When no endpoint accepts a connection.
     Connect,
-    /// Only when it has no endpoint at all.
+    /// Only when the upstream has no endpoint.
     Off,
 }
 
 /// One `[[route.target]]`.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where it stands.
+    /// The location in the file.
     pub place: SourceLocation,
-    /// All must hold.
+    /// All must match.
     pub predicates: Vec<Predicate>,
-    /// The segment it names, for people and for the salt.
+    /// The segment that it names, for output and for the salt.
     pub segment: Option<SegmentId>,
-    /// What it serves.
+    /// The variant that it serves.
     pub serve: VariantId,
-    /// The share of its audience that it takes, with its own salt; `None`: all of it.
+    /// The share of the matching callers that it serves, with its own salt; `None`: all of them.
     pub weight: Option<(Weight, Salt)>,
 }
 
 /// `redirect = { to, status }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// The target; `{host}`, `{path}`, `{query}`, `{scheme}` expand besides the header placeholders.
+    /// The location; `{host}`, `{path}`, `{query}`, `{scheme}` expand in addition to the header placeholders.
     pub to: Template,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
@@ -149,7 +149,7 @@ pub struct Respond {
     pub status: StatusCode,
     /// The body; empty for none.
     pub body: bytes::Bytes,
-    /// Its `Content-Type`.
+    /// The `Content-Type`.
     pub content_type: http::HeaderValue,
 }
 
@@ -158,7 +158,7 @@ pub struct Respond {
 pub struct Rewrite {
     /// Replaces the matched prefix (or the whole of an exact path).
     pub prefix: Option<String>,
-    /// Replaces what a regex matches; `$1` refers to its groups.
+    /// Replaces each match of a regex; `$1` refers to its groups.
     pub regex: Option<(regex::Regex, String)>,
     /// Replaces `Host`.
     pub host: Option<http::HeaderValue>,
@@ -176,7 +176,7 @@ impl Rewrite {
     /// `regex` replaces all that it matches. Borrows when nothing is rewritten.
     ///
     /// # Errors
-    /// When what a regex made of it has no normal form, such as a new `..`: a 500, since the file is to blame.
+    /// If the path after the regex has no normal form, such as a new `..`: a 500, because the cause is the configuration.
     pub fn path<'a>(&self, path: &'a str, matched: usize) -> Result<Cow<'a, str>, PathError> {
         let path = match &self.prefix {
             None => Cow::Borrowed(path),
@@ -191,18 +191,19 @@ impl Rewrite {
     }
 }
 
-/// `rest` is empty or begins with a slash.
+/// Joins a prefix and the rest of a path with exactly one slash.
 fn joined(prefix: &str, rest: &str) -> String {
+    debug_assert!(rest.is_empty() || rest.starts_with('/'), "a matched prefix ends at an element of the path");
     if rest.is_empty() {
         return if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() };
     }
     [prefix.strip_suffix('/').unwrap_or(prefix), rest].concat()
 }
 
-/// `[route.timeout]`; `None` means no bound.
+/// `[route.timeout]`; `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the end of the request's body to the response's head.
+    /// From the end of the request body to the response head.
     pub request: Option<Duration>,
     /// Without a byte in either direction.
     pub idle: Option<Duration>,
@@ -219,7 +220,7 @@ impl Default for Timeouts {
 pub struct RouteLimits {
     /// The largest request body in bytes.
     pub body_bytes: Option<u64>,
-    /// Connections may become `WebSocket` ones (RFC 6455, RFC 8441).
+    /// Whether requests may upgrade to `WebSocket` (RFC 6455, RFC 8441).
     pub websocket: bool,
 }
 

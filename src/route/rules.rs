@@ -1,37 +1,37 @@
-//! Everything a routes file means.
+//! The compiled routes file.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{AccessLog, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId, Segment, TraceExport, Upstream};
 
-/// The compiled meaning of `routes.toml` and all it includes. Immutable. The weights of variants and `[kill]` are in the
-/// [`Overlay`](super::Overlay): other weights and kills may be in force than the files say.
+/// The compiled `routes.toml` and the files that it includes. Immutable. The weights of variants and `[kill]` are in the
+/// [`Overlay`](super::Overlay), because they can change without a reload.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// Where clients connect; at least one.
+    /// The listeners; at least one.
     pub listeners: Vec<ListenerSpec>,
     /// The addresses of the admin listener; at least one.
     pub admin: Vec<SocketAddr>,
     /// `state.dir`.
     pub state_dir: PathBuf,
-    /// Who the caller is.
+    /// How callers are identified.
     pub identity: Identity,
-    /// Named audiences.
+    /// The segments.
     pub segments: Vec<Segment>,
-    /// Upstreams, by file order.
+    /// The upstreams, in file order.
     pub upstreams: Vec<Upstream>,
-    /// Routes, by file order.
+    /// The routes, in file order.
     pub routes: Vec<Route>,
     /// Finds the route of a request.
     pub index: Index,
     /// The access log.
     pub access_log: AccessLog,
-    /// How the names of endpoints are looked up.
+    /// The settings for resolving endpoint names.
     pub dns: Dns,
-    /// Where spans go, if anywhere.
+    /// The export of spans, if configured.
     pub traces: Option<TraceExport>,
-    /// What variables of the environment produced, beside places.
+    /// The values of environment variables, to be masked in output.
     pub masks: Masks,
 }
 
@@ -39,7 +39,7 @@ impl Rules {
     /// The route with this id.
     ///
     /// # Panics
-    /// When the id is of another `Rules`.
+    /// If the id belongs to other `Rules`.
     #[must_use]
     pub fn route(&self, id: RouteId) -> &Route {
         &self.routes[id.0 as usize]
@@ -50,9 +50,9 @@ impl Rules {
         (0..).map(RouteId).zip(&self.routes)
     }
 
-    /// The listener of a request of which nobody says how it comes: the first whose requests are routed.
+    /// The listener for a request that names none: the first one that does not redirect.
     #[must_use]
-    pub fn usual_listener(&self) -> Option<&ListenerSpec> {
+    pub fn default_listener(&self) -> Option<&ListenerSpec> {
         self.listeners.iter().find(|listener| listener.redirect.is_none()).or(self.listeners.first())
     }
 }

@@ -1,4 +1,4 @@
-//! `[route.shadow]`: the requests of a route that are copied to another upstream, whose answers nobody waits for.
+//! `[route.shadow]`: copies requests of a route to another upstream; the proxy discards the responses.
 
 use std::time::Duration;
 
@@ -9,49 +9,49 @@ use super::{HeaderEdits, Salt, SourceLocation, Spread, UpstreamId, VariantId, We
 /// `[route.shadow]`.
 #[derive(Clone, Debug)]
 pub struct Shadow {
-    /// Where it stands.
+    /// The location in the file.
     pub place: SourceLocation,
-    /// Who gets the copies.
+    /// The upstream that gets the copies.
     pub upstream: UpstreamId,
     /// The share of the requests that are copied.
     pub weight: Weight,
-    /// Whether requests are sampled, or whole callers.
+    /// Whether single requests or all requests of a caller are sampled.
     pub sample_by: SampleBy,
-    /// The salt of the callers that are sampled: independent of who gets which variant.
+    /// The salt for sampling callers: independent of the variant that a caller gets.
     pub salt: Salt,
     /// The methods that are copied; never empty.
     pub methods: Vec<Method>,
     /// The variants whose requests are copied; never empty.
     pub from: Vec<VariantId>,
-    /// Copies under way at once, in the whole process; at least 1.
+    /// Copies in flight in the whole process; at least 1.
     pub max_in_flight: u32,
-    /// The largest body of a request that is copied, in bytes; beyond, the copy is dropped.
+    /// The largest request body that is copied, in bytes; above, the copy is dropped.
     pub max_body_bytes: u64,
-    /// For the whole copy, its response included; never zero.
+    /// Time limit of a copy including its response; never zero.
     pub timeout: Duration,
-    /// The `Host` of copies; the one that the request came with when not given.
+    /// The `Host` of copies; by default that of the request.
     pub host: Option<HeaderValue>,
-    /// Edits to a copy's headers, after those of the route. [`MARKER`] is set besides, whatever they say.
+    /// Edits to the headers of a copy, after those of the route. [`MARKER`] is always set.
     pub headers: HeaderEdits,
-    /// Whether, and how, the copies' responses are compared.
+    /// How the responses of copies are compared, if they are.
     pub compare: Option<Compare>,
 }
 
-/// The field that marks a copy; its value is `1`. A request that a trusted peer marked is never copied again.
+/// The header that marks a copy; its value is `1`. A request with this header from a trusted peer is never copied again.
 pub const MARKER: http::HeaderName = http::HeaderName::from_static("x-pointsman-shadow");
 
-/// What is sampled.
+/// The unit of sampling.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SampleBy {
     /// Requests, spread evenly.
     #[default]
     Request,
-    /// Callers, by their sticky key: all of their requests are copied, or none.
+    /// Callers, by sticky key: all requests of a caller are copied, or none.
     Key,
 }
 
 impl SampleBy {
-    /// The word in `routes.toml`.
+    /// The name in `routes.toml`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,20 +61,20 @@ impl SampleBy {
     }
 }
 
-/// `[route.shadow.compare]`. Paths are kept as they were written, and are of the grammar: a consumer reads them once.
+/// `[route.shadow.compare]`. Paths are kept as text; they are valid, and the consumer parses them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compare {
-    /// The share of the copies that are also sent to the request's own upstream again, to learn the noise.
+    /// The share of the copies that are also sent to the upstream of the request, as a control that measures noise.
     pub control: Weight,
-    /// What is not compared.
+    /// Fields that are not compared.
     pub ignore: Vec<String>,
-    /// Arrays whose order does not count.
+    /// Arrays whose order is ignored.
     pub unordered: Vec<String>,
-    /// By how much numbers may differ; finite, and not negative.
+    /// The allowed difference of numbers; finite, and not negative.
     pub tolerance: Vec<(String, f64)>,
-    /// What is redacted before anything is stored.
+    /// Fields that are redacted before samples are stored.
     pub redact: Vec<String>,
-    /// How many redacted samples are kept for each confirmed field.
+    /// The number of samples that are kept for each confirmed field.
     pub keep: u32,
 }
 
@@ -92,7 +92,7 @@ impl Default for Compare {
 }
 
 impl Compare {
-    /// Whether the control gets this copy as well. `spread` is drawn from once for each copy.
+    /// Whether this copy is also sent as a control. Call once for each copy: draws from `spread`.
     pub fn controls(&self, spread: &mut Spread) -> bool {
         self.control > Weight::ZERO && spread.draw().number() < self.control.millionths()
     }

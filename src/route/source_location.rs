@@ -1,9 +1,9 @@
-//! Places: where something stands in the files that were read.
+//! Source locations: file and line of a definition.
 
-/// Where something stands in the files that were read, for people.
+/// The file and line of a definition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceLocation {
-    /// The file's name as it was given.
+    /// The name of the file as given.
     pub file: std::sync::Arc<str>,
     /// The line, from 1.
     pub line: u32,

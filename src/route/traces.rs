@@ -1,33 +1,33 @@
-//! Traces: where spans go, and which requests leave some.
+//! Traces: the export of spans, and the sampling of traces.
 
 use http::{HeaderName, HeaderValue};
 
 use super::ClientTls;
 
-/// Where spans are sent, by `[traces]`.
+/// `[traces]`: the export of spans.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceExport {
-    /// The collector's host: a name or an address, as written in its URL.
+    /// The host of the collector: a name or an address, as written in the URL.
     pub host: String,
-    /// Its port.
+    /// The port of the collector.
     pub port: u16,
-    /// The path in front of what the protocol demands; empty, or `/x`.
+    /// The prefix of the path that the protocol defines; empty, or `/x`.
     pub path: String,
-    /// How it is verified, when it is spoken to by TLS.
+    /// The TLS settings, for `https`.
     pub tls: Option<ClientTls>,
-    /// How to speak to it.
+    /// The protocol.
     pub protocol: OtlpProtocol,
-    /// The share of the requests that begin a trace here, 0 to 1.
+    /// The share of new traces that are sampled, 0 to 1.
     pub sample: f64,
     /// `service.name`.
     pub service: String,
     /// Further attributes of the resource.
     pub attributes: Vec<(String, String)>,
-    /// Sent with every export.
+    /// Headers of every export.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// How spans are sent (OpenTelemetry Protocol 1.x).
+/// The protocol of the export (OpenTelemetry Protocol 1.x).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtlpProtocol {
     /// HTTP/1.1 with Protobuf, by default on port 4318.
@@ -37,8 +37,8 @@ pub enum OtlpProtocol {
 }
 
 impl TraceExport {
-    /// Whether the trace with this id leaves spans, when nobody who is believed has decided. By the id, so that all who
-    /// sample by the same share agree.
+    /// Whether the trace with this id is sampled, if no trusted peer has decided. Depends on the id only, so that all
+    /// services with the same share agree.
     #[must_use]
     pub fn samples(&self, trace_id: u128) -> bool {
         // The lower 7 bytes are random (W3C Trace Context Level 2 §5.1).

@@ -8,41 +8,41 @@ use std::time::Duration;
 /// One `[upstream.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    /// Its unique name.
+    /// The unique name.
     pub name: String,
-    /// What is deployed there.
+    /// The deployed revision.
     pub revision: Option<String>,
-    /// Where it runs; never empty.
+    /// The endpoints; never empty.
     pub endpoints: Vec<EndpointSpec>,
-    /// How an endpoint is chosen.
+    /// The load-balancing policy.
     pub balance: Balance,
-    /// Bound on connecting.
+    /// Time limit of connecting.
     pub connect_timeout: Duration,
-    /// Bounds on use.
+    /// Limits.
     pub limits: UpstreamLimits,
-    /// Whether each connection begins with a PROXY header that names the client, and in which version.
+    /// The version of the PROXY header at the start of each connection, if one is sent.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// How its `https://` endpoints are secured; there when it has any.
+    /// The TLS settings of `https://` endpoints, if there are any.
     pub tls: Option<ClientTls>,
 }
 
-/// How those to whom we connect are verified: `[upstream.NAME.tls]` and `[traces.tls]`, with what their files held.
+/// TLS settings of outgoing connections, with the contents of their files: `[upstream.NAME.tls]` and `[traces.tls]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientTls {
-    /// The certificates of the authorities that are believed, in DER.
+    /// The certificates of the trusted authorities, in DER.
     pub roots: Arc<[Vec<u8>]>,
-    /// The name that certificates must be for; the host of the URL when not given.
+    /// The server name that a certificate must have; by default the host of the URL.
     pub server_name: Option<String>,
-    /// What we present when asked.
+    /// The client certificate, presented on request.
     pub client_cert: Option<ClientCert>,
 }
 
-/// A certificate of our own, in PEM.
+/// A client certificate, in PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCert {
     /// The certificate and its chain.
     pub chain: Arc<[u8]>,
-    /// Its private key.
+    /// The private key.
     pub key: Arc<[u8]>,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Debug for ClientTls {
 }
 
 impl fmt::Debug for ClientCert {
-    /// Never the key.
+    /// Never shows the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientCert")
     }
@@ -72,21 +72,21 @@ pub enum ProxyProtocol {
     V2,
 }
 
-/// One endpoint as written.
+/// One endpoint as configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointSpec {
-    /// How to speak to it.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Its host.
+    /// The host.
     pub host: EndpointHost,
-    /// Its port.
+    /// The port.
     pub port: u16,
-    /// Its weight among its siblings, from 1; a name that has several addresses gives each of them this weight.
+    /// The weight relative to other endpoints, from 1; each address of a name gets this weight.
     pub weight: u32,
 }
 
 impl fmt::Display for EndpointSpec {
-    /// As it is written, with its weight where it has one of its own.
+    /// The URL, with the weight if it is not 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.protocol.scheme();
         match &self.host {
@@ -98,7 +98,7 @@ impl fmt::Display for EndpointSpec {
     }
 }
 
-/// A host as written.
+/// A host as configured.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointHost {
     /// An address.
@@ -107,12 +107,12 @@ pub enum EndpointHost {
     Name(String),
 }
 
-/// `[dns]`: how the names of endpoints are looked up.
+/// `[dns]`: the settings for resolving endpoint names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dns {
-    /// An answer is not used for longer, whatever its time to live.
+    /// The longest time that an answer is used, regardless of its TTL.
     pub max_ttl: Duration,
-    /// How long readiness waits at the start for names that have no address.
+    /// How long readiness waits at startup for names without an address.
     pub start_patience: Duration,
 }
 
@@ -122,14 +122,14 @@ impl Default for Dns {
     }
 }
 
-/// How to speak to an endpoint.
+/// The protocol of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
-    /// HTTP/1.1 in the clear (`http://`).
+    /// HTTP/1.1 without TLS (`http://`).
     Http1,
-    /// HTTP/2 in the clear with prior knowledge (`h2c://`).
+    /// HTTP/2 without TLS, with prior knowledge (`h2c://`).
     H2c,
-    /// HTTP/2 or HTTP/1.1 over TLS, as the two sides agree by ALPN (`https://`).
+    /// HTTP/2 or HTTP/1.1 over TLS, selected by ALPN (`https://`).
     Https,
 }
 
@@ -145,7 +145,7 @@ impl Protocol {
     }
 }
 
-/// How an endpoint is chosen.
+/// The load-balancing policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Balance {
     /// Power of two choices by requests in flight over weight.
@@ -164,9 +164,9 @@ pub struct UpstreamLimits {
     pub connections: u32,
     /// Requests in flight.
     pub requests: u32,
-    /// Header fields of one answer.
+    /// Header fields of a response.
     pub response_headers: u32,
-    /// Bytes of one answer's head.
+    /// Bytes of a response head.
     pub response_header_bytes: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The thread that compares, and the way to it. A trial whose comparison fails costs itself alone.
+//! The comparator: a thread that compares responses, and its queue. A comparison that panics affects only its own job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use super::store::EvidenceStore;
 use crate::clock::Clock;
 use crate::route::Rules;
 
-/// Trials that may wait.
+/// The capacity of the queue.
 const QUEUED_MAX: usize = 256;
-/// So often a failure is told in the log, at most.
-const TELL_EVERY: Duration = Duration::from_mins(1);
+/// The minimum time between two log lines about failures.
+const LOG_EVERY: Duration = Duration::from_mins(1);
 
-/// Hands trials over. One for each worker.
+/// The sending end of the queue; one for each worker.
 #[derive(Clone, Debug)]
 pub struct JobSender(SyncSender<Message>);
 
-/// The thread that compares. It ends when this is dropped.
+/// The comparator thread. Stopped and joined on drop.
 #[derive(Debug)]
 pub struct Comparator {
     jobs: SyncSender<Message>,
@@ -35,7 +35,7 @@ enum Message {
 }
 
 impl JobSender {
-    /// Hands a trial over; never blocks. False when it finds no room.
+    /// Queues a job; never blocks. False if the queue is full.
     #[must_use]
     pub fn try_send(&self, job: Box<ComparisonJob>) -> bool {
         self.0.try_send(Message::Job(job)).is_ok()
@@ -46,7 +46,7 @@ impl Comparator {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives none.
+    /// If the system cannot create a thread.
     pub fn start(clock: Clock) -> std::io::Result<Self> {
         let (jobs, received) = sync_channel(QUEUED_MAX);
         let store = Arc::new(EvidenceStore::default());
@@ -57,25 +57,25 @@ impl Comparator {
         Ok(Self { jobs, store, thread: Some(thread) })
     }
 
-    /// A way to it.
+    /// A sending end of the queue.
     #[must_use]
     pub fn sender(&self) -> JobSender {
         JobSender(self.jobs.clone())
     }
 
-    /// What is known of the routes under these rules, by name. Books about what is not so any more are closed.
+    /// The reports of all routes with evidence under these rules, by name. Drops outdated evidence.
     #[must_use]
     pub fn reports(&self, rules: &Rules) -> Vec<RouteReport> {
         self.store.read(rules, |name, evidence| evidence.report(name))
     }
 
-    /// What it comes to, in figures.
+    /// The summaries for metrics, by route name.
     #[must_use]
     pub fn summaries(&self, rules: &Rules) -> Vec<ShadowSummary> {
         self.store.read(rules, |name, evidence| evidence.summary(name))
     }
 
-    /// What is known of the thread itself.
+    /// Counters of the comparator.
     #[must_use]
     pub fn stats(&self) -> ComparatorStats {
         self.store.stats()
@@ -84,7 +84,7 @@ impl Comparator {
 
 impl Drop for Comparator {
     fn drop(&mut self) {
-        // It may be full of trials; the thread takes them in turn.
+        // Blocks while the queue is full; the thread empties it.
         let _ = self.jobs.send(Message::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -97,37 +97,37 @@ fn compare(received: &Receiver<Message>, store: &EvidenceStore, clock: Clock) {
         Ok(Message::Job(job)) => Some(job),
         Ok(Message::Stop) | Err(_) => None,
     });
-    let mut told = None;
-    each(
+    let mut last_log = None;
+    run_jobs(
         jobs,
         |job| store.add(job),
         || {
-            let failed = store.fails();
-            if is_due(&mut told, clock.now()) {
+            let failed = store.count_failure();
+            if is_log_due(&mut last_log, clock.now()) {
                 tracing::error!(
                     failed,
-                    "answers could not be compared: please report this with the panic message above"
+                    "comparison of responses failed: please report this with the panic message above"
                 );
             }
         },
     );
 }
 
-/// Hands each of them to `compare_job`, and lets go of it, whatever it comes to.
-fn each<T>(jobs: impl Iterator<Item = T>, compare_job: impl Fn(&T), mut fails: impl FnMut()) {
+/// Calls `compare_job` for each job and then drops the job, also after a panic.
+fn run_jobs<T>(jobs: impl Iterator<Item = T>, compare_job: impl Fn(&T), mut on_failure: impl FnMut()) {
     for job in jobs {
-        // Nothing is changed while two answers are compared, so nothing is left half done there.
+        // Unwind safe: a comparison changes no shared state before it has finished.
         if catch_unwind(AssertUnwindSafe(|| compare_job(&job))).is_err() {
-            fails();
+            on_failure();
         }
     }
 }
 
-/// Whether it is time to tell of it again.
-fn is_due(told: &mut Option<Instant>, now: Instant) -> bool {
-    let due = told.is_none_or(|told| now.duration_since(told) >= TELL_EVERY);
+/// Whether enough time has passed since the last log line; then sets it to `now`.
+fn is_log_due(last_log: &mut Option<Instant>, now: Instant) -> bool {
+    let due = last_log.is_none_or(|last| now.duration_since(last) >= LOG_EVERY);
     if due {
-        *told = Some(now);
+        *last_log = Some(now);
     }
     due
 }
@@ -140,29 +140,29 @@ mod tests {
     use crate::telemetry::{ShadowBytes, ShadowHeld};
 
     #[test]
-    fn a_comparison_that_panics_costs_its_trial_alone() {
+    fn a_comparison_that_panics_affects_only_its_job() {
         let bytes = Arc::new(ShadowBytes::new(100));
-        let (judged, failed) = (RefCell::new(Vec::new()), Cell::new(0));
+        let (compared, failed) = (RefCell::new(Vec::new()), Cell::new(0));
         let jobs = (0..10).map(|number| {
-            assert_eq!(bytes.used(), 0, "what was held for the one before was let go");
+            assert_eq!(bytes.used(), 0, "the memory of the job before is released");
             let mut held = ShadowHeld::new(Arc::clone(&bytes));
             assert!(held.try_take(60));
             (number, held)
         });
         let compare_job = |(number, _): &(i32, ShadowHeld)| {
             assert!(number % 3 != 0, "as a decoder might");
-            judged.borrow_mut().push(*number);
+            compared.borrow_mut().push(*number);
         };
-        each(jobs, compare_job, || failed.set(failed.get() + 1));
-        assert_eq!((judged.into_inner(), failed.get()), (vec![1, 2, 4, 5, 7, 8], 4));
+        run_jobs(jobs, compare_job, || failed.set(failed.get() + 1));
+        assert_eq!((compared.into_inner(), failed.get()), (vec![1, 2, 4, 5, 7, 8], 4));
         assert_eq!(bytes.used(), 0);
     }
 
     #[test]
-    fn failures_are_told_once_a_minute() {
-        let (began, mut told) = (Clock.now(), None);
+    fn failures_are_logged_once_a_minute() {
+        let (began, mut last_log) = (Clock.now(), None);
         let due: Vec<_> =
-            [0, 1, 59, 60, 61, 119, 125].map(|at| is_due(&mut told, began + Duration::from_secs(at))).into();
+            [0, 1, 59, 60, 61, 119, 125].map(|at| is_log_due(&mut last_log, began + Duration::from_secs(at))).into();
         assert_eq!(due, [true, false, false, true, false, false, true]);
     }
 }

@@ -1,4 +1,4 @@
-//! How far two answers were compared: what lies below a level that differs was not looked at.
+//! How far two responses were compared: the levels below one that differs are not compared.
 
 use super::job::ObservedResponse;
 use crate::compare::{Comparison, DifferenceKind, Ending, ResponseField};
@@ -15,7 +15,7 @@ impl HasLevel for ResponseField {
     }
 }
 
-/// The last level that was compared. One that differs ends it also where its difference is ignored.
+/// The last level that was compared. A level that differs ends the comparison, also if its difference is ignored.
 pub(super) fn compared_level(primary: &ObservedResponse, other: &ObservedResponse, comparison: &Comparison) -> Level {
     let (Ok(primary), Ok(other)) = (&primary.outcome, &other.outcome) else { return Level::Outcome };
     let of_status = |field: &ResponseField| field.level() == Level::Status;
@@ -65,16 +65,16 @@ mod tests {
         seen
     }
 
-    /// How far a comparison went that is told, and the levels of what differs.
+    /// The last level that was compared, and the levels of the differences.
     fn compare(primary: &ObservedResponse, other: &ObservedResponse, criteria: &Criteria) -> (Level, Vec<Level>) {
         let (a, b) = (primary.body(), other.body());
         let comparison = criteria.compare(&primary.compared(&a), &other.compared(&b));
         (compared_level(primary, other, &comparison), comparison.fields().iter().map(HasLevel::level).collect())
     }
 
-    /// Answers that differ wherever they can: what is not listed was not reached, and only that.
+    /// The responses differ on every level: exactly the levels that are not listed were not compared.
     #[test]
-    fn what_was_reached_is_what_was_compared() {
+    fn the_last_level_is_the_last_compared_one() {
         let one = || answered(200, &[("x-a", "1"), ("grpc-status", "0")], b"{\"a\":1}");
         let two = || answered(200, &[("x-a", "2"), ("grpc-status", "0")], b"{\"a\":2}");
         let error = || answered(503, &[("x-a", "2"), ("grpc-status", "0")], b"{\"a\":2}");
@@ -92,7 +92,7 @@ mod tests {
         ] {
             assert_eq!(compare(&a, &b, &none), (level, found), "{a:?} {b:?}");
         }
-        // Also where the difference that ends it is ignored.
+        // Also if the difference that ends it is ignored.
         let ignoring = ["status", "transport"].map(|text| Pattern::parse(text).unwrap());
         let criteria = Criteria::new(&ignoring, &[], &[], &[]);
         assert_eq!(compare(&one(), &error(), &criteria), (Level::Status, vec![]));

@@ -1,4 +1,4 @@
-//! A trial: how a request and its copies were answered.
+//! A comparison job: the responses to a request and its copies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,64 +10,64 @@ use crate::compare::{BodyView, Ending, ExchangeOutcome, Failure, ResponseView};
 use crate::route::{Generation, RouteId, Rules};
 use crate::telemetry::ShadowHeld;
 
-/// How a request, its copy and perhaps a control were answered.
+/// The responses to a request, to its copy, and to a control if there is one.
 #[derive(Debug)]
 pub struct ComparisonJob {
-    /// The rules that it ran under.
+    /// The rules of the request.
     pub rules: Arc<Rules>,
-    /// Their generation.
+    /// The generation of the rules.
     pub generation: Generation,
-    /// Its route.
+    /// The route.
     pub route: RouteId,
-    /// When it was, since the Unix epoch.
+    /// The time of the request, since the Unix epoch.
     pub at: Duration,
     /// The id of the request.
     pub request_id: Box<str>,
-    /// The answer to the request itself.
+    /// The response to the request.
     pub primary: ObservedResponse,
-    /// The answer of the shadow's upstream.
+    /// The response of the shadow's upstream.
     pub candidate: ObservedResponse,
-    /// The answer of the request's own upstream, asked again.
+    /// The response to a second request to the primary upstream.
     pub control: Option<ObservedResponse>,
-    /// The bytes that all of this takes up.
+    /// The reserved memory of the responses; released on drop.
     pub held: ShadowHeld,
 }
 
-/// An answer, or none.
+/// A response, or the failure.
 #[derive(Debug)]
 pub struct ObservedResponse {
-    /// What came.
+    /// The response or the failure.
     pub outcome: Result<Box<CapturedResponse>, Failure>,
-    /// How long its head took to come.
+    /// The time until the response head.
     pub took: Duration,
 }
 
-/// What was kept of an answer.
+/// The captured part of a response.
 #[derive(Debug)]
 pub struct CapturedResponse {
     /// The status.
     pub status: StatusCode,
-    /// The fields of the head.
+    /// The header fields.
     pub headers: HeaderMap,
-    /// The fields behind the body.
+    /// The trailer fields.
     pub trailers: Option<HeaderMap>,
-    /// The first bytes of the body, in pieces.
+    /// The first bytes of the body, in chunks.
     pub captured: Vec<Bytes>,
-    /// How many there were.
+    /// The length of the body.
     pub length: u64,
-    /// `XXH3_128` of all of them.
+    /// `XXH3_128` of the whole body.
     pub digest: u128,
-    /// Whether those were all.
+    /// Whether the body is complete.
     pub ending: Ending,
 }
 
 impl ObservedResponse {
-    /// The pieces in one.
+    /// The captured bytes in one piece.
     pub(super) fn body(&self) -> Vec<u8> {
         self.outcome.as_ref().map(|kept| kept.captured.concat()).unwrap_or_default()
     }
 
-    /// What is compared, with its body in one piece.
+    /// The view that is compared, with the captured body in one piece.
     pub(super) fn compared<'a>(&'a self, captured: &'a [u8]) -> ExchangeOutcome<'a> {
         match &self.outcome {
             Err(failure) => ExchangeOutcome::Failed(*failure),

@@ -1,4 +1,4 @@
-//! The book of one route: the evidence on every field that differs, and what was counted beside.
+//! The evidence of one route: the table of fields that differ, and counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::route::{Compare, Weight};
 use crate::stats::{Level, Mismatch, Observation, TestDesign, Verdict, Verdicts};
 use crate::telemetry::Latencies;
 
-/// The chance that a report ever names a field that is nothing but noise.
+/// The probability that a report ever names a field that is only noise.
 const ALPHA: f64 = 0.01;
 
-/// The book of one route.
+/// The evidence of one route.
 pub(super) struct RouteEvidence {
     pub(super) scope: EvidenceScope,
     criteria: Arc<Criteria>,
@@ -37,13 +37,13 @@ pub(super) struct RouteEvidence {
     candidate: Latencies,
 }
 
-/// What comparing a trial has shown.
+/// The result of a job.
 pub(super) struct JobResult {
     raw: PairResult,
     noise: Option<PairResult>,
 }
 
-/// What comparing two answers has shown.
+/// The result of comparing two responses.
 struct PairResult {
     comparison: Comparison,
     fields: Vec<ResponseField>,
@@ -51,7 +51,7 @@ struct PairResult {
 }
 
 impl JobResult {
-    /// Compares the answers of a trial: milliseconds of work when they are large.
+    /// Compares the responses of a job; takes milliseconds for large responses.
     pub(super) fn of(job: &ComparisonJob, criteria: &Criteria) -> Self {
         let body = job.primary.body();
         let primary = job.primary.compared(&body);
@@ -65,11 +65,11 @@ impl JobResult {
 }
 
 impl PairResult {
-    fn found(&self) -> Observation<'_, ResponseField> {
+    fn observation(&self) -> Observation<'_, ResponseField> {
         Observation { differing: &self.fields, reached: self.reached }
     }
 
-    /// Whether the answers differ; nothing where their bodies could not be looked into and all else is equal.
+    /// Whether the responses differ; `None` if the bodies could not be compared and everything else is equal.
     fn differs(&self) -> Option<bool> {
         let differs = !self.comparison.is_equal();
         (differs || self.comparison.unread.is_none()).then_some(differs)
@@ -116,16 +116,16 @@ impl RouteEvidence {
         }
     }
 
-    /// What its trials are compared by.
+    /// The criteria for comparing its jobs.
     pub(super) fn criteria(&self) -> Arc<Criteria> {
         Arc::clone(&self.criteria)
     }
 
-    /// Adds what comparing a trial has shown.
+    /// Adds the result of a job.
     pub(super) fn add(&mut self, job: &ComparisonJob, JobResult { raw, noise }: JobResult) {
         self.since = self.since.min(job.at);
         for (latencies, seen) in [(&self.primary, &job.primary), (&self.candidate, &job.candidate)] {
-            // What was not answered took as long as it took to fail.
+            // Without a response, the time is that of the failure.
             if seen.outcome.is_ok() {
                 latencies.record(seen.took);
             }
@@ -141,7 +141,11 @@ impl RouteEvidence {
             self.noisy_controls += u64::from(noise.differs() == Some(true));
             self.early_controls += u64::from(noise.is_early());
         }
-        self.verdicts.observe(raw.found(), noise.as_ref().map(PairResult::found));
+        debug_assert!(
+            self.noisy_controls <= self.controls && self.early_controls <= self.controls,
+            "a control is counted once"
+        );
+        self.verdicts.observe(raw.observation(), noise.as_ref().map(PairResult::observation));
         let is_noisy = |field: &ResponseField| self.verdicts.verdict(field) == Some(Verdict::Noisy);
         self.raw.add(&self.numbers, &raw.fields, raw.depth(), is_noisy);
         if let Some(noise) = &noise {
@@ -172,8 +176,7 @@ impl RouteEvidence {
         }
     }
 
-    /// How often answers differ in fields that are not noisy. A field that is confirmed counts, and the noise that it
-    /// has besides is taken off.
+    /// The mismatches in fields that are not noisy. Confirmed fields count; their noise is subtracted.
     fn mismatch(&self) -> Mismatch {
         let fields = self.verdicts.fields();
         let noisy = self.numbers.all(fields.iter().filter(|one| one.verdict == Verdict::Noisy).map(|one| one.key));
@@ -221,7 +224,7 @@ impl RouteEvidence {
     }
 }
 
-/// The patterns of a route; they were read when the file was.
+/// The patterns of a route. They are valid, because the configuration was validated.
 fn criteria(compare: &Compare) -> Criteria {
     let read = |texts: &[String]| texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect::<Vec<_>>();
     let tolerance = compare

@@ -1,15 +1,15 @@
-//! What evidence is about: when any of it changes, the evidence begins anew.
+//! The scope of evidence: if any part of it changes, the evidence starts from zero.
 
 use http::{HeaderValue, Method};
 
 use crate::route::{Compare, EndpointSpec, HeaderEdits, RouteId, Rules, UpstreamId};
 
-/// What a route's evidence is about.
+/// The scope of a route's evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct EvidenceScope {
-    /// Who answers the copies.
+    /// The upstream of the shadow.
     pub(super) shadow: Deployed,
-    /// Who answers the requests that are copied, and their controls: variants and their upstreams.
+    /// The variants whose requests are copied, with their upstreams.
     from: Vec<(String, Deployed)>,
     methods: Vec<Method>,
     host: Option<HeaderValue>,
@@ -17,7 +17,7 @@ pub(super) struct EvidenceScope {
     pub(super) compare: Compare,
 }
 
-/// What runs at an upstream, and where.
+/// The deployment of an upstream.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Deployed {
     pub(super) upstream: String,
@@ -26,7 +26,7 @@ pub(super) struct Deployed {
 }
 
 impl EvidenceScope {
-    /// What the evidence on a route is about under these rules, and the route's name. Nothing where none is gathered.
+    /// The name of a route and the scope of its evidence under these rules; `None` if the route has no comparison.
     pub(super) fn of(rules: &Rules, route: RouteId) -> Option<(&str, Self)> {
         let route = rules.routes.get(route.0 as usize)?;
         let split = route.split()?;
@@ -46,7 +46,7 @@ impl EvidenceScope {
         Some((&route.name, scope))
     }
 
-    /// Whether it is what a route of this name has its evidence about under these rules.
+    /// Whether the route of this name has the same scope under these rules.
     pub(super) fn is_current(&self, name: &str, rules: &Rules) -> bool {
         let at = rules.routes.iter().position(|route| route.name == name).and_then(|at| u32::try_from(at).ok());
         at.and_then(|at| Self::of(rules, RouteId(at))).is_some_and(|(_, scope)| scope == *self)

@@ -1,34 +1,34 @@
-//! Which fields differ together, and how often. So the rate of mismatches can leave out the fields that are noisy when
-//! it is read, also in answers that were compared before a control showed that they are.
+//! Counts responses by the set of fields in which they differ. The rate of mismatches can then leave out noisy fields when
+//! it is read, also for responses that were compared before a control showed the noise.
 //!
-//! Answers that differ in the same fields are counted together. A set that finds no room is looked for again without
-//! the fields that are noisy by then; what finds none even so is counted as it stands then, for good.
+//! The table is bounded. A set that does not fit is tried again without the fields that are noisy at that time; if it still
+//! does not fit, the response is counted with the verdicts of that time.
 
 use ahash::{HashMap, HashSet, RandomState};
 
 use crate::compare::ResponseField;
 use crate::stats::{Mismatches, Tally};
 
-/// How many sets there are, and how many fields one has.
+/// The maximum number of sets, and of fields in a set.
 const SETS_MAX: usize = 256;
 const FIELDS_MAX: usize = 64;
 
-/// Numbers fields: the same number for the same field in all sets that share it.
+/// Gives fields numbers: the same field has the same number in all sets.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers(RandomState);
 
-/// How far answers were compared.
+/// How far responses were compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ComparisonDepth {
-    /// To a failure, or to another status.
+    /// Up to a failure or another status.
     Early,
-    /// To the headers; the bodies could not be looked into.
+    /// Up to the headers; the bodies could not be compared.
     Head,
-    /// To the end.
+    /// Completely.
     Whole,
 }
 
-/// The sets of fields in which answers differed.
+/// The sets of fields in which responses differ, with counts.
 #[derive(Debug, Default)]
 pub(super) struct Sets {
     known: HashMap<(Box<[u32]>, ComparisonDepth), u64>,
@@ -47,6 +47,7 @@ impl Numbers {
 
     fn set<'a>(&self, fields: impl Iterator<Item = &'a ResponseField>) -> Box<[u32]> {
         let mut set: Vec<u32> = fields.map(|field| self.of(field)).collect();
+        // Sorted, so that equal sets are equal keys.
         set.sort_unstable();
         set.dedup();
         set.into()
@@ -54,7 +55,7 @@ impl Numbers {
 }
 
 impl Sets {
-    /// Adds two answers that differ in these fields; `is_noisy` says which of them are noisy now.
+    /// Adds a comparison with these differing fields; `is_noisy` is the current verdict of a field.
     pub(super) fn add(
         &mut self,
         numbers: &Numbers,
@@ -73,20 +74,21 @@ impl Sets {
         }
     }
 
-    /// Counts a set, if there is room for it.
+    /// Counts a set; false if the table is full.
     fn count(&mut self, set: (Box<[u32]>, ComparisonDepth)) -> bool {
         let has_room = self.known.len() < SETS_MAX && set.0.len() <= FIELDS_MAX;
         if let Some(count) = self.known.get_mut(&set) {
             *count += 1;
         } else if has_room {
             self.known.insert(set, 1);
+            debug_assert!(self.known.len() <= SETS_MAX, "the table is bounded");
         } else {
             return false;
         }
         true
     }
 
-    /// How often answers differed in other fields than the noisy ones.
+    /// The mismatches in fields that are not noisy.
     pub(super) fn mismatches(&self, noisy: &HashSet<u32>) -> Mismatches {
         let mut mismatches = self.rest;
         for ((fields, reach), times) in &self.known {
@@ -97,8 +99,8 @@ impl Sets {
     }
 }
 
-/// Counts answers with so many differing fields. Of bodies that could not be looked into nothing is known, unless the
-/// answers differ elsewhere.
+/// Counts `times` comparisons with `differing` fields. If the bodies could not be compared, the comparison counts only if
+/// the responses differ elsewhere.
 fn count(mismatches: &mut Mismatches, reach: ComparisonDepth, differing: usize, times: u64) {
     let (differs, is_early) = (differing > 0, reach == ComparisonDepth::Early);
     if reach == ComparisonDepth::Head && !differs {
@@ -120,7 +122,7 @@ mod tests {
         ResponseField { path: path.into(), kind: DifferenceKind::Value }
     }
 
-    /// Differences of all answers whose bodies were compared, and how many of these there were.
+    /// Differing comparisons that reached the headers, and all of them.
     fn within(sets: &Sets, numbers: &Numbers, noisy: &[&str]) -> (u64, u64) {
         let noisy: Vec<ResponseField> = noisy.iter().map(|path| field(path)).collect();
         let mismatches = sets.mismatches(&numbers.all(&noisy));
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn noisy_fields_are_left_out_whenever_they_are_found_to_be() {
+    fn noisy_fields_are_left_out_also_in_retrospect() {
         let (numbers, mut sets) = (Numbers::default(), Sets::default());
         for paths in [&["$.id", "$.at"][..], &["$.at"], &["$.id", "$.price"], &[]] {
             let fields: Vec<ResponseField> = paths.iter().map(|path| field(path)).collect();
@@ -141,14 +143,14 @@ mod tests {
         assert_eq!(
             within(&sets, &numbers, &["$.id", "$.at", "header:date"]),
             (1, 4),
-            "of an unread body nothing is known"
+            "a comparison without bodies counts only if it differs"
         );
         let early = sets.mismatches(&numbers.all(&[field("status")])).early;
         assert_eq!((early.events, early.exposures), (0, 6));
     }
 
     #[test]
-    fn what_finds_no_room_is_counted_by_what_is_known_then() {
+    fn sets_beyond_the_limit_are_counted_with_current_verdicts() {
         let (numbers, mut sets) = (Numbers::default(), Sets::default());
         let is_noisy = |field: &ResponseField| field.path.starts_with("$.noise");
         for n in 0..1_000 {

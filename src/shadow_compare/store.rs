@@ -1,4 +1,4 @@
-//! The books of all routes. They are open while a trial is added or a report is read, and never while answers are
+//! The evidence of all routes. It is locked while a result is added or a report is read, and never while responses are
 //! compared.
 
 use std::collections::BTreeMap;
@@ -12,10 +12,10 @@ use super::scope::EvidenceScope;
 use crate::compare::Criteria;
 use crate::route::{Generation, Rules};
 
-/// Books that there may be.
-const BOOKS_MAX: usize = 256;
+/// The maximum number of routes with evidence.
+const ROUTES_MAX: usize = 256;
 
-/// The books of all routes, by name.
+/// The evidence of all routes, by name.
 #[derive(Default)]
 pub(super) struct EvidenceStore {
     evidence: Mutex<StoredEvidence>,
@@ -25,14 +25,14 @@ pub(super) struct EvidenceStore {
 
 #[derive(Default)]
 struct StoredEvidence {
-    /// Of the newest rules that were heard of.
+    /// The newest generation of a job so far.
     newest: Generation,
     routes: BTreeMap<String, RouteEvidence>,
 }
 
 impl std::fmt::Debug for EvidenceStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Books").finish_non_exhaustive()
+        f.debug_struct("EvidenceStore").finish_non_exhaustive()
     }
 }
 
@@ -41,18 +41,18 @@ impl EvidenceStore {
         self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares a trial, and adds what that shows to the book of its route.
+    /// Compares a job, and adds the result to the evidence of its route.
     pub(super) fn add(&self, job: &ComparisonJob) {
         let Some((name, scope)) = EvidenceScope::of(&job.rules, job.route) else { return };
         let Some(criteria) = self.criteria(name, &scope, job) else { return };
         let compared = JobResult::of(job, &criteria);
-        // It may have been closed meanwhile.
+        // Another job may have replaced the evidence in the meantime.
         if let Some(evidence) = self.open().routes.get_mut(name).filter(|evidence| evidence.scope == scope) {
             evidence.add(job, compared);
         }
     }
 
-    /// What a trial is compared by: what its route's book says, or a new one when what it is about has changed.
+    /// The criteria for a job. Starts new evidence if the scope of the route has changed.
     fn criteria(&self, name: &str, scope: &EvidenceScope, job: &ComparisonJob) -> Option<Arc<Criteria>> {
         let mut open = self.open();
         if job.generation > open.newest {
@@ -62,29 +62,30 @@ impl EvidenceStore {
         if let Some(evidence) = open.routes.get(name).filter(|evidence| evidence.scope == *scope) {
             return Some(evidence.criteria());
         }
-        // It was on its way when the file was edited.
+        // The job was queued before a reload changed the scope.
         if job.generation < open.newest {
             return None;
         }
-        if open.routes.len() >= BOOKS_MAX && !open.routes.contains_key(name) {
+        if open.routes.len() >= ROUTES_MAX && !open.routes.contains_key(name) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let evidence = RouteEvidence::new(scope.clone(), job.at);
         let criteria = evidence.criteria();
         open.routes.insert(name.to_owned(), evidence);
+        debug_assert!(open.routes.len() <= ROUTES_MAX, "the store is bounded");
         Some(criteria)
     }
 
-    /// What is in the books that hold under these rules. The others are closed.
+    /// Reads the evidence of each route that is current under these rules. Drops the other evidence.
     pub(super) fn read<R>(&self, rules: &Rules, of: impl Fn(&str, &RouteEvidence) -> R) -> Vec<R> {
         let mut open = self.open();
         open.routes.retain(|name, evidence| evidence.scope.is_current(name, rules));
         open.routes.iter().map(|(name, evidence)| of(name, evidence)).collect()
     }
 
-    /// Counts a comparison that failed; the number of them all.
-    pub(super) fn fails(&self) -> u64 {
+    /// Counts a failed comparison, and returns the number of all.
+    pub(super) fn count_failure(&self) -> u64 {
         self.failed.fetch_add(1, Ordering::Relaxed) + 1
     }
 

@@ -1,8 +1,8 @@
-//! By how much two variants differ in how often they fail, with an interval that may be looked at at any time.
+//! The difference of the failure rates of two variants, with a confidence interval that is valid at all times at once.
 //!
-//! Each rate's interval (`rate.rs`) ever misses that rate with a chance of at most α/2, so the difference lies between the
-//! differences of the ends but for a chance of α. It takes requests as independent: where
-//! one caller's requests fail together, the interval is narrower than it should be.
+//! The interval of each rate (`rate.rs`) ever misses that rate with a probability of at most α/2, so the difference is
+//! between the differences of the ends with a probability of 1 − α. Requests are treated as independent: if the requests of
+//! one caller fail together, the interval is too narrow.
 
 use super::Tally;
 use super::evidence::float;
@@ -11,20 +11,20 @@ use super::rate::{lower, upper};
 /// Requests, and those of them that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// All of them.
+    /// All requests.
     pub requests: u64,
-    /// Those that failed.
+    /// Requests that failed.
     pub failed: u64,
 }
 
 impl Failures {
-    /// The share of those that failed; nothing without requests.
+    /// The share of failed requests; `None` without requests.
     #[must_use]
     pub fn rate(self) -> Option<f64> {
         (self.requests > 0).then(|| float(self.failed) / float(self.requests))
     }
 
-    /// The rates that are not refuted: never mind when this is asked, the true one is among them but for a chance of
+    /// The confidence interval of the rate, valid at all times at once: it misses the true rate with a probability of at most
     /// `alpha`. From 0 to 1 without requests.
     #[must_use]
     pub fn interval(self, alpha: f64) -> (f64, f64) {
@@ -33,25 +33,30 @@ impl Failures {
     }
 }
 
-/// A variant against another one.
+/// The failure rate of a variant compared with that of another one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateDifference {
-    /// By how much more it fails: the difference of the rates; below 0 when less.
+    /// The difference of the rates; negative if the variant fails less often.
     pub observed: f64,
-    /// The least that is not refuted.
+    /// The lower end of the interval.
     pub low: f64,
-    /// The most that is not refuted.
+    /// The upper end of the interval.
     pub high: f64,
 }
 
 impl RateDifference {
-    /// Of `one` against `other`, with a chance of at most `alpha` that the interval ever misses the truth. Nothing while
-    /// one of them has no requests.
+    /// The difference of `one` and `other`; the interval ever misses the true value with a probability of at most `alpha`.
+    /// `None` if one of them has no requests.
     #[must_use]
     pub fn of(one: Failures, other: Failures, alpha: f64) -> Option<Self> {
         let observed = one.rate()? - other.rate()?;
         let (ours, theirs) = (one.interval(alpha / 2.0), other.interval(alpha / 2.0));
-        Some(Self { observed, low: ours.0 - theirs.1, high: ours.1 - theirs.0 })
+        let difference = Self { observed, low: ours.0 - theirs.1, high: ours.1 - theirs.0 };
+        debug_assert!(
+            difference.low <= observed && observed <= difference.high,
+            "the interval contains the observed difference"
+        );
+        Some(difference)
     }
 }
 
@@ -64,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn little_data_says_little() {
+    fn little_data_gives_a_wide_interval() {
         assert_eq!(RateDifference::of(failures(0, 0), failures(3, 10), 0.05), None);
         assert_eq!(failures(0, 0).interval(0.05), (0.0, 1.0));
         let few = RateDifference::of(failures(1, 3), failures(0, 3), 0.05).unwrap();
@@ -72,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn much_data_closes_in() {
+    fn much_data_gives_a_narrow_interval() {
         let same = RateDifference::of(failures(1_000, 100_000), failures(1_010, 100_000), 0.05).unwrap();
         assert!(same.low < 0.0 && same.high > 0.0 && same.high - same.low < 0.006, "{same:?}");
         let worse = RateDifference::of(failures(2_000, 100_000), failures(1_000, 100_000), 0.05).unwrap();
@@ -82,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_holds_however_often_it_is_looked_at() {
+    fn the_interval_is_valid_at_all_times_at_once() {
         let mut random = fastrand::Rng::with_seed(11);
         let missed = (0..300)
             .filter(|_| {

@@ -1,16 +1,16 @@
-//! The kernel: how much the events of two arms speak against "the tested arm's rate is at most θ0 times the control's".
+//! The kernel: evidence against the hypothesis "the rate of the tested arm is at most θ0 times that of the control".
 //!
 //! Within a stratum, given how many events there were, each of them is the tested arm's with probability
 //! `ρθ / (1 − ρ + ρθ)`, where ρ is that arm's share of the exposures and θ the ratio of the rates. The likelihood ratio
 //! of θ against θ0, multiplied over strata and averaged over a grid of θ, is an e-process (the conditional form of the
-//! safe logrank test): under the hypothesis the chance that it ever reaches `1/α` is at most α, however often it is
-//! looked at. What hits both arms alike cancels, and so does a share that changes from stratum to stratum. Logarithms
-//! add, over strata, workers and replicas, in any order.
+//! safe logrank test): under the hypothesis the probability that it ever reaches `1/α` is at most α, however often it is
+//! read. Effects that are common to both arms cancel, and so do changes of the share between strata. The logarithms can be
+//! added over strata, workers and replicas, in any order.
 
-/// The alternatives that evidence is sought for: ratios of the rates. A kernel takes those above its θ0.
+/// The alternatives: ratios of the rates. A kernel uses those above its θ0.
 pub const GRID: [f64; 6] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
 
-/// What was counted of one arm.
+/// The counts of one arm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// How often an event could have happened.
@@ -20,7 +20,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds what was counted elsewhere or later.
+    /// Adds other counts.
     pub fn merge(&mut self, other: Self) {
         self.exposures += other.exposures;
         self.events += other.events;
@@ -33,18 +33,18 @@ impl Tally {
     }
 }
 
-/// What was counted side by side in a time too short for the rates to change: a tick of one worker and route.
+/// The counts of both arms in a time that is too short for the rates to change: a tick of one worker and route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stratum {
     /// The arm under test: the canary, or the candidate's differences.
     pub tested: Tally,
-    /// The arm that it is measured against: stable, or the control's differences.
+    /// The arm that it is compared with: stable, or the control's differences.
     pub control: Tally,
 }
 
 impl Stratum {
-    /// The tested arm's share ρ of the exposures, and how many events there were; `None` where nothing can be learnt:
-    /// no event, or an arm that nobody was exposed to.
+    /// The tested arm's share ρ of the exposures, and the number of events; `None` without information: no event, or an
+    /// arm without exposures.
     #[must_use]
     pub(super) fn informative(&self) -> Option<(f64, f64)> {
         let events = self.tested.events + self.control.events;
@@ -52,7 +52,9 @@ impl Stratum {
             return None;
         }
         let tested = float(self.tested.exposures);
-        Some((tested / (tested + float(self.control.exposures)), float(events)))
+        let share = tested / (tested + float(self.control.exposures));
+        debug_assert!(share > 0.0 && share < 1.0, "both arms have exposures");
+        Some((share, float(events)))
     }
 }
 
@@ -71,11 +73,11 @@ pub struct Evidence {
 }
 
 impl Kernel {
-    /// The test of fields that differ: a candidate must differ in one more than 1.1 times as often as a control.
+    /// The test for fields that differ: the candidate must differ more than 1.1 times as often as a control.
     pub const DIFFERENCES: Self = Self { theta0: 1.1, first: 0 };
 
-    /// The test of "the ratio is at most `theta0`". `None` unless `theta0` is positive and below the grid's last
-    /// alternative: there would be nothing to test against.
+    /// The test of "the ratio is at most `theta0`". `None` unless `theta0` is positive and below the last
+    /// alternative of the grid.
     #[must_use]
     pub fn new(theta0: f64) -> Option<Self> {
         let first = GRID.iter().position(|&theta| theta > theta0)?;
@@ -98,7 +100,7 @@ impl Kernel {
         ln_mean_exp(&evidence.logs[self.first..])
     }
 
-    /// E as it is shown, against `log10(1/α)`: 2 is a hundred to one.
+    /// E as it is shown, compared with `log10(1/α)`: 2 is a hundred to one.
     #[must_use]
     pub fn log10(&self, evidence: &Evidence) -> f64 {
         self.ln(evidence) / std::f64::consts::LN_10
@@ -112,7 +114,7 @@ impl Kernel {
 }
 
 impl Evidence {
-    /// Adds what another worker or replica has gathered under the same kernel.
+    /// Adds the evidence of another worker or replica under the same kernel.
     pub fn merge(&mut self, other: &Self) {
         for (log, more) in self.logs.iter_mut().zip(other.logs) {
             *log += more;
@@ -122,6 +124,7 @@ impl Evidence {
 
 /// `ln(mean(exp(logs)))` without overflow.
 pub(super) fn ln_mean_exp(logs: &[f64]) -> f64 {
+    debug_assert!(!logs.is_empty(), "the mean of nothing is not defined");
     let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let (sum, count) = logs.iter().fold((0.0, 0.0), |(sum, count), log| (sum + (log - most).exp(), count + 1.0));
     most + (sum / count).ln()
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn false_trips_are_as_rare_as_stated() {
+    fn the_false_alarm_rate_is_as_documented() {
         let boundary = boundary(500);
         for (theta, stated) in [(1.0, 0.00238), (1.1, 0.00483)] {
             let (tripped, ..) = tripping(theta, &boundary);
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_regression_is_found_as_soon_as_stated() {
+    fn a_regression_is_found_as_soon_as_documented() {
         let boundary = boundary(500);
         for (theta, half, most) in [(3.0, 109, 188), (5.0, 37, 65), (10.0, 13, 24), (50.0, 4, 6)] {
             let (_, found_half, found_most) = tripping(theta, &boundary);
@@ -210,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn strata_that_say_nothing_change_nothing() {
+    fn strata_without_information_change_nothing() {
         let kernel = Kernel::new(1.1).unwrap();
         let lonely = Tally { exposures: 10, events: 10 };
         let none = Tally::default();
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_grid_begins_above_the_hypothesis() {
+    fn the_grid_starts_above_the_hypothesis() {
         let kernel = Kernel::new(2.0).unwrap();
         assert_eq!(kernel.first, 2);
         assert_eq!(Kernel::new(1.1), Some(Kernel::DIFFERENCES));

@@ -1,11 +1,11 @@
-//! How far two answers were compared: a level that differs hides the ones below it.
+//! The levels of a comparison: a level that differs hides the levels below it.
 
-/// A level of an answer, the outermost first.
+/// A level of a response, the outermost first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// How the transport ended.
     Outcome,
-    /// The status, and that of gRPC.
+    /// The HTTP status and the gRPC status.
     Status,
     /// Headers and trailers.
     Head,
@@ -14,22 +14,22 @@ pub enum Level {
 }
 
 impl Level {
-    /// All of them, by number.
+    /// All levels, in order.
     pub const ALL: [Self; 4] = [Self::Outcome, Self::Status, Self::Head, Self::Body];
 }
 
-/// What lies at a level.
+/// A field that belongs to a level.
 pub trait HasLevel {
-    /// Which one: it can only be seen to differ where a comparison has reached that.
+    /// The level; a difference is visible only in comparisons that reached it.
     fn level(&self) -> Level;
 }
 
-/// What comparing two answers has shown.
+/// The differences between two responses.
 #[derive(Debug)]
 pub struct Observation<'a, K> {
     /// The fields that differ.
     pub differing: &'a [K],
-    /// How far the comparison went; of what lies below, nothing is known.
+    /// The last level that was compared.
     pub reached: Level,
 }
 
@@ -39,11 +39,11 @@ impl<K> Clone for Observation<'_, K> {
     }
 }
 
-// Whatever a field is: only its place is copied.
+// For any `K`, because only the reference is copied; `derive` would require `K: Copy`.
 impl<K> Copy for Observation<'_, K> {}
 
 impl<K: HasLevel> Observation<'_, K> {
-    /// The fields that differ.
+    /// The fields that differ, on levels that were compared.
     pub(super) fn fields(&self) -> impl Iterator<Item = &K> {
         self.differing.iter().filter(|field| field.level() <= self.reached)
     }

@@ -1,8 +1,8 @@
-//! How large the ratio of the rates is: the conditional likelihood of θ over a fine grid.
+//! Estimates the ratio θ of the rates, by its conditional likelihood over a fine grid.
 //!
-//! The kernel says whether θ is above θ0; this says where it is. Each point of the grid holds the logarithm of the
-//! likelihood, so it adds over strata, workers and replicas as evidence does. The most likely θ lies at its top. The
-//! interval is what a mixture over the grid does not refute: valid at every time at once, as the kernel is.
+//! The kernel tests whether θ is above θ0; this module estimates θ. Each point of the grid has the logarithm of the
+//! likelihood, which can be added over strata, workers and replicas. The maximum is the estimate. The interval contains the
+//! ratios that a mixture over the grid does not reject; it is valid at all times at once, like the kernel.
 
 use super::Stratum;
 use super::evidence::{float, ln_mean_exp};
@@ -12,20 +12,20 @@ const POINTS: usize = 97;
 const POINTS_PER_DOUBLING: f64 = 8.0;
 const LEAST_LOG2: f64 = -6.0;
 
-/// The log-likelihood of each ratio of the grid, in nats. Starts at 0: all alike.
+/// The log-likelihood of each ratio of the grid, in nats. Starts at 0: all ratios are equally likely.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Likelihood {
     logs: [f64; POINTS],
 }
 
-/// A ratio of the tested arm's rate to the control's, with an interval that covers it at all times at once.
+/// A ratio of the tested arm's rate to the control's, with a confidence interval that is valid at all times at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The most likely ratio: the conditional maximum-likelihood estimate, within 1/64 to 64.
     pub theta: f64,
-    /// The least ratio that is not refuted; `None`: none is too small.
+    /// The lower end of the interval; `None` if it is open.
     pub lower: Option<f64>,
-    /// The greatest ratio that is not refuted; `None`: none is too great.
+    /// The upper end of the interval; `None` if it is open.
     pub upper: Option<f64>,
 }
 
@@ -46,33 +46,33 @@ impl Likelihood {
         }
     }
 
-    /// Adds what another worker or replica has gathered.
+    /// Adds the likelihood of another worker or replica.
     pub fn merge(&mut self, other: &Self) {
         for (log, more) in self.logs.iter_mut().zip(other.logs) {
             *log += more;
         }
     }
 
-    /// The ratio, with the interval that misses it at any time with a chance of at most `alpha`. `None` without events.
+    /// The ratio, with an interval that ever misses it with a probability of at most `alpha`. `None` without events.
     #[must_use]
     pub fn estimate(&self, alpha: f64) -> Option<Estimate> {
         let top = (0..POINTS).max_by(|&a, &b| self.logs[a].total_cmp(&self.logs[b]))?;
         if self.logs.iter().all(|log| log.abs() < f64::EPSILON) {
             return None;
         }
-        // A point is refuted when the mixture's likelihood is 1/α times its own.
+        // A point is rejected if the likelihood of the mixture is 1/α times its own.
         let least = ln_mean_exp(&self.logs) + alpha.ln();
         let below = (0..top).rev().find(|&point| self.logs[point] < least);
         let above = (top + 1..POINTS).find(|&point| self.logs[point] < least);
         Some(Estimate {
-            theta: ratio(self.summit(top)),
+            theta: ratio(self.maximum(top)),
             lower: below.map(|point| ratio(self.crossing(point, point + 1, least))),
             upper: above.map(|point| ratio(self.crossing(point, point - 1, least))),
         })
     }
 
-    /// The top of the parabola through the highest point and its neighbours.
-    fn summit(&self, top: usize) -> f64 {
+    /// The maximum of the parabola through the highest point and its neighbours.
+    fn maximum(&self, top: usize) -> f64 {
         let middle = number(top);
         if top == 0 || top + 1 == POINTS {
             return middle;
@@ -84,6 +84,10 @@ impl Likelihood {
 
     /// Where the likelihood falls below `least`, between a point that is below and its neighbour that is not.
     fn crossing(&self, below: usize, above: usize, least: f64) -> f64 {
+        debug_assert!(
+            self.logs[below] < least && least <= self.logs[above],
+            "the likelihood crosses `least` between them"
+        );
         let part = (least - self.logs[below]) / (self.logs[above] - self.logs[below]);
         number(below) + part * (number(above) - number(below))
     }

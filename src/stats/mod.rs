@@ -1,4 +1,4 @@
-//! What evidence says about a release: pure functions of counts. The caller supplies counts and time.
+//! Statistics of a release: pure functions of counts. The caller supplies counts and time.
 
 mod difference;
 mod evidence;

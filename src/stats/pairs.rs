@@ -1,17 +1,17 @@
-//! Discordant pairs: the kernel's form where every candidate has its own control.
+//! Discordant pairs: the test for the case that every candidate has its own control.
 //!
-//! Of a candidate and a control of the same request, a field may differ in both, in neither, or in one only. Under the
-//! hypothesis that the candidate is as like the primary as the primary is to itself, a difference in one only is as
-//! likely to be the control's as the candidate's: a fair coin. The likelihood ratio of an unfair one, averaged over a
-//! grid, is an e-process, like the kernel's (a sequential form of `McNemar`'s test).
+//! For a candidate and a control of the same request, a field may differ in both, in neither, or in one only. Under the
+//! hypothesis that the candidate equals the primary as often as the control does, a difference in one only is a fair coin:
+//! it is equally likely in the control and in the candidate. The likelihood ratio of an unfair coin, averaged over a grid,
+//! is an e-process, like that of the kernel (a sequential form of `McNemar`'s test).
 
 use super::Tally;
 use super::evidence::{float, ln_mean_exp};
 
-/// The unfair coins that evidence is sought for: the chance that a difference in one only is the candidate's.
+/// The alternatives: the probability that a difference in one only is in the candidate.
 const GRID: [f64; 5] = [0.6, 0.7, 0.8, 0.9, 0.97];
 
-/// The state of a test: how many pairs differed on one side only.
+/// The state of a test: the number of pairs that differ on one side only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pairs {
     /// In the candidate only.
@@ -21,7 +21,7 @@ pub struct Pairs {
 }
 
 impl Pairs {
-    /// Adds what was counted elsewhere or later.
+    /// Adds other counts.
     pub fn merge(&mut self, other: Self) {
         self.raw_only += other.raw_only;
         self.noise_only += other.noise_only;
@@ -34,7 +34,7 @@ impl Pairs {
         ln_mean_exp(&GRID.map(|chance| raw * (2.0 * chance).ln() + noise * (2.0 * (1.0 - chance)).ln()))
     }
 
-    /// Of the pairs that differed on one side only, how many differed in the candidate.
+    /// The pairs that differ on one side only, and those of them that differ in the candidate.
     #[must_use]
     pub fn tally(&self) -> Tally {
         Tally { exposures: self.raw_only + self.noise_only, events: self.raw_only }
@@ -45,8 +45,8 @@ impl Pairs {
 mod tests {
     use super::*;
 
-    /// The chance that a coin which shows the candidate with `chance` trips within `pairs_max`, and after how many
-    /// pairs that chance is 50 % and 80 %. Exact.
+    /// The exact probability that a coin which shows the candidate with `chance` is detected within `pairs_max`, and the
+    /// numbers of pairs at which it is 50 % and 80 %.
     fn tripping(chance: f64, alpha: f64, pairs_max: u64) -> (f64, Option<u64>, Option<u64>) {
         let (mut ways, mut tripped) = (vec![1.0], 0.0);
         let (mut half, mut most) = (None, None);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_as_stated() {
+    fn figures_are_as_documented() {
         for (alpha, chance, half, most) in [
             (0.01, 0.6, 259, 419),
             (0.01, 0.7, 58, 99),

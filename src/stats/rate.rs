@@ -1,33 +1,33 @@
-//! How often two answers differ beyond noise, with bounds that hold at all times at once.
+//! The rate at which two responses differ beyond noise, with bounds that are valid at all times at once.
 //!
-//! The bounds of a rate are what the Krichevsky-Trofimov mixture (a Beta(½, ½) prior) does not refute: it is a
-//! martingale under the true rate, so the chance that the interval ever misses that rate is at most α. It assumes that
-//! the rate does not change; a rate that does is covered as its average would be.
+//! The interval of a rate contains the rates that the Krichevsky-Trofimov mixture (a Beta(½, ½) prior) does not reject. The
+//! mixture is a martingale under the true rate, so the probability that the interval ever misses that rate is at most α. The
+//! rate is assumed to be constant; otherwise the interval covers its average.
 //!
-//! Controls that fail, or have another status, are noise as far as candidates do so too, and no further: a control hides
-//! no difference of a candidate by failing for reasons of its own. So noise is `min(Aₙ, Aᵣ) + R Bₙ`, with A the rates of
-//! differences that end a comparison early, of controls and of candidates, R the share of the candidates whose
-//! comparison reached headers and body, and B the rate of differences there among those that did.
+//! Controls that fail or have another status count as noise only up to the rate at which candidates do so: a control that
+//! fails for its own reasons must not hide differences of candidates. So noise is `min(Aₙ, Aᵣ) + R Bₙ`, with A the rates of
+//! differences that end a comparison early, of controls (n) and candidates (r), R the share of the candidates whose
+//! comparison reached headers and body, and B the rate of differences of controls among those that did.
 //!
-//! Noise hides differences: an answer that differs by noise tells nothing of the rest. Where candidates differ by
-//! themselves in a share `d`, and by noise in a share `n`, `r = 1 - (1 - d)(1 - n)` of them differ (Abbott's formula), so
-//! that `d = 1 - (1 - r) / (1 - n)`. Where every control differs, nothing is known of `d`. The share found is that before
-//! headers and body, and that within, put together; the bounds are wider than they need be: `d ≥ r - n`, and with the
-//! noise of all answers `d ≤ 1 - (1 - r) / (1 - n)`.
+//! Noise hides differences: a response that differs by noise may differ for another reason too. If candidates differ by
+//! themselves with rate `d` and by noise with rate `n`, the rate of differences is `r = 1 - (1 - d)(1 - n)` (Abbott's
+//! formula), so `d = 1 - (1 - r) / (1 - n)`. If every control differs, `d` is unknown. The estimate combines the rate before
+//! headers and body with the rate within them; the bounds are conservative: `d ≥ r - n`, and with the noise of all
+//! responses `d ≤ 1 - (1 - r) / (1 - n)`.
 
 use super::Tally;
 use super::evidence::float;
 
-/// How often answers differed from the primary's.
+/// Differences from the primary responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mismatches {
-    /// All comparisons, and those that ended early with a difference: in how the transport ended, or the status.
+    /// All comparisons, and those that ended early with a difference of the outcome or the status.
     pub early: Tally,
-    /// Those that reached headers and body, and those of them with a difference.
+    /// Comparisons that reached headers and body, and those of them with a difference.
     pub within: Tally,
 }
 
-/// How often the candidate's answers differed, and how often the control's did.
+/// Differences of the candidates and of the controls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {
     /// Comparisons of the primary with the candidate.
@@ -37,20 +37,20 @@ pub struct Mismatch {
 }
 
 impl Mismatches {
-    /// Those with a difference, of all.
+    /// All comparisons, and those with a difference.
     fn all(&self) -> Tally {
         Tally { exposures: self.early.exposures, events: self.early.events + self.within.events }
     }
 
-    /// Those that reached headers and body, of all.
+    /// All comparisons, and those that reached headers and body.
     fn reached(&self) -> Tally {
         Tally { exposures: self.early.exposures, events: self.within.exposures }
     }
 }
 
 impl Mismatch {
-    /// The rate of differences beyond noise, 0 to 1; nothing where there are some and no control to tell noise by, or where
-    /// every control differs.
+    /// The rate of differences beyond noise, 0 to 1; `None` if there are differences and no control, or if every control
+    /// differs.
     #[must_use]
     pub fn net(&self) -> Option<f64> {
         let is_blind = |raw: Tally, noise: Tally| raw.events > 0 && noise.exposures == 0;
@@ -63,36 +63,36 @@ impl Mismatch {
         (raw.exposures == 0 || noise < 1.0).then_some(1.0 - (1.0 - early) * (1.0 - within))
     }
 
-    /// What the net rate is below, at all times at once, but for a chance of `alpha`. 1 where nothing is known.
+    /// The upper bound of the net rate, valid at all times at once with a probability of 1 − `alpha`. 1 without data.
     #[must_use]
     pub fn net_upper(&self, alpha: f64) -> f64 {
         let alpha = alpha / BOUNDS;
         net(upper(self.raw.all(), alpha), self.noise_by(|tally| lower(tally, alpha)))
     }
 
-    /// What the net rate is above, at all times at once, but for a chance of `alpha`. 0 where nothing is known.
+    /// The lower bound of the net rate, valid at all times at once with a probability of 1 − `alpha`. 0 without data.
     #[must_use]
     pub fn net_lower(&self, alpha: f64) -> f64 {
         let alpha = alpha / BOUNDS;
         (lower(self.raw.all(), alpha) - self.noise_by(|tally| upper(tally, alpha))).max(0.0)
     }
 
-    /// The rate of noise by these rates, or by their bounds: it grows with each of them.
+    /// The rate of noise from these rates or their bounds; it grows with each of them.
     fn noise_by(&self, rate: impl Fn(Tally) -> f64) -> f64 {
         let early = rate(self.noise.early).min(rate(self.raw.early));
         early + rate(self.raw.reached()) * rate(self.noise.within)
     }
 }
 
-/// The rate that shows as `raw` under this noise.
+/// The net rate that appears as `raw` with this noise.
 fn net(raw: f64, noise: f64) -> f64 {
     if noise >= 1.0 { 1.0 } else { (1.0 - (1.0 - raw) / (1.0 - noise)).clamp(0.0, 1.0) }
 }
 
-/// The rates that a bound of the net rate is made of: each has its part of α.
+/// The number of rates in a bound of the net rate; each gets an equal part of α.
 const BOUNDS: f64 = 5.0;
 
-/// The greatest rate that the counts do not refute.
+/// The upper bound of a rate.
 pub(super) fn upper(tally: Tally, alpha: f64) -> f64 {
     if tally.exposures == 0 {
         return 1.0;
@@ -100,7 +100,7 @@ pub(super) fn upper(tally: Tally, alpha: f64) -> f64 {
     bound(tally, alpha, 1.0)
 }
 
-/// The least rate that the counts do not refute.
+/// The lower bound of a rate.
 pub(super) fn lower(tally: Tally, alpha: f64) -> f64 {
     if tally.exposures == 0 {
         return 0.0;
@@ -108,8 +108,9 @@ pub(super) fn lower(tally: Tally, alpha: f64) -> f64 {
     bound(tally, alpha, 0.0)
 }
 
-/// The bound between the observed rate and `end`, by bisection: the log-likelihood falls from the one to the other.
+/// The bound between the observed rate and `end`, by bisection: the log-likelihood decreases between them.
 fn bound(tally: Tally, alpha: f64, end: f64) -> f64 {
+    debug_assert!(tally.events <= tally.exposures, "an event is an exposure");
     let (hits, misses) = (float(tally.events), float(tally.exposures.saturating_sub(tally.events)));
     let least = ln_mixture(hits, misses) + alpha.ln();
     let refuted = |rate: f64| product(hits, rate.ln()) + product(misses, (1.0 - rate).ln()) <= least;
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn controls_that_fail_hide_nothing() {
+    fn controls_that_fail_hide_no_difference() {
         // A third of the candidates differ; half of the controls have another status, and no other differs.
         let raw = within(30_000, 10_000);
         let failing = Mismatches { early: tally(30_000, 15_000), within: tally(15_000, 0) };
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gamma_function_is_right() {
+    fn the_gamma_function_is_accurate() {
         for (x, value) in
             [(0.5, std::f64::consts::PI.sqrt().ln()), (1.0, 0.0), (5.0, 24_f64.ln()), (11.0, 3_628_800_f64.ln())]
         {
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_close_in_on_the_rate() {
+    fn bounds_converge_to_the_rate() {
         let open = Mismatch::default();
         assert_eq!((open.net(), open.net_upper(0.05), open.net_lower(0.05)), (Some(0.0), 1.0, 0.0));
         // Nothing differs: by how many comparisons a bound of 0.2 % is reached.
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_holds_at_all_times_at_once() {
+    fn the_bound_is_valid_at_all_times_at_once() {
         // 400 runs of 2 000, looked at after each: a true 5 % shows 30 or fewer with a chance of 99 %.
         let mut random = fastrand::Rng::with_seed(5);
         let missed = (0..400)

@@ -1,23 +1,23 @@
-//! The sample-ratio check: do the variants get the callers that their weights promise? If not, the sample is not random
-//! and no comparison of the variants is worth anything, whatever it says.
+//! The sample-ratio check: do the variants get the share of callers that their weights promise? If not, the sample is not
+//! random, and comparisons of the variants are not valid.
 //!
-//! The test is a Bayes factor: the chance of the counts under Dirichlet-multinomial mixtures around the weights against
-//! their chance under the weights themselves. It is a martingale while the weights hold, so the chance that it *ever*
-//! reaches 1/α is at most α (Ville's inequality): it may be looked at after every draw. Four mixtures in equal parts, with
-//! 10, 100, 1 000 and 10 000 draws' worth of belief in the weights, find gross mismatches at once and small ones in the
-//! end. The draws must be independent: callers, not their requests.
+//! The test is a Bayes factor: the probability of the counts under Dirichlet-multinomial mixtures around the weights against
+//! their probability under the weights. It is a martingale if the weights are right, so the probability that it *ever*
+//! reaches 1/α is at most α (Ville's inequality): it may be read after every draw. Four mixtures in equal parts, with prior
+//! strengths of 10, 100, 1 000 and 10 000 draws, find large mismatches at once and small ones later. The draws must be
+//! independent: callers, not requests.
 //!
-//! How many draws it takes at α = 0.001, nine times of ten: 21 000 for 52 % that should be 50 %, 3 100 for 55 %, 280 for
+//! Draws until detection at α = 0.001, in nine of ten cases: 21 000 for 52 % that should be 50 %, 3 100 for 55 %, 280 for
 //! one caller in three, 16 000 for 6 % that should be 5 %.
 
 use super::evidence::{float, ln_mean_exp};
 use super::rate::ln_gamma;
 
-/// The chance of a false alarm, ever.
+/// The probability of a false alarm over all time.
 const ALPHA: f64 = 0.001;
-/// How many draws each part of the mixture believes in the weights for.
-const BELIEFS: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
-/// A variant that should have so many draws and has none was found long before.
+/// The prior strength of each part of the mixture, in draws.
+const PRIOR_STRENGTHS: [f64; 4] = [10.0, 100.0, 1_000.0, 10_000.0];
+/// With this many expected draws of the rarest variant, a variant without draws is already detected.
 const EXPECTED_MIN: f64 = 30.0;
 
 /// Weights against counts.
@@ -25,27 +25,27 @@ const EXPECTED_MIN: f64 = 30.0;
 pub struct SampleRatio {
     /// The draws.
     pub draws: u64,
-    /// The shares that the weights promise, of those that get any; 0 for others.
+    /// The expected share of each variant; 0 without a weight.
     pub expected: Vec<f64>,
-    /// The shares that were measured; nothing without draws.
+    /// The measured shares; `None` without draws.
     pub measured: Option<Vec<f64>>,
     /// The logarithm of the evidence (Bayes factor) against the weights.
     pub evidence_ln: f64,
 }
 
-/// What a check comes to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fairness {
-    /// Too few draws to say anything: a variant that gets nobody would not have been found yet.
+    /// Too few draws: a variant without draws would not be detected yet.
     TooFew,
-    /// Enough draws, and nothing against the weights.
+    /// Enough draws, and no mismatch.
     Ok,
-    /// The variants do not get what their weights promise.
+    /// The shares do not match the weights.
     Mismatch,
 }
 
 impl Fairness {
-    /// The word for it.
+    /// The name in output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -57,7 +57,8 @@ impl Fairness {
 }
 
 impl SampleRatio {
-    /// `weights` are in any unit; what has none is left out. Nothing when fewer than two variants have one.
+    /// Checks counts against weights, which are in any unit. Variants without a weight are left out; `None` if fewer than two
+    /// variants have one.
     #[must_use]
     pub fn of(weights: &[f64], counts: &[u64]) -> Option<Self> {
         let sum: f64 = weights.iter().sum();
@@ -65,6 +66,7 @@ impl SampleRatio {
             return None;
         }
         let expected: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
+        debug_assert!((expected.iter().sum::<f64>() - 1.0).abs() < 1e-9, "expected shares sum to 1");
         let counts: Vec<u64> =
             counts.iter().zip(&expected).map(|(count, share)| if *share > 0.0 { *count } else { 0 }).collect();
         let draws: u64 = counts.iter().sum();
@@ -73,18 +75,18 @@ impl SampleRatio {
         Some(Self { draws, expected, measured, evidence_ln })
     }
 
-    /// So many draws it takes to say anything.
+    /// The number of draws from which the result is valid.
     #[must_use]
     pub fn draws_min(&self) -> f64 {
         (EXPECTED_MIN / self.least()).ceil()
     }
 
-    /// The smallest share that is promised.
+    /// The smallest expected share.
     fn least(&self) -> f64 {
         self.expected.iter().copied().filter(|share| *share > 0.0).fold(1.0, f64::min)
     }
 
-    /// The variant whose share is the furthest from what is promised, by its own standard error, and that share.
+    /// The variant whose share is furthest from the expected one in standard errors, and its share.
     #[must_use]
     pub fn furthest(&self) -> (usize, f64) {
         let Some(measured) = &self.measured else { return (0, 0.0) };
@@ -94,7 +96,7 @@ impl SampleRatio {
         (at, measured[at])
     }
 
-    /// What it comes to, when `most_evidence_ln` is the most evidence that there ever was.
+    /// The result; `most_evidence_ln` is the highest evidence so far.
     #[must_use]
     pub fn verdict(&self, most_evidence_ln: f64) -> Fairness {
         if most_evidence_ln.max(self.evidence_ln) >= Self::threshold_ln() {
@@ -106,7 +108,7 @@ impl SampleRatio {
         }
     }
 
-    /// The evidence that it takes.
+    /// The evidence that makes a mismatch.
     #[must_use]
     pub fn threshold_ln() -> f64 {
         -ALPHA.ln()
@@ -116,14 +118,14 @@ impl SampleRatio {
 fn evidence_ln(expected: &[f64], counts: &[u64]) -> f64 {
     let variants = || expected.iter().zip(counts).filter(|(share, _)| **share > 0.0);
     let draws: f64 = counts.iter().map(|count| float(*count)).sum();
-    let of_belief = |belief: f64| {
+    let of_prior = |strength: f64| {
         let each = variants().map(|(share, count)| {
             let count = float(*count);
-            ln_gamma(belief * share + count) - ln_gamma(belief * share) - count * share.ln()
+            ln_gamma(strength * share + count) - ln_gamma(strength * share) - count * share.ln()
         });
-        ln_gamma(belief) - ln_gamma(belief + draws) + each.sum::<f64>()
+        ln_gamma(strength) - ln_gamma(strength + draws) + each.sum::<f64>()
     };
-    ln_mean_exp(&BELIEFS.map(of_belief))
+    ln_mean_exp(&PRIOR_STRENGTHS.map(of_prior))
 }
 
 #[cfg(test)]
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn little_data_claims_nothing() {
+    fn little_data_gives_no_result() {
         for (weights, counts, expected) in [
             (&[50.0, 50.0][..], &[0, 0][..], Some(Fairness::TooFew)),
             (&[50.0, 50.0], &[9, 1], Some(Fairness::TooFew)),
@@ -157,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_stays_found() {
+    fn a_mismatch_stays() {
         let ratio = SampleRatio::of(&[50.0, 50.0], &[500, 500]).unwrap();
         assert_eq!(ratio.verdict(0.0), Fairness::Ok);
         assert_eq!(ratio.verdict(SampleRatio::threshold_ln()), Fairness::Mismatch);
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_is_found_after_as_many_draws_as_stated() {
+    fn a_mismatch_is_found_after_as_many_draws_as_documented() {
         let mut random = fastrand::Rng::with_seed(52);
         for (weight, share, draws) in
             [(50.0, 0.52, 21_000), (50.0, 0.55, 3_200), (50.0, 1.0 / 3.0, 300), (5.0, 0.06, 16_000)]
@@ -194,7 +196,7 @@ mod tests {
 
     /// Looked at 200 times on the way to 20 000 draws, 2 000 times over: 2 false alarms are expected at most.
     #[test]
-    fn equal_variants_raise_no_alarm_however_often_one_looks() {
+    fn equal_variants_raise_no_alarm_however_often_the_check_is_read() {
         let mut random = fastrand::Rng::with_seed(1);
         let alarms = (0..1_000)
             .flat_map(|_| [50.0, 5.0])

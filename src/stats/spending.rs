@@ -1,9 +1,8 @@
-//! How α is shared out among the fields of a table, in the order in which they get a row.
+//! The share of α of each field in a table, in the order in which fields get a row (α spending).
 //!
-//! A field's share is fixed when it gets its row and never changes, whatever comes after it: it is confirmed when its E
-//! has reached the inverse of its share of α. The shares of all fields that there can ever be sum up to less than 1, so
-//! the chance that a report ever names a field that is noise is at most α, whenever the fields come and however often
-//! the report is read.
+//! The share of a field is fixed when it gets its row: the field is confirmed when its E reaches the inverse of its share
+//! of α. The shares of all possible fields sum to less than 1, so the probability that a report ever names a field that is
+//! only noise is at most α, regardless of when fields appear and how often the report is read.
 //!
 //! | field | share | E at α = 0.01 | pairs until a field that always differs is confirmed |
 //! |---|---|---|---|
@@ -13,13 +12,14 @@
 
 use super::evidence::float;
 
-/// How many fields a route's table holds.
+/// The number of fields in a route's table.
 pub const FIELDS_MAX: usize = 1_024;
-/// Fields whose share is the largest.
+/// The number of fields with the largest share.
 const FIRST: u64 = 100;
 
 /// The share of the field that is the `number`-th to get a row, from 1.
 pub(super) fn share(number: u64) -> f64 {
+    debug_assert!(number > 0, "fields are numbered from 1");
     if number <= FIRST {
         1.0 / 108.0
     } else if number <= FIELDS_MAX as u64 {
@@ -37,7 +37,7 @@ mod tests {
     const ALPHA: f64 = 0.01;
 
     #[test]
-    fn no_more_than_all_of_it_is_spent() {
+    fn the_shares_sum_to_at_most_one() {
         let spent: f64 = (1..=1_000_000).map(share).sum();
         assert!(spent > 0.999 && spent < 1.0, "{spent}");
         // What is beyond a million telescopes to 16 / 1 000 000.

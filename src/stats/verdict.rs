@@ -1,17 +1,17 @@
-//! Which fields of a route's answers really differ: a bounded table of evidence, one row a field.
+//! The fields of a route's responses that differ: a bounded table of evidence, one row per field.
 //!
-//! A *raw* difference is one between the primary's answer and the candidate's, *noise* one between the primary's and
-//! that of a control, which is the primary's own upstream asked again. A field is *confirmed* when the evidence that it
-//! differs more often in raw than in noise, `E`, has reached the inverse of its share of α, and stays so; *noisy* when it
-//! was seen in the control and is not confirmed; *unknown* before. The shares are given out with the rows, also with
-//! those that are lost again (`spending.rs`), so the chance that a report ever names any field that is noise is at most α.
+//! A *raw* difference is one between the primary response and the candidate; *noise* is one between the primary response
+//! and a control, which is a second response of the primary upstream. A field is *confirmed* when the evidence `E` that it
+//! differs more often in raw than in noise has reached the inverse of its share of α, and stays confirmed; *noisy* if it
+//! differed in a control and is not confirmed; *unknown* otherwise. A share is assigned with each row, also with rows that
+//! are evicted later (`spending.rs`), so the probability that a report ever names a field that is only noise is at most α.
 //!
-//! A comparison that ended at a level says nothing of the fields below: neither that they differ nor that they do not. A
-//! stratum of a level ends with a control that has reached it, and a pair counts where both sides have.
+//! A comparison that ended at a level has no information about the fields below it. A stratum of a level ends with a
+//! control that reached the level, and a pair counts if both sides reached it.
 //!
-//! The table is space-saving: a field that finds no room takes that of the field with the fewest events, and inherits
-//! that number (so that a field with more than its share of all events is sure to stay), but none of its evidence. A
-//! confirmed field is never put out.
+//! The table uses the space-saving algorithm: if it is full, a new field replaces the field with the fewest events and
+//! inherits that number (so a field with more than its share of all events stays), but not the evidence. A confirmed field
+//! is never evicted.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -19,42 +19,42 @@ use std::hash::Hash;
 use super::spending::{FIELDS_MAX, share};
 use super::{Evidence, HasLevel, Kernel, Level, Observation, Pairs, Stratum, Tally};
 
-/// How many samples a route's table holds, of all fields together.
+/// The number of samples in a route's table, over all fields.
 pub const SAMPLES_MAX: usize = 4_096;
 
-/// How raw and noise are weighed against each other.
+/// The design of the test of raw against noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestDesign {
-    /// Some candidates have a control: two arms with exposures of their own, in strata that end with each control.
+    /// Some candidates have a control: two arms with their own exposures, in strata that end with each control.
     Arms,
     /// Every candidate has a control (`control = 100`): discordant pairs.
     Pairs,
 }
 
-/// What the evidence says about a field.
+/// The verdict on a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// It differs more often than the primary's own answers do.
+    /// The field differs more often than it does between primary responses.
     Confirmed,
-    /// Not seen in the control, and not often enough in raw.
+    /// Never in a control, and not often enough in raw.
     Unknown,
-    /// The primary's own answers differ in it.
+    /// Primary responses differ in it.
     Noisy,
 }
 
-/// A field, what was counted of it, and what that says.
+/// A field with its counts and its verdict.
 #[derive(Clone, Debug)]
 pub struct FieldReport<'a, K, S> {
     /// The field.
     pub key: &'a K,
-    /// What the evidence says.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Comparisons with the candidate that reached the field, and those in which it differed: since it has its row, where
-    /// that was another's before.
+    /// Comparisons with the candidate that reached the field, and those in which it differed. Counted since the field got
+    /// its row, if it replaced another field.
     pub raw: Tally,
-    /// Comparisons with a control, likewise.
+    /// The same for controls.
     pub noise: Tally,
-    /// The most evidence that there ever was, as log10 E.
+    /// The highest evidence so far, as log10 E.
     pub log10: f64,
     /// The evidence that confirms it, as log10 E.
     pub threshold_log10: f64,
@@ -62,30 +62,30 @@ pub struct FieldReport<'a, K, S> {
     pub samples: &'a VecDeque<S>,
 }
 
-/// The table of one route. `K` is a field, `S` a sample of its difference, redacted by whoever brings it.
+/// The table of one route. `K` is a field, `S` a sample of its difference, redacted by the caller.
 #[derive(Clone, Debug)]
 pub struct Verdicts<K, S> {
-    form: TestDesign,
+    design: TestDesign,
     alpha: f64,
     keep: usize,
     rows: Vec<Row<K, S>>,
     index: HashMap<K, usize, ahash::RandomState>,
     levels: [Exposed; Level::ALL.len()],
-    /// How often a row was given to a field.
-    seen: u64,
+    /// The number of rows assigned so far.
+    assigned: u64,
     evicted: u64,
     samples: usize,
-    /// The number of the comparison, so that a field counts once in it.
+    /// The number of the current comparison, so that a field counts once in it.
     turn: u64,
 }
 
-/// What the fields of one level were exposed to.
+/// The exposures of the fields of one level.
 #[derive(Clone, Debug, Default)]
 struct Exposed {
-    /// Comparisons that reached it, with candidates and with controls.
+    /// Comparisons that reached the level, with candidates and with controls.
     raw: u64,
     noise: u64,
-    /// Those with candidates since the stratum's beginning, and the rows with events that wait for its end.
+    /// Comparisons with candidates in the open stratum, and the rows with events in it.
     open: u64,
     waiting: Vec<usize>,
 }
@@ -93,13 +93,12 @@ struct Exposed {
 #[derive(Clone, Debug)]
 struct Row<K, S> {
     key: K,
-    /// What ln E must reach.
+    /// The value that ln E must reach.
     threshold: f64,
-    /// What its level had been exposed to when it got its row: nothing where that was a free one, for then it had never
-    /// differed before.
+    /// The exposures of the level when the field got the row; zero for a free row, because the field had never differed.
     raw_before: u64,
     noise_before: u64,
-    /// Events, with those inherited: what the order of eviction goes by.
+    /// Events including inherited ones: the order of eviction.
     weight: u64,
     raw_events: u64,
     noise_events: u64,
@@ -148,8 +147,9 @@ impl<K, S> Row<K, S> {
         }
     }
 
-    /// Ends a stratum of one control and as many candidates as `exposures`.
+    /// Ends a stratum of one control and `exposures` candidates.
     fn close(&mut self, kernel: &Kernel, exposures: u64) {
+        debug_assert!(self.waiting_raw <= exposures, "a field differs at most once in each candidate");
         let stratum = Stratum {
             tested: Tally { exposures, events: self.waiting_raw },
             control: Tally { exposures: 1, events: self.waiting_noise },
@@ -161,42 +161,42 @@ impl<K, S> Row<K, S> {
 }
 
 impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
-    /// An empty table. `alpha` is the chance that a report may name a field that is noise; `keep` is how many samples a
-    /// confirmed field keeps, the newest ones. Any other field keeps its newest one, so that there is one to show.
+    /// An empty table. `alpha` is the probability that a report ever names a field that is only noise; `keep` is the number
+    /// of samples that a confirmed field keeps, the newest ones. Other fields keep their newest sample.
     #[must_use]
-    pub fn new(form: TestDesign, alpha: f64, keep: usize) -> Self {
+    pub fn new(design: TestDesign, alpha: f64, keep: usize) -> Self {
         Self {
-            form,
+            design,
             alpha,
             keep,
             rows: Vec::new(),
             index: HashMap::default(),
             levels: Default::default(),
-            seen: 0,
+            assigned: 0,
             evicted: 0,
             samples: 0,
             turn: 0,
         }
     }
 
-    /// Takes in one copy: the fields in which the candidate's answer differed from the primary's, and those in which
-    /// the control's did, where there was one. In the form of pairs a copy without a control only counts in the rates.
+    /// Adds one copy: the fields in which the candidate differs from the primary response, and those in which the control
+    /// differs, if there is one. With pairs, a copy without a control counts only in the rates.
     pub fn observe(&mut self, raw: Observation<'_, K>, noise: Option<Observation<'_, K>>) {
         self.turn += 1;
         let turn = self.turn;
         for key in raw.fields() {
-            if let Some(row) = self.admit(key) {
+            if let Some(row) = self.assign_row(key) {
                 row.raw_turn = turn;
             }
         }
         for key in noise.iter().flat_map(Observation::fields) {
-            if let Some(row) = self.admit(key) {
+            if let Some(row) = self.assign_row(key) {
                 row.noise_turn = turn;
             }
         }
         let reached = noise.map(|noise| noise.reached);
         let paired = reached.map(|noise| noise.min(raw.reached));
-        // Only now: a field may have lost its row to a later one of the same answer.
+        // After all rows are assigned: a field may have lost its row to a later field of the same response.
         for key in raw.fields().chain(noise.iter().flat_map(Observation::fields)) {
             self.count(key, paired);
         }
@@ -215,7 +215,7 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
         }
     }
 
-    /// Keeps a sample of a field's difference, for as long as there is room and the field has a row.
+    /// Keeps a sample of a field's difference, if there is room and the field has a row.
     pub fn keep(&mut self, key: &K, sample: S) {
         let Some(row) = self.index.get(key).and_then(|&at| self.rows.get_mut(at)) else { return };
         let room = if row.is_confirmed() { self.keep } else { self.keep.min(1) };
@@ -227,10 +227,10 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
             row.samples.push_back(sample);
             self.samples += 1;
         }
+        debug_assert!(row.samples.len() <= room && self.samples <= SAMPLES_MAX, "samples are bounded");
     }
 
-    /// Every field that has a row: the confirmed ones first, then the unknown, then the noisy, and among them those
-    /// that differ most often first.
+    /// All fields with a row: confirmed ones first, then unknown, then noisy ones; within each, by the number of differences.
     #[must_use]
     pub fn fields(&self) -> Vec<FieldReport<'_, K, S>> {
         let mut rows: Vec<_> = self.rows.iter().map(|row| (row.verdict(), row)).collect();
@@ -251,33 +251,33 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
             .collect()
     }
 
-    /// What the evidence says about a field; `None` when it has no row.
+    /// The verdict on a field; `None` if it has no row.
     #[must_use]
     pub fn verdict(&self, key: &K) -> Option<Verdict> {
         self.index.get(key).map(|&at| self.rows[at].verdict())
     }
 
-    /// What log10 E must reach for one of the first fields; a later one needs more.
+    /// The value that log10 E must reach for one of the first fields; later fields need more.
     #[must_use]
     pub fn threshold_log10(&self) -> f64 {
         -(self.alpha * share(1)).log10()
     }
 
-    /// How many fields were put out of the table, or found no room in it.
+    /// The number of fields that were evicted, or found no row.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// The row of a field, which is given one if it has none. `None` when every row is a confirmed field's.
-    fn admit(&mut self, key: &K) -> Option<&mut Row<K, S>> {
+    /// The row of a field; assigns one if it has none. `None` if all rows belong to confirmed fields.
+    fn assign_row(&mut self, key: &K) -> Option<&mut Row<K, S>> {
         if let Some(&at) = self.index.get(key) {
             return self.rows.get_mut(at);
         }
         let free = self.rows.len();
-        let at = if free < FIELDS_MAX { free } else { self.least()? };
-        self.seen += 1;
-        let mut row = Row::new(key.clone(), -(self.alpha * share(self.seen)).ln());
+        let at = if free < FIELDS_MAX { free } else { self.evict()? };
+        self.assigned += 1;
+        let mut row = Row::new(key.clone(), -(self.alpha * share(self.assigned)).ln());
         self.index.insert(key.clone(), at);
         if let Some(place) = self.rows.get_mut(at) {
             let exposed = &self.levels[key.level() as usize];
@@ -289,17 +289,19 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
         } else {
             self.rows.push(row);
         }
+        debug_assert!(self.rows.len() <= FIELDS_MAX, "the table is bounded");
+        debug_assert_eq!(self.index.len(), self.rows.len(), "each row has one field");
         self.rows.get_mut(at)
     }
 
-    /// The row that is given to another field when no other is free.
-    fn least(&mut self) -> Option<usize> {
+    /// The row to evict: the one with the fewest events that is not confirmed.
+    fn evict(&mut self) -> Option<usize> {
         self.evicted += 1;
         let candidates = self.rows.iter().enumerate().filter(|(_, row)| !row.is_confirmed());
         candidates.min_by_key(|(_, row)| row.weight).map(|(at, _)| at)
     }
 
-    /// Counts a field of the current copy, once however often it is named.
+    /// Counts a field of the current copy; once, also if the field is listed several times.
     fn count(&mut self, key: &K, paired: Option<Level>) {
         let Some(&at) = self.index.get(key) else { return };
         let row = &mut self.rows[at];
@@ -312,7 +314,7 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
         row.raw_events += raw;
         row.noise_events += noise;
         row.weight += raw + noise;
-        match self.form {
+        match self.design {
             TestDesign::Arms => {
                 if row.waiting_raw + row.waiting_noise == 0 {
                     self.levels[key.level() as usize].waiting.push(at);
@@ -355,14 +357,14 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    /// The answers of a service whose ids and timestamps are always new, whose list is shuffled, and whose counter is
-    /// sometimes another: the fields in which one of them differs from another.
+    /// The differing fields of two responses of a service with new ids and timestamps, a shuffled list, and a counter that
+    /// sometimes changes.
     fn noise(random: &mut fastrand::Rng) -> Vec<String> {
         let mut differing = names(&["$.id header", "$.trace value", "$.created_at value"]);
         let sometimes =
             [("$.items order", 0.83), ("$.age_s value", 0.4), ("$.cache value", 0.05), ("$.seldom extra", 0.002)];
         differing.extend(sometimes.iter().filter(|(_, rate)| random.f64() < *rate).map(|(name, _)| (*name).to_owned()));
-        // A map with ever new keys that do not look like ids.
+        // A map with new keys that do not look like ids.
         if random.f64() < 0.05 {
             differing.push(format!("$.by_word.{:x} missing", random.u32(0..3_000)));
         }
@@ -428,14 +430,14 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_in_the_control_alone_is_noisy_and_what_was_never_controlled_unknown() {
+    fn a_field_of_a_control_is_noisy_and_without_controls_unknown() {
         let field = names(&["status"]);
         let mut table = Table::new(TestDesign::Arms, 0.01, 50);
         assert_eq!(table.verdict(&field[0]), None);
         for _ in 0..10_000 {
             table.observe(whole(&field), None);
         }
-        assert_eq!(table.verdict(&field[0]), Some(Verdict::Unknown), "nothing says that it is not noise");
+        assert_eq!(table.verdict(&field[0]), Some(Verdict::Unknown), "it may be noise");
         table.observe(whole(&[]), Some(whole(&field)));
         assert_eq!(table.verdict(&field[0]), Some(Verdict::Noisy));
     }
@@ -466,7 +468,7 @@ mod tests {
         assert_eq!(table.fields().len(), FIELDS_MAX);
         assert_eq!(table.verdict(&real), Some(Verdict::Confirmed));
         assert_eq!(table.verdict(&often), Some(Verdict::Noisy));
-        assert_eq!(table.evicted() + u64::try_from(FIELDS_MAX).unwrap(), table.seen);
+        assert_eq!(table.evicted() + u64::try_from(FIELDS_MAX).unwrap(), table.assigned);
         assert_eq!(table.index.len(), FIELDS_MAX);
         let last = table.fields().iter().map(|field| field.threshold_log10).fold(0.0, f64::max);
         assert!(last < 9.5, "20 000 fields cost five of the exponent: {last}");
@@ -499,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_reached_is_no_exposure() {
+    fn levels_that_were_not_compared_are_no_exposure() {
         // A field that is always another, and controls that fail, or have another status, half of the time.
         for (form, early) in [TestDesign::Pairs, TestDesign::Arms]
             .into_iter()
@@ -521,14 +523,14 @@ mod tests {
             assert_eq!((field.raw.exposures, field.noise), (1_000, Tally { exposures: 500, events: 500 }));
             assert!(field.log10 < 1.0, "{form:?} {early:?}: {}", field.log10);
 
-            // What is below the level is not looked at, whatever is said of it.
+            // Fields below the level are ignored.
             table.observe(Observation { differing: &names(&["$.other value"]), reached: early }, None);
             assert_eq!(table.verdict(&"$.other value".to_owned()), None);
         }
     }
 
     #[test]
-    fn a_candidate_that_fails_hides_no_difference_and_shows_none() {
+    fn a_candidate_that_fails_neither_hides_nor_adds_differences() {
         for form in [TestDesign::Pairs, TestDesign::Arms] {
             let mut table = Table::new(form, 0.01, 50);
             let (ts, status) = (names(&["$.ts value"]), names(&["status"]));
@@ -544,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_confirmed_stays_so() {
+    fn a_confirmed_field_stays_confirmed() {
         for form in [TestDesign::Pairs, TestDesign::Arms] {
             let mut table = Table::new(form, 0.01, 50);
             let real = names(&["$.price value"]);
@@ -560,7 +562,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rates_of_a_row_that_was_anothers_are_since_then() {
+    fn the_rates_of_an_inherited_row_start_with_its_field() {
         let mut table = Verdicts::<u64, u64>::new(TestDesign::Pairs, 0.01, 50);
         table.observe(whole(&[]), None);
         // Each field twice, so that none of them is the one that goes.

@@ -104,7 +104,7 @@ fn help_and_usage() {
         "explain --host a --file x --admin http://y",
         "explain x --host a --admin http://y",
         "explain x --host a --file y",
-        "explain --host a --client-ip nobody",
+        "explain --host a --client-ip none",
         "what-if",
         "completions",
         "completions cmd",
@@ -153,7 +153,7 @@ fn every_command_shows_the_shadow() {
     assert_eq!(report["shadows"][0]["upstream"], "shop-v3");
     assert_eq!(report["shadows"][0]["weight"], 20.0);
 
-    let line = "explain --host shop.example.com --cookie uid=somebody";
+    let line = "explain --host shop.example.com --cookie uid=alice";
     let printed = check(&dir, line, 0).stdout;
     assert!(printed.contains("20 % of the requests of stable are copied"), "{printed}");
     let printed = json(&check(&dir, &format!("{line} --json"), 0).stdout);
@@ -300,7 +300,7 @@ fn explain_lists_dropped_failed_and_near_matches() {
     assert!(text.contains(&step), "{text}");
     let text = check(&dir, "explain --host none.test --path /nono", 0).stdout;
     assert!(text.contains("404: no route matches\n"), "{text}");
-    assert!(text.contains("  host none.test fits, path /none does not\n"), "{text}");
+    assert!(text.contains("  host none.test matches, path /none does not\n"), "{text}");
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn explain_takes_a_listener() {
     assert!(printed.contains("any host, path /health, listener inside"), "{printed}");
     let printed = check(&dir, "explain --host a --path /health", 0).stdout;
     assert!(printed.contains("404") && printed.contains("does not match: listener inside"), "{printed}");
-    assert!(check(&dir, "explain --host a --listener insider", 1).stderr.contains("there is http, inside"));
+    assert!(check(&dir, "explain --host a --listener insider", 1).stderr.contains("the listeners are http, inside"));
     let line = |listener| {
         format!(
             "{{\"method\":\"GET\",\"host\":\"a\",\"path\":\"/health\",\"peer\":\"192.0.2.1:1\",\"client_ip\":\"192.0.2.1\",{listener}}}\n"
@@ -548,7 +548,7 @@ fn what_if_moves_all_callers_of_a_route_without_variants() {
     let at = routes.rfind("shop-v1").unwrap();
     fs::write(dir.path().join("new.toml"), format!("{}shop-v2\"\n", &routes[..at])).unwrap();
     let text = check(&dir, "what-if new.toml", 0).stdout;
-    assert!(text.contains("all its callers go from shop-v1 to shop-v2"), "{text}");
+    assert!(text.contains("all its callers move from shop-v1 to shop-v2"), "{text}");
     let salted = ROUTES.replace("sticky = [\"user\"]", "sticky = [\"user\"]\nsalt = \"two\"");
     fs::write(dir.path().join("routes.toml"), ROUTES).unwrap();
     fs::write(dir.path().join("new.toml"), salted).unwrap();

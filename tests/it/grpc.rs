@@ -264,7 +264,7 @@ respond = { status = 503, body = "50 % schön\n" }
     for (path, expected, message) in [
         ("/shop.Checkout/Pay", "8", "The request's body is too large."),
         ("/shop.Checkout/Other", "14", "The service could not be reached."),
-        ("/shop.Other/Pay", "12", "Nothing is served here under this host and path."),
+        ("/shop.Other/Pay", "12", "No route serves this host and path."),
         ("/closed", "14", "50 %25 sch%C3%B6n"),
     ] {
         let answer = client.send(call(path).body(()).unwrap(), &[b"more than ten bytes"], None);

@@ -1,5 +1,5 @@
-//! The reference is what the code says: generated parts are made again and compared (`BLESS=1` writes them), hand-written
-//! tables name what there is, examples pass `check`, and links lead to files and headings that exist.
+//! The reference agrees with the code: generated parts are generated again and compared (`BLESS=1` writes them),
+//! hand-written tables are complete, examples pass `check`, and links lead to files and headings that exist.
 
 mod examples;
 mod generated;
@@ -59,7 +59,7 @@ fn metrics_md_has_every_family_and_every_label_value_once() {
         .collect();
     for family in generated::families() {
         let homes = prefixes.iter().filter(|prefix| family.name.starts_with(**prefix)).count();
-        assert_eq!(homes, 1, "`{}` stands in {homes} tables of docs/reference/metrics.md", family.name);
+        assert_eq!(homes, 1, "`{}` is in {homes} tables of docs/reference/metrics.md", family.name);
     }
     let pages = page + &read("docs/reference/limits.md");
     let unknown: Vec<String> =
@@ -89,7 +89,7 @@ fn logs_md_has_the_fields_that_are_written() {
     let code = code.split("#[cfg(test)]").next().unwrap_or_default();
     let names = code.split("(out, \"").skip(1).filter_map(|rest| rest.split('"').next());
     let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    // The first field is written as it stands.
+    // The first field is part of a longer literal.
     let written: BTreeSet<&str> = names.filter(is_name).chain(["time"]).collect();
     assert_eq!(explained, written, "the fields in docs/reference/logs.md, and those that {JSON_LINE} writes");
 }

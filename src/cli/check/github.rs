@@ -43,7 +43,7 @@ fn annotation(diagnostic: &Diagnostic, stdin: Option<&str>) -> String {
     format!("::{command} {}::{}", properties.join(","), data(&message))
 }
 
-/// What stands behind `::`. A line end would end the command.
+/// The message after `::`, escaped: a line end would end the command.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

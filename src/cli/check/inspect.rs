@@ -26,7 +26,7 @@ struct Report {
 /// Checks the file.
 pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     if arguments.stdin_name.is_some() && arguments.file != Path::new("-") {
-        out::complain("--stdin-name is the name of standard input: write `pointsman check - --stdin-name FILE`");
+        out::print_error("--stdin-name is the name of standard input: write `pointsman check - --stdin-name FILE`");
         return Ok(Exit::Usage);
     }
     let report = inspect(arguments);
@@ -35,24 +35,24 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
     // Standard input without a name is no file.
     let stdin = Some(STDIN).filter(|stdin| *stdin == file);
     match arguments.format() {
-        CheckFormat::Text => load::complain_of_each(&report.diagnostics, terminal.stderr),
+        CheckFormat::Text => load::print_each(&report.diagnostics, terminal.stderr),
         CheckFormat::Json => {
-            out::say_json(&report.json(&file, exit))?;
+            out::print_json(&report.json(&file, exit))?;
             return Ok(exit);
         }
         CheckFormat::Sarif => {
-            out::say_json(&sarif::log(&report.diagnostics, stdin))?;
+            out::print_json(&sarif::log(&report.diagnostics, stdin))?;
             return Ok(exit);
         }
         CheckFormat::Github if report.diagnostics.is_empty() => {}
-        CheckFormat::Github => out::say(&github::annotations(&report.diagnostics, stdin))?,
+        CheckFormat::Github => out::print(&github::annotations(&report.diagnostics, stdin))?,
     }
     let summary = report.summary();
     match exit {
         _ if arguments.quiet => {}
-        Exit::Ok => out::say(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
+        Exit::Ok => out::print(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
         Exit::BadFile | Exit::Failed | Exit::Usage => {
-            out::complain(&format!("{file}: {}", terminal.stderr.red(&summary)));
+            out::print_error(&format!("{file}: {}", terminal.stderr.red(&summary)));
         }
     }
     Ok(exit)

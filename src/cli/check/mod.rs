@@ -1,4 +1,4 @@
-//! `check`: a routes file is inspected, and what is found is reported in the format that is asked for.
+//! `check`: checks a routes file and reports the diagnostics in the requested format.
 
 mod format;
 mod github;

@@ -1,4 +1,4 @@
-//! What the demo's dark launch has found, told once each, read from `/shadow` like anybody could.
+//! The findings of the demo's dark launch, reported once each, read from `/shadow`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,25 +9,26 @@ use serde_json::Value;
 use crate::cli::fetch::{self, FetchOptions};
 use crate::compare::escape_controls;
 
-/// How a page is asked for. A key waits while pages are read, two each second at most.
-pub(super) const WISH: FetchOptions = FetchOptions { method: Method::GET, patience: Duration::from_millis(450) };
+/// How a page is requested. A key waits while pages are read, two each second at most.
+pub(super) const FETCH_OPTIONS: FetchOptions =
+    FetchOptions { method: Method::GET, patience: Duration::from_millis(450) };
 
-/// What was told already.
+/// The findings reported so far.
 #[derive(Debug)]
 pub(super) struct DemoFindings {
     page: Uri,
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 impl DemoFindings {
     /// Of the report at `page`.
     pub(super) fn new(page: Uri) -> Self {
-        Self { page, told: BTreeSet::new() }
+        Self { page, reported: BTreeSet::new() }
     }
 
     /// What was found since the last call, a line each. Nothing without an answer.
     pub(super) async fn news(&mut self) -> Vec<String> {
-        let Ok(answer) = fetch::ask(&self.page, WISH).await else { return Vec::new() };
+        let Ok(answer) = fetch::ask(&self.page, FETCH_OPTIONS).await else { return Vec::new() };
         serde_json::from_slice(&answer.body).map(|page| self.take(&page)).unwrap_or_default()
     }
 
@@ -37,7 +38,7 @@ impl DemoFindings {
             let fields = route["comparison"]["fields"].as_array().into_iter().flatten();
             fields.map(move |field| (route["upstream"].as_str().unwrap_or("?"), field))
         });
-        let mut there = BTreeSet::new();
+        let mut found_now = BTreeSet::new();
         let mut news = Vec::new();
         for (upstream, field) in fields {
             let path = field["path"].as_str().unwrap_or("?");
@@ -47,12 +48,12 @@ impl DemoFindings {
                 Some(_) | None => continue,
             };
             let line = format!("dark launch of {upstream}: {path} {found}");
-            if there.insert(line.clone()) && !self.told.contains(&line) {
+            if found_now.insert(line.clone()) && !self.reported.contains(&line) {
                 news.push(escape_controls(&format!("{line}{}", detail(field))).into_owned());
             }
         }
-        // What is not there any more would be new again: the evidence begins anew with the comparison.
-        self.told = there;
+        // A finding that is gone counts as new again: a new comparison starts without evidence.
+        self.reported = found_now;
         news
     }
 }
@@ -74,7 +75,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_found_is_told_once() {
+    fn findings_are_reported_once() {
         let field = |path: &str, verdict: &str, samples: Value| {
             json!({ "path": path, "verdict": verdict, "candidate": { "different": 23, "of": 71 },
                 "control": { "different": 34, "of": 35 }, "samples": samples })

@@ -22,7 +22,7 @@ const STEP: f64 = 10.0;
 const PARTS: f64 = 10_000.0;
 
 impl Edit {
-    /// Changes the file, and says what is done.
+    /// Changes the file, and returns what was done.
     ///
     /// # Errors
     /// When the file does not have such a line, or cannot be read or written.
@@ -37,8 +37,8 @@ impl Edit {
             return Ok(format!("not edited: {line} already, in {shown}"));
         }
         // The whole file at once: the proxy reads it as soon as it changes.
-        let beside = file.with_extension("toml.new");
-        let written = fs::write(&beside, new).and_then(|()| fs::rename(&beside, file));
+        let temporary = file.with_extension("toml.new");
+        let written = fs::write(&temporary, new).and_then(|()| fs::rename(&temporary, file));
         written.with_context(|| format!("cannot write {shown}"))?;
         Ok(format!("edited: {line} in {shown}"))
     }

@@ -1,4 +1,4 @@
-//! The demo's own `routes.toml`: where it stands, and what is filled in.
+//! The demo's `routes.toml`: its directory, and the addresses filled in.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::route::{EndpointHost, EndpointSpec};
 /// The file as it is shipped: valid by itself, with the addresses below.
 const TEMPLATE: &str = include_str!("routes.toml");
 
-/// Addresses that are filled in, each as it stands in [`TEMPLATE`].
+/// Addresses that are filled in, each as written in [`TEMPLATE`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DemoAddresses {
     /// Where the proxy listens; `127.0.0.1:8080`.
@@ -33,7 +33,7 @@ pub(super) struct DemoAddresses {
     pub(super) dark: Option<SocketAddr>,
 }
 
-/// The text with these addresses; the access log stands next to the file, in `dir`.
+/// The text with these addresses; the access log is next to the file, in `dir`.
 pub(super) fn text(places: &DemoAddresses, dir: &Path) -> String {
     let quoted = |address: &str| format!("\"{address}\"");
     let log = dir.join("access.log");
@@ -61,7 +61,7 @@ certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
         .replace("\"access.log\"", &serde_json::Value::from(log.to_string_lossy()).to_string())
 }
 
-/// The file that an earlier demo left in `dir`, and the addresses that stand in it; nothing when there is none.
+/// The file that an earlier demo left in `dir`, and the addresses in it; `None` if there is no file.
 pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(PathBuf, DemoAddresses)>> {
     let file = dir.join("routes.toml");
     if !file.exists() {
@@ -110,8 +110,8 @@ impl DemoDirectory {
         Ok(if dir.is_some() { Self::Kept(path) } else { Self::Own(path) })
     }
 
-    /// Removes a directory of the demo's own, and says what has become of it.
-    pub(super) fn leave(self) -> String {
+    /// Removes the demo's temporary directory, and returns what was done.
+    pub(super) fn remove(self) -> String {
         match &self {
             Self::Kept(path) => format!("kept {}", path.join("routes.toml").display()),
             Self::Own(path) => match fs::remove_dir_all(path) {
@@ -184,7 +184,7 @@ mod tests {
         let own = DemoDirectory::make(None).unwrap();
         let file = write(&places(), &own).unwrap();
         let path = file.parent().unwrap().to_owned();
-        assert_eq!(own.leave(), format!("removed {}", path.display()));
+        assert_eq!(own.remove(), format!("removed {}", path.display()));
         assert!(!path.exists());
         let dropped = DemoDirectory::make(None).unwrap();
         let path = write(&places(), &dropped).unwrap();
@@ -193,7 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let kept = DemoDirectory::make(Some(&dir.path().join("deep/er"))).unwrap();
         let file = write(&places(), &kept).unwrap();
-        assert_eq!(kept.leave(), format!("kept {}", file.display()));
+        assert_eq!(kept.remove(), format!("kept {}", file.display()));
         assert!(file.exists());
     }
 

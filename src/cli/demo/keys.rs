@@ -126,7 +126,7 @@ pub(super) fn listen(keys: mpsc::UnboundedSender<DemoKey>) -> std::io::Result<()
 }
 
 /// Whether this process may read from its terminal: a background job that tries is stopped, proxy and all.
-/// Where `/proc` cannot tell, it is taken to be in the foreground.
+/// Without `/proc` the answer is yes.
 fn in_foreground() -> bool {
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return true };
     // After the name in parentheses: state, parent, process group, session, terminal, the terminal's foreground group.

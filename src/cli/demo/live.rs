@@ -1,5 +1,5 @@
-//! The live part of the demo: once a second, who got what over the last seconds, read from `/status` as anybody can; and
-//! what is news: reloads, findings, faults, and what a key has done.
+//! The live part of the demo: once a second, the shares over the last seconds, read from `/status`; and
+//! events: reloads, findings, faults, and the effects of keys.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
@@ -13,7 +13,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::dark_launch::{DemoFindings, WISH};
+use super::dark_launch::{DemoFindings, FETCH_OPTIONS};
 use super::keys::{DemoKey, KEYS, SingleKeys};
 use super::live_figures::{LiveFigures, SetWeight};
 use super::panel::{Live, Panel};
@@ -87,7 +87,7 @@ impl LiveView {
                     second += 1;
                     self.tick(&mut window).await
                 }
-                Some(key) = pressed(&mut self.keys) => self.obey(key, &window),
+                Some(key) = pressed(&mut self.keys) => self.handle_key(key, &window),
                 _ = resized.recv() => Vec::new(),
                 _ = continued.recv() => {
                     if let Some((_, single)) = &self.keys {
@@ -117,7 +117,7 @@ impl LiveView {
         news
     }
 
-    fn obey(&mut self, key: DemoKey, window: &ReadingWindow) -> Vec<String> {
+    fn handle_key(&mut self, key: DemoKey, window: &ReadingWindow) -> Vec<String> {
         // Once is enough for keys that do nothing.
         let hinted = std::mem::replace(&mut self.hinted, key == DemoKey::Unknown);
         match key {
@@ -175,7 +175,7 @@ fn keep_small(log: &Path) {
 }
 
 async fn read(status: &Uri) -> Option<StatusReading> {
-    let answer = fetch::ask(status, WISH).await.ok()?;
+    let answer = fetch::ask(status, FETCH_OPTIONS).await.ok()?;
     StatusReading::parse(&serde_json::from_slice(&answer.body).ok()?)
 }
 
@@ -230,7 +230,7 @@ impl ReadingWindow {
         self.0.back().and_then(|last| last.reload.as_ref()).is_some_and(|reload| reload.rejected.is_some())
     }
 
-    /// Takes a reading, and tells what is new since the one before.
+    /// Takes a reading, and returns what is new since the previous one.
     fn push(&mut self, reading: StatusReading) -> Option<String> {
         let news = self.0.back().and_then(|last| {
             let reload = reading.reload.as_ref().filter(|reload| last.reload.as_ref() != Some(reload))?;
@@ -240,7 +240,7 @@ impl ReadingWindow {
                 None => Some(generations(last.generation, reading.generation, &reload.summary.join("; "))),
             }
         });
-        // What was before an edit says nothing about what comes after it.
+        // Figures from before an edit do not describe the shares after it.
         if self.0.back().is_some_and(|last| last.generation != reading.generation) {
             self.0.clear();
         }
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_yet_is_no_division() {
+    fn no_requests_is_no_division() {
         let mut window = ReadingWindow::default();
         assert_eq!(window.live(DemoFault::Off), Live::None);
         window.push(reading(1, 0, 0));
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_begins_anew() {
+    fn an_edit_restarts_the_figures() {
         let mut window = ReadingWindow::default();
         for now in [reading(1, 0, 0), reading(1, 1000, 0), reading(2, 1000, 0), reading(2, 1000, 50)] {
             window.push(now);
@@ -381,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_that_is_not_answered_is_given_up_within_a_second() {
-        assert!(WISH.patience * 2 < Duration::from_secs(1), "two pages a second");
+        assert!(FETCH_OPTIONS.patience * 2 < Duration::from_secs(1), "two pages a second");
         // It is connected to, and never answers.
         let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let page: Uri = format!("http://{}/status", silent.local_addr().unwrap()).parse().unwrap();

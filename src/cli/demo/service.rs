@@ -99,7 +99,7 @@ pub(super) async fn serve(listener: TcpListener, service: Service) {
     .await;
 }
 
-/// Serves the control address: `POST /errors`, `/slow`, `/off`; `GET /` tells.
+/// Serves the control address: `POST /errors`, `/slow`, `/off`; `GET /` shows the fault.
 pub(super) async fn serve_switch(listener: TcpListener, switch: Switch) {
     accept(listener, move |request| {
         let switch = switch.clone();

@@ -33,7 +33,7 @@ const SWITCH_PORT: u16 = 9901;
 /// How long open requests may take when the demo stops.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What runs beside the proxy, on a thread of its own.
+/// The tasks that run next to the proxy, on their own thread.
 struct DemoTasks {
     stable: std::net::TcpListener,
     canary: std::net::TcpListener,
@@ -46,9 +46,9 @@ struct DemoTasks {
 /// Runs the demo.
 pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let mut notes = Vec::new();
-    let control = service::bind(usual(SWITCH_PORT, arguments)).or_else(|_| service::bind(0))?;
+    let control = service::bind(port_or_any(SWITCH_PORT, arguments)).or_else(|_| service::bind(0))?;
     let env = certificate::environment()?;
-    let DemoSetup { file, folder, places, stable, canary, dark } = scenery(arguments, &env, &mut notes)?;
+    let DemoSetup { file, folder, places, stable, canary, dark } = new_setup(arguments, &env, &mut notes)?;
     let app = start(&file, env)?;
     let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
     let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
@@ -67,7 +67,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         keys: keyboard.is_some().then_some(KEYS),
         notes: &notes,
     };
-    out::say(&tour::tour(&stage, terminal.stdout))?;
+    out::print(&tour::tour(&stage, terminal.stdout))?;
     let panel = Panel::new(Medium::of(&std::io::stdout()), terminal.stdout);
     let page = |name: &str| -> anyhow::Result<Uri> {
         format!("http://{admin}/{name}").parse().context("the admin listener's address")
@@ -91,7 +91,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         Stopped::Forced => "stopped: requests still open after 5 s were cut",
         Stopped::AtOnce => "stopped at once",
     };
-    let left = folder.map_or_else(|| format!("kept {}", file.display()), DemoDirectory::leave);
+    let left = folder.map_or_else(|| format!("kept {}", file.display()), DemoDirectory::remove);
     panel.close(&[end.to_owned(), left]);
     drop(keyboard);
     Ok(run::ended(stopped))
@@ -108,8 +108,8 @@ struct DemoSetup {
     dark: Option<std::net::TcpListener>,
 }
 
-/// Writes the file, or takes the one that is there: then everything stands where it says.
-fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<DemoSetup> {
+/// Writes the file, or uses the existing one with its addresses.
+fn new_setup(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<DemoSetup> {
     let kept = arguments.dir.as_deref().map(|dir| file::kept(dir, env)).transpose()?.flatten();
     if let Some((file, places)) = kept {
         notes.push(format!("{} is there already: its routes and addresses are used as they are", file.display()));
@@ -129,7 +129,7 @@ fn scenery(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>
     let (stable, canary, dark) = (service::bind(0)?, service::bind(0)?, service::bind(0)?);
     let proxy = free(arguments.port, "the proxy", notes)?;
     let admin = free(arguments.admin_port, "the admin listener", notes)?;
-    let tls = if arguments.tls { Some(free(usual(TLS_PORT, arguments), "HTTPS", notes)?) } else { None };
+    let tls = if arguments.tls { Some(free(port_or_any(TLS_PORT, arguments), "HTTPS", notes)?) } else { None };
     let (v1, v2, v3) = (stable.local_addr()?, canary.local_addr()?, dark.local_addr()?);
     let places = DemoAddresses { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
     let folder = DemoDirectory::make(arguments.dir.as_deref())?;
@@ -173,7 +173,7 @@ fn start(file: &Path, env: Environment) -> anyhow::Result<App> {
 }
 
 /// The port of what has no argument of its own: with `--port 0` the system chooses it too.
-fn usual(port: u16, arguments: &DemoArguments) -> u16 {
+fn port_or_any(port: u16, arguments: &DemoArguments) -> u16 {
     if arguments.port == 0 { 0 } else { port }
 }
 

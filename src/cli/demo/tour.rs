@@ -1,4 +1,4 @@
-//! What the demo says first: where things are, and what to try.
+//! The text printed first by the demo: addresses, and what to try.
 
 use std::fmt::Write;
 use std::net::SocketAddr;

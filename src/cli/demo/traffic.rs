@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Starts the callers on the current local set. They go on until it ends.
 pub(super) fn start(proxy: SocketAddr) {
     for line in 0..LINES {
-        tokio::task::spawn_local(talk(proxy, line));
+        tokio::task::spawn_local(send_requests(proxy, line));
     }
 }
 
-async fn talk(proxy: SocketAddr, line: u32) {
+async fn send_requests(proxy: SocketAddr, line: u32) {
     let mut ticks = interval_at(Instant::now() + PAUSE * line / LINES, PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut connection = None;

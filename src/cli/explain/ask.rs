@@ -1,4 +1,4 @@
-//! Asking: a file is asked through the code that routes, a running proxy through its admin listener. Both answer with
+//! Where explanations come from: the routing code for a file, the admin listener for a running proxy. Both return
 //! the same object.
 
 use std::fmt::Write;
@@ -26,26 +26,26 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
         let file = arguments.file.as_ref().or(arguments.file_option.as_ref());
         let file = file.cloned().unwrap_or_else(|| DEFAULT_FILE.into());
         let Some(loaded) = load::load_quietly(&file, terminal.stderr) else { return Ok(Exit::BadFile) };
-        let mut question = question(arguments)?;
-        if let Some(why) = question.lacks_host(&loaded.rules) {
-            out::complain(&format!("{}: {why}; add --host", terminal.stderr.red("error")));
+        let mut query = query(arguments)?;
+        if let Some(why) = query.missing_host(&loaded.rules) {
+            out::print_error(&format!("{}: {why}; add --host", terminal.stderr.red("error")));
             return Ok(Exit::Usage);
         }
-        question.settle(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
-        let asked = question.request(&loaded.rules).map_err(anyhow::Error::msg)?;
-        let found = loaded.identity_providers.lookup(&loaded.rules.identity, &asked, Clock.wall());
-        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..asked })
+        query.set_peer(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
+        let request = query.request(&loaded.rules).map_err(anyhow::Error::msg)?;
+        let found = loaded.identity_providers.lookup(&loaded.rules.identity, &request, Clock.wall());
+        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..request })
     };
     if arguments.json {
-        out::say_json(&answer)?;
+        out::print_json(&answer)?;
     } else {
-        out::say(&draw(&answer, terminal.stdout))?;
+        out::print(&draw(&answer, terminal.stdout))?;
     }
     Ok(Exit::Ok)
 }
 
-fn question(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
-    let mut question = ExplainQuery {
+fn query(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
+    let mut query = ExplainQuery {
         method: Method::from_bytes(arguments.method.as_bytes()).context("--method is not a valid method")?,
         host: arguments.host.clone(),
         path_and_query: arguments.path.clone(),
@@ -55,36 +55,36 @@ fn question(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
         ..ExplainQuery::default()
     };
     for (name, value) in &arguments.headers {
-        question.headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        query.headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
     }
     for (name, value) in &arguments.cookies {
-        question.headers.append(header::COOKIE, HeaderValue::try_from(format!("{name}={value}"))?);
+        query.headers.append(header::COOKIE, HeaderValue::try_from(format!("{name}={value}"))?);
     }
     for part in &arguments.client_cert {
-        question.present(part).map_err(|why| anyhow::anyhow!("--client-cert: {why}"))?;
+        query.add_certificate_field(part).map_err(|why| anyhow::anyhow!("--client-cert: {why}"))?;
     }
-    Ok(question)
+    Ok(query)
 }
 
 fn ask_proxy(admin: &AdminEndpoint, arguments: &ExplainArguments) -> anyhow::Result<Value> {
     let answer = admin.ask_blocking(&path(arguments), FetchOptions::get())?;
-    told(admin.url(), &answer)
+    explanation_of(admin.url(), &answer)
 }
 
-/// The explanation in an answer. Whatever else listens there answers something else.
-fn told(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
-    let told = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
-    if answer.status.is_success() && told["outcome"].is_string() {
-        return Ok(told);
+/// The explanation in an answer; an error if something else than the admin listener answers.
+fn explanation_of(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
+    let explanation = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
+    if answer.status.is_success() && explanation["outcome"].is_string() {
+        return Ok(explanation);
     }
     if answer.status == StatusCode::BAD_REQUEST {
-        let why = told["error"].as_str().map_or_else(|| answer.line(), |why| escape_controls(why).into_owned());
+        let why = explanation["error"].as_str().map_or_else(|| answer.line(), |why| escape_controls(why).into_owned());
         bail!("{admin} answers {}: {why}", answer.status);
     }
     bail!("{admin} answers {} without an explanation: is this the admin listener?", answer.status)
 }
 
-/// The question as path and query.
+/// The query as path and query.
 fn path(arguments: &ExplainArguments) -> String {
     let mut pairs = vec![("method", arguments.method.clone())];
     pairs.extend(arguments.host.iter().map(|host| ("host", host.clone())));
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_no_admin_listener_is_asked_about() {
         let answer = |status, body: &'static str| AdminResponse { status, body: body.into() };
-        let refused = |answer| told("http://a:1", &answer).unwrap_err().to_string();
+        let refused = |answer| explanation_of("http://a:1", &answer).unwrap_err().to_string();
         for other in [
             answer(StatusCode::OK, "<html>"),
             answer(StatusCode::OK, "{}"),
@@ -161,14 +161,14 @@ mod tests {
         assert!(refused(answer(StatusCode::BAD_REQUEST, "no such key")).contains("no such key"));
         let refusal = answer(StatusCode::BAD_REQUEST, "{\n  \"error\": \"no host \\u001b\"\n}");
         assert_eq!(refused(refusal), "http://a:1 answers 400 Bad Request: no host \\u{1b}");
-        assert!(told("a", &answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
+        assert!(explanation_of("a", &answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
     }
 
     #[test]
-    fn a_question_holds_all_that_was_given() {
-        let question = question(&arguments()).unwrap();
-        assert_eq!(question.headers["x-a"], "1 2");
-        assert_eq!(question.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["uid=al=ice", "b=2"]);
-        assert_eq!(question.client_ip, Some("203.0.113.9".parse().unwrap()));
+    fn a_query_has_all_that_was_given() {
+        let query = query(&arguments()).unwrap();
+        assert_eq!(query.headers["x-a"], "1 2");
+        assert_eq!(query.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["uid=al=ice", "b=2"]);
+        assert_eq!(query.client_ip, Some("203.0.113.9".parse().unwrap()));
     }
 }

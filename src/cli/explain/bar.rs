@@ -8,7 +8,7 @@ use crate::route::BUCKETS;
 
 /// How many cells it has.
 const WIDTH: usize = 60;
-/// How a variant's cells look, by its number; without colour this alone tells them apart.
+/// How a variant's cells look, by its number; without colour only this distinguishes them.
 const CELLS: [char; 6] = ['█', '▒', '▓', '░', '#', '='];
 
 /// One owner of buckets.
@@ -16,7 +16,7 @@ const CELLS: [char; 6] = ['█', '▒', '▓', '░', '#', '='];
 pub(super) struct Arm {
     /// Its number: decides colour and cell.
     pub(super) number: usize,
-    /// Its name and what is to be said about it.
+    /// Its name and a note.
     pub(super) label: String,
     /// Its buckets.
     pub(super) range: Range<u32>,
@@ -45,7 +45,7 @@ fn cell_of(bucket: u32) -> usize {
     usize::try_from(cell).unwrap_or(0)
 }
 
-/// Who owns a cell: whoever begins in it, so that a narrow arm is seen, else the owner of its first bucket.
+/// The owner of a cell: an arm that begins in it, so that a narrow arm is visible, else the owner of its first bucket.
 fn owner<'a>(arms: &[&'a Arm], cell: usize) -> Option<&'a Arm> {
     let begins = arms.iter().find(|arm| {
         let width = arm.range.end - arm.range.start;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_of_nobody() {
+    fn nothing_is_drawn_without_arms() {
         let (cells, _) = drawn(&[arm(0, 0..1_000_000), arm(1, 0..0)], 0);
         assert_eq!(cells, "█".repeat(60));
     }

@@ -14,43 +14,43 @@ use crate::route::BUCKETS;
 const INDENT: &str = "            ";
 
 /// The explanation as text.
-pub(super) fn draw(told: &Value, paint: Paint) -> String {
+pub(super) fn draw(explanation: &Value, paint: Paint) -> String {
     let mut page = Page { text: String::new(), paint };
-    let head = format!("{} {}{}", word(&told["method"]), word(&told["host"]), word(&told["path"]));
+    let head = format!("{} {}{}", word(&explanation["method"]), word(&explanation["host"]), word(&explanation["path"]));
     let _ = writeln!(page.text, "{}\n", paint.bold(&head));
-    page.row("client", &word(&told["client_ip"]));
+    page.row("client", &word(&explanation["client_ip"]));
     for who in ["tenant", "user"] {
-        if let Some(value) = told[who]["value"].as_str() {
-            page.row(who, &format!("{value:?}  {}", paint.dim(&format!("from {}", word(&told[who]["from"])))));
+        if let Some(value) = explanation[who]["value"].as_str() {
+            page.row(who, &format!("{value:?}  {}", paint.dim(&format!("from {}", word(&explanation[who]["from"])))));
         }
     }
-    match told["token"].as_str() {
+    match explanation["token"].as_str() {
         None | Some("verified") => {}
-        Some(_) => page.row("token", &format!("not accepted: {}", paint.red(&word(&told["token"])))),
+        Some(_) => page.row("token", &format!("not accepted: {}", paint.red(&word(&explanation["token"])))),
     }
-    if told["country"].is_string() {
-        page.row("country", &word(&told["country"]));
+    if explanation["country"].is_string() {
+        page.row("country", &word(&explanation["country"]));
     }
-    for dropped in list(&told["dropped"]) {
+    for dropped in list(&explanation["dropped"]) {
         page.row("dropped", &paint.red(&word(dropped)));
     }
-    if told["route"].is_object() {
-        let route = &told["route"];
+    if explanation["route"].is_object() {
+        let route = &explanation["route"];
         let place = paint.cyan(&word(&route["place"]));
         page.row("route", &format!("{}  {place}  {}", paint.bold(&word(&route["name"])), word(&route["why"])));
     }
-    page.steps(told);
-    page.outcome(told);
-    for denied in list(&told["denied"]) {
+    page.steps(explanation);
+    page.outcome(explanation);
+    for denied in list(&explanation["denied"]) {
         page.row("denied", &paint.red(&word(denied)));
     }
     for side in ["request", "response"] {
-        for edit in list(&told[&*format!("{side}_headers")]) {
+        for edit in list(&explanation[&*format!("{side}_headers")]) {
             let value = edit["value"].as_str().map(|value| format!(": {}", escape_controls(value))).unwrap_or_default();
             page.row(side, &format!("{} {}{value}", word(&edit["edit"]), word(&edit["name"])));
         }
     }
-    for route in list(&told["nearly"]) {
+    for route in list(&explanation["nearly"]) {
         let place = paint.cyan(&word(&route["place"]));
         page.row("nearly", &format!("{}  {place}  {}", word(&route["name"]), word(&route["why"])));
     }
@@ -68,55 +68,56 @@ impl Page {
         let _ = writeln!(self.text, "{}{text}", self.paint.dim(&format!("{label:<12}")));
     }
 
-    fn steps(&mut self, told: &Value) {
-        for (number, step) in (1..).zip(list(&told["steps"])) {
+    fn steps(&mut self, explanation: &Value) {
+        for (number, step) in (1..).zip(list(&explanation["steps"])) {
             let label = if number == 1 { "decision" } else { "" };
             self.row(label, &format!("{number}. {}", word(&step["text"])));
         }
-        if let Some((arms, bucket)) = arms(told) {
+        if let Some((arms, bucket)) = arms(explanation) {
             let drawn = bar(&arms, bucket, INDENT, self.paint);
             let _ = write!(self.text, "\n{drawn}\n");
         }
     }
 
-    fn outcome(&mut self, told: &Value) {
-        let status = || word(&told["status"]);
-        match told["outcome"].as_str().unwrap_or_default() {
-            "serve" => self.served(told),
-            "redirect" => self.row("answer", &format!("{} to {}", status(), word(&told["location"]))),
+    fn outcome(&mut self, explanation: &Value) {
+        let status = || word(&explanation["status"]);
+        match explanation["outcome"].as_str().unwrap_or_default() {
+            "serve" => self.served(explanation),
+            "redirect" => self.row("answer", &format!("{} to {}", status(), word(&explanation["location"]))),
             "respond" => self.row("answer", &format!("{} from the proxy", status())),
             "no_route" => self.row("answer", &self.paint.red("404: no route matches")),
-            _ => self.row("answer", &self.paint.red(&format!("{}: {}", status(), word(&told["because"])))),
+            _ => self.row("answer", &self.paint.red(&format!("{}: {}", status(), word(&explanation["because"])))),
         }
     }
 
-    fn served(&mut self, told: &Value) {
-        let name = word(&told["variant"]);
-        let number = list(&told["variants"]).iter().position(|variant| variant["name"] == told["variant"]);
-        let counts = match (told["counted"].as_bool(), told["unkeyed"].as_bool()) {
-            (Some(false), _) if list(&told["variants"]).len() == 1 => {
+    fn served(&mut self, explanation: &Value) {
+        let name = word(&explanation["variant"]);
+        let number =
+            list(&explanation["variants"]).iter().position(|variant| variant["name"] == explanation["variant"]);
+        let counts = match (explanation["counted"].as_bool(), explanation["unkeyed"].as_bool()) {
+            (Some(false), _) if list(&explanation["variants"]).len() == 1 => {
                 "no statistics: the route has no other variant to compare with"
             }
             (Some(true), _) => "counts in the statistics",
             (_, Some(true)) => "does not count in the statistics: no sticky key",
             _ => "does not count in the statistics: not a random sample",
         };
-        let anew = list(&told["anew"]);
-        let name = if anew.is_empty() {
+        let per_request = list(&explanation["anew"]);
+        let name = if per_request.is_empty() {
             self.paint.bold(&self.paint.variant(number.unwrap_or(0), &name))
         } else {
             let share = |one: &Value| format!("{} % {}", one["percent"].as_f64().unwrap_or(0.0), word(&one["variant"]));
-            let shares: Vec<String> = anew.iter().map(share).collect();
+            let shares: Vec<String> = per_request.iter().map(share).collect();
             format!("decided per request: {}", self.paint.bold(&shares.join(", ")))
         };
-        self.row("variant", &format!("{name}  by {}; {counts}", word(&told["reason"])));
-        let host = escape_controls(told["forwarded_host"].as_str().unwrap_or_default());
-        let forwarded = match told["forwarded_path"].as_str() {
+        self.row("variant", &format!("{name}  by {}; {counts}", word(&explanation["reason"])));
+        let host = escape_controls(explanation["forwarded_host"].as_str().unwrap_or_default());
+        let forwarded = match explanation["forwarded_path"].as_str() {
             Some(path) => format!("requests {host}{}", escape_controls(path)),
-            None => self.paint.red(&format!("500: {}", word(&told["because"]))),
+            None => self.paint.red(&format!("500: {}", word(&explanation["because"]))),
         };
-        self.row("upstream", &format!("{}  {forwarded}", word(&told["upstream"])));
-        let shadow = &told["shadow"];
+        self.row("upstream", &format!("{}  {forwarded}", word(&explanation["upstream"])));
+        let shadow = &explanation["shadow"];
         if shadow.is_object() {
             self.row("shadow", &format!("{}  {}", word(&shadow["upstream"]), word(&shadow["text"])));
         }
@@ -124,11 +125,11 @@ impl Page {
 }
 
 /// Who owns the buckets that decided, and the bucket. A target with a weight has buckets of its own.
-fn arms(told: &Value) -> Option<(Vec<Arm>, u32)> {
-    let step = list(&told["steps"]).iter().rev().find(|step| step["bucket"].is_u64())?;
+fn arms(explanation: &Value) -> Option<(Vec<Arm>, u32)> {
+    let step = list(&explanation["steps"]).iter().rev().find(|step| step["bucket"].is_u64())?;
     let bucket = number(&step["bucket"])?;
-    let variants = list(&told["variants"]);
-    if told["reason"] == "target" {
+    let variants = list(&explanation["variants"]);
+    if explanation["reason"] == "target" {
         let taken = number(&step["range"][1])?;
         let arms = vec![
             Arm { number: 0, label: "stable".to_owned(), range: taken..BUCKETS },
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_weighed_request_is_drawn_with_its_bar() {
-        let told = json!({
+        let explanation = json!({
             "method": "GET", "host": "shop", "path": "/x", "client_ip": "127.0.0.1",
             "user": { "value": "alice", "from": "cookie:uid" },
             "route": { "name": "shop", "place": "routes.toml:7", "why": "any host, path /*" },
@@ -186,7 +187,7 @@ mod tests {
             "unkeyed": false, "forwarded_path": "/x", "forwarded_host": null,
             "request_headers": [{ "edit": "set", "name": "x-variant", "value": "canary" }],
         });
-        let text = draw(&told, Paint::Plain);
+        let text = draw(&explanation, Paint::Plain);
         for part in [
             "GET shop/x\n",
             "user        \"alice\"  from cookie:uid",
@@ -204,13 +205,13 @@ mod tests {
 
     #[test]
     fn other_outcomes_are_drawn() {
-        for (told, part) in [
+        for (explanation, part) in [
             (json!({ "outcome": "no_route", "status": 404 }), "404: no route matches"),
             (json!({ "outcome": "respond", "status": 204 }), "204 from the proxy"),
             (json!({ "outcome": "redirect", "status": 308, "location": "https://a" }), "308 to https://a"),
             (json!({ "outcome": "refused", "status": 400, "because": "no host" }), "400: no host"),
         ] {
-            let text = draw(&told, Paint::Plain);
+            let text = draw(&explanation, Paint::Plain);
             assert!(text.contains(part), "`{part}` is missing in\n{text}");
         }
     }
@@ -218,12 +219,12 @@ mod tests {
     #[test]
     fn foreign_text_steers_nothing() {
         let bad = "a\u{1b}[2J\u{202e}b";
-        let told = json!({
+        let explanation = json!({
             "host": bad, "token": bad, "country": bad, "tenant": { "value": bad, "from": bad }, "outcome": "serve",
             "variant": bad, "forwarded_host": bad, "forwarded_path": bad, "dropped": [bad], "denied": [bad],
             "response_headers": [{ "edit": "set", "name": bad, "value": bad }],
         });
-        let text = draw(&told, Paint::Plain);
+        let text = draw(&explanation, Paint::Plain);
         assert!(!text.contains(['\u{1b}', '\u{202e}']) && text.contains("country     a\\u{1b}[2J\\u{202e}b"), "{text}");
     }
 }

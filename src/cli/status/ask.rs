@@ -19,7 +19,7 @@ const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 /// Runs `status`.
 ///
 /// # Errors
-/// When the proxy cannot be asked.
+/// If the proxy does not respond.
 pub fn status(arguments: &StatusArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let admin = arguments.admin.find()?;
     if arguments.health {
@@ -31,13 +31,13 @@ pub fn status(arguments: &StatusArguments, terminal: Terminal) -> anyhow::Result
     let value = admin.page(&admin.ask_blocking("/status", FetchOptions::get())?)?;
     let format = if arguments.json { ReportFormat::Json } else { arguments.format };
     match format {
-        ReportFormat::Json => out::say_json(&value)?,
-        ReportFormat::Md => out::say(&markdown::markdown(&parsed(&admin, &value)?))?,
+        ReportFormat::Json => out::print_json(&value)?,
+        ReportFormat::Md => out::print(&markdown::markdown(&parsed(&admin, &value)?))?,
         ReportFormat::Table => {
             let columns = Size::of_stdout().map_or(Size::USUAL.columns, |size| size.columns);
             let size = Size { columns, ..Size::USUAL };
             let rows = if arguments.all { table::Rows::All } else { table::Rows::Most };
-            out::say(&table::table(&parsed(&admin, &value)?, size, rows, terminal.stdout))?;
+            out::print(&table::table(&parsed(&admin, &value)?, size, rows, terminal.stdout))?;
         }
     }
     Ok(Exit::Ok)
@@ -48,12 +48,12 @@ fn health(admin: &AdminEndpoint, terminal: Terminal) -> anyhow::Result<Exit> {
     let asked = admin.ask_blocking("/healthz", FetchOptions { method: Method::GET, patience: HEALTH_PATIENCE });
     let why = match asked {
         Ok(answer) if answer.status.is_success() => {
-            out::say(&format!("{}: {}", terminal.stdout.green("healthy"), admin.url()))?;
+            out::print(&format!("{}: {}", terminal.stdout.green("healthy"), admin.url()))?;
             return Ok(Exit::Ok);
         }
         Ok(answer) => format!("{} answers {}: {}", admin.url(), answer.status.as_u16(), answer.line()),
         Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
     };
-    out::complain(&format!("{}: {why}", terminal.stderr.red("unhealthy")));
+    out::print_error(&format!("{}: {why}", terminal.stderr.red("unhealthy")));
     Ok(Exit::Failed)
 }

@@ -1,4 +1,4 @@
-//! What `/status` says, read into what is shown. Text in it is foreign: letters that steer a terminal are spelled out.
+//! The parsed `/status` document. Its text is untrusted: control characters are escaped.
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -116,47 +116,50 @@ fn list(lines: &mut Vec<String>, section: &Section<'_>, hint: &str, paint: Paint
 /// Everything above the routes.
 fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut say = |ink: Ink, text: &str| {
+    let mut add_line = |ink: Ink, text: &str| {
         lines.extend(wrapped(text, columns).iter().map(|line| ink(paint, line)));
     };
     if let Some(reload) = &page.reload
         && let Some(rejected) = &reload.rejected
     {
-        rejection(page, reload, rejected, &mut say);
+        rejection(page, reload, rejected, &mut add_line);
     }
     let file = page.file.as_deref().unwrap_or("no file: routes of the command line");
     let workers = counted(page.workers, "worker");
     let up = span(page.uptime_s);
     let StatusPage { version, generation, pid, .. } = page;
-    say(Paint::bold, &format!("Pointsman {version}  up {up}  generation {generation}  {workers}  pid {pid}  {file}"));
+    add_line(
+        Paint::bold,
+        &format!("Pointsman {version}  up {up}  generation {generation}  {workers}  pid {pid}  {file}"),
+    );
     match (page.phase.as_str(), &page.unready) {
-        ("running", None) => say(Paint::green, "ready"),
-        ("running", Some(why)) => say(Paint::red, &format!("NOT READY: {why}")),
+        ("running", None) => add_line(Paint::green, "ready"),
+        ("running", Some(why)) => add_line(Paint::red, &format!("NOT READY: {why}")),
         (phase, _) => {
-            say(Paint::yellow, &format!("STOPPING ({phase}): open requests are being finished"));
+            add_line(Paint::yellow, &format!("STOPPING ({phase}): open requests are being finished"));
         }
     }
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {
-        say(plain, &reloaded(reload));
+        add_line(plain, &reloaded(reload));
     }
     if !page.kills.is_empty() {
-        say(Paint::red, &format!("KILLED  {}", page.kills.join(", ")));
+        add_line(Paint::red, &format!("KILLED  {}", page.kills.join(", ")));
     }
     if let Some(why) = &page.hand_over_failure {
-        say(Paint::yellow, &format!("the last hand-over failed: {why}"));
+        add_line(Paint::yellow, &format!("the last hand-over failed: {why}"));
     }
     for listener in page.listeners.iter().take(LISTENERS_MAX) {
         let (name, url) = (&listener.name, &listener.url);
         let name = if url.ends_with(name.as_str()) { String::new() } else { format!("{name}  ") };
         let (connections, in_flight) =
             (counted(listener.connections, "connection"), counted(listener.in_flight, "request"));
-        say(plain, &format!("listener  {name}{url}  {connections}, {in_flight} in flight"));
+        add_line(plain, &format!("listener  {name}{url}  {connections}, {in_flight} in flight"));
         for kept in &listener.kept {
-            say(Paint::yellow, &format!("  an old certificate stays in use: {kept}"));
+            add_line(Paint::yellow, &format!("  an old certificate stays in use: {kept}"));
         }
     }
     if page.listeners.len() > LISTENERS_MAX {
-        say(Paint::dim, &format!("… and {} more listeners: --json has all", page.listeners.len() - LISTENERS_MAX));
+        add_line(Paint::dim, &format!("… and {} more listeners: --json has all", page.listeners.len() - LISTENERS_MAX));
     }
     lines
 }
@@ -166,21 +169,21 @@ fn counted(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{} {one}s", count(number)) }
 }
 
-fn rejection(page: &StatusPage, reload: &Reload, rejected: &Rejected, say: &mut dyn FnMut(Ink, &str)) {
+fn rejection(page: &StatusPage, reload: &Reload, rejected: &Rejected, add_line: &mut dyn FnMut(Ink, &str)) {
     let (ago, generation) = (span(reload.ago_s), page.generation);
     let since = format!("REJECTED {ago} ago ({}): generation {generation} stays in effect", reload.at);
-    say(|paint, line| paint.bold(&paint.red(line)), &since);
-    say(Paint::red, &format!("  {}", rejected.first));
+    add_line(|paint, line| paint.bold(&paint.red(line)), &since);
+    add_line(Paint::red, &format!("  {}", rejected.first));
     if let Some(place) = &rejected.place {
-        say(plain, &format!("    --> {place}"));
+        add_line(plain, &format!("    --> {place}"));
     }
     if let Some(help) = &rejected.help {
-        say(plain, &format!("    = help: {help}"));
+        add_line(plain, &format!("    = help: {help}"));
     }
     if rejected.mistakes > 1 {
         let more = rejected.mistakes - 1;
         let file = page.file.as_deref().unwrap_or_default();
-        say(plain, &format!("  and {more} more: `pointsman check {file}` shows all"));
+        add_line(plain, &format!("  and {more} more: `pointsman check {file}` shows all"));
     }
 }
 

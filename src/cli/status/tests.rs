@@ -1,4 +1,4 @@
-//! The status as it is drawn: `golden.txt` is what a fixed document looks like. `BLESS=1` writes it anew.
+//! The rendered status: `golden.txt` is the rendering of a fixed document. `BLESS=1` rewrites it.
 
 use serde_json::{Value, json};
 

@@ -31,7 +31,7 @@ struct PreviousPage {
 /// waited for, since it is perhaps being replaced.
 ///
 /// # Errors
-/// When the proxy cannot be asked at first.
+/// If the proxy does not respond at first.
 pub fn watch(admin: &AdminEndpoint, every: Duration, terminal: Terminal) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -30,14 +30,14 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
         }
     };
     if arguments.json {
-        out::say_json(&render::json(&comparison, replay.as_ref()))?;
+        out::print_json(&render::json(&comparison, replay.as_ref()))?;
     } else {
-        out::say(&render::text(&comparison, replay.as_ref(), terminal.stdout))?;
+        out::print(&render::text(&comparison, replay.as_ref(), terminal.stdout))?;
     }
     Ok(Exit::Ok)
 }
 
-/// Why a log says nothing at all.
+/// Why a log contains nothing to replay.
 fn unreadable(log: &Path, foreign: u64) -> String {
     let (name, foreign) = (log.display(), usize::try_from(foreign).unwrap_or(usize::MAX));
     match foreign {

@@ -1,4 +1,4 @@
-//! The JSON access log as something to replay: what a line tells of its request, and of how it was decided.
+//! The JSON access log as input of a replay: the request of a line, and how it was decided.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -58,10 +58,10 @@ pub(super) struct LogReplay<'a> {
     foreign: u64,
 }
 
-/// What became of a log.
+/// The result of replaying a log.
 #[derive(Debug)]
 pub(super) struct LogReplayed {
-    /// What became of its requests.
+    /// The results of its requests.
     pub(super) replayed: Replayed,
     /// Lines that are none of ours.
     pub(super) foreign: u64,
@@ -79,7 +79,7 @@ impl<'a> LogReplay<'a> {
     /// Replays a line.
     pub(super) fn take(&mut self, line: Option<&Line>) {
         if line.is_some_and(|line| matches!(line.event.as_deref(), Some("open" | "shadow"))) {
-            // Its request is told once more when it closes.
+            // Its request is logged again when the connection closes.
             return;
         }
         let Some(line) = line else {
@@ -112,7 +112,7 @@ impl<'a> LogReplay<'a> {
         LogReplayed { replayed: self.replay.finish(), foreign: self.foreign }
     }
 
-    /// The claims of a token that tell the line's tenant, where either file looks for it.
+    /// The claims of a token that carry the line's tenant, where either file looks for it.
     fn claims(&self, line: &Line) -> Claims {
         let mut claims = Claims::default();
         for place in &self.tenant_places {
@@ -145,7 +145,7 @@ impl<'a> LogReplay<'a> {
         Some(certificate)
     }
 
-    /// The headers that tell what the line tells of the call and its caller. The tenant is put where either file looks for it.
+    /// The headers with what the line contains about the request and its caller. The tenant is where either file looks for it.
     fn headers(&self, line: &Line) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if line.grpc_status.is_some() || line.route.as_deref().is_some_and(|name| self.grpc_routes.contains(name)) {
@@ -161,7 +161,7 @@ impl<'a> LogReplay<'a> {
             let (name, value) = match place {
                 Extractor::Header(name) => (name.clone(), HeaderValue::try_from(tenant)),
                 Extractor::Cookie(name) => (header::COOKIE, HeaderValue::try_from(format!("{name}={tenant}"))),
-                // The host and the path are in the log, a query is not; claims and certificates are told otherwise.
+                // The host and the path are in the log, a query is not; claims and certificates are passed separately.
                 Extractor::Host(_)
                 | Extractor::Path(_)
                 | Extractor::Query(_)

@@ -1,4 +1,4 @@
-//! Telling: a comparison and a replay, for people and for programs.
+//! Rendering of a comparison and a replay, as text and as JSON.
 
 use std::fmt::Write;
 

@@ -37,7 +37,7 @@ pub(super) const COMPARE: TableSpec = TableSpec {
         optional(
             "tolerance",
             Shape::Map(&Shape::Number(0, i64::MAX)),
-            "Largest difference of the numbers at a path that is ignored; 0 by default.",
+            "Largest difference between the numbers at a path that is ignored; 0 by default.",
         ),
         optional(
             "redact",

@@ -29,7 +29,12 @@ pub(super) const JWT: TableSpec = TableSpec {
     title: "[identity.jwt]",
     doc: "Tokens (JWT) that identify the caller. The claims of an invalid token are ignored; the request is still routed.",
     keys: &[
-        default("header", Shape::Text, "\"authorization\"", "Header that carries the token, after `Bearer`."),
+        default(
+            "header",
+            Shape::Text,
+            "\"authorization\"",
+            "Header that carries the token; in `Authorization`, after `Bearer`.",
+        ),
         optional("cookie", Shape::Text, "Cookie that carries the token, instead of a header."),
         required(
             "keys",

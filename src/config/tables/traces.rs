@@ -41,7 +41,7 @@ pub(in crate::config) const TRACES: TableSpec = TableSpec {
             "sample",
             Shape::Number(0, 1),
             "1.0",
-            "Share of the traces that start here and are sampled, from 0 to 1.",
+            "Share of requests that are sampled, from 0 to 1, unless a trusted peer has decided it.",
         ),
         default("service", Shape::Text, "\"pointsman\"", "Value of the resource attribute `service.name`."),
         default("attributes", Shape::Map(&Shape::Text), "{}", "Further attributes of the resource."),

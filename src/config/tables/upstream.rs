@@ -47,7 +47,11 @@ pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
             "\"1s\"",
             "Time limit for connecting, including the TLS handshake.",
         ),
-        optional("limits", Shape::Table(&LIMITS), "Limits of the upstream; requests beyond them get 503 at once."),
+        optional(
+            "limits",
+            Shape::Table(&LIMITS),
+            "Limits of the upstream; requests beyond `connections` or `requests` get 503 at once.",
+        ),
         optional(
             "proxy_protocol",
             Shape::Words(&["v1", "v2"]),

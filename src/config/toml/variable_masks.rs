@@ -8,7 +8,7 @@ use ahash::{HashMap, HashSet};
 
 use super::diagnostic::Finding;
 use super::source::Span;
-use crate::route::{MASKED_MIN, Masks, is_of_a_word};
+use crate::route::{MASKED_MIN, Masks, is_word_byte};
 
 /// Two texts are similar if they have this many letters in a row in common.
 const COMMON: usize = 4;
@@ -190,15 +190,15 @@ impl ExpandedString {
     /// The word around a variable: all letters next to its value without a break, including other variables.
     fn word(&self, at: usize) -> (String, String) {
         let (mut first, mut last) = (at, at);
-        let is_of_a_word = |b: &&u8| is_of_a_word(**b);
+        let is_word_byte = |b: &&u8| is_word_byte(**b);
         let before = loop {
             let start = first.checked_sub(1).map_or(0, |before| self.values[before].end());
             let gap = &self.text.as_bytes()[start..self.values[first].at];
-            let run = gap.iter().rev().take_while(is_of_a_word).count();
+            let run = gap.iter().rev().take_while(is_word_byte).count();
             match first.checked_sub(1) {
                 Some(before)
                     if run == gap.len()
-                        && self.values[before].value.as_bytes().last().is_some_and(|b| is_of_a_word(&b)) =>
+                        && self.values[before].value.as_bytes().last().is_some_and(|b| is_word_byte(&b)) =>
                 {
                     first = before;
                 }
@@ -208,9 +208,9 @@ impl ExpandedString {
         let after = loop {
             let end = self.values.get(last + 1).map_or(self.text.len(), |after| after.at);
             let gap = &self.text.as_bytes()[self.values[last].end()..end];
-            let run = gap.iter().take_while(is_of_a_word).count();
+            let run = gap.iter().take_while(is_word_byte).count();
             match self.values.get(last + 1) {
-                Some(after) if run == gap.len() && after.value.as_bytes().first().is_some_and(|b| is_of_a_word(&b)) => {
+                Some(after) if run == gap.len() && after.value.as_bytes().first().is_some_and(|b| is_word_byte(&b)) => {
                     last += 1;
                 }
                 Some(_) | None => break run,

@@ -14,9 +14,9 @@ use crate::telemetry::explained;
 /// # Errors
 /// When the query is invalid, with a message.
 pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
-    let mut question = parse(query.unwrap_or_default())?;
-    question.settle(&snapshot.rules.identity)?;
-    let asked = question.request(&snapshot.rules)?;
+    let mut query = parse(query.unwrap_or_default())?;
+    query.set_peer(&snapshot.rules.identity)?;
+    let asked = query.request(&snapshot.rules)?;
     let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
     let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
@@ -25,33 +25,33 @@ pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -
 
 /// Parses the request from the query.
 fn parse(query: &str) -> Result<ExplainQuery, String> {
-    let mut question = ExplainQuery::default();
+    let mut parsed = ExplainQuery::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        set(&mut question, name, decoded(value)?)?;
+        set(&mut parsed, name, decoded(value)?)?;
     }
-    Ok(question)
+    Ok(parsed)
 }
 
-fn set(question: &mut ExplainQuery, name: &str, value: String) -> Result<(), String> {
+fn set(query: &mut ExplainQuery, name: &str, value: String) -> Result<(), String> {
     let address = |value: &str| value.parse().map_err(|_| format!("{value:?} is no address"));
     match name {
-        "host" => question.host = Some(value),
+        "host" => query.host = Some(value),
         "path" if value.is_empty() => {}
         "path" if !value.starts_with('/') => return Err(format!("{value:?} is no path: it begins with a slash")),
-        "path" => question.path_and_query = value,
-        "method" => question.method = value.parse().map_err(|_| format!("{value:?} is no method"))?,
-        "client_ip" => question.client_ip = Some(address(&value)?),
-        "peer" => question.peer = Some(address(&value)?),
+        "path" => query.path_and_query = value,
+        "method" => query.method = value.parse().map_err(|_| format!("{value:?} is no method"))?,
+        "client_ip" => query.client_ip = Some(address(&value)?),
+        "peer" => query.peer = Some(address(&value)?),
         "header" => {
             let (name, text) = value.split_once(':').ok_or_else(|| format!("header={value:?} is not K:V"))?;
             let blank = [' ', '\t'];
-            add(question, name.trim_matches(blank), text.trim_matches(blank))?;
+            add(query, name.trim_matches(blank), text.trim_matches(blank))?;
         }
-        "cookie" if value.contains('=') => add(question, header::COOKIE.as_str(), &value)?,
+        "cookie" if value.contains('=') => add(query, header::COOKIE.as_str(), &value)?,
         "cookie" => return Err(format!("cookie={value:?} is not K=V")),
-        "client_cert" => question.present(&value)?,
-        "listener" => question.listener = Some(value),
+        "client_cert" => query.add_certificate_field(&value)?,
+        "listener" => query.listener = Some(value),
         other => {
             let known = "host, path, method, header, cookie, client_ip, client_cert, listener and peer";
             return Err(format!("{other:?} is not known: use {known}"));
@@ -60,10 +60,10 @@ fn set(question: &mut ExplainQuery, name: &str, value: String) -> Result<(), Str
     Ok(())
 }
 
-fn add(question: &mut ExplainQuery, name: &str, value: &str) -> Result<(), String> {
+fn add(query: &mut ExplainQuery, name: &str, value: &str) -> Result<(), String> {
     let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is no header name"))?;
     let value: HeaderValue = value.parse().map_err(|_| format!("{value:?} is no header value"))?;
-    question.headers.append(name, value);
+    query.headers.append(name, value);
     Ok(())
 }
 
@@ -102,16 +102,13 @@ mod tests {
     fn a_query_describes_a_request() {
         let query = "host=shop.example.com&path=%2Fa%20b%3Fq%3D1&method=POST&header=X-A:%20b+c&header=x-a:d\
                      &cookie=uid%3Dx&client_ip=::1";
-        let question = parse(query).expect("a question");
-        assert_eq!(
-            (question.host.as_deref(), question.path_and_query.as_str()),
-            (Some("shop.example.com"), "/a b?q=1")
-        );
-        assert_eq!(question.method, Method::POST);
-        assert_eq!(question.client_ip, Some("::1".parse::<IpAddr>().expect("an address")));
-        let values: Vec<&HeaderValue> = question.headers.get_all("x-a").iter().collect();
+        let query = parse(query).expect("a query");
+        assert_eq!((query.host.as_deref(), query.path_and_query.as_str()), (Some("shop.example.com"), "/a b?q=1"));
+        assert_eq!(query.method, Method::POST);
+        assert_eq!(query.client_ip, Some("::1".parse::<IpAddr>().expect("an address")));
+        let values: Vec<&HeaderValue> = query.headers.get_all("x-a").iter().collect();
         assert_eq!(values, ["b c", "d"]);
-        assert_eq!(question.headers["cookie"], "uid=x");
+        assert_eq!(query.headers["cookie"], "uid=x");
     }
 
     #[test]

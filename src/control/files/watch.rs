@@ -130,18 +130,18 @@ impl SystemWatches {
             }
         };
         let watcher = notify::recommended_watcher(forward);
-        let mut watches = Self { watcher: None, watched: BTreeMap::new(), warned: false };
+        let mut system = Self { watcher: None, watched: BTreeMap::new(), warned: false };
         match watcher {
-            Ok(watcher) => watches.watcher = Some(watcher),
-            Err(error) => watches.warn(&error),
+            Ok(watcher) => system.watcher = Some(watcher),
+            Err(error) => system.warn(&error),
         }
-        watches
+        system
     }
 
     /// Watches exactly the directories of these paths.
-    fn watch(&mut self, watched: &WatchedPaths) {
+    fn watch(&mut self, paths: &WatchedPaths) {
         let Some(mut watcher) = self.watcher.take() else { return };
-        let wanted = watched.directories_to_watch();
+        let wanted = paths.directories_to_watch();
         self.watched.retain(|directory, known| {
             let keep = wanted.contains(directory) && identity(directory) == Some(*known);
             if !keep {

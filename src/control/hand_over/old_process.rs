@@ -45,7 +45,7 @@ impl Controller {
             match self.start_successor(&program, attempt) {
                 Ok(handing_over) => self.succession.handing_over = Some(handing_over),
                 Err(error) => {
-                    self.report_failed_hand_over(&format!("{} cannot be started: {error}", program.path.display()))
+                    self.report_failed_hand_over(&format!("{} cannot be started: {error}", program.path.display()));
                 }
             }
         } else {

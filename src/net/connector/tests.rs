@@ -1,4 +1,4 @@
-//! The connector against sockets of this machine: good, and each way to fail.
+//! The connector against local sockets: success, and each kind of failure.
 
 use std::future::pending;
 use std::net::SocketAddr;
@@ -16,22 +16,22 @@ use tower::{ServiceExt as _, service_fn};
 use super::super::is_refusal;
 use super::*;
 
-/// More than anything here takes.
+/// A limit that no test reaches.
 const AMPLE: Duration = Duration::from_secs(30);
-/// How long an attempt waits for an answer that never comes.
+/// How long an attempt waits for a response that never arrives.
 const SHORT: Duration = Duration::from_millis(200);
 const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
-/// How a TLS record with a `ClientHello` begins (RFC 8446 §5.1).
+/// The type of a TLS record with a `ClientHello` (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 
-/// A listener, and how to reach it.
+/// A listener and its destination.
 async fn listener() -> (TcpListener, Destination) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, Destination::address(address))
 }
 
-/// A socket on an address of its own, which refuses connections until it listens.
+/// A bound socket, which refuses connections until it listens.
 fn bound() -> (socket2::Socket, SocketAddr) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -72,7 +72,7 @@ async fn all_of(mut stream: TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_address_and_a_host_are_connected_to() {
+async fn addresses_and_hosts_can_be_connected() {
     let (listener, destination) = listener().await;
     let port = listener.local_addr().unwrap().port();
     for destination in [destination, Destination::host("127.0.0.1", port), Destination::host("localhost", port)] {
@@ -84,7 +84,7 @@ async fn an_address_and_a_host_are_connected_to() {
         accepted.read_exact(&mut here).await.unwrap();
         socket.read_exact(&mut there).await.unwrap();
         assert_eq!((&here, &there), (b"here", b"there"));
-        let Socket::Plain(stream) = &socket else { panic!("TLS, unasked") };
+        let Socket::Plain(stream) = &socket else { panic!("TLS without TLS settings") };
         assert!(stream.nodelay().unwrap());
     }
 }
@@ -101,7 +101,7 @@ async fn an_address_that_refuses_is_unreachable() {
 
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_unreachable() {
-    // A label is up to 63 letters long (RFC 1035 §2.3.4): no server is asked for a longer one.
+    // A label has at most 63 letters (RFC 1035 §2.3.4): a longer one fails without a query.
     let error = attempt(AMPLE, Destination::host(&"a".repeat(64), 80)).await.unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
 }
@@ -131,7 +131,7 @@ async fn the_proxy_header_comes_first() {
     let mut read = [0; HEADER.len() + 1];
     tokio::select! {
         attempted = attempt(AMPLE, destination.with_tls(certificate().1, name())) => {
-            panic!("ended without an answer: {attempted:?}")
+            panic!("the attempt ended early: {attempted:?}")
         }
         () = async {
             let (mut accepted, _) = listener.accept().await.unwrap();
@@ -144,7 +144,7 @@ async fn the_proxy_header_comes_first() {
 #[tokio::test]
 async fn a_handshake_without_an_answer_times_out_in_the_phase_of_tls() {
     let (_listener, destination) = listener().await;
-    // TCP has ample time: only the limit of TLS can pass.
+    // TCP has ample time: only the limit of TLS can expire.
     let attempted = tls(SHORT).layer(tcp(AMPLE)).oneshot(destination.with_tls(certificate().1, name())).await;
     let error = attempted.unwrap_err();
     assert!(matches!(error, ConnectError::TimedOut(ConnectPhase::Tls)), "{error:?}");
@@ -152,7 +152,7 @@ async fn a_handshake_without_an_answer_times_out_in_the_phase_of_tls() {
 }
 
 #[tokio::test]
-async fn a_header_that_cannot_be_sent_is_an_error_of_its_own() {
+async fn an_unsent_proxy_header_is_a_separate_error() {
     let (socket, address) = bound();
     socket.set_recv_buffer_size(1 << 10).unwrap();
     socket.listen(2).unwrap();
@@ -172,7 +172,7 @@ async fn a_header_that_cannot_be_sent_is_an_error_of_its_own() {
 }
 
 #[tokio::test]
-async fn tls_is_spoken_behind_the_header() {
+async fn tls_follows_the_header() {
     let (listener, destination) = listener().await;
     let (server, client) = certificate();
     let serve = async {
@@ -195,12 +195,12 @@ async fn tls_is_spoken_behind_the_header() {
 }
 
 #[tokio::test]
-async fn a_strange_certificate_is_an_error_of_tls() {
+async fn an_untrusted_certificate_is_a_tls_error() {
     let (listener, destination) = listener().await;
     let ((server, _), (_, another)) = (certificate(), certificate());
     let serve = async { TlsAcceptor::from(server).accept(listener.accept().await.unwrap().0).await.is_err() };
     let (attempted, refused) = tokio::join!(attempt(AMPLE, destination.with_tls(another, name())), serve);
-    let ConnectError::Tls(error) = attempted.unwrap_err() else { panic!("not of TLS") };
+    let ConnectError::Tls(error) = attempted.unwrap_err() else { panic!("not a TLS error") };
     let cause = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
     assert!(
         matches!(
@@ -213,7 +213,7 @@ async fn a_strange_certificate_is_an_error_of_tls() {
 }
 
 #[tokio::test]
-async fn a_peer_without_tls_is_an_error_of_tls() {
+async fn a_peer_without_tls_is_a_tls_error() {
     let (listener, destination) = listener().await;
     let serve = async {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -229,7 +229,7 @@ async fn a_peer_without_tls_is_an_error_of_tls() {
 #[tokio::test]
 async fn the_phases_share_one_limit() {
     let (_socket, address) = bound();
-    // The limit of TLS passes while TCP is not ready, so its timer does not wait for the handshake to begin.
+    // TCP never becomes ready. The timeout of the TLS layer shows that its timer does not wait for the handshake.
     let never = service_fn(|_: Destination| pending());
     let attempted = timeout(AMPLE, tls(SHORT).layer(never).oneshot(Destination::address(address))).await.unwrap();
     let error = attempted.unwrap_err();
@@ -237,31 +237,31 @@ async fn the_phases_share_one_limit() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_dropped_leaves_nothing_open() {
+async fn dropping_an_attempt_closes_its_socket() {
     let (listener, destination) = listener().await;
     let mut attempting = Box::pin(attempt(AMPLE, destination.with_tls(certificate().1, name())));
     let mut accepted = tokio::select! {
-        attempted = &mut attempting => panic!("ended without an answer: {attempted:?}"),
+        attempted = &mut attempting => panic!("the attempt ended early: {attempted:?}"),
         accepted = listener.accept() => accepted.unwrap().0,
     };
     let mut first = [0; 1];
     tokio::select! {
-        attempted = &mut attempting => panic!("ended without an answer: {attempted:?}"),
+        attempted = &mut attempting => panic!("the attempt ended early: {attempted:?}"),
         read = accepted.read_exact(&mut first) => assert_eq!(read.unwrap(), 1),
     }
     assert_eq!(first, [HANDSHAKE_RECORD]);
     drop(attempting);
-    assert!(!all_of(accepted).await.is_empty(), "the rest of the handshake, and then the end");
+    assert!(!all_of(accepted).await.is_empty(), "the rest of the handshake, then the end");
 }
 
 #[tokio::test]
-async fn attempts_under_way_can_be_limited() {
+async fn concurrent_attempts_can_be_limited() {
     let (listener, destination) = listener().await;
     let mut first = ServiceBuilder::new().concurrency_limit(1).service(connector(AMPLE));
     let mut second = first.clone();
     let attempting = first.ready().await.unwrap().call(destination.clone().with_tls(certificate().1, name()));
     let waits = timeout(SHORT, second.ready()).await;
-    assert!(waits.is_err(), "a second attempt, beyond the limit");
+    assert!(waits.is_err(), "the second attempt exceeds the limit");
     drop(waits);
     drop(attempting);
     let attempted = second.ready().await.unwrap().call(destination).await;

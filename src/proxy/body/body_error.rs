@@ -1,6 +1,6 @@
 //! The error that ends a body early.
 
-/// Why a body was cut. The words are for the log alone.
+/// Why a body ended early. The text is for the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyError(pub(crate) &'static str);
 

@@ -1,4 +1,4 @@
-//! The body of a copy: what its request's body was made of, all of it at hand.
+//! The body of a copy: the pieces of its request's body, complete before the copy is sent.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,51 +14,50 @@ use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::send_task::SendTask;
 use crate::proxy::worker::trailer_writer::TrailerWriter;
 
-/// Pieces from this size on are shared with the request, which saves copying them; below it they are copied.
+/// Pieces of this size or more are shared with the request; smaller ones are copied.
 const SHARED_FROM_BYTES: usize = 64 * 1024;
 
-/// So much is given before others have their turn.
+/// Most bytes in one turn of the task.
 const TURN_BYTES: usize = 128 * 1024;
 
-/// A body that came whole.
+/// A complete body.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CopyBody {
     pieces: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
     length: Length,
-    /// Bytes that were given since others had their turn.
+    /// Bytes of the current turn.
     given: usize,
-    /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
+    /// Writes its trailers, if it is chunked on an HTTP/1.1 connection.
     pub(crate) trailing: Option<Rc<TrailerWriter>>,
-    /// Who is told how far it has come.
+    /// Tracks the progress of the body.
     pub(crate) send_task: Option<Rc<SendTask>>,
 }
 
-/// What the request said of the body's length.
+/// The body's length in the request's head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Length {
     /// There is no body.
     #[default]
     None,
     Known,
-    /// Nothing: its end has to be said, even if it is empty.
+    /// Unknown: the end must be sent, even of an empty body.
     Unknown,
-    /// Nothing, and its end was said.
+    /// Unknown, and the end is sent.
     Ended,
 }
 
-/// Pieces of a body, kept. Small ones are joined: each of them would keep the whole buffer that it was read into, and
-/// costs more than its bytes.
+/// The kept pieces of a body. Small ones are joined, since each would keep the whole buffer that it was read into.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     all: Vec<Bytes>,
-    /// What came last, in small pieces.
+    /// The last small pieces, joined.
     small: BytesMut,
 }
 
 impl Pieces {
-    /// What a piece will take up: a shared one the whole buffer that it was read into, and an eighth of it that the
-    /// allocator adds.
+    /// The memory that a piece occupies. A shared one keeps the whole buffer that it was read into, and an eighth that
+    /// the allocator adds.
     pub(crate) fn cost(piece: &Bytes) -> u64 {
         let shared = piece.len() >= SHARED_FROM_BYTES;
         let bytes = if shared { piece.len().max(H1_BUFFER_BYTES / 8 * 9) } else { piece.len() };
@@ -92,13 +91,13 @@ impl Pieces {
 }
 
 impl CopyBody {
-    /// A body of these pieces, of which the request has told the length or not.
+    /// A body of these pieces. `length` is the one in the request's head.
     pub(crate) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
         let length = if length.is_some() { Length::Known } else { Length::Unknown };
         Self { pieces: pieces.into(), trailers, length, given: 0, trailing: None, send_task: None }
     }
 
-    /// How many bytes are still to be sent.
+    /// The number of bytes left to send.
     pub(crate) fn bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.len() as u64).sum()
     }
@@ -121,7 +120,7 @@ impl Body for CopyBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if this.given >= TURN_BYTES {
-            // All of it is at hand, and writing it would keep the worker from everybody else.
+            // The body is complete and never pending: without a pause, it would block the worker's other tasks.
             this.given = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -1,4 +1,5 @@
-//! The bodies of requests on their way to upstreams. The response's body ends the exchange: `request/response_body.rs`.
+//! The bodies of requests to upstreams. The response's body is in `request/response_body.rs`, since it ends the
+//! exchange.
 
 pub(super) mod body_error;
 pub(super) mod copy_body;

@@ -1,25 +1,25 @@
-//! How fast a request's body comes, and how long its client was waited for.
+//! The rate of a request's body: how long the proxy waited for its client.
 
 use std::cell::Cell;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// A body may be slow for this long before its rate counts.
+/// The least rate is enforced after the proxy has waited this long.
 pub(crate) const RATE_GRACE_MS: u64 = 5000;
 
-/// How fast a request's body comes.
+/// The rate of a request's body.
 #[derive(Default)]
 pub(crate) struct Pace {
-    /// When its last piece was pulled, or its end.
+    /// Time of the last piece, or of the end.
     moved: Cell<Option<Instant>>,
-    /// Since when the client is waited for.
+    /// Start of the current wait for the client.
     waits: Cell<Option<Instant>>,
-    /// How long it was waited for before.
+    /// Sum of the waits before.
     waited: Cell<Duration>,
 }
 
 impl Pace {
-    /// The next piece was asked for.
+    /// Records a poll for the next piece.
     pub(crate) fn record_poll<T>(&self, polled: &Poll<T>, now: Instant) {
         match polled {
             Poll::Pending if self.waits.get().is_some() => {}
@@ -31,7 +31,7 @@ impl Pace {
         }
     }
 
-    /// The client is not waited for any more.
+    /// Ends the current wait.
     pub(crate) fn stop_waiting(&self, now: Instant) {
         if let Some(since) = self.waits.take() {
             self.waited.set(self.waited.get() + now.duration_since(since));
@@ -39,12 +39,12 @@ impl Pace {
         }
     }
 
-    /// How long the client was waited for in all.
+    /// Sum of all waits for the client.
     pub(crate) fn waited_ms(&self) -> u64 {
         u64::try_from(self.waited.get().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// From when the route's bound runs: from the last piece, or from the end of a wait that is under way.
+    /// Start of the route's time limit for a response: the last piece, or the latest end of the current wait.
     pub(crate) fn runs_from(&self, stall_max: Option<Duration>) -> Option<Instant> {
         let wait_ends = self.waits.get().zip(stall_max).map(|(since, stall_max)| since + stall_max);
         wait_ends.or(self.moved.get())

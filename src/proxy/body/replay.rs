@@ -1,5 +1,6 @@
-//! A request that may have to be sent again: what was sent of its body is kept, up to a bound, until the answer's head
-//! has come. The body itself stays where it is, so that whoever sends it last goes on where it stands.
+//! A request that can be sent again. The sent part of its body is kept, up to a limit, until the response's head
+//! arrives. All attempts share the body, so that a later attempt first replays the kept part and then continues with
+//! the rest.
 
 use std::cell::RefCell;
 use std::mem;
@@ -16,49 +17,50 @@ use super::request_body::{ClientBody, RequestBody};
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::retry::Resendable;
 
-/// Bytes of a body that are kept.
+/// Most bytes of a body that are kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Pieces below this are copied together: each of them would keep the whole buffer that it was read into.
+/// Smaller pieces are joined: each would keep the whole buffer that it was read into.
 const SMALL_BYTES_MAX: usize = 4 * 1024;
 
-/// What several tries to send one body have in common.
+/// The state that the attempts to send one body share.
 struct ReplayState {
     body: Box<ClientBody>,
     kept: ReplayBuffer,
-    /// The try that may pull.
+    /// The number of the current attempt, the only one that may pull.
     turn: u32,
 }
 
-/// What was pulled of a body: kept for another try, and owed to the one under way as far as that has not sent it.
+/// The part of a body that was pulled and is kept for another attempt. The current attempt sends it first.
 #[derive(Debug, Default)]
 struct ReplayBuffer {
     pieces: Vec<Bytes>,
-    /// What came last, in small pieces.
+    /// The last small pieces, joined.
     small: BytesMut,
+    /// Bytes in `pieces` and `small`.
     bytes: usize,
-    /// Bytes of it that the try under way has sent.
+    /// Bytes of them that the current attempt has sent.
     sent: usize,
-    /// No more is kept: it would be too much, or there will be no other try.
+    /// Nothing more is kept: the limit is exceeded, or there will be no other attempt.
     ended: bool,
 }
 
-/// One try to send a body.
+/// The body of one attempt to send a request.
 pub(crate) struct AttemptBody {
     shared: Rc<RefCell<ReplayState>>,
     turn: u32,
-    /// Bytes still to be sent, when that is known.
+    /// Bytes left to send, if the length is known.
     left: Option<u64>,
     length: Option<u64>,
 }
 
-/// A request as it can be sent again.
+/// A request that can be sent again.
 pub(crate) struct ReplayableRequest {
     head: Request<()>,
     body: Option<(Rc<RefCell<ReplayState>>, Option<u64>)>,
 }
 
 impl ReplayableRequest {
-    /// What it takes to send this request again. Its body is pulled through here from now on.
+    /// Captures a request so that it can be sent again. From now on its body is pulled through an [`AttemptBody`].
     pub(crate) fn capture(request: &mut Request<RequestBody>) -> Self {
         let mut head = Request::new(());
         *head.method_mut() = request.method().clone();
@@ -87,7 +89,7 @@ impl ReplayableRequest {
         Self { head, body: kept }
     }
 
-    /// What is kept, as the rule of retries asks for it.
+    /// Whether the body can be sent again, for the retry decision.
     pub(crate) fn resendable(&self) -> Resendable {
         match &self.body {
             None => Resendable::Bodiless,
@@ -96,7 +98,7 @@ impl ReplayableRequest {
         }
     }
 
-    /// The request from its beginning; whoever sent it before gets nothing more of its body.
+    /// The request for another attempt, with its body from the beginning. The earlier attempt gets nothing more of it.
     pub(crate) fn into_request(self) -> Request<RequestBody> {
         let body = self.body.map_or(RequestBody::Empty, |(shared, length)| {
             let turn = shared.borrow().turn + 1;
@@ -107,7 +109,7 @@ impl ReplayableRequest {
         self.head.map(|()| body)
     }
 
-    /// It will not be sent again: what was kept is let go, once this try has sent it.
+    /// Gives up further attempts: the kept part is freed once the current attempt has sent it.
     pub(crate) fn discard(self) {
         if let Some((shared, _)) = self.body {
             shared.borrow_mut().kept.end();
@@ -116,7 +118,7 @@ impl ReplayableRequest {
 }
 
 impl ReplayBuffer {
-    /// Keeps what is being sent for the first time.
+    /// Keeps a piece that the current attempt sends for the first time.
     fn keep(&mut self, data: &Bytes) {
         let bytes = self.bytes + data.len();
         if self.ended || bytes > KEPT_BYTES_MAX {
@@ -128,6 +130,7 @@ impl ReplayBuffer {
             self.join();
             self.pieces.push(data.clone());
         }
+        debug_assert!(self.is_sent(), "new pieces follow the replayed ones");
         (self.bytes, self.sent) = (bytes, bytes);
     }
 
@@ -137,12 +140,12 @@ impl ReplayBuffer {
         }
     }
 
-    /// Whether this try has sent all of it.
+    /// Whether the current attempt has sent all kept bytes.
     fn is_sent(&self) -> bool {
         self.sent == self.bytes
     }
 
-    /// The next piece that this try has not sent.
+    /// The next kept piece that the current attempt has not sent.
     fn next_unsent(&mut self) -> Option<Bytes> {
         if self.is_sent() {
             return None;
@@ -153,15 +156,16 @@ impl ReplayBuffer {
             end += piece.len();
             end > self.sent
         })?;
-        let owed = piece.slice(piece.len() - (end - self.sent)..);
+        debug_assert!(end <= self.bytes, "`bytes` counts all pieces");
+        let unsent = piece.slice(piece.len() - (end - self.sent)..);
         self.sent = end;
         if self.ended {
             self.end();
         }
-        Some(owed)
+        Some(unsent)
     }
 
-    /// Keeps no more, and lets go what nobody is owed.
+    /// Keeps nothing more, and frees the kept part unless the current attempt still sends it.
     fn end(&mut self) {
         if self.is_sent() {
             *self = Self::default();
@@ -175,7 +179,7 @@ impl AttemptBody {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let shared = &mut *self.shared.borrow_mut();
         if shared.turn != self.turn {
-            return Poll::Ready(Some(Err(BodyError("the request is sent anew"))));
+            return Poll::Ready(Some(Err(BodyError("replaced by another attempt"))));
         }
         shared.body.upload.mark_started();
         if let Some(data) = shared.kept.next_unsent() {
@@ -189,20 +193,20 @@ impl AttemptBody {
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     shared.kept.keep(data);
                 }
-                // Trailers are not kept.
+                // Trailers are not kept: after them the request cannot be sent again.
                 None => shared.kept.end(),
             }
         }
         shared.body.upload.divert(polled)
     }
 
-    /// Whether all of it was sent.
+    /// Whether the whole body was sent.
     pub(crate) fn is_end_stream(&self) -> bool {
         let shared = self.shared.borrow();
         shared.turn == self.turn && shared.kept.is_sent() && shared.body.is_end_stream()
     }
 
-    /// How much is to come.
+    /// Bytes left to send.
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_sent_in_its_order() {
+    fn kept_pieces_are_replayed_in_order() {
         let bytes: Vec<u8> = (0..40_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
         let mut kept = ReplayBuffer::default();
         let (mut at, mut sizes) = (0, [1, SMALL_BYTES_MAX, 5, 7, 0, 3 * SMALL_BYTES_MAX, 100].into_iter().cycle());
@@ -231,11 +235,11 @@ mod tests {
         assert_eq!(all(&mut kept), bytes);
         kept.keep(&Bytes::from_static(b"more"));
         (kept.sent, kept.ended) = (0, false);
-        assert_eq!(all(&mut kept), [&bytes[..], b"more"].concat(), "and once more, with what came meanwhile");
+        assert_eq!(all(&mut kept), [&bytes[..], b"more"].concat(), "a second replay has the later pieces too");
     }
 
     #[test]
-    fn what_is_owed_outlasts_the_end_of_keeping() {
+    fn unsent_pieces_stay_after_the_end_of_keeping() {
         let mut kept = ReplayBuffer::default();
         kept.keep(&Bytes::from(vec![1; SMALL_BYTES_MAX]));
         kept.keep(&Bytes::from(vec![2; SMALL_BYTES_MAX]));
@@ -250,13 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn small_pieces_take_up_no_more_than_large_ones() {
+    fn small_pieces_need_no_more_memory_than_large_ones() {
         let mut kept = ReplayBuffer::default();
         for _ in 0..KEPT_BYTES_MAX {
             kept.keep(&Bytes::from_static(b"x"));
         }
         assert!(!kept.ended && kept.pieces.is_empty() && kept.small.capacity() <= 2 * KEPT_BYTES_MAX);
         kept.keep(&Bytes::from_static(b"x"));
-        assert!(kept.ended && kept.small.capacity() == 0, "too much is let go");
+        assert!(kept.ended && kept.small.capacity() == 0, "over the limit, everything is freed");
     }
 }

@@ -1,5 +1,5 @@
-//! A request's body on its way to an upstream: pulled from the client when the upstream's side asks for more, with what
-//! the client may not do: send too much, too little, or too slowly.
+//! A request's body: pulled from the client when the upstream's connection has room, with limits. A body that is too
+//! long, too short or too slow fails.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,15 +22,15 @@ use crate::proxy::wire::field_rules::{filter_trailers, strip_protected};
 use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::Refusal;
 
-/// A request's body on its way to an upstream.
+/// A request's body to an upstream.
 pub(crate) enum RequestBody {
-    /// None.
+    /// No body.
     Empty,
     /// Pulled from the client.
     Client(Box<ClientBody>),
-    /// Pulled from the client, and kept for another try.
+    /// Pulled from the client, and kept for another attempt.
     Attempt(Box<AttemptBody>),
-    /// A copy's.
+    /// The body of a copy.
     Copy(Box<CopyBody>),
 }
 
@@ -40,15 +40,15 @@ pub(crate) struct ClientBody {
     client: Rc<Client>,
     pub(crate) upload: Rc<Upload>,
     bytes_max: Option<u64>,
-    /// What `Content-Length` promised; checked, since HTTP/2 frames end where they like.
+    /// The length in `Content-Length`. Checked here, since HTTP/2 frames do not depend on it.
     promised: Option<u64>,
     version: Version,
-    /// How long a stream of HTTP/2 may send nothing; on HTTP/1.1 the whole connection is watched.
+    /// How long an HTTP/2 stream may send nothing. On HTTP/1.1 the connection has a deadline.
     stall: Option<Duration>,
-    /// Bytes a second that are the least.
+    /// The least rate in bytes per second.
     rate: u64,
     timer: Option<CoarseTimer>,
-    /// Observer of the pieces: a pending copy.
+    /// The observer of the pieces: a pending copy.
     pub(crate) tee: Option<Box<dyn Tee>>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct BodyBounds {
     pub(crate) bytes_max: Option<u64>,
     /// How long it may send nothing.
     pub(crate) stall: Option<Duration>,
-    /// Bytes a second that are the least.
+    /// The least rate in bytes per second.
     pub(crate) rate: u64,
 }
 
@@ -72,7 +72,7 @@ impl ClientBody {
     ) -> Self {
         let promised = incoming.size_hint().exact();
         let BodyBounds { bytes_max, stall, rate } = bounds;
-        // On HTTP/1.1 the whole connection is watched.
+        // On HTTP/1.1 the connection has a deadline.
         let stall = stall.filter(|_| version == Version::HTTP_2);
         Self { incoming, client, upload, bytes_max, promised, version, stall, rate, timer: None, tee: None }
     }
@@ -98,7 +98,7 @@ impl ClientBody {
         Ok(())
     }
 
-    /// All of it has come.
+    /// Ends a complete body.
     fn end(&mut self, trailers: Option<&HeaderMap>) {
         self.upload.end();
         if let Some(tee) = self.tee.take() {
@@ -106,12 +106,12 @@ impl ClientBody {
         }
     }
 
-    /// Whether all of it was pulled.
+    /// Whether the whole body was pulled.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.incoming.is_end_stream()
     }
 
-    /// How much is to come.
+    /// Bytes left to pull.
     pub(crate) fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
     }
@@ -124,7 +124,7 @@ impl ClientBody {
         if polled.is_ready() {
             self.timer = None;
         } else if self.rate == 0 && self.upload.answered.get() {
-            // From here on the answer's side looks after both directions.
+            // Once the response has begun, its body enforces the deadline of both directions.
             self.timer = None;
         } else if let Some(stall) = self.stall
             && self.timer.get_or_insert_with(|| CoarseTimer::new(&self.client.worker, stall)).poll(cx).is_ready()
@@ -171,8 +171,8 @@ impl ClientBody {
 }
 
 impl Drop for ClientBody {
-    /// Whoever sends a body of a known length to HTTP/1.1 does not ask for what follows its last byte: trailers that
-    /// could not be sent there, or an end that was said apart.
+    /// On HTTP/1.1, hyper does not poll a body of known length beyond its last byte, so the end may be unread. It is
+    /// recorded here.
     fn drop(&mut self) {
         self.upload.pace.stop_waiting(self.client.worker.clock.now());
         if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {

@@ -1,4 +1,4 @@
-//! A request's body on its way, as both sides see it: the one that pulls it from the client, and the exchange.
+//! The state of a request's body, shared by the body, which pulls from the client, and the exchange.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,60 +12,60 @@ use crate::proxy::worker::budget::{BodyWindow, UploadMemory};
 use crate::proxy::worker::send_task::SendTask;
 use crate::proxy::worker::trailer_writer::TrailerWriter;
 
-/// What is known of a request's body on its way.
+/// The state of a request's body.
 #[derive(Default)]
 pub(crate) struct Upload {
     pub(crate) bytes: Cell<u64>,
     pub(crate) ended: Cell<bool>,
-    /// How fast it comes.
+    /// The rate of the body.
     pub(crate) pace: Pace,
-    /// The answer's head has come.
+    /// The response's head has arrived.
     pub(crate) answered: Cell<bool>,
     pub(crate) failed: Cell<Option<UploadFault>>,
-    /// What may be sent before it is read, until its end (HTTP/2).
+    /// The receive window of the stream, until the body's end (HTTP/2).
     ahead: Cell<Option<BodyWindow>>,
-    /// What its buffers have taken of the memory, until the answer's head has come and its end.
+    /// The memory of its buffers, until both the response's head and the body's end have arrived.
     room: Cell<Option<UploadMemory>>,
-    /// The try to send it that is under way, on a stream of HTTP/2.
+    /// The task that sends it on an HTTP/2 stream.
     send_task: RefCell<Option<Rc<SendTask>>>,
-    /// Where its trailers go, when it is chunked on a connection of HTTP/1.1.
+    /// Writes its trailers, if it is chunked on an HTTP/1.1 connection.
     trailing: RefCell<Option<Rc<TrailerWriter>>>,
 }
 
 /// Why a request's body failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UploadFault {
-    /// It was refused.
+    /// The proxy refused it.
     Refused(crate::telemetry::Refusal),
-    /// The client went away.
+    /// The client closed the connection or the stream.
     Gone,
 }
 
 impl Upload {
-    /// One that may be so far ahead.
+    /// The state of a body with this window and memory.
     pub(crate) fn new(ahead: Option<BodyWindow>, room: Option<UploadMemory>) -> Rc<Self> {
         Rc::new(Self { ahead: Cell::new(ahead), room: Cell::new(room), ..Self::default() })
     }
 
-    /// The answer's head has come: what has come whole has left the buffers.
+    /// The response's head has arrived: a complete body has left the buffers, and its memory is released.
     pub(crate) fn response_started(&self) {
         if self.ended.get() {
             drop(self.room.take());
         }
     }
 
-    /// It is sent on a stream of HTTP/2.
+    /// The body is sent on an HTTP/2 stream.
     pub(crate) fn set_send_task(&self, send_task: Rc<SendTask>) {
         *self.send_task.borrow_mut() = Some(send_task);
         *self.trailing.borrow_mut() = None;
     }
 
-    /// It is sent in chunks, with its trailers there.
+    /// The body is sent in chunks; this writes its trailers.
     pub(crate) fn set_trailers(&self, trailing: &Rc<TrailerWriter>) {
         *self.trailing.borrow_mut() = Some(Rc::clone(trailing));
     }
 
-    /// What hyper gets of what the body gave.
+    /// Takes the trailers out of a polled frame, if they are written separately.
     pub(crate) fn divert<E>(
         &self,
         polled: Poll<Option<Result<Frame<Bytes>, E>>>,
@@ -76,26 +76,26 @@ impl Upload {
         }
     }
 
-    /// It is pulled from.
+    /// The body is polled for the first time in this attempt.
     pub(crate) fn mark_started(&self) {
         if let Some(send_task) = &*self.send_task.borrow() {
             send_task.start();
         }
     }
 
-    /// No more of it is sent on a stream of HTTP/2.
+    /// Aborts the body on an HTTP/2 stream.
     pub(crate) fn cut(&self) {
         if let Some(send_task) = self.send_task.take() {
             send_task.cancel();
         }
     }
 
-    /// Whether it has neither ended nor failed.
+    /// Whether the body has neither ended nor failed.
     pub(crate) fn is_open(&self) -> bool {
         !self.ended.get() && self.failed.get().is_none()
     }
 
-    /// All of it has been read.
+    /// The whole body was read.
     pub(crate) fn end(&self) {
         self.ended.set(true);
         drop(self.ahead.take());

@@ -1,5 +1,5 @@
-//! Accepts connections. Every worker listens on a duplicate of the same socket, so that none is lost when the number of
-//! workers or listeners changes; a worker that has clearly more connections than its siblings lets them go first.
+//! Accepts connections. Every worker listens on a duplicate of the same socket, so that no connection is lost when the
+//! number of workers or listeners changes. A worker with clearly more connections than another one waits a moment.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,18 +18,18 @@ use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
 
-/// How many more connections than the least loaded sibling a worker may have before it waits a moment.
+/// Most connections that a worker has beyond the least loaded one before it waits a moment.
 const AHEAD_MAX: u64 = 2;
-/// How long it waits then.
+/// How long it waits.
 const YIELD_PAUSE: Duration = Duration::from_micros(200);
-/// How long accepting pauses after an error such as «too many open files»: neither a spin nor an end.
+/// How long accepting pauses after an error such as "too many open files", so that the loop neither spins nor ends.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a drain leaves idle connections open, so that a client which is just sending its next request gets an
-/// answer (with `Connection: close`) instead of a reset.
+/// How long a drain leaves idle connections open, so that a client that is sending its next request gets a response
+/// (with `Connection: close`) instead of a reset.
 pub(crate) const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-/// A lasting error is told this often.
+/// Least interval between two warnings about a lasting error.
 const WARN_EVERY_MS: u64 = 10_000;
 
 /// A worker's accept loops.
@@ -49,12 +49,12 @@ struct Acceptor {
 }
 
 impl Acceptors {
-    /// No loops yet; `serve` is called for each accepted connection.
+    /// Without any loop yet. The loops call `serve` for each accepted connection.
     pub(crate) fn new(worker: &Rc<Worker>, serve: impl Fn(Rc<Client>, TcpStream) + 'static) -> Self {
         Self { worker: Rc::clone(worker), serve: Rc::new(serve), by_socket: HashMap::new() }
     }
 
-    /// Opens, keeps and closes accept loops as the worker's snapshot says.
+    /// Starts and ends accept loops so that they match the worker's snapshot.
     pub(crate) fn follow(&mut self) {
         let worker = &self.worker;
         let wanted = Arc::clone(&worker.snapshot().listeners);
@@ -86,7 +86,7 @@ impl Acceptors {
         }
     }
 
-    /// Stops accepting, after what stands in the queues.
+    /// Ends all accept loops. They accept the connections in their backlogs first.
     pub(crate) async fn close(&mut self) {
         for (_, acceptor) in self.by_socket.drain() {
             acceptor.listener.send_replace(None);
@@ -117,14 +117,14 @@ async fn accept(
             }
             accepted = socket.accept() => match accepted {
                 Ok((stream, peer)) => serve_accepted(&worker, &current, &serve, Accepted { stream, peer }),
-                // A sibling has closed it; this worker is about to be told so.
+                // Another worker has closed the socket; this worker gets the same change in a moment.
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
                     tokio::time::sleep(YIELD_PAUSE).await;
                 }
                 Err(error) => record_accept_error(&worker, &error).await,
             }
         }
-        // One connection a turn, so that siblings get their share of a burst.
+        // One connection per turn, so that other workers get their share of a burst.
         tokio::task::yield_now().await;
     }
     drain_backlog(&worker, &current, &serve, socket);
@@ -133,12 +133,13 @@ async fn accept(
     }
 }
 
-/// Whoever stands in the queue was promised a connection, unless somebody else sees to the queue from now on.
+/// Accepts the connections in the backlog: the kernel has completed their handshakes. A shared socket keeps its backlog
+/// for the other process.
 fn drain_backlog(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, socket: TcpListener) {
     if listener.socket.is_shared() {
         return;
     }
-    // The system is asked directly: readiness may lag.
+    // Not through tokio: its readiness may lag behind the kernel.
     if let Ok(socket) = socket.into_std() {
         while let Ok((stream, peer)) = socket.accept() {
             if stream.set_nonblocking(true).is_ok()
@@ -148,14 +149,14 @@ fn drain_backlog(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, s
             }
         }
     }
-    // Others hold the socket too, such as its connections: closing this duplicate alone would leave clients waiting in
-    // a queue that nobody looks at.
+    // Other duplicates exist, for example in connections. Closing only this one would leave clients in a backlog that
+    // no worker accepts from.
     if let Err(error) = listener.socket.close() {
         tracing::debug!(listener = listener.spec.name, %error, "the listening socket was closed already");
     }
 }
 
-/// The listener is gone while the worker goes on: its connections finish what they have, and go.
+/// Drains the connections of a removed listener: they finish their requests and close.
 async fn drain_connections(worker: Rc<Worker>, listener: Arc<Listener>) {
     let socket = Arc::as_ptr(&listener.socket).addr();
     worker.connections.wake_socket(socket, Wakeup::Drain);
@@ -170,7 +171,7 @@ async fn record_accept_error(worker: &Worker, error: &std::io::Error) {
         let now = worker.now_ms();
         if worker.accept_warned_ms.get().is_none_or(|warned| now >= warned + WARN_EVERY_MS) {
             worker.accept_warned_ms.set(Some(now));
-            tracing::warn!(%error, "cannot accept connections; every such error is counted");
+            tracing::warn!(%error, "cannot accept connections; the metrics count these errors");
         }
         tokio::time::sleep(ERROR_PAUSE).await;
     }
@@ -182,7 +183,7 @@ fn is_ahead(worker: &Worker) -> bool {
     worker.workers > 1 && open(worker.meter()) > least + AHEAD_MAX
 }
 
-/// A connection as the system gives it.
+/// An accepted connection.
 struct Accepted {
     stream: TcpStream,
     peer: SocketAddr,
@@ -195,7 +196,7 @@ fn serve_accepted(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, 
     let visit = if everywhere >= i64::from(limits.connections) {
         Err(Refusal::Connections)
     } else if listener.spec.is_proxy_sender(peer.ip()) {
-        // The limits are those of whom it vouches for.
+        // The limits apply to the client that the PROXY header names.
         Ok(None)
     } else {
         admit(worker, listener, peer.ip())
@@ -206,11 +207,11 @@ fn serve_accepted(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, 
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            // A listener on one address needs no look at where its connections came in.
+            // A listener on one address spares the system call: all its connections have that address.
             let bound = listener.bound;
             let local = if bound.ip().is_unspecified() { stream.local_addr().unwrap_or(bound) } else { bound };
             let slot = ClientSlot::new(Rc::clone(worker), Arc::clone(listener), share);
-            // Made here and not in the task, so that a drain which begins at once knows of it.
+            // Created here, not in the task, so that a drain that begins now includes it.
             serve(Client::new(slot, peer, local), stream);
         }
         Err(refusal) => {

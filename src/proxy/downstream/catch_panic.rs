@@ -1,7 +1,7 @@
-//! The outermost layer around the requests of a connection: a panic below costs its own request and nothing else.
-//! It catches what panics in the future: `call` of the service below must only build the future.
+//! The outermost layer around the requests of a connection: a panic ends its own request and no other. The layer
+//! catches panics of the service's future, so `call` of the service must only build the future.
 //!
-//! The layer of tower-http would box the body of every answer.
+//! The layer of tower-http is not used: it boxes the body of every response.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -13,19 +13,19 @@ use http_body_util::{Either, Empty};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-/// Answers the requests whose service panics.
+/// Responds to requests whose service panics.
 pub(crate) struct CatchPanicLayer<C> {
     count: C,
 }
 
-/// A service whose panics are answered.
+/// A service whose panics become responses.
 pub(crate) struct CatchPanic<S, C> {
     service: S,
     count: C,
 }
 
 pin_project! {
-    /// The answer of a service, or the answer to its panic.
+    /// The response of a service, or the response to its panic.
     pub(crate) struct Caught<F, C> {
         #[pin]
         answering: F,
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// The answer to a panic. What had been counted of the exchange was recorded while it unwound.
+/// The response to a panic. The exchange was recorded when it was dropped during the unwinding.
 #[cold]
 fn failed<B>() -> Response<Either<B, Empty<Bytes>>> {
     let mut response = Response::new(Either::Right(Empty::new()));
@@ -114,7 +114,7 @@ mod tests {
     type Answer = Response<Either<Full<Bytes>, Empty<Bytes>>>;
 
     #[test]
-    fn a_panic_is_answered_and_counted_and_costs_no_other_request() {
+    fn a_panic_is_counted_and_ends_only_its_request() {
         let panics = Rc::new(Cell::new(0));
         let counted = Rc::clone(&panics);
         let mut service = ServiceBuilder::new()
@@ -122,10 +122,10 @@ mod tests {
             .service_fn(|panics: Panics| async move {
                 match panics {
                     Panics::Never => {}
-                    Panics::AtOnce => panic!("as asked for"),
+                    Panics::AtOnce => panic!("of the test"),
                     Panics::Later => {
                         tokio::task::yield_now().await;
-                        panic!("as asked for");
+                        panic!("of the test");
                     }
                 }
                 Ok::<Answer, Infallible>(Response::new(Either::Left(Full::from("fine"))))

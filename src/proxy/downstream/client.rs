@@ -1,4 +1,4 @@
-//! What is known of one downstream connection: who is there, on which listener, and what its reading side has found.
+//! The state of one downstream connection, shared by its byte stream and its requests: client, listener, progress.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
@@ -29,7 +29,7 @@ use crate::route::VerifiedCert;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
 
-/// Bytes of chunk extensions in one body (page of limits: 16 KiB).
+/// Most bytes of chunk extensions in one body.
 const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Takes over the connection after an upgrade, with the bytes already read.
@@ -39,72 +39,72 @@ pub(crate) type Successor = Box<dyn FnOnce(Socket, Bytes) -> Pin<Box<dyn Future<
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
-    client_slot: ClientSlot,
-    /// Who connects; behind one who vouches for him, as that one says.
+    connection_slot: ClientSlot,
+    /// The client's address: the source in the PROXY header, if there is one, else the peer of the connection.
     pub(crate) peer: SocketAddr,
-    /// The address that the peer connected to.
+    /// The address to which the client connected.
     local: SocketAddr,
-    /// Who vouches for the peer in a PROXY header.
+    /// The sender of the PROXY header.
     pub(crate) sender: Option<SocketAddr>,
     pub(crate) local_port: HeaderValue,
     pub(crate) deadlines: Rc<ConnectionDeadlines>,
-    /// The peer's address as `X-Forwarded-For` carries it.
+    /// The client's address in the form of `X-Forwarded-For`.
     pub(crate) peer_text: HeaderValue,
-    /// The last `Forwarded` value made and the `Host` that it was made for.
+    /// The last `Forwarded` value, and the `Host` for which it was made.
     pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
-    /// Heads that were handed to hyper.
+    /// Number of heads that hyper got.
     pub(crate) heads: Cell<u64>,
-    /// Queries that are to be forwarded as they came, by the number of their head.
+    /// Queries to forward with their original bytes, with the number of their head.
     pub(super) raw_queries: RefCell<Vec<(u64, RawQuery)>>,
-    /// Requests that hyper has handed to us.
+    /// Number of requests that hyper passed to the service.
     pub(crate) requests: Cell<u64>,
-    /// In what batches its requests are published to other workers.
+    /// The batch size in which its request count is published to other workers.
     batch: i64,
-    /// The place of the request under way among all requests (HTTP/1.1).
+    /// The request slot of the current request (HTTP/1.1).
     pub(crate) slot: RequestSlot,
     /// Requests that have not ended.
     pub(crate) in_flight: Cell<u32>,
-    /// The head of this number stands for bytes that were refused.
+    /// The head with this number stands for refused bytes.
     pub(crate) refused_head: Cell<Option<(u64, Refusal)>>,
-    /// The last head asked for something else than HTTP, and nobody has said no yet.
+    /// The last head asked for an upgrade, and its response is not known yet.
     pub(super) switching: Cell<bool>,
-    /// What the connection becomes when the head of the answer under way has left.
+    /// Takes over the connection when the head of the current response is sent.
     pub(crate) successor: Cell<Option<Successor>>,
-    /// The body under way was refused.
+    /// The refusal of the current body.
     pub(crate) refused_body: Cell<Option<Refusal>>,
-    /// Trailers of the response that is being written (HTTP/1.1).
+    /// Writes the trailers of the current response (HTTP/1.1).
     pub(crate) trailing: TrailerWriter,
     /// Informational responses to write before the next response.
     pub(crate) informational: Rc<InformationalResponses>,
-    /// The reader of the stream that is being polled (HTTP/2).
+    /// The reader of the stream whose task is being polled (HTTP/2).
     pub(crate) reader: RefCell<Option<Rc<ResponseReader>>>,
-    /// The connection's task has been woken and has read nothing yet.
+    /// The connection's task was polled and has read nothing yet.
     pub(super) turn_begins: Cell<bool>,
-    /// Everything that was written has left.
+    /// All output was flushed to the socket.
     pub(super) flushed: Cell<bool>,
-    /// The client sends nothing more (HTTP/1.1): it may still read.
+    /// The client has closed its writing direction (HTTP/1.1). It may still read.
     pub(crate) finished: Cell<bool>,
-    /// No part of a request has been read that is not handled.
+    /// The connection is between requests: no bytes of an unhandled request were read.
     pub(crate) between: Cell<bool>,
-    /// What was to be read did not come in time.
+    /// The read deadline has passed.
     pub(crate) expired: Cell<bool>,
-    /// The connection is to be closed after the responses under way.
+    /// The connection closes after the current responses.
     pub(crate) closing: Cell<bool>,
-    /// What an HTTP/2 connection that has ended was flooded with, if with anything.
+    /// The limit on frames that an ended HTTP/2 connection most likely exceeded.
     pub(super) suspect: Cell<Option<Refusal>>,
-    /// What a TLS handshake has settled. Boxed, so that cleartext connections do not carry its size.
+    /// The TLS session. Boxed, so that cleartext connections do not carry its size.
     pub(crate) tls: OnceCell<Box<TlsSession>>,
-    /// What may be sent before it is read (HTTP/2).
+    /// The receive window (HTTP/2).
     receive_window: OnceCell<Rc<ReceiveWindow>>,
-    /// The answer under way is of a killed variant, and its time is over (HTTP/1.1).
+    /// The current response is of a killed variant, and its grace period is over (HTTP/1.1).
     pub(crate) killed: Cell<bool>,
-    /// The connection was cut at a drain's deadline.
+    /// The connection was closed at a drain's deadline.
     pub(crate) cut: Cell<bool>,
 }
 
 impl Client {
-    pub(crate) fn new(client_slot: ClientSlot, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
-        let (worker, listener) = (Rc::clone(&client_slot.worker), Arc::clone(&client_slot.listener));
+    pub(crate) fn new(connection_slot: ClientSlot, peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+        let (worker, listener) = (Rc::clone(&connection_slot.worker), Arc::clone(&connection_slot.listener));
         let deadlines = worker.connections.add(Arc::as_ptr(&listener.socket).addr());
         let draining = worker.draining.get();
         let ip = canonical(peer.ip());
@@ -114,7 +114,7 @@ impl Client {
             local_port: HeaderValue::from(listener.bound.port()),
             worker,
             listener,
-            client_slot,
+            connection_slot,
             peer: SocketAddr::new(ip, peer.port()),
             local: SocketAddr::new(canonical(local.ip()), local.port()),
             sender: None,
@@ -148,32 +148,32 @@ impl Client {
         })
     }
 
-    /// Another one vouches that the peer is somebody else: from here on it is. The limits of that address hold.
+    /// Sets the addresses of a PROXY header. From now on the limits of the source address apply.
     pub(super) fn set_source(&mut self, addresses: ProxyAddresses) -> Result<(), Refusal> {
         self.sender = Some(self.peer);
         self.peer = addresses.source;
         self.local = addresses.destination;
         self.peer_text = text(addresses.source.ip());
         self.local_port = HeaderValue::from(addresses.destination.port());
-        self.client_slot.set_client(addresses.source.ip())
+        self.connection_slot.set_client(addresses.source.ip())
     }
 
-    /// Both ends of the connection, for an upstream that wants to know them.
+    /// The addresses for the PROXY header to an upstream.
     pub(crate) fn proxy_addresses(&self) -> ProxyAddresses {
         ProxyAddresses { source: self.peer, destination: self.local }
     }
 
-    /// What its address has under way; trusted proxies have no share.
+    /// The share of the client's address. Trusted proxies have none.
     pub(crate) fn share(&self) -> Option<&Rc<Share>> {
-        self.client_slot.share.as_ref()
+        self.connection_slot.share.as_ref()
     }
 
-    /// What it has been given and has not sent.
+    /// The response bytes that hyper has and the socket has not.
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
         self.deadlines.outbox.get_or_init(|| self.worker.budget.outbox(self.share()))
     }
 
-    /// A request takes a place among those under way, unless it has one.
+    /// Takes a request slot, unless the request has one.
     #[inline]
     pub(crate) fn take_slot(&self, slot: &RequestSlot) {
         if slot.take() {
@@ -181,7 +181,7 @@ impl Client {
         }
     }
 
-    /// A request gives its place back, if it has one.
+    /// Frees a request's slot, if it has one.
     #[inline]
     pub(crate) fn free_slot(&self, slot: &RequestSlot) {
         if slot.free() {
@@ -189,7 +189,7 @@ impl Client {
         }
     }
 
-    /// So many more requests are under way.
+    /// Adds `n` to the requests in flight.
     fn count_request(&self, n: i64) {
         self.listener.meters.of(self.worker.index).requests.add(n);
         if let Some(share) = self.share() {
@@ -197,7 +197,7 @@ impl Client {
         }
     }
 
-    /// The client has reset so many streams, or made us reset them.
+    /// Counts streams that the client reset, or that the proxy had to reset.
     pub(crate) fn count_resets(&self, n: u32) -> Result<(), Refusal> {
         let Some(share) = self.share() else { return Ok(()) };
         let worker = &self.worker;
@@ -205,12 +205,12 @@ impl Client {
         worker.client_limits.admit_resets(share.ip(), n, &self.listener.spec.limits, now)
     }
 
-    /// The address that the peer connected to.
+    /// The address to which the client connected.
     pub(crate) fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// The bounds that the scanner keeps.
+    /// The bounds for the scanner.
     pub(crate) fn bounds(&self) -> Bounds {
         let limits = &self.listener.spec.limits;
         Bounds {
@@ -222,47 +222,47 @@ impl Client {
         }
     }
 
-    /// What may be sent before it is read, where this is a connection of HTTP/2.
+    /// The receive window of an HTTP/2 connection.
     pub(crate) fn receive_window(&self) -> &Rc<ReceiveWindow> {
         self.receive_window.get_or_init(|| self.worker.budget.receive_window(self.share().cloned()))
     }
 
-    /// How the requests of this connection came: `http` or `https`.
+    /// The scheme of the connection's requests: `http` or `https`.
     pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.get().is_some() { "https" } else { "http" }
     }
 
-    /// The client's certificate, if it was verified.
+    /// The client's verified certificate.
     pub(crate) fn certificate(&self) -> Option<&VerifiedCert> {
         self.tls.get()?.identity.as_ref().map(|identity| &identity.certificate)
     }
 
-    /// Whether nothing is under way in either direction.
+    /// Whether the connection is idle in both directions and stays open.
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_answered() && self.between.get() && !self.closing.get()
     }
 
-    /// Takes the query of the head of this number, if it is to be forwarded as it came.
+    /// Takes the query of the head with this number, if its original bytes are to be forwarded.
     pub(crate) fn raw_query(&self, number: u64) -> Option<RawQuery> {
         let mut queries = self.raw_queries.borrow_mut();
         let at = queries.iter().position(|(of, _)| *of == number)?;
         Some(queries.remove(at).1)
     }
 
-    /// Whether every request that was read has been answered, and its answer has left.
+    /// Whether every request that was read has a response, and it is flushed.
     pub(crate) fn is_answered(&self) -> bool {
         self.in_flight.get() == 0 && self.heads.get() == self.requests.get() && self.flushed.get()
     }
 
-    /// Whether the request under way is the last one that will be answered on this connection.
+    /// Whether the current request is the last one of this connection.
     pub(crate) fn is_last(&self) -> bool {
         self.closing.get() || (self.finished.get() && self.heads.get() == self.requests.get())
     }
 
-    /// Arms the write deadline when a write is stuck, clears it when bytes flow.
+    /// Sets the write deadline while a write is pending, and clears it when bytes flow.
     pub(crate) fn record_write<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() && self.finished.get() {
-            // It takes what it is sent: it is waited for longer.
+            // The client still reads: extend the deadline.
             self.deadlines.read_within(self.worker.now_ms(), self.listener.spec.limits.idle_timeout);
         }
         if poll.is_pending() {
@@ -274,7 +274,7 @@ impl Client {
         poll
     }
 
-    /// A request begins.
+    /// Begins a request.
     pub(crate) fn begin_request(&self) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.deadlines.clear_read();
@@ -282,12 +282,13 @@ impl Client {
         self.deadlines.mark_busy();
     }
 
-    /// A request has ended; when it was the last one under way, the connection is idle.
+    /// Ends a request. After the last one in flight, the connection is idle.
     pub(crate) fn end_request(&self) {
+        debug_assert!(self.in_flight.get() > 0, "a request in flight is counted");
         let left = self.in_flight.get().saturating_sub(1);
         self.in_flight.set(left);
         if self.requests.get() == self.heads.get() {
-            // The head that asked for it was answered with something else.
+            // The response to the upgrade request was not a switch.
             self.switching.set(false);
         }
         if left == 0 {
@@ -306,12 +307,12 @@ impl Drop for Client {
     }
 }
 
-/// An address as a header carries it.
+/// An address as a field value.
 fn text(ip: IpAddr) -> HeaderValue {
     HeaderValue::try_from(ip.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
-/// An IPv4 address that is mapped into IPv6 is that IPv4 address.
+/// Converts an IPv4-mapped IPv6 address to its IPv4 address.
 pub(crate) fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }

@@ -9,7 +9,7 @@ use crate::proxy::worker::share::{self, Share};
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
 
-/// One more connection of `ip`, if it may have one; nobody counts those of trusted proxies.
+/// Counts one more connection of `ip`, within its limits. Connections of trusted proxies have no limits and no share.
 pub(super) fn admit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<Option<Rc<Share>>, Refusal> {
     if worker.trusts(ip.to_canonical()) {
         return Ok(None);
@@ -28,13 +28,13 @@ pub(crate) struct ClientSlot {
 }
 
 impl ClientSlot {
-    /// One more connection of this listener.
+    /// Counts one more connection of this listener.
     pub(crate) fn new(worker: Rc<Worker>, listener: Arc<Listener>, share: Option<Rc<Share>>) -> Self {
         listener.meters.of(worker.index).connections.add(1);
         Self { worker, listener, share }
     }
 
-    /// It is known only now whose connection it is.
+    /// Counts the connection for a client that is known only after its PROXY header.
     pub(crate) fn set_client(&mut self, ip: IpAddr) -> Result<(), Refusal> {
         self.share = admit(&self.worker, &self.listener, ip)?;
         Ok(())

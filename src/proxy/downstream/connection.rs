@@ -1,5 +1,5 @@
-//! One downstream connection, from its first byte to its last: HTTP/1.1 or HTTP/2 by what the client says first, then
-//! requests until somebody ends it.
+//! One downstream connection, from its first byte to its last: PROXY header, TLS, protocol detection, then requests
+//! over HTTP/1.1 or HTTP/2.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -34,17 +34,17 @@ use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::route::Limits;
 use crate::telemetry::Refusal;
 
-/// Bytes that one stream may buffer for sending.
+/// Send buffer of one stream.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// Resets that the client may provoke before it is sent away (page 35 §2).
+/// Most resets that a client may cause before its connection is closed (CVE-2023-44487, CVE-2025-8671).
 const H2_PENDING_RESETS: usize = 20;
 const H2_LOCAL_RESETS: usize = 50;
 
-/// How long an idle connection that was told to go may take.
+/// How long an idle HTTP/2 connection may stay open after GOAWAY.
 const LEAVE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Serves one connection until it ends: each of its requests is handed to the service, without `poll_ready`. The
-/// service must always be ready. It is made when the client is known, which a PROXY header may name.
+/// Serves one connection until it ends. Each request goes to the service without `poll_ready`, so the service must
+/// always be ready. It is made after the PROXY header, when the client is known.
 pub(crate) async fn serve<S, B>(client: Rc<Client>, stream: TcpStream, make_service: impl FnOnce(&Rc<Client>) -> S)
 where
     S: Service<IncomingRequest, Response = Response<B>, Error = Infallible>,
@@ -90,7 +90,7 @@ where
             if let Some(refusal) = ended.as_ref().err().and_then(|error| refusal(&client, error)) {
                 client.worker.meter().refuse(refusal);
                 if refusal == Refusal::H2Resets {
-                    // The streams that the client made the stack reset count as if the client had reset them.
+                    // Streams that the client caused h2 to reset count as resets by the client.
                     let _ = client.count_resets(u32::try_from(H2_LOCAL_RESETS).unwrap_or(u32::MAX));
                 }
             }
@@ -102,7 +102,7 @@ where
     }
 }
 
-/// Shakes hands, where the listener speaks TLS.
+/// Performs the TLS handshake, if the listener has TLS.
 async fn accept_tls(client: &Rc<Client>, stream: TcpStream) -> Option<HandshakeOutcome> {
     match &client.listener.tls {
         // Boxed, so that cleartext connections do not carry its size.
@@ -111,7 +111,7 @@ async fn accept_tls(client: &Rc<Client>, stream: TcpStream) -> Option<HandshakeO
     }
 }
 
-/// Reads until the first bytes tell the protocol.
+/// Reads until the first bytes determine the protocol.
 struct Sniff<'a> {
     client: &'a Rc<Client>,
     stream: &'a mut Socket,
@@ -146,7 +146,7 @@ impl Future for Sniff<'_> {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
             this.first.extend_from_slice(buffer.filled());
-            // What was settled by ALPN holds: bytes that are of another protocol are refused by the one that they fail.
+            // The result of ALPN decides. Bytes of another protocol are then refused as malformed.
             if let Some(protocol) = client.tls.get().and_then(|tls| tls.protocol) {
                 return Poll::Ready(Ok(protocol));
             }
@@ -164,7 +164,7 @@ impl Future for Sniff<'_> {
 /// How a turn of an HTTP/1.1 connection ended.
 enum Turn {
     Ended(hyper::Result<()>),
-    /// It is idle, and everything that was answered has left.
+    /// It is idle, and all responses are flushed: it releases its buffers.
     Hibernates,
 }
 
@@ -174,14 +174,14 @@ fn head_bytes_max(limits: &Limits) -> usize {
     (METHOD_AND_VERSION_BYTES + limits.uri_bytes + limits.header_bytes) as usize
 }
 
-/// Hands a request of hyper's to the service. Not the adapter of hyper-util, which clones the service for each request.
+/// Passes a request of hyper to the service. The adapter of hyper-util would clone the service for each request.
 fn call<S: Service<IncomingRequest>>(service: &RefCell<S>, request: Request<Incoming>) -> S::Future {
     let mut service = service.borrow_mut();
     debug_assert!(is_ready(&mut *service), "a service of requests is always ready");
     service.call(IncomingRequest::new(request))
 }
 
-/// Whether the service takes a request now.
+/// Whether the service is ready for a request.
 fn is_ready<S: Service<IncomingRequest>>(service: &mut S) -> bool {
     matches!(service.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
 }
@@ -200,7 +200,7 @@ where
     }
     let mut io = io;
     loop {
-        // Boxed, so that it is gone while the connection dozes.
+        // Boxed, so that its memory is freed while the connection hibernates.
         let mut connection = Box::new(builder.serve_connection(io, service_fn(|request| call(service, request))));
         let turn = std::future::poll_fn(|cx| {
             client.deadlines.register(cx);
@@ -217,7 +217,8 @@ where
                 Wakeup::Cut => return cut(client).map(Turn::Ended),
             }
             match Pin::new(&mut *connection).poll(cx) {
-                // Its reader does not read, so that nobody was asked for more.
+                // The client is not reading, so hyper has not polled the body, which would end the response. End the
+                // connection here.
                 Poll::Pending if client.killed.get() => Poll::Ready(Turn::Ended(Ok(()))),
                 polled @ (Poll::Pending | Poll::Ready(_)) => polled.map(Turn::Ended),
             }
@@ -230,7 +231,7 @@ where
         let parts = connection.into_parts();
         io = parts.io;
         match (ended, successor) {
-            // What was read into is empty, and large: it must not outlive the doze.
+            // The read buffer is empty but large: free it while the connection hibernates.
             (None, _) => drop(parts.read_buf),
             (Some(Ok(())), Some(successor)) => {
                 let (socket, first) = io.into_socket(parts.read_buf);
@@ -273,8 +274,8 @@ where
     let io = H2Io::new(stream, Rc::clone(client), &first);
     drop(first);
     let mut leaving = false;
-    // The handler of a stream is gone when its answer's head has left, and is moved by hyper more than once: boxed, a stream
-    // that waits for its reader does not carry its size.
+    // hyper moves the handler's future, and drops it after the response's head. Boxed, a stream that waits for its
+    // reader does not carry its size.
     let boxed = service_fn(|request| Box::pin(call(service, request)));
     let mut connection = pin!(builder.serve_connection(io, boxed));
     std::future::poll_fn(|cx| {
@@ -289,7 +290,7 @@ where
             Wakeup::Expired => {
                 client.deadlines.clear_read();
                 if client.in_flight.get() == 0 {
-                    // It was asked to go and did not.
+                    // The client got GOAWAY and did not close.
                     if leaving {
                         return Poll::Ready(Ok(()));
                     }
@@ -302,7 +303,7 @@ where
             Wakeup::Cut => return cut(client),
         }
         client.turn_begins.set(true);
-        // Also when it was told before this protocol was known.
+        // The drain may also have begun before the protocol was known.
         if client.closing.get() && !leaving {
             leaving = true;
             connection.as_mut().graceful_shutdown();
@@ -312,19 +313,19 @@ where
     .await
 }
 
-/// What the protocol stack itself refused. A connection that broke is nobody's fault, and one that was cut for a flood
-/// of frames is counted already.
+/// The refusal behind an error of the HTTP/2 stack. None for a broken connection, and for a flood that `h2_io.rs` has
+/// counted already.
 fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
     let cause = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
     if cause.is_io() || cause.is_remote() {
         return None;
     }
-    // Its own bounds on floods are of no more than one name: the frames that came tell which.
+    // h2 reports all its limits on floods with the same reason; the frame counts show which one it was.
     let flood = cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
     Some(if flood { client.suspect.get().unwrap_or(Refusal::H2Resets) } else { Refusal::H2Protocol })
 }
 
-/// The client does not read what it asked for: the connection is cut, and what it holds is free again.
+/// Closes the connection of a client that does not read its responses, which frees their memory.
 fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
     drop(client.successor.take());
     let refusal = if client.deadlines.is_shed() { Refusal::ReaderShed } else { Refusal::ReaderStalled };
@@ -332,7 +333,7 @@ fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
     Poll::Ready(Ok(()))
 }
 
-/// A drain's deadline has passed.
+/// Closes the connection at a drain's deadline.
 fn cut(client: &Client) -> Poll<hyper::Result<()>> {
     client.cut.set(true);
     drop(client.successor.take());

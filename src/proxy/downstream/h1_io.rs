@@ -1,6 +1,6 @@
-//! The byte stream of an HTTP/1.1 connection, guarded: hyper is given complete heads that the strict scanner has passed
-//! and the bodies that belong to them, nothing else. Bytes that are refused are replaced by a head of our own, so that
-//! the refusal takes the same way as every request: answered, counted, logged.
+//! The byte stream of an HTTP/1.1 connection, between the socket and hyper. hyper gets only complete heads that the
+//! strict scanner has accepted, and their bodies. A substitute head replaces refused bytes, so that a refusal takes the
+//! same way as any request: it gets a response, is counted and logged.
 
 use std::io;
 use std::pin::Pin;
@@ -20,10 +20,10 @@ use crate::proxy::wire::scan::{self, BodyScanner, Framing, ScannedHead};
 use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::Refusal;
 
-/// What hyper reads in place of a head that was refused.
+/// The head that hyper reads instead of a refused one.
 const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
-/// How many bytes of a refused or unread body are read and thrown away before the connection closes, so that the
-/// client gets to see the answer instead of a reset.
+/// Most bytes of a refused or unread body that are read and discarded before the connection closes, so that the client
+/// reads the response instead of a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 /// How long that may take.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
@@ -34,31 +34,31 @@ pub(crate) struct H1Io {
     client: Rc<Client>,
     bounds: Bounds,
     reading: Reading,
-    /// Scanned and ready for hyper.
+    /// Scanned bytes that hyper may read.
     ready: BytesMut,
-    /// The beginning of a head.
+    /// The bytes of an incomplete head, or the bytes after an upgrade request.
     held: BytesMut,
     lingered: usize,
-    /// A head asked to switch to something else than HTTP.
+    /// A head on this connection asked for an upgrade.
     had_upgrade: bool,
     informational: Rc<InformationalResponses>,
-    /// Informational responses on their way.
+    /// Informational responses that are being written.
     informing: BytesMut,
 }
 
 enum Reading {
-    /// A head is next.
+    /// The next byte begins or continues a head.
     Head,
-    /// A body is under way.
+    /// The next byte belongs to a body.
     Body(BodyScanner),
-    /// What follows is held until it is known whether the head before it makes the connection something else.
+    /// Bytes are held until it is known whether the upstream switches protocols.
     Switching,
     /// Nothing more is read.
     Refused,
 }
 
 impl H1Io {
-    /// Guards `stream`, of which `first` was read already.
+    /// Wraps `stream`, of which `first` was read already.
     pub(crate) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
         let (bounds, informational) = (client.bounds(), Rc::clone(&client.informational));
         let (ready, held) = (BytesMut::new(), BytesMut::new());
@@ -79,14 +79,14 @@ impl H1Io {
         io
     }
 
-    /// A connection on which nothing is read any more: its one request is refused.
+    /// A connection that reads nothing more: its only request is refused.
     pub(super) fn refusing(stream: Socket, client: Rc<Client>, refusal: Refusal) -> Self {
         let mut io = Self::new(stream, client, &[]);
         io.refuse(refusal);
         io
     }
 
-    /// Scans bytes that follow what was scanned before and moves what is complete to `ready`.
+    /// Scans the next bytes, and moves complete heads and bodies to `ready`.
     fn take(&mut self, bytes: &[u8]) {
         if self.held.is_empty() {
             self.scan(bytes, bytes::BytesMut::extend_from_slice);
@@ -97,8 +97,9 @@ impl H1Io {
         }
     }
 
-    /// Scans `bytes`, gives what is complete to `expose`, holds the beginning of a head back.
+    /// Scans `bytes`. Complete heads and bodies go to `expose`, an incomplete head to `held`.
     fn scan(&mut self, bytes: &[u8], expose: impl FnOnce(&mut BytesMut, &[u8])) {
+        // The bytes before `at` may go to hyper.
         let mut at = 0;
         let mut refused = None;
         let mut rewritten = Rewritten::default();
@@ -157,6 +158,8 @@ impl H1Io {
                 Reading::Refused => break,
             }
         }
+        debug_assert!(at <= bytes.len() && rewritten.upto <= at, "only scanned bytes go to hyper");
+        // Without a rewritten query, the bytes go to hyper in one copy.
         if rewritten.upto == 0 {
             expose(&mut self.ready, &bytes[..at]);
         } else {
@@ -168,13 +171,13 @@ impl H1Io {
         }
     }
 
-    /// The body under way fails: hyper reads an error.
+    /// Refuses the current body: hyper reads an error.
     fn refuse_body(&mut self, refusal: Refusal) {
         self.client.refused_body.set(Some(refusal));
         self.reading = Reading::Refused;
     }
 
-    /// From here on hyper reads a head that stands for the refusal.
+    /// Refuses the next head: hyper reads the substitute head, and nothing after it.
     fn refuse(&mut self, refusal: Refusal) {
         let number = self.client.heads.get();
         self.client.heads.set(number + 1);
@@ -184,7 +187,7 @@ impl H1Io {
         self.ready.extend_from_slice(REFUSED_HEAD);
     }
 
-    /// The deadline of what is read has passed. An idle connection ends; anything else is refused.
+    /// Handles the read deadline: an idle connection ends, an incomplete head or body is refused.
     fn expire(&mut self) -> Filled {
         self.client.deadlines.clear_read();
         match &self.reading {
@@ -196,7 +199,8 @@ impl H1Io {
         Filled::Some
     }
 
-    /// Goes on with HTTP when nobody has switched; else holds what comes, no more than one read of it.
+    /// After an upgrade request: continues with HTTP if the upstream did not switch; else holds the bytes of one read,
+    /// so that a client cannot fill the memory.
     fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
         if !self.client.switching.get() {
             self.reading = Reading::Head;
@@ -224,21 +228,20 @@ impl H1Io {
         Poll::Pending
     }
 
-    /// The client sends nothing more. hyper takes that for its going, so that it is not told before every request that
-    /// came whole is answered (RFC 9112 §9.6). An end inside a body fails the body.
+    /// Handles the end of the client's bytes. hyper would close the connection, so it learns of the end only after
+    /// every complete request has a response (RFC 9112 §9.6). An end inside a body fails the body.
     fn poll_end(&self) -> Poll<io::Result<Filled>> {
         self.client.finished.set(true);
         if matches!(self.reading, Reading::Body(_)) || self.client.is_answered() {
             return Poll::Ready(Ok(Filled::End));
         }
-        // It may be gone: nothing tells but a write.
+        // The client may have closed both directions, which only a write can detect: set a deadline.
         let client = &self.client;
         client.deadlines.read_within_once(client.worker.now_ms(), client.listener.spec.limits.idle_timeout);
         Poll::Pending
     }
 
-    /// The connection itself, and what was read of it behind the head that has made it something else. `taken` is what
-    /// hyper has read of that.
+    /// Returns the connection itself and the bytes after the upgrade request. `taken` are those that hyper has read.
     pub(crate) fn into_socket(self, taken: Bytes) -> (Socket, Bytes) {
         let mut first = BytesMut::from(taken);
         first.unsplit(self.ready);
@@ -246,7 +249,7 @@ impl H1Io {
         (self.stream, first.freeze())
     }
 
-    /// Ends the connection in good order when hyper did not, since it had been asked to switch once.
+    /// Shuts the connection down. After a request with an upgrade, hyper ends without doing so.
     pub(crate) async fn finish(&mut self) {
         if !self.had_upgrade {
             return;
@@ -258,18 +261,18 @@ impl H1Io {
                 Wakeup::Expired => self.client.expired.set(true),
                 Wakeup::Close | Wakeup::Cut => return Poll::Ready(()),
             }
-            // A connection that is gone already needs no farewell.
+            // An error does not matter: the connection is closed already.
             Pin::new(&mut *self).poll_shutdown(cx).map(drop)
         })
         .await;
     }
 
-    /// Whether every head that was read is with hyper whole, and its body too.
+    /// Whether hyper has all bytes that were read, and they end a message.
     fn is_between(&self) -> bool {
         matches!(self.reading, Reading::Head | Reading::Switching) && self.held.is_empty() && self.ready.is_empty()
     }
 
-    /// Dozes until there is something to read (`true`) or a reason to close (`false`).
+    /// Hibernates until bytes arrive (true), or the connection has to close (false).
     pub(crate) async fn wake(&mut self) -> bool {
         std::future::poll_fn(|cx| {
             self.client.deadlines.register(cx);
@@ -283,7 +286,7 @@ impl H1Io {
         .await
     }
 
-    /// Sets the deadline that fits what is awaited.
+    /// Sets the read deadline for the next bytes: of an idle connection, a head or a body.
     fn await_bytes(&self) {
         let limits = &self.client.listener.spec.limits;
         let (deadlines, now) = (&self.client.deadlines, self.client.worker.now_ms());
@@ -298,7 +301,8 @@ impl H1Io {
         }
     }
 
-    /// Reads from the socket; what is complete goes to `cursor`, or to `ready` when it began earlier.
+    /// Reads from the socket. Complete bytes go straight to `cursor`, or to `ready` if their head began in an earlier
+    /// read.
     fn poll_fill(&mut self, cx: &mut Context<'_>, cursor: &mut ReadBufCursor<'_>) -> Poll<io::Result<Filled>> {
         if self.client.expired.take() {
             return Poll::Ready(Ok(self.expire()));
@@ -318,7 +322,8 @@ impl H1Io {
             return self.poll_end();
         }
         if self.held.is_empty() {
-            // What only frames a body, such as extensions and trailers, may not dribble in for ever.
+            // Only content extends the read deadline: a client must not keep a connection with endless extensions or
+            // trailers.
             let framing = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
             self.scan(buffer.filled(), |_, complete| cursor.put_slice(complete));
             let still = matches!(&self.reading, Reading::Body(body) if !body.is_in_data());
@@ -332,7 +337,7 @@ impl H1Io {
         Poll::Ready(Ok(Filled::Some))
     }
 
-    /// Writes informational responses, when nothing of hyper's is half written.
+    /// Writes informational responses, while no output of hyper is half written.
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(more) = self.informational.take()
             && self.client.flushed.get()
@@ -362,7 +367,7 @@ impl Read for H1Io {
                 cursor.put_slice(&this.ready[..n]);
                 this.ready.advance(n);
                 if this.ready.is_empty() {
-                    // An idle connection holds no buffer.
+                    // An idle connection keeps no buffer.
                     this.ready = BytesMut::new();
                     this.client.between.set(this.is_between());
                 }
@@ -427,8 +432,7 @@ impl Write for H1Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper flushes when its own buffer is empty: all that it wrote has left for the socket, or stands in the TLS
-        // session and waits for room there.
+        // hyper flushes when its own buffer is empty: its output is in the socket or in the TLS session.
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_flush(cx);
         ready!(this.client.record_write(poll))?;
@@ -436,7 +440,7 @@ impl Write for H1Io {
         ready!(this.poll_early(cx))?;
         ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
         if this.client.finished.get() && this.client.is_answered() {
-            // hyper waits for what comes next: it is told now that nothing comes.
+            // hyper waits for the next request. Wake it, so that it reads the end that `poll_end` held back.
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))

@@ -1,6 +1,6 @@
-//! HTTP/2 streams, each a task of its own. hyper asks for more of an answer only when the client has taken what it was
-//! given; a client that does not take it (a window that stays closed) would hold the stream for ever, since flow control
-//! stalls no socket. Such a stream is dropped, which resets it.
+//! Runs each HTTP/2 stream as a task. hyper polls a response's body only while the client's window is open. A client
+//! that keeps its window closed would hold the stream for ever: flow control stalls the stream, not the socket, so the
+//! write deadline does not apply. Such a stream is dropped, which resets it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -20,7 +20,7 @@ pub(crate) struct H2Executor(pub(crate) Rc<Client>);
 impl<F: Future + 'static> hyper::rt::Executor<F> for H2Executor {
     fn execute(&self, future: F) {
         let client = Rc::clone(&self.0);
-        // What a stream begins while it is polled is the sending half of the tunnel that it becomes.
+        // A task that hyper spawns while it polls a stream is the sending half of the tunnel that the stream becomes.
         if let Some(reader) = client.reader.borrow().clone() {
             tokio::task::spawn_local(send(reader, future));
             return;
@@ -41,7 +41,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for H2Executor {
                     client.worker.stalled_readers.remove(&reader);
                     return Poll::Pending;
                 };
-                // The answer waits for its reader alone.
+                // The response waits only for its reader: it no longer occupies a request slot.
                 client.free_slot(&reader.slot);
                 if reader.place.get().is_none() {
                     client.worker.stalled_readers.add(&reader);
@@ -69,7 +69,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for H2Executor {
     }
 }
 
-/// Runs the sending half of a tunnel's stream. When it is dropped before its end, the stream is reset.
+/// Runs the sending half of a tunnel's stream. If it is dropped before its end, the stream is reset.
 async fn send(reader: Rc<ResponseReader>, future: impl Future) {
     let sender = &reader.sender;
     {

@@ -1,5 +1,5 @@
-//! The byte stream of an HTTP/2 connection, with its frames counted: floods of frames that the protocol stack answers
-//! one by one (RFC 9113 §10.5) end the connection before they cost anything.
+//! The byte stream of an HTTP/2 connection, between the socket and hyper. It counts frames, and closes the connection
+//! at a flood of frames that h2 would process one by one (RFC 9113 §10.5).
 
 use std::io;
 use std::pin::Pin;
@@ -18,16 +18,16 @@ use crate::telemetry::Refusal;
 /// The client's connection preface (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER_BYTES: usize = 9;
-/// Where its flags stand.
+/// Index of the flags in a frame header.
 const FLAGS_AT: usize = 4;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
-/// The largest payload that hyper has the other side send (RFC 9113 §6.5.2).
+/// The largest payload that hyper allows the peer (RFC 9113 §6.5.2).
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of trailers that are kept until they are whole.
+/// Most bytes of incomplete trailers that are withheld from hyper.
 const WITHHELD_BYTES_MAX: usize = 64 * 1024;
-/// Heads that are read in one turn. The requests of a turn are handled before more are read, so that heads which unfold
-/// to much more than their bytes (RFC 7541 §7.3) do not lie in memory all at once.
+/// Most heads that are read in one turn. Their requests are handled before more are read, so that heads that decompress
+/// to much more than their bytes (RFC 7541 §7.3) are not in memory all at once.
 const HEADS_A_TURN: usize = 8;
 /// The window in which frames are counted.
 const WINDOW_MS: u64 = 1000;
@@ -37,25 +37,25 @@ pub(crate) struct H2Io {
     stream: Socket,
     client: Rc<Client>,
     frames: Frames,
-    /// Read, and not yet given to hyper.
+    /// Bytes that were read, but not passed to hyper.
     held: BytesMut,
-    /// So much of it was counted.
+    /// The number of them that were counted.
     counted: usize,
-    /// So much of it may be given.
+    /// The number of them that hyper may read.
     ready: usize,
-    /// What is held waits for the next turn.
+    /// The held bytes wait for the next turn.
     paused: bool,
 }
 
 impl H2Io {
-    /// Watches `stream`, of which `first` was read already.
+    /// Wraps `stream`, of which `first` was read already.
     pub(crate) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
         let frames = Frames::new(&client);
         let held = BytesMut::from(first);
         Self { stream, client, frames, held, counted: 0, ready: 0, paused: false }
     }
 
-    /// Counts the frames in what was read, of which so many bytes were counted before.
+    /// Counts the frames in `bytes`, of which the first `before` bytes were counted earlier.
     fn count(&mut self, bytes: &mut [u8], before: usize) -> io::Result<Counted> {
         let counted = self.frames.count(bytes, before, self.client.worker.now_ms());
         if let Ok(counted) = &counted {
@@ -79,8 +79,9 @@ impl H2Io {
         counted.map(|Counted { counted, ready }| (self.counted, self.ready) = (counted, ready))
     }
 
-    /// Gives what may be given of what is held.
+    /// Passes held bytes to hyper.
     fn give_ready(&mut self, cursor: &mut ReadBufCursor<'_>) {
+        debug_assert!(self.ready <= self.counted && self.counted <= self.held.len(), "hyper reads only counted bytes");
         let given = self.ready.min(cursor.remaining());
         cursor.put_slice(&self.held[..given]);
         self.held.advance(given);
@@ -102,7 +103,7 @@ impl Read for H2Io {
                 return Poll::Ready(Ok(()));
             }
             if this.paused {
-                // The requests that were read are spawned; this connection comes after them.
+                // The requests of this turn are spawned and run before the connection's next turn.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -137,7 +138,7 @@ impl Read for H2Io {
 }
 
 impl H2Io {
-    /// Sets the deadline that fits what is awaited.
+    /// Sets the read deadline for the next bytes: of a head or of an idle connection.
     fn await_bytes(&self) {
         let (limits, now) = (&self.client.listener.spec.limits, self.client.worker.now_ms());
         if self.frames.is_in_head() {
@@ -188,42 +189,43 @@ impl Write for H2Io {
     }
 }
 
-/// How far frames were counted.
+/// The result of counting frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counted {
+    /// Bytes that were counted.
     counted: usize,
-    /// How far hyper may read.
+    /// Bytes that hyper may read.
     ready: usize,
 }
 
-/// Counts frames by kind, in windows of a second.
+/// Counts frames by type, in windows of a second.
 #[derive(Debug)]
 struct Frames {
-    /// Bytes of the preface or of the frame under way that are still to come.
+    /// Bytes left of the preface or of the current frame's payload.
     skip: usize,
     header: [u8; FRAME_HEADER_BYTES],
     header_bytes: usize,
     window: u64,
-    /// The kind of the frame under way.
+    /// The type of the current frame.
     kind: u8,
-    /// A block of fields goes on in the next frame.
+    /// The header block continues in the next frame.
     block_open: bool,
     blocks: HeaderBlocks,
-    /// The newest stream: a block on an older one are its trailers.
+    /// The newest stream. A header block on it or on an older one is trailers.
     newest: u32,
-    /// Trailers are under way, which hyper is not given before they are whole.
+    /// The current block is trailers, which are withheld from hyper until they are complete.
     withheld: bool,
-    /// No head was under way at some place of what was counted last.
+    /// The last count passed a point outside of frame headers and header blocks.
     between: bool,
-    /// HEADERS in this turn.
+    /// HEADERS frames of this turn.
     heads: usize,
     resets: Quota,
-    /// Resets in what was counted last.
+    /// `RST_STREAM` frames in the last count.
     resets_new: u32,
     pings: Quota,
     settings: Quota,
     continuations: Quota,
-    /// Empty DATA, PRIORITY and unknown frames: nothing that anybody needs many of.
+    /// Empty DATA, PRIORITY and unknown frames: a client has no use for many of them.
     idle: Quota,
 }
 
@@ -269,7 +271,7 @@ impl Frames {
         }
     }
 
-    /// What most frames came of lately, where that is more than a fifth of what may come.
+    /// The limit that is used most, if more than a fifth of it is used.
     fn suspect(&self) -> Option<Refusal> {
         let quotas = [&self.resets, &self.pings, &self.settings, &self.continuations, &self.idle];
         let part = |quota: &&Quota| f64::from(quota.used) / f64::from(quota.max);
@@ -277,14 +279,14 @@ impl Frames {
         (part(&most) > 0.2).then_some(most.refusal)
     }
 
-    /// Whether a frame's header, or a block of fields, has begun and not ended.
+    /// Whether a frame header or a header block is incomplete.
     fn is_in_head(&self) -> bool {
         self.header_bytes > 0 || self.block_open || (self.skip > 0 && matches!(self.kind, HEADERS | CONTINUATION))
     }
 
-    /// Counts the frames in `all`, of which so many bytes were counted `before`, as far as they belong to this turn.
-    /// Trailers with a pseudo-field are made ones that do not end their stream, which is the same error (RFC 9113 §8.1)
-    /// and one that h2 sees.
+    /// Counts the frames in `all` that belong to this turn; the first `before` bytes were counted earlier. Trailers
+    /// with a pseudo-field lose their `END_STREAM` flag: that makes them malformed for the same section (RFC 9113
+    /// §8.1), and h2 detects it.
     fn count(&mut self, all: &mut [u8], before: usize, now_ms: u64) -> Result<Counted, Refusal> {
         if now_ms / WINDOW_MS != self.window {
             self.window = now_ms / WINDOW_MS;
@@ -292,7 +294,7 @@ impl Frames {
                 quota.used = 0;
             }
         }
-        // Where what is withheld begins: at the first byte, when it was begun before.
+        // Start of the withheld trailers. If they began in an earlier call, they are the first bytes of `all`.
         let (mut at, mut start) = (before, 0);
         while at < all.len() {
             let skipped = self.skip.min(all.len() - at);
@@ -317,11 +319,12 @@ impl Frames {
                     self.end_block(&mut all[start..]);
                 }
                 if self.heads > HEADS_A_TURN {
-                    // Its header alone tells hyper nothing; its payload is of the next turn.
+                    // One head more than the limit: its frame header may be read, its payload waits for the next turn.
                     break;
                 }
             }
         }
+        // An incomplete frame header stays here too: the flags of trailers must not leave before the block is complete.
         let ready = if self.withheld { start } else { at - self.header_bytes };
         if at - ready > WITHHELD_BYTES_MAX {
             return Err(Refusal::H2Continuations);
@@ -329,14 +332,14 @@ impl Frames {
         Ok(Counted { counted: at, ready })
     }
 
-    /// Trailers are whole: they begin with these bytes.
+    /// Ends a block that is complete. `trailers` begins with the frame header of the block.
     fn end_block(&mut self, trailers: &mut [u8]) {
         if self.skip == 0 && !self.block_open && std::mem::take(&mut self.withheld) && self.blocks.pseudo_fields().any {
             trailers[FLAGS_AT] &= !END_STREAM;
         }
     }
 
-    /// A frame's header is whole. Frame types of RFC 9113 §6.
+    /// Begins a frame whose header is complete, and counts it by its type (RFC 9113 §6).
     fn begin_frame(&mut self) -> Result<(), Refusal> {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
@@ -346,7 +349,7 @@ impl Frames {
                 self.block_open = flags & END_HEADERS == 0;
                 self.blocks.begin(flags);
                 let stream = u32::from_be_bytes(stream) & u32::MAX >> 1;
-                // One that is too large is refused by h2.
+                // h2 rejects a larger frame.
                 self.withheld = stream <= self.newest && self.skip <= PAYLOAD_BYTES_MAX;
                 self.newest = self.newest.max(stream);
             }
@@ -354,7 +357,7 @@ impl Frames {
                 self.block_open = flags & END_HEADERS == 0;
                 self.blocks.begin_continuation();
             }
-            // Inside a block it is an error of the connection.
+            // Inside a block, any other frame is a connection error: h2 may see it.
             _ => self.withheld = false,
         }
         match kind {
@@ -430,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_frames_are_not_counted_and_windows_pass() {
+    fn ordinary_frames_are_free_and_windows_reset() {
         let mut frames = frames();
         for _ in 0..100 {
             let mut some = [frame(1, 30), frame(0, 200), frame(8, 4), frame(9, 3)].concat();
@@ -444,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_has_so_many_heads() {
+    fn a_turn_has_a_limit_on_heads() {
         let mut heads = Vec::new();
         for stream in 0..2 * HEADS_A_TURN + 3 {
             heads.extend(frame(1, 30));
@@ -508,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_without_end_are_not_kept() {
+    fn endless_trailers_are_refused() {
         let mut frames = frames();
         frames.continuations.max = 1000;
         let mut held = blocks(&[(HEADERS, END_HEADERS, 1, b"\x82"), (HEADERS, 0, 1, b"\x82")]);

@@ -1,5 +1,5 @@
-//! The TLS handshake, on the worker, before a connection's first request: bounded in time, counted by what came of it.
-//! Whoever speaks cleartext HTTP to it is given to the HTTP side to be told so.
+//! The TLS handshake of a connection, on its worker: limited in time, counted by its result. A client that sends
+//! cleartext HTTP gets an HTTP error response.
 
 use std::future::Future;
 use std::io;
@@ -23,22 +23,21 @@ use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::{HandshakeFailure, Refusal};
 use crate::tls::{ClientIdentity, Server};
 
-/// So many bytes tell a PROXY header.
+/// Bytes that are enough to recognize a PROXY header.
 const FIRST_BYTES: usize = SIGNATURE.len();
 
-/// Failed handshakes are told this often, with how many there were.
+/// Least interval between two log lines about failed handshakes; a line has the number of those that were not logged.
 const LOG_EVERY_MS: u64 = 1000;
 
-/// How it went.
+/// The result of a handshake.
 pub(crate) enum HandshakeOutcome {
-    /// Requests may come.
+    /// The connection is ready for requests.
     Ready(Socket),
-    /// The client speaks cleartext HTTP, or vouches for somebody without being asked to: it is told so in cleartext.
+    /// The client sent cleartext HTTP or an unexpected PROXY header: it gets an error response in cleartext.
     Refused(Socket, Refusal),
 }
 
-/// Shakes hands with a client that is expected to speak TLS. What settles is with the client afterwards; a failure is
-/// counted.
+/// Performs the handshake on a TLS listener. The client then has its [`TlsSession`]; a failure is counted.
 pub(crate) async fn accept(client: &Rc<Client>, server: &Arc<Server>, stream: TcpStream) -> Option<HandshakeOutcome> {
     let worker = &client.worker;
     let patience = client.listener.spec.limits.handshake_timeout;
@@ -77,7 +76,7 @@ fn record_failure<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
     client.worker.meter().tls.failures[failure as usize].inc();
     let (peer, reason, listener) = (client.peer, failure.name(), &client.listener.spec.name);
     tracing::debug!(%peer, reason, "a TLS handshake failed");
-    // Whoever only looks whether somebody listens, such as a load balancer, and whoever we send away, is no trouble.
+    // A port check of a load balancer, or a drain by the proxy itself: not worth a log line.
     if matches!(failure, HandshakeFailure::Closed | HandshakeFailure::Draining) {
         return None;
     }
@@ -92,7 +91,7 @@ fn record_failure<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {
     None
 }
 
-/// Hands are result: what was settled is remembered.
+/// Records the session of a complete handshake.
 fn record_session(
     client: &Client,
     server: &Arc<Server>,
@@ -102,7 +101,7 @@ fn record_session(
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(|chain| chain.first());
     let identity = leaf.and_then(|leaf| ClientIdentity::of(leaf));
-    // A resumed session brings the certificate that was verified when it began.
+    // A resumed session has the certificate that was verified at its beginning; it may have expired since.
     let now = client.worker.wall_at(client.worker.clock.now());
     if leaf.is_some() && identity.as_ref().is_none_or(|identity| identity.expires_at < now) {
         return Err(HandshakeFailure::CertificateRefused);
@@ -124,12 +123,12 @@ fn record_session(
         },
         identity,
     };
-    // It is set once: a connection shakes hands once.
+    // The cell is empty: a connection has one handshake.
     let _ = client.tls.set(Box::new(tls));
     Ok(Socket::Tls(Box::new(stream.into())))
 }
 
-/// The suites of TLS 1.3 have other names in the library.
+/// The name of a cipher suite at IANA. rustls names the suites of TLS 1.3 differently.
 #[expect(clippy::wildcard_enum_match_arm, reason = "some three hundred suites keep their names")]
 fn cipher(suite: CipherSuite) -> &'static str {
     match suite {
@@ -140,13 +139,13 @@ fn cipher(suite: CipherSuite) -> &'static str {
     }
 }
 
-/// The first bytes that come, which stay where they are; none when there will be none.
+/// Peeks at the first bytes, which stay in the socket. Empty at the end of the stream.
 async fn first_bytes<'b>(stream: &TcpStream, bytes: &'b mut [u8; FIRST_BYTES]) -> io::Result<&'b [u8]> {
     let length = std::future::poll_fn(|cx| stream.poll_peek(cx, &mut ReadBuf::new(&mut bytes[..]))).await?;
     Ok(bytes.get(..length).unwrap_or_default())
 }
 
-/// Runs a part of the handshake under the connection's deadline and what the connection is told.
+/// Runs a part of the handshake; the connection's deadline or a wakeup may end it.
 async fn watched<T>(client: &Client, part: impl Future<Output = io::Result<T>>) -> Result<T, HandshakeFailure> {
     let mut part = pin!(part);
     std::future::poll_fn(|cx| {
@@ -163,7 +162,7 @@ async fn watched<T>(client: &Client, part: impl Future<Output = io::Result<T>>) 
 }
 
 /// Why a handshake failed.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what is left is nobody's fault but ours")]
+#[expect(clippy::wildcard_enum_match_arm, reason = "the remaining errors are internal")]
 fn failure(error: &io::Error) -> HandshakeFailure {
     use rustls::Error;
     let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {

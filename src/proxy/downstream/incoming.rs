@@ -1,5 +1,5 @@
-//! A request as a connection hands it to its service. Its fields are read through [`HeaderFields`], whatever has parsed the
-//! head. One part is still hyper's: the body ([`Incoming`]).
+//! A request as a connection passes it to its service. The fields are read through [`HeaderFields`], independent of the
+//! crate that parsed the head. The body is hyper's [`Incoming`].
 
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
@@ -7,11 +7,11 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::proxy::wire::header_fields::HeaderFields;
 
-/// A request whose head was read. Its body is pulled as it is sent on.
+/// A request with a complete head. Its body is pulled as it is sent to the upstream.
 pub(crate) struct IncomingRequest(Request<Incoming>);
 
 impl IncomingRequest {
-    /// A request of hyper's.
+    /// Wraps a request of hyper.
     #[inline]
     pub(crate) fn new(request: Request<Incoming>) -> Self {
         Self(request)

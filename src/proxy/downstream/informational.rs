@@ -1,5 +1,5 @@
-//! Informational responses (RFC 8297 and its kin) on their way from an HTTP/1.1 upstream to an HTTP/1.1 client. hyper's
-//! server cannot send them, so that they are written between two of its flushes, where nothing of its own is half sent.
+//! Informational responses (such as RFC 8297, Early Hints) from an HTTP/1.1 upstream to an HTTP/1.1 client. hyper's
+//! server cannot send them: they are written between two of its flushes, when no part of its own output is pending.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,36 +9,36 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::proxy::worker::connection_deadlines::ConnectionDeadlines;
 
-/// Bytes of informational responses that one request may pass on.
+/// Most bytes of informational responses that wait on a connection.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// Informational responses that wait to be written on a connection.
+/// The informational responses that wait to be written on a connection.
 #[derive(Debug)]
 pub(crate) struct InformationalResponses {
     waiting: Cell<bool>,
     bytes: RefCell<BytesMut>,
-    /// The connection, which writes them.
+    /// The connection's deadlines, which have its waker.
     deadlines: Rc<ConnectionDeadlines>,
 }
 
-/// Whether a response of this status is passed on. `100 Continue` is not: the client gets ours when its body is first
-/// asked for. Nor is `101`, which nobody has asked for.
+/// Whether a response with this status is forwarded. Not `100 Continue`: the proxy sends its own when it first polls
+/// the body. Not `101`: it ends HTTP on the connection.
 pub(crate) fn is_forwarded(code: u16) -> bool {
     (102..200).contains(&code)
 }
 
 impl InformationalResponses {
-    /// None wait on this connection.
+    /// An empty queue for the connection with these deadlines.
     pub(crate) fn new(deadlines: &Rc<ConnectionDeadlines>) -> Rc<Self> {
         Rc::new(Self { waiting: Cell::new(false), bytes: RefCell::default(), deadlines: Rc::clone(deadlines) })
     }
 
-    /// Takes what waits.
+    /// Takes the waiting responses.
     pub(crate) fn take(&self) -> Option<BytesMut> {
         self.waiting.replace(false).then(|| self.bytes.take())
     }
 
-    /// Adds a response, unless too many wait already, and wakes the connection.
+    /// Adds a response, within the limit, and wakes the connection.
     pub(crate) fn push(&self, code: u16, fields: &[httparse::Header<'_>]) {
         let Ok(status) = StatusCode::from_u16(code) else { return };
         let mut bytes = self.bytes.borrow_mut();

@@ -1,5 +1,5 @@
-//! Listed senders vouch for their clients: each of their connections begins with a PROXY header, which is read before
-//! anything else, TLS included, and not one byte beyond it.
+//! Reads the PROXY header from listed senders: before anything else on the connection, TLS included, and not one byte
+//! more.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,17 +15,19 @@ use crate::proxy::wire::proxy_header::{ProxyAddresses, ProxyHeader, V2_BYTES_MAX
 use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::telemetry::Refusal;
 
-/// Bad headers are told this often.
+/// Least interval between two warnings about PROXY headers.
 const WARN_EVERY_MS: u64 = 10_000;
 
-/// Why no client is known.
+/// Why the client of a connection is unknown.
 enum HeaderError {
+    /// The header is missing, malformed or late, or the client exceeds a limit.
     Refused(Refusal),
-    /// The connection ended before, or was to end.
+    /// The connection ended, or a drain ended it.
     Closed(io::Error),
 }
 
-/// The client as the sender of this connection names it, if it is a listed one; nobody, when it does not as it must.
+/// Reads the PROXY header if the connection is from a listed sender, and sets the client's address. `None`: the
+/// connection is refused or has ended.
 pub(crate) async fn read_header(client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
     if client.listener.spec.proxy_senders.is_empty() || !client.listener.spec.is_proxy_sender(client.peer.ip()) {
         return Some(client);
@@ -37,17 +39,17 @@ pub(crate) async fn read_header(client: Rc<Client>, stream: &TcpStream) -> Optio
 async fn read_source(mut client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Client>> {
     let sender = client.peer;
     let mut header = Vec::new();
-    let told = poll_fn(|cx| poll(&client, stream, &mut header, cx)).await;
-    let heard = told.and_then(|addresses| {
+    let header = poll_fn(|cx| poll(&client, stream, &mut header, cx)).await;
+    let result = header.and_then(|addresses| {
         client.deadlines.clear_read();
         match (addresses, Rc::get_mut(&mut client)) {
             (Some(addresses), Some(client)) => client.set_source(addresses).map_err(HeaderError::Refused),
             (None, _) => Ok(()),
-            // Nobody else holds it before its first request.
+            // There is no other reference before the first request.
             (Some(_), None) => Err(HeaderError::Refused(Refusal::Internal)),
         }
     });
-    match heard {
+    match result {
         Ok(()) => Some(client),
         Err(HeaderError::Refused(refusal)) => {
             refuse(&client, sender, refusal);
@@ -60,7 +62,7 @@ async fn read_source(mut client: Rc<Client>, stream: &TcpStream) -> Option<Rc<Cl
     }
 }
 
-/// Reads until the header is whole. What is only looked at stays for whoever reads next.
+/// Reads until the header is complete. It peeks first: bytes after the header must stay in the socket, for TLS or HTTP.
 fn poll(
     client: &Client,
     stream: &TcpStream,
@@ -79,7 +81,7 @@ fn poll(
         let before = header.len();
         let taken = {
             let mut scratch = client.worker.scratch.borrow_mut();
-            // One byte more than the longest header: what is longer is refused.
+            // One byte more than the longest header, so that the parser refuses a longer one.
             let mut buffer = ReadBuf::new(&mut scratch[..V2_BYTES_MAX + 1 - before]);
             if ready!(stream.poll_peek(cx, &mut buffer)).map_err(HeaderError::Closed)? == 0 {
                 return Poll::Ready(Err(closed(io::ErrorKind::UnexpectedEof)));
@@ -91,7 +93,7 @@ fn poll(
                 ProxyHeader::Missing => return Poll::Ready(Err(HeaderError::Refused(Refusal::ProxyHeaderMissing))),
                 ProxyHeader::Malformed => return Poll::Ready(Err(HeaderError::Refused(Refusal::ProxyHeaderMalformed))),
             };
-            // What was looked at and belongs to the header is taken; the rest stays for whoever reads next.
+            // Take the bytes of the header out of the socket, and leave the rest.
             take(stream, &mut scratch[..length - before]).map_err(HeaderError::Closed)?;
             found
         };
@@ -101,7 +103,7 @@ fn poll(
     }
 }
 
-/// Reads bytes that are known to be there.
+/// Reads bytes that a peek has seen.
 fn take(stream: &TcpStream, mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_read(bytes)? {
@@ -116,7 +118,8 @@ fn closed(kind: io::ErrorKind) -> HeaderError {
     HeaderError::Closed(kind.into())
 }
 
-/// Tells of a header from somebody who is not listed, who is perhaps meant to be.
+/// The refusal of a header from an unlisted sender. It is logged, since the sender may be missing in the list by
+/// mistake.
 pub(super) fn unexpected(client: &Client) -> Refusal {
     if is_warning_due(client) {
         let (listener, sender) = (&client.listener.spec.name, client.sender.unwrap_or(client.peer));
@@ -124,14 +127,14 @@ pub(super) fn unexpected(client: &Client) -> Refusal {
         tracing::warn!(
             listener,
             %sender,
-            "PROXY header from {address} refused: if that is a load balancer of yours, name {address} in \
-             listener.proxy_protocol.from; every such one is counted"
+            "PROXY header from {address} refused: if this is your load balancer, add {address} to \
+             listener.proxy_protocol.from; the metrics count these connections"
         );
     }
     Refusal::ProxyHeaderUnexpected
 }
 
-/// Whether headers that are not as they must be may be told of now: not more often than every ten seconds.
+/// Whether a warning about a PROXY header is due: at most one every ten seconds.
 fn is_warning_due(client: &Client) -> bool {
     let worker = &client.worker;
     let now = worker.now_ms();
@@ -142,13 +145,13 @@ fn is_warning_due(client: &Client) -> bool {
     due
 }
 
-/// Counts and tells that a connection is closed unheard.
+/// Counts and logs a connection that is closed because of its PROXY header.
 fn refuse(client: &Client, sender: SocketAddr, refusal: Refusal) {
     let worker = &client.worker;
     worker.meter().refuse(refusal);
-    tracing::debug!(%sender, reason = refusal.name(), "a connection is closed: no PROXY header tells whose it is");
+    tracing::debug!(%sender, reason = refusal.name(), "connection closed: no valid PROXY header");
     if is_warning_due(client) {
         let (listener, reason) = (&client.listener.spec.name, refusal.name());
-        tracing::warn!(listener, %sender, reason, "connection of a listed sender closed: no valid PROXY header; every such one is counted");
+        tracing::warn!(listener, %sender, reason, "connection of a listed sender closed: no valid PROXY header; the metrics count these connections");
     }
 }

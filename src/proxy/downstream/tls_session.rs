@@ -1,26 +1,26 @@
-//! What a client's TLS handshake has settled for its connection.
+//! The TLS session of a client's connection.
 
 use std::sync::Arc;
 
 use crate::tls::{ClientIdentity, Server};
 
-/// What a handshake has settled.
+/// The result of a client's TLS handshake.
 #[derive(Debug)]
 pub(crate) struct TlsSession {
     pub(crate) server: Arc<Server>,
     /// `TLSv1.2` or `TLSv1.3`.
     pub(crate) version: &'static str,
-    /// The cipher suite, as IANA calls it.
+    /// The cipher suite, with its name at IANA.
     pub(crate) cipher: &'static str,
-    /// The host that the client asked for, in lower case.
+    /// The SNI host name, in lower case.
     pub(crate) sni: Option<Box<str>>,
-    /// What was agreed upon by ALPN, if anything was.
+    /// The protocol negotiated by ALPN, if any.
     pub(crate) protocol: Option<DownstreamProtocol>,
-    /// Who the client has proved to be.
+    /// The identity in the client's verified certificate.
     pub(crate) identity: Option<ClientIdentity>,
 }
 
-/// What ALPN (RFC 7301) has settled.
+/// The protocol of a client's connection, by ALPN (RFC 7301) or by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DownstreamProtocol {
     Http1,
@@ -28,8 +28,8 @@ pub(crate) enum DownstreamProtocol {
 }
 
 impl TlsSession {
-    /// Whether a request for this host, in normal form, belongs on another connection (RFC 9110 §15.5.20). A client
-    /// that named no host when it connected could not do better.
+    /// Whether a request for this host, in normal form, belongs on another connection (RFC 9110 §15.5.20). Never for a
+    /// client without SNI.
     pub(crate) fn is_misdirected(&self, host: &str) -> bool {
         self.sni.as_deref().is_some_and(|sni| self.server.is_misdirected(sni, host))
     }

@@ -152,7 +152,7 @@ impl PrimaryResponse {
         }
     }
 
-    /// ProxyAddresses the capture: the response is complete, or the upstream cut it.
+    /// Ends the capture: the response is complete, or the upstream cut it.
     pub(crate) fn end(&self, ending: Ending) {
         let ended = match self.state.replace(State::Lost) {
             State::Receiving(capture) if capture.is_out_of_memory() => State::NoMemory,
@@ -170,7 +170,7 @@ impl PrimaryResponse {
         self.changed.notify_waiters();
     }
 
-    /// ProxyAddresses the exchange. A response that has not ended cannot be compared.
+    /// Ends the exchange. A response that has not ended cannot be compared.
     pub(crate) fn close(&self) {
         if !matches!(*self.state.borrow(), State::Ended(_) | State::NoMemory) {
             self.state.replace(State::Lost);

@@ -31,7 +31,7 @@ pub(crate) struct ShadowCopy {
     pub(crate) request: CopyRequest,
     pub(crate) settings: CopySettings,
     /// The addresses for the PROXY header, where an upstream wants one.
-    pub(crate) ends: Option<ProxyAddresses>,
+    pub(crate) proxy_addresses: Option<ProxyAddresses>,
     pub(crate) comparison: Option<ComparisonPlan>,
     pub(crate) context: Rc<LogContext>,
 }
@@ -89,7 +89,7 @@ pub(crate) struct LogContext {
 }
 
 /// The addresses for the PROXY header, if the upstream of the copy or of its control wants one.
-pub(crate) fn proxy_ends(
+pub(crate) fn proxy_addresses(
     client: &Client,
     copy: &CopyRequest,
     comparison: Option<&ComparisonPlan>,
@@ -130,7 +130,7 @@ impl ShadowCopy {
         let mirror_request = MirrorRequest {
             pool: &self.request.pool,
             key: self.settings.key,
-            ends: self.ends,
+            proxy_addresses: self.proxy_addresses,
             capture_memory: comparison.as_ref().map(|_| Rc::clone(self.permit.memory())),
             sent_at: worker.clock.now(),
         };
@@ -164,7 +164,7 @@ impl ShadowCopy {
         let control = ControlCopy {
             request: control,
             settings: self.settings,
-            ends: self.ends,
+            proxy_addresses: self.proxy_addresses,
             in_flight,
             memory: Rc::clone(self.permit.memory()),
             context: Rc::clone(&self.context),
@@ -182,7 +182,7 @@ impl ShadowCopy {
     ) {
         let worker = Rc::clone(self.permit.worker());
         let control = match control {
-            Some(control) => control.await.ok().and_then(|outcome| outcome.seen),
+            Some(control) => control.await.ok().and_then(|outcome| outcome.response),
             None => None,
         };
         let meter = self.permit.policy().series.meters.of(worker.index);
@@ -193,13 +193,13 @@ impl ShadowCopy {
             (PrimaryResult::NoMemory, _) => return leave_out(ShadowUncompared::NoRoom),
             (PrimaryResult::Complete(_) | PrimaryResult::Lost, _) => return leave_out(ShadowUncompared::Primary),
         };
-        let Some(candidate) = outcome.seen else { return leave_out(ShadowUncompared::NoRoom) };
+        let Some(candidate) = outcome.response else { return leave_out(ShadowUncompared::NoRoom) };
         if is_too_large(&primary) && is_too_large(&candidate) {
             return leave_out(ShadowUncompared::TooLarge);
         }
         let control = control.filter(|control| !(is_too_large(&primary) && is_too_large(control)));
         let snapshot = self.context.snapshot();
-        let trial = ComparisonJob {
+        let job = ComparisonJob {
             rules: Arc::clone(&snapshot.rules),
             generation: snapshot.generation,
             route,
@@ -210,7 +210,7 @@ impl ShadowCopy {
             control,
             held: self.permit.take_memory(),
         };
-        if worker.trials.try_send(Box::new(trial)) {
+        if worker.comparison_jobs.try_send(Box::new(job)) {
             self.permit.policy().series.meters.of(worker.index).compared.inc();
         } else {
             self.permit.policy().series.meters.of(worker.index).uncompared[ShadowUncompared::Busy as usize].inc();
@@ -222,7 +222,7 @@ impl ShadowCopy {
 struct ControlCopy {
     request: CopyRequest,
     settings: CopySettings,
-    ends: Option<ProxyAddresses>,
+    proxy_addresses: Option<ProxyAddresses>,
     in_flight: InFlightPermit,
     memory: MemoryPermit,
     context: Rc<LogContext>,
@@ -231,11 +231,11 @@ struct ControlCopy {
 
 impl ControlCopy {
     async fn run(self, body: CopyBody) -> MirrorOutcome {
-        let Self { request, settings, ends, in_flight, memory, context, worker } = self;
+        let Self { request, settings, proxy_addresses, in_flight, memory, context, worker } = self;
         let CopyRequest { head, span, pool } = request;
         let sent_at = worker.clock.now();
         let mirror_request =
-            MirrorRequest { pool: &pool, key: settings.key, ends, capture_memory: Some(memory), sent_at };
+            MirrorRequest { pool: &pool, key: settings.key, proxy_addresses, capture_memory: Some(memory), sent_at };
         let outcome = mirror_request.send_within(&worker, head, body, settings.timeout).await;
         if let Some(span) = &span {
             context.record_span(&worker, span, &pool, &outcome);
@@ -299,7 +299,7 @@ impl LogContext {
         let entry = AccessEntry {
             status,
             request_bytes: bytes,
-            response_bytes: outcome.answer_bytes,
+            response_bytes: outcome.response_bytes,
             total: outcome.took,
             upstream_latency: outcome.head_after,
             upstream: Some(upstream),
@@ -319,8 +319,8 @@ impl LogContext {
 
 /// Whether a response is larger than what is read of it. It certainly differs from a smaller response; two such
 /// responses cannot be compared.
-fn is_too_large(seen: &ObservedResponse) -> bool {
-    seen.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
+fn is_too_large(response: &ObservedResponse) -> bool {
+    response.outcome.as_ref().is_ok_and(|kept| kept.length > COMPARED_BYTES_MAX)
 }
 
 /// Starts the task of a copy.

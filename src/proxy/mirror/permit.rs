@@ -29,22 +29,23 @@ pub(crate) struct MirrorState {
 
 /// The mirror states of a worker, by route name.
 #[derive(Default)]
-pub(crate) struct MirrorStates(RefCell<ahash::HashMap<String, (Arc<ShadowSeries>, Rc<MirrorState>)>>);
+pub(crate) struct MirrorStates(RefCell<ahash::HashMap<String, MirrorPolicy>>);
 
 impl MirrorStates {
     /// The state of a route's shadow: the existing one, or a new one.
     pub(crate) fn adopt(&self, series: &Arc<ShadowSeries>, random: &mut fastrand::Rng) -> Rc<MirrorState> {
         let mut mirrors = self.0.borrow_mut();
-        if let Some((known, state)) = mirrors.get(&series.route)
-            && Arc::ptr_eq(known, series)
+        if let Some(known) = mirrors.get(&series.route)
+            && Arc::ptr_eq(&known.series, series)
         {
-            return Rc::clone(state);
+            return Rc::clone(&known.state);
         }
         let state = MirrorState::default();
         state.spread.set(ShadowSpread(random.u64(..)));
         state.control.set(Spread(random.u64(..)));
         let state = Rc::new(state);
-        mirrors.insert(series.route.clone(), (Arc::clone(series), Rc::clone(&state)));
+        let policy = MirrorPolicy { series: Arc::clone(series), state: Rc::clone(&state) };
+        mirrors.insert(series.route.clone(), policy);
         state
     }
 
@@ -54,7 +55,7 @@ impl MirrorStates {
         if !mirrors.is_empty() {
             let kept: ahash::HashSet<*const ShadowSeries> =
                 routes.iter().filter_map(|route| route.shadow.as_ref()).map(Arc::as_ptr).collect();
-            mirrors.retain(|_, (series, _)| kept.contains(&Arc::as_ptr(series)));
+            mirrors.retain(|_, policy| kept.contains(&Arc::as_ptr(&policy.series)));
         }
     }
 }

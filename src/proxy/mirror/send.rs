@@ -29,7 +29,7 @@ use crate::shadow_compare::ObservedResponse;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
 /// Limit on the bytes read of a response that is not compared. Only its status counts; the connection is closed.
-const ANSWER_BYTES_MAX: u64 = 256 * 1024;
+const RESPONSE_BYTES_MAX: u64 = 256 * 1024;
 const MARKED: HeaderValue = HeaderValue::from_static("1");
 
 /// A mirror request: a copy, or its control.
@@ -38,7 +38,7 @@ pub(crate) struct MirrorRequest<'a> {
     /// Hash of the sticky key, for `balance = "hash"`.
     pub(crate) key: u64,
     /// The addresses for the PROXY header, if the upstream wants one.
-    pub(crate) ends: Option<ProxyAddresses>,
+    pub(crate) proxy_addresses: Option<ProxyAddresses>,
     /// Memory for the captured response, if it is compared.
     pub(crate) capture_memory: Option<MemoryPermit>,
     /// When the request was sent; the response time starts here.
@@ -51,13 +51,13 @@ pub(crate) struct MirrorOutcome {
     pub(super) began: Instant,
     /// From `began` to the end of the response.
     pub(super) took: Duration,
-    pub(crate) seen: Option<ObservedResponse>,
+    pub(crate) response: Option<ObservedResponse>,
     /// There was no memory to capture the response.
     pub(super) out_of_memory: bool,
     /// The response had no declared length and was longer than what is read of it.
     pub(super) is_unbounded: bool,
     pub(crate) endpoint: Option<SocketAddr>,
-    pub(super) answer_bytes: u64,
+    pub(super) response_bytes: u64,
     pub(super) head_after: Option<Duration>,
 }
 
@@ -68,11 +68,11 @@ impl MirrorOutcome {
             end: ShadowEnd::Dropped(ShadowDrop::Timeout),
             began,
             took: Duration::ZERO,
-            seen: None,
+            response: None,
             out_of_memory: false,
             is_unbounded: false,
             endpoint: None,
-            answer_bytes: 0,
+            response_bytes: 0,
             head_after: None,
         }
     }
@@ -80,7 +80,7 @@ impl MirrorOutcome {
     /// Takes the captured response, unless memory was short.
     fn keep(&mut self, capture: Option<ResponseCapture>, ending: Ending) {
         self.out_of_memory = capture.as_ref().is_some_and(ResponseCapture::is_out_of_memory);
-        self.seen = capture.filter(|capture| !capture.is_out_of_memory()).map(|capture| capture.end(ending));
+        self.response = capture.filter(|capture| !capture.is_out_of_memory()).map(|capture| capture.end(ending));
     }
 }
 
@@ -111,7 +111,7 @@ impl MirrorRequest<'_> {
             && !outcome.out_of_memory
         {
             let took = now.duration_since(self.sent_at);
-            outcome.seen.get_or_insert(ObservedResponse { outcome: Err(failure), took });
+            outcome.response.get_or_insert(ObservedResponse { outcome: Err(failure), took });
         }
         outcome
     }
@@ -128,8 +128,8 @@ impl MirrorRequest<'_> {
         outcome.endpoint = Some(endpoint.endpoint.address);
         let _flight = InFlightGuard::new(worker, self.pool, &endpoint);
         name_host(&mut request, endpoint.endpoint.address);
-        let ends = self.ends.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
-        let own = ends.map(|ends| Rc::new(endpoint.with_proxy_addresses(ends)));
+        let proxy_addresses = self.proxy_addresses.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
+        let own = proxy_addresses.map(|addresses| Rc::new(endpoint.with_proxy_addresses(addresses)));
         let pool = own.as_ref().unwrap_or(&endpoint);
         let mut reuse = Reuse::Allowed;
         loop {
@@ -145,7 +145,7 @@ impl MirrorRequest<'_> {
             // The time to connect is not part of the response time.
             self.sent_at = worker.clock.now();
             let mut borrowed = CopyLease::new(lease, watch(worker, &mut request));
-            let answered = match borrowed.lease() {
+            let sent = match borrowed.lease() {
                 Some(Lease::Whole { connection, .. }) => {
                     // An upgrade request is never copied, so there is none to translate.
                     if for_h1(&mut request, None).is_err() {
@@ -172,7 +172,7 @@ impl MirrorRequest<'_> {
                 }
                 None => return ShadowEnd::Dropped(ShadowDrop::Connect),
             };
-            match answered.map_err(|mut error| error.take_message()) {
+            match sent.map_err(|mut error| error.take_message()) {
                 Ok(response) => return self.read(worker, response, borrowed, outcome).await,
                 // The pooled connection had closed before the request was written: try another one.
                 Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::Never),
@@ -198,9 +198,9 @@ impl MirrorRequest<'_> {
             strip_hop_by_hop(&mut headers);
             ResponseCapture::new(parts.status, &headers, took, memory)
         });
-        let most = if capture.is_some() { COMPARED_BYTES_MAX } else { ANSWER_BYTES_MAX };
+        let bytes_max = if capture.is_some() { COMPARED_BYTES_MAX } else { RESPONSE_BYTES_MAX };
         let declared = body.size_hint().exact();
-        if capture.is_none() && declared.is_some_and(|length| length > most) {
+        if capture.is_none() && declared.is_some_and(|length| length > bytes_max) {
             // Only the status is needed, and it has arrived.
             return end;
         }
@@ -212,8 +212,8 @@ impl MirrorRequest<'_> {
             if let (Some(capture), Some(trailers)) = (&mut capture, frame.trailers_ref()) {
                 capture.trailers(trailers);
             }
-            outcome.answer_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if outcome.answer_bytes > most {
+            outcome.response_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if outcome.response_bytes > bytes_max {
                 outcome.is_unbounded = declared.is_none();
                 // The response ends here by our choice, so it counts as complete. Its length says that it is too large.
                 outcome.keep(capture, Ending::Complete);

@@ -99,7 +99,7 @@ async fn send(
     loop {
         let (lease, reused) = connector.connect(exchange, &mut request, declined.as_ref()).await?;
         let upgrade = exchange.upgrade.requested();
-        let again = keep(&mut request, upgrade, &lease, connector.pool().protocol(), reused && idempotent)?;
+        let replayable = keep(&mut request, upgrade, &lease, connector.pool().protocol(), reused && idempotent)?;
         let peer = lease.h2_peer();
         if let Some(upgrade) = upgrade {
             upgrade.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
@@ -112,36 +112,36 @@ async fn send(
         exchange.attempt.lease = Some(lease);
         let mut failure = match attempt(exchange, request).await {
             Ok(mut response) => {
-                if let Some(again) = again {
+                if let Some(replayable) = replayable {
                     // There is no retry after the response head, so the kept pieces of the body can go.
-                    again.discard();
+                    replayable.discard();
                 }
                 receive(exchange, &connector.upstream, &response, sent_at)?;
                 let requested = exchange.upgrade.requested();
                 if is_agreed(requested, &response)? {
                     // Boxed: few requests upgrade, and all would have the size of this future.
-                    let side =
+                    let tunnel_end =
                         Box::pin(TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response)).await?;
-                    exchange.upgrade.switch(side);
+                    exchange.upgrade.switch(tunnel_end);
                 }
                 return Ok(response);
             }
             Err(failure) => failure,
         };
         end_attempt(exchange, &connector, failure.fault)?;
-        let resendable = again.as_ref().map_or(Resendable::No, ReplayableRequest::resendable);
+        let resendable = replayable.as_ref().map_or(Resendable::No, ReplayableRequest::resendable);
         let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
         let next = retry::next(failed, connector.tries(declined.as_ref()));
         if failure.reached == Reached::Unprocessed {
             // The next attempt avoids this connection, which may refuse its streams again.
             declined = declined.or(peer);
         }
-        request = failure.resent(again, next)?;
+        request = failure.resent(replayable, next)?;
         connector.apply_retry(exchange, &mut request, next, failure.fault)?;
     }
 }
 
-/// ProxyAddresses a failed attempt: drops its connection and records its span.
+/// Ends a failed attempt: drops its connection and records its span.
 fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fault) -> Result<(), Fault> {
     if exchange.attempt.lease.take().is_some_and(|lease| lease.is_tls_refusal()) {
         let target = ConnectTarget { upstream: &connector.upstream, endpoint: &connector.endpoint };
@@ -183,8 +183,8 @@ fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) ->
     took
 }
 
-/// Brings the request into the form of the connection's protocol, and keeps a copy of it if it may be sent again: on a
-/// stream, which the upstream may refuse without processing it, or if the request is repeatable.
+/// Brings the request into the form of the connection's protocol, and keeps a copy of it if it may be sent again:
+/// on a stream, which the upstream may refuse without processing it, or if the request is repeatable.
 fn keep(
     request: &mut Request<RequestBody>,
     upgrade: Option<&UpgradeRequest>,
@@ -229,16 +229,16 @@ impl Failure {
     ///
     /// # Errors
     /// The fault of the attempt, if the request is not sent again.
-    fn resent(&mut self, again: Option<ReplayableRequest>, next: Retry) -> Result<Request<RequestBody>, Fault> {
+    fn resent(&mut self, replayable: Option<ReplayableRequest>, next: Retry) -> Result<Request<RequestBody>, Fault> {
         if next == Retry::GiveUp {
             return Err(self.fault);
         }
-        self.unsent.take().or_else(|| again.map(ReplayableRequest::into_request)).ok_or(self.fault)
+        self.unsent.take().or_else(|| replayable.map(ReplayableRequest::into_request)).ok_or(self.fault)
     }
 }
 
-/// Whether the upstream said that it did not process the stream: by REFUSED_STREAM (RFC 9113 §8.7), or by a GOAWAY with
-/// a lower last stream id (§6.8), which h2 reports as a remote GOAWAY error of the stream.
+/// Whether the upstream said that it did not process the stream: by `REFUSED_STREAM` (RFC 9113 §8.7), or by a GOAWAY
+/// with a lower last stream id (§6.8), which h2 reports as a remote GOAWAY error of the stream.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|cause| {

@@ -1,7 +1,7 @@
 //! Response bodies. Nothing is buffered: a piece is read from the upstream when the client's side polls for it.
 //!
-//! If a peer ends an HTTP/2 stream early with `NO_ERROR`, by RST_STREAM or GOAWAY, hyper reports a normal end. A body
-//! is complete only if END_STREAM was received (RFC 9113 §8.1); otherwise it was cut.
+//! If a peer ends an HTTP/2 stream early with `NO_ERROR`, by `RST_STREAM` or `GOAWAY`, hyper reports a normal end. A
+//! body is complete only if `END_STREAM` was received (RFC 9113 §8.1); otherwise it was cut.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -82,7 +82,7 @@ impl ResponseBody {
         body
     }
 
-    /// ProxyAddresses the exchange: the body was read completely.
+    /// Ends the exchange: the body was read completely.
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.progress.stage = ExchangeStage::Done;
@@ -181,7 +181,7 @@ impl ResponseBody {
         }
     }
 
-    /// ProxyAddresses a gRPC call whose deadline has passed: releases the upstream, and sends the status in trailers. Only HTTP/2
+    /// Ends a gRPC call whose deadline has passed: releases the upstream, and sends the status in trailers. Only HTTP/2
     /// is sure to carry them.
     fn end_call(&mut self) -> Result<Frame<Bytes>, BodyError> {
         self.source = BodySource::Own(None);

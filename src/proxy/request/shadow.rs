@@ -57,7 +57,7 @@ pub(crate) fn shadow(
     let copy = Box::new(ShadowCopy {
         permit,
         settings,
-        ends: copy::proxy_ends(&exchange.client, &request, comparison.as_ref()),
+        proxy_addresses: copy::proxy_addresses(&exchange.client, &request, comparison.as_ref()),
         request,
         comparison,
         context: Rc::new(log_context(exchange, request_id)),

@@ -17,7 +17,7 @@ use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, k
 use crate::route::{PathPattern, UpstreamId};
 use crate::telemetry::{EndedBy, ReasonLabel, SpanKind, SpanStatus, TraceSpan};
 
-/// ProxyAddresses the last attempt with an error.
+/// Ends the last attempt with an error.
 pub(crate) fn end_attempt(exchange: &mut Exchange, detail: &'static str) {
     if let Some(trace) = &mut exchange.trace {
         trace.end_attempt(exchange.client.worker.clock.now(), detail);

@@ -39,7 +39,7 @@ pub(crate) struct UpstreamConnector {
     /// Attempts to connect to this endpoint.
     tries: u32,
     /// The request has no host: the address of the endpoint becomes its host.
-    nameless: bool,
+    hostless: bool,
 }
 
 impl UpstreamConnector {
@@ -65,8 +65,8 @@ impl UpstreamConnector {
         let tried = TriedEndpoints::default();
         let at = balance::pick(&upstream, &worker, &tried, || chosen.key).ok_or(Fault::NoEndpoint)?;
         let endpoint = Rc::clone(&upstream.endpoints[at]);
-        let nameless = !request.headers().contains_key(HOST);
-        let mut connector = Self { upstream, endpoint, at, own: None, tried, tries: 0, nameless };
+        let hostless = !request.headers().contains_key(HOST);
+        let mut connector = Self { upstream, endpoint, at, own: None, tried, tries: 0, hostless };
         connector.select_endpoint(&mut exchange.attempt, &exchange.client, request);
         Ok(connector)
     }
@@ -83,7 +83,7 @@ impl UpstreamConnector {
         let names = self.upstream.upstream.proxy_protocol.is_some();
         self.own = names.then(|| Rc::new(self.endpoint.with_proxy_addresses(client.proxy_addresses())));
         self.tries = 0;
-        if self.nameless {
+        if self.hostless {
             request.headers_mut().remove(HOST);
             name_host(request, self.endpoint.endpoint.address);
         }
@@ -100,7 +100,7 @@ impl UpstreamConnector {
         loop {
             let reuse = match declined {
                 _ if self.tries >= STALE_MAX => Reuse::Never,
-                Some(said) => Reuse::Except(Rc::clone(said)),
+                Some(peer) => Reuse::Except(Rc::clone(peer)),
                 None => Reuse::Allowed,
             };
             self.tries += 1;
@@ -183,7 +183,7 @@ impl UpstreamConnector {
         } else if let Some(chosen) = stable {
             meter.requests[StatusClass::None as usize].inc();
             exchange.fall_back(chosen, fault);
-            if self.nameless {
+            if self.hostless {
                 request.headers_mut().remove(HOST);
             }
             *self = Self::new(exchange, request, chosen)?;

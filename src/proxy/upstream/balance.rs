@@ -1,8 +1,9 @@
-//! Which endpoint of an upstream: least request over two random choices, smooth weighted round robin, or a bounded-load
-//! rendezvous hash. All are per worker: no worker waits for another.
+//! Load balancing over an upstream's endpoints: least request of two random choices, smooth weighted round robin, or a
+//! rendezvous hash with bounded load. The state is per worker: no worker waits for another.
 //!
-//! An endpoint that could not be connected to is not chosen for a second while another one is there. Then one request
-//! tries it, and the others wait for what that comes to. Nothing of this is looked at while all endpoints accept.
+//! After a failed connection the balancer avoids an endpoint for a second if the upstream has another one. Then one
+//! request tries it, and the others keep avoiding it until the result is known. While no endpoint fails, this costs
+//! nothing.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -11,10 +12,10 @@ use crate::proxy::worker::Worker;
 use crate::retry::ENDPOINTS_MAX;
 use crate::route::Balance;
 
-/// How much more than its fair share an endpoint may have in flight before `hash` passes it over.
+/// Most requests in flight at an endpoint, in multiples of its fair share, before `hash` skips it.
 const HASH_LOAD_MAX: f64 = 1.25;
 
-/// The endpoints that one request could not connect to.
+/// The endpoints to which one request could not connect.
 #[derive(Default)]
 pub(crate) struct TriedEndpoints {
     at: [usize; ENDPOINTS_MAX],
@@ -22,14 +23,14 @@ pub(crate) struct TriedEndpoints {
 }
 
 impl TriedEndpoints {
-    /// One more could not be connected to.
+    /// Adds an endpoint. Beyond the limit on endpoints it is ignored: the request tries no more.
     pub(crate) fn push(&mut self, at: usize) {
         if let Some(slot) = self.at.get_mut(self.len) {
             (*slot, self.len) = (at, self.len + 1);
         }
     }
 
-    /// How many.
+    /// The number of endpoints.
     pub(crate) const fn len(&self) -> usize {
         self.len
     }
@@ -43,7 +44,7 @@ impl TriedEndpoints {
     }
 }
 
-/// Picks an endpoint; `key` is asked for only by `hash`. `None` when there is none that was not tried.
+/// Picks an endpoint that was not tried, if there is one. Only `hash` computes `key`.
 pub(crate) fn pick(
     pool: &UpstreamPool,
     worker: &Worker,
@@ -67,7 +68,7 @@ pub(crate) fn pick(
     }
 }
 
-/// Whether none of the endpoints could be connected to when it was last tried, a moment ago.
+/// Whether the proxy could not connect to any of the endpoints a moment ago.
 pub(crate) fn all_unreachable(pool: &UpstreamPool, worker: &Worker) -> bool {
     let now_ms = worker.now_ms();
     pool.has_failed_endpoint.get()
@@ -75,7 +76,7 @@ pub(crate) fn all_unreachable(pool: &UpstreamPool, worker: &Worker) -> bool {
         && pool.endpoints.iter().all(|endpoint| endpoint.is_avoided(now_ms))
 }
 
-/// Picks one that was not tried, and that could be connected to when that was last tried, if there is one.
+/// Picks an untried endpoint whose last connection succeeded; else any untried one.
 #[cold]
 fn pick_among(
     pool: &UpstreamPool,
@@ -107,8 +108,8 @@ fn pick_among(
     Some(at)
 }
 
-/// Two random choices by weight; the one with less in flight for its weight. Those without any are equals, whatever
-/// their weights, which the choices have counted already.
+/// Of two random choices by weight, the one with fewer requests in flight for its weight. Two without requests are
+/// equal: the choices already follow the weights.
 fn least_request(pool: &UpstreamPool, mut draw: impl FnMut() -> usize) -> usize {
     let (a, b) = (draw(), draw());
     let load = |at: usize| {
@@ -116,16 +117,19 @@ fn least_request(pool: &UpstreamPool, mut draw: impl FnMut() -> usize) -> usize 
         (u64::from(endpoint.in_flight.get()), u64::from(endpoint.endpoint.weight.max(1)))
     };
     let ((load_a, weight_a), (load_b, weight_b)) = (load(a), load(b));
+    // load_b / weight_b < load_a / weight_a, without a division.
     if load_b * weight_a < load_a * weight_b { b } else { a }
 }
 
 fn weighted(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
     let total = pool.balancer.cumulative.last().copied().unwrap_or(1);
     let drawn = random.u32(0..total.max(1));
-    pool.balancer.cumulative.partition_point(|sum| *sum <= drawn)
+    let at = pool.balancer.cumulative.partition_point(|sum| *sum <= drawn);
+    debug_assert!(at < pool.endpoints.len(), "the draw is below the total weight");
+    at
 }
 
-/// The same among those that may be chosen, of which there is one at least.
+/// The same among the endpoints that `may` allows; there is at least one.
 fn weighted_among(pool: &UpstreamPool, may: &impl Fn(usize) -> bool, random: &mut fastrand::Rng) -> usize {
     let weights = || {
         let all = pool.endpoints.iter().enumerate().filter(|(at, _)| may(*at));
@@ -142,7 +146,8 @@ fn weighted_among(pool: &UpstreamPool, may: &impl Fn(usize) -> bool, random: &mu
     0
 }
 
-/// nginx's smooth weighted round robin: no bursts to the heavy ones. Who may not be chosen has no turn.
+/// Smooth weighted round robin as in nginx: no bursts to heavy endpoints. An endpoint that `may` excludes gains no
+/// weight.
 fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
     let (mut best, mut total) = (None, 0);
     for (at, current) in pool.balancer.current.iter().enumerate().filter(|(at, _)| may(*at)) {
@@ -159,8 +164,8 @@ fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
     best
 }
 
-/// Weighted rendezvous hashing (Thaler and Ravishankar 1998): the endpoint with the highest score for this key that is
-/// not overloaded. Removing an endpoint moves only its own keys.
+/// Weighted rendezvous hashing (Thaler and Ravishankar 1998): the endpoint with the highest score for this key, among
+/// those that are not overloaded. Removing an endpoint moves only its own keys.
 fn hash(pool: &UpstreamPool, may: impl Fn(usize) -> bool, key: u64) -> usize {
     let all = || (0..pool.endpoints.len()).filter(|at| may(*at));
     let weight = |at: usize| f64::from(pool.endpoints[at].endpoint.weight.max(1));

@@ -1,4 +1,4 @@
-//! Connections to upstreams: an idle one when there is one, else a new one within its bounds.
+//! Connections to upstreams: an idle one if there is one, else a new one within the upstream's limits.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,27 +24,27 @@ use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::send_task::StreamExecutor;
 use crate::route::{Protocol, UpstreamLimits};
 
-/// What HTTP/2 counts besides its name and value for each field of a head (RFC 9113 §6.5.2).
+/// The overhead that HTTP/2 counts for each field of a head, beside its name and value (RFC 9113 §6.5.2).
 const FIELD_BYTES: u32 = 32;
-/// What a buffer holds besides a head of the largest size.
+/// Size of a read buffer beyond the largest head.
 const BESIDES_HEAD_BYTES: usize = 8 * 1024;
-/// An endpoint that takes no streams on a new connection is not asked again before this.
+/// How long the proxy opens no connection to an endpoint that accepts no streams.
 const FULL_MS: u64 = 1000;
-/// Bytes of a request that one stream may buffer for sending.
+/// Send buffer of one stream, for a request's body.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Whether a pooled connection may be taken.
+/// Which pooled connections may be used.
 #[derive(Clone, Debug)]
 pub(crate) enum Reuse {
     /// Any.
     Allowed,
-    /// Any but the one that this names.
+    /// Any but this one.
     Except(Rc<H2PeerState>),
-    /// None: too many of them turned out dead.
+    /// None: too many of them were closed by the upstream.
     Never,
 }
 
-/// A connection to `endpoint`, and whether it was used before.
+/// A connection to the target, and whether it was used before.
 pub(crate) async fn lease(
     worker: &Rc<Worker>,
     target: ConnectTarget<'_>,
@@ -67,12 +67,13 @@ pub(crate) async fn lease(
     if worker.now_ms() < endpoint.full_until_ms.get() {
         return Err(Fault::UpstreamConnections);
     }
-    // Boxed, so that requests for which there is a connection do not carry its size.
+    // Boxed, so that requests on pooled connections do not carry the size of this future.
     Box::pin(wait_for_shared(worker, target, reuse)).await
 }
 
-/// A stream of a connection that is being opened, by this request or by one before it. Who stands in line shares what
-/// becomes of that, good or bad: else the last would wait for as many bounds as there are requests before it.
+/// A stream of a connection that this request opens, or that an earlier request is opening. The waiting requests share
+/// the result, a failure too: else each would open a connection after the one before failed, and the last would wait
+/// for the sum of all time limits.
 async fn wait_for_shared(worker: &Rc<Worker>, target: ConnectTarget<'_>, reuse: Reuse) -> Result<(Lease, bool), Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     let began = worker.clock.now();
@@ -90,7 +91,7 @@ async fn wait_for_shared(worker: &Rc<Worker>, target: ConnectTarget<'_>, reuse: 
             return Err(fault);
         }
     }
-    // Whoever held the lock before may have found that nobody need wait.
+    // The endpoint may have chosen HTTP/1.1 meanwhile. Then each request opens its own connection, without the lock.
     let opening = opening.filter(|_| !endpoint.agreed_on_h1.get());
     let opened = open(worker, target, began).await;
     if let (Some(_), Err(fault)) = (&opening, &opened) {
@@ -101,22 +102,22 @@ async fn wait_for_shared(worker: &Rc<Worker>, target: ConnectTarget<'_>, reuse: 
     opened.map(|lease| (lease, false))
 }
 
-/// What is left of the time that it may take until a connection can be used.
+/// Time left until a connection must be usable.
 fn time_left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Duration {
     upstream.upstream.connect_timeout.saturating_sub(worker.clock.now().duration_since(began))
 }
 
-/// A stream of an HTTP/2 connection that is open already.
+/// A stream of an open HTTP/2 connection.
 fn shared(endpoint: &EndpointPool, reuse: &Reuse) -> Option<Lease> {
-    let but = match reuse {
+    let except = match reuse {
         Reuse::Allowed => None,
         Reuse::Except(peer) => Some(peer),
         Reuse::Never => return None,
     };
-    endpoint.multiplexed(but).map(|connection| Lease::Stream(H2Stream::new(connection)))
+    endpoint.multiplexed(except).map(|connection| Lease::Stream(H2Stream::new(connection)))
 }
 
-/// The idle connection that was used last and is still alive.
+/// The most recently used idle connection that is still open.
 async fn idle(endpoint: &EndpointPool) -> Option<Http1Connection> {
     while let Some(mut connection) = endpoint.pop() {
         let sender = &mut connection.sender;
@@ -127,7 +128,7 @@ async fn idle(endpoint: &EndpointPool) -> Option<Http1Connection> {
     None
 }
 
-/// Opens a connection, and speaks what the endpoint speaks. It has been waited for since `began`.
+/// Opens a connection with the endpoint's protocol. The time limit runs from `began`.
 async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<Lease, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     let connection = connect(worker, target, began).await?;
@@ -175,10 +176,10 @@ async fn handshake_h1(
         async move {
             let mut connection = connection;
             if let Err(error) = (&mut connection).await {
-                tracing::debug!(%error, "upstream connection ended early");
+                tracing::debug!(%error, "upstream connection ended with an error");
                 return None;
             }
-            // hyper ends a connection that switches without closing it.
+            // After a switch of protocols hyper ends without closing the connection.
             let switched = state.upgrade_requested.get().then(|| connection.into_parts())?;
             Some(SwitchedConnection { socket: switched.io.into_socket(), read_ahead: switched.read_buf, guard })
         }
@@ -211,12 +212,12 @@ async fn handshake_h2(
             Pin::new(&mut connection).poll(cx)
         });
         if let Err(error) = ended.await {
-            tracing::debug!(%error, "upstream connection ended early");
+            tracing::debug!(%error, "upstream connection ended with an error");
         }
     });
-    // It is known only then how many streams there may be.
+    // The limit on streams is known only after the upstream's SETTINGS.
     match tokio::time::timeout(time_left(worker, upstream, began), peer.settings_received()).await {
-        // RFC 9113 §6.5.2: a server says so when it takes no requests for a while.
+        // RFC 9113 §6.5.2: a server sets 0 to accept no requests for a while.
         Ok(true) if peer.streams_max() == 0 => Err(Fault::UpstreamConnections),
         Ok(true) => Ok(Http2Connection::new(sender, peer, worker.now_ms())),
         Ok(false) if peer.is_tls_refusal() => Err(Fault::TlsAlert),
@@ -226,8 +227,8 @@ async fn handshake_h2(
     }
 }
 
-/// Up to this size an answer's head over HTTP/2 is read, to be measured as one of HTTP/1.1 is: what is larger breaks off
-/// its stream.
+/// The largest head of a response that h2 reads. It is above the configured limits, which are checked later and in the
+/// measure of HTTP/1.1; a larger head resets its stream.
 fn header_list_bytes(limits: &UpstreamLimits) -> u32 {
     2 * limits.response_header_bytes + FIELD_BYTES * limits.response_headers
 }
@@ -241,13 +242,13 @@ async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant)
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);
     }
-    // Counted before it is open, so that a burst cannot pass the limit. Counted here, not by tower's concurrency limit,
-    // which ends with the attempt: this limit is on open connections, and its count is the sum of all workers' meters.
+    // Counted before it is open, so that a burst cannot exceed the limit. Tower's concurrency limit would count
+    // attempts; this limit is on open connections, and its count is the sum of all workers' meters.
     let guard = ConnectionGuard::new(worker.index, upstream.series());
     let left = time_left(worker, upstream, began);
     let connector = ServiceBuilder::new()
         .layer(net::tls(left))
-        // Counted between the two: the connection is open even if its TLS handshake fails.
+        // Counted between the two layers: the TCP connection is open even if its TLS handshake fails.
         .map_response(|connected| {
             meter.connects.inc();
             connected

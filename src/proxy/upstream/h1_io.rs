@@ -1,6 +1,6 @@
-//! The byte stream of an HTTP/1.1 connection to an upstream. Responses are scanned on their way to hyper: informational
-//! ones, which it drops, go to the client too, and what is not of the grammar ends the stream. Small writes are sent as
-//! one.
+//! The byte stream of an HTTP/1.1 connection to an upstream, between the socket and hyper. It scans responses: it sends
+//! informational ones, which hyper drops, to the client, and ends the stream at a malformed line. It merges small
+//! writes.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -21,9 +21,9 @@ use crate::proxy::wire::response_scan::{ExpectedResponse, ResponseScanner};
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::trailer_writer::TrailerWriter;
 
-/// Fields of an informational head.
+/// Most fields of an informational response.
 const FIELDS_MAX: usize = 100;
-/// The kinds of records that a server of TLS answers cleartext with (RFC 8446 §5.1); their version follows.
+/// The types of the TLS records that a server sends in response to cleartext (RFC 8446 §5.1). Their version follows.
 const TLS_ALERT: u8 = 21;
 const TLS_HANDSHAKE: u8 = 22;
 
@@ -34,34 +34,37 @@ pub(crate) struct UpstreamIo {
     state: Rc<H1ConnectionState>,
     /// Boxed, so that a connection that is being opened does not carry its size.
     scanner: Box<ResponseScanner>,
+    /// The request line to write instead of hyper's, until it is written.
     line: Option<Box<RawLine>>,
 }
 
-/// What is known of the request under way and of its answer, and who wants the informational responses to it.
+/// The state of the current request and its response, shared by the exchange and the byte stream.
 #[derive(Default)]
 pub(crate) struct H1ConnectionState {
-    /// The request under way asks to switch to another protocol.
+    /// The request asks to switch to another protocol.
     pub(crate) upgrade_requested: Cell<bool>,
-    /// A request begins, with an answer that may have this.
+    /// A request begins, and its response consists of this. The reader takes it before it scans the response.
     next_response: Cell<Option<ExpectedResponse>>,
-    /// The line that is written in the place of its own.
+    /// The request line to write instead of hyper's.
     line: Cell<Option<Box<RawLine>>>,
-    /// Its trailers.
+    /// The request's trailers.
     pub(crate) trailing: Rc<TrailerWriter>,
-    /// Something of its answer was read.
+    /// A byte of the response arrived.
     answered: Cell<bool>,
-    /// Its answer was not of the grammar.
+    /// The response is malformed.
     broken: Cell<bool>,
+    /// The upstream closed the TLS session with an alert.
     tls_refused: Cell<bool>,
-    /// Something was read.
+    /// A byte arrived on the connection.
     has_received: Cell<bool>,
+    /// The first bytes are a TLS record.
     tls_received: Cell<bool>,
-    /// Where informational responses go.
+    /// The queue for informational responses.
     informational: RefCell<Option<Rc<InformationalResponses>>>,
 }
 
 impl H1ConnectionState {
-    /// A request begins.
+    /// Begins a request.
     pub(crate) fn begin<B>(&self, request: &Request<B>) {
         self.next_response.set(Some(ExpectedResponse::of(request.method())));
         self.line.set(RawLine::of(request));
@@ -70,32 +73,32 @@ impl H1ConnectionState {
         *self.informational.borrow_mut() = None;
     }
 
-    /// From here to the head of the final response, informational ones go to `informational`.
+    /// Forwards informational responses to `informational`, up to the head of the final response.
     pub(crate) fn forward_informational(&self, informational: &Rc<InformationalResponses>) {
         *self.informational.borrow_mut() = Some(Rc::clone(informational));
     }
 
-    /// Whether something of the answer to the request under way was read.
+    /// Whether a byte of the response to the current request arrived.
     pub(crate) fn is_answered(&self) -> bool {
         self.answered.get()
     }
 
-    /// Whether the answer was broken off since it is not of the grammar.
+    /// Whether the stream ended because the response is malformed.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.get()
     }
 
-    /// Whether the other side has refused us, under TLS.
+    /// Whether the upstream refused the proxy with a TLS alert.
     pub(crate) fn is_tls_refusal(&self) -> bool {
         self.tls_refused.get()
     }
 
-    /// Whether the other side answers with a record of TLS, which nobody speaks with it.
+    /// Whether the upstream sent a TLS record first. On a cleartext connection its port expects TLS.
     pub(crate) fn has_received_tls(&self) -> bool {
         self.tls_received.get()
     }
 
-    /// Looks at why nothing could be read.
+    /// Records whether a read failed because of a TLS alert.
     fn record_read_error(&self, read: &Poll<io::Result<()>>) {
         if let Poll::Ready(Err(error)) = read
             && is_refusal(error)
@@ -104,8 +107,8 @@ impl H1ConnectionState {
         }
     }
 
-    /// Passes an informational response on.
-    fn pass_on(&self, head: &[u8]) {
+    /// Forwards an informational response.
+    fn forward(&self, head: &[u8]) {
         let Some(informational) = &*self.informational.borrow() else { return };
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut response = httparse::Response::new(&mut fields);
@@ -118,21 +121,21 @@ impl H1ConnectionState {
 }
 
 impl UpstreamIo {
-    /// Wraps a connection, and gives the handle by which informational responses are asked for.
+    /// Wraps a connection; returns the state that it shares with the exchange.
     pub(crate) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<H1ConnectionState>) {
         let state = Rc::new(H1ConnectionState::default());
         let (stream, worker) = (TokioIo::new(stream), Rc::clone(worker));
         (Self { stream, worker, state: Rc::clone(&state), scanner: Box::default(), line: None }, state)
     }
 
-    /// How much of what was read may be given to hyper.
-    fn follow(&mut self, bytes: &[u8]) -> usize {
+    /// Scans bytes that were read; returns how many of them hyper may read.
+    fn scan(&mut self, bytes: &[u8]) -> usize {
         let in_head = self.scanner.is_in_head();
         if in_head {
             self.state.answered.set(true);
         }
         let state = &self.state;
-        let given = self.scanner.scan(bytes, |head| state.pass_on(head));
+        let given = self.scanner.scan(bytes, |head| state.forward(head));
         if self.scanner.is_broken() {
             self.state.broken.set(true);
         }
@@ -142,14 +145,15 @@ impl UpstreamIo {
         given
     }
 
-    /// Writes what hyper does not write as it is to be: a request line, or the end of a body.
+    /// Writes the parts that replace hyper's: a request line, or the end of a body with trailers. `None`: no
+    /// replacement.
     fn poll_substitute(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Option<Poll<io::Result<usize>>> {
         let first: &[u8] = slices.iter().find(|slice| !slice.is_empty()).map_or(&[], |slice| slice);
         let line = self.poll_line(cx, first);
         line.or_else(|| self.state.trailing.poll_write(self.stream.inner_mut(), cx, slices, &self.worker.scratch))
     }
 
-    /// Writes a request line as the client wrote it, where hyper writes another one.
+    /// Writes the request line with the client's original query, if hyper writes the escaped one.
     fn poll_line(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
         if let Some(line) = self.state.line.take() {
             self.line = Some(line);
@@ -158,6 +162,7 @@ impl UpstreamIo {
         if !bytes.starts_with(&line.escaped) {
             return None;
         }
+        // hyper counts the bytes of its own line, so the write is reported only after the whole raw line is written.
         while !line.raw.is_empty() {
             match Pin::new(self.stream.inner_mut()).poll_write(cx, &line.raw) {
                 Poll::Ready(Ok(written)) if written > 0 => line.raw.advance(written),
@@ -171,7 +176,7 @@ impl UpstreamIo {
         Some(Poll::Ready(Ok(line.escaped.len())))
     }
 
-    /// What was written, or why not.
+    /// After a failed write, looks for a TLS alert: it says more than the broken connection.
     fn record_write_error(
         &mut self,
         cx: &mut Context<'_>,
@@ -185,7 +190,7 @@ impl UpstreamIo {
 }
 
 impl UpstreamIo {
-    /// The connection itself.
+    /// Returns the connection itself.
     pub(crate) fn into_socket(self) -> Socket {
         self.stream.into_inner()
     }
@@ -198,8 +203,9 @@ impl Read for UpstreamIo {
             this.scanner.begin(expected);
         }
         if this.scanner.is_broken() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "malformed response")));
         }
+        // Unscanned bytes go straight into hyper's buffer. The first read is always looked at, for a TLS record.
         if !this.scanner.is_scanning() && this.state.has_received.get() {
             let read = Pin::new(&mut this.stream).poll_read(cx, cursor);
             this.state.record_read_error(&read);
@@ -218,10 +224,10 @@ impl Read for UpstreamIo {
         if buffer.filled().is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let given = this.follow(buffer.filled());
+        let given = this.scan(buffer.filled());
         if given == 0 {
-            // hyper would take nothing for the end.
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is not of the grammar")));
+            // hyper takes an empty read for the end of the stream.
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "malformed response")));
         }
         cursor.put_slice(&buffer.filled()[..given]);
         Poll::Ready(Ok(()))

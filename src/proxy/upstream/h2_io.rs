@@ -1,5 +1,5 @@
-//! The byte stream of an HTTP/2 connection to an upstream. What the other side says of the connection as a whole, its
-//! settings and its leaving, is noticed on the way, and trailers that h2 would mistake for good ones are made bad ones.
+//! The byte stream of an HTTP/2 connection to an upstream, between the socket and hyper. It reads SETTINGS and GOAWAY
+//! frames, and changes trailers with pseudo-fields so that h2 rejects them.
 
 use std::io;
 use std::pin::Pin;
@@ -16,17 +16,18 @@ use crate::proxy::wire::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
 use crate::proxy::worker::Worker;
 
 const FRAME_HEADER_BYTES: usize = 9;
-/// Where its flags stand.
+/// Index of the flags in a frame header.
 const FLAGS_AT: usize = 4;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
-/// The largest payload that hyper has the other side send (RFC 9113 §6.5.2).
+/// The largest payload that hyper allows the peer (RFC 9113 §6.5.2).
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of trailers that are kept until they are whole.
+/// Most bytes of incomplete trailers that are withheld from hyper.
 const WITHHELD_BYTES_MAX: usize = 64 * 1024;
-/// Streams that are known to be in their body. There are fewer at a time: some were left without a word from there.
+/// Most streams that are tracked in their body. Concurrent streams are fewer, but a stream that the proxy resets stays
+/// in the list: the upstream sends no end for it.
 const IN_BODY_MAX: usize = 256;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
@@ -43,40 +44,40 @@ pub(crate) struct UpstreamH2Io {
     worker: Rc<Worker>,
     /// Boxed, so that a connection that is being opened does not carry its size.
     frames: Box<Frames>,
-    /// Read and followed, and not yet given to hyper.
+    /// Bytes that were read and scanned, but not passed to hyper.
     held: BytesMut,
-    /// So much of it may be given.
+    /// The number of them that hyper may read.
     ready: usize,
 }
 
-/// Follows the frames that an upstream sends.
+/// Scans the frames that an upstream sends.
 #[derive(Debug, Default)]
 struct Frames {
     peer: Rc<H2PeerState>,
-    /// The setting that is being read, when the frame under way has the other side's settings.
+    /// The current setting, inside a SETTINGS frame.
     setting: Option<[u8; SETTING_BYTES]>,
     header: [u8; FRAME_HEADER_BYTES],
     header_bytes: usize,
-    /// Bytes of the frame under way that are still to come.
+    /// Bytes left of the current frame's payload.
     left: usize,
     kind: u8,
     blocks: HeaderBlocks,
-    /// The stream of the block under way, and its flags.
+    /// Stream and flags of the current header block.
     block: (u32, u8),
-    /// A block of fields goes on in the next frame.
+    /// The header block continues in the next frame.
     block_open: bool,
-    /// Streams whose final head has come, and not their end: a block on one are its trailers.
+    /// Streams between their final head and their end. A header block on one of them is its trailers.
     in_body: Vec<u32>,
-    /// Trailers are under way, which hyper is not given before they are whole.
+    /// The current block is trailers, which are withheld from hyper until they are complete.
     withheld: bool,
 }
 
 impl Frames {
-    /// Goes through what was read, of which so many bytes were followed `before`, and says how far hyper may read.
-    /// Trailers with a pseudo-field are made ones that do not end their stream, which is the same error (RFC 9113 §8.1)
-    /// and one that h2 sees.
+    /// Scans `all`, of which the first `before` bytes were scanned earlier; returns how far hyper may read. Trailers
+    /// with a pseudo-field lose their `END_STREAM` flag: that makes them malformed for the same section (RFC 9113
+    /// §8.1), and h2 detects it.
     fn scan(&mut self, all: &mut [u8], before: usize) -> usize {
-        // Where what is withheld begins: at the first byte, when it was begun before.
+        // Start of the withheld trailers. If they began in an earlier call, they are the first bytes of `all`.
         let (mut at, mut start) = (before, 0);
         while at < all.len() {
             if self.left == 0 {
@@ -108,10 +109,13 @@ impl Frames {
                 self.peer.set(&self.peer.settings);
             }
         }
-        if self.withheld { start } else { at - self.header_bytes }
+        // An incomplete frame header stays here too: the flags of trailers must not leave before the block is complete.
+        let ready = if self.withheld { start } else { at - self.header_bytes };
+        debug_assert!(ready <= all.len(), "hyper reads no more than was scanned");
+        ready
     }
 
-    /// Bytes of the other side's settings.
+    /// Reads bytes of a SETTINGS frame; a setting may be split between two reads.
     fn read_settings(&mut self, bytes: &[u8]) {
         let Some(setting) = &mut self.setting else { return };
         for byte in bytes {
@@ -127,7 +131,7 @@ impl Frames {
         }
     }
 
-    /// A frame's header is whole.
+    /// Begins a frame whose header is complete.
     fn begin_frame(&mut self) {
         let [a, b, c, kind, flags, stream @ ..] = self.header;
         self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
@@ -138,14 +142,14 @@ impl Frames {
                 self.block_open = flags & END_HEADERS == 0;
                 self.block = (stream, flags);
                 self.blocks.begin(flags);
-                // One that is too large is refused by h2.
+                // h2 rejects a larger frame.
                 self.withheld = self.in_body.contains(&stream) && self.left <= PAYLOAD_BYTES_MAX;
             }
             CONTINUATION => {
                 self.block_open = flags & END_HEADERS == 0;
                 self.blocks.begin_continuation();
             }
-            // Inside a block it is an error of the connection.
+            // Inside a block, any other frame is a connection error: h2 may see it.
             _ => self.withheld = false,
         }
         match kind {
@@ -159,12 +163,12 @@ impl Frames {
         }
     }
 
-    /// Looks at a block that is whole. Trailers begin with these bytes.
+    /// Ends a block that is complete. `trailers` begins with the frame header of the block.
     fn end_block(&mut self, trailers: &mut [u8]) {
         if self.left > 0 || self.block_open || !matches!(self.kind, HEADERS | CONTINUATION) {
             return;
         }
-        // What follows the last byte of a block is looked at no more.
+        // The block is done: a later call for the same frame must not end it again.
         self.kind = u8::MAX;
         let ((stream, flags), seen) = (self.block, self.blocks.pseudo_fields());
         if std::mem::take(&mut self.withheld) && seen.any {
@@ -188,7 +192,7 @@ impl Frames {
 }
 
 impl UpstreamH2Io {
-    /// Wraps a connection, and gives what the other side will say of it.
+    /// Wraps a connection; returns the state that its upstream will announce.
     pub(crate) fn new(stream: Socket, worker: &Rc<Worker>) -> (Self, Rc<H2PeerState>) {
         let peer = Rc::new(H2PeerState::default());
         let frames = Box::new(Frames { peer: Rc::clone(&peer), ..Frames::default() });
@@ -197,7 +201,7 @@ impl UpstreamH2Io {
 }
 
 impl UpstreamH2Io {
-    /// What was written, or why not.
+    /// After a failed write, looks for a TLS alert: it says more than the broken connection.
     fn record_write_error(
         &mut self,
         cx: &mut Context<'_>,
@@ -253,7 +257,7 @@ impl Read for UpstreamH2Io {
                 this.ready = this.frames.scan(&mut this.held, before);
             }
             if this.held.len() - this.ready > WITHHELD_BYTES_MAX {
-                let error = io::Error::new(io::ErrorKind::InvalidData, "trailers without end");
+                let error = io::Error::new(io::ErrorKind::InvalidData, "trailers too long");
                 return Poll::Ready(Err(error));
             }
         }
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_count_when_they_are_whole_and_a_goaway_at_once() {
+    fn settings_count_when_complete_and_a_goaway_at_once() {
         let values = [0, 4, 0, 0, 1, 0, 0, 3, 0, 0, 1, 2, 0, 1, 0, 0, 0, 9];
         let (mut settings, mut goaway) = (frame(SETTINGS, 0, 0, &values), frame(GOAWAY, 0, 0, &[0; 8]));
         let mut frames = Frames::default();
@@ -329,7 +333,7 @@ mod tests {
             (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, plain), false),
             (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, status), true),
             (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, hints), true),
-            // What follows hints is the answer.
+            // The head after hints is the response.
             (frame(HEADERS, END_HEADERS, 1, hints), frame(HEADERS, WHOLE, 1, ok), false),
             (frame(HEADERS, WHOLE, 3, ok), frame(HEADERS, WHOLE, 1, ok), false),
             (
@@ -358,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_that_are_left_in_their_body_are_forgotten_in_the_end() {
+    fn abandoned_streams_leave_the_list_in_the_end() {
         let mut frames = Frames::default();
         for _ in 0..10 {
             for stream in 1..=255 {

@@ -1,41 +1,48 @@
-//! What the upstream's side of an HTTP/2 connection says of the connection as a whole: its settings (RFC 9113 §6.5) and that
-//! it leaves (§6.8). `h2_io.rs` notes it as it is read.
+//! The state of an HTTP/2 connection that the upstream announces: its SETTINGS (RFC 9113 §6.5) and GOAWAY (§6.8).
+//! `h2_io.rs` sets it as it reads the frames, since hyper does not expose them.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-/// What the other side has said of the connection.
+/// The state of a connection that the upstream announced.
 #[derive(Debug, Default)]
 pub(crate) struct H2PeerState {
+    /// `SETTINGS_MAX_CONCURRENT_STREAMS`.
     pub(super) streams_max: Cell<Option<u32>>,
+    /// `SETTINGS_ENABLE_CONNECT_PROTOCOL`.
     pub(crate) extended_connect: Cell<bool>,
+    /// The first SETTINGS frame is complete.
     pub(crate) settings: Cell<bool>,
+    /// A GOAWAY arrived.
     pub(crate) going_away: Cell<bool>,
+    /// The connection ended.
     pub(crate) ended: Cell<bool>,
+    /// A byte arrived.
     pub(crate) received: Cell<bool>,
+    /// The upstream closed the TLS session with an alert.
     pub(crate) tls_refused: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl H2PeerState {
-    /// How many streams there may be at a time.
+    /// The upstream's limit on concurrent streams.
     pub(super) fn streams_max(&self) -> usize {
         self.streams_max.get().and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX)
     }
 
-    /// Whether a stream may be asked to become something else than HTTP (RFC 8441 §3).
+    /// Whether the upstream accepts an extended CONNECT (RFC 8441 §3).
     pub(crate) fn takes_extended_connect(&self) -> bool {
         self.extended_connect.get()
     }
 
-    /// Whether no more streams are taken.
+    /// Whether the upstream accepts no new streams.
     pub(super) fn is_going_away(&self) -> bool {
         self.going_away.get()
     }
 
-    /// Waits until the other side has told its settings, how many streams it takes among them: says whether it has,
-    /// before the connection ended. Cancel safe.
+    /// Waits for the upstream's SETTINGS, which include its limit on streams. Returns false if the connection ends
+    /// before. Cancel safe; for one waiter.
     pub(crate) async fn settings_received(&self) -> bool {
         poll_fn(|cx| {
             if self.settings.get() || self.ended.get() {
@@ -47,12 +54,12 @@ impl H2PeerState {
         .await
     }
 
-    /// Whether anything was said at all.
+    /// Whether a byte arrived.
     pub(super) fn has_received(&self) -> bool {
         self.received.get()
     }
 
-    /// Whether it refused us, under TLS.
+    /// Whether the upstream refused the proxy with a TLS alert.
     pub(crate) fn is_tls_refusal(&self) -> bool {
         self.tls_refused.get()
     }

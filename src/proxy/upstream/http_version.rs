@@ -1,5 +1,5 @@
-//! The forms of a request in HTTP/1.1 and in HTTP/2: which of the two an endpoint speaks is known only when there is a
-//! connection to it.
+//! Converts a request between the forms of HTTP/1.1 and HTTP/2. The version of an `https` endpoint is known only after
+//! the TLS handshake.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use http_body::Body;
 use super::upgrade_request::{self, UpgradeRequest};
 use crate::proxy::wire::fault::Fault;
 
-/// Names the endpoint as the host where the request names none: HTTP/1.0 may do so, HTTP/1.1 must not (RFC 9112 §3.2).
+/// Sets the endpoint as the host of a request without one: HTTP/1.0 may omit it, HTTP/1.1 requires it (RFC 9112 §3.2).
 pub(crate) fn name_host<B>(request: &mut Request<B>, endpoint: SocketAddr) {
     if !request.headers().contains_key(header::HOST)
         && let Ok(host) = HeaderValue::try_from(endpoint.to_string())
@@ -41,7 +41,7 @@ pub(crate) fn for_h2<B>(request: &mut Request<B>, scheme: Scheme) {
     *request.version_mut() = Version::HTTP_2;
 }
 
-/// Turns a request for HTTP/2 back into one in origin-form: the other side has agreed upon another protocol meanwhile.
+/// Turns a request for HTTP/2 back into one in origin-form: a later connection negotiated HTTP/1.1.
 pub(crate) fn for_h1<B: Body>(request: &mut Request<B>, upgrade: Option<&UpgradeRequest>) -> Result<(), Fault> {
     upgrade_request::for_h1(request, upgrade)?;
     let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
@@ -60,7 +60,7 @@ pub(crate) fn for_h1<B: Body>(request: &mut Request<B>, upgrade: Option<&Upgrade
     Ok(())
 }
 
-/// Whether the body has no length of its own.
+/// Whether the body is sent in chunks.
 pub(crate) fn is_chunked<B>(request: &Request<B>) -> bool {
     request.headers().contains_key(http::header::TRANSFER_ENCODING)
 }

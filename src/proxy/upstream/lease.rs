@@ -1,4 +1,4 @@
-//! What an exchange holds of an upstream while it lasts: a connection, and its place among the requests in flight.
+//! The parts of an upstream that an exchange occupies: a connection or a stream, and the count of requests in flight.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,27 +17,27 @@ use crate::proxy::worker::send_task::SendTask;
 
 /// A connection, or a stream of one.
 pub(crate) enum Lease {
-    /// A whole HTTP/1.1 connection.
+    /// An HTTP/1.1 connection.
     Whole {
         /// The connection.
         connection: Http1Connection,
-        /// Where it goes back to.
+        /// The pool to which it returns.
         endpoint: Rc<EndpointPool>,
     },
     /// A stream of an HTTP/2 connection.
     Stream(H2Stream),
 }
 
-/// A stream of an HTTP/2 connection; frees its place when dropped.
+/// A stream of an HTTP/2 connection, counted until it is dropped.
 pub(crate) struct H2Stream {
     pub(crate) sender: http2::SendRequest<RequestBody>,
     streams: Rc<Cell<usize>>,
-    /// What the other side says of the connection.
+    /// The state that the upstream announced.
     pub(crate) peer: Rc<H2PeerState>,
 }
 
 impl H2Stream {
-    /// Takes a place on `connection`.
+    /// Counts one more stream on `connection`.
     pub(crate) fn new(connection: Http2Connection) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         Self { sender: connection.sender, streams: connection.streams, peer: connection.peer }
@@ -46,12 +46,13 @@ impl H2Stream {
 
 impl Drop for H2Stream {
     fn drop(&mut self) {
+        debug_assert!(self.streams.get() > 0, "an open stream is counted");
         self.streams.set(self.streams.get().saturating_sub(1));
     }
 }
 
 impl Lease {
-    /// What the other side says of an HTTP/2 connection.
+    /// The state that the upstream of an HTTP/2 connection announced.
     pub(crate) fn h2_peer(&self) -> Option<Rc<H2PeerState>> {
         match self {
             Self::Whole { .. } => None,
@@ -59,7 +60,7 @@ impl Lease {
         }
     }
 
-    /// Whether the other side has refused us, under TLS.
+    /// Whether the upstream refused the proxy with a TLS alert.
     pub(crate) fn is_tls_refusal(&self) -> bool {
         match self {
             Self::Whole { connection, .. } => connection.state.is_tls_refusal(),
@@ -67,7 +68,7 @@ impl Lease {
         }
     }
 
-    /// Whether an answer of which no more comes is whole: on a stream, its end must have been sent.
+    /// Whether a response whose body ended is complete. On a stream, the upstream must have sent `END_STREAM`.
     pub(crate) fn has_ended(&self, answer: &Incoming) -> bool {
         match self {
             Self::Whole { .. } => true,
@@ -75,8 +76,8 @@ impl Lease {
         }
     }
 
-    /// The exchange ends before its time. hyper lets go of a connection or a stream only when the other side has read what
-    /// was begun of a body, which may be never: with a body, it is cut here.
+    /// Ends the exchange early. hyper releases a connection or a stream only after the upstream has read the rest of a
+    /// started body, which may be never; with a body, this aborts it.
     pub(crate) fn abandon(self, upload: Option<&Rc<Upload>>) {
         let Some(upload) = upload else { return };
         match self {
@@ -85,8 +86,8 @@ impl Lease {
         }
     }
 
-    /// The answer was read whole: the connection goes back to its pool, unless the request's body is still on its way, of
-    /// which no more is sent.
+    /// Ends the exchange after a complete response. The connection returns to its pool; if the request's body is not
+    /// sent completely, the connection is closed instead.
     pub(crate) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
             Self::Whole { connection, endpoint } => {
@@ -105,8 +106,7 @@ impl Lease {
     }
 }
 
-/// What a copy holds of an upstream. Unless it is given back, it is cut when it is dropped: nobody reads on, and nothing
-/// more is sent.
+/// The lease of a copy. Unless it is released, dropping it aborts the connection or the stream, and the copy's body.
 pub(crate) struct CopyLease {
     lease: Option<Lease>,
     send_task: Rc<SendTask>,
@@ -121,7 +121,7 @@ impl CopyLease {
         self.lease.as_mut()
     }
 
-    /// The answer was read whole: what can be used again goes back to its pool.
+    /// Ends the lease after a complete response: a reusable connection returns to its pool.
     pub(crate) fn release(mut self, now_ms: u64) {
         if self.send_task.has_ended()
             && let Some(lease) = self.lease.take()
@@ -141,7 +141,7 @@ impl Drop for CopyLease {
     }
 }
 
-/// A place among the requests in flight; given back when dropped.
+/// Counts a request in flight until it is dropped.
 pub(crate) struct InFlightGuard {
     worker: Rc<Worker>,
     upstream: Rc<UpstreamPool>,
@@ -149,20 +149,20 @@ pub(crate) struct InFlightGuard {
 }
 
 impl InFlightGuard {
-    /// Takes a place.
+    /// Counts one more request in flight.
     pub(crate) fn new(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &Rc<EndpointPool>) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         upstream.meter(worker.index).in_flight.add(1);
         Self { worker: Rc::clone(worker), upstream: Rc::clone(upstream), endpoint: Rc::clone(endpoint) }
     }
 
-    /// The request's time was over before its endpoint could be connected to.
+    /// Records that the request's time limit passed before the proxy was connected to the endpoint.
     pub(crate) fn record_connect_timeout(&self, fault: Fault) {
         self.upstream.meter(self.worker.index).connect_failures.inc();
         self.upstream.record_connect_failure(&self.endpoint, fault, &self.worker);
     }
 
-    /// Where it goes.
+    /// The upstream of the request.
     pub(crate) fn upstream(&self) -> &UpstreamPool {
         &self.upstream
     }
@@ -170,6 +170,7 @@ impl InFlightGuard {
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
+        debug_assert!(self.endpoint.in_flight.get() > 0, "a request in flight is counted");
         self.endpoint.in_flight.set(self.endpoint.in_flight.get().saturating_sub(1));
         self.upstream.meter(self.worker.index).in_flight.add(-1);
     }

@@ -1,4 +1,4 @@
-//! Upstreams: pools of connections, the choice among endpoints, and what is spoken with them.
+//! Upstreams: connection pools, load balancing, and HTTP/1.1 and HTTP/2 connections to endpoints.
 
 pub(super) mod balance;
 mod balancer_state;

@@ -1,4 +1,4 @@
-//! An open connection to an upstream, whatever is spoken on it.
+//! An open connection to an upstream, with any protocol, and its guard: the count of open connections.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::net::Socket;
 use crate::telemetry::UpstreamSeries;
 
-/// An open upstream connection, counted until it is dropped.
+/// Counts an open upstream connection until it is dropped.
 pub(crate) struct ConnectionGuard {
     worker: usize,
     series: Arc<UpstreamSeries>,
@@ -28,7 +28,7 @@ pub(crate) struct SwitchedConnection {
 }
 
 impl ConnectionGuard {
-    /// One more connection of this worker.
+    /// Counts one more connection of this worker.
     pub(crate) fn new(worker: usize, series: Arc<UpstreamSeries>) -> Self {
         series.meters.of(worker).connections.add(1);
         Self { worker, series }

@@ -1,5 +1,5 @@
-//! Upstream connections of one worker: per endpoint, last in first out, bounded in idle time. A pool belongs to an
-//! upstream's name and its endpoints' addresses: a reload that changes neither keeps every connection.
+//! Upstream connections of one worker: per endpoint, last in first out, with a limit on idle time. A pool is identified
+//! by its upstream's name and endpoints: a reload that changes neither keeps every connection.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,18 +22,19 @@ use crate::route::{Protocol, Upstream};
 use crate::snapshot::EndpointState;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
-/// An idle upstream connection is closed after this: below the 60 s that servers commonly keep one.
+/// Idle timeout of upstream connections. Servers commonly close after 60 s; the proxy closes first, so that no request
+/// meets a closing connection.
 const IDLE_MS_MAX: u64 = 50_000;
-/// So many idle connections of an endpoint stay open for that long, those that were used last. What a rush has opened
-/// beyond them is closed sooner.
+/// The most recently used idle connections of an endpoint have that timeout; those above this count, which a burst
+/// opened, the shorter [`SPARE_MS_MAX`].
 const IDLE_KEPT: usize = 4;
 const SPARE_MS_MAX: u64 = 10_000;
-/// Idle connections are looked at this often.
+/// Interval at which idle connections are swept.
 const SWEEP_MS: u64 = 1000;
-/// An endpoint that could not be connected to is not chosen for this long while another one is there. The worker's time
-/// is that of its last sweep, so that this is a second at least.
+/// How long the balancer avoids an endpoint after a failed connection, if the upstream has another one. The worker's
+/// time is that of its last sweep, so this is at least a second.
 const AVOID_MS: u64 = 1100;
-/// The name of an endpoint that cannot be connected to is looked up again this often.
+/// Least interval between two DNS lookups that failed connections to an endpoint cause.
 const RESOLVE_AGAIN_MS: u64 = 1000;
 
 /// A worker's pools, by upstream name.
@@ -43,12 +44,12 @@ pub(crate) struct Pools {
     swept_ms: Cell<u64>,
 }
 
-/// One upstream's endpoints as one worker uses them.
+/// One worker's view of an upstream and its endpoints.
 pub(crate) struct UpstreamPool {
     pub(crate) upstream: Upstream,
     pub(crate) endpoints: Box<[Rc<EndpointPool>]>,
     pub(crate) balancer: BalancerState,
-    /// One of the endpoints, at least, could not be connected to when that was last tried.
+    /// The last connection attempt to at least one endpoint failed.
     pub(super) has_failed_endpoint: Cell<bool>,
     series: Arc<UpstreamSeries>,
 }
@@ -59,19 +60,20 @@ pub(crate) struct EndpointPool {
     pub(crate) in_flight: Cell<u32>,
     pub(crate) idle: RefCell<Vec<IdleConnection>>,
     pub(super) multiplexed: RefCell<Vec<Http2Connection>>,
-    /// Held while an HTTP/2 connection is opened, so that a burst opens one and not a hundred.
+    /// Held while an HTTP/2 connection is opened, so that a burst opens one connection and not a hundred.
     pub(super) opening: tokio::sync::Mutex<()>,
-    /// How often that failed, and how it did last.
+    /// How often opening failed, and the last fault.
     pub(crate) failed: Cell<(u32, Option<Fault>)>,
-    /// Whom its connections name in a PROXY header.
+    /// The addresses in the PROXY header of its connections.
     pub(crate) proxy_addresses: Option<ProxyAddresses>,
-    /// It took no streams at all a while ago: it is left alone until then.
+    /// The endpoint accepts no streams: no connection is opened before this time.
     pub(crate) full_until_ms: Cell<u64>,
-    /// What was agreed upon last under TLS is HTTP/1.1.
+    /// The last TLS handshake negotiated HTTP/1.1.
     pub(super) agreed_on_h1: Cell<bool>,
-    /// It could not be connected to: until then others are chosen; 0 when the last try was good.
+    /// The last connection attempt failed: the balancer avoids the endpoint until this time. 0: the last attempt
+    /// succeeded.
     avoided_until_ms: Cell<u64>,
-    /// When its name may be looked up again because of that.
+    /// Earliest time of the next DNS lookup because of a failed connection.
     resolve_again_ms: Cell<u64>,
 }
 
@@ -86,7 +88,7 @@ pub(crate) struct ConnectTarget<'a> {
 pub(crate) struct Http1Connection {
     pub(crate) sender: http1::SendRequest<RequestBody>,
     pub(crate) state: Rc<H1ConnectionState>,
-    /// Ends with the connection, and gives it back when it speaks something else than HTTP from then on.
+    /// Ends with the connection; returns it if it switched to another protocol.
     pub(crate) task: JoinHandle<Option<SwitchedConnection>>,
 }
 
@@ -110,17 +112,17 @@ impl Http2Connection {
         Self { sender, streams: Rc::default(), peer, used_ms: Cell::new(now_ms) }
     }
 
-    /// Whether it will take streams, if not now. One that may have none at all any more is as good as closed.
+    /// Whether it accepts streams, now or later. A connection whose limit is 0 counts as closed.
     fn is_alive(&self) -> bool {
         !self.sender.is_closed() && !self.peer.is_going_away() && self.peer.streams_max() > 0
     }
 
-    /// Whether it takes one more stream: as many as the other side allows, and as we would wait for at once.
+    /// Whether it accepts one more stream, within the upstream's limit and the proxy's own.
     fn has_room(&self) -> bool {
         self.is_alive() && self.streams.get() < self.peer.streams_max().min(STREAMS_MAX)
     }
 
-    /// Whether it stays open at this time: it is used, or was not long ago.
+    /// Whether it stays open: it has a stream, or had one within the idle timeout.
     fn stays(&self, now_ms: u64) -> bool {
         if self.streams.get() > 0 {
             self.used_ms.set(now_ms);
@@ -130,8 +132,8 @@ impl Http2Connection {
 }
 
 impl Pools {
-    /// The pool of this upstream, in force from now on: the one that stands if nothing changed, else a new one that
-    /// takes over the endpoints that stayed.
+    /// The pool of this upstream, for all requests from now on: the existing one if nothing changed, else a new one
+    /// that takes over the unchanged endpoints.
     pub(crate) fn install(
         &self,
         upstream: &Upstream,
@@ -143,7 +145,7 @@ impl Pools {
         pool
     }
 
-    /// The same, but a new one is not in force: it ends with the requests that use it.
+    /// The same, but a new pool is not installed: it ends with the requests that use it.
     pub(crate) fn find_or_create(
         &self,
         upstream: &Upstream,
@@ -155,7 +157,7 @@ impl Pools {
         if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
             return Rc::clone(same);
         }
-        // Connections read answers within the limits that they were opened with.
+        // A connection keeps the limits on response heads that it was opened with.
         let bounds = |upstream: &Upstream| (upstream.limits.response_headers, upstream.limits.response_header_bytes);
         let old = old.filter(|old| bounds(&old.upstream) == bounds(upstream));
         let pools: Box<[Rc<EndpointPool>]> = endpoints
@@ -171,13 +173,13 @@ impl Pools {
         Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, balancer, has_failed_endpoint, series })
     }
 
-    /// How many are in force.
+    /// How many are installed.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.by_name.borrow().len()
     }
 
-    /// Forgets the pools of upstreams that are gone; requests under way keep theirs until they end.
+    /// Removes the pools of removed upstreams. Requests in flight keep theirs until they end.
     pub(crate) fn retain(&self, upstreams: &[Upstream]) {
         let mut by_name = self.by_name.borrow_mut();
         if by_name.is_empty() {
@@ -191,7 +193,7 @@ impl Pools {
         by_name.retain(|name, _| kept.contains(name.as_str()));
     }
 
-    /// The upstreams of whose connections less than a quarter is left, over all workers.
+    /// The upstreams that use three quarters of their connection limit or more, over all workers.
     pub(crate) fn crowded(&self) -> Vec<UpstreamKey> {
         let is_crowded = |pool: &&Rc<UpstreamPool>| {
             let limit = i64::from(pool.upstream.limits.connections);
@@ -200,7 +202,7 @@ impl Pools {
         self.by_name.borrow().values().filter(is_crowded).map(|pool| pool.key()).collect()
     }
 
-    /// Closes connections that were idle for long.
+    /// Closes connections that exceed their idle timeout.
     pub(crate) fn sweep(&self, now_ms: u64) {
         if now_ms < self.swept_ms.get() + SWEEP_MS {
             return;
@@ -209,6 +211,7 @@ impl Pools {
         for pool in self.by_name.borrow().values() {
             for endpoint in &pool.endpoints {
                 let mut idle = endpoint.idle.borrow_mut();
+                // The list is in the order of last use: after an entry come those that were used later.
                 let mut newer = idle.len();
                 idle.retain(|idle| {
                     newer -= 1;
@@ -221,12 +224,12 @@ impl Pools {
     }
 }
 
-/// Whether it is the same endpoint. An endpoint that was away in a snapshot in between comes back in another `Arc`.
+/// Whether two are the same endpoint. An endpoint that was missing in a snapshot comes back in another `Arc`.
 fn is_same(one: &Arc<EndpointState>, other: &Arc<EndpointState>) -> bool {
     Arc::ptr_eq(one, other) || one == other
 }
 
-/// How long a connection may be idle beside which so many were used later.
+/// The idle timeout of a connection, if this many connections were used later.
 const fn idle_ms_max(newer: usize) -> u64 {
     if newer < IDLE_KEPT { IDLE_MS_MAX } else { SPARE_MS_MAX }
 }
@@ -238,19 +241,20 @@ impl UpstreamPool {
             && self.upstream == *upstream
     }
 
-    /// By what it is known.
+    /// The key of this upstream.
     pub(crate) fn key(&self) -> UpstreamKey {
         Arc::as_ptr(&self.series).addr()
     }
 
-    /// One of its endpoints could not be connected to: others are chosen for a while, and its name is looked up again.
+    /// Records a failed connection attempt: the balancer avoids the endpoint for a while, and its name is resolved
+    /// again.
     pub(crate) fn record_connect_failure(&self, endpoint: &EndpointPool, fault: Fault, worker: &Worker) {
         self.has_failed_endpoint.set(true);
         if self.series.refusal_log.is_due(worker.uptime_ms()) {
             let (name, address, error) = (&endpoint.endpoint.name, endpoint.endpoint.address, fault.detail());
             tracing::warn!(
                 upstream = self.upstream.name, endpoint = %name, %address, error,
-                "endpoint unreachable: it is tried again every second"
+                "endpoint unreachable: the proxy retries every second"
             );
         }
         if let Some(name) = endpoint.record_failure(worker.now_ms()) {
@@ -258,17 +262,17 @@ impl UpstreamPool {
         }
     }
 
-    /// What a worker counts for this upstream.
+    /// The meter of a worker for this upstream.
     pub(crate) fn meter(&self, worker: usize) -> &UpstreamMeter {
         self.series.meters.of(worker)
     }
 
-    /// The sum of a figure over all workers.
+    /// The sum of a value over all workers.
     pub(crate) fn sum(&self, figure: impl Fn(&UpstreamMeter) -> i64) -> i64 {
         self.series.meters.used().map(figure).sum()
     }
 
-    /// The series, for what outlives this pool.
+    /// The series of this upstream, which outlives the pool.
     pub(crate) fn series(&self) -> Arc<UpstreamSeries> {
         Arc::clone(&self.series)
     }
@@ -291,7 +295,7 @@ impl EndpointPool {
         }
     }
 
-    /// It could not be connected to. Gives the name that should be looked up again now.
+    /// Records a failed connection attempt. Returns the name to resolve again now, if any.
     fn record_failure(&self, now_ms: u64) -> Option<&Arc<str>> {
         self.avoided_until_ms.set(now_ms + AVOID_MS);
         let looked_up = self.endpoint.looked_up.as_ref().filter(|_| now_ms >= self.resolve_again_ms.get())?;
@@ -299,7 +303,7 @@ impl EndpointPool {
         Some(looked_up)
     }
 
-    /// It was connected to. Writes nothing unless it was in doubt.
+    /// Records a successful connection. Writes nothing unless the last attempt failed, to keep requests cheap.
     pub(crate) fn record_connect_success(&self, upstream: &UpstreamPool, worker: &Worker) {
         if !self.is_suspect() {
             return;
@@ -311,45 +315,47 @@ impl EndpointPool {
         }
     }
 
-    /// Whether it could not be connected to when that was last tried.
+    /// Whether the last connection attempt failed.
     pub(super) fn is_suspect(&self) -> bool {
         self.avoided_until_ms.get() > 0
     }
 
-    /// Whether others are to be chosen.
+    /// Whether the balancer should choose another endpoint.
     pub(super) fn is_avoided(&self, now_ms: u64) -> bool {
         now_ms < self.avoided_until_ms.get()
     }
 
-    /// It is chosen. One that is in doubt is tried by this request, and by no other until the outcome is known.
+    /// Marks the endpoint as chosen. After a failure only this request tries it, until the result is known.
     pub(super) fn mark_tried(&self, now_ms: u64) {
         if self.is_suspect() {
             self.avoided_until_ms.set(now_ms + AVOID_MS);
         }
     }
 
-    /// A pool of the same endpoint for one client alone, whom its connections name.
+    /// A pool of the same endpoint for one client: its connections begin with a PROXY header with these addresses.
     pub(crate) fn with_proxy_addresses(&self, ends: ProxyAddresses) -> Self {
         Self { proxy_addresses: Some(ends), ..Self::new(Arc::clone(&self.endpoint)) }
     }
 
-    /// How to speak to it.
+    /// The endpoint's protocol.
     pub(crate) fn protocol(&self) -> Protocol {
         self.endpoint.protocol
     }
 
-    /// Takes the connection that was used last.
+    /// Takes the most recently used connection.
     pub(crate) fn pop(&self) -> Option<Http1Connection> {
         self.idle.borrow_mut().pop().map(|idle| idle.connection)
     }
 
-    /// Gives a connection back.
+    /// Returns a connection to the pool.
     pub(crate) fn push(&self, connection: Http1Connection, now_ms: u64) {
-        self.idle.borrow_mut().push(IdleConnection { connection, since_ms: now_ms });
+        let mut idle = self.idle.borrow_mut();
+        debug_assert!(idle.last().is_none_or(|last| last.since_ms <= now_ms), "the list is in the order of last use");
+        idle.push(IdleConnection { connection, since_ms: now_ms });
     }
 
-    /// An HTTP/2 connection with a free stream, the first one that has one, so that those that a rush has opened fall
-    /// idle after it. Not the one that this names.
+    /// The first HTTP/2 connection with a free stream, so that the connections that a burst opened fall idle after it.
+    /// Never the connection `except`.
     pub(super) fn multiplexed(&self, except: Option<&Rc<H2PeerState>>) -> Option<Http2Connection> {
         let connections = self.multiplexed.borrow();
         let other = |connection: &&Http2Connection| except.is_none_or(|but| !Rc::ptr_eq(but, &connection.peer));
@@ -362,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_rush_has_opened_is_closed_sooner_than_what_is_used() {
+    fn spare_connections_have_a_shorter_idle_timeout() {
         assert_eq!([0, 3].map(idle_ms_max), [IDLE_MS_MAX; 2]);
         assert_eq!([4, 1000].map(idle_ms_max), [SPARE_MS_MAX; 2]);
     }

@@ -19,7 +19,7 @@ pub(super) fn handshake_failed(worker: &Worker, target: ConnectTarget<'_>, error
         ClientHandshakeFailure::Protocol => (TlsFailure::Protocol, Fault::TlsProtocol),
         ClientHandshakeFailure::Alert => (TlsFailure::Alert, Fault::TlsAlert),
     };
-    record(worker, target, failure, cause);
+    record(worker, target, failure, &cause);
     fault
 }
 
@@ -27,14 +27,14 @@ pub(super) fn handshake_failed(worker: &Worker, target: ConnectTarget<'_>, error
 pub(super) fn handshake_timed_out(worker: &Worker, target: ConnectTarget<'_>) -> Fault {
     let (who, within) = (who(target.endpoint), target.upstream.upstream.connect_timeout);
     let cause = format!("{who} did not finish the TLS handshake within {within:?} (`connect_timeout`)");
-    record(worker, target, TlsFailure::Timeout, cause);
+    record(worker, target, TlsFailure::Timeout, &cause);
     Fault::TlsTimeout
 }
 
 /// Counts and logs an alert that the upstream sent after the handshake (see [`crate::net::is_refusal`]).
 pub(crate) fn record_refusal(worker: &Worker, target: ConnectTarget<'_>) {
     let cause = handshake(target.upstream, &who(target.endpoint)).describe_late_refusal();
-    record(worker, target, TlsFailure::Alert, cause);
+    record(worker, target, TlsFailure::Alert, &cause);
 }
 
 fn handshake<'a>(upstream: &UpstreamPool, server: &'a str) -> Handshake<'a> {
@@ -43,10 +43,10 @@ fn handshake<'a>(upstream: &UpstreamPool, server: &'a str) -> Handshake<'a> {
     Handshake { server, own_certificate, owner: "the upstream", protocols: "HTTP/2 or HTTP/1.1" }
 }
 
-fn record(worker: &Worker, target: ConnectTarget<'_>, failure: TlsFailure, cause: String) {
+fn record(worker: &Worker, target: ConnectTarget<'_>, failure: TlsFailure, cause: &str) {
     let ConnectTarget { upstream, endpoint } = target;
     upstream.meter(worker.index).tls_failures[failure as usize].inc();
-    if upstream.series().tls_failure_log.record(worker.wall_at(worker.clock.now()), cause.clone())
+    if upstream.series().tls_failure_log.record(worker.wall_at(worker.clock.now()), cause.to_owned())
         == FailureNovelty::New
     {
         let (upstream, endpoint) = (&upstream.upstream.name, &endpoint.endpoint.name);
@@ -54,7 +54,7 @@ fn record(worker: &Worker, target: ConnectTarget<'_>, failure: TlsFailure, cause
     }
 }
 
-/// An endpoint for people: its address, and its name where that says more.
+/// An endpoint in messages: its address, and its name if it is a host name.
 fn who(endpoint: &EndpointPool) -> String {
     let address = endpoint.endpoint.address;
     let is_for_name = |dial: &Arc<EndpointTls>| matches!(dial.name(), ServerName::DnsName(_));

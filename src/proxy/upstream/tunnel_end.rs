@@ -1,5 +1,5 @@
-//! [`TunnelEnd`], one end of a tunnel: a whole connection or a stream of HTTP/2, of the client or of the upstream:
-//! taking it over from a response that switches, reading and writing its bytes.
+//! One end of a tunnel, at the client or at the upstream: a connection or an HTTP/2 stream, taken over after a response
+//! that switches protocols.
 
 use std::io;
 use std::pin::Pin;
@@ -18,15 +18,15 @@ use super::upgrade_request::UpgradeRequest;
 use crate::net::Socket;
 use crate::proxy::wire::fault::Fault;
 
-/// Bytes that are given to a stream at once: it keeps a few such pieces.
+/// Most bytes of one write to a stream. It buffers a few such pieces.
 const STREAM_BYTES: usize = 16 * 1024;
 
-/// One side of a tunnel.
+/// One end of a tunnel.
 pub(crate) struct TunnelEnd {
     pipe: Pipe,
-    /// What was read of it together with the head.
+    /// Bytes that were read together with the head.
     first: Bytes,
-    /// Counts an upstream's connection.
+    /// Counts the connection, at the upstream's end.
     _guard: Option<ConnectionGuard>,
 }
 
@@ -36,17 +36,18 @@ enum Pipe {
 }
 
 impl TunnelEnd {
-    /// A whole connection, `first` bytes of which were read already.
+    /// A connection, of which `first` was read already.
     pub(crate) fn connection(socket: Socket, first: Bytes, guard: Option<ConnectionGuard>) -> Self {
         Self { pipe: Pipe::Socket(socket), first, _guard: guard }
     }
 
-    /// A stream of HTTP/2.
+    /// An HTTP/2 stream.
     pub(crate) fn stream(upgraded: Upgraded) -> Self {
         Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _guard: None }
     }
 
-    /// Takes over the connection, or the stream, whose upstream has switched. The answer has the form of HTTP/1.1 then.
+    /// Takes over the connection or the stream after the upstream has switched. The response then has the form of
+    /// HTTP/1.1.
     pub(crate) async fn take_over(
         lease: &mut Option<Lease>,
         upgrade: Option<&UpgradeRequest>,
@@ -59,7 +60,7 @@ impl TunnelEnd {
                 let switched = connection.task.await.ok().flatten().ok_or(lost)?;
                 Self::connection(switched.socket, switched.read_ahead, Some(switched.guard))
             }
-            // The lease stays: the stream takes up its place for as long as the tunnel lasts.
+            // The lease stays: it counts the stream until the tunnel ends.
             Some(Lease::Stream(_)) => {
                 let upgraded = hyper::upgrade::on(&mut *response).await.map_err(|_| lost)?;
                 let accept = upgrade.and_then(UpgradeRequest::accept).ok_or(lost)?;
@@ -72,7 +73,7 @@ impl TunnelEnd {
         Ok(side)
     }
 
-    /// Reads into `room`; no bytes are the end.
+    /// Reads into `room`. An empty slice is the end.
     pub(crate) fn poll_read<'a>(&mut self, cx: &mut Context<'_>, room: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
         if !self.first.is_empty() {
             let n = self.first.len().min(room.len());
@@ -100,7 +101,7 @@ impl TunnelEnd {
         }
     }
 
-    /// Flushes what was written.
+    /// Flushes written bytes.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.pipe {
             Pipe::Socket(socket) => Pin::new(socket).poll_flush(cx),
@@ -108,7 +109,7 @@ impl TunnelEnd {
         }
     }
 
-    /// Ends what is written.
+    /// Ends the writing direction.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.pipe {
             Pipe::Socket(socket) => Pin::new(socket).poll_shutdown(cx),

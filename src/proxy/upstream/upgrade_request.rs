@@ -1,5 +1,5 @@
-//! What a request asks for besides an answer, to become a WebSocket, and how that is asked: by `Upgrade` in HTTP/1.1
-//! (RFC 6455, RFC 9110 §7.8), by an extended CONNECT in HTTP/2 (RFC 8441).
+//! A request for WebSocket, in the form of HTTP/1.1, `Upgrade` (RFC 6455, RFC 9110 §7.8), or of HTTP/2, an extended
+//! CONNECT (RFC 8441).
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
@@ -14,16 +14,16 @@ use crate::telemetry::Refusal;
 const WEBSOCKET: &str = "websocket";
 const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
-/// What a request asks for besides an answer.
+/// A request for WebSocket.
 #[derive(Debug)]
 pub(crate) struct UpgradeRequest {
-    /// What the upstream proves with that it has understood: the client's, or ours where the client needs none.
+    /// The key for the upstream: the client's, or the proxy's own if the client uses HTTP/2.
     key: Option<HeaderValue>,
-    /// The stream of HTTP/2 that is asked for; on HTTP/1.1 it is the connection.
+    /// The client's HTTP/2 stream. `None` on HTTP/1.1, where the connection itself switches.
     stream: Option<OnUpgrade>,
 }
 
-/// Whether a head names WebSocket, and nothing else, as what to switch to.
+/// Whether a head asks to switch to WebSocket, and to nothing else.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
     let mut protocols = headers.get_all(header::UPGRADE).iter();
     let one = protocols.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
@@ -33,19 +33,19 @@ pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
     one && protocols.next().is_none() && headers.get_all(header::CONNECTION).iter().any(listed)
 }
 
-/// Names WebSocket as what to switch to.
+/// Sets the fields that ask to switch to WebSocket.
 pub(crate) fn set_upgrade_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, UPGRADE);
     headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
 }
 
 impl UpgradeRequest {
-    /// Asked for by `Upgrade`.
+    /// A request by `Upgrade`.
     pub(crate) fn by_upgrade(headers: &HeaderMap) -> Self {
         Self { key: websocket::key(headers), stream: None }
     }
 
-    /// Asked for by an extended CONNECT. Any other CONNECT is refused.
+    /// A request by an extended CONNECT. Any other CONNECT is refused.
     pub(crate) fn by_connect(parts: &mut request::Parts) -> Result<Self, Refusal> {
         let protocol = parts.extensions.remove::<Protocol>().ok_or(Refusal::Method)?;
         if !protocol.as_str().eq_ignore_ascii_case(WEBSOCKET) {
@@ -55,22 +55,22 @@ impl UpgradeRequest {
         Ok(Self { key: Some(websocket::new_key()), stream })
     }
 
-    /// Whether a stream of HTTP/2 is asked for.
+    /// Whether the client uses an HTTP/2 stream.
     pub(crate) fn is_stream(&self) -> bool {
         self.stream.is_some()
     }
 
-    /// The stream of HTTP/2 that is asked for, if it is one.
+    /// The client's HTTP/2 stream, if it uses one.
     pub(crate) fn into_stream(self) -> Option<OnUpgrade> {
         self.stream
     }
 
-    /// What answers the key of an HTTP/1.1 client.
+    /// The accept value for an HTTP/1.1 client.
     pub(crate) fn accept(&self) -> Option<HeaderValue> {
         self.key.as_ref().map(websocket::accept)
     }
 
-    /// Asks the upstream, in the form of HTTP/1.1.
+    /// Sets the fields of a request to an HTTP/1.1 upstream.
     pub(crate) fn set_headers(&self, headers: &mut HeaderMap) {
         set_upgrade_headers(headers);
         if let (Some(_), Some(key)) = (&self.stream, &self.key) {
@@ -78,31 +78,33 @@ impl UpgradeRequest {
         }
     }
 
-    /// Whether a connection can be asked. `takes` is what a connection of HTTP/2 has said of it.
+    /// Checks that a connection can carry the request. `takes`: whether an HTTP/2 upstream accepts an extended CONNECT;
+    /// `None` on HTTP/1.1.
     pub(crate) fn check_connection(&self, takes: Option<bool>) -> Result<(), Fault> {
         match (takes, &self.key) {
-            // Without a key there is nothing to answer an HTTP/1.1 client with (RFC 6455 §4.2.1).
+            // An HTTP/2 upstream sends no accept value, and without a key the proxy cannot compute one (RFC 6455
+            // §4.2.1).
             (Some(_), None) => Err(Fault::Refused(Refusal::MalformedHead)),
             (Some(false), Some(_)) => Err(Fault::NoUpgrade),
             (None, _) | (Some(true), Some(_)) => Ok(()),
         }
     }
 
-    /// Whether an upstream of HTTP/1.1 that switches does so to what it was asked for, and says nothing of a body.
+    /// Whether the `101` of an HTTP/1.1 upstream is valid: it switches to WebSocket, and states no body.
     fn is_agreed(&self, headers: &HeaderMap) -> bool {
-        let proven = match (&self.stream, &self.key) {
-            // The proxy has made the key: the client cannot check the answer to it.
+        let accepted = match (&self.stream, &self.key) {
+            // The key is the proxy's own, so the client cannot check the accept value.
             (Some(_), Some(key)) => websocket::is_accepted(key, headers),
             (None, _) | (_, None) => true,
         };
-        proven
+        accepted
             && is_websocket(headers)
             && !headers.contains_key(header::TRANSFER_ENCODING)
             && headers.get_all(header::CONTENT_LENGTH).iter().all(|length| length == "0")
     }
 }
 
-/// Gives a request that asks to switch the form of HTTP/2.
+/// Turns a request with `Upgrade` into an extended CONNECT.
 pub(crate) fn for_h2<B>(request: &mut Request<B>) {
     if request.headers_mut().remove(header::UPGRADE).is_none() {
         return;
@@ -113,8 +115,7 @@ pub(crate) fn for_h2<B>(request: &mut Request<B>) {
     request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
 }
 
-/// Gives what [`for_h2`] has changed the form of HTTP/1.1 again. There, a CONNECT would ask for a tunnel to anywhere: none
-/// is ever sent.
+/// Reverts [`for_h2`]. On HTTP/1.1 a CONNECT asks for a tunnel to any address: the proxy never sends one.
 pub(crate) fn for_h1<B>(request: &mut Request<B>, upgrade: Option<&UpgradeRequest>) -> Result<(), Fault> {
     if request.method() != Method::CONNECT {
         return Ok(());
@@ -127,8 +128,8 @@ pub(crate) fn for_h1<B>(request: &mut Request<B>, upgrade: Option<&UpgradeReques
     Ok(())
 }
 
-/// Whether the upstream has switched. A switch is a fault when none was asked for, when it is to another protocol, and
-/// when its form is not valid.
+/// Whether the upstream switched to WebSocket. An unrequested switch, a switch to another protocol and an invalid one
+/// are faults.
 pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &Response<Incoming>) -> Result<bool, Fault> {
     let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
     let Some(upgrade) = upgrade.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {
@@ -137,7 +138,8 @@ pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &Response<In
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return if upgrade.is_agreed(response.headers()) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
     }
-    // On HTTP/2 every success is the switch, whether it was one for the upstream or not.
+    // On HTTP/2 any 2xx switches, intended or not; 200 is the only valid one. An HTTP/2 client cannot get a 2xx without
+    // a switch either.
     let agreed = http2 && status == StatusCode::OK;
     let mistaken = status.is_success() && (http2 || upgrade.stream.is_some());
     if mistaken && !agreed { Err(Fault::UpstreamProtocol) } else { Ok(agreed) }

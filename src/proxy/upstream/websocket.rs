@@ -1,5 +1,5 @@
-//! The opening handshake of RFC 6455 §4, as far as a proxy has a part in it: where one side speaks HTTP/1.1 and the other
-//! HTTP/2, which has no keys (RFC 8441 §5), the proxy asks or answers with its own.
+//! The proxy's part in the opening handshake of WebSocket (RFC 6455 §4). HTTP/2 has no keys (RFC 8441 §5): between
+//! HTTP/1.1 and HTTP/2 the proxy sends its own key, or computes the accept value itself.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use http::HeaderValue;
@@ -8,30 +8,30 @@ use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 /// RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-/// A key is sixteen bytes in base 64.
+/// Length of a key: sixteen bytes in base64.
 const KEY_BYTES: usize = 24;
 
-/// A key that was not used before.
+/// A new random key.
 pub(super) fn new_key() -> HeaderValue {
     base64(uuid::Uuid::new_v4().as_bytes())
 }
 
-/// The key of a request, if it has one and it is one.
+/// The key of a request, if it has exactly one of the right length.
 pub(crate) fn key(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let key = keys.next().filter(|key| key.len() == KEY_BYTES && keys.next().is_none())?;
     Some(key.clone())
 }
 
-/// The answer to a key.
+/// The accept value of a key.
 pub(crate) fn accept(key: &HeaderValue) -> HeaderValue {
     base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID].concat()).as_ref())
 }
 
-/// Whether an answer is the one to this key.
+/// Whether a response has exactly the accept value of this key.
 pub(super) fn is_accepted(key: &HeaderValue, headers: &HeaderMap) -> bool {
-    let mut answers = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
-    answers.next().is_some_and(|answer| *answer == accept(key)) && answers.next().is_none()
+    let mut values = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+    values.next().is_some_and(|value| *value == accept(key)) && values.next().is_none()
 }
 
 fn base64(bytes: &[u8]) -> HeaderValue {
@@ -60,7 +60,7 @@ mod tests {
         headers.append(SEC_WEBSOCKET_ACCEPT, accept(&key));
         assert!(is_accepted(&key, &headers) && !is_accepted(&new_key(), &headers));
         headers.append(SEC_WEBSOCKET_ACCEPT, accept(&key));
-        assert!(!is_accepted(&key, &headers), "one answer, not two");
+        assert!(!is_accepted(&key, &headers), "one value, not two");
     }
 
     #[test]

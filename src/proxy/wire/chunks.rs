@@ -1,9 +1,9 @@
-//! A chunked body (RFC 9112 §7.1), followed byte by byte in its framing and by leaps in its data.
+//! Scans a chunked body (RFC 9112 §7.1): byte by byte in its framing, in one step over the data of a chunk.
 
 use super::grammar::{BodyProgress, Bounds, is_text, is_token};
 use crate::telemetry::Refusal;
 
-/// Follows a chunked body through the bytes that arrive.
+/// Scans a chunked body as its bytes arrive.
 #[derive(Clone, Debug, Default)]
 pub struct ChunkScanner {
     state: State,
@@ -15,14 +15,13 @@ pub struct ChunkScanner {
     sender: Sender,
 }
 
-/// Who sends it.
+/// The sender of the body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Sender {
     /// A client.
     #[default]
     Client,
-    /// An upstream: some pad the sizes of their chunks with blanks, which is harmless, since what is sent on is framed
-    /// anew.
+    /// An upstream. Some pad chunk sizes with blanks: harmless, since the proxy writes new chunks to the client.
     Upstream,
 }
 
@@ -43,7 +42,7 @@ enum State {
 }
 
 impl ChunkScanner {
-    /// Follows the body of an answer.
+    /// A scanner for the body of a response.
     pub(super) fn for_response() -> Self {
         Self { sender: Sender::Upstream, ..Self::default() }
     }
@@ -53,17 +52,18 @@ impl ChunkScanner {
         self.state == State::Data
     }
 
-    /// Takes bytes; see [`super::scan::BodyScanner::take`].
+    /// Scans bytes; see [`super::scan::BodyScanner::take`].
     pub(crate) fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, BodyProgress), Refusal> {
         let (taken, progress) = self.take_valid(bytes, bounds);
         progress.map(|progress| (taken, progress))
     }
 
-    /// Takes bytes, and says how many are good whatever comes behind them.
+    /// Scans bytes. Returns how many are valid, also in front of an error.
     pub(super) fn take_valid(&mut self, bytes: &[u8], bounds: &Bounds) -> (usize, Result<BodyProgress, Refusal>) {
         let mut at = 0;
         while at < bytes.len() {
             if self.state == State::Data {
+                debug_assert!(self.size > 0, "an empty chunk has no data");
                 let taken = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len() - at);
                 self.size -= taken as u64;
                 at += taken;
@@ -120,13 +120,14 @@ impl ChunkScanner {
     }
 
     fn size_digit(&mut self, byte: u8) -> Result<State, Refusal> {
-        // 15 hex digits are 2^60 bytes: more is an attack, and so are leading zeros without end.
+        // 15 hex digits are up to 2^60 bytes. More digits are an attack, leading zeros included.
         if self.digits >= 15 {
             return Err(Refusal::BadFraming);
         }
         self.size = if self.digits == 0 { 0 } else { self.size * 16 };
         self.digits += 1;
         self.size += u64::from(char::from(byte).to_digit(16).unwrap_or(0));
+        debug_assert!(self.size < 1 << 60, "15 hex digits at most");
         Ok(State::Size)
     }
 
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_are_fine() {
+    fn valid_bodies_pass() {
         check("0\r\n\r\nGET", Ok(5));
         check("5\r\nhello\r\n0\r\n\r\n", Ok(15));
         check("a;x=\"y\"\r\n0123456789\r\n0\r\n\r\n", Ok(26));
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_are_refused() {
+    fn malformed_bodies_are_refused() {
         for text in [
             "5\nhello\r\n",
             "5\r\nhelloX",

@@ -1,105 +1,106 @@
-//! What can go wrong with an exchange, and one row for each fault: what the client, the log and the figures get of it.
-//! `request/error_response.rs` makes the answer out of a row.
+//! The faults that end an exchange, with a table of one row each: the effect on the client, the log and the metrics.
+//! `request/error_response.rs` makes the response from a row.
 
 use http::StatusCode;
 
 use crate::compare::Failure;
 use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 
-/// What went wrong.
+/// A fault that ends an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// We refuse it.
+    /// The proxy refuses the request.
     Refused(Refusal),
-    /// The client went away while it was sending.
+    /// The client closed the connection or the stream before it sent the whole request.
     ClientGone,
-    /// The upstream has no endpoint that could be asked.
+    /// The upstream has no endpoint to choose.
     NoEndpoint,
-    /// There is no memory for the body of the answer.
+    /// The proxy has no memory for the response's body.
     AnswerMemory,
     /// `limits.requests` of the upstream.
     UpstreamRequests,
-    /// `limits.connections` of the upstream, or the endpoint takes no streams on any.
+    /// `limits.connections` of the upstream, or the endpoint accepts no streams on any connection.
     UpstreamConnections,
-    /// The endpoint refused the connection or cannot be reached.
+    /// The endpoint refused the connection or is unreachable.
     ConnectRefused,
-    /// The endpoint did not accept in time.
+    /// The endpoint did not accept the connection in time.
     ConnectTimeout,
-    /// The connection broke before a response.
+    /// The endpoint closed the connection before a response.
     UpstreamReset,
-    /// What came was not HTTP, or could be read in two ways.
+    /// The endpoint sent an invalid or ambiguous response.
     UpstreamProtocol,
-    /// The answer's head has more fields or bytes than `limits.response_headers` and `response_header_bytes` of the upstream.
+    /// The response's head has more fields or bytes than `limits.response_headers` and `response_header_bytes` of the
+    /// upstream.
     UpstreamHeaders,
-    /// What came was TLS, where none was expected.
+    /// The endpoint sent a TLS record on a cleartext connection.
     UpstreamSpeaksTls,
-    /// It cannot be upgraded there.
+    /// The endpoint cannot perform the upgrade.
     NoUpgrade,
-    /// The endpoint's certificate is not believed.
+    /// The endpoint's certificate is not trusted.
     TlsCertificate,
-    /// The endpoint speaks no TLS, or not as it must.
+    /// The TLS handshake failed: no TLS, or no common version or cipher suite.
     TlsProtocol,
-    /// The endpoint refused us under TLS.
+    /// The endpoint refused the proxy with a TLS alert.
     TlsAlert,
-    /// The endpoint did not shake hands in time.
+    /// The endpoint did not finish the TLS handshake in time.
     TlsTimeout,
-    /// A kill closed it while it waited.
+    /// A kill of the variant closed the exchange.
     Killed,
-    /// No response in time.
+    /// The endpoint did not respond in time.
     ResponseTimeout,
-    /// No response within the `grpc-timeout` of the call.
+    /// The call did not end within its `grpc-timeout`.
     CallTimeout,
 }
 
 /// The row of a fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FaultRow {
-    /// The status that the client gets.
+    /// The status of the response.
     pub(crate) status: StatusCode,
-    /// Who is to blame.
+    /// The side that caused the fault.
     pub(crate) blame: EndedBy,
-    /// The status that the client of a gRPC call gets: the nearest of gRPC's own codes.
+    /// The status of the response to a gRPC call: the nearest code of gRPC.
     pub(crate) grpc: GrpcStatus,
-    /// What a comparison records in the place of an answer. `None`: the fault says nothing of the upstream.
+    /// The failure that a comparison records instead of a response. `None`: the fault is not of the upstream.
     pub(crate) failure: Option<Failure>,
-    /// What the client is advised to do.
+    /// The advice to the client.
     pub(crate) advice: Advice,
     /// The error type in `Proxy-Status` (RFC 9209 §2.3).
     pub(crate) proxy_error: &'static str,
-    /// The word in the log, and the details in `Proxy-Status`.
+    /// The identifier in the log, and the details in `Proxy-Status`.
     pub(crate) detail: &'static str,
-    /// The text for the client's user.
+    /// The text of the response, for people.
     pub(crate) message: &'static str,
-    /// The request counts as a failure of the upstream.
+    /// Whether the request counts as a failure of the upstream.
     pub(crate) upstream_failed: bool,
 }
 
-/// What the client is advised to do after the answer.
+/// The advice to the client in an error response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Advice {
     /// Nothing.
     Nothing,
-    /// To try again soon (`Retry-After`): the fault is over in a moment.
+    /// To retry soon (`Retry-After`): the fault is transient.
     RetryAfter,
-    /// To open a new connection, on HTTP/1.1: its notion of where the request ends may differ from ours (RFC 9112
-    /// §11.2), so nothing more is read from this one.
+    /// To open a new connection, on HTTP/1.1: client and proxy may disagree about the end of the request (RFC 9112
+    /// §11.2), so the proxy reads nothing more from this one.
     Close,
 }
 
 impl Fault {
-    /// Its row.
+    /// The fault's row of the table.
     #[cold]
     pub(crate) const fn row(self) -> FaultRow {
         fault_row(self)
     }
 
-    /// The word in the log.
+    /// The identifier in the log.
     pub(crate) const fn detail(self) -> &'static str {
         self.row().detail
     }
 }
 
-/// A row of the tables below.
+/// Makes a row of the tables below.
 #[expect(clippy::too_many_arguments, reason = "one argument for each column")]
 const fn row(
     status: StatusCode,
@@ -111,6 +112,7 @@ const fn row(
     detail: &'static str,
     message: &'static str,
 ) -> FaultRow {
+    debug_assert!(!matches!(blame, EndedBy::Done), "a fault has a cause");
     let upstream_failed = matches!(blame, EndedBy::Upstream);
     FaultRow { status, blame, grpc, failure, advice, proxy_error, detail, message, upstream_failed }
 }
@@ -124,13 +126,13 @@ const fn fault_row(fault: Fault) -> FaultRow {
     match fault {
         F::Refused(refusal) => refusal_row(refusal),
         F::ClientGone          => row(S::BAD_REQUEST,         Client,   G::CANCELLED,         None,          Nothing,
-            "http_request_error", "client_gone", "The request's body did not arrive whole."),
+            "http_request_error", "client_gone", "The request's body did not arrive completely."),
         F::NoEndpoint          => FaultRow { upstream_failed: true, ..row(
             S::SERVICE_UNAVAILABLE, Proxy, G::UNAVAILABLE, Some(Connect), Nothing,
             "destination_unavailable", "no_endpoint", "The service has no instance at the moment.") },
         F::AnswerMemory        => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       None,          Nothing,
             "proxy_internal_response", "answer_memory",
-            "The service has answered, and there is no memory here for its answer."),
+            "The service responded, but the proxy has no memory for its response."),
         F::UpstreamRequests    => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       None,          RetryAfter,
             "connection_limit_reached", "upstream_requests", "The service is busy. Try again shortly."),
         F::UpstreamConnections => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       Some(Connect), RetryAfter,
@@ -138,31 +140,31 @@ const fn fault_row(fault: Fault) -> FaultRow {
         F::ConnectRefused      => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       Some(Connect), Nothing,
             "connection_refused", "connect_refused", "The service could not be reached."),
         F::ConnectTimeout      => row(S::GATEWAY_TIMEOUT,     Upstream, G::UNAVAILABLE,       Some(Connect), Nothing,
-            "connection_timeout", "connect_timeout", "The service did not answer in time."),
+            "connection_timeout", "connect_timeout", "The service did not respond in time."),
         F::UpstreamReset       => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       Some(Reset),   Nothing,
-            "connection_terminated", "upstream_reset", "The service broke off before it answered."),
+            "connection_terminated", "upstream_reset", "The service closed the connection before it responded."),
         F::UpstreamProtocol    => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       Some(Reset),   Nothing,
-            "http_protocol_error", "upstream_protocol", "The service gave an answer that cannot be understood."),
+            "http_protocol_error", "upstream_protocol", "The service sent an invalid response."),
         F::UpstreamHeaders     => row(S::BAD_GATEWAY,         Upstream, G::RESOURCE_EXHAUSTED, Some(Reset),  Nothing,
             "http_response_header_section_size", "upstream_response_headers",
-            "The service's answer has more header fields or bytes than \
-                upstream.limits.response_headers and response_header_bytes let through."),
+            "The service's response has more header fields or bytes than \
+                upstream.limits.response_headers and response_header_bytes allow."),
         F::UpstreamSpeaksTls   => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       Some(Reset),   Nothing,
-            "http_protocol_error", "upstream_speaks_tls", "The service gave an answer that cannot be understood."),
+            "http_protocol_error", "upstream_speaks_tls", "The service sent an invalid response."),
         F::NoUpgrade           => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       None,          Nothing,
-            "http_upgrade_failed", "upstream_no_upgrade", "The service takes no such connections."),
+            "http_upgrade_failed", "upstream_no_upgrade", "The service does not accept the upgrade."),
         F::TlsCertificate      => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       Some(Connect), Nothing,
-            "tls_certificate_error", "tls_certificate", "No secure connection to the service could be made."),
+            "tls_certificate_error", "tls_certificate", "The TLS connection to the service could not be established."),
         F::TlsProtocol         => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       Some(Connect), Nothing,
-            "tls_protocol_error", "tls_protocol", "No secure connection to the service could be made."),
+            "tls_protocol_error", "tls_protocol", "The TLS connection to the service could not be established."),
         F::TlsAlert            => row(S::BAD_GATEWAY,         Upstream, G::UNAVAILABLE,       Some(Connect), Nothing,
-            "tls_alert_received", "tls_alert", "No secure connection to the service could be made."),
+            "tls_alert_received", "tls_alert", "The TLS connection to the service could not be established."),
         F::TlsTimeout          => row(S::GATEWAY_TIMEOUT,     Upstream, G::UNAVAILABLE,       Some(Connect), Nothing,
-            "connection_timeout", "tls_timeout", "The service did not answer in time."),
+            "connection_timeout", "tls_timeout", "The service did not respond in time."),
         F::Killed              => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       None,          RetryAfter,
-            "destination_unavailable", "killed", "The service was exchanged meanwhile. Try again."),
+            "destination_unavailable", "killed", "The service is being replaced. Try again."),
         F::ResponseTimeout     => row(S::GATEWAY_TIMEOUT,     Upstream, G::DEADLINE_EXCEEDED, Some(Timeout), Nothing,
-            "http_response_timeout", "response_timeout", "The service did not answer in time."),
+            "http_response_timeout", "response_timeout", "The service did not respond in time."),
         F::CallTimeout         => row(S::GATEWAY_TIMEOUT,     Upstream, G::DEADLINE_EXCEEDED, Some(Timeout), Nothing,
             "http_response_timeout", "call_timeout", "The call's deadline has passed."),
     }
@@ -179,15 +181,15 @@ const fn refusal_row(refusal: Refusal) -> FaultRow {
             "http_request_error", name, "The request is not valid HTTP."),
         R::BadFraming              => row(S::BAD_REQUEST,         Proxy,  G::INTERNAL,           None, Close,
             "http_request_error", name,
-            "The request's length can be read in more than one way, or its body is malformed."),
+            "The request's length is ambiguous, or its body is malformed."),
         R::BadHost                 => row(S::BAD_REQUEST,         Proxy,  G::INTERNAL,           None, Close,
             "http_request_error", name, "The request must name exactly one valid host."),
         R::BadPath                 => row(S::BAD_REQUEST,         Proxy,  G::INTERNAL,           None, Close,
             "http_request_error", name, "The request's path is not valid."),
         R::Method                  => row(S::METHOD_NOT_ALLOWED,  Proxy,  G::UNIMPLEMENTED,      None, Close,
-            "http_request_error", name, "This method is not served here."),
+            "http_request_error", name, "This method is not supported."),
         R::Upgrade                 => row(S::NOT_IMPLEMENTED,     Proxy,  G::UNIMPLEMENTED,      None, Nothing,
-            "http_request_error", name, "This protocol is not spoken here."),
+            "http_request_error", name, "This protocol is not supported."),
         R::UriTooLong              => row(S::URI_TOO_LONG,        Proxy,  G::INTERNAL,           None, Nothing,
             "http_request_error", name, "The request's target is too long."),
         R::HeadersTooLarge         => row(S::REQUEST_HEADER_FIELDS_TOO_LARGE, Proxy, G::RESOURCE_EXHAUSTED, None, Nothing,
@@ -201,26 +203,26 @@ const fn refusal_row(refusal: Refusal) -> FaultRow {
         R::ReaderStalled | R::ReaderShed | R::H2Resets | R::H2ResetsPerIp | R::H2Pings
         | R::H2Settings | R::H2Continuations | R::H2Protocol | R::ProxyHeaderMissing
         | R::ProxyHeaderMalformed  => row(S::BAD_REQUEST,         Proxy,  G::INTERNAL,           None, Nothing,
-            "http_request_error", name, "The connection's behaviour is not acceptable."),
+            "http_request_error", name, "The client violates the protocol or a limit."),
         R::Connections | R::ConnectionsPerIp
         | R::ConnectionRate        => row(S::SERVICE_UNAVAILABLE, Proxy,  G::INTERNAL,           None, Nothing,
-            "http_request_error", name, "Too much is going on here. Try again shortly."),
+            "http_request_error", name, "The server is overloaded. Try again shortly."),
         R::Requests | R::RequestsPerIp | R::Memory
         | R::MemoryPerIp           => row(S::SERVICE_UNAVAILABLE, Proxy,  G::UNAVAILABLE,        None, RetryAfter,
-            "connection_limit_reached", name, "Too much is going on here. Try again shortly."),
+            "connection_limit_reached", name, "The server is overloaded. Try again shortly."),
         R::ProxyHeaderUnexpected   => row(S::BAD_REQUEST,         Proxy,  G::INTERNAL,           None, Close,
             "http_request_error", name,
-            "A PROXY header came from an address that listener.proxy_protocol.from does not name."),
+            "A PROXY header came from an address that listener.proxy_protocol.from does not list."),
         R::Cleartext               => row(S::BAD_REQUEST,         Proxy,  G::INTERNAL,           None, Close,
-            "http_request_error", name, "TLS is spoken here: ask again with https."),
+            "http_request_error", name, "This port requires TLS: use https."),
         R::Misdirected             => row(S::MISDIRECTED_REQUEST, Proxy,  G::INTERNAL,           None, Nothing,
-            "destination_not_found", name, "This host is not served on this connection. Ask again on a new one."),
+            "destination_not_found", name, "This connection does not serve this host. Open a new connection."),
         R::Loop                    => row(S::LOOP_DETECTED,       Proxy,  G::INTERNAL,           None, Nothing,
-            "proxy_loop_detected", name, "The request has come round in a loop."),
+            "proxy_loop_detected", name, "The request came back to this proxy in a loop."),
         R::NoRoute                 => row(S::NOT_FOUND,           Proxy,  G::UNIMPLEMENTED,      None, Nothing,
-            "destination_not_found", name, "Nothing is served here under this host and path."),
+            "destination_not_found", name, "No route serves this host and path."),
         R::Internal                => row(S::INTERNAL_SERVER_ERROR, Proxy, G::INTERNAL,          None, Nothing,
-            "proxy_internal_error", name, "Something went wrong here."),
+            "proxy_internal_error", name, "The proxy failed."),
     }
 }
 

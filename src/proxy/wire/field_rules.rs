@@ -1,4 +1,4 @@
-//! What kind of field a header is: for one connection only, ours to set, forbidden in trailers, or nobody's business.
+//! Classifies header fields: hop-by-hop, set by the proxy, forbidden in trailers, or passed through.
 
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -8,39 +8,39 @@ use super::header_fields::HeaderFields;
 use super::scan::{content_length, is_framing_look_alike};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, needs_trusted_peer};
 
-/// Trailer fields in one body.
+/// Most trailer fields of one body.
 pub(crate) const TRAILERS_MAX: usize = 32;
 
-/// What one look at a request's fields has found, so that most requests are spared the looks at each kind.
+/// A summary of a request's fields, made in one pass. Most requests have none of these, and skip the code for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about one head, each read alone")]
 pub(crate) struct FieldSummary {
-    /// The content is gRPC's: errors take its form, when it is a call.
+    /// The content type is that of gRPC: a call, if the method is POST.
     pub(crate) grpc: bool,
-    /// The client takes JSON.
+    /// The client accepts JSON.
     pub(crate) json: bool,
-    /// The client asks why.
+    /// The client asks for an explanation of the decision.
     pub(crate) explain: bool,
-    /// There is a `traceparent`.
+    /// It has a `traceparent`.
     pub(crate) traced: bool,
-    /// There is a `Via`.
+    /// It has a `Via`.
     pub(crate) via: bool,
-    /// Something is for this connection only.
+    /// It has a hop-by-hop field.
     pub(crate) hop_by_hop: bool,
-    /// The client takes trailers.
+    /// The client accepts trailers.
     pub(crate) trailers: bool,
-    /// Something is for trusted peers only to say.
+    /// It has a field that only a trusted peer may set.
     pub(crate) trusted_only: bool,
-    /// A name has an underscore.
+    /// A name contains an underscore.
     pub(crate) underscore: bool,
-    /// A name can be read as that of a framing field.
+    /// A name can be mistaken for that of a framing field.
     pub(crate) framing_alias: bool,
     /// Bytes of all names and values.
     pub(crate) bytes: u32,
 }
 
 impl FieldSummary {
-    /// Looks at every field once.
+    /// Visits every field once.
     pub(crate) fn of(fields: &impl HeaderFields) -> Self {
         let mut summary = Self::default();
         let mut bytes = 0;
@@ -74,8 +74,9 @@ impl FieldSummary {
     }
 }
 
-/// Fields that are for one connection only (RFC 9110 §7.6.1), and what must never be forwarded besides.
+/// Whether a field is hop-by-hop (RFC 9110 §7.6.1), or must not be forwarded for another reason.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // Most names are ruled out by their length alone.
     match name.as_str().len() {
         2 => *name == header::TE,
         5 => name == "proxy",
@@ -91,13 +92,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
-/// Whether a header of this name carries an identity.
+/// Whether the configuration reads an identity from a field of this name.
 fn is_identity(name: &HeaderName, identity: &Identity) -> bool {
     let carries = |extractor: &Extractor| matches!(extractor, Extractor::Header(carrier) if carrier == name);
     identity.tenant.iter().any(carries) || identity.user.iter().any(carries)
 }
 
-/// Fields that have a meaning of their own for routing or framing: an alias of one is dropped.
+/// Whether a field matters for routing, framing or identity. The proxy drops the aliases of such a field.
 fn is_protected(name: &HeaderName, identity: &Identity) -> bool {
     is_hop_by_hop(name)
         || needs_trusted_peer(name.as_str())
@@ -105,7 +106,7 @@ fn is_protected(name: &HeaderName, identity: &Identity) -> bool {
         || matches!(*name, header::HOST | header::CONTENT_LENGTH | header::VIA | header::AUTHORIZATION | header::COOKIE)
 }
 
-/// Fields that must not stand in trailers: framing, routing, authentication, and what we set or trust.
+/// Whether a field may be a trailer: not framing, routing or authentication, nor a field that the proxy sets or trusts.
 pub(crate) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
     !(is_hop_by_hop(name)
         || needs_trusted_peer(name.as_str())
@@ -128,8 +129,7 @@ pub(crate) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
         ))
 }
 
-/// Removes what is for this connection only: every field that `Connection` names, then the hop-by-hop set. `TE:
-/// trailers` survives.
+/// Removes the fields that `Connection` names, then the hop-by-hop fields. `TE: trailers` stays.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -142,12 +142,13 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     remove_where(headers, is_hop_by_hop);
+    debug_assert!(!headers.contains_key(header::CONNECTION), "`Connection` is hop-by-hop");
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
 }
 
-/// A field that `Connection` names, if it is one that the sender may take away. `Host` and the framing are not, and
+/// The field that an option of `Connection` names. A sender must not remove `Host` or `Content-Length` this way, and
 /// `close` and `keep-alive` are no fields.
 fn named_by_connection(option: &[u8]) -> Option<HeaderName> {
     let option = option.trim_ascii();
@@ -169,16 +170,17 @@ fn takes_trailers(value: &HeaderValue) -> bool {
     value.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Who speaks to us.
+/// Whether the peer of a connection is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
-    /// One of the trusted proxies.
+    /// A trusted proxy.
     Trusted,
-    /// Anybody else.
+    /// Any other peer.
     Untrusted,
 }
 
-/// Removes what only trusted peers may say, and returns how many aliases were dropped.
+/// Removes the fields that only a trusted peer may set, and the aliases of protected fields. Returns the number of
+/// aliases.
 pub(crate) fn strip_untrusted(headers: &mut HeaderMap, summary: FieldSummary, identity: &Identity, peer: Peer) -> u64 {
     if peer == Peer::Untrusted {
         for carrier in identity.tenant.iter().chain(&identity.user) {
@@ -196,8 +198,8 @@ pub(crate) fn strip_untrusted(headers: &mut HeaderMap, summary: FieldSummary, id
     strip_aliases(headers, |meant| is_protected(meant, identity))
 }
 
-/// Removes the aliases of fields that are `meant` here, and returns how many names they had: an upstream that takes
-/// `_` for `-` would take them for ours.
+/// Removes the aliases of the fields that `meant` selects, and returns the number of names. An upstream that reads `_`
+/// as `-` would read an alias as the field itself.
 pub(crate) fn strip_aliases(headers: &mut HeaderMap, meant: impl Fn(&HeaderName) -> bool) -> u64 {
     let is_alias = |name: &&HeaderName| alias_of(name).is_some_and(|name| meant(&name));
     let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
@@ -207,13 +209,13 @@ pub(crate) fn strip_aliases(headers: &mut HeaderMap, meant: impl Fn(&HeaderName)
     aliases.len() as u64
 }
 
-/// The field that a name with `_` can be taken for.
+/// The name that a name with `_` is an alias of.
 fn alias_of(name: &HeaderName) -> Option<HeaderName> {
     let name = name.as_str();
     name.contains('_').then(|| HeaderName::from_bytes(name.replace('_', "-").as_bytes()).ok()).flatten()
 }
 
-/// Trailers without the fields that must not stand there (RFC 9110 §6.5.1), and not more than a few.
+/// The trailers that may be sent on (RFC 9110 §6.5.1), at most [`TRAILERS_MAX`].
 pub(crate) fn filter_trailers(trailers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
     for (name, value) in trailers {
@@ -221,17 +223,18 @@ pub(crate) fn filter_trailers(trailers: &HeaderMap) -> HeaderMap {
             kept.append(name, value.clone());
         }
     }
+    debug_assert!(kept.len() <= TRAILERS_MAX, "the bound counts lines, not names");
     kept
 }
 
-/// Removes from trailers what carries an identity, and every alias of a field that means something.
+/// Removes from trailers the fields that carry an identity, and the aliases of protected fields.
 pub(crate) fn strip_protected(trailers: &mut HeaderMap, identity: &Identity) {
     remove_where(trailers, |name| {
         is_identity(name, identity) || alias_of(name).is_some_and(|meant| is_protected(&meant, identity))
     });
 }
 
-/// Whether an HTTP/2 head holds what HTTP/1.1 could not carry unchanged (RFC 9113 §8.2.1): names that are no tokens,
+/// Whether an HTTP/2 head has fields that HTTP/1.1 cannot carry unchanged (RFC 9113 §8.2.1): names that are no tokens,
 /// values with white space at an end, connection-specific fields.
 pub(crate) fn is_malformed_h2(headers: &HeaderMap) -> bool {
     headers.iter().any(|(name, value)| {
@@ -246,14 +249,14 @@ pub(crate) fn is_malformed_h2(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the fields of a response, written as HTTP/1.1 does, are more or larger than they may be.
+/// Whether a response exceeds the limits on its fields. Their size is that of the lines of HTTP/1.1.
 pub(crate) fn is_too_large(headers: &HeaderMap, limits: &UpstreamLimits) -> bool {
     let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + ": \r\n".len();
     headers.len() > limits.response_headers as usize
         || headers.iter().map(line).sum::<usize>() > limits.response_header_bytes as usize
 }
 
-/// Whether a response's framing can be read in two ways (RFC 9112 §6.1, §6.3).
+/// Whether a response's framing is ambiguous (RFC 9112 §6.1, §6.3).
 pub(crate) fn is_ambiguous_response(version: Version, headers: &HeaderMap) -> bool {
     if headers.keys().any(|name| is_framing_look_alike(name.as_str().as_bytes())) {
         return true;
@@ -290,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_fields_go_and_trailers_stay_wanted() {
+    fn hop_by_hop_fields_are_removed_except_te_trailers() {
         let mut given = headers(&[
             ("host", "a"),
             ("connection", "close, X-Private"),
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_cannot_say_who_the_client_is() {
+    fn untrusted_peers_cannot_set_the_client() {
         let identity = Identity { tenant: vec![Extractor::Header("x-tenant".parse().unwrap())], ..Identity::default() };
         let lines = [
             ("x-forwarded-for", "1"),
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn one_look_finds_every_kind() {
+    fn one_pass_finds_every_kind() {
         assert_eq!(
             FieldSummary::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])),
             FieldSummary { bytes: 26, ..FieldSummary::default() }
@@ -384,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_with_two_readings_are_told() {
+    fn ambiguous_responses_are_recognized() {
         for lines in [
             &[("transfer-encoding", "chunked"), ("content-length", "5")][..],
             &[("transfer-encoding", "chunked, chunked")],

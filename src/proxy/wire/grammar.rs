@@ -1,6 +1,6 @@
-//! What the scanners of HTTP/1.1 have in common: classes of bytes, bounds, and how far a body has come.
+//! Shared by the scanners of HTTP/1.1: classes of bytes, bounds, and the progress of a body.
 
-/// Bounds of a head and a chunked body.
+/// Limits on a head and a chunked body.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Bytes of the field section (names, values and their line overhead).
@@ -20,11 +20,11 @@ pub struct Bounds {
 pub enum BodyProgress {
     /// More bytes belong to it.
     More,
-    /// That was its last byte.
+    /// The last byte was the body's end.
     Ended,
 }
 
-/// RFC 9110 §5.6.2.
+/// Whether a byte may be part of a token (RFC 9110 §5.6.2).
 #[inline]
 pub(crate) const fn is_token(byte: u8) -> bool {
     matches!(
@@ -33,7 +33,7 @@ pub(crate) const fn is_token(byte: u8) -> bool {
     ) || byte.is_ascii_alphanumeric()
 }
 
-/// RFC 9110 §5.5: what a field's value may hold.
+/// Whether a byte may be part of a field's value (RFC 9110 §5.5). Bytes from 0x80 on are obs-text.
 #[inline]
 pub(super) const fn is_text(byte: u8) -> bool {
     byte >= 0x20 && byte != 0x7f || byte == b'\t'

@@ -1,7 +1,7 @@
-//! gRPC calls (gRPC over HTTP/2): how long one may take, what it ended with, and answers of our own in gRPC's form.
+//! gRPC calls (gRPC over HTTP/2): their deadline, their status, and the proxy's own responses in the form of gRPC.
 //!
-//! `grpc-timeout` bounds the whole call, and passes on unchanged, so that the server knows it too. What has no such form
-//! is no timeout: the server is who may object.
+//! `grpc-timeout` limits the whole call. The field passes on unchanged, so that the server applies it too. A malformed
+//! value is no timeout here: it is the server's part to reject it.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -14,22 +14,22 @@ use crate::telemetry::GrpcStatus;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// A message of our own is cut after this.
+/// Longest `grpc-message` of a response of the proxy; the rest is cut.
 const MESSAGE_BYTES_MAX: usize = 1024;
-/// Digits of a timeout.
+/// Most digits of a timeout.
 const DIGITS_MAX: usize = 8;
 
-/// A call.
+/// A gRPC call.
 #[derive(Debug)]
 pub(crate) struct GrpcCall {
-    /// When it must have ended.
+    /// When it must end.
     pub(crate) deadline: Option<Instant>,
-    /// What it ended with.
+    /// Its status; unseen until the response has one.
     pub(crate) status: GrpcStatus,
 }
 
 impl GrpcCall {
-    /// The call of a request with these fields, that came at `began`.
+    /// The call of a request with these fields, received at `began`.
     pub(crate) fn new(fields: &impl HeaderFields, began: Instant) -> Self {
         let mut lines = fields.all(&GRPC_TIMEOUT);
         let timeout = match (lines.next(), lines.next()) {
@@ -39,7 +39,7 @@ impl GrpcCall {
         Self { deadline: timeout.and_then(|timeout| began.checked_add(timeout)), status: GrpcStatus::UNSEEN }
     }
 
-    /// An answer's head: it may stand for trailers, or be none of gRPC's.
+    /// Records a response's head. It may be trailers-only, or not be of gRPC.
     pub(crate) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         if let Some(seen) = GrpcStatus::of_fields(headers) {
             self.status = seen;
@@ -48,7 +48,7 @@ impl GrpcCall {
         }
     }
 
-    /// An answer's trailers.
+    /// Records a response's trailers.
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(seen) = GrpcStatus::of_fields(trailers) {
             self.status = seen;
@@ -63,6 +63,7 @@ fn timeout(value: &[u8]) -> Option<Duration> {
         return None;
     }
     let many = digits.iter().fold(0_u64, |many, digit| many * 10 + u64::from(digit - b'0'));
+    debug_assert!(many < 10_u64.pow(8), "eight digits at most, so no unit overflows");
     match unit {
         b'H' => Some(Duration::from_secs(many * 3600)),
         b'M' => Some(Duration::from_secs(many * 60)),
@@ -74,27 +75,27 @@ fn timeout(value: &[u8]) -> Option<Duration> {
     }
 }
 
-/// Trailers-only: the status travels in the head of a response without a body.
+/// Makes `head` the head of a trailers-only response: it carries the status, and there is no body.
 pub(crate) fn trailers_only(head: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    tell(head, status, message);
+    set_status(head, status, message);
 }
 
 /// Trailers that end a call.
 pub(crate) fn trailers(status: GrpcStatus, message: &str) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    tell(&mut trailers, status, message.as_bytes());
+    set_status(&mut trailers, status, message.as_bytes());
     trailers
 }
 
-fn tell(fields: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
+fn set_status(fields: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
     fields.insert("grpc-status", HeaderValue::from_static(status.name()));
     if let Ok(message) = HeaderValue::try_from(encoded(message)) {
         fields.insert("grpc-message", message);
     }
 }
 
-/// Percent-encoded, as `grpc-message` carries text: all but printable ASCII, and the percent sign.
+/// Percent-encodes the percent sign and every byte but printable ASCII, as `grpc-message` requires.
 fn encoded(message: &[u8]) -> String {
     let message = message.trim_ascii();
     let mut text = String::with_capacity(message.len());

@@ -1,14 +1,14 @@
-//! Header blocks of HTTP/2, followed through HPACK (RFC 7541) as far as it takes to know which of their fields are
-//! pseudo-fields. h2 drops those of trailers without a word, where RFC 9113 §8.1 wants a stream error.
+//! Scans HTTP/2 header blocks through HPACK (RFC 7541) far enough to recognize pseudo-fields. h2 silently drops
+//! pseudo-fields in trailers, where RFC 9113 §8.1 requires a stream error.
 //!
-//! Names and values are passed over: of an entry of the dynamic table only its kind is kept, in two bits. What is evicted
-//! there need not be known, since a reference to it is an error that h2 finds.
+//! Names and values are skipped: an entry of the dynamic table is its kind only, in two bits. Evictions are not
+//! tracked, since h2 rejects a reference to an evicted entry.
 
-/// Entries that the dynamic table can have: 4096 bytes, of which each takes more than 32 (§4.1).
+/// Most entries of the dynamic table: it has 4096 bytes, and an entry takes more than 32 (§4.1).
 const ENTRIES_MAX: u64 = 128;
 /// Entries of the static table.
 const STATIC_MAX: u64 = 61;
-/// More bits of an integer are an error to h2.
+/// h2 rejects an integer with more bits.
 const SHIFT_MAX: u32 = 28;
 
 const PADDED: u8 = 8;
@@ -16,17 +16,17 @@ const PRIORITY: u8 = 32;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// What a field is.
+/// The kind of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum FieldKind {
-    /// No pseudo-field.
+    /// Not a pseudo-field.
     #[default]
     Plain,
-    /// A pseudo-field of requests.
+    /// A pseudo-field of a request.
     Request,
-    /// The status of a final answer.
+    /// The status of a final response.
     Final,
-    /// The status of an informational answer.
+    /// The status of an informational response.
     Informational,
 }
 
@@ -49,11 +49,11 @@ impl FieldKind {
         }
     }
 
-    /// The kind of this name with another value, which begins so.
+    /// The kind of a field with this name and a new value, which begins with `first`.
     const fn with_value(self, first: Option<u8>, coding: Coding) -> Self {
         match (self, first, coding) {
             (Self::Final | Self::Informational, Some(b'1'), Coding::Plain) => Self::Informational,
-            // `1` is 00001 in the Huffman code.
+            // `1` is 00001 in the Huffman code: the first digit of an informational status.
             (Self::Final | Self::Informational, Some(byte), Coding::Huffman) if byte >> 3 == 1 => Self::Informational,
             (Self::Final | Self::Informational, _, _) => Self::Final,
             (other @ (Self::Plain | Self::Request), _, _) => other,
@@ -67,14 +67,14 @@ enum Coding {
     Huffman,
 }
 
-/// What an integer is.
+/// What an integer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Number {
     /// The index of a field.
     Indexed,
     /// The index of the name of a literal, or 0.
     NameOf(Indexing),
-    /// A size of the table.
+    /// A new size of the dynamic table.
     TableSize,
     NameLength(Coding),
     ValueLength(Coding),
@@ -86,7 +86,7 @@ enum Indexing {
     No,
 }
 
-/// What comes next.
+/// What the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Representation,
@@ -105,34 +105,34 @@ enum Next {
         left: u64,
         first: Option<Coding>,
     },
-    /// An error, to h2 as well.
+    /// The block is malformed, for h2 too: the rest is not scanned.
     Lost,
 }
 
-/// Follows the header blocks of one direction of a connection.
+/// Scans the header blocks of one direction of a connection.
 #[derive(Debug)]
 pub(crate) struct HeaderBlocks {
     next: Next,
-    /// The kinds of the entries of the dynamic table, the youngest in the lowest bits.
+    /// The kinds of the entries of the dynamic table, one bit of each word an entry; bit 0 is the youngest.
     high: u128,
     low: u128,
-    /// The field under way.
+    /// The kind of the current field.
     field: FieldKind,
     indexing: Indexing,
-    /// Octets at the beginning of the frame's payload that are not the block's, the first of them the length of padding.
+    /// Bytes left of the padding length and the priority, which precede the block in a HEADERS frame.
     lead: usize,
     padded: bool,
     padding: usize,
-    /// What was seen in the block.
+    /// The pseudo-fields of the block so far.
     seen: PseudoFields,
 }
 
 /// The pseudo-fields of a block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PseudoFields {
-    /// There is one.
+    /// The block has a pseudo-field.
     pub(crate) any: bool,
-    /// There is the status of a final answer.
+    /// The block has the status of a final response.
     pub(crate) is_final: bool,
 }
 
@@ -153,7 +153,7 @@ impl Default for HeaderBlocks {
 }
 
 impl HeaderBlocks {
-    /// A HEADERS frame with these flags begins, and a block with it.
+    /// Begins a HEADERS frame with these flags, and with it a block.
     pub(crate) fn begin(&mut self, flags: u8) {
         self.padded = flags & PADDED != 0;
         self.lead = usize::from(self.padded) + if flags & PRIORITY == 0 { 0 } else { 5 };
@@ -164,17 +164,17 @@ impl HeaderBlocks {
         }
     }
 
-    /// A CONTINUATION frame begins.
+    /// Begins a CONTINUATION frame: it has neither padding nor priority.
     pub(crate) fn begin_continuation(&mut self) {
         (self.padded, self.lead, self.padding) = (false, 0, 0);
     }
 
-    /// What was seen in the block so far.
+    /// The pseudo-fields of the block so far.
     pub(crate) const fn pseudo_fields(&self) -> PseudoFields {
         self.seen
     }
 
-    /// Takes bytes of a frame's payload, behind which `left` more of it are to come.
+    /// Scans bytes of a frame's payload, of which `left` bytes are still to come.
     pub(crate) fn payload(&mut self, mut bytes: &[u8], left: usize) {
         while self.lead > 0 {
             let Some((first, rest)) = bytes.split_first() else { return };
@@ -184,13 +184,14 @@ impl HeaderBlocks {
             self.lead -= 1;
             bytes = rest;
         }
+        // The padding is at the end of the payload, perhaps partly in these bytes.
         let of_block = (bytes.len() + left).saturating_sub(self.padding).min(bytes.len());
         bytes = &bytes[..of_block];
         while let Some((first, rest)) = bytes.split_first() {
             if let Next::Name { left, first: None } | Next::Value { left, first: None } = &mut self.next
                 && *left > 1
             {
-                // Of a text only the first byte is looked at, and the last one ends it.
+                // Only the first byte of a text matters, and its last byte ends it: skip those between.
                 let passed = usize::try_from(*left - 1).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= passed as u64;
                 bytes = &bytes[passed..];
@@ -212,6 +213,7 @@ impl HeaderBlocks {
             Next::NameLength => self.integer(Number::NameLength(coding(byte)), byte, 7),
             Next::ValueLength => self.integer(Number::ValueLength(coding(byte)), byte, 7),
             Next::Integer { number, value, shift } => {
+                debug_assert!(shift <= SHIFT_MAX, "a longer integer is malformed");
                 let value = value + (u64::from(byte & 0x7f) << shift);
                 if byte & 0x80 == 0 {
                     self.number(number, value);
@@ -225,7 +227,7 @@ impl HeaderBlocks {
                 if let Some(coding) = first {
                     // `:` is 1011100 in the Huffman code.
                     let colon = if coding == Coding::Huffman { byte >> 1 == 0b101_1100 } else { byte == b':' };
-                    // In an answer there is no other one than the status; in a request they are all the same here.
+                    // A response has no other pseudo-field than the status; for requests, `Final` serves as well.
                     self.field = if colon { FieldKind::Final } else { FieldKind::Plain };
                 }
                 self.next = if left > 1 { Next::Name { left: left - 1, first: None } } else { Next::ValueLength };
@@ -244,8 +246,9 @@ impl HeaderBlocks {
         }
     }
 
-    /// The first byte of an integer with a prefix of so many bits (§5.1).
+    /// Reads the first byte of an integer whose prefix has this many bits (§5.1).
     fn integer(&mut self, number: Number, byte: u8, prefix: u32) {
+        debug_assert!((4..=7).contains(&prefix), "the prefixes of RFC 7541 §6");
         let full = (1 << prefix) - 1;
         let value = u64::from(byte) & full;
         if value < full {
@@ -314,7 +317,7 @@ mod tests {
     const REQUEST: PseudoFields = PseudoFields { any: true, is_final: false };
     const FINAL: PseudoFields = PseudoFields { any: true, is_final: true };
 
-    /// One block after the other on one connection, each in pieces of every size.
+    /// Scans the blocks one after the other on one connection, in pieces of several sizes.
     #[track_caller]
     fn check(blocks: &[(&[u8], PseudoFields)]) {
         for step in [1, 2, 3, 5, 1000] {
@@ -333,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn pseudo_fields_are_seen_in_every_form() {
+    fn pseudo_fields_are_recognized_in_every_form() {
         // Appendix C.3 and C.4 of RFC 7541: requests, with a dynamic table.
         let plain = b"\x82\x86\x84\x41\x0fwww.example.com".as_slice();
         check(&[
@@ -362,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn final_answers_are_told_from_informational_ones() {
+    fn final_responses_differ_from_informational_ones() {
         check(&[
             (b"\x88", FINAL),
             (b"\x48\x03103", REQUEST),
@@ -376,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_block_is_passed_over() {
+    fn padding_and_priority_are_skipped() {
         let mut follower = HeaderBlocks::default();
         follower.begin(PADDED | PRIORITY);
         let payload = b"\x03\x80\0\0\x01\x10\x00\x01a\x01b\x82\x82\x82";
@@ -392,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_without_end_are_left_to_h2() {
+    fn endless_integers_are_left_to_h2() {
         let mut follower = HeaderBlocks::default();
         follower.begin(0);
         follower.payload(&[0xff; 100], 0);

@@ -1,5 +1,5 @@
-//! The fields of a head, as the first stages read them. What reads them through [`HeaderFields`] does not depend on the crate that
-//! has parsed the head.
+//! Read access to the fields of a head. The first stages read a head through [`HeaderFields`], so that they do not
+//! depend on the crate that parsed it.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 

@@ -1,4 +1,4 @@
-//! Bytes: scanners, frames, fields and faults. Pure: no I/O, no clock, no randomness.
+//! Scanners, frames, header fields and faults. Pure: no I/O, no clock, no randomness.
 
 mod chunks;
 pub(super) mod fault;

@@ -1,55 +1,55 @@
-//! The PROXY protocol: what a load balancer says about its client before the client's first byte, read from listed
-//! senders and written to upstreams that ask for it (the protocol's own paper, `proxy-protocol.txt`, versions 1 and 2).
+//! The PROXY protocol (`proxy-protocol.txt` by Willy Tarreau, versions 1 and 2): a header with the client's address, in
+//! front of the client's first byte. The proxy reads it from listed senders, and writes it to upstreams that are
+//! configured so.
 //!
-//! A header is read strictly: what a sender may not write is refused, since nobody can say where its header would end.
-//! Only what speaks of no address (`UNKNOWN`, `LOCAL`, a family without addresses) is passed over up to its end.
+//! The parser is strict and refuses a malformed header, since the end of such a header is unknown. A header without
+//! addresses (`UNKNOWN`, `LOCAL`, an unspecified family) is skipped to its end.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::route::ProxyProtocol;
 
-/// What version 2 begins with (§2.2).
+/// The first bytes of version 2 (§2.2).
 pub const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const V2_FIXED_BYTES: usize = 16;
-/// What version 1 begins with (§2.1).
+/// The first bytes of version 1 (§2.1).
 const V1_BEGINNING: &[u8; 6] = b"PROXY ";
 /// The longest header of version 1, CR LF included (§2.1).
 pub const V1_BYTES_MAX: usize = 107;
-/// The longest header of version 2 that is read, records included. The protocol allows 65 551; senders in use stay far
-/// below this.
+/// The longest header of version 2 that is accepted, TLVs included. The protocol allows 65 551 bytes; known senders
+/// stay far below this.
 pub const V2_BYTES_MAX: usize = 4096;
 
-/// The two ends of the connection that the sender speaks for. An IPv4 address that is mapped into IPv6 is that IPv4
-/// address.
+/// The addresses in a PROXY header. An IPv4-mapped IPv6 address is converted to its IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProxyAddresses {
-    /// The client.
+    /// The client's address.
     pub source: SocketAddr,
-    /// The address that the client connected to.
+    /// The address to which the client connected.
     pub destination: SocketAddr,
 }
 
-/// How far a header has come.
+/// The result of parsing the first bytes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// All bytes so far belong to it, and more must come.
+    /// All bytes so far belong to a header, and more must follow.
     Partial,
-    /// It ends after so many bytes, and says so much: nothing when the sender speaks for itself or of no address.
+    /// The header's length and its addresses. `LOCAL`, `UNKNOWN` and an unspecified family have none.
     Complete(usize, Option<ProxyAddresses>),
-    /// There is none.
+    /// The connection does not begin with a header.
     Missing,
-    /// It is not of the grammar.
+    /// The header is malformed.
     Malformed,
 }
 
-/// Whether a connection begins with a header of either version, whole or not.
+/// Whether a connection begins with a header of either version, complete or not.
 #[must_use]
 pub fn has_header(bytes: &[u8]) -> bool {
     bytes.starts_with(V1_BEGINNING) || bytes.starts_with(SIGNATURE)
 }
 
-/// Reads the header at the beginning of a connection.
+/// Parses the header at the beginning of a connection.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> ProxyHeader {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
@@ -64,9 +64,9 @@ pub fn parse(bytes: &[u8]) -> ProxyHeader {
 
 fn read_v1(bytes: &[u8]) -> ProxyHeader {
     let Some(feed) = memchr::memchr(b'\n', bytes) else {
-        // Behind a CR only its LF may come, which may still be on its way.
-        let early = memchr::memchr(b'\r', bytes).is_some_and(|at| at + 1 < bytes.len());
-        return if early || bytes.len() >= V1_BYTES_MAX { ProxyHeader::Malformed } else { ProxyHeader::Partial };
+        // Only an LF may follow a CR. Without it, the CR must be the last byte so far.
+        let stray_cr = memchr::memchr(b'\r', bytes).is_some_and(|at| at + 1 < bytes.len());
+        return if stray_cr || bytes.len() >= V1_BYTES_MAX { ProxyHeader::Malformed } else { ProxyHeader::Partial };
     };
     let length = feed + 1;
     let Some(line) = bytes[..feed].strip_suffix(b"\r") else { return ProxyHeader::Malformed };
@@ -115,7 +115,7 @@ fn read_v2(bytes: &[u8]) -> ProxyHeader {
             ProxyHeader::Malformed
         };
     };
-    let speaks = match command {
+    let is_proxied = match command {
         0x20 => false,
         0x21 => true,
         _ => return ProxyHeader::Malformed,
@@ -125,28 +125,29 @@ fn read_v2(bytes: &[u8]) -> ProxyHeader {
         0x11 | 0x12 => 12,
         0x21 | 0x22 => 36,
         0x31 | 0x32 => 216,
-        // A sender that speaks for itself may write what it likes here (§2.2).
-        _ if !speaks => 0,
+        // The family of `LOCAL` is ignored (§2.2).
+        _ if !is_proxied => 0,
         _ => return ProxyHeader::Malformed,
     };
     let (Some(&high), Some(&low)) = (bytes.get(14), bytes.get(15)) else { return ProxyHeader::Partial };
     let length = V2_FIXED_BYTES + usize::from(u16::from_be_bytes([high, low]));
-    if length > V2_BYTES_MAX || (speaks && length < V2_FIXED_BYTES + addresses) {
+    if length > V2_BYTES_MAX || (is_proxied && length < V2_FIXED_BYTES + addresses) {
         return ProxyHeader::Malformed;
     }
     let Some(rest) = bytes.get(V2_FIXED_BYTES..length) else { return ProxyHeader::Partial };
-    if !speaks || addresses == 0 {
+    debug_assert!(length <= bytes.len(), "a complete header ends in these bytes");
+    if !is_proxied || addresses == 0 {
         return ProxyHeader::Complete(length, None);
     }
-    let (block, records) = rest.split_at(addresses);
-    if !are_records(records) {
+    let (block, tlvs) = rest.split_at(addresses);
+    if !are_tlvs(tlvs) {
         return ProxyHeader::Malformed;
     }
     ProxyHeader::Complete(length, addresses_v2(block))
 }
 
-/// Whether these are records of type, length and value up to the end (§2.2.1).
-fn are_records(mut rest: &[u8]) -> bool {
+/// Whether the bytes are TLVs (type, length, value) up to the end (§2.2.1).
+fn are_tlvs(mut rest: &[u8]) -> bool {
     while let [_, high, low, value @ ..] = rest {
         let Some(next) = value.get(usize::from(u16::from_be_bytes([*high, *low]))..) else { return false };
         rest = next;
@@ -154,7 +155,7 @@ fn are_records(mut rest: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// The ends in a block of addresses; none in that of Unix sockets, which have no address that anybody knows here.
+/// The addresses in an address block. That of Unix sockets has no IP addresses.
 fn addresses_v2(block: &[u8]) -> Option<ProxyAddresses> {
     let port = |at: usize| Some(u16::from_be_bytes([*block.get(at)?, *block.get(at + 1)?]));
     match block.len() {
@@ -176,7 +177,7 @@ impl ProxyAddresses {
         Self { source: canonical(source), destination: canonical(destination) }
     }
 
-    /// The header that says so.
+    /// The header with these addresses.
     #[must_use]
     pub fn header(&self, version: ProxyProtocol) -> Vec<u8> {
         match version {
@@ -190,13 +191,15 @@ impl ProxyAddresses {
         let family = match (source, destination) {
             (SocketAddr::V4(_), SocketAddr::V4(_)) => "TCP4",
             (SocketAddr::V6(_), SocketAddr::V6(_)) => "TCP6",
-            // Version 1 has no words for ends of two families.
+            // Version 1 cannot state addresses of two families.
             (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => {
                 return b"PROXY UNKNOWN\r\n".to_vec();
             }
         };
-        format!("PROXY {family} {} {} {} {}\r\n", source.ip(), destination.ip(), source.port(), destination.port())
-            .into_bytes()
+        let (source_ip, destination_ip) = (source.ip(), destination.ip());
+        let line = format!("PROXY {family} {source_ip} {destination_ip} {} {}\r\n", source.port(), destination.port());
+        debug_assert!(line.len() <= V1_BYTES_MAX, "the longest header of version 1 (§2.1)");
+        line.into_bytes()
     }
 
     fn header_v2(&self) -> Vec<u8> {
@@ -216,6 +219,7 @@ impl ProxyAddresses {
         }
         header.extend(self.source.port().to_be_bytes());
         header.extend(self.destination.port().to_be_bytes());
+        debug_assert!(matches!(header.len(), 28 | 52), "the fixed part and one address block");
         header
     }
 }
@@ -238,7 +242,11 @@ mod tests {
     fn check(bytes: &[u8], expected: ProxyHeader) {
         assert_eq!(parse(bytes), expected, "{}", bytes.escape_ascii());
         let ProxyHeader::Complete(length, _) = expected else { return };
-        assert_eq!(parse(&[bytes, b"GET / HTTP/1.1\r\n\r\n"].concat()), expected, "what follows does not matter");
+        assert_eq!(
+            parse(&[bytes, b"GET / HTTP/1.1\r\n\r\n"].concat()),
+            expected,
+            "the bytes after a header do not matter"
+        );
         for end in 0..length {
             assert_eq!(parse(&bytes[..end]), ProxyHeader::Partial, "{end} bytes of {}", bytes.escape_ascii());
         }
@@ -300,7 +308,7 @@ mod tests {
         six[31] = 2;
         six[33] = 80;
         six[35] = 81;
-        let with = |records: &[u8]| [&four[..], records].concat();
+        let with = |tlvs: &[u8]| [&four[..], tlvs].concat();
         for (command, family, content, expected) in [
             (0x21, 0x11, four.to_vec(), expected),
             (0x21, 0x12, four.to_vec(), expected),
@@ -342,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_header() {
+    fn other_bytes_are_no_header() {
         for bytes in [
             "GET / HTTP/1.1\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -357,12 +365,12 @@ mod tests {
         for bytes in ["", "P", "PR", "PROXY", "\r", "\r\n\r\n"] {
             check(bytes.as_bytes(), ProxyHeader::Partial);
         }
-        // A command that cannot be is refused before the rest has come.
+        // An invalid command is refused before the rest arrives.
         check(&[&SIGNATURE[..], &[0x01]].concat(), ProxyHeader::Malformed);
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn a_written_header_parses_to_the_same_addresses() {
         for (client, local) in [("192.0.2.1:4711", "198.51.100.2:443"), ("[2001:db8::1]:1", "[::1]:65535")] {
             let addresses = addresses(client, local);
             for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
@@ -377,7 +385,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_ends_survive_any_pieces(source: (IpAddr, u16), destination: (IpAddr, u16), version: bool, tail: Vec<u8>) {
+        fn any_addresses_survive_any_pieces(source: (IpAddr, u16), destination: (IpAddr, u16), version: bool, tail: Vec<u8>) {
             let addresses = ProxyAddresses::new(SocketAddr::from(source), SocketAddr::from(destination));
             let header = addresses.header(if version { ProxyProtocol::V1 } else { ProxyProtocol::V2 });
             let expected = (addresses.source.is_ipv4() == addresses.destination.is_ipv4() || !version).then_some(addresses);

@@ -1,46 +1,46 @@
-//! Queries with bytes that `http::Uri` does not hold: `"`, `<`, `>`, and 8-bit bytes that are not UTF-8. Inside the proxy
-//! such a query is percent-encoded; an upstream that speaks HTTP/1.1 gets it as it came.
+//! Queries with bytes that `http::Uri` rejects: `"`, `<`, `>`, and 8-bit bytes that are not UTF-8. Inside the proxy
+//! such a query is percent-encoded; an HTTP/1.1 upstream gets the original bytes.
 
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
 
-/// The longest target that `http::Uri` holds.
+/// The longest target that `http::Uri` accepts.
 const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
 
-/// A query as it came, an extension of its request.
+/// A query with its original bytes: an extension of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct RawQuery(pub(crate) Bytes);
 
-/// A request line to write, and what hyper writes in its place.
+/// A request line: as hyper writes it, and as it is sent instead.
 #[derive(Debug)]
 pub(crate) struct RawLine {
     pub(crate) escaped: Vec<u8>,
     pub(crate) raw: BytesMut,
 }
 
-/// Where the query of a complete request head stands, if `http::Uri` does not hold it.
+/// The range of the query in a complete request head, if `http::Uri` rejects it.
 pub(crate) fn find(head: &[u8]) -> Option<Range<usize>> {
     let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
     let line = &head[start..start + memchr::memchr(b'\n', &head[start..])?];
     let range = memchr::memchr(b'?', line)? + 1..memchr::memrchr(b' ', line)?;
     let query = line.get(range.clone())?;
-    let fits = query.iter().all(|b| b.is_ascii() && !is_unheld(*b))
-        || (!query.iter().any(|b| is_unheld(*b)) && std::str::from_utf8(query).is_ok());
+    let fits = query.iter().all(|b| b.is_ascii() && !is_rejected(*b))
+        || (!query.iter().any(|b| is_rejected(*b)) && std::str::from_utf8(query).is_ok());
     (!fits).then(|| start + range.start..start + range.end)
 }
 
-/// Whether `http::Uri` refuses this ASCII byte in a query, where the scanner does not.
-fn is_unheld(byte: u8) -> bool {
+/// Whether `http::Uri` rejects this ASCII byte in a query. The scanner accepts it.
+fn is_rejected(byte: u8) -> bool {
     matches!(byte, b'"' | b'<' | b'>')
 }
 
-/// Appends a query, percent-encoded where it has to be.
+/// Appends a query, with the bytes that `http::Uri` rejects percent-encoded.
 pub(crate) fn escape(query: &[u8], out: &mut BytesMut) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for byte in query {
-        if byte.is_ascii() && !is_unheld(*byte) {
+        if byte.is_ascii() && !is_rejected(*byte) {
             out.extend_from_slice(&[*byte]);
         } else {
             out.extend_from_slice(&[b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
@@ -48,18 +48,20 @@ pub(crate) fn escape(query: &[u8], out: &mut BytesMut) {
     }
 }
 
-/// What hyper reads in the place of what was read, where a query has bytes that it refuses.
+/// The bytes that hyper reads instead of the received ones, where queries are escaped.
 #[derive(Default)]
 pub(crate) struct Rewritten {
     pub(crate) bytes: BytesMut,
-    /// So much of what was read is in it.
+    /// The received bytes before this index are in `bytes`.
     pub(crate) upto: usize,
     pub(crate) query: Option<RawQuery>,
 }
 
 impl Rewritten {
-    /// Escapes the query at this place of a head that begins at `head`; says whether hyper takes its target then.
+    /// Escapes the query in this range; its head begins at `head`. Returns whether hyper accepts the escaped target.
     pub(crate) fn escape(&mut self, bytes: &[u8], head: usize, query: Range<usize>) -> bool {
+        debug_assert!(head <= query.start && query.end <= bytes.len(), "the query lies in its head");
+        debug_assert!(self.upto <= query.start, "heads are rewritten in their order");
         let mut escaped = BytesMut::new();
         self::escape(&bytes[query.clone()], &mut escaped);
         if query.start - head + escaped.len() > TARGET_BYTES_MAX {
@@ -74,7 +76,7 @@ impl Rewritten {
 }
 
 impl RawLine {
-    /// The line of a request in origin-form, if its query is to be written as it came.
+    /// The request line of a request in origin-form with a [`RawQuery`].
     pub(crate) fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
         let RawQuery(query) = request.extensions().get()?;
         let (method, uri) = (request.method(), request.uri());
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_uri_does_not_hold_is_escaped() {
+    fn only_bytes_that_a_uri_rejects_are_escaped() {
         check(b"GET /a HTTP/1.1\r\nx: ?\"\r\n\r\n", None);
         check(b"GET /a?b=c|^{}`\\%zz HTTP/1.1\r\nHost: a\r\n\r\n", None);
         check("GET /a?\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes(), None);
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_to_an_upstream_has_the_query_as_it_came() {
+    fn the_request_line_has_the_original_query() {
         let mut request = Request::new(());
         assert!(RawLine::of(&request).is_none());
         *request.uri_mut() = "/b?x=%22".parse().unwrap();

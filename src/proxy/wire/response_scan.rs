@@ -1,5 +1,5 @@
-//! The answers of an HTTP/1.1 upstream, followed on their way to hyper, which accepts more than RFC 9112: a line of a
-//! head, of a chunk's size or of a trailer that ends in a bare LF is the end of what hyper is given.
+//! Scans the responses of an HTTP/1.1 upstream before hyper reads them. hyper accepts more than RFC 9112 allows; the
+//! scanner stops the stream at a line (head, chunk size or trailer) that ends in a bare LF.
 
 use bytes::BytesMut;
 use http::Method;
@@ -7,77 +7,77 @@ use http::Method;
 use super::chunks::ChunkScanner;
 use super::grammar::{BodyProgress, Bounds};
 
-/// A longer head is not followed: hyper refuses it.
+/// A longer head passes unscanned: hyper rejects it.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
-/// The bounds of a chunked body: for trailers those of hyper itself.
+/// The bounds of a chunked body. The bound of trailers is hyper's own.
 const BOUNDS: Bounds =
     Bounds { header_bytes: 16 * 1024, headers: 0, uri_bytes: 0, chunk_extension_bytes: 16 * 1024, trailers: 100 };
 
-/// What may follow the head of an answer.
+/// What a response consists of, by the method of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExpectedResponse {
-    /// A head alone: the request is a HEAD.
+    /// A head alone: the request is a `HEAD`.
     HeadOnly,
     /// A head and a body.
     HeadAndBody,
 }
 
 impl ExpectedResponse {
-    /// What the answer to a request of this method may have.
+    /// The response to a request with this method.
     pub(crate) fn of(method: &Method) -> Self {
         if *method == Method::HEAD { Self::HeadOnly } else { Self::HeadAndBody }
     }
 }
 
-/// Follows one answer after the other.
+/// Scans one response after the other.
 #[derive(Debug)]
 pub(crate) struct ResponseScanner {
     state: State,
     expected: ExpectedResponse,
-    /// The beginning of a head that is not complete.
+    /// The bytes of an incomplete head. hyper has them already; a head is scanned from its first byte.
     held: BytesMut,
 }
 
 #[derive(Debug)]
 enum State {
-    /// What comes is not looked at.
+    /// The bytes pass unscanned.
     PassThrough,
     Head(Head),
     Chunked(ChunkScanner),
-    /// Nothing more is given.
+    /// hyper gets nothing more.
     Broken,
 }
 
-/// What was found in the bytes of a head.
+/// The result of scanning the bytes of a head.
 enum HeadScan {
     Partial,
-    /// The head has so many bytes.
+    /// The length of the head.
     Complete(usize),
-    /// A line ends in a bare LF, or names a length that no body has. It ends here.
+    /// A line ends in a bare LF, or states an impossible length. The index of its LF.
     Malformed(usize),
 }
 
-/// A head under way.
+/// The state of an incomplete head.
 #[derive(Debug, Default)]
 struct Head {
-    /// Where the line under way begins.
+    /// Start of the current line.
     line_at: usize,
-    /// No LF stands before.
-    looked: usize,
-    /// The code of the status line; 0 when there is none.
+    /// The bytes before this index are scanned.
+    scanned: usize,
+    /// The code of the status line; 0 if the line has none.
     status: Option<u16>,
     chunked: bool,
 }
 
 impl Head {
-    /// Goes through the bytes of a head, from its first one.
+    /// Scans the bytes of a head from its first one; continues where the last call stopped.
     fn scan(&mut self, bytes: &[u8]) -> HeadScan {
-        while let Some(at) = memchr::memchr(b'\n', &bytes[self.looked..]) {
-            let end = self.looked + at;
+        while let Some(at) = memchr::memchr(b'\n', &bytes[self.scanned..]) {
+            let end = self.scanned + at;
             let Some((b'\r', line)) = bytes[self.line_at..end].split_last() else { return HeadScan::Malformed(end) };
-            (self.line_at, self.looked) = (end + 1, end + 1);
+            (self.line_at, self.scanned) = (end + 1, end + 1);
             match self.status {
-                // hyper passes over empty lines before the status line.
+                // hyper skips empty lines before the status line.
                 None if line.is_empty() => {}
                 None => self.status = Some(status(line)),
                 Some(_) if line.is_empty() => return HeadScan::Complete(end + 1),
@@ -85,28 +85,29 @@ impl Head {
                 Some(_) => self.chunked |= names_transfer_encoding(line),
             }
         }
-        self.looked = bytes.len();
+        self.scanned = bytes.len();
         HeadScan::Partial
     }
 
-    /// Whether another head follows this one. A switch of protocols is the last one.
+    /// Whether another head follows this one. `101` ends HTTP on the connection, so none follows it.
     fn is_informational(&self) -> bool {
         self.status.is_some_and(|status| (100..200).contains(&status) && status != 101)
     }
 
-    /// Whether no body follows, whatever the fields say.
+    /// Whether the status excludes a body, whatever the fields say (RFC 9112 §6.3).
     fn is_bodiless(&self) -> bool {
         matches!(self.status, Some(101 | 204 | 304))
     }
 }
 
-/// The code of a status line, or 0.
+/// The code of a status line; 0 if it has none.
 fn status(line: &[u8]) -> u16 {
     let code = line.get(9..12).and_then(|code| std::str::from_utf8(code).ok());
     code.and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-/// Whether a line is a `Content-Length` of 20 digits or more: hyper takes it for a head that is too large.
+/// Whether a line is a `Content-Length` of 20 digits or more. hyper reports it as a head that is too large, which is
+/// another fault.
 fn is_impossible_length(line: &[u8]) -> bool {
     const NAME: &[u8] = b"content-length:";
     let is_long = line.len() >= NAME.len() + 20 && matches!(line[0], b'c' | b'C');
@@ -125,29 +126,30 @@ impl Default for ResponseScanner {
 }
 
 impl ResponseScanner {
-    /// A request is sent: its answer is awaited.
+    /// Starts a response: its request is sent.
     pub(crate) fn begin(&mut self, expected: ExpectedResponse) {
         self.state = State::Head(Head::default());
         self.expected = expected;
         self.held = BytesMut::new();
     }
 
-    /// Whether what comes is to be followed.
+    /// Whether the next bytes are scanned.
     pub(crate) fn is_scanning(&self) -> bool {
         !matches!(self.state, State::PassThrough)
     }
 
-    /// Whether a head is awaited or under way.
+    /// Whether the next byte belongs to a head.
     pub(crate) fn is_in_head(&self) -> bool {
         matches!(self.state, State::Head(_))
     }
 
-    /// Whether nothing more may be given.
+    /// Whether the response is malformed: hyper gets nothing more.
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.state, State::Broken)
     }
 
-    /// Takes what was read, says how much of it may be given to hyper, and shows each informational head.
+    /// Scans bytes that were read. Returns how many of them hyper may read, and passes each informational head to the
+    /// callback.
     pub(crate) fn scan(&mut self, bytes: &[u8], mut on_informational: impl FnMut(&[u8])) -> usize {
         let mut at = 0;
         while at < bytes.len() {
@@ -176,6 +178,7 @@ impl ResponseScanner {
         if before > 0 {
             self.held.extend_from_slice(bytes);
         }
+        // Without an earlier part, the head is scanned in place: most heads arrive in one piece and are not copied.
         let all = if before > 0 { &self.held[..] } else { bytes };
         match head.scan(all) {
             HeadScan::Partial => {
@@ -189,10 +192,12 @@ impl ResponseScanner {
                 bytes.len()
             }
             HeadScan::Malformed(at) => {
+                debug_assert!(at >= before, "an earlier call has scanned the bytes before");
                 self.state = State::Broken;
                 at - before
             }
             HeadScan::Complete(length) => {
+                debug_assert!((before + 1..=all.len()).contains(&length), "a head ends in the bytes of this call");
                 if head.is_informational() {
                     on_informational(&all[..length]);
                     self.state = State::Head(Head::default());
@@ -212,8 +217,8 @@ impl ResponseScanner {
 mod tests {
     use super::*;
 
-    /// What hyper is given of these bytes, and how many informational heads were shown.
-    fn given(expected: ExpectedResponse, bytes: &[u8], step: usize) -> (usize, usize, bool) {
+    /// How many of these bytes hyper gets, how many informational heads there were, and whether the scanner broke off.
+    fn scanned(expected: ExpectedResponse, bytes: &[u8], step: usize) -> (usize, usize, bool) {
         let mut scanner = ResponseScanner::default();
         scanner.begin(expected);
         let (mut given, mut informed) = (0, 0);
@@ -230,7 +235,7 @@ mod tests {
     fn check(expected: ExpectedResponse, text: &str, informed: usize, broken_at: Option<&str>) {
         let whole = broken_at.map_or(text.len(), str::len);
         for step in [1, 2, 3, 7, text.len()] {
-            let (bytes, heads, broken) = given(expected, text.as_bytes(), step);
+            let (bytes, heads, broken) = scanned(expected, text.as_bytes(), step);
             assert_eq!(broken, broken_at.is_some(), "{text:?} in steps of {step}");
             assert_eq!(heads, informed, "{text:?} in steps of {step}");
             assert_eq!(bytes, whole, "{text:?} in steps of {step}");
@@ -238,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_are_fine() {
+    fn valid_responses_pass() {
         for (text, informed) in [
             ("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\na\nb", 0),
             ("\r\nHTTP/1.1 200 OK\r\n\r\nuntil\nthe end", 0),
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_end_in_a_bare_lf_are_the_end() {
+    fn a_bare_lf_ends_the_stream() {
         for (before, after) in [
             ("", "\nHTTP/1.1 200 OK\r\n\r\n"),
             ("HTTP/1.1 200 OK", "\ncontent-length: 0\r\n\r\n"),
@@ -271,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_without_end_are_left_to_hyper() {
+    fn an_endless_head_passes_to_hyper() {
         let mut scanner = ResponseScanner::default();
         scanner.begin(ExpectedResponse::HeadAndBody);
         for _ in 0..300 {

@@ -1,38 +1,38 @@
-//! A strict scanner of HTTP/1.1 request bytes: it decides where each message ends before hyper sees a byte, so that no
-//! byte that reaches an upstream can be read in two ways.
+//! A strict scanner of HTTP/1.1 requests. It determines where each message ends before hyper reads it, so that no
+//! request that reaches an upstream is ambiguous (request smuggling).
 //!
 //! The grammar is RFC 9112 without its leniencies: lines end in CRLF, never in a bare LF; no obs-fold; no space before
-//! the colon; exactly one `Host` (none is allowed on HTTP/1.0); `Content-Length` or `Transfer-Encoding: chunked`, never
-//! both, never twice. What passes here has one reading.
+//! the colon; exactly one `Host` (HTTP/1.0 may omit it); `Content-Length` or `Transfer-Encoding: chunked`, never both,
+//! never twice.
 
 use super::chunks::ChunkScanner;
 pub use super::grammar::{BodyProgress, Bounds};
 use super::grammar::{is_text, is_token};
 use crate::telemetry::Refusal;
 
-/// What follows a head.
+/// The framing of the body after a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// This many bytes; 0 when there is no body.
+    /// This many bytes; 0 without a body.
     Length(u64),
     /// Chunks.
     Chunked,
-    /// No body, and an `Upgrade` field: what follows is HTTP only if nobody switches (RFC 9110 §7.8).
+    /// No body, and an `Upgrade` field: the next bytes are HTTP only if the upstream does not switch (RFC 9110 §7.8).
     Switch,
 }
 
-/// What the scanner made of the bytes so far.
+/// The result of scanning the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScannedHead {
     /// More bytes are needed.
     Partial,
-    /// The head takes this many bytes and is followed by a body framed so.
+    /// The length of the head, and the framing of its body.
     Complete(usize, Framing),
-    /// It must be refused.
+    /// The request must be refused.
     Refused(Refusal),
 }
 
-/// The longest method that is let through.
+/// The longest method that is accepted.
 const METHOD_BYTES_MAX: usize = 32;
 
 /// Scans one request head from the start of `bytes`.
@@ -62,6 +62,7 @@ fn scan_head(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, 
         };
         at += line.len() + 2;
         if line.is_empty() {
+            debug_assert!(at <= bytes.len(), "a head ends in the scanned bytes");
             return fields.framing(version).map(|framing| Some((at, framing)));
         }
         if at - fields_start > bounds.header_bytes {
@@ -75,7 +76,7 @@ fn scan_head(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, 
     }
 }
 
-/// The bytes before the first CRLF; `None` when there is none yet. A bare LF is refused.
+/// The bytes before the first CRLF, `None` if there is none yet. A bare LF is refused.
 fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     match memchr::memchr(b'\n', bytes) {
         None => Ok(None),
@@ -84,7 +85,7 @@ fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     }
 }
 
-/// A request line that is not complete: is it too long already, or hopeless?
+/// Refuses an incomplete request line that is too long or malformed already, so that it does not occupy a buffer.
 fn partial_request_line(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, Refusal> {
     let method = memchr::memchr(b' ', bytes).unwrap_or(bytes.len());
     if method > METHOD_BYTES_MAX || !bytes[..method].iter().all(|b| is_token(*b) || *b == b'\r') {
@@ -109,6 +110,7 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
     if method.is_empty() || method.len() > METHOD_BYTES_MAX || !method.iter().all(|b| is_token(*b)) {
         return Err(malformed);
     }
+    // " HTTP/1.1" is 9 bytes. On a shorter rest the subtraction wraps, and the split fails.
     let (target, version) = rest.split_at_checked(rest.len().wrapping_sub(9)).ok_or(malformed)?;
     let version = match version {
         b" HTTP/1.1" => Version::Http11,
@@ -125,30 +127,31 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
     Ok(version)
 }
 
-/// Whether a target has only bytes that may stand in one. In the path, before any `?`: visible ASCII without `#`, quotes,
-/// angles and backticks (RFC 3986 §2). In the query, which nobody splits otherwise: everything but controls, blanks and
-/// `#`, as other proxies have it.
+/// Whether a target has only allowed bytes. In the path, up to the first `?`: visible ASCII without `#`, quotes, angle
+/// brackets and backticks (RFC 3986 §2). In the query: any byte but controls, blanks and `#`, as in other proxies,
+/// since no parser splits the query in another way.
 pub(crate) fn is_uri(target: &[u8]) -> bool {
     let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
     path.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`'))
         && query.iter().all(|b| *b > 0x20 && !matches!(b, 0x7f | b'#'))
 }
 
-/// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form for `OPTIONS` alone. `CONNECT` and
-/// its authority-form are left to admission, which answers 405.
+/// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form only for `OPTIONS`. Admission
+/// refuses `CONNECT` with its authority-form: 405.
 fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
+    debug_assert!(!target.is_empty(), "`request_line` refuses an empty target");
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
     let before_query = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
     let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
     let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
-    let fine = (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
+    let is_valid = (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
         || target[0] == b'/'
         || (target == b"*" && method == b"OPTIONS")
         || (absolute && http::Uri::try_from(before_query).is_ok());
-    if fine { Ok(()) } else { Err(Refusal::MalformedHead) }
+    if is_valid { Ok(()) } else { Err(Refusal::MalformedHead) }
 }
 
-/// What the fields say about framing.
+/// The fields that concern framing.
 #[derive(Default)]
 struct FramingFields {
     count: usize,
@@ -190,14 +193,16 @@ impl FramingFields {
     }
 
     fn framing(&self, version: Version) -> Result<Framing, Refusal> {
-        let hosts_fine = match version {
+        let hosts_valid = match version {
             Version::Http11 => self.hosts == 1,
             Version::Http10 => self.hosts <= 1,
         };
-        if !hosts_fine {
+        if !hosts_valid {
             return Err(Refusal::BadHost);
         }
         match (self.length, self.chunked) {
+            // A body before the switch would leave it unclear where the other protocol begins: such a request stays
+            // HTTP.
             (None | Some(0), 0) if self.upgrade && version == Version::Http11 => Ok(Framing::Switch),
             (length, 0) => Ok(Framing::Length(length.unwrap_or(0))),
             (None, 1) if version == Version::Http11 => Ok(Framing::Chunked),
@@ -206,9 +211,9 @@ impl FramingFields {
     }
 }
 
-/// Whether a name is not that of a framing field, but can be read as one: `Transfer_Encoding`, `Content--Length`,
-/// `transfer.encoding`. Only its letters and digits count. One rule for heads and trailers of requests and answers,
-/// whatever the protocol.
+/// Whether a name is not that of a framing field, but a lenient parser may read it as one: `Transfer_Encoding`,
+/// `Content--Length`, `transfer.encoding`. Only letters and digits are compared. The rule is the same for heads and
+/// trailers, for requests and responses, and for all protocols.
 pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
     const FRAMING: [(&[u8], &[u8]); 2] =
         [(b"transferencoding", b"transfer-encoding"), (b"contentlength", b"content-length")];
@@ -224,8 +229,8 @@ pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
     FRAMING.into_iter().any(|(plain, _)| letters().eq(plain.iter().copied()))
 }
 
-/// The number in a `Content-Length`: digits only, and no more than 2^63 - 1, since servers that keep it as a signed
-/// number read anything above as negative.
+/// The number in a `Content-Length`: digits only, at most 2^63 - 1. A server that stores it in a signed integer reads a
+/// larger one as negative.
 pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -234,17 +239,17 @@ pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
     i64::try_from(length).is_ok().then_some(length)
 }
 
-/// Follows a body through the bytes that arrive.
+/// Scans a body as its bytes arrive.
 #[derive(Clone, Debug)]
 pub enum BodyScanner {
-    /// This many bytes are left.
+    /// The number of bytes left.
     Length(u64),
     /// Chunks.
     Chunked(ChunkScanner),
 }
 
 impl BodyScanner {
-    /// The body that follows a head framed so.
+    /// A scanner for a body with this framing.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
         match framing {
@@ -254,7 +259,7 @@ impl BodyScanner {
         }
     }
 
-    /// Whether the next byte is one of the body's own, and not of its framing.
+    /// Whether the next byte is content, not framing.
     #[must_use]
     pub fn is_in_data(&self) -> bool {
         match self {
@@ -263,14 +268,15 @@ impl BodyScanner {
         }
     }
 
-    /// Takes bytes; says how many belong to this body and whether it has ended.
+    /// Scans bytes. Returns how many belong to this body, and whether it has ended.
     ///
     /// # Errors
-    /// The framing is broken or over its bounds.
+    /// The framing is malformed or exceeds its bounds.
     pub fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, BodyProgress), Refusal> {
         match self {
             Self::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                debug_assert!(taken as u64 <= *left, "a body has no more bytes than its length");
                 *left -= taken as u64;
                 Ok((taken, if *left == 0 { BodyProgress::Ended } else { BodyProgress::More }))
             }
@@ -289,7 +295,7 @@ mod tests {
 
     fn check(text: &str, expected: ScannedHead) {
         assert_eq!(head(text.as_bytes(), &BOUNDS), expected, "{text:?}");
-        // Every proper prefix of what is complete is partial: a head may arrive in any pieces.
+        // Every proper prefix of a complete head is partial: a head may arrive in any pieces.
         if let ScannedHead::Complete(length, _) = expected {
             for end in 0..length {
                 assert_eq!(
@@ -303,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_are_fine() {
+    fn valid_heads_are_complete() {
         for (text, framing) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
             ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Framing::Length(0)),
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_are_refused() {
+    fn malformed_heads_are_refused() {
         for text in [
             "GET / HTTP/1.1\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\n\r\n",
@@ -363,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_here_passes_in_hyper_too() {
+    fn every_accepted_target_is_valid_for_hyper() {
         let bounds = Bounds { uri_bytes: 100, header_bytes: 1000, ..BOUNDS };
         for byte in 0..=255_u8 {
             for shape in
@@ -388,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn framing_with_two_readings_is_refused() {
+    fn ambiguous_framing_is_refused() {
         for fields in [
             "Content-Length: 1\r\nContent-Length: 1",
             "Content-Length: 1\r\nContent-Length: 2",
@@ -422,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_end_where_signed_numbers_do() {
+    fn lengths_fit_a_signed_number() {
         let text = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", i64::MAX);
         check(&text, ScannedHead::Complete(text.len(), Framing::Length(i64::MAX.unsigned_abs())));
         assert_eq!(
@@ -433,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_can_be_read_as_framing_are_told_from_others() {
+    fn look_alikes_of_framing_fields_are_recognized() {
         for name in
             ["transfer_encoding", "Transfer.Encoding", "transfer--encoding", "TransferEncoding", "content~length-"]
         {
@@ -447,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_over_their_bounds() {
+    fn heads_over_their_bounds_are_refused() {
         let long = "x".repeat(80);
         check(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), ScannedHead::Refused(Refusal::UriTooLong));
         check(&format!("GET /{long}"), ScannedHead::Refused(Refusal::UriTooLong));

@@ -126,7 +126,7 @@ impl ConnectionDeadlines {
         (self.quiet_ms.get() != NEVER && self.unsent_bytes() > 0).then(|| self.quiet_ms.get())
     }
 
-    /// ProxyAddresses the connection as if its write deadline had passed.
+    /// Ends the connection as if its write deadline had passed.
     pub(crate) fn shed(&self) {
         self.shed.set(true);
         self.writing.set(0);

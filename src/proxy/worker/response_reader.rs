@@ -81,7 +81,7 @@ impl ResponseReader {
         self.since_ms.get()
     }
 
-    /// ProxyAddresses the stream because memory or upstream connections run short.
+    /// Ends the stream because memory or upstream connections run short.
     pub(crate) fn shed(&self, meter: &WorkerMeter) {
         self.abort(meter, Refusal::ReaderShed);
         if let Some(task) = self.task.take() {
@@ -89,7 +89,7 @@ impl ResponseReader {
         }
     }
 
-    /// ProxyAddresses the stream because of `refusal`.
+    /// Ends the stream because of `refusal`.
     pub(crate) fn abort(&self, meter: &WorkerMeter, refusal: Refusal) {
         meter.refuse(refusal);
         self.refusal.set(Some(refusal));
@@ -114,7 +114,7 @@ impl ResponseReader {
         }
     }
 
-    /// ProxyAddresses the stream because of a kill, even if its reader does not poll.
+    /// Ends the stream because of a kill, even if its reader does not poll.
     pub(crate) fn kill(&self) {
         self.killed.set(true);
         if let Some(task) = self.task.take() {

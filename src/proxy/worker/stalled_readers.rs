@@ -83,7 +83,7 @@ impl StalledReaders {
         all
     }
 
-    /// ProxyAddresses the streams that are stalled for longest and hold the scarce resource.
+    /// Ends the streams that are stalled for longest and hold the scarce resource.
     pub(crate) fn shed(
         &self,
         connections: &ConnectionList,
@@ -98,7 +98,7 @@ impl StalledReaders {
         match scarce() {
             ScarceResource::Memory => {}
             ScarceResource::Connections(crowded) => {
-                all.retain(|(_, candidate)| crowded.contains(&candidate.upstream()))
+                all.retain(|(_, candidate)| crowded.contains(&candidate.upstream()));
             }
         }
         all.sort_unstable_by_key(|(since_ms, _)| *since_ms);

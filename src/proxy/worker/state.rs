@@ -59,7 +59,7 @@ pub struct WorkerSetup {
     /// The exporter of spans.
     pub spans: SpanSender,
     /// The thread that compares the responses of copies.
-    pub trials: JobSender,
+    pub comparison_jobs: JobSender,
     /// Takes names to resolve again now.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
@@ -76,7 +76,7 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) budget: Rc<Budget>,
     pub(crate) last_started: Rc<LastStarted>,
-    pub(crate) trials: JobSender,
+    pub(crate) comparison_jobs: JobSender,
     look_ups: mpsc::Sender<Arc<str>>,
     /// Copies in flight.
     pub(crate) copies: Cell<u64>,
@@ -115,7 +115,9 @@ pub(crate) struct Worker {
 impl Worker {
     /// The ground state of a new worker. `first` is the current snapshot.
     pub(crate) fn new(setup: WorkerSetup, first: Arc<Snapshot>) -> Rc<Self> {
-        let WorkerSetup { index, workers, registry, client_limits, log, spans, trials, look_ups, clock, .. } = setup;
+        let WorkerSetup {
+            index, workers, registry, client_limits, log, spans, comparison_jobs, look_ups, clock, ..
+        } = setup;
         Rc::new(Self {
             index,
             workers,
@@ -124,7 +126,7 @@ impl Worker {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             budget: Budget::new(workers),
             last_started: Rc::default(),
-            trials,
+            comparison_jobs,
             look_ups,
             copies: Cell::new(0),
             client_limits,
@@ -234,7 +236,7 @@ impl Worker {
         now_ms
     }
 
-    /// ProxyAddresses a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
+    /// Ends a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
     /// returns unused pages to the system and reports that the worker is alive.
     pub(crate) fn finish_sweep(&self) {
         let (now, _) = self.wall.get();

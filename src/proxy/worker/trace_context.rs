@@ -72,7 +72,7 @@ impl TraceContext {
         *self.sampled.get_or_insert_with(|| decide(self.parent))
     }
 
-    /// ProxyAddresses the last attempt, unless it has ended.
+    /// Ends the last attempt, unless it has ended.
     pub(crate) fn end_attempt(&mut self, now: Instant, error: &'static str) {
         if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
             (attempt.ended, attempt.error) = (Some(now), error);

@@ -176,7 +176,7 @@ fn by_target<T: Trace>(target: &Target, source: &mut BucketSource<'_, '_>, trace
 
 /// Decides by the weights, when no target applies.
 fn by_weight<T: Trace>(state: &SplitState, source: &mut BucketSource<'_, '_>, trace: &mut T) -> Decision {
-    if state.is_undivided() {
+    if state.is_stable_only() {
         return Decision { unkeyed: !source.has_key(), ..Decision::stable(Reason::Stable) };
     }
     let bucket = source.bucket(&source.split.salt, trace);

@@ -132,9 +132,9 @@ impl Overlay {
                 differing.insert(route, state);
             }
         }
-        let changed: Arc<[_]> = differing.into_iter().collect();
-        debug_assert!(changed.is_sorted_by(|(a, _), (b, _)| a < b), "`find` searches by id");
-        Self { kill: self.kill.clone(), base: Arc::clone(&self.base), changed }
+        let sorted: Arc<[_]> = differing.into_iter().collect();
+        debug_assert!(sorted.is_sorted_by(|(a, _), (b, _)| a < b), "`find` searches by id");
+        Self { kill: self.kill.clone(), base: Arc::clone(&self.base), changed: sorted }
     }
 
     /// A copy with this `[kill]`; kills of single routes and variants stay.
@@ -234,7 +234,7 @@ impl SplitState {
 
     /// Whether stable owns all buckets, because no other variant has a weight.
     #[inline]
-    pub(in crate::route) fn is_undivided(&self) -> bool {
+    pub(in crate::route) fn is_stable_only(&self) -> bool {
         self.arms.first().is_none_or(|stable| stable.weight == Weight::FULL)
     }
 

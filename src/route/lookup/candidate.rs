@@ -1,4 +1,4 @@
-//! Routes that share a host and a path, and the order in which they are asked.
+//! Routes that share a host and a path, in the order in which they are tried.
 
 use crate::route::matching::Predicate;
 use crate::route::{Match, RequestHead, Route, RouteId};
@@ -10,13 +10,13 @@ pub(super) struct Candidate {
     pub(super) id: RouteId,
     /// Its `priority`.
     pub(super) priority: i32,
-    /// How many predicates it has.
+    /// The number of predicates.
     conditions: u32,
-    /// Whether it is for some methods only.
+    /// Whether the route is restricted to some methods.
     methods: Methods,
 }
 
-/// Whether a route is for some methods only. Earlier is asked first.
+/// Whether a route is restricted to some methods. The first variant is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Methods {
     Some,
@@ -24,7 +24,6 @@ enum Methods {
 }
 
 impl Candidate {
-    /// A route as its list sees it.
     pub(super) fn new(matches: &Match, id: RouteId) -> Self {
         let conditions = matches.predicates.iter().map(Predicate::conditions).sum::<usize>();
         Self {
@@ -35,12 +34,12 @@ impl Candidate {
         }
     }
 
-    /// The order within a list.
+    /// The sort key within a list.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         (std::cmp::Reverse(self.priority), self.methods, std::cmp::Reverse(self.conditions), self.id)
     }
 
-    /// Whether methods and predicates hold. Spares the look at the route when there are none.
+    /// Whether methods and predicates match. Does not access the route if it has neither.
     pub(super) fn accepts(&self, routes: &[Route], head: &RequestHead<'_>) -> bool {
         if self.methods == Methods::Any && self.conditions == 0 {
             return true;
@@ -49,7 +48,7 @@ impl Candidate {
     }
 }
 
-/// Routes that share host and path. Most often it is one.
+/// Routes that share host and path; in most cases one route.
 #[derive(Clone, Debug, Default)]
 pub(super) enum List {
     #[default]
@@ -71,6 +70,7 @@ impl List {
 
     pub(super) fn finish(&mut self) {
         if let Self::Many(all) = self {
+            debug_assert!(all.len() > 1, "one route is stored as `One`");
             all.sort_by_key(Candidate::rank);
         }
     }

@@ -1,13 +1,13 @@
-//! Routes that can never answer, because an earlier one takes all that they would.
+//! Routes that can never match, because an earlier route matches all their requests.
 
 use ahash::{HashMap, HashMapExt as _};
 
 use crate::route::{Index, Route, RouteId};
 
 impl Index {
-    /// Pairs of routes that can never be told apart: same host, same path, same methods, same predicates and same
-    /// priority, so that the second could never answer. A route with several hosts or paths is in conflict only when
-    /// each of them is taken; the pair names the route that takes its first.
+    /// Pairs of routes with the same host, path, methods, predicates and priority: the second route can never match. A
+    /// route with several hosts or paths is in conflict only if each of them is taken; the pair names the route that takes
+    /// the first one.
     #[must_use]
     pub fn conflicts(routes: &[Route]) -> Vec<(RouteId, RouteId)> {
         let mut taken: HashMap<String, RouteId> = HashMap::with_capacity(routes.len());
@@ -30,7 +30,7 @@ impl Index {
     }
 }
 
-/// One text for each host and path of a route, equal for routes that match alike.
+/// One key for each host and path of a route; equal keys match the same requests.
 fn keys(route: &Route) -> Vec<String> {
     let matches = &route.matches;
     let mut methods: Vec<&str> = matches.methods.iter().map(http::Method::as_str).collect();

@@ -1,27 +1,27 @@
 //! The edges of the tree of hosts and path elements, as one flat table.
 //!
-//! A table of 100 000 routes does not fit the nearer caches, so what counts is how many cache lines a step down the
-//! tree touches: here it is one, since the name of an edge lies in its slot unless it is long.
+//! A table of 100 000 routes does not fit into the L2 cache, so the cost of a step down the tree is the number of cache
+//! lines that it touches. That is one here, because the slot contains the name of the edge unless the name is long.
 
 use ahash::RandomState;
 
-/// Names up to this many bytes lie in their slot.
+/// Names of at most this many bytes are stored in the slot.
 const INLINE_BYTES: usize = 48;
 
-/// The child of a slot that is free.
+/// The child of a free slot.
 const FREE: u32 = u32::MAX;
 
-/// Set in a child that has no children itself.
+/// This bit is set if the child has no children.
 const LEAF: u32 = 1 << 31;
 
 /// Edges by parent and name: open addressing, at most half full.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Edges {
     hasher: RandomState,
-    /// Their number is a power of two, or zero.
+    /// The length is a power of two, or zero.
     slots: Vec<Slot>,
     used: usize,
-    /// The names that are too long for a slot.
+    /// Names that do not fit into a slot.
     long_names: Vec<Box<[u8]>>,
 }
 
@@ -33,20 +33,20 @@ struct Slot {
     parent: u32,
     hash: u32,
     len: u32,
-    /// The name, or the place of a long one in its first four bytes.
+    /// The name; for a long name, its index in `long_names` in the first four bytes.
     name: [u8; INLINE_BYTES],
 }
 
-/// Where an edge leads.
+/// The node at the end of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Child {
-    /// The node.
+    /// The index of the node.
     pub(super) node: u32,
-    /// What can be below it.
+    /// Whether the node has edges.
     pub(super) below: Below,
 }
 
-/// What can be below a node.
+/// Whether a node has edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Below {
     /// Nothing.
@@ -56,12 +56,12 @@ pub(super) enum Below {
 }
 
 impl Edges {
-    /// Where the edge of this name leads from `parent`.
+    /// The child of `parent` with this name.
     pub(super) fn find(&self, parent: u32, name: &str) -> Option<Child> {
         if self.slots.is_empty() {
             return None;
         }
-        let slot = &self.slots[self.place(parent, name)];
+        let slot = &self.slots[self.position(parent, name)];
         if slot.child == FREE {
             return None;
         }
@@ -69,13 +69,16 @@ impl Edges {
         Some(Child { node: slot.child & !LEAF, below })
     }
 
-    /// Adds an edge that is not there yet.
+    /// Adds an edge, which must not exist yet.
     pub(super) fn insert(&mut self, parent: u32, name: &str, child: u32) {
         if (self.used + 1) * 2 > self.slots.len() {
             self.grow();
         }
         self.used += 1;
-        let at = self.place(parent, name);
+        let at = self.position(parent, name);
+        debug_assert!(child & LEAF == 0, "the leaf bit is set by `finish`");
+        debug_assert!(self.slots[at].child == FREE, "an edge is inserted once");
+        debug_assert!(self.used * 2 <= self.slots.len(), "a search ends at a free slot");
         let bytes = name.as_bytes();
         let mut inline = [0; INLINE_BYTES];
         if let Some(room) = inline.get_mut(..bytes.len()) {
@@ -88,7 +91,7 @@ impl Edges {
         self.slots[at] = Slot { child, parent, hash, len: narrow(bytes.len()), name: inline };
     }
 
-    /// Marks the edges that lead to leaves; call once, after the last insertion.
+    /// Marks the edges to leaves. Call once, after the last insertion.
     pub(super) fn finish(&mut self, has_edges: impl Fn(u32) -> bool) {
         for slot in self.slots.iter_mut().filter(|slot| slot.child != FREE) {
             if !has_edges(slot.child) {
@@ -102,13 +105,15 @@ impl Edges {
         u32::try_from(hash >> 32).unwrap_or(0) // always fits: 32 bits are left
     }
 
-    /// The slot of this edge, or the free one where it would be.
-    fn place(&self, parent: u32, name: &str) -> usize {
+    /// The slot of this edge, or the free slot where it would be inserted.
+    fn position(&self, parent: u32, name: &str) -> usize {
         let hash = self.hash(parent, name);
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
+        // Terminates: at least half of the slots are free.
         loop {
             let slot = &self.slots[at];
+            // The hash is compared first: most other edges differ in it, and the name is then not read.
             if slot.child == FREE || (slot.hash == hash && slot.parent == parent && self.name(slot) == name.as_bytes())
             {
                 return at;
@@ -138,7 +143,7 @@ impl Edges {
     }
 }
 
-/// Counts and lengths of a table are far below 2^31: a file of that many paths is above all limits.
+/// Counts and lengths of a table are far below 2^31, because the size of a file is limited.
 pub(super) fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,20 +1,19 @@
 //! The index that finds a request's route: by host, then path, then the rest, in time that does not grow with the
 //! number of routes.
 //!
-//! Hosts are tried from the exact one over wildcards, longest first, to routes for any host; within a host, paths from
-//! the exact one over regexes, longest pattern first, to prefixes, longest first; within a path, routes with methods
-//! first, then those with more predicates, then those that stand earlier in the file. The first route of that order
-//! whose methods and predicates hold takes the request: when all routes of the best path refuse it, the next best path
-//! is asked, then the next best host.
+//! Order of hosts: exact, then wildcards (longest first), then routes for any host. Within a host, order of paths: exact,
+//! then regexes (longest pattern first), then prefixes (longest first). Within a path: routes with methods, then routes
+//! with more predicates, then file order. The first route in this order whose methods and predicates match is used. If no
+//! route of the best path matches, the next best path is tried, then the next best host.
 //!
-//! `priority` overrides all of this: routes with a positive one are asked before all others and the highest that holds
-//! wins, wherever it was found; routes with a negative one are asked when nobody else wants the request.
+//! `priority` overrides this order: routes with a positive priority are tried before all others, and the highest one that
+//! matches wins, whatever its host and path; routes with a negative priority are tried if no other route matches.
 
 use super::candidate::Candidate;
 use super::table::{Lookup, Table};
 use crate::route::{RequestHead, Route, RouteId};
 
-/// Finds routes. Built once when the file is compiled.
+/// Finds the route of a request. Built once per configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     raised: Table,
@@ -23,7 +22,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Builds the index of these routes.
+    /// The index of these routes.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
         let mut index = Self::default();
@@ -41,7 +40,7 @@ impl Index {
         index
     }
 
-    /// The route of this request. Allocates nothing.
+    /// The route of this request. No allocation.
     #[must_use]
     pub fn find(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
         self.raised

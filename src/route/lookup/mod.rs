@@ -1,5 +1,4 @@
-//! Which route takes a request: the index over hosts and paths, and the check for routes that can never answer because
-//! an earlier one takes all their requests.
+//! Finds the route of a request by an index over hosts and paths, and checks for routes that can never match.
 
 mod candidate;
 mod conflict;

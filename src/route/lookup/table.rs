@@ -1,4 +1,4 @@
-//! One table of the index: the order in which hosts are asked.
+//! One table of the index: the order in which hosts are tried.
 
 use std::ops::ControlFlow;
 
@@ -6,16 +6,16 @@ use super::candidate::Candidate;
 use super::tree::{Scope, Tree};
 use crate::route::{HostPattern, Match, RequestHead, Route, RouteId};
 
-/// What a lookup found.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
     /// The route.
     pub route: RouteId,
-    /// How many bytes of the path its pattern's prefix covers (the whole path for exact and regex patterns).
+    /// The number of bytes of the path that the prefix covers; the whole path for exact and regex patterns.
     pub matched: usize,
 }
 
-/// Hosts and their paths, of routes that share the sign of their priority.
+/// Hosts and paths of the routes whose priorities have the same sign.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     tree: Tree,
@@ -48,12 +48,12 @@ impl Table {
         }
     }
 
-    /// Brings all lists in order; call once, after the last insertion.
+    /// Sorts all lists. Call once, after the last insertion.
     pub(super) fn finish(&mut self) {
         self.tree.finish();
     }
 
-    /// The first route that holds.
+    /// The first route that matches.
     pub(super) fn first(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
         self.walk(head, |candidates, matched| {
             match candidates.iter().find(|candidate| candidate.accepts(routes, head)) {
@@ -64,11 +64,11 @@ impl Table {
         .break_value()
     }
 
-    /// The route with the highest priority that holds; the first of those with the same.
+    /// The matching route with the highest priority; the first one of those with the same priority.
     pub(super) fn highest(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
         let mut best: Option<(i32, Lookup)> = None;
         let walked: ControlFlow<()> = self.walk(head, |candidates, matched| {
-            // A list is in order of priority: its first that holds is its best.
+            // A list is sorted by priority, so its first match is its best.
             let rivals = candidates.iter().take_while(|c| best.is_none_or(|(priority, _)| c.priority > priority));
             for candidate in rivals {
                 if candidate.accepts(routes, head) {
@@ -78,11 +78,11 @@ impl Table {
             }
             ControlFlow::Continue(())
         });
-        debug_assert!(walked.is_continue(), "the walk goes to its end");
+        debug_assert!(walked.is_continue(), "the visitor never breaks");
         best.map(|(_, lookup)| lookup)
     }
 
-    /// Visits the lists that fit host and path, best first, each with the bytes of the path that its pattern covers.
+    /// Visits the lists that match host and path, best first, with the number of path bytes that the pattern covers.
     fn walk<B>(
         &self,
         head: &RequestHead<'_>,

@@ -1,7 +1,7 @@
-//! The tree of one table: below hosts the elements of exact paths and prefixes, and each host's regexes.
+//! The tree of one table: hosts, below them the elements of exact paths and prefixes, and the regexes of each host.
 //!
-//! A walk down hashes each element of the request's path once, whatever the number of routes; the way back up over the
-//! prefixes is their order, longest first.
+//! The walk down hashes each element of the request's path once, independent of the number of routes. The walk back up
+//! visits the prefixes, longest first.
 
 use std::ops::ControlFlow;
 
@@ -27,19 +27,19 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Tree {
     edges: Edges,
     nodes: Vec<Node>,
-    /// Those of each host that has some.
+    /// The regexes of each host that has some.
     regexes: Vec<Regexes>,
 }
 
-/// A host, or a path of a host up to and including one element. As large as a cache line.
+/// A host, or a path of a host up to and including one element. The size is one cache line.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Node {
-    /// The bytes of the path up to here.
+    /// The length of the path up to this node.
     len: u32,
-    /// First the parent; then the next node above that has prefixes.
+    /// The parent; after `finish` the next node above that has prefixes.
     up: u32,
-    /// The place of the regexes of a host.
+    /// The index of the regexes of a host.
     regexes: u32,
     below: Below,
     exact: List,
@@ -52,7 +52,7 @@ impl Node {
     }
 }
 
-/// Which hosts a part of the tree is for.
+/// The hosts of a part of the tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scope<'a> {
     /// This host.
@@ -69,14 +69,14 @@ impl Default for Tree {
     }
 }
 
-/// The elements of a path: what stands behind each slash. `*` (of `OPTIONS *`) is an element that no path has.
+/// The elements of a path: the text after each slash. `*` (of `OPTIONS *`) becomes an element that no path has.
 fn elements(path: &str) -> impl Iterator<Item = &str> {
     let elements = if path.is_empty() { None } else { Some(path.strip_prefix('/').unwrap_or("\0")) };
     elements.into_iter().flat_map(|elements| elements.split('/'))
 }
 
 impl Tree {
-    /// Adds a route under all its paths; none is any.
+    /// Adds a route under all its paths; a route without paths matches any path.
     pub(super) fn insert(&mut self, scope: Scope<'_>, paths: &[PathPattern], candidate: Candidate) {
         let host = match scope {
             Scope::Exact(host) => self.child(EXACT_HOSTS, host),
@@ -102,13 +102,13 @@ impl Tree {
         }
     }
 
-    /// The node of this path of a host, made when there is none.
+    /// The node of this path of a host; created if missing.
     fn node(&mut self, host: u32, path: &str) -> &mut Node {
         let node = elements(path).fold(host, |node, element| self.child(node, element));
         &mut self.nodes[node as usize]
     }
 
-    /// The child of this name, made when there is none.
+    /// The child of this name; created if missing.
     fn child(&mut self, parent: u32, name: &str) -> u32 {
         if let Some(child) = self.edges.find(parent, name) {
             return child.node;
@@ -119,6 +119,7 @@ impl Tree {
             None => Node::new(0, NONE), // a host
             Some(above) => {
                 above.below = Below::Edges;
+                debug_assert!(parent < child, "`finish` relies on parents before their children");
                 Node::new(above.len + narrow(name.len() + 1), parent)
             }
         };
@@ -126,13 +127,14 @@ impl Tree {
         child
     }
 
-    /// Brings all in order; call once, after the last insertion.
+    /// Sorts all lists and shortens the way up. Call once, after the last insertion.
     pub(super) fn finish(&mut self) {
-        // A parent stands before its children, so its own way up is short already.
+        // Parents come before their children, so the `up` of a parent is already shortened here.
         for at in 0..self.nodes.len() {
             if let Some(above) = self.nodes.get(self.nodes[at].up as usize)
                 && above.prefix.is_empty()
             {
+                debug_assert!((above.up as usize) < at || above.up == NONE, "the way up has no cycle");
                 self.nodes[at].up = above.up;
             }
             self.nodes[at].exact.finish();
@@ -143,8 +145,7 @@ impl Tree {
         self.edges.finish(|node| nodes[node as usize].below == Below::Edges);
     }
 
-    /// Visits the lists of a scope that fit a path, best first, each with the bytes of the path that its pattern
-    /// covers.
+    /// Visits the lists of a scope that match a path, best first, with the number of path bytes that the pattern covers.
     pub(super) fn walk<B>(
         &self,
         scope: Scope<'_>,
@@ -165,7 +166,7 @@ impl Tree {
         if !self.regexes.is_empty()
             && let Some(regexes) = self.regexes.get(self.nodes[host.node as usize].regexes as usize)
         {
-            for candidate in regexes.fitting(path) {
+            for candidate in regexes.matching(path) {
                 visit(std::slice::from_ref(candidate), path.len())?;
             }
         }
@@ -178,7 +179,7 @@ impl Tree {
         }
     }
 
-    /// The deepest node on the way of a path, without a look at any node.
+    /// The deepest node on the path. Reads only edges, no nodes: one cache line per element.
     fn descend(&self, host: Child, path: &str) -> (u32, End) {
         let mut at = host;
         for element in elements(path) {
@@ -194,7 +195,7 @@ impl Tree {
     }
 }
 
-/// Where a walk down ended.
+/// Where the walk down ended.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     OfPath,

@@ -1,6 +1,6 @@
-//! Who the caller is: `tenant`, `user` and `client_ip`, and from whom they are believed.
+//! The caller of a request: `tenant`, `user` and `client_ip`.
 //!
-//! IPv4-mapped IPv6 addresses are IPv4 addresses everywhere. An empty value is no value.
+//! IPv4-mapped IPv6 addresses are treated as IPv4 addresses. An empty value counts as absent.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,13 +10,13 @@ use super::forwarded::{forwarded_for, x_forwarded_for};
 use super::query::{decoded, parameters};
 use crate::route::{Extractor, Facts, HostTemplate, Identity, PathTemplate, RequestHead};
 
-/// How the client's address is found.
+/// The lookup of the client's address.
 pub struct ClientIp;
 
 impl ClientIp {
     /// The client's address: `peer` unless it is trusted, else the first untrusted hop of `X-Forwarded-For`
-    /// (or `Forwarded`, when `X-Forwarded-For` names no hop), walking right to left. What is no address ends the walk
-    /// at the last hop that was one; when all hops are trusted, the leftmost is the client.
+    /// (or `Forwarded`, if `X-Forwarded-For` names no hop), from right to left. An invalid address ends the walk at the
+    /// hop before it; if all hops are trusted, the leftmost one is the client.
     #[must_use]
     pub fn find(identity: &Identity, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
@@ -48,19 +48,19 @@ fn first_untrusted(identity: &Identity, peer: IpAddr, hops: impl Iterator<Item =
 pub struct Caller<'a> {
     /// The client's address.
     pub client_ip: IpAddr,
-    /// Whether the peer's identity headers are believed.
+    /// Whether the peer is a trusted proxy, so that its identity headers are used.
     pub trusted: bool,
     /// The tenant.
     pub tenant: Option<Cow<'a, str>>,
     /// The user.
     pub user: Option<Cow<'a, str>>,
-    /// What else is known of it.
+    /// Facts that were looked up.
     pub facts: Facts<'a>,
 }
 
 impl Identity {
-    /// Reads the caller of a request that came from `peer`, of whom so much is known. Header extractors count only when
-    /// the peer is trusted.
+    /// The caller of a request from `peer`, with facts that were looked up. Header extractors are used only if the peer is
+    /// trusted.
     #[must_use]
     pub fn caller<'a>(&self, peer: IpAddr, head: &RequestHead<'a>, facts: Facts<'a>) -> Caller<'a> {
         let trusted = self.trusts(peer);
@@ -72,24 +72,24 @@ impl Identity {
 }
 
 impl Extractor {
-    /// The identity at this place: a value that every reader of a field reads alike.
+    /// The identity at this place; `None` for a value that other readers of the field could interpret differently.
     pub(in crate::route) fn read<'a>(
         &self,
         head: &RequestHead<'a>,
         trust: Trust,
         facts: Facts<'a>,
     ) -> Option<Cow<'a, str>> {
-        self.value(head, trust, facts).filter(|value| !value.is_empty() && is_same_everywhere(value))
+        self.value(head, trust, facts).filter(|value| !value.is_empty() && is_unambiguous(value))
     }
 
-    /// What stands at this place and is no identity.
+    /// The value at this place, if it is not accepted as an identity.
     pub(in crate::route) fn rejected<'a>(
         &self,
         head: &RequestHead<'a>,
         trust: Trust,
         facts: Facts<'a>,
     ) -> Option<Cow<'a, str>> {
-        self.value(head, trust, facts).filter(|value| !is_same_everywhere(value))
+        self.value(head, trust, facts).filter(|value| !is_unambiguous(value))
     }
 
     fn value<'a>(&self, head: &RequestHead<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
@@ -105,7 +105,7 @@ impl Extractor {
         })
     }
 
-    /// This place as `routes.toml` writes it.
+    /// The extractor as `routes.toml` writes it.
     #[must_use]
     pub fn describe(&self, what: &str) -> String {
         match self {
@@ -122,30 +122,30 @@ impl Extractor {
     }
 }
 
-/// Whether a peer's identity headers are believed.
+/// Whether the identity headers of a peer are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::route) enum Trust {
-    /// It is a trusted proxy.
+    /// The peer is a trusted proxy.
     Trusted,
-    /// Anybody.
+    /// Any other peer.
     Untrusted,
 }
 
 impl Caller<'_> {
-    /// Whether the peer's identity headers are believed.
+    /// Whether the identity headers of the peer are used.
     pub(in crate::route) const fn trust(&self) -> Trust {
         if self.trusted { Trust::Trusted } else { Trust::Untrusted }
     }
 }
 
-/// Whether whoever reads this in a field of a request reads the same: fields carry no control characters, and blanks at
-/// either end are taken off. A caller who is not decided as somebody must not be told to the upstream as that somebody.
-fn is_same_everywhere(value: &str) -> bool {
+/// Whether every reader of a header field reads the same value: control characters are not allowed, and spaces at either
+/// end may be removed. Otherwise the upstream could see another identity than the one that was used for the decision.
+fn is_unambiguous(value: &str) -> bool {
     !value.contains(char::is_control) && value.trim().len() == value.len()
 }
 
-/// The value of a header whose lines all agree. Lines that differ name nobody: one of them may be forged by a client
-/// in front of a proxy that only appends.
+/// The value of a header whose lines are all equal. Lines that differ are not an identity: a client may have forged one of
+/// them, in front of a proxy that only appends.
 fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?;
@@ -156,7 +156,7 @@ fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Opt
 }
 
 impl HostTemplate {
-    /// The label where the placeholder stands.
+    /// The label at the placeholder.
     fn read<'a>(&self, host: &'a str) -> Option<&'a str> {
         let label = host.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
         (!label.contains('.')).then_some(label)
@@ -164,7 +164,7 @@ impl HostTemplate {
 }
 
 impl PathTemplate {
-    /// The element where the placeholder stands.
+    /// The path element at the placeholder.
     fn read<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(self.before.as_str())?;
         let (element, after) = rest.split_at(memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len()));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_first_hop_nobody_vouches_for() {
+    fn the_client_is_the_first_untrusted_hop() {
         let identity = identity(&["10.0.0.0/8", "::1/128", "2001:db8::/32"]);
         for (peer, lines, client) in [
             ("192.0.2.1", &[("x-forwarded-for", "1.1.1.1")][..], "192.0.2.1"),

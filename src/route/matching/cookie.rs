@@ -13,14 +13,14 @@ pub(in crate::route) fn cookie_bytes<'a>(headers: &'a HeaderMap, name: &str) -> 
         .map(|(_, v)| v)
 }
 
-/// The value of the first cookie called `name`; `None` when there is none, when it is empty or not UTF-8.
+/// The value of the first cookie called `name`; `None` if it is missing, empty or not UTF-8.
 #[must_use]
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let value = std::str::from_utf8(cookie_bytes(headers, name)?).ok()?;
     (!value.is_empty()).then_some(value)
 }
 
-/// Names and values of one line. A piece without `=` is no cookie.
+/// Names and values of one line. A piece without `=` is ignored.
 fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     line.split(|&b| b == b';').filter_map(|piece| {
         let equals = memchr::memchr(b'=', piece)?;

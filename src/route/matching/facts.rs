@@ -1,14 +1,13 @@
-//! Facts: what is known of a caller beyond the request's own words, because somebody looked it up or verified it. This
-//! room takes them as they are.
+//! Facts: verified or looked-up information about a caller. This room only reads them.
 
-/// What is known of one caller. Nothing, unless somebody found it out.
+/// The facts about one caller; empty by default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
-    /// The claims of a token that was verified.
+    /// The claims of a verified token.
     pub claims: Option<&'a Claims>,
     /// The country of the client's address.
     pub country: Option<Country>,
-    /// Why the token names nobody, where that is told.
+    /// Why the token was rejected, if it was.
     pub fault: Option<TokenFault>,
 }
 
@@ -32,8 +31,8 @@ impl Country {
     }
 }
 
-/// The claims of a token: names and their values as text. The members of an object are told by their path, with dots;
-/// the members of a list share its name.
+/// The claims of a token: names and values as text. A member of an object is named by its path, with dots; the members of
+/// a list share its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     singles: Vec<(Box<str>, Box<str>)>,
@@ -46,12 +45,12 @@ impl Claims {
         self.singles.push((name.into(), value.into()));
     }
 
-    /// Adds one of a list.
+    /// Adds a member of a list.
     pub fn add_member(&mut self, name: &str, value: &str) {
         self.members.push((name.into(), value.into()));
     }
 
-    /// The one value of a claim; a list is no identity.
+    /// The value of a claim; `None` for a list, which is not an identity.
     #[must_use]
     pub fn one(&self, name: &str) -> Option<&str> {
         self.singles.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
@@ -63,7 +62,7 @@ impl Claims {
         both.filter(move |(known, _)| **known == *name).map(|(_, value)| &**value)
     }
 
-    /// How many bytes it takes up.
+    /// The memory that the claims use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let both = self.singles.iter().chain(&self.members);
@@ -71,37 +70,37 @@ impl Claims {
     }
 }
 
-/// Why a token names nobody; the label of what is counted.
+/// Why a token was rejected; also the label of the metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenFault {
-    /// It is larger than any token may be.
+    /// Larger than the limit.
     Oversized,
-    /// It is not of the grammar, or there are several that differ.
+    /// Invalid syntax, or several tokens that differ.
     Malformed,
-    /// Its algorithm is none that is allowed: `none` and all with shared secrets among them.
+    /// An algorithm that is not allowed, such as `none` and all algorithms with shared secrets.
     Algorithm,
-    /// It demands to be understood in ways that we do not know (`crit`).
+    /// An unknown critical header (`crit`).
     Critical,
-    /// No key fits.
+    /// No key matches.
     UnknownKey,
-    /// The signature is not that of the key.
+    /// The signature is invalid.
     Signature,
-    /// It never expires.
+    /// The token has no expiry.
     NoExpiry,
-    /// It has expired.
+    /// The token has expired.
     Expired,
-    /// It does not hold yet.
+    /// The token is not valid yet.
     NotYetValid,
-    /// Somebody else issued it.
+    /// Another issuer.
     Issuer,
-    /// It is for somebody else.
+    /// Another audience.
     Audience,
-    /// It makes more claims than are looked at.
+    /// More claims than the limit.
     Crowded,
 }
 
 impl TokenFault {
-    /// All of them, in the order of their index.
+    /// All faults, in the order of their index.
     pub const ALL: [Self; 12] = [
         Self::Oversized,
         Self::Malformed,
@@ -117,7 +116,7 @@ impl TokenFault {
         Self::Crowded,
     ];
 
-    /// The label's value.
+    /// The value of the label.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_identity() {
+    fn a_list_is_not_an_identity() {
         let mut claims = Claims::default();
         claims.add("sub", "u1");
         claims.add_member("groups", "a");

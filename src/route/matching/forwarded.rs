@@ -1,9 +1,9 @@
-//! What the forwarding fields of a trusted peer say of a client, and what an upstream reads of it: `X-Forwarded-*` and
-//! `Forwarded` (RFC 7239) give one client, one scheme and one host.
+//! Reads the forwarding fields of a trusted peer and writes those of the upstream: `X-Forwarded-*` and `Forwarded`
+//! (RFC 7239) name the same client, scheme and host.
 //!
-//! `X-Forwarded-For` names the client; `Forwarded` counts where there is no `X-Forwarded-For`. `X-Forwarded-Proto` and
-//! `-Host` count before `proto=` and `host=`. Of `Forwarded` only what trusted hops have added is read. Empty members of a
-//! list are passed over (RFC 9110 §5.6.1.2); of several schemes or hosts the first counts.
+//! `X-Forwarded-For` names the client; `Forwarded` is used if there is no `X-Forwarded-For`. `X-Forwarded-Proto` and `-Host`
+//! take precedence over `proto=` and `host=`. Only the elements of `Forwarded` that trusted hops added are read. Empty list
+//! members are skipped (RFC 9110 §5.6.1.2); the first of several schemes or hosts is used.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,10 +13,10 @@ use http::header::FORWARDED;
 
 use crate::route::{Identity, normal_host};
 
-/// The schemes that count.
+/// The known schemes.
 const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
-/// The hops of all `X-Forwarded-For` lines, right to left; `None` when they name none. A hop that is no address is `None`.
+/// The hops of all `X-Forwarded-For` lines, right to left; `None` if they name none. An invalid hop is `None`.
 pub(super) fn x_forwarded_for(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<IpAddr>>> {
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let members = lines.flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii);
@@ -25,15 +25,15 @@ pub(super) fn x_forwarded_for(headers: &HeaderMap) -> Option<impl Iterator<Item 
     Some(hops.map(|hop| Some(Node::of(std::str::from_utf8(hop).ok()?)?.address)))
 }
 
-/// The `for=` of all elements of all `Forwarded` lines, right to left. An element without exactly one is `None`.
+/// The `for=` of all elements of all `Forwarded` lines, right to left; `None` for an element without exactly one.
 pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     elements(headers).into_iter().rev().map(|element| element.node.map(|node| node.address))
 }
 
-/// Where a request comes from, as we see it.
+/// The last hop of a request: its connection to the proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct LastHop<'a> {
-    /// Who connects.
+    /// The peer.
     pub peer: IpAddr,
     /// The request's host, with its port.
     pub host: Option<&'a str>,
@@ -44,14 +44,14 @@ pub struct LastHop<'a> {
 }
 
 impl LastHop<'_> {
-    /// Its element of `Forwarded`.
+    /// The element of this hop in `Forwarded`.
     #[must_use]
     pub fn element(&self) -> String {
         format!("for={}{}", node_text(self.peer, None), parameters(self.host, Some(self.scheme)))
     }
 }
 
-/// The forwarding fields that an upstream reads.
+/// The forwarding fields that are sent to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardingFields {
     /// `X-Forwarded-For`.
@@ -67,7 +67,7 @@ pub struct ForwardingFields {
 }
 
 impl Identity {
-    /// The scheme by which a client came to a trusted peer, `http` or `https`, where the peer says so in these fields.
+    /// The scheme that a client used to a trusted peer, `http` or `https`, if these fields name it.
     #[must_use]
     pub fn forwarded_scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
         let x_proto = first(headers, "x-forwarded-proto").and_then(known_scheme);
@@ -78,7 +78,7 @@ impl Identity {
         proto.map(|proto| if is_secure(proto) { "https" } else { "http" })
     }
 
-    /// What an upstream reads of a request that came from a trusted peer with these fields.
+    /// The fields for the upstream of a request that came from a trusted peer with `headers`.
     #[must_use]
     pub fn forwarding_fields(&self, headers: &HeaderMap, last: LastHop<'_>) -> ForwardingFields {
         let said = ReceivedFields::of(self, headers);
@@ -96,7 +96,7 @@ impl Identity {
     }
 }
 
-/// What the fields say.
+/// The values of the received fields.
 struct ReceivedFields<'a> {
     x_hops: Vec<&'a str>,
     x_proto: Option<&'static str>,
@@ -122,17 +122,17 @@ impl<'a> ReceivedFields<'a> {
         }
     }
 
-    /// Whether `Forwarded` counts.
-    fn forwarded_counts(&self) -> bool {
+    /// Whether the client of `Forwarded` is used.
+    fn uses_forwarded(&self) -> bool {
         self.x_hops.is_empty()
     }
 
     fn proto(&self) -> Option<&'static str> {
-        self.x_proto.or_else(|| self.element_proto().filter(|_| self.forwarded_counts()))
+        self.x_proto.or_else(|| self.element_proto().filter(|_| self.uses_forwarded()))
     }
 
     fn host(&self) -> Option<&'a str> {
-        self.x_host.or_else(|| self.element_host().filter(|_| self.forwarded_counts()))
+        self.x_host.or_else(|| self.element_host().filter(|_| self.uses_forwarded()))
     }
 
     fn element_proto(&self) -> Option<&'static str> {
@@ -143,7 +143,7 @@ impl<'a> ReceivedFields<'a> {
         self.elements[self.trusted..].iter().find_map(|element| element.host)
     }
 
-    /// The hops before the peer, each with a comma behind it.
+    /// The hops before the peer, each followed by a comma.
     fn x_for(&self) -> String {
         let mut text = String::with_capacity(64);
         for hop in &self.x_hops {
@@ -160,10 +160,10 @@ impl<'a> ReceivedFields<'a> {
         text
     }
 
-    /// The elements before our own, each with a comma behind it: those that came when they agree with what is passed on,
-    /// else made anew.
+    /// The elements before the proxy's own, each followed by a comma: the received ones if they agree with the sent fields,
+    /// else new ones.
     fn forwarded(&self, identity: &Identity, own: &LastHop<'_>) -> String {
-        let nodes: Vec<Option<Node<'_>>> = if self.forwarded_counts() {
+        let nodes: Vec<Option<Node<'_>>> = if self.uses_forwarded() {
             self.elements.iter().map(|element| element.node).collect()
         } else {
             self.x_hops.iter().map(|hop| Node::of(hop)).collect()
@@ -193,7 +193,7 @@ impl<'a> ReceivedFields<'a> {
     }
 }
 
-/// How many hops, nearest first, trusted ones have named: up to the first that is not trusted or is no address.
+/// The number of hops, nearest first, that trusted hops named: up to the first that is not trusted or not an address.
 fn trusted(identity: &Identity, hops: impl Iterator<Item = Option<IpAddr>>) -> usize {
     let mut count = 0;
     for hop in hops {
@@ -205,12 +205,12 @@ fn trusted(identity: &Identity, hops: impl Iterator<Item = Option<IpAddr>>) -> u
     count
 }
 
-/// The client that believed hops name.
+/// The client that the trusted hops name.
 fn client(trusted: &[Option<IpAddr>]) -> Option<IpAddr> {
     trusted.iter().find_map(|hop| *hop)
 }
 
-/// The members of all lines of a list that are not empty.
+/// The members of all lines of a list, without empty ones.
 fn members<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = Option<&'a str>> {
     let members = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|&b| b == b','));
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).map(|member| std::str::from_utf8(member).ok())
@@ -232,13 +232,13 @@ fn default_port(scheme: &str) -> u16 {
     if is_secure(scheme) { 443 } else { 80 }
 }
 
-/// The port of a host of the grammar.
+/// The port of a valid host.
 fn port_of(host: Option<&str>) -> Option<u16> {
     let (_, port) = host?.rsplit_once(':')?;
     port.parse().ok()
 }
 
-/// `host` and `proto` of an element, as far as they are known.
+/// The `host` and `proto` parameters of an element.
 fn parameters(host: Option<&str>, proto: Option<&str>) -> String {
     let token = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
     let host = match host.filter(|host| !host.is_empty()) {
@@ -249,7 +249,7 @@ fn parameters(host: Option<&str>, proto: Option<&str>) -> String {
     proto.map_or_else(|| host.clone(), |proto| format!("{host};proto={proto}"))
 }
 
-/// A node (RFC 7239 §6): what has a colon stands in quotes, an IPv6 address in brackets.
+/// A node (RFC 7239 §6): text with a colon is quoted, an IPv6 address is in brackets.
 fn node_text(address: IpAddr, port: Option<&str>) -> String {
     match (address, port) {
         (IpAddr::V4(ip), None) => ip.to_string(),
@@ -261,7 +261,7 @@ fn node_text(address: IpAddr, port: Option<&str>) -> String {
 
 /// One element of `Forwarded`.
 struct Element<'a> {
-    /// As it came; another text where it cannot be passed on.
+    /// The received text; `for=unknown` if that is invalid.
     text: &'a str,
     node: Option<Node<'a>>,
     proto: Option<&'static str>,
@@ -312,7 +312,7 @@ fn parameter<'a>(element: &'a str, name: &str) -> Option<&'a str> {
     unquoted.filter(|_| values.next().is_none())
 }
 
-/// An address, and its port where that is a number.
+/// An address, and the port if it is a number.
 #[derive(Clone, Copy)]
 struct Node<'a> {
     address: IpAddr,
@@ -320,7 +320,7 @@ struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Zone ids are no part of an address.
+    /// `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`. Zone ids are not accepted.
     fn of(hop: &'a str) -> Option<Self> {
         let (address, port) = if let Some(rest) = hop.strip_prefix('[') {
             let (address, port) = rest.split_once(']')?;
@@ -336,7 +336,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Whether `text` is nothing, or a colon and a port or an obfuscated one (RFC 7239 §6).
+/// Whether `text` is empty, or a colon and a port or an obfuscated port (RFC 7239 §6).
 fn is_port(text: &str) -> bool {
     let Some(port) = text.strip_prefix(':') else { return text.is_empty() };
     match port.strip_prefix('_') {
@@ -345,7 +345,7 @@ fn is_port(text: &str) -> bool {
     }
 }
 
-/// Whether every quote is closed: what follows an open one would be a part of it.
+/// Whether every quote is closed; the text after an open quote would belong to it.
 fn is_closed(text: &str) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     for byte in text.bytes() {
@@ -359,7 +359,7 @@ fn is_closed(text: &str) -> bool {
     !quoted
 }
 
-/// Splits at a separator outside quotes. A quote that is never closed takes all that follows.
+/// Splits at a separator outside quotes. An open quote extends to the end.
 struct Quoted<'a> {
     rest: Option<&'a str>,
     separator: u8,
@@ -421,7 +421,7 @@ mod tests {
     const HOST: &str = "x-forwarded-host";
     const PORT: &str = "x-forwarded-port";
 
-    /// Our own element.
+    /// The element of the proxy itself.
     fn own(proto: &str, host: &str) -> String {
         format!("for=10.0.0.9;host={host};proto={proto}")
     }
@@ -453,7 +453,7 @@ mod tests {
             ),
             (&[("forwarded", "for=\"1.1.1.1, for=2.2.2.2")], "unknown, ", "for=unknown, "),
             (&[("forwarded", "by=10.0.0.1")], "unknown, ", "by=10.0.0.1, "),
-            // An empty list is none.
+            // An empty list is ignored.
             (&[(FOR, ""), ("forwarded", "for=1.1.1.1")], "1.1.1.1, ", "for=1.1.1.1, "),
         ] {
             let passed = passed(lines);
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn one_scheme_host_and_port_whichever_field_says_it() {
+    fn scheme_host_and_port_are_equal_in_all_fields() {
         let plain = ("http", "in.test", 8090);
         for (lines, (proto, host, port)) in [
             (&[][..], plain),
@@ -487,12 +487,12 @@ mod tests {
             (&[("forwarded", "proto=https")], ("https", "in.test", 443)),
             (&[("forwarded", "for=1.1.1.1;proto=https, for=10.0.0.1;proto=http")], ("https", "in.test", 443)),
             (&[("forwarded", "for=1.1.1.1, for=10.0.0.1;proto=https")], ("https", "in.test", 443)),
-            // What stands before the client was said by the client.
+            // Elements before the client's own come from the client.
             (&[("forwarded", "for=6.6.6.6;proto=https;host=evil, for=1.1.1.1;proto=http")], ("http", "in.test", 80)),
             (&[("forwarded", "for=6.6.6.6;proto=https, for=1.1.1.1")], plain),
             (&[("forwarded", "for=1.1.1.1;proto=https;proto=http")], plain),
             (&[("forwarded", "for=1.1.1.1;host=\"a\\\"b\"")], plain),
-            // One family speaks of the client.
+            // One family names the client.
             (&[(FOR, "1.1.1.1"), ("forwarded", "for=1.1.1.1;proto=https;host=evil")], plain),
             (&[(PROTO, "http"), ("forwarded", "for=1.1.1.1;proto=https")], ("http", "in.test", 80)),
             (&[(PROTO, "https"), ("forwarded", "for=1.1.1.1;host=shop.test")], ("https", "shop.test", 443)),
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn what_disagrees_is_made_anew() {
+    fn elements_that_disagree_are_replaced() {
         for (lines, forwarded) in [
             (&[(FOR, "1.1.1.1"), (PROTO, "https")][..], "for=1.1.1.1;proto=https, "),
             (
@@ -545,9 +545,9 @@ mod tests {
     const ELEMENTS: &str = "(for=1\\.1\\.1\\.1|for=10\\.0\\.0\\.1|for=\"\\[2001:db8::1\\]:9\"|for=_x|by=a|;|;proto=https|;proto=http|;host=a|\"|\\\\|,|, ){0,8}";
 
     proptest! {
-        /// Whoever is trusted behind us finds the same client and scheme in either family, and the client that we found.
+        /// A trusted proxy after this one finds the same client and scheme in both families, and the client found here.
         #[test]
-        fn both_families_say_the_same(
+        fn both_families_agree(
             x_for in prop::option::of(WORDS),
             forwarded in prop::option::of(ELEMENTS),
             proto in prop::option::of("(https|http|https,http|,|odd)"),

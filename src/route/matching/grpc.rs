@@ -1,11 +1,11 @@
-//! What makes a request gRPC (gRPC over HTTP/2, "Requests"): its `Content-Type`.
+//! Detects gRPC requests by `Content-Type` (gRPC over HTTP/2, "Requests").
 
 use http::{HeaderMap, HeaderValue, header};
 
 const MEDIA_TYPE: &[u8] = b"application/grpc";
 
-/// Whether a head is that of a gRPC request: `application/grpc`, with or without `+proto` and the like. `grpc-web` is
-/// plain HTTP to a proxy.
+/// Whether the head belongs to a gRPC request: `application/grpc`, with or without a suffix such as `+proto`. For a proxy,
+/// `grpc-web` is plain HTTP.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(is_grpc_type)
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_content_type_tells() {
+    fn the_content_type_decides() {
         for text in ["application/grpc", "application/grpc+proto", "Application/gRPC+json", "application/grpc;x=y"] {
             assert!(is_grpc_type(&HeaderValue::from_static(text)), "{text}");
         }

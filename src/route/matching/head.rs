@@ -7,7 +7,7 @@ use crate::route::VerifiedCert;
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a http::Method,
-    /// The host, lower case, without port and trailing dot; empty when there is none.
+    /// The host, lower case, without port and trailing dot; empty if missing.
     pub host: &'a str,
     /// The normal path.
     pub path: &'a str,
@@ -17,6 +17,6 @@ pub struct RequestHead<'a> {
     pub headers: &'a http::HeaderMap,
     /// The client's certificate, if it was verified.
     pub client_cert: Option<&'a VerifiedCert>,
-    /// The name of the listener that it came by.
+    /// The name of the listener.
     pub listener: &'a str,
 }

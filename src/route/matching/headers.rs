@@ -11,18 +11,18 @@ pub struct HeaderEdits {
     pub remove: Vec<HeaderName>,
     /// Then set, replacing all lines of that name.
     pub set: Vec<(HeaderName, Template)>,
-    /// Then added as a further line.
+    /// Then added as another line.
     pub add: Vec<(HeaderName, Template)>,
 }
 
 impl HeaderEdits {
-    /// Whether there is nothing to do.
+    /// Whether there are no edits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
-    /// Whether a field is set or removed here: what a client says of it does not count.
+    /// Whether a field is set or removed, so that the value of the client is not used.
     #[must_use]
     pub fn names(&self, field: &HeaderName) -> bool {
         self.remove.contains(field) || self.set.iter().any(|(name, _)| name == field)

@@ -1,6 +1,6 @@
-//! Hosts: patterns and the one normal form.
+//! Hosts: patterns and the normal form.
 //!
-//! The grammar is stricter than RFC 3986 §3.2.2 where a back-end could read a host in two ways: no percent-encoding,
+//! The grammar is stricter than RFC 3986 §3.2.2 where servers interpret a host differently: no percent-encoding,
 //! no comma, no quote, no empty label, no zone id.
 
 use std::borrow::Cow;
@@ -14,12 +14,12 @@ const HOST_BYTES_MAX: usize = 255;
 pub enum HostPattern {
     /// Exactly this, lower case.
     Exact(String),
-    /// `*.suffix`: any depth below, never the suffix itself. Holds `.suffix`, with the dot.
+    /// `*.suffix`: any depth below, never the suffix itself. Stores `.suffix`, with the dot.
     Wildcard(String),
 }
 
 impl HostPattern {
-    /// Whether a host in normal form fits.
+    /// Whether a host in normal form matches.
     #[must_use]
     pub fn fits(&self, host: &str) -> bool {
         match self {
@@ -39,8 +39,8 @@ impl std::fmt::Display for HostPattern {
 }
 
 /// The normal form of a `Host` or `:authority` (lower case, port and one trailing dot removed, IPv6 addresses in
-/// their canonical form and in brackets), or `None` when it is not of the grammar of RFC 3986 §3.2.2 (no userinfo,
-/// balanced brackets, digits as port). Borrows when the host is normal already.
+/// their canonical form and in brackets), or `None` if it is not valid by RFC 3986 §3.2.2 (no userinfo,
+/// balanced brackets, digits as port). Borrows if the host is already normal.
 #[must_use]
 pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
     if let Some(rest) = authority.strip_prefix('[') {
@@ -55,6 +55,7 @@ pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
     if host.is_empty() || host.len() > HOST_BYTES_MAX || !is_port(port) {
         return None;
     }
+    // `before` starts as a dot, so that an empty first label is rejected as well.
     let (mut upper, mut before) = (false, b'.');
     for &byte in host.as_bytes() {
         match byte {
@@ -82,10 +83,11 @@ pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
     if before == b'.' {
         return None;
     }
+    debug_assert!(!host.contains([':', '[', '/', '@']), "a normal host has no delimiters");
     Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
 }
 
-/// Whether `text` is nothing, or a colon and the digits of a port (which may be none, RFC 3986 §3.2.3).
+/// Whether `text` is empty, or a colon and the digits of a port (possibly none, RFC 3986 §3.2.3).
 fn is_port(text: &str) -> bool {
     let Some(digits) = text.strip_prefix(':') else { return text.is_empty() };
     digits.len() <= 5
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_have_one_form() {
+    fn hosts_have_one_normal_form() {
         for (authority, normal) in [
             ("example.com", "example.com"),
             ("EXAMPLE.Com", "example.com"),
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn invalid_hosts_are_rejected() {
         let long = "a".repeat(256);
         for authority in [
             "",
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_never_fits_its_own_suffix() {
+    fn a_wildcard_never_matches_its_own_suffix() {
         let wildcard = HostPattern::Wildcard(".example.com".into());
         for (host, fits) in
             [("a.example.com", true), ("a.b.example.com", true), ("example.com", false), ("aexample.com", false)]

@@ -1,4 +1,4 @@
-//! `[identity]`: from whom an identity is believed, and where it is read.
+//! `[identity]`: trusted proxies, and the places where identities are read.
 
 use std::net::IpAddr;
 
@@ -9,18 +9,18 @@ use crate::route::CertField;
 /// `[identity]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
-    /// Peers whose forwarding and identity headers are believed.
+    /// Peers whose forwarding and identity headers are used.
     pub trusted_proxies: Vec<IpNet>,
-    /// Where a tenant is read, first present wins.
+    /// Where the tenant is read; the first one present is used.
     pub tenant: Vec<Extractor>,
-    /// Where a user is read, first present wins.
+    /// Where the user is read; the first one present is used.
     pub user: Vec<Extractor>,
 }
 
 /// One place where an identity is read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Extractor {
-    /// `header:NAME`. Believed from trusted proxies only; lines that disagree are no identity.
+    /// `header:NAME`. Used from trusted proxies only; lines that differ are not an identity.
     Header(http::HeaderName),
     /// `cookie:NAME`.
     Cookie(String),
@@ -32,29 +32,29 @@ pub enum Extractor {
     Path(PathTemplate),
     /// `jwt:NAME`: a claim of the verified token.
     Claim(String),
-    /// `client_cert:cn`: the first value of this part of a certificate that was verified.
+    /// `client_cert:cn`: the first value of this field of a verified certificate.
     ClientCert(CertField),
 }
 
 /// A host with one placeholder for a whole label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTemplate {
-    /// What stands before the placeholder, with its dot; may be empty.
+    /// The text before the placeholder, with its dot; may be empty.
     pub before: String,
-    /// What stands after it, with its dot.
+    /// The text after it, with its dot.
     pub after: String,
 }
 
 /// A path with one placeholder for a whole element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate {
-    /// What stands before the placeholder, with its slash.
+    /// The text before the placeholder, with its slash.
     pub before: String,
-    /// What stands after it; `None` for `/*` or nothing more demanded. With `/*` at its end it is a prefix by element.
+    /// The text after it; `None` matches any rest. With `/*` at its end it is a prefix by element.
     pub after: Option<String>,
 }
 
-/// What a sticky key is taken from.
+/// The source of a sticky key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StickyKey {
     /// The tenant.
@@ -66,7 +66,7 @@ pub enum StickyKey {
 }
 
 impl StickyKey {
-    /// The word in `routes.toml`.
+    /// The name in `routes.toml`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ impl Identity {
     }
 }
 
-/// Whether `net` holds `address`. A net of IPv4-mapped addresses holds IPv4 addresses, any other IPv6 net does not.
+/// Whether `net` contains `address`. A net of IPv4-mapped addresses contains IPv4 addresses, other IPv6 nets do not.
 pub(in crate::route) fn net_contains(net: &IpNet, address: IpAddr) -> bool {
     match (net, address.to_canonical()) {
         (IpNet::V4(net), IpAddr::V4(address)) => net.contains(&address),
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mapped_nets_hold_ipv4_and_others_do_not() {
+    fn mapped_nets_contain_ipv4_and_others_do_not() {
         for (net, address, contains) in [
             ("10.0.0.0/8", "::ffff:10.1.2.3", true),
             ("::ffff:10.0.0.0/104", "10.1.2.3", true),

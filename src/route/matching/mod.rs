@@ -1,5 +1,4 @@
-//! What is read of a request, and what can be asked of it: hosts, paths, fields, predicates, who its caller is, and
-//! templates, which write what was read.
+//! Request properties and the conditions on them: hosts, paths, header fields, predicates, the caller, and templates.
 
 mod caller;
 mod cookie;

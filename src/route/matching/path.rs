@@ -1,10 +1,10 @@
-//! Paths: patterns and the one normal form. What was matched is what is forwarded.
+//! Paths: patterns and the normal form. The proxy matches and forwards the same normal path.
 //!
 //! Escapes of unreserved characters are decoded (RFC 3986 §6.2.2.2: `%63` is `c`, `%7E` is `~`, `%2e` is a dot), then dot
-//! segments are resolved (§5.2.4). Nothing else is decoded, and nothing twice. Escapes of bytes beyond ASCII have upper-case
-//! hex digits (§6.2.2.1); those of reserved characters, such as `%2f`, stay as they came.
-//! A dot segment that only some back-ends would see, behind `;` or an encoded slash, has no normal form: `/..;/x`,
-//! `/a/..%2fx` and `/a\..\x` are refused, so that nobody can read the path in another way than we did.
+//! segments are resolved (§5.2.4). Nothing else is decoded, and nothing is decoded twice. Escapes of bytes beyond ASCII have upper-case
+//! hex digits (§6.2.2.1); those of reserved characters, such as `%2f`, are not changed.
+//! A path with a dot segment that only some servers recognise, behind `;` or an encoded slash, is rejected: `/..;/x`,
+//! `/a/..%2fx` and `/a\..\x`. Otherwise an upstream could interpret the path differently than the proxy.
 
 use std::borrow::Cow;
 
@@ -17,15 +17,15 @@ use super::query::escaped;
 pub enum PathPattern {
     /// Exactly this.
     Exact(String),
-    /// `/x/*`: by element. Holds `/x` (empty for `/*`).
+    /// `/x/*`: by element. Stores `/x` (empty for `/*`).
     Prefix(String),
     /// A regex that must match the whole path.
     Regex(Regex),
 }
 
 impl PathPattern {
-    /// How many bytes of a normal path it covers, when it fits: the whole of it for exact paths and regexes. For tools;
-    /// the index does not ask each pattern.
+    /// The number of bytes of a normal path that the pattern covers, if it matches: the whole path for exact patterns and
+    /// regexes. For explanations; the index does not try each pattern.
     #[must_use]
     pub fn covers(&self, path: &str) -> Option<usize> {
         match self {
@@ -49,15 +49,15 @@ impl std::fmt::Display for PathPattern {
     }
 }
 
-/// The regex, anchored at both ends. One that cannot be anchored (it ends in a comment under `(?x)`) stays as it is.
+/// The regex, anchored at both ends. A regex that cannot be anchored (it ends in a comment under `(?x)`) is not changed.
 pub(in crate::route) fn whole(regex: &Regex) -> Regex {
     Regex::new(&format!(r"\A(?:{regex})\z")).unwrap_or_else(|_| regex.clone())
 }
 
-/// What happens to `%2f`, `%5c` and `\` in a path.
+/// The policy for `%2f`, `%5c` and `\` in a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EncodedSlash {
-    /// Kept as it is; never a separator.
+    /// Not changed; never a separator.
     #[default]
     Keep,
     /// 400.
@@ -72,11 +72,11 @@ pub type NormalPath<'a> = Cow<'a, str>;
 pub enum PathError {
     /// Does not begin with `/` and is not `*`.
     NotAbsolute,
-    /// Climbs above the root.
+    /// Goes above the root.
     AboveRoot,
     /// An encoded or literal slash that the policy rejects.
     EncodedSlash,
-    /// A byte that no path may hold, a `%` without two hex digits, `%00`, or a dot segment in disguise.
+    /// A byte that is not allowed, a `%` without two hex digits, `%00`, or a hidden dot segment.
     IllegalByte,
 }
 
@@ -94,7 +94,7 @@ impl std::fmt::Display for PathError {
 impl std::error::Error for PathError {}
 
 /// The normal form: unreserved characters decoded, dot segments resolved, nothing else decoded, duplicate slashes kept.
-/// Borrows when the path is normal already. The query is not part of `path`.
+/// Borrows if the path is already normal. The query is not part of `path`.
 ///
 /// # Errors
 /// See [`PathError`]; each is a 400.
@@ -111,15 +111,15 @@ pub fn normal_path(path: &str, encoded_slash: EncodedSlash) -> Result<NormalPath
     }
 }
 
-/// What the first look at a path says.
+/// The result of the first scan of a path.
 enum Scan {
-    /// No escape, no backslash, no element that begins with a dot: normal as it is.
+    /// No escape, no backslash, no element that begins with a dot: the path is normal.
     Normal,
-    /// Has to be looked at element by element.
+    /// Must be checked element by element.
     Dubious,
 }
 
-/// How the first look treats each byte.
+/// The class of a byte in the first scan.
 #[derive(Clone, Copy, PartialEq)]
 enum Byte {
     Plain,
@@ -129,7 +129,7 @@ enum Byte {
     Illegal,
 }
 
-/// [`Byte`] by value.
+/// The class of each byte value.
 const BYTES: [Byte; 256] = {
     let mut table = [Byte::Plain; 256];
     let mut i = 0;
@@ -163,7 +163,7 @@ fn scan(path: &[u8]) -> Result<Scan, PathError> {
     Ok(found)
 }
 
-/// What an element of a path is.
+/// The kind of a path element.
 #[derive(Clone, Copy, PartialEq)]
 enum Element {
     /// A name; may be empty.
@@ -176,7 +176,7 @@ enum Element {
 
 /// Decodes and resolves element by element.
 fn resolve(path: &str, encoded_slash: EncodedSlash) -> Result<NormalPath<'_>, PathError> {
-    // Up to the first change nothing is copied.
+    // Nothing is copied before the first change.
     let mut kept = 0;
     let mut resolved: Option<String> = None;
     let mut elements = path[1..].split('/').peekable();
@@ -202,17 +202,18 @@ fn resolve(path: &str, encoded_slash: EncodedSlash) -> Result<NormalPath<'_>, Pa
             out.push('/');
         }
     }
+    debug_assert!(resolved.as_ref().is_none_or(|path| path.starts_with('/')), "a normal path is absolute");
     Ok(resolved.map_or(Cow::Borrowed(path), Cow::Owned))
 }
 
-/// Where the first escape of a text stands that the normal form of a path does not have.
+/// The position of the first escape that the normal form of a path does not have.
 #[must_use]
 pub fn needless_escape(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     memchr::memchr_iter(b'%', bytes).find(|&at| spelling(&bytes[at..]).is_some())
 }
 
-/// How the normal form spells the escape at the beginning of `bytes`, where that differs.
+/// The normal form of the escape at the start of `bytes`, if it differs.
 fn spelling(bytes: &[u8]) -> Option<Spelling> {
     match escaped(bytes)? {
         byte @ (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~') => Some(Spelling::Plain(byte)),
@@ -221,7 +222,7 @@ fn spelling(bytes: &[u8]) -> Option<Spelling> {
     }
 }
 
-/// A form that an escape has in a normal path.
+/// The normal form of an escape.
 enum Spelling {
     /// The character itself.
     Plain(u8),
@@ -229,7 +230,7 @@ enum Spelling {
     Upper,
 }
 
-/// Appends an element in its normal form; its first needless escape stands at `needless`.
+/// Appends an element in its normal form; its first needless escape is at `needless`.
 fn push_normal(out: &mut String, element: &str, mut needless: Option<usize>) {
     let mut rest = element;
     while let Some((before, escape)) = needless.and_then(|at| rest.split_at_checked(at)) {
@@ -244,8 +245,8 @@ fn push_normal(out: &mut String, element: &str, mut needless: Option<usize>) {
     out.push_str(rest);
 }
 
-/// Checks the escapes of an element, and says what it is. Pieces are what a back-end that takes `\`, `%5c` or `%2f` for
-/// a slash would see as elements; names end at `;` or `%3b` for back-ends that know path parameters.
+/// Checks the escapes of an element, and returns its kind. A piece is what a server that treats `\`, `%5c` or `%2f` as a
+/// slash would see as an element; a name ends at `;` or `%3b` for servers that know path parameters.
 fn classify(element: &[u8], encoded_slash: EncodedSlash) -> Result<Element, PathError> {
     let mut piece = Piece::default();
     let (mut at, mut plain) = (0, true);
@@ -285,7 +286,7 @@ fn classify(element: &[u8], encoded_slash: EncodedSlash) -> Result<Element, Path
     if kind == Element::Name || plain { Ok(kind) } else { Err(PathError::IllegalByte) }
 }
 
-/// The piece of an element that is being read.
+/// The piece of an element that is being scanned.
 #[derive(Default)]
 struct Piece {
     dots: u32,
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_have_one_form() {
+    fn paths_have_one_normal_form() {
         for (path, normal) in [
             ("*", "*"),
             ("/", "/"),
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_refused() {
+    fn invalid_paths_are_rejected() {
         use PathError::{AboveRoot, EncodedSlash as Slash, IllegalByte, NotAbsolute};
         for (path, error) in [
             ("", NotAbsolute),
@@ -417,8 +418,8 @@ mod tests {
         }
     }
 
-    /// What a careless back-end might make of a path: everything decoded, `\` a slash, parameters cut.
-    fn careless(path: &str) -> Vec<String> {
+    /// The elements that a lenient server might see: everything decoded, `\` as a slash, parameters removed.
+    fn lenient(path: &str) -> Vec<String> {
         let text = super::super::query::decoded(path).replace('\\', "/");
         text.split('/').map(|e| e.split(';').next().unwrap_or("").to_owned()).collect()
     }
@@ -428,13 +429,13 @@ mod tests {
         fn normal_is_final_and_hides_no_dots(path in "/([a6;./\\\\%]|%2e|%2E|%2f|%5C|%3b|%25|%36|%61|%c3|\\.\\.){0,12}") {
             if let Ok(normal) = normal_path(&path, EncodedSlash::Keep) {
                 prop_assert_eq!(normal_path(&normal, EncodedSlash::Keep), Ok(Cow::Borrowed(&*normal)));
-                prop_assert!(careless(&normal).iter().all(|e| e != "." && e != ".."), "{}", normal);
+                prop_assert!(lenient(&normal).iter().all(|e| e != "." && e != ".."), "{}", normal);
                 prop_assert_eq!(needless_escape(&normal), None);
             }
         }
 
         #[test]
-        fn any_text_is_answered(path in "\\PC{0,40}") {
+        fn any_text_has_a_result(path in "\\PC{0,40}") {
             let _ = normal_path(&path, EncodedSlash::Reject);
         }
     }

@@ -1,5 +1,5 @@
-//! Predicates: what can be asked of a request and its caller; and segments, which name audiences. A predicate can ask
-//! for a segment, and a segment is made of predicates.
+//! Predicates: conditions on a request and its caller. Segments: named audiences. A predicate can refer to a segment, and
+//! a segment consists of predicates.
 
 use ipnet::IpNet;
 
@@ -17,7 +17,7 @@ pub enum StringMatch {
     Prefix(String),
     /// The regex matches somewhere.
     Regex(regex::Regex),
-    /// Is there (`true`) or not (`false`).
+    /// Present (`true`) or absent (`false`).
     Present(bool),
 }
 
@@ -30,7 +30,7 @@ pub enum Predicate {
     Cookie(String, StringMatch),
     /// The request is gRPC.
     Grpc,
-    /// It came by one of these listeners, in the order of their names.
+    /// The listener is one of these, sorted by name.
     Listener(Vec<String>),
     /// A query parameter, percent-decoded.
     Query(String, StringMatch),
@@ -44,29 +44,29 @@ pub enum Predicate {
     Claim(String, StringMatch),
     /// The client's address is in one of these countries.
     Country(Vec<Country>),
-    /// A part of the client's certificate; any of its values may match. It must have been verified.
+    /// A field of the client's verified certificate; any of its values may match.
     ClientCert(CertField, StringMatch),
     /// The caller is in the segment.
     Segment(SegmentId),
-    /// The predicate does not hold.
+    /// The predicate does not match.
     Not(Box<Predicate>),
-    /// One of these holds.
+    /// One of these matches.
     Any(Vec<Predicate>),
-    /// All of these hold.
+    /// All of these match.
     All(Vec<Predicate>),
 }
 
-/// One `[segment.NAME]`: all its predicates must hold.
+/// One `[segment.NAME]`: all its predicates must match.
 #[derive(Clone, Debug)]
 pub struct Segment {
-    /// Its unique name.
+    /// The unique name.
     pub name: String,
-    /// All must hold.
+    /// All must match.
     pub predicates: Vec<Predicate>,
 }
 
 impl Predicate {
-    /// Whether it holds. Segments must not refer to each other in a circle.
+    /// Whether the predicate matches. Segments must not refer to each other in a cycle.
     #[must_use]
     pub fn matches(&self, head: &RequestHead<'_>, caller: &Caller<'_>, segments: &[Segment]) -> bool {
         match self {
@@ -90,7 +90,7 @@ impl Predicate {
         }
     }
 
-    /// How many conditions it states; alternatives and negations count once.
+    /// The number of conditions; alternatives and negations count as one.
     pub(in crate::route) fn conditions(&self) -> usize {
         match self {
             Self::All(predicates) => predicates.iter().map(Self::conditions).sum(),
@@ -112,7 +112,7 @@ impl Predicate {
     }
 }
 
-/// Whether all of `predicates` hold.
+/// Whether all of `predicates` match.
 pub(in crate::route) fn all_match(
     predicates: &[Predicate],
     head: &RequestHead<'_>,
@@ -123,8 +123,8 @@ pub(in crate::route) fn all_match(
 }
 
 impl StringMatch {
-    /// Whether any line of the header fits, as a whole or as one of its comma-separated members: a value cannot hide
-    /// from a rule behind another one.
+    /// Whether any line of the header matches, as a whole or one of its comma-separated members, so that a second value
+    /// cannot hide the first one from a rule.
     fn fits_header(&self, headers: &http::HeaderMap, name: &http::HeaderName) -> bool {
         if let Self::Present(wanted) = self {
             return headers.contains_key(name) == *wanted;
@@ -137,7 +137,7 @@ impl StringMatch {
         })
     }
 
-    /// Whether any parameter of that name fits.
+    /// Whether any parameter of that name matches.
     fn fits_query(&self, query: Option<&str>, name: &str) -> bool {
         let mut values = parameters(query, name);
         match self {
@@ -146,7 +146,7 @@ impl StringMatch {
         }
     }
 
-    /// Whether the value of a claim fits, or a member of its list.
+    /// Whether the value of a claim matches, or a member of its list.
     fn fits_claim(&self, claims: Option<&Claims>, name: &str) -> bool {
         let mut values = claims.into_iter().flat_map(|claims| claims.all(name));
         match self {
@@ -155,7 +155,7 @@ impl StringMatch {
         }
     }
 
-    /// Whether any value of this part of a certificate fits.
+    /// Whether any value of this field of a certificate matches.
     fn fits_cert(&self, certificate: Option<&VerifiedCert>, field: CertField) -> bool {
         let mut values = certificate.into_iter().flat_map(|certificate| certificate.values(field));
         match self {
@@ -164,7 +164,7 @@ impl StringMatch {
         }
     }
 
-    /// Whether a value that may be missing fits.
+    /// Whether a value that may be missing matches.
     fn fits_value(&self, value: Option<&[u8]>) -> bool {
         match self {
             Self::Present(wanted) => value.is_some() == *wanted,
@@ -172,7 +172,7 @@ impl StringMatch {
         }
     }
 
-    /// Whether a value fits. Bytes that are not UTF-8 are U+FFFD to a regex.
+    /// Whether a value matches. For a regex, bytes that are not UTF-8 become U+FFFD.
     fn fits(&self, value: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => exact.as_bytes() == value,
@@ -216,7 +216,7 @@ mod tests {
         TenantList::new(names.iter().map(|&name| name.into()))
     }
 
-    /// A head that says nothing but these headers.
+    /// A minimal head with these headers.
     fn bare(headers: &HeaderMap) -> RequestHead<'_> {
         RequestHead {
             method: &Method::GET,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn each_predicate_asks_its_question() {
+    fn each_predicate_checks_its_condition() {
         use Predicate::{All, Any, Cidr, Claim, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -304,15 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn the_listener_is_one_of_those_that_are_named() {
-        let (headers, nobody) = (HeaderMap::new(), crate::route::tests::caller(None));
+    fn the_listener_is_one_of_the_named_ones() {
+        let (headers, unknown) = (HeaderMap::new(), crate::route::tests::caller(None));
         for (names, holds) in [(vec!["a".to_owned(), "edge".to_owned()], true), (vec!["a".to_owned()], false)] {
-            assert_eq!(Predicate::Listener(names).matches(&bare(&headers), &nobody, &[]), holds);
+            assert_eq!(Predicate::Listener(names).matches(&bare(&headers), &unknown, &[]), holds);
         }
     }
 
     #[test]
-    fn a_certificate_is_asked_part_by_part() {
+    fn a_certificate_is_matched_by_field() {
         let names = vec!["a".into(), "b".into()];
         let certificate = VerifiedCert { cn: Some("till".into()), dns: names, ..VerifiedCert::default() };
         let headers = HeaderMap::new();

@@ -13,17 +13,17 @@ pub(in crate::route) fn parameters<'a, 'n>(
     })
 }
 
-/// `text` with `%xx` decoded, once; bytes that are not UTF-8 become U+FFFD. Borrows when there is nothing to decode.
+/// `text` with `%xx` decoded, once; bytes that are not UTF-8 become U+FFFD. Borrows if there is nothing to decode.
 pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     if memchr::memchr(b'%', text.as_bytes()).is_none() { Cow::Borrowed(text) } else { decode(text, b'\0') }
 }
 
-/// The same, where `+` is a space too.
+/// As [`decoded`], and `+` is a space.
 fn decoded_form(text: &str) -> Cow<'_, str> {
     if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() { Cow::Borrowed(text) } else { decode(text, b'+') }
 }
 
-/// Decodes; `space` is the byte that stands for a space.
+/// Decodes `%xx`, and replaces the byte `space` by a space.
 fn decode(text: &str, space: u8) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -37,10 +37,11 @@ fn decode(text: &str, space: u8) -> Cow<'_, str> {
             at += 1;
         }
     }
+    debug_assert!(out.len() <= bytes.len(), "decoding never makes a text longer");
     Cow::Owned(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
-/// The byte that `%xx` at the beginning of `bytes` stands for.
+/// The byte of the escape `%xx` at the start of `bytes`.
 pub(super) fn escaped(bytes: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = bytes else { return None };
     let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());

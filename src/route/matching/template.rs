@@ -1,4 +1,4 @@
-//! Templates: texts with placeholders in braces, for header values and redirects. `{{` and `}}` stand for a brace.
+//! Templates: text with placeholders in braces, for header values and redirects. `{{` and `}}` are literal braces.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -29,7 +29,7 @@ pub enum Part {
     Route,
     /// `{client_ip}`.
     ClientIp,
-    /// `{tenant}`; empty when there is none.
+    /// `{tenant}`; empty without a tenant.
     Tenant,
     /// `{request_id}`.
     RequestId,
@@ -56,25 +56,25 @@ const PLACEHOLDERS: [(&str, Part); 9] = [
     ("scheme", Part::Scheme),
 ];
 
-/// Why a text is no template, and where.
+/// An error in a template, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
-    /// The byte where it begins.
+    /// The byte offset of the error.
     pub at: usize,
-    /// How many bytes are concerned.
+    /// The length of the faulty text, in bytes.
     pub len: usize,
-    /// What is wrong there.
+    /// The kind of the error.
     pub what: TemplateFault,
 }
 
-/// What can be wrong with a template.
+/// The kinds of errors in a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateFault {
-    /// No such placeholder.
+    /// An unknown placeholder.
     Unknown(String),
     /// A `{` without its `}`, or a `}` without its `{`.
     Unbalanced,
-    /// A control character, which no header may hold.
+    /// A control character, which is not allowed in a header.
     Control,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// What placeholders stand for.
+/// The values of placeholders.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Values<'a> {
     /// `{variant}`.
@@ -114,12 +114,12 @@ pub struct Values<'a> {
 }
 
 impl Part {
-    /// All placeholders, for suggestions; those for redirects only come last.
+    /// All placeholders, for suggestions; the ones for redirects only come last.
     pub fn placeholders() -> impl Iterator<Item = &'static Self> {
         PLACEHOLDERS.iter().map(|(_, part)| part)
     }
 
-    /// Whether only a redirect knows its value.
+    /// Whether the placeholder is allowed in redirects only.
     #[must_use]
     pub const fn is_for_redirects(&self) -> bool {
         match self {
@@ -139,7 +139,7 @@ impl Template {
     /// Parses a text.
     ///
     /// # Errors
-    /// The first fault and its place.
+    /// The first error and its position.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts: Vec<Part> = Vec::new();
         let mut plain = String::new();
@@ -186,7 +186,7 @@ impl Template {
         Ok(Self::Parts(parts))
     }
 
-    /// The template with the values of variables masked, to be shown.
+    /// The template with the values of variables masked, for output.
     #[must_use]
     pub(in crate::route) fn covered(&self, masks: &Masks) -> Cow<'_, Self> {
         if masks.is_empty() {
@@ -220,7 +220,7 @@ impl Template {
         parts.iter().filter(|part| part.name().is_some())
     }
 
-    /// Whether everything that it expands to begins with this text.
+    /// Whether every expansion begins with this text.
     #[must_use]
     pub fn starts_with(&self, text: &str) -> bool {
         match self {
@@ -229,9 +229,9 @@ impl Template {
         }
     }
 
-    /// The `Location` of a redirect: [`Template::expand`], but no value of a request turns a path into another host. A
-    /// path that begins with two slashes gets `/.` in front, which clients remove again (RFC 3986 §4.2, §5.2.4). A
-    /// template that itself begins with two slashes means another host and stays as it is.
+    /// The `Location` of a redirect: as [`Template::expand`], but a value of the request cannot turn a path into another
+    /// host. A path that begins with two slashes gets the prefix `/.`, which clients remove (RFC 3986 §4.2, §5.2.4). A
+    /// template that itself begins with two slashes names another host and is not changed.
     #[must_use]
     pub fn location(&self, values: &Values<'_>) -> HeaderValue {
         let expanded = self.expand(values);
@@ -243,7 +243,7 @@ impl Template {
         HeaderValue::from_maybe_shared(Bytes::from(path)).unwrap_or_else(|_| HeaderValue::from_static("/"))
     }
 
-    /// The text with its placeholders filled in. Control characters in a value are left out, so that no value can begin
+    /// The text with its placeholders filled in. Control characters in values are removed, so that a value cannot start
     /// another header.
     #[must_use]
     pub fn expand(&self, values: &Values<'_>) -> HeaderValue {
@@ -279,10 +279,10 @@ impl Template {
     }
 }
 
-/// What begins a network path (RFC 3986 §4.2): browsers read a host behind it, and `\` as `/`.
+/// The start of a network path (RFC 3986 §4.2), which is followed by a host; browsers treat `\` as `/`.
 const NETWORK_PATH: [&str; 2] = ["//", "/\\"];
 
-/// Bytes that a header may hold.
+/// Bytes that are allowed in a header value.
 struct Clean(BytesMut);
 
 impl Clean {
@@ -296,7 +296,7 @@ impl Clean {
 }
 
 impl Clean {
-    /// The same, with what is not ASCII percent-encoded, as a URI has it.
+    /// As [`Clean::push`], with non-ASCII characters percent-encoded for a URI.
     fn push_ascii(&mut self, text: &str) {
         if text.is_ascii() {
             return self.push(text);
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_a_request_is_no_other_host() {
+    fn the_path_of_a_request_is_not_another_host() {
         let tenant = Some("/evil.com");
         for (text, path, location) in [
             ("{path}{query}", "/p", "/p?q=1"),
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_have_a_place() {
+    fn errors_have_a_position() {
         for (text, at, len, what) in [
             ("a {nope} b", 2, 6, TemplateFault::Unknown("nope".into())),
             ("ä{}", 2, 2, TemplateFault::Unknown(String::new())),
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_know_more() {
+    fn redirects_have_more_placeholders() {
         let template = Template::parse("x{route}{host}").unwrap();
         let names: Vec<_> = template.placeholders().map(|part| (part.name(), part.is_for_redirects())).collect();
         assert_eq!(names, [(Some("route"), false), (Some("host"), true)]);

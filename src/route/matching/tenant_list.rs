@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-/// A set of names; shared, so that a reload that does not change a list of 100 000 copies nothing.
+/// A set of names. Shared, so that a reload that does not change a list of 100 000 names copies nothing.
 #[derive(Clone, Debug, Default)]
 pub struct TenantList(Arc<ahash::HashSet<Box<str>>>);
 
@@ -18,20 +18,20 @@ impl TenantList {
         Self(Arc::new(names.into_iter().collect()))
     }
 
-    /// Whether it has `name`.
+    /// Whether the list contains `name`.
     #[must_use]
     #[inline]
     pub fn contains(&self, name: &str) -> bool {
         !self.is_empty() && self.0.contains(name)
     }
 
-    /// How many names it has.
+    /// The number of names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it has none.
+    /// Whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

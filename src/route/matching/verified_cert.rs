@@ -1,19 +1,19 @@
-//! A client's verified certificate, as far as rules may ask of it.
+//! The fields of a client's verified certificate that rules can use.
 
-/// Who a client has proved to be by its certificate. Values with control characters are left out.
+/// The identity of a client by its certificate. Values with control characters are left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifiedCert {
-    /// The common name of its subject.
+    /// The common name of the subject.
     pub cn: Option<String>,
-    /// Its DNS names.
+    /// DNS names.
     pub dns: Vec<String>,
-    /// Its URIs, such as a SPIFFE id.
+    /// URIs, such as a SPIFFE id.
     pub uri: Vec<String>,
-    /// Its mail addresses.
+    /// Mail addresses.
     pub email: Vec<String>,
 }
 
-/// A part of a client's certificate.
+/// A field of a client certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertField {
     /// The common name.
@@ -27,10 +27,10 @@ pub enum CertField {
 }
 
 impl CertField {
-    /// All of them.
+    /// All fields.
     pub const ALL: [Self; 4] = [Self::Cn, Self::Dns, Self::Uri, Self::Email];
 
-    /// The word in the file.
+    /// The name in `routes.toml`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl CertField {
 }
 
 impl VerifiedCert {
-    /// The values of a part.
+    /// The values of a field.
     pub fn values(&self, field: CertField) -> impl Iterator<Item = &str> {
         let all = match field {
             CertField::Cn => self.cn.as_slice(),

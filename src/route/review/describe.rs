@@ -1,4 +1,4 @@
-//! Predicates, places and matches in words, as `routes.toml` writes them.
+//! Text of predicates, source locations and matches, in the words of `routes.toml`.
 
 use std::fmt;
 
@@ -23,7 +23,7 @@ impl fmt::Display for StringMatch {
 }
 
 impl Predicate {
-    /// It in words.
+    /// The predicate as text.
     #[must_use]
     pub fn describe(&self, segments: &[Segment]) -> String {
         let all = |predicates: &[Self], word: &str| {
@@ -59,34 +59,34 @@ impl Predicate {
 }
 
 impl Match {
-    /// The patterns of it that fit a host and path, in words; `None` when it fits neither or one of them only.
-    pub(super) fn fitting(&self, host: &str, path: &str) -> Option<String> {
-        let host = self.fitting_host(host)?;
+    /// The patterns that match host and path, as text; `None` unless both match.
+    pub(super) fn matching_patterns(&self, host: &str, path: &str) -> Option<String> {
+        let host = self.matching_host(host)?;
         if self.paths.is_empty() {
             return Some(format!("{host}, any path"));
         }
-        let fitting = self.paths.iter().find(|pattern| pattern.covers(path).is_some())?;
-        Some(format!("{host}, path {fitting}"))
+        let pattern = self.paths.iter().find(|pattern| pattern.covers(path).is_some())?;
+        Some(format!("{host}, path {pattern}"))
     }
 
-    /// A regex that matches a part of the path only, where the host fits, and how it would match the whole.
-    pub(super) fn partly(&self, host: &str, path: &str) -> Option<String> {
-        let host = self.fitting_host(host)?;
+    /// A regex that matches only a part of the path, if the host matches, and how to match the whole path.
+    pub(super) fn partial_match(&self, host: &str, path: &str) -> Option<String> {
+        let host = self.matching_host(host)?;
         self.paths.iter().find_map(|pattern| {
             let PathPattern::Regex(regex) = pattern else { return None };
             let found = regex.find(path).filter(|found| !found.is_empty())?;
-            let cure = match (found.start(), found.end() == path.len()) {
+            let help = match (found.start(), found.end() == path.len()) {
                 (0, true) => return None,
                 (0, false) => "end it with `.*` to match the rest",
                 (_, true) => "start it with `.*` to match what comes before",
                 (_, false) => "begin and end it with `.*` to match the rest",
             };
-            Some(format!("{host}, path {pattern}: matches only {} of the path; {cure}", found.as_str()))
+            Some(format!("{host}, path {pattern}: matches only {} of the path; {help}", found.as_str()))
         })
     }
 
-    /// The pattern that fits a host, in words.
-    fn fitting_host(&self, host: &str) -> Option<String> {
+    /// The pattern that matches a host, as text.
+    fn matching_host(&self, host: &str) -> Option<String> {
         if self.hosts.is_empty() {
             return Some("any host".to_owned());
         }

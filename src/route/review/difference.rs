@@ -1,4 +1,4 @@
-//! What two files differ in, in words.
+//! The differences of two configurations, as text.
 
 use std::net::SocketAddr;
 
@@ -10,21 +10,21 @@ use crate::route::{
     Segment, Shadow, Split, SplitState, TraceExport, Upstream, Variant, VariantId,
 };
 
-/// How many lines a summary has at most.
+/// The maximum number of lines of a summary.
 const SUMMARY_LINES_MAX: usize = 100;
 
-/// How many endpoints of an upstream a line names at most.
+/// The maximum number of endpoints in a line.
 const ENDPOINTS_MAX: usize = 4;
 
-/// What became of something, by whether it is killed now.
+/// The word for a change of a kill, by whether it is set now.
 const KILL_WORDS: [&str; 2] = ["revived", "killed"];
 
-/// The same of a latch.
+/// The word for a change of a latch, by whether it is set now.
 const LATCH_WORDS: [&str; 2] = ["no longer latched", "latched"];
 
-/// What changes from `old` to `new`, in words, for the journal and the log of a reload: kills first, then routes by the
-/// order of the new file (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the
-/// last one says how many more there are. One look at each route.
+/// The changes from `old` to `new` as text, for the log of a reload: kills first, then routes in the order of the new file
+/// (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the last one has the number of
+/// further changes. Visits each route once.
 #[must_use]
 pub fn summary(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<String> {
     let pair = ConfigPair::new(old, new);
@@ -41,26 +41,27 @@ pub fn summary(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<String
         lines.truncate(SUMMARY_LINES_MAX - 1);
         lines.push(format!("and {} more changes", more + 1));
     }
+    debug_assert!(lines.len() <= SUMMARY_LINES_MAX, "a summary is bounded");
     lines.into_iter().map(|line| old.rules.masks.covered(new.rules.masks.covered(line))).collect()
 }
 
-/// The routes that differ, by name.
+/// The routes that differ.
 #[derive(Default)]
 pub(super) struct Changes<'a> {
     pub(super) added: Vec<&'a str>,
     pub(super) removed: Vec<&'a str>,
-    /// Each with what changed, in words.
+    /// Each with its changes as text.
     pub(super) changed: Vec<(Both, Vec<String>)>,
 }
 
-/// The ids of a route that both files have.
+/// The ids of a route that both configurations have.
 #[derive(Clone, Copy)]
 pub(super) struct Both {
     pub(super) old: RouteId,
     pub(super) new: RouteId,
 }
 
-/// A split of one of two files, and what is in force of it.
+/// A split and its current state.
 struct Arms<'a> {
     split: &'a Split,
     state: &'a SplitState,
@@ -89,7 +90,7 @@ impl<'a> Changes<'a> {
     }
 }
 
-/// What changed in a route.
+/// The changes of a route.
 fn route(pair: &ConfigPair<'_>, both: Both) -> Vec<String> {
     let (old, new) = (pair.old.rules.route(both.old), pair.new.rules.route(both.new));
     let mut words = Vec::new();
@@ -124,7 +125,7 @@ impl<'a> Arms<'a> {
     }
 }
 
-/// What changed in the variants of a split.
+/// The changes of the variants of a split.
 fn arms(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &mut Vec<String>) {
     if old.state.is_killed() != new.state.is_killed() {
         words.push(format!("{name} {}", KILL_WORDS[usize::from(new.state.is_killed())]));
@@ -134,7 +135,7 @@ fn arms(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &m
             words.push(format!("{name} {} added at {}", to.name, now.weight));
             continue;
         };
-        // Stable's share follows from the others'.
+        // The weight of stable is the rest of the others.
         if was.weight != now.weight && VariantId(id) != VariantId::STABLE {
             words.push(format!("{name} {} {} → {}", to.name, was.weight, now.weight));
         }
@@ -158,7 +159,7 @@ fn arms(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &m
     }
 }
 
-/// What changed in a split beside its variants.
+/// The changes of a split except its variants.
 fn split(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut Vec<String>) {
     if reordered(&old.variants, &new.variants, |variant| &variant.name) {
         words.push(format!("{name} variants reordered"));
@@ -178,7 +179,7 @@ fn split(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut
     shadow(pair, name, [old, new], words);
 }
 
-/// What changed in a shadow.
+/// The changes of a shadow.
 fn shadow(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut Vec<String>) {
     let (from, to) = match (old.shadow.as_deref(), new.shadow.as_deref()) {
         (None, None) => return,
@@ -214,7 +215,7 @@ fn shadow(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mu
     }
 }
 
-/// What changed in `[kill]` beyond single routes and variants.
+/// The changes of `[kill]` except single routes and variants.
 fn kills(ConfigPair { old, new, .. }: &ConfigPair<'_>) -> Vec<String> {
     let mut words = Vec::new();
     let (old, new) = (old.overlay.kill(), new.overlay.kill());
@@ -230,16 +231,16 @@ fn kills(ConfigPair { old, new, .. }: &ConfigPair<'_>) -> Vec<String> {
     words
 }
 
-/// What changed beside single routes: kills of everything and of tenants, then all other tables.
+/// The changes except single routes: kills of everything and of tenants, then all other tables.
 pub(super) fn beside_routes(pair: &ConfigPair<'_>) -> Vec<String> {
     let mut lines = kills(pair);
     lines.extend(tables(pair));
     lines
 }
 
-/// What changed beside routes and kills.
+/// The changes except routes and kills.
 fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
-    // All by name, so that none can be forgotten: routes are told elsewhere, the index follows from them.
+    // All fields by name, so that a new one cannot be forgotten. Routes are compared elsewhere; the index depends on them.
     let Rules {
         routes,
         index: _,
@@ -294,13 +295,13 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
     words
 }
 
-/// `x a, b changed`, of what is not the same.
+/// `x a, b changed`, for the names that are not the same.
 fn differing(subject: &str, same: &[(&str, bool)]) -> Option<String> {
     let changed: Vec<&str> = same.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
     (!changed.is_empty()).then(|| format!("{subject}{} changed", changed.join(", ")))
 }
 
-/// What changed in an upstream.
+/// The changes of an upstream.
 fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
     let Upstream { name: _, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls } = old;
     let mut words = Vec::new();
@@ -321,7 +322,7 @@ fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
     words
 }
 
-/// The first few endpoints, as they are written.
+/// The first endpoints, as configured.
 fn listed(endpoints: &[EndpointSpec]) -> String {
     let mut all: Vec<String> = endpoints.iter().take(ENDPOINTS_MAX).map(ToString::to_string).collect();
     if let Some(more @ 1..) = endpoints.len().checked_sub(ENDPOINTS_MAX) {
@@ -330,7 +331,7 @@ fn listed(endpoints: &[EndpointSpec]) -> String {
     all.join(", ")
 }
 
-/// What changed in a listener.
+/// The changes of a listener.
 fn listener_changes(old: &ListenerSpec, new: &ListenerSpec) -> Vec<String> {
     let ListenerSpec { name: _, address, limits, proxy_senders, tls, redirect } = old;
     let mut words = Vec::new();
@@ -349,7 +350,7 @@ fn listener_changes(old: &ListenerSpec, new: &ListenerSpec) -> Vec<String> {
     words
 }
 
-/// What changed in `[traces]`.
+/// The changes of `[traces]`.
 fn trace_changes(old: Option<&TraceExport>, new: Option<&TraceExport>) -> Option<String> {
     let (old, new) = match (old, new) {
         (None, None) => return None,
@@ -372,7 +373,7 @@ fn trace_changes(old: Option<&TraceExport>, new: Option<&TraceExport>) -> Option
     )
 }
 
-/// Whether those that both have stand in another order.
+/// Whether the common elements have another order.
 fn reordered<'a, T>(old: &'a [T], new: &'a [T], name: impl Fn(&'a T) -> &'a str) -> bool {
     let names = |all: &'a [T]| -> Vec<&'a str> { all.iter().map(&name).collect() };
     let (mut before, mut after) = (names(old), names(new));
@@ -382,7 +383,7 @@ fn reordered<'a, T>(old: &'a [T], new: &'a [T], name: impl Fn(&'a T) -> &'a str)
     before != after
 }
 
-/// What was added, removed and changed among things that have names.
+/// The added, removed and changed elements of two lists with names.
 fn named<'a, T>(
     words: &mut Vec<String>,
     what: &str,

@@ -1,5 +1,5 @@
-//! Whether two files mean the same by a route. Ids differ from file to file, so upstreams and segments are compared by
-//! name; regexes by their text; places not at all.
+//! Whether routes of two configurations are equivalent. Ids differ between configurations, so upstreams and segments are
+//! compared by name, regexes by their text, and source locations not at all.
 
 use ahash::{HashMap, HashSet};
 
@@ -8,11 +8,11 @@ use crate::route::{
     UpstreamId,
 };
 
-/// Two files, side by side.
+/// Two configurations.
 pub(super) struct ConfigPair<'a> {
     pub(super) old: EffectiveConfig<'a>,
     pub(super) new: EffectiveConfig<'a>,
-    /// Names of segments that have the same members in both; found once, since their lists may be long.
+    /// Names of segments with the same members in both; computed once, because the lists may be long.
     kept: HashSet<&'a str>,
 }
 
@@ -45,7 +45,7 @@ impl PartialEq for Rewrite {
 }
 
 impl Shadow {
-    /// Whether both make the same copies, whoever gets them and how many there are.
+    /// Whether both make the same copies, apart from the upstream and the share.
     pub(super) fn copies_like(&self, other: &Self) -> bool {
         self.methods == other.methods
             && self.host == other.host
@@ -60,7 +60,7 @@ impl<'a> ConfigPair<'a> {
         let mut pair = Self { old, new, kept: HashSet::default() };
         let olds: HashMap<&str, &Segment> =
             old.rules.segments.iter().map(|segment| (segment.name.as_str(), segment)).collect();
-        // A segment may refer to another one: what is kept grows until nothing is added.
+        // A segment may refer to another one, so `kept` grows until a round adds nothing.
         loop {
             let more = new.rules.segments.iter().filter(|segment| {
                 let before = olds.get(segment.name.as_str());
@@ -72,16 +72,21 @@ impl<'a> ConfigPair<'a> {
                 return pair;
             }
             pair.kept.extend(more);
+            debug_assert!(
+                pair.kept.len() <= new.rules.segments.len(),
+                "each round adds segments that were not kept before"
+            );
         }
     }
-    /// The name of an upstream of the old file, and of one of the new file.
+
+    /// The names of an upstream of the old configuration and of one of the new configuration.
     pub(super) fn upstreams(&self, old: UpstreamId, new: UpstreamId) -> (&'a str, &'a str) {
         let name =
             |rules: &'a Rules, id: UpstreamId| rules.upstreams.get(id.0 as usize).map_or("?", |u| u.name.as_str());
         (name(self.old.rules, old), name(self.new.rules, new))
     }
 
-    /// Whether both predicates ask the same.
+    /// Whether both predicates are equivalent.
     pub(super) fn predicate(&self, old: &Predicate, new: &Predicate) -> bool {
         use Predicate as P;
         match (old, new) {
@@ -119,7 +124,7 @@ impl<'a> ConfigPair<'a> {
         }
     }
 
-    /// Whether both lists ask the same, in the same order.
+    /// Whether both lists are equivalent, in the same order.
     pub(super) fn predicates(&self, old: &[Predicate], new: &[Predicate]) -> bool {
         old.len() == new.len() && old.iter().zip(new).all(|(a, b)| self.predicate(a, b))
     }
@@ -132,12 +137,12 @@ impl<'a> ConfigPair<'a> {
         before == after && after.is_some_and(|name| self.kept(name))
     }
 
-    /// Whether the segment of this name has the same members in both files.
+    /// Whether the segment of this name has the same members in both configurations.
     pub(super) fn kept(&self, segment: &str) -> bool {
         self.kept.contains(segment)
     }
 
-    /// Whether both lists of targets pick the same callers for the same variants.
+    /// Whether both lists of targets select the same callers for the same variants.
     pub(super) fn targets(&self, old: &[Target], new: &[Target]) -> bool {
         old.len() == new.len()
             && old.iter().zip(new).all(|(a, b)| {
@@ -145,7 +150,7 @@ impl<'a> ConfigPair<'a> {
             })
     }
 
-    /// Whether routes that answer by themselves answer the same; splits are compared in detail.
+    /// Whether redirects and fixed responses are equal; splits are compared in detail.
     pub(super) fn answers(old: &Action, new: &Action) -> bool {
         match (old, new) {
             (Action::Redirect(a), Action::Redirect(b)) => a == b,

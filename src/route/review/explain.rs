@@ -1,4 +1,4 @@
-//! `explain`: why a request gets what it gets, told by the functions that route it.
+//! `explain`: explains a request with the functions that route live traffic.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::route::{
     Split, Spread, Template, Values, VariantId, VerifiedCert, cookie, decide, normal_host, normal_path,
 };
 
-/// A request as it is asked about: as a client would send it.
+/// The request to explain, as a client would send it.
 #[derive(Clone, Copy, Debug)]
 pub struct ExplainRequest<'a> {
     /// The method.
@@ -25,17 +25,17 @@ pub struct ExplainRequest<'a> {
     pub path_and_query: &'a str,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// Who connects.
+    /// The address of the peer.
     pub peer: IpAddr,
-    /// The client's certificate, as if it had been verified.
+    /// The client's certificate, treated as verified.
     pub client_cert: Option<&'a VerifiedCert>,
-    /// The name of the listener that takes it.
+    /// The name of the listener.
     pub listener: &'a str,
-    /// How the request comes: `http` or `https`.
+    /// The scheme: `http` or `https`.
     pub scheme: &'static str,
-    /// The policy of the listener.
+    /// The `encoded_slash` policy of the listener.
     pub encoded_slash: EncodedSlash,
-    /// What else is known of the caller.
+    /// Facts about the caller.
     pub facts: Facts<'a>,
 }
 
@@ -79,7 +79,7 @@ impl Normal<'_> {
     }
 }
 
-/// Explains a request: [`explain_briefly`], and the routes that nearly took it, which costs a look at every route.
+/// Explains a request: [`explain_briefly`], and the routes that nearly matched, which visits every route.
 #[must_use]
 pub fn explain(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Explanation {
     let rules = config.rules;
@@ -94,8 +94,8 @@ pub fn explain(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Exp
     explanation.covered(&rules.masks)
 }
 
-/// Explains a request at about the cost of routing it: for live traffic. A route with `sticky = []` is explained as if
-/// this request were its first.
+/// Explains a request of live traffic, at about the cost of routing it. A route with `sticky = []` is explained as if this
+/// were its first request.
 #[must_use]
 pub fn explain_briefly(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Explanation {
     let rules = config.rules;
@@ -178,7 +178,7 @@ fn with_query(path: &str, query: Option<&str>) -> String {
     query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
-/// The path and query to forward. What a rewrite made of the path is masked; the request's own path is not.
+/// The path and query to forward. The result of a rewrite is masked; the path of the request is not.
 fn forwarded_path(split: &Split, head: &RequestHead<'_>, matched: usize, masks: &Masks) -> Result<String, String> {
     let Rewrite { prefix, regex, host: _ } = &split.rewrite;
     let path = match (prefix, regex) {
@@ -196,7 +196,7 @@ fn forwarded_path(split: &Split, head: &RequestHead<'_>, matched: usize, masks: 
     Ok(with_query(&path, head.query))
 }
 
-/// Decides, and listens.
+/// Decides, and records the steps.
 fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (ServedVariant, Vec<ExplainStep>) {
     let EffectiveConfig { rules, overlay } = config;
     let Routed { split, head, caller, cookie_identity, .. } = *routed;
@@ -233,7 +233,7 @@ fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (S
     (served, steps)
 }
 
-/// An identity and the place that gave it.
+/// An identity and its source.
 fn identity(
     value: Option<&str>,
     places: &[Extractor],
@@ -245,7 +245,7 @@ fn identity(
     Some((value?.to_owned(), place.describe(what)))
 }
 
-/// Values that are passed over where an identity is looked for.
+/// Values that are skipped in the search for an identity.
 fn rejected(
     places: &[Extractor],
     what: &str,
@@ -261,10 +261,10 @@ fn rejected(
     })
 }
 
-/// Why a route takes a request.
+/// Why a route matches a request.
 fn why(route: &Route, head: &RequestHead<'_>, rules: &Rules) -> String {
     let matches = &route.matches;
-    let mut why = matches.fitting(head.host, head.path).unwrap_or_default();
+    let mut why = matches.matching_patterns(head.host, head.path).unwrap_or_default();
     if !matches.methods.is_empty() {
         why = format!("{why}, method {}", head.method);
     }
@@ -277,7 +277,7 @@ fn why(route: &Route, head: &RequestHead<'_>, rules: &Rules) -> String {
     why
 }
 
-/// Edits with their values filled in. Only what comes out of the file is masked.
+/// Edits with their values filled in. Only text of the file is masked.
 fn edits(edits: &HeaderEdits, values: &Values<'_>, masks: &Masks) -> Vec<HeaderEdit> {
     let shown = |template: &Template| text(&template.covered(masks).expand(values));
     let removed =
@@ -292,7 +292,7 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// That a wish to become a WebSocket is not passed on, where the route does not allow it.
+/// The note that a WebSocket upgrade is removed, if the route does not allow it.
 fn upgrade_denied(route: &Route, head: &RequestHead<'_>) -> Option<String> {
     let asks = head.headers.get_all(http::header::UPGRADE).iter();
     let asks = asks.into_iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));

@@ -1,4 +1,4 @@
-//! A question: a request as a person describes it, on the command line or in a URL, to be explained.
+//! The parameters of an explanation, from the command line or from a URL.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,24 +10,24 @@ use crate::route::{
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A request as a person describes it.
+/// A request as described by parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplainQuery {
     /// The method.
     pub method: Method,
-    /// The host. Not given: [`ExplainQuery::HOST`], where all routes take any.
+    /// The host; by default [`ExplainQuery::HOST`], if no route matches on the host.
     pub host: Option<String>,
-    /// The path, and the query if there is one.
+    /// The path and the query.
     pub path_and_query: String,
     /// The headers.
     pub headers: HeaderMap,
     /// The client's address.
     pub client_ip: Option<IpAddr>,
-    /// Who connects.
+    /// The address of the peer.
     pub peer: Option<IpAddr>,
-    /// What its certificate says, as if it had been verified.
+    /// The client's certificate, treated as verified.
     pub client_cert: Option<VerifiedCert>,
-    /// The listener that takes it; the first whose requests are routed when not given.
+    /// The name of the listener; by default the first one that does not redirect.
     pub listener: Option<String>,
 }
 
@@ -47,24 +47,24 @@ impl Default for ExplainQuery {
 }
 
 impl ExplainQuery {
-    /// The host of a request to routes that take any.
+    /// The default host.
     pub const HOST: &'static str = "localhost";
 
-    /// Why a host must be given, when it is not.
+    /// Why a host is required, if it is missing.
     #[must_use]
-    pub fn lacks_host(&self, rules: &Rules) -> Option<String> {
+    pub fn missing_host(&self, rules: &Rules) -> Option<String> {
         let of = |route: &'_ Route| Some((route.name.clone(), route.matches.hosts.first()?.to_string()));
         let (route, host) = rules.routes.iter().find_map(of).filter(|_| self.host.is_none())?;
         let host = rules.masks.covered(host);
         Some(format!("the host is missing, but routes match on it: `{route}` is for {host}"))
     }
 
-    /// Settles who connects. Unless that is given, it is a trusted proxy, if there is one, which tells who the client
-    /// is: as in the file's own tests. Nobody told means this machine.
+    /// Sets the peer. The default is the first trusted proxy, which forwards the address of the client, as in the `[[test]]`
+    /// requests of a file; without trusted proxies it is the client. The default client is this machine.
     ///
     /// # Errors
-    /// When a peer that is not trusted is said to tell who the client is.
-    pub fn settle(&mut self, identity: &Identity) -> Result<(), String> {
+    /// If the peer is not trusted and the client has another address.
+    pub fn set_peer(&mut self, identity: &Identity) -> Result<(), String> {
         const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let proxy = identity.trusted_proxies.first().map(ipnet::IpNet::addr);
         let peer = self.peer.or(proxy).or(self.client_ip).unwrap_or(HERE);
@@ -82,11 +82,11 @@ impl ExplainQuery {
         Ok(())
     }
 
-    /// Takes `FIELD:VALUE` of the client's certificate, such as `cn:till-7`.
+    /// Adds `FIELD:VALUE` of the client's certificate, such as `cn:till-7`.
     ///
     /// # Errors
-    /// When there is no such field.
-    pub fn present(&mut self, text: &str) -> Result<(), String> {
+    /// If there is no such field.
+    pub fn add_certificate_field(&mut self, text: &str) -> Result<(), String> {
         let (name, value) = text.split_once([':', '=']).unwrap_or((text, ""));
         let field = CertField::ALL.into_iter().find(|field| field.name() == name);
         let (Some(field), false) = (field, value.is_empty()) else {
@@ -104,16 +104,16 @@ impl ExplainQuery {
         Ok(())
     }
 
-    /// The request, to be asked of these rules.
+    /// The request, for these rules.
     ///
     /// # Errors
-    /// When there is no such listener, or no host where routes differ by it, in words.
+    /// If there is no such listener, or if the host is missing and routes match on it.
     pub fn request<'a>(&'a self, rules: &'a Rules) -> Result<ExplainRequest<'a>, String> {
-        if let Some(why) = self.lacks_host(rules) {
+        if let Some(why) = self.missing_host(rules) {
             return Err(why);
         }
         let listener = match &self.listener {
-            None => rules.usual_listener(),
+            None => rules.default_listener(),
             Some(name) => Some(rules.listeners.iter().find(|listener| listener.name == *name).ok_or_else(|| {
                 let known: Vec<&str> = rules.listeners.iter().map(|listener| listener.name.as_str()).collect();
                 format!("there is no listener {name:?}; the listeners are {}", known.join(", "))
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_needed_where_routes_differ_by_it() {
+    fn a_host_is_required_if_routes_match_on_it() {
         use crate::route::tests::{route, rules};
         let any = rules(vec![route("a", "", "/a")]);
         let some = rules(vec![route("a", "", "/a"), route("b", "*.example.com", "/b")]);
@@ -153,7 +153,7 @@ mod tests {
         let why = "the host is missing, but routes match on it: `b` is for *.example.com";
         assert_eq!(without.request(&some).err().as_deref(), Some(why));
         let with = ExplainQuery { host: Some("x.example.com".to_owned()), ..ExplainQuery::default() };
-        assert!(with.lacks_host(&some).is_none() && with.request(&some).is_ok());
+        assert!(with.missing_host(&some).is_none() && with.request(&some).is_ok());
     }
 
     /// The addresses that a query gives.
@@ -171,11 +171,11 @@ mod tests {
     #[track_caller]
     fn check(nets: &[&str], given: Given, expected: Result<(&str, Option<&str>), ()>) {
         let address = |text: Option<&str>| text.map(|text| text.parse().unwrap());
-        let mut question =
+        let mut query =
             ExplainQuery { client_ip: address(given.client), peer: address(given.peer), ..ExplainQuery::default() };
-        let settled = question.settle(&trusting(nets)).map(|()| {
-            let is_client_given = question.headers.get(&X_FORWARDED_FOR).map(|value| value.to_str().unwrap());
-            (question.peer.unwrap().to_string(), is_client_given)
+        let settled = query.set_peer(&trusting(nets)).map(|()| {
+            let is_client_given = query.headers.get(&X_FORWARDED_FOR).map(|value| value.to_str().unwrap());
+            (query.peer.unwrap().to_string(), is_client_given)
         });
         assert_eq!(
             settled.as_ref().map(|(peer, is_client_given)| (peer.as_str(), *is_client_given)).map_err(drop),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_speaks_for_the_client() {
+    fn a_trusted_proxy_names_the_client() {
         check(&["10.0.0.0/8"], client("203.0.113.9"), Ok(("10.0.0.0", Some("203.0.113.9"))));
         check(&["10.0.0.0/8"], Given::default(), Ok(("10.0.0.0", Some("127.0.0.1"))));
         check(
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn anybody_else_speaks_for_himself() {
+    fn any_other_peer_is_the_client() {
         check(&[], Given::default(), Ok(("127.0.0.1", None)));
         check(&[], client("203.0.113.9"), Ok(("203.0.113.9", None)));
         check(&[], Given { peer: Some("203.0.113.9"), ..client("203.0.113.9") }, Ok(("203.0.113.9", None)));

@@ -1,4 +1,4 @@
-//! The explanation of a request: what it gets and why, as data, and as people read it.
+//! The explanation of a request, as data and as text.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,52 +8,52 @@ use http::{HeaderName, StatusCode};
 use super::recorder::{ExplainStep, per_request};
 use crate::route::{Counted, Decision, Reason, ShadowExplanation, SourceLocation, Weight};
 
-/// Why a request gets what it gets.
+/// What a request gets, and why.
 #[derive(Clone, Debug, Default)]
 pub struct Explanation {
     /// The method.
     pub method: String,
-    /// The host in normal form; as given when it has none.
+    /// The host in normal form; as given if it has none.
     pub host: String,
-    /// The path in normal form, and the query as it was sent; as given when there is no normal form.
+    /// The path in normal form, and the query as sent; as given if there is no normal form.
     pub path: String,
     /// The client's address.
     pub client_ip: Option<IpAddr>,
-    /// The tenant and where it was read.
+    /// The tenant and its source.
     pub tenant: Option<(String, String)>,
-    /// The user and where it was read.
+    /// The user and its source.
     pub user: Option<(String, String)>,
-    /// The route, where it stands, and why it takes the request.
+    /// The route, its location, and why it matches.
     pub route: Option<MatchedRoute>,
     /// The steps of the decision.
     pub steps: Vec<ExplainStep>,
-    /// What comes of it.
+    /// The result.
     pub outcome: ExplainedOutcome,
-    /// What it asks for and does not get, in words.
+    /// Requested features that are not granted, as text.
     pub denied: Vec<String>,
-    /// Its fields that are dropped since their sender is not trusted, in words.
+    /// Header fields that are dropped because the peer is not trusted, as text.
     pub dropped: Vec<String>,
-    /// Edits to the request's headers.
+    /// Edits to the request headers.
     pub request_headers: Vec<HeaderEdit>,
-    /// Edits to the response's headers.
+    /// Edits to the response headers.
     pub response_headers: Vec<HeaderEdit>,
-    /// Routes that fit the host and path too, or a part of the path, but do not take the request, and why. Where no
-    /// route takes it, also those that fit the host alone or the path alone.
+    /// Other routes that match host and path, or a part of the path, but not the request, and why. If no route matches, also
+    /// routes that match only the host or only the path.
     pub nearly: Vec<MatchedRoute>,
 }
 
-/// A route, where it stands, and why it takes a request, or does not.
+/// A route, its location, and why it matches a request or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MatchedRoute {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Where it stands.
+    /// The location in the file.
     pub place: SourceLocation,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// What comes of a request.
+/// The result of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ExplainedOutcome {
     /// 400: no normal form.
@@ -63,42 +63,42 @@ pub enum ExplainedOutcome {
     NoRoute,
     /// The route redirects.
     Redirect(StatusCode, String),
-    /// The route answers by itself.
+    /// The route answers with a fixed response.
     Respond(StatusCode),
     /// A variant answers.
     Serve(ServedVariant),
 }
 
-/// Which variant answers.
+/// The variant that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedVariant {
-    /// The decision itself.
+    /// The decision.
     pub decision: Decision,
-    /// The variant's name.
+    /// The name of the variant.
     pub variant: String,
-    /// Its upstream's name.
+    /// The name of the upstream.
     pub upstream: String,
-    /// How many variants the route has, stable included.
+    /// The number of variants of the route, including stable.
     pub variants: usize,
-    /// Who answers how much, where nothing sticks and each request is decided anew: the decision and the variant are
-    /// then those of a first request, without its bucket. Empty where callers stick.
+    /// The share of each variant, on a route without sticky keys, where each request is decided on its own. The decision is
+    /// then that of a first request, without its bucket. Empty on routes with sticky keys.
     pub per_request: Vec<(String, Weight)>,
-    /// The path and query that it is asked for, or why there is none.
+    /// The path and query that are forwarded, or why there are none.
     pub forwarded_path: Result<String, String>,
-    /// The `Host` that it is asked for, when it is rewritten.
+    /// The `Host` that is forwarded, if it is rewritten.
     pub forwarded_host: Option<String>,
-    /// Whether it is copied, where the route has a shadow.
+    /// Whether the request is copied, if the route has a shadow.
     pub copied: Option<Box<ShadowExplanation>>,
 }
 
 /// One edit to headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {
-    /// All lines of this name go.
+    /// Removes all lines of this name.
     Remove(String),
-    /// One line of this name, with this value.
+    /// Replaces all lines of this name.
     Set(HeaderName, String),
-    /// A further line.
+    /// Adds a line.
     Add(HeaderName, String),
 }
 
@@ -137,8 +137,8 @@ impl Explanation {
     }
 }
 
-/// The words of a reason, for people.
-const fn because(reason: Reason) -> &'static str {
+/// A reason as text.
+const fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::Kill => "killed, so stable answers",
         Reason::Latch => "rolled back, so stable answers",
@@ -193,7 +193,7 @@ impl fmt::Display for ExplainedOutcome {
         let decision = &served.decision;
         let variant =
             if served.per_request.is_empty() { served.variant.clone() } else { per_request(&served.per_request) };
-        writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), because(decision.reason))?;
+        writeln!(f, "variant   {variant}, reason {}: {}", decision.reason.name(), reason_text(decision.reason))?;
         writeln!(f, "upstream  {}", served.upstream)?;
         match &served.forwarded_path {
             Ok(path) => writeln!(f, "forward   {}{path}", served.forwarded_host.as_deref().unwrap_or(""))?,

@@ -1,4 +1,4 @@
-//! Explanations and comparisons without what variables of the environment produced: both are read by people who may not
+//! Masks the values of environment variables in explanations and comparisons, because their readers may not be allowed to
 //! see every value of the file. Every field is named here, so that a new one is not forgotten.
 
 use crate::route::{
@@ -7,8 +7,8 @@ use crate::route::{
 };
 
 impl Explanation {
-    /// The explanation with its sentences masked. A sentence that has a part of the request is masked as a whole. The
-    /// request itself is not masked. Header edits, the redirect and what is forwarded are masked where they are made.
+    /// Masks the texts of the explanation, including parts of the request in them. The request itself is not masked. Header
+    /// edits, redirects and forwarded paths are masked where they are built.
     pub(super) fn covered(mut self, masks: &Masks) -> Self {
         if masks.is_empty() {
             return self;
@@ -32,7 +32,7 @@ impl Explanation {
         for (_, place) in tenant.iter_mut().chain(user) {
             cover(place, masks);
         }
-        // Names are kept as they are written.
+        // Names are never masked.
         for MatchedRoute { name: _, place: _, why } in route.iter_mut().chain(nearly) {
             cover(why, masks);
         }
@@ -83,7 +83,7 @@ impl ExplainStep {
 }
 
 impl ConfigDiff {
-    /// The comparison with the values of both files masked.
+    /// Masks the values of both configurations.
     pub(super) fn covered(mut self, [old, new]: [&Masks; 2]) -> Self {
         let Self { added: _, removed: _, changed, others, moved_upstreams: _ } = &mut self;
         let words = changed.iter_mut().flat_map(|RouteChange { route: _, words, moved: _ }| words);

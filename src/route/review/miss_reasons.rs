@@ -1,4 +1,4 @@
-//! What a request lacks: the predicates that do not hold, each with what the request has instead.
+//! Why predicates do not match: each with the value that the request has instead.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use http::{HeaderMap, HeaderName, header};
 use crate::route::matching::{cookie_bytes, dropped_identity, parameters};
 use crate::route::{Caller, Extractor, Predicate, RequestHead, Rules};
 
-/// How many values of one field are shown, and how much of each.
+/// Limits of the shown values of one field.
 const VALUES_MAX: usize = 4;
 const VALUE_CHARS_MAX: usize = 80;
 
-/// A request, its caller, and the rules that it is asked by.
+/// A request, its caller, and the rules.
 #[derive(Clone, Copy)]
 pub(super) struct MissReasons<'a> {
     pub(super) rules: &'a Rules,
@@ -20,14 +20,14 @@ pub(super) struct MissReasons<'a> {
 }
 
 impl MissReasons<'_> {
-    /// Those of `predicates` that do not hold, in words. Of a segment these are its keys that do not.
+    /// The predicates that do not match, as text. For a segment, the keys that do not match.
     pub(super) fn of(&self, predicates: &[Predicate]) -> String {
         self.failing(predicates, "; ")
     }
 
-    fn failing(&self, predicates: &[Predicate], apart: &str) -> String {
+    fn failing(&self, predicates: &[Predicate], separator: &str) -> String {
         let failing = predicates.iter().filter(|one| !one.matches(self.head, self.caller, &self.rules.segments));
-        failing.map(|one| self.describe(one)).collect::<Vec<_>>().join(apart)
+        failing.map(|one| self.describe(one)).collect::<Vec<_>>().join(separator)
     }
 
     fn describe(&self, predicate: &Predicate) -> String {
@@ -54,7 +54,7 @@ impl MissReasons<'_> {
         }
     }
 
-    /// What the request has where a predicate looks.
+    /// The value of the request that a predicate checks.
     fn instead(&self, predicate: &Predicate) -> String {
         let Self { head, caller, .. } = self;
         match predicate {
@@ -79,7 +79,7 @@ impl MissReasons<'_> {
                 Some(certificate) => given(certificate.values(*field).map(Cow::Borrowed)),
                 None => "there is no verified certificate".to_owned(),
             },
-            // The alternatives of one name: what is given there is the same for all.
+            // The alternatives have the same name, so the value is the same for all.
             Predicate::Any(alternatives) => alternatives.first().map(|first| self.instead(first)).unwrap_or_default(),
             Predicate::Not(_) | Predicate::Segment(_) | Predicate::All(_) => "it matches".to_owned(),
         }
@@ -102,7 +102,7 @@ fn values_of(headers: &HeaderMap, name: &HeaderName) -> String {
     given(headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())))
 }
 
-/// The values that a request gives.
+/// The given values, as text.
 fn given<'v>(values: impl IntoIterator<Item = Cow<'v, str>>) -> String {
     let mut values = values.into_iter();
     let mut all: Vec<String> = values.by_ref().take(VALUES_MAX).map(|value| shown(&value)).collect();
@@ -110,7 +110,7 @@ fn given<'v>(values: impl IntoIterator<Item = Cow<'v, str>>) -> String {
     if all.is_empty() { "not given".to_owned() } else { format!("given: {}", all.join(", ")) }
 }
 
-/// A value in quotes; only the beginning of a long one.
+/// A value in quotes; long values are cut.
 fn shown(value: &str) -> String {
     match value.char_indices().nth(VALUE_CHARS_MAX) {
         Some((end, _)) => format!("{:?}…", &value[..end]),

@@ -1,4 +1,4 @@
-//! Explains decisions to people: `explain`, `what-if`, and replay of access logs.
+//! Explanations: `explain`, `what-if`, and replay of access logs.
 
 mod describe;
 mod difference;

@@ -1,15 +1,15 @@
-//! Near misses: the routes that nearly take a request, and why they do not.
+//! Near misses: routes that nearly match a request, and why they do not.
 
 use super::miss_reasons::MissReasons;
 use crate::route::{Caller, HostPattern, MatchedRoute, PathPattern, RequestHead, Route, Rules};
 
-/// How many routes that nearly take a request are listed.
+/// The maximum number of listed routes.
 const NEARLY_MAX: usize = 10;
-/// How many of them may differ in their host or path, where no route takes the request.
+/// The maximum number of those with another host or path, if no route matches.
 const APART_MAX: usize = 5;
 
-/// Routes that fit host and path but do not take the request; then those whose regex matches a part of the path only.
-/// Where no route is `taken`, also those that differ in the path alone or in the host alone, the closest ones first.
+/// Routes that match host and path but not the request, then routes whose regex matches only a part of the path. Without a
+/// `taken` route, also routes that differ only in the path or only in the host, closest first.
 pub(super) fn near_misses(
     rules: &Rules,
     head: &RequestHead<'_>,
@@ -17,10 +17,11 @@ pub(super) fn near_misses(
     taken: Option<&str>,
 ) -> Vec<MatchedRoute> {
     let others = || rules.routes.iter().filter(|route| Some(route.name.as_str()) != taken);
-    let partly = others().filter_map(|route| Some(near_miss(route, route.matches.partly(head.host, head.path)?)));
+    let partly =
+        others().filter_map(|route| Some(near_miss(route, route.matches.partial_match(head.host, head.path)?)));
     let reasons = MissReasons { rules, head, caller };
     let fitting = others().filter_map(|route| {
-        let fitting = route.matches.fitting(head.host, head.path)?;
+        let fitting = route.matches.matching_patterns(head.host, head.path)?;
         let why = if route.matches.accepts(head) {
             format!("{fitting}: matches too, but has a lower precedence than {}", taken.unwrap_or("it"))
         } else if !route.matches.methods.is_empty() && !route.matches.methods.contains(head.method) {
@@ -30,16 +31,16 @@ pub(super) fn near_misses(
         };
         Some(near_miss(route, why))
     });
-    let apart = if taken.is_none() { apart(rules, head) } else { Vec::new() };
-    fitting.chain(partly).chain(apart).take(NEARLY_MAX).collect()
+    let by_host_or_path = if taken.is_none() { by_host_or_path(rules, head) } else { Vec::new() };
+    fitting.chain(partly).chain(by_host_or_path).take(NEARLY_MAX).collect()
 }
 
 fn near_miss(route: &Route, why: String) -> MatchedRoute {
     MatchedRoute { name: route.name.clone(), place: route.place.clone(), why }
 }
 
-/// Routes that fit the host and not the path, or the path and not the host, by how many bytes of it differ.
-fn apart(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
+/// Routes that match either the host or the path, sorted by the number of bytes that differ in the other.
+fn by_host_or_path(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
     let close = rules.routes.iter().filter_map(|route| {
         let matches = &route.matches;
         let by_host = NearestPattern::of(&matches.hosts, |host| (host.fits(head.host), host_distance(host, head.host)));
@@ -48,7 +49,7 @@ fn apart(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
         });
         let (host, path) = (by_host.describe("host"), by_path.describe("path"));
         let why = match (by_host.fits, by_path.fits) {
-            (true, false) if matches.partly(head.host, head.path).is_none() => {
+            (true, false) if matches.partial_match(head.host, head.path).is_none() => {
                 format!("{host} matches, {path} does not")
             }
             (false, true) if head.host.is_empty() => format!("{path} matches, {host} does not (the request has none)"),
@@ -63,13 +64,13 @@ fn apart(rules: &Rules, head: &RequestHead<'_>) -> Vec<MatchedRoute> {
     close.into_iter().take(APART_MAX).map(|(_, matched)| matched).collect()
 }
 
-/// The hosts or the paths of a route, as one request sees them.
+/// The host or path pattern of a route that is closest to a request.
 struct NearestPattern<'a, P> {
-    /// Whether one of them fits.
+    /// Whether a pattern matches.
     fits: bool,
-    /// How many bytes differ.
+    /// The number of bytes that differ.
     distance: usize,
-    /// The one that fits, else the nearest; nothing where any does.
+    /// The pattern that matches, else the closest one; `None` if the route matches any.
     pattern: Option<&'a P>,
 }
 
@@ -87,7 +88,7 @@ impl<'a, P: std::fmt::Display> NearestPattern<'a, P> {
     }
 }
 
-/// How many bytes of a pattern and a path differ: all behind those that they begin alike with. A regex is its text.
+/// The number of bytes of a pattern and a path after their common prefix. A regex counts as its text.
 fn path_distance(pattern: &PathPattern, path: &str) -> usize {
     let text = match pattern {
         PathPattern::Exact(text) | PathPattern::Prefix(text) => text.as_str(),
@@ -97,7 +98,7 @@ fn path_distance(pattern: &PathPattern, path: &str) -> usize {
     text.len() + path.len() - 2 * alike
 }
 
-/// How many bytes of a pattern and a host differ: all before those that they end alike with.
+/// The number of bytes of a pattern and a host before their common suffix.
 fn host_distance(pattern: &HostPattern, host: &str) -> usize {
     let text = match pattern {
         HostPattern::Exact(text) | HostPattern::Wildcard(text) => text.as_str(),

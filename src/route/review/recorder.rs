@@ -4,31 +4,32 @@ use std::ops::Range;
 
 use super::miss_reasons::MissReasons;
 use crate::route::{
-    Bucket, EffectiveConfig, Routed, Rules, Salt, Split, SplitState, Step, Stop, Target, Trace, VariantId, Weight,
+    BUCKETS, Bucket, EffectiveConfig, Routed, Rules, Salt, Split, SplitState, Step, Stop, Target, Trace, VariantId,
+    Weight,
 };
 
-/// One step of a decision, in words and figures.
+/// One step of a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExplainStep {
-    /// It in words.
+    /// The text.
     pub text: String,
-    /// The bucket that was computed.
+    /// The bucket, if one was computed.
     pub bucket: Option<u32>,
-    /// The salt of that bucket.
+    /// The salt of the bucket.
     pub salt: Option<String>,
-    /// The buckets of whoever takes the caller.
+    /// The buckets of the variant or target.
     pub range: Option<Range<u32>>,
 }
 
-/// Writes down each step of a decision.
+/// Records each step of a decision.
 pub(super) struct StepRecorder<'a> {
     rules: &'a Rules,
     request: &'a Routed<'a>,
     split: &'a Split,
     state: &'a SplitState,
-    /// What was told.
+    /// The recorded steps.
     pub(super) steps: Vec<ExplainStep>,
-    /// Who answers how much, where each request is decided anew.
+    /// The share of each variant, if each request is decided on its own.
     pub(super) per_request: Vec<(String, Weight)>,
 }
 
@@ -50,18 +51,20 @@ impl<'a> StepRecorder<'a> {
         self.split.variants.get(usize::from(id.0)).map_or("?", |variant| variant.name.as_str())
     }
 
-    /// Who owns a bucket, and which ones are theirs.
+    /// The buckets of a variant.
     fn range(&self, owner: VariantId) -> Option<Range<u32>> {
         let arm = self.state.arms().get(usize::from(owner.0))?;
+        debug_assert!(arm.start + arm.weight.millionths() <= BUCKETS, "a range ends at the last bucket");
         Some(arm.start..arm.start + arm.weight.millionths())
     }
 
-    /// Notes who answers how much: these variants, and stable the rest, also in the place of those that are stopped.
+    /// Records the shares: these variants without stopped ones, and stable with the rest.
     fn shares(&mut self, arms: impl IntoIterator<Item = (VariantId, Weight)>) {
         let is_served = |id: VariantId| id != VariantId::STABLE && self.state.stopped(id).is_none();
         let served = arms.into_iter().filter(|(id, weight)| is_served(*id) && *weight > Weight::ZERO);
         let mut per_request: Vec<_> = served.map(|(id, weight)| (self.variant(id).to_owned(), weight)).collect();
         let taken: u32 = per_request.iter().map(|(_, weight)| weight.millionths()).sum();
+        debug_assert!(taken <= BUCKETS, "the shares of the variants sum to at most 100 %");
         let rest = Weight::FULL.millionths().checked_sub(taken).and_then(Weight::from_millionths).unwrap_or_default();
         if rest > Weight::ZERO {
             per_request.push((self.variant(VariantId::STABLE).to_owned(), rest));
@@ -69,7 +72,7 @@ impl<'a> StepRecorder<'a> {
         self.per_request = per_request;
     }
 
-    /// The weights of a route where nothing sticks.
+    /// The weights of a route without sticky keys.
     fn by_weights(&mut self) -> ExplainStep {
         let arms = self.state.arms();
         self.shares((0..).map(VariantId).zip(arms.iter().map(|arm| arm.weight)).skip(1));
@@ -118,7 +121,7 @@ impl<'a> StepRecorder<'a> {
 impl Trace for StepRecorder<'_> {
     fn step(&mut self, step: Step<'_>) {
         let recorded = match step {
-            // The step with the shares names the stopped variants.
+            // The step with the shares already names the stopped variants.
             Step::Killed("variant") | Step::Latched if self.split.spreads() => return,
             Step::Weighed(..) if self.split.spreads() => self.by_weights(),
             Step::Killed(scope) => step_of(format!("kill: {scope}")),
@@ -158,18 +161,18 @@ impl Trace for StepRecorder<'_> {
     }
 }
 
-/// A step without figures.
+/// A step with a text only.
 fn step_of(text: String) -> ExplainStep {
     ExplainStep { text, ..ExplainStep::default() }
 }
 
-/// Shares of requests, in words.
+/// Shares of requests, as text.
 pub(super) fn per_request(shares: &[(String, Weight)]) -> String {
     let shares: Vec<_> = shares.iter().map(|(variant, share)| format!("{share} % {variant}")).collect();
     format!("decided per request: {}", shares.join(", "))
 }
 
-/// A salt as people can read it: its separators as slashes.
+/// A salt with slashes as separators.
 pub(super) fn readable(salt: &Salt) -> String {
     salt.text().replace('\u{1f}', "/")
 }

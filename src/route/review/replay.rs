@@ -105,9 +105,9 @@ impl CopyCounts {
 enum Chance {
     /// Its route has no shadow.
     NoShadow,
-    /// With this chance.
+    /// Copied with this probability.
     Known(Weight),
-    /// Too little is known of the caller.
+    /// The log does not have the sticky key.
     Unknown,
 }
 
@@ -307,7 +307,7 @@ fn chosen(split: &Split, decision: Decision) -> &Variant {
 
 /// Whether every bucket has the same owner.
 fn is_certain(state: &SplitState) -> bool {
-    state.is_undivided() || state.owner_of_all().is_some()
+    state.is_stable_only() || state.owner_of_all().is_some()
 }
 
 /// Whether the sticky key read from the log is the one of the request. A log has tenants and addresses, but neither users

@@ -1,24 +1,24 @@
-//! Whether a request would be copied, and why, in words and figures: the same law as
-//! [`sampled`](crate::route::sampled), asked without drawing.
+//! Whether a request would be copied, and why: the rules of [`decide_sampling`](crate::route::decide_sampling), without
+//! drawing from a sequence.
 
 use super::recorder::{ExplainStep, readable};
 use crate::route::{
     BUCKETS, Bucket, EffectiveConfig, Overlay, SampleBy, SamplingInput, Shadow, Split, Unfit, VariantId, Weight,
 };
 
-/// What becomes of a request's copy.
+/// Whether a request is copied, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShadowExplanation {
-    /// The name of the upstream that gets it.
+    /// The name of the upstream that gets the copy.
     pub upstream: String,
-    /// The chance that there is one: all or nothing where a caller's key or a rule decides.
+    /// The probability of a copy; 0 or 1 if the caller's key or a rule decides.
     pub chance: Weight,
-    /// Why, in words and figures.
+    /// The reason.
     pub step: ExplainStep,
 }
 
 impl ShadowExplanation {
-    /// Whether there is a copy: `yes`, `no`, or the chance.
+    /// `yes`, `no`, or the probability.
     #[must_use]
     pub fn word(&self) -> String {
         match self.chance {
@@ -29,18 +29,18 @@ impl ShadowExplanation {
     }
 }
 
-/// What decides whether a request is copied.
+/// The rule that decides whether a request is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CopyDecision {
     /// The weight is zero.
     Off,
-    /// The variant is none whose requests are copied.
+    /// Requests of this variant are not copied.
     From,
-    /// It is never copied, whatever the share.
+    /// Never copied, regardless of the share.
     Unfit(Unfit),
     /// This share of the requests is copied.
     Share,
-    /// A live request would get a random identity, and be sampled by it.
+    /// A live request gets a random identity, which is sampled.
     Issued,
     /// The caller's bucket, below the share or not.
     Bucket(Bucket),
@@ -49,7 +49,7 @@ pub(super) enum CopyDecision {
 }
 
 impl Shadow {
-    /// What decides whether this request is copied.
+    /// The rule that decides for this request.
     pub(super) fn decision(&self, overlay: &Overlay, split: &Split, request: &SamplingInput<'_>) -> CopyDecision {
         if request.share == Weight::ZERO {
             return CopyDecision::Off;
@@ -70,7 +70,7 @@ impl Shadow {
 }
 
 impl CopyDecision {
-    /// The chance that a request is copied, at this share.
+    /// The probability of a copy at this share.
     pub(super) fn chance(self, share: Weight) -> Weight {
         let copied = match self {
             Self::Off | Self::From | Self::Unfit(_) => false,
@@ -83,8 +83,8 @@ impl CopyDecision {
 }
 
 impl Split {
-    /// Whether a request would be copied; `None` without a shadow. `per_request` is who answers how much where each request is
-    /// decided anew, and empty elsewhere.
+    /// Whether a request would be copied; `None` without a shadow. `per_request` has the share of each variant if each
+    /// request is decided on its own, and is empty otherwise.
     #[must_use]
     pub fn copied(
         &self,
@@ -113,7 +113,7 @@ impl Split {
 }
 
 impl Shadow {
-    /// A verdict in words and figures.
+    /// The decision as a step.
     fn step(&self, decision: CopyDecision, variant: &str, sources: &str) -> ExplainStep {
         let words = |text: String| ExplainStep { text, ..ExplainStep::default() };
         let weight = self.weight;
@@ -145,8 +145,9 @@ impl Shadow {
     }
 }
 
-/// A share of a share.
+/// A share of a share. The second is at most 1 000 000.
 fn product(one: Weight, other_millionths: u32) -> Weight {
+    debug_assert!(other_millionths <= BUCKETS, "a share is at most 100 %");
     let product = u64::from(one.millionths()) * u64::from(other_millionths) / u64::from(BUCKETS);
     u32::try_from(product).ok().and_then(Weight::from_millionths).unwrap_or(Weight::FULL)
 }

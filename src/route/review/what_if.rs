@@ -1,4 +1,4 @@
-//! `what-if`: what changes for callers when one file takes the place of another.
+//! `what-if`: what changes for callers when one configuration replaces another.
 
 use std::collections::BTreeMap;
 
@@ -6,65 +6,65 @@ use super::difference::{Both, Changes, beside_routes};
 use super::equivalence::ConfigPair;
 use crate::route::{Action, BUCKETS, Bucket, EffectiveConfig, RouteId, Split, SplitState, Upstream, Variant, Weight};
 
-/// What changes from one file to another.
+/// The differences of two configurations.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigDiff {
-    /// Routes that only the new file has. They may take requests from others: only a replay can tell.
+    /// Routes that only the new configuration has. They may match requests of other routes; only a replay shows that.
     pub added: Vec<String>,
-    /// Routes that only the old file has.
+    /// Routes that only the old configuration has.
     pub removed: Vec<String>,
-    /// Routes that both have and that differ.
+    /// Routes that differ.
     pub changed: Vec<RouteChange>,
-    /// What differs beside routes, in words, such as `upstream web endpoints http://10.0.0.1 → http://10.0.0.2`.
+    /// Other differences as text, such as `upstream web endpoints http://10.0.0.1 → http://10.0.0.2`.
     pub others: Vec<String>,
-    /// Upstreams that answer from other endpoints, whichever route leads there.
+    /// Upstreams with other endpoints.
     pub moved_upstreams: Vec<MovedUpstream>,
 }
 
-/// An upstream whose endpoints differ, and who is answered by it.
+/// An upstream whose endpoints differ, and the callers that it answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MovedUpstream {
-    /// Its name.
+    /// The name.
     pub upstream: String,
-    /// The variants that it answers for: route, variant, and the share of the route's callers in millionths.
+    /// Its variants: route, variant, and the share of the route's callers in millionths.
     pub answers: Vec<(String, String, u32)>,
 }
 
-/// How a route changes.
+/// The changes of a route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteChange {
-    /// Its name.
+    /// The name.
     pub route: String,
-    /// In words, such as `checkout canary 5 → 10`.
+    /// The changes as text, such as `checkout canary 5 → 10`.
     pub words: Vec<String>,
-    /// Who gets another variant.
+    /// The callers that get another variant.
     pub moved: Moved,
 }
 
-/// The share of a route's callers that gets another variant.
+/// The share of a route's callers that get another variant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Moved {
-    /// By the arithmetic of buckets: exact for the callers whom the weights decide.
+    /// Computed from the buckets: exact for callers that are decided by weight.
     Exactly(Vec<Flow>),
-    /// By the weights alone, and what else is to be known.
+    /// Computed from the weights alone, with a note.
     ByWeight(Vec<Flow>, &'static str),
-    /// Buckets cannot tell, and why.
+    /// Unknown, with the reason.
     Unknown(&'static str),
 }
 
-/// Callers that move from one variant to another; those who keep their variant, from its upstream to another one.
+/// Callers that move from one variant to another, or from one upstream of a variant to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// The variant before, or the upstream.
     pub from: String,
     /// The variant after, or the upstream.
     pub to: String,
-    /// How many, in millionths of the callers.
+    /// The share, in millionths of the callers.
     pub millionths: u32,
 }
 
 impl Moved {
-    /// How many callers move, in millionths; `None` when buckets cannot tell.
+    /// The share of callers that move, in millionths; `None` if unknown.
     #[must_use]
     pub fn millionths(&self) -> Option<u32> {
         match self {
@@ -74,7 +74,7 @@ impl Moved {
     }
 }
 
-/// Compares two files route by route.
+/// Compares two configurations route by route.
 #[must_use]
 pub fn compare(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> ConfigDiff {
     let pair = ConfigPair::new(old, new);
@@ -100,7 +100,7 @@ pub fn compare(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> ConfigDiff
     .covered([&old.rules.masks, &new.rules.masks])
 }
 
-/// Upstreams that have other endpoints than before.
+/// Upstreams with other endpoints than before.
 fn moved_upstreams(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<MovedUpstream> {
     let (before, after) = (old.rules, new.rules);
     let olds: ahash::HashMap<&str, &Upstream> = before.upstreams.iter().map(|one| (one.name.as_str(), one)).collect();
@@ -120,15 +120,15 @@ fn moved_upstreams(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<Mo
     moved.map(|one| MovedUpstream { upstream: one.name.clone(), answers: answers(one) }).collect()
 }
 
-/// Routes that change only because everything is killed or revived.
+/// Routes that change only because `kill.all` changes.
 fn unchanged_splits(pair: &ConfigPair<'_>, changed: &[RouteChange]) -> Vec<RouteChange> {
-    let told: ahash::HashSet<&str> = changed.iter().map(|change| change.route.as_str()).collect();
+    let known: ahash::HashSet<&str> = changed.iter().map(|change| change.route.as_str()).collect();
     let (before, after) = (pair.old.rules, pair.new.rules);
     let olds: ahash::HashMap<&str, RouteId> = before.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
     let word = if pair.new.overlay.kill().all { "killed" } else { "revived" };
     let splits = after.numbered().filter(|(_, new)| new.split().is_some_and(|split| split.variants.len() > 1));
     splits
-        .filter(|(_, new)| !told.contains(new.name.as_str()))
+        .filter(|(_, new)| !known.contains(new.name.as_str()))
         .filter_map(|(id, new)| Some((new, Both { old: *olds.get(new.name.as_str())?, new: id })))
         .map(|(new, both)| RouteChange {
             route: new.name.clone(),
@@ -138,7 +138,7 @@ fn unchanged_splits(pair: &ConfigPair<'_>, changed: &[RouteChange]) -> Vec<Route
         .collect()
 }
 
-/// Who gets another variant of a route.
+/// The callers of a route that get another variant.
 fn moved(pair: &ConfigPair<'_>, both: Both) -> Moved {
     let (old, new) = (pair.old.rules.route(both.old), pair.new.rules.route(both.new));
     let (Action::Split(from), Action::Split(to)) = (&old.action, &new.action) else {
@@ -179,25 +179,24 @@ fn moved(pair: &ConfigPair<'_>, both: Both) -> Moved {
     Moved::Exactly(flows(pair, old, new))
 }
 
-/// Everybody, from one variant to another; or to another upstream of the same variant.
+/// All callers, from one variant to another, or to another upstream of the same variant.
 fn all(pair: &ConfigPair<'_>, old: &Variant, new: &Variant) -> Vec<Flow> {
     let hop = hop(pair, old, new);
     hop.map(|(from, to)| Flow { from: from.to_owned(), to: to.to_owned(), millionths: BUCKETS }).into_iter().collect()
 }
 
-/// From where to where a caller moves who had one variant and gets the other; nothing when the same upstream answers
-/// for the same variant.
+/// The move of a caller from one variant to another; `None` if the variant and its upstream stay the same.
 fn hop<'a>(pair: &ConfigPair<'a>, old: &'a Variant, new: &'a Variant) -> Option<(&'a str, &'a str)> {
     let upstreams = pair.upstreams(old.upstream, new.upstream);
     let (from, to) = if old.name == new.name { upstreams } else { (old.name.as_str(), new.name.as_str()) };
     (from != to).then_some((from, to))
 }
 
-/// A split on one side of the comparison.
+/// A split in one of the two configurations.
 pub(super) struct SplitSide<'a> {
     split: &'a Split,
     state: &'a SplitState,
-    /// By `kill.all` or `kill.routes`.
+    /// Whether `kill.all` or `kill.routes` covers it.
     killed: bool,
 }
 
@@ -207,29 +206,32 @@ impl<'a> SplitSide<'a> {
         Self { split, state, killed: config.overlay.kill().all || state.is_killed() }
     }
 
-    /// The split of a route, if it has one.
     fn of(config: EffectiveConfig<'a>, route: RouteId) -> Option<Self> {
         Some(Self::new(config, route, config.rules.route(route).split()?))
     }
 
-    /// The variant that serves a bucket; a stopped one's is stable's.
+    /// The variant that serves a bucket; stable serves those of stopped variants.
     pub(super) fn serving(&self, bucket: u32) -> &'a Variant {
         let owner = self.state.owner(Bucket(bucket));
         let stopped = self.killed || self.state.stopped(owner).is_some();
         &self.split.variants[if stopped { 0 } else { usize::from(owner.0) }]
     }
 
-    /// How many millionths of the callers each variant serves, by its name.
+    /// The share of each variant in millionths of the callers, by name.
     fn shares(&self) -> BTreeMap<&'a str, (&'a Variant, u32)> {
         let mut shares = BTreeMap::new();
         for arm in self.state.arms().iter().filter(|arm| arm.weight > Weight::ZERO) {
             let serving = self.serving(arm.start);
             shares.entry(serving.name.as_str()).or_insert((serving, 0)).1 += arm.weight.millionths();
         }
+        debug_assert!(
+            shares.values().map(|(_, millionths)| millionths).sum::<u32>() == BUCKETS,
+            "every caller has a variant"
+        );
         shares
     }
 
-    /// The variant that serves everybody, whoever they are.
+    /// The variant that serves all callers, if one does.
     fn only(&self) -> Option<&'a Variant> {
         let shares = self.shares();
         let (_, (variant, _)) = shares.first_key_value().filter(|_| shares.len() == 1)?;
@@ -237,7 +239,7 @@ impl<'a> SplitSide<'a> {
     }
 }
 
-/// Who moves when every caller falls into another bucket, which is independent of the one before.
+/// The moves if every caller gets a new bucket that is independent of the old one.
 fn shuffled(pair: &ConfigPair<'_>, old: &SplitSide<'_>, new: &SplitSide<'_>) -> Vec<Flow> {
     let mut flows = Vec::new();
     let after = new.shares();
@@ -253,7 +255,7 @@ fn shuffled(pair: &ConfigPair<'_>, old: &SplitSide<'_>, new: &SplitSide<'_>) -> 
     flows
 }
 
-/// The buckets that change hands: between two borders nothing changes, so one look at each interval is enough.
+/// The buckets that move. Nothing changes between two borders, so one bucket of each interval is enough.
 fn flows(pair: &ConfigPair<'_>, old: &SplitSide<'_>, new: &SplitSide<'_>) -> Vec<Flow> {
     let arms = old.state.arms().iter().chain(new.state.arms());
     let mut borders: Vec<u32> = arms.flat_map(|arm| [arm.start, arm.start + arm.weight.millionths()]).collect();
@@ -261,6 +263,7 @@ fn flows(pair: &ConfigPair<'_>, old: &SplitSide<'_>, new: &SplitSide<'_>) -> Vec
     borders.retain(|border| *border <= BUCKETS);
     borders.sort_unstable();
     borders.dedup();
+    debug_assert!(borders.is_sorted() && borders.last() == Some(&BUCKETS), "the intervals cover all buckets");
     let mut moved: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for interval in borders.windows(2) {
         if let Some(hop) = hop(pair, old.serving(interval[0]), new.serving(interval[0])) {

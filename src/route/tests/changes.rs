@@ -10,7 +10,7 @@ fn of(arms: &[(&str, u32)]) -> File {
     file(vec![route("checkout", "h", "/*"), route("other", "o", "/*")], split("checkout", arms))
 }
 
-fn summed_up(old: &File, new: &File) -> Vec<String> {
+fn summary_of(old: &File, new: &File) -> Vec<String> {
     summary(old.effective(), new.effective())
 }
 
@@ -20,16 +20,16 @@ fn compared(old: &File, new: &File) -> ConfigDiff {
 
 #[track_caller]
 fn check(old: &File, new: &File, words: &[&str], millionths: Option<u32>) {
-    assert_eq!(summed_up(old, new), words);
+    assert_eq!(summary_of(old, new), words);
     let comparison = compared(old, new);
     let change = comparison.changed.iter().find(|change| change.route == "checkout").expect("checkout changes");
     assert_eq!(change.moved.millionths(), millionths, "{words:?}: {:?}", change.moved);
 }
 
 #[test]
-fn changes_are_told_in_words_and_shares() {
+fn changes_are_described_in_words_and_shares() {
     let five = checkout(50_000);
-    assert_eq!(summed_up(&five, &checkout(50_000)), [""; 0]);
+    assert_eq!(summary_of(&five, &checkout(50_000)), [""; 0]);
     assert!(compared(&five, &checkout(50_000)).changed.is_empty());
     check(&five, &checkout(100_000), &["checkout canary 5 → 10"], Some(50_000));
     check(&five, &checkout(100), &["checkout canary 5 → 0.01"], Some(49_900));
@@ -119,7 +119,7 @@ fn who_keeps_a_variant_may_get_another_upstream() {
 }
 
 #[test]
-fn every_table_is_told() {
+fn every_table_is_described() {
     let traces = TraceExport {
         host: "collector".into(),
         port: 4318,
@@ -146,14 +146,14 @@ fn every_table_is_told() {
         (&|r| r.identity.tenant.clear(), "identity tenant changed"),
         (&File::reverse, "routes reordered"),
     ] {
-        assert_eq!(summed_up(&old, &with(edit)), [line]);
+        assert_eq!(summary_of(&old, &with(edit)), [line]);
         assert_eq!(compared(&old, &with(edit)).others, [line]);
     }
-    assert_eq!(summed_up(&checkout(50_000), &old), ["traces added, to collector:4318"]);
+    assert_eq!(summary_of(&checkout(50_000), &old), ["traces added, to collector:4318"]);
 }
 
 #[test]
-fn shares_are_told_by_weight_where_targets_pick_as_well() {
+fn shares_are_given_by_weight_where_targets_pick_as_well() {
     let picking = |all: bool| {
         let mut made = checkout(50_000);
         made.first().targets = vec![Target {
@@ -200,7 +200,7 @@ fn segments_are_compared_by_name_and_members() {
         made
     };
     let old = with(vec![segment("beta", "acme"), segment("staff", "us")], 0);
-    assert_eq!(summed_up(&old, &with(vec![segment("staff", "us"), segment("beta", "acme")], 1)), [""; 0]);
+    assert_eq!(summary_of(&old, &with(vec![segment("staff", "us"), segment("beta", "acme")], 1)), [""; 0]);
     let other = with(vec![segment("beta", "globex"), segment("staff", "us")], 0);
     check(&old, &other, &["checkout targets changed", "segment beta changed"], None);
 }
@@ -213,7 +213,7 @@ fn routes_come_and_go_and_a_summary_ends() {
         file(routes.collect(), split(&first, &[]))
     };
     let (old, new) = (routes(0..300), routes(150..301));
-    let lines = summed_up(&old, &new);
+    let lines = summary_of(&old, &new);
     assert_eq!((lines.len(), lines[0].as_str(), lines[1].as_str()), (100, "route r300 added", "route r0 removed"));
     assert_eq!(lines[99], "and 52 more changes");
     let comparison = compared(&old, &new);

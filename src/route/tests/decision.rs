@@ -1,4 +1,4 @@
-//! The order of the rules, and what a decision says about itself.
+//! The order of the rules, and the fields of a decision.
 
 use super::*;
 
@@ -33,12 +33,12 @@ fn decided(kill: &Kill, arms: &Arms, caller: &Caller<'_>, cookie_identity: Optio
 }
 
 /// Variant, reason, counted, unkeyed, and whether there is a bucket.
-type Said = (VariantId, Reason, Counted, bool, bool);
+type Expected = (VariantId, Reason, Counted, bool, bool);
 
 #[track_caller]
-fn check(name: &str, kill: &Kill, arms: &Arms, who: &Caller<'_>, said: Said) {
+fn check(name: &str, kill: &Kill, arms: &Arms, who: &Caller<'_>, expected: Expected) {
     let d = decided(kill, arms, who, None);
-    assert_eq!((d.variant, d.reason, d.counted, d.unkeyed, d.bucket.is_some()), said, "{name}");
+    assert_eq!((d.variant, d.reason, d.counted, d.unkeyed, d.bucket.is_some()), expected, "{name}");
 }
 
 #[test]
@@ -48,19 +48,19 @@ fn the_first_rule_that_applies_wins() {
     const STABLE: VariantId = VariantId::STABLE;
     let (inside, outside) = inside_and_outside();
     let (inside, outside) = (caller(Some(&inside)), caller(Some(&outside)));
-    let nobody = caller(None);
+    let unkeyed = caller(None);
     let plain = super::Kill::default();
     let five = split("r", &[("canary", 50_000)]);
     check("in the share", &plain, &five, &inside, (CANARY, Weight, Yes, false, true));
     check("in stable's share", &plain, &five, &outside, (STABLE, Weight, Yes, false, true));
-    check("without a key", &plain, &five, &nobody, (STABLE, Stable, No, true, false));
+    check("without a key", &plain, &five, &unkeyed, (STABLE, Stable, No, true, false));
 
     let none = split("r", &[("canary", 0)]);
     check("weight 0", &plain, &none, &inside, (STABLE, Stable, No, false, false));
-    check("weight 0 without a key", &plain, &none, &nobody, (STABLE, Stable, No, true, false));
+    check("weight 0 without a key", &plain, &none, &unkeyed, (STABLE, Stable, No, true, false));
     let full = split("r", &[("canary", 1_000_000)]);
     check("weight 100", &plain, &full, &outside, (CANARY, Weight, Yes, false, true));
-    check("weight 100 without a key", &plain, &full, &nobody, (CANARY, Weight, No, true, false));
+    check("weight 100 without a key", &plain, &full, &unkeyed, (CANARY, Weight, No, true, false));
     check("only stable", &plain, &split("r", &[]), &inside, (STABLE, Stable, No, false, false));
 
     let mut killed = five.clone();
@@ -71,12 +71,12 @@ fn the_first_rule_that_applies_wins() {
     check("target passed over", &plain, &killed, &inside, (STABLE, Target, No, false, false));
     let mut all = full.clone();
     all.state.stop(CANARY, Stop::Kill);
-    check("full variant killed, no key", &plain, &all, &nobody, (STABLE, Kill, No, true, false));
+    check("full variant killed, no key", &plain, &all, &unkeyed, (STABLE, Kill, No, true, false));
     all.state.kill();
     check("route killed", &plain, &all, &inside, (STABLE, Kill, No, false, false));
 
     let mut targeted = full.clone();
-    targeted.targets = vec![target(tenants(&["nobody"]), STABLE, None), target(Predicate::All(vec![]), CANARY, None)];
+    targeted.targets = vec![target(tenants(&["none"]), STABLE, None), target(Predicate::All(vec![]), CANARY, None)];
     check("second target", &plain, &targeted, &outside, (CANARY, Target, No, false, false));
     targeted.targets[1].serve = STABLE;
     check("target to stable", &plain, &targeted, &outside, (STABLE, Target, No, false, false));
@@ -89,7 +89,7 @@ fn the_first_rule_that_applies_wins() {
 }
 
 #[test]
-fn a_latched_variant_serves_nobody() {
+fn a_latched_variant_serves_no_caller() {
     const STABLE: VariantId = VariantId::STABLE;
     let (inside, outside) = inside_and_outside();
     let (inside, outside) = (caller(Some(&inside)), caller(Some(&outside)));
@@ -114,7 +114,7 @@ fn a_latched_variant_serves_nobody() {
 fn a_weighted_target_decides_for_its_whole_audience() {
     use Counted::{No, Yes};
     let plain = Kill::default();
-    for (percent, who, said) in [
+    for (percent, who, expected) in [
         (Some(0), Some("t"), (VariantId::STABLE, Reason::Target, Yes, false, true)),
         (Some(100), Some("t"), (CANARY, Reason::Target, Yes, false, true)),
         (Some(0), None, (VariantId::STABLE, Reason::Target, No, true, false)),
@@ -123,7 +123,7 @@ fn a_weighted_target_decides_for_its_whole_audience() {
     ] {
         let mut full = split("r", &[("canary", 1_000_000)]);
         full.targets = vec![target(Predicate::All(vec![]), CANARY, percent)];
-        check(&format!("{percent:?} {who:?}"), &plain, &full, &caller(who), said);
+        check(&format!("{percent:?} {who:?}"), &plain, &full, &caller(who), expected);
     }
     let mut half = split("r", &[("canary", 0)]);
     half.targets = vec![target(Predicate::All(vec![]), CANARY, Some(50))];
@@ -159,7 +159,7 @@ fn the_first_present_key_sticks_and_the_cookie_comes_last() {
 }
 
 #[test]
-fn every_step_is_told() {
+fn every_step_is_recorded() {
     #[derive(Default)]
     struct Recorded(Vec<String>);
     impl Trace for Recorded {
@@ -170,11 +170,11 @@ fn every_step_is_told() {
     }
     let mut five = split("r", &[("canary", 1_000_000)]);
     five.targets = vec![target(tenants(&["x"]), CANARY, None)];
-    let mut told = Recorded::default();
+    let mut recorded = Recorded::default();
     let ask = Ask::get("h", "/");
     let who = caller(Some("acme"));
     let overlay = Overlay::new(Kill::default(), vec![five.state.clone()]);
     let request = Routed { route: RouteId(0), split: &five, head: &ask.head(), caller: &who, cookie_identity: None };
-    decide(&rules(vec![]), &overlay, &request, &mut Spread::default(), &mut told);
-    assert_eq!(told.0, ["TargetMissed", "Key", "Weighed"]);
+    decide(&rules(vec![]), &overlay, &request, &mut Spread::default(), &mut recorded);
+    assert_eq!(recorded.0, ["TargetMissed", "Key", "Weighed"]);
 }

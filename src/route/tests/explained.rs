@@ -1,4 +1,4 @@
-//! What `explain` tells, and that it never tells anything else than what routing does.
+//! What `explain` returns, and that it always agrees with routing.
 
 use proptest::prelude::*;
 
@@ -44,8 +44,8 @@ fn shop() -> File {
 #[test]
 fn a_route_without_variants_has_nothing_to_compare() {
     let sample = |path: &str| {
-        let told = explained(&shop(), &asked(&Ask::get("shop.example.com", ""), path)).to_string();
-        told.lines().find_map(|line| line.strip_prefix("sample    ").map(str::to_owned)).unwrap()
+        let explanation = explained(&shop(), &asked(&Ask::get("shop.example.com", ""), path)).to_string();
+        explanation.lines().find_map(|line| line.strip_prefix("sample    ").map(str::to_owned)).unwrap()
     };
     assert_eq!(sample("/elsewhere?tenant=acme"), "no statistics: the route has no other variant to compare with");
     assert_eq!(sample("/elsewhere"), "no statistics: the route has no other variant to compare with");
@@ -53,9 +53,9 @@ fn a_route_without_variants_has_nothing_to_compare() {
 }
 
 #[test]
-fn a_decision_is_told_step_by_step() {
+fn a_decision_is_explained_step_by_step() {
     let ask = Ask::get("Shop.Example.com:80", "");
-    let told = explained(&shop(), &asked(&ask, "/a/../checkout/pay?tenant=acme"));
+    let explanation = explained(&shop(), &asked(&ask, "/a/../checkout/pay?tenant=acme"));
     let expected = "\
 request   GET shop.example.com/checkout/pay?tenant=acme
 client    192.0.2.1
@@ -72,22 +72,22 @@ request   set x-variant: stable
 nearly    post (routes.toml:1): host shop.example.com, path /checkout/*: does not match method GET
 nearly    any (routes.toml:1): any host, any path: matches too, but has a lower precedence than checkout
 ";
-    assert_eq!(told.to_string(), expected);
+    assert_eq!(explanation.to_string(), expected);
     assert_eq!(
-        told.line(),
+        explanation.line(),
         "route=checkout at=routes.toml:12 variant=stable reason=weight bucket=752190 salt=checkout \
          range=50000..1000000 upstream=v1 counted"
     );
 }
 
 #[test]
-fn what_is_passed_over_as_no_identity_is_told() {
+fn a_skipped_identity_is_explained() {
     let ask = Ask::get("shop.example.com", "");
-    let told = explained(&shop(), &asked(&ask, "/checkout/pay?tenant=acme+"));
-    assert_eq!(told.tenant, None);
+    let explanation = explained(&shop(), &asked(&ask, "/checkout/pay?tenant=acme+"));
+    assert_eq!(explanation.tenant, None);
     let odd = "query:tenant \"acme \" is not a valid tenant: it has control characters or surrounding spaces";
-    assert_eq!(told.steps[0].text, odd);
-    assert_eq!(told.steps.iter().filter(|step| step.text.contains("is not a valid ")).count(), 1);
+    assert_eq!(explanation.steps[0].text, odd);
+    assert_eq!(explanation.steps.iter().filter(|step| step.text.contains("is not a valid ")).count(), 1);
 }
 
 #[test]
@@ -115,8 +115,8 @@ fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
         route("not", "", "~/users/[0-9]+"),
         route("elsewhere", "other.example.com", "~/u/[0-9]+"),
     ];
-    let told = explained(&file(routes, split("end", &[])), &asked(&Ask::get("shop.example.com", ""), "/u/5/x"));
-    let whys: Vec<_> = told.nearly.iter().map(|route| (route.name.as_str(), route.why.as_str())).collect();
+    let explanation = explained(&file(routes, split("end", &[])), &asked(&Ask::get("shop.example.com", ""), "/u/5/x"));
+    let whys: Vec<_> = explanation.nearly.iter().map(|route| (route.name.as_str(), route.why.as_str())).collect();
     assert_eq!(
         whys,
         [
@@ -149,7 +149,7 @@ fn target_of(predicates: Vec<Predicate>, ask: &Ask, tune: impl FnOnce(&mut Rules
 }
 
 #[test]
-fn what_does_not_hold_is_told_with_what_the_request_has() {
+fn a_predicate_that_does_not_match_is_explained_with_the_request_value() {
     let exact = |text: &str| StringMatch::Exact(text.into());
     let header = |name: &str, text: &str| Predicate::Header(name.parse().unwrap(), exact(text));
     let list = |name: &str| TenantList::new([name.into()]);
@@ -160,7 +160,7 @@ fn what_does_not_hold_is_told_with_what_the_request_has() {
         move |rules: &mut Rules| rules.segments = vec![Segment { name: "staff".into(), predicates }]
     };
     let long = "é".repeat(100);
-    for (predicates, told) in [
+    for (predicates, explanation) in [
         (vec![header("x-team", "blue"), header("x-canary", "always")], "header x-canary = \"always\" (not given)"),
         (
             vec![header("x-team", "red"), far()],
@@ -187,7 +187,7 @@ fn what_does_not_hold_is_told_with_what_the_request_has() {
         (vec![Predicate::Grpc], "gRPC (content-type: not given)"),
     ] {
         let step = &target_of(predicates, &ask, staff()).steps[0].text;
-        assert_eq!(step, &format!("target 1 (routes.toml:9) does not match: {told}"));
+        assert_eq!(step, &format!("target 1 (routes.toml:9) does not match: {explanation}"));
     }
     let ask = Ask::get("h", "").with("x-a", &"x".repeat(100)).with("cookie", &format!("c={long}"));
     let step = &target_of(vec![header("x-a", "y")], &ask, |_| {}).steps[0].text;
@@ -197,29 +197,29 @@ fn what_does_not_hold_is_told_with_what_the_request_has() {
 }
 
 #[test]
-fn fields_that_are_dropped_for_want_of_trust_are_told() {
+fn fields_dropped_for_lack_of_trust_are_explained() {
     let ask = Ask::get("h", "").with("x-tenant-id", "acme").with("x-forwarded-for", "10.1.1.1").with("x-other", "1");
     let tenants = || vec![Predicate::Tenant(TenantList::new(["acme".into()]))];
     let by_header = |rules: &mut Rules| {
         rules.identity.tenant = vec![Extractor::Header("x-tenant-id".parse().unwrap())];
     };
-    let told = target_of(tenants(), &ask, by_header);
+    let explanation = target_of(tenants(), &ask, by_header);
     let why = "is dropped: its sender 192.0.2.1 is not in identity.trusted_proxies";
-    let mut dropped = told.dropped.clone();
+    let mut dropped = explanation.dropped.clone();
     dropped.sort();
     assert_eq!(dropped, [format!("`x-forwarded-for` {why}"), format!("`x-tenant-id` {why}")]);
     let step = format!("tenant in a list of 1 (there is no tenant: `x-tenant-id` {why})");
-    assert!(told.steps[0].text.ends_with(&step), "{}", told.steps[0].text);
-    assert!(told.to_string().contains(&format!("dropped   `x-tenant-id` {why}\n")), "{told}");
-    let told = target_of(tenants(), &ask, |rules| {
+    assert!(explanation.steps[0].text.ends_with(&step), "{}", explanation.steps[0].text);
+    assert!(explanation.to_string().contains(&format!("dropped   `x-tenant-id` {why}\n")), "{explanation}");
+    let explanation = target_of(tenants(), &ask, |rules| {
         by_header(rules);
         rules.identity.trusted_proxies = vec!["192.0.2.0/24".parse().unwrap()];
     });
-    assert!(told.dropped.is_empty() && told.tenant.is_some(), "{told}");
+    assert!(explanation.dropped.is_empty() && explanation.tenant.is_some(), "{explanation}");
 }
 
 #[test]
-fn where_no_route_takes_it_the_nearest_are_told() {
+fn if_no_route_matches_the_nearest_are_listed() {
     let mut post = route("post", "shop.example.com", "/cart");
     post.matches.methods = vec![http::Method::POST];
     let routes = vec![
@@ -233,9 +233,9 @@ fn where_no_route_takes_it_the_nearest_are_told() {
     ];
     let file = file(routes, split("search", &[]));
     let nearly = |host: &str, path: &str| {
-        let told = explained(&file, &asked(&Ask::get(host, ""), path));
-        assert_eq!(told.outcome, ExplainedOutcome::NoRoute);
-        told.nearly.into_iter().map(|route| format!("{}: {}", route.name, route.why)).collect::<Vec<_>>()
+        let explanation = explained(&file, &asked(&Ask::get(host, ""), path));
+        assert_eq!(explanation.outcome, ExplainedOutcome::NoRoute);
+        explanation.nearly.into_iter().map(|route| format!("{}: {}", route.name, route.why)).collect::<Vec<_>>()
     };
     let misses = nearly("shop.example.com", "/checkouts");
     assert_eq!(misses[0], "checkout: host shop.example.com matches, path /checkout/* does not");
@@ -257,8 +257,8 @@ fn where_no_route_takes_it_the_nearest_are_told() {
 }
 
 #[test]
-fn where_nothing_sticks_shares_are_told() {
-    let anew = |stops: &[Stop]| {
+fn without_stickiness_shares_are_given() {
+    let per_request = |stops: &[Stop]| {
         let mut arms = split("checkout", &[("first", 100_000), ("canary", 50_000)]);
         arms.sticky.clear();
         for (stop, id) in stops.iter().zip(1..) {
@@ -266,34 +266,37 @@ fn where_nothing_sticks_shares_are_told() {
         }
         explained(&file(vec![route("checkout", "h", "/*")], arms), &asked(&Ask::get("h", ""), "/"))
     };
-    let told = anew(&[]);
-    let text = told.to_string();
+    let explanation = per_request(&[]);
+    let text = explanation.to_string();
     assert!(text.contains("step      decided per request: 10 % first, 5 % canary, 85 % stable\n"), "{text}");
     assert!(
         text.contains("variant   decided per request: 10 % first, 5 % canary, 85 % stable, reason weight"),
         "{text}"
     );
-    assert!(!text.contains("bucket") && !told.line().contains("bucket"), "{text}");
-    assert!(told.line().contains("anew=first:10 anew=canary:5 anew=stable:85"), "{}", told.line());
-    let text = anew(&[Stop::Kill]).to_string();
+    assert!(!text.contains("bucket") && !explanation.line().contains("bucket"), "{text}");
+    assert!(explanation.line().contains("anew=first:10 anew=canary:5 anew=stable:85"), "{}", explanation.line());
+    let text = per_request(&[Stop::Kill]).to_string();
     assert!(text.contains("step      decided per request: 5 % canary, 95 % stable; killed: first\n"), "{text}");
-    let text = anew(&[Stop::Latch, Stop::Kill]).to_string();
+    let text = per_request(&[Stop::Latch, Stop::Kill]).to_string();
     assert!(text.contains("step      decided per request: 100 % stable; killed: canary; latched: first\n"), "{text}");
 }
 
 #[test]
-fn a_latch_is_told() {
+fn a_latch_is_explained() {
     let mut arms = split("checkout", &[("canary", 1_000_000)]);
     arms.state.stop(VariantId(1), Stop::Latch);
     let target =
         |serve| Target { place: SourceLocation::default(), predicates: vec![], segment: None, serve, weight: None };
     let routes = || vec![route("checkout", "h", "/*")];
     let ask = Ask::get("h", "");
-    let told = explained(&file(routes(), arms.clone()), &asked(&ask, "/?tenant=acme")).to_string();
-    assert!(told.contains("step      latch: variant\nvariant   stable, reason latch: rolled back, so"), "{told}");
+    let explanation = explained(&file(routes(), arms.clone()), &asked(&ask, "/?tenant=acme")).to_string();
+    assert!(
+        explanation.contains("step      latch: variant\nvariant   stable, reason latch: rolled back, so"),
+        "{explanation}"
+    );
     arms.targets = vec![target(VariantId(1))];
-    let told = explained(&file(routes(), arms), &asked(&ask, "/?tenant=acme")).to_string();
-    assert!(told.contains("is skipped: canary is latched\n"), "{told}");
+    let explanation = explained(&file(routes(), arms), &asked(&ask, "/?tenant=acme")).to_string();
+    assert!(explanation.contains("is skipped: canary is latched\n"), "{explanation}");
 }
 
 proptest! {
@@ -313,9 +316,9 @@ proptest! {
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
         let decision = decide(rules, &shop.overlay, &request, &mut Spread::default(), &mut NoTrace);
         let target = format!("{path}?tenant={tenant}");
-        let told = explain_briefly(shop.effective(), &asked(&ask, &target));
-        prop_assert_eq!(&told.route.unwrap().name, &route.name);
-        let ExplainedOutcome::Serve(served) = told.outcome else { panic!("it is a split") };
+        let explanation = explain_briefly(shop.effective(), &asked(&ask, &target));
+        prop_assert_eq!(&explanation.route.unwrap().name, &route.name);
+        let ExplainedOutcome::Serve(served) = explanation.outcome else { panic!("it is a split") };
         prop_assert_eq!(served.decision, decision);
         prop_assert_eq!(&served.variant, &split.variants[usize::from(decision.variant.0)].name);
     }

@@ -133,8 +133,8 @@ fn naive(routes: &[Route], head: &RequestHead<'_>) -> Option<(RouteId, usize)> {
     let mut all = vec![];
     for (route, id) in routes.iter().zip(0..) {
         let m = &route.matches;
-        let holds = m.predicates.iter().all(|p| p.matches(head, &caller(None), &[]));
-        if !holds || !(m.methods.is_empty() || m.methods.contains(head.method)) {
+        let matches = m.predicates.iter().all(|p| p.matches(head, &caller(None), &[]));
+        if !matches || !(m.methods.is_empty() || m.methods.contains(head.method)) {
             continue;
         }
         let hosts: Vec<(u8, usize)> = if m.hosts.is_empty() { vec![(2, 0)] } else { vec![] };

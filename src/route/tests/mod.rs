@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 
 use super::*;
 
-/// A request without body, to be asked about.
+/// A request without body, to explain.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) method: Method,
@@ -104,7 +104,7 @@ impl DerefMut for Arms {
     }
 }
 
-/// What a file says.
+/// A configuration file.
 #[derive(Clone, Debug)]
 pub(super) struct File {
     pub(super) rules: Rules,

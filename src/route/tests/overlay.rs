@@ -126,10 +126,10 @@ proptest! {
         prop_assert_eq!(sum, BUCKETS);
         let others: u32 = arms[1..].iter().map(|arm| arm.weight.millionths()).sum();
         prop_assert_eq!((arms[0].start, arms[0].weight.millionths()), (others, BUCKETS - others));
-        let holds = |arm: &ArmState| (arm.start..arm.start + arm.weight.millionths()).contains(&bucket);
-        let owners: Vec<usize> = (0..arms.len()).filter(|at| holds(&arms[*at])).collect();
+        let matches = |arm: &ArmState| (arm.start..arm.start + arm.weight.millionths()).contains(&bucket);
+        let owners: Vec<usize> = (0..arms.len()).filter(|at| matches(&arms[*at])).collect();
         prop_assert_eq!(owners, [usize::from(state.owner(Bucket(bucket)).0)]);
-        prop_assert_eq!(state.is_undivided(), others == 0);
+        prop_assert_eq!(state.is_stable_only(), others == 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ fn salted(weight: u32) -> File {
     file
 }
 
-/// Asks about a request whose caller is not known, and demands how many of it were moved and could not be told.
+/// Replays a request whose caller is unknown, and checks how many were moved and how many were undecidable.
 #[track_caller]
 fn check(old: &File, new: &File, noted: LoggedDecision<'_>, expected: (u64, u64)) {
     let replayed = asked(old, new, LoggedRoute::Unknown, noted);
@@ -39,17 +39,17 @@ fn asked(old: &File, new: &File, route: LoggedRoute<'_>, decision: LoggedDecisio
 }
 
 #[test]
-fn a_request_that_came_another_way_cannot_be_told() {
+fn a_request_logged_on_another_route_is_undecidable() {
     let (five, none) = (checkout(50_000), file(vec![], split("none", &[])));
-    let told = |old: &File, led| {
-        let replayed = asked(old, &none, led, LoggedDecision::Complete);
+    let counts = |old: &File, logged| {
+        let replayed = asked(old, &none, logged, LoggedDecision::Complete);
         (replayed.requests, replayed.moved, replayed.unknown, replayed.rerouted)
     };
-    assert_eq!(told(&five, LoggedRoute::Name("checkout")), (1, 1, 0, 0));
-    assert_eq!(told(&five, LoggedRoute::Name("other")), (1, 0, 1, 1));
-    assert_eq!(told(&five, LoggedRoute::None), (1, 0, 1, 1));
-    assert_eq!(told(&none, LoggedRoute::None), (1, 0, 0, 0));
-    assert_eq!(told(&none, LoggedRoute::Name("checkout")), (1, 0, 1, 1));
+    assert_eq!(counts(&five, LoggedRoute::Name("checkout")), (1, 1, 0, 0));
+    assert_eq!(counts(&five, LoggedRoute::Name("other")), (1, 0, 1, 1));
+    assert_eq!(counts(&five, LoggedRoute::None), (1, 0, 1, 1));
+    assert_eq!(counts(&none, LoggedRoute::None), (1, 0, 0, 0));
+    assert_eq!(counts(&none, LoggedRoute::Name("checkout")), (1, 0, 1, 1));
 }
 
 #[test]
@@ -66,21 +66,21 @@ fn a_bucket_is_enough_while_salt_and_keys_stay() {
     }
     check(&five, &checkout(50_000).having(SplitState::kill), at(0), (1, 0));
     check(&five, &salted(50_000), at(0), (0, 1));
-    // Whoever has everybody needs no bucket.
+    // A variant with all buckets needs no bucket to be decided.
     let full = salted(1_000_000);
     check(&five, &full, at(999_999), (1, 0));
     check(&five, &full, at(0), (0, 0));
 }
 
 #[test]
-fn nobody_without_a_key_gets_one() {
+fn a_caller_without_a_key_gets_none() {
     let none = LoggedDecision::ByWeight { route: "checkout", bucket: None };
     check(&checkout(50_000), &checkout(100_000), none, (0, 0));
     check(&checkout(50_000), &checkout(1_000_000), none, (1, 0));
 }
 
 #[test]
-fn who_was_picked_by_what_is_not_known_cannot_be_told() {
+fn a_caller_picked_by_unknown_properties_is_undecidable() {
     check(&checkout(50_000), &checkout(100_000), LoggedDecision::ByRule, (0, 1));
 }
 

@@ -62,10 +62,10 @@ fn what_is_not_meant_is_not_sampled() {
 
 #[test]
 fn a_caller_without_a_key_is_sampled_with_everybody_only() {
-    let nobody = caller(None);
+    let unkeyed = caller(None);
     for (millionths, sampling) in [(BUCKETS - 1, Sampling::Out), (BUCKETS, Sampling::In)] {
         let split = shadowed(split("r", &[]), millionths, SampleBy::Key);
-        assert_eq!(of_caller(&split, &nobody), sampling, "{millionths}");
+        assert_eq!(of_caller(&split, &unkeyed), sampling, "{millionths}");
     }
 }
 
@@ -176,11 +176,11 @@ fn only(arms: Arms) -> File {
 
 fn copied(file: &File, path_and_query: &str) -> ShadowExplanation {
     let ask = Ask::get("h", "");
-    let told = explain(file.effective(), &asked(&ask, path_and_query));
-    let ExplainedOutcome::Serve(served) = &told.outcome else { panic!("{told}") };
+    let explanation = explain(file.effective(), &asked(&ask, path_and_query));
+    let ExplainedOutcome::Serve(served) = &explanation.outcome else { panic!("{explanation}") };
     let copied = *served.copied.clone().expect("a shadow");
-    assert!(told.line().ends_with(&format!(" shadow=v2:{}", copied.word())), "{}", told.line());
-    assert!(told.to_string().contains(&format!("\nshadow    v2: {}\n", copied.step.text)), "{told}");
+    assert!(explanation.line().ends_with(&format!(" shadow=v2:{}", copied.word())), "{}", explanation.line());
+    assert!(explanation.to_string().contains(&format!("\nshadow    v2: {}\n", copied.step.text)), "{explanation}");
     copied
 }
 
@@ -212,18 +212,18 @@ fn explain_tells_of_a_copy() {
 
 #[test]
 fn where_nothing_sticks_the_chance_is_that_of_both() {
-    let mut anew = shadowed(split("checkout", &[("canary", 250_000)]), 200_000, SampleBy::Request);
-    anew.sticky.clear();
-    assert_eq!(copied(&only(anew.clone()), "/").word(), "15%");
-    anew.shadow.as_mut().unwrap().from.push(VariantId(1));
-    assert_eq!(copied(&only(anew), "/").word(), "20%");
+    let mut per_request = shadowed(split("checkout", &[("canary", 250_000)]), 200_000, SampleBy::Request);
+    per_request.sticky.clear();
+    assert_eq!(copied(&only(per_request.clone()), "/").word(), "15%");
+    per_request.shadow.as_mut().unwrap().from.push(VariantId(1));
+    assert_eq!(copied(&only(per_request), "/").word(), "20%");
     let mut issued = shadowed(split("checkout", &[]), 200_000, SampleBy::Key);
     (issued.sticky, issued.sticky_cookie) = (vec![], Some("id".into()));
     assert_eq!(copied(&only(issued), "/").word(), "20%");
 }
 
 #[test]
-fn what_changes_is_told_in_words() {
+fn changes_are_described_in_words() {
     let with = |share, edit: fn(&mut Shadow)| {
         let mut split = shadowed(split("checkout", &[("canary", 50_000)]), share, SampleBy::Request);
         edit(split.shadow.as_mut().unwrap());
@@ -305,8 +305,8 @@ proptest! {
         let arms = split("checkout", &[("canary", canary)]);
         let by_key = only(shadowed(arms, weight, SampleBy::Key));
         let (ask, path) = (Ask::get("h", ""), format!("/?tenant={tenant}"));
-        let told = explain(by_key.effective(), &asked(&ask, &path));
-        let ExplainedOutcome::Serve(served) = &told.outcome else { panic!("{told}") };
+        let explanation = explain(by_key.effective(), &asked(&ask, &path));
+        let ExplainedOutcome::Serve(served) = &explanation.outcome else { panic!("{explanation}") };
         let split = by_key.routes[0].split().unwrap();
         let who = caller(Some(tenant.as_str()).filter(|tenant| !tenant.is_empty()));
         let request = SamplingInput { variant: served.decision.variant, ..ask_of(split, &who) };
@@ -316,7 +316,7 @@ proptest! {
     }
 
     #[test]
-    fn growing_adds_callers_and_moves_nobody_out(tenant in ".{1,40}", small in 0..=BUCKETS, more in 0..=BUCKETS) {
+    fn growing_adds_callers_and_removes_none(tenant in ".{1,40}", small in 0..=BUCKETS, more in 0..=BUCKETS) {
         let (less, much) = (small.min(more), small.max(more));
         let who = caller(Some(&tenant));
         let by = |millionths| of_caller(&shadowed(split("r", &[]), millionths, SampleBy::Key), &who);

@@ -64,14 +64,14 @@ fn two_salts_are_independent() {
 
 #[test]
 fn any_hundred_consecutive_requests_at_five_percent_give_five_or_one_off() {
-    let mut anew = split("r", &[("first", 300_000), ("canary", 50_000)]);
-    anew.sticky.clear();
+    let mut per_request = split("r", &[("first", 300_000), ("canary", 50_000)]);
+    per_request.sticky.clear();
     let who = caller(None);
     for seed in [0, 1, u64::MAX / 3, 0x1234_5678_9abc_def0] {
         let mut spread = Spread(seed);
         let hits: Vec<u32> = (0..20_000)
             .map(|_| {
-                let decision = decided(&anew, &who, &mut spread);
+                let decision = decided(&per_request, &who, &mut spread);
                 assert_eq!((decision.reason, decision.unkeyed), (Reason::Weight, false));
                 u32::from(decision.variant == VariantId(2))
             })

@@ -137,6 +137,6 @@ fn a_part_of_a_file_is_completed() {
     let folder = Folder::make();
     assert_eq!(folder.check("[[route]]\nname = \"shop\"\nstable = \"shop-v1\"\n"), "");
     assert!(folder.check("[[route]]\nname = \"shop\"\nstabel = \"shop-v1\"\n").contains("unknown-key"));
-    assert!(folder.check("[[route\n").contains("error"), "what is no TOML is an error");
+    assert!(folder.check("[[route\n").contains("error"), "invalid TOML is an error");
     assert!(Path::new(&folder.0.path().join("certs/clients.pem")).exists());
 }

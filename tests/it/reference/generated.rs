@@ -1,4 +1,4 @@
-//! Generated parts of a page: they stand between `<!-- generated: WHAT -->` and `<!-- /generated -->`.
+//! Generated parts of a page, between `<!-- generated: WHAT -->` and `<!-- /generated -->`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ const CLOSED: [&str; 14] = [
 /// Labels whose values come from the configuration or from the machine.
 const CONFIGURED: [&str; 6] = ["route", "variant", "upstream", "listener", "name", "worker"];
 
-/// What the page asks for, in order.
+/// The `WHAT` of all generated parts of a page, in order.
 pub fn requests(page: &str) -> Vec<&str> {
     page.lines().filter_map(request).collect()
 }
@@ -58,7 +58,7 @@ pub fn renew(page: &str) -> String {
     out
 }
 
-/// The anchors of the headings under which the tables of keys stand, by path.
+/// The anchors of the headings above the tables of keys, by path.
 fn places(page: &str) -> BTreeMap<&str, String> {
     let mut places = BTreeMap::new();
     let mut heading = "";

@@ -65,7 +65,7 @@ fn collect(table: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Whether two tables have the same keys: a table that stands in several places is described once.
+/// Whether two tables have the same keys. Such a table is described once.
 pub fn is_alike(schema: &Value, one: &str, other: &str) -> bool {
     keys(find(schema, one)).keys().eq(keys(find(schema, other)).keys())
 }
@@ -74,12 +74,13 @@ pub fn is_alike(schema: &Value, one: &str, other: &str) -> bool {
 pub fn rows(schema: &Value, path: &str) -> Vec<Row> {
     let table = find(schema, path);
     let is_required = |key: &str| table["required"].as_array().is_some_and(|all| all.iter().any(|name| name == key));
-    let row = |(key, value): (&String, &Value)| Row {
-        key: key.clone(),
-        default: if is_required(key) { "**required**".to_owned() } else { default(value) },
-        doc: value["description"].as_str().expect("a description").replace('|', "\\|"),
-    };
-    keys(table).iter().map(row).collect()
+    let mut rows = Vec::new();
+    for (key, value) in keys(table) {
+        let default = if is_required(key) { "**required**".to_owned() } else { default(value) };
+        let doc = value["description"].as_str().expect("a description").replace('|', "\\|");
+        rows.push(Row { key: key.clone(), default, doc });
+    }
+    rows
 }
 
 /// The table at this path as Markdown. Tables inside link to their own, where `places` has them.

@@ -1,4 +1,4 @@
-//! Links of a page to files beside it, and to headings.
+//! Links of a page to other files of the repository, and to headings.
 
 use std::path::Path;
 

@@ -1,11 +1,12 @@
-//! Every fault with everything that it means: `table.txt` is what clients, logs and figures see. `BLESS=1` writes it anew.
+//! The table of all faults is compared with `table.txt`: clients, logs and metrics depend on it. `BLESS=1` renews the
+//! file.
 
 use std::fmt::Write as _;
 
 use super::{Advice, Fault};
 use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 
-/// Lists all faults but the refusals. The match does not compile when one is missing.
+/// Lists all faults but the refusals. The match does not compile if one is missing.
 macro_rules! others {
     ($($name:ident),* $(,)?) => {
         const OTHERS: &[Fault] = &[$(Fault::$name),*];
@@ -42,7 +43,7 @@ fn all() -> impl Iterator<Item = Fault> {
 }
 
 #[test]
-fn every_fault_means_what_it_meant() {
+fn the_table_of_faults_is_unchanged() {
     let mut text = String::new();
     for fault in all() {
         let row = fault.row();
@@ -58,8 +59,8 @@ fn every_fault_means_what_it_meant() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/proxy/wire/fault/table.txt");
         std::fs::write(file, &text).unwrap();
     }
-    // A changed table fails with `BLESS` too: the next build has the new file.
-    assert_eq!(text, include_str!("table.txt"), "BLESS=1 writes it anew");
+    // The test fails in the run that renews the file: `include_str!` still has the old one.
+    assert_eq!(text, include_str!("table.txt"), "BLESS=1 renews the file");
 }
 
 /// The error types of RFC 9209 §2.3.
@@ -99,7 +100,7 @@ const PROXY_ERRORS: [&str; 32] = [
 ];
 
 #[test]
-fn every_row_is_sound() {
+fn every_row_is_valid() {
     let mut details = Vec::new();
     for fault in all() {
         let row = fault.row();
@@ -115,14 +116,14 @@ fn every_row_is_sound() {
 }
 
 #[test]
-fn who_is_to_blame_agrees_with_the_status() {
+fn the_blamed_side_agrees_with_the_status() {
     for fault in all() {
         let row = fault.row();
         match row.blame {
             EndedBy::Client => assert!(row.status.is_client_error(), "{fault:?}"),
             EndedBy::Upstream => assert!(matches!(row.status.as_u16(), 502 | 504), "{fault:?}"),
             EndedBy::Proxy => assert!(!matches!(row.status.as_u16(), 502 | 504), "{fault:?}"),
-            EndedBy::Done => panic!("{fault:?} ends well"),
+            EndedBy::Done => panic!("{fault:?} is a success"),
         }
         if row.status.is_client_error() {
             assert!(row.failure.is_none() && !row.upstream_failed, "{fault:?}");
@@ -131,7 +132,7 @@ fn who_is_to_blame_agrees_with_the_status() {
 }
 
 #[test]
-fn only_what_passes_soon_may_be_tried_again() {
+fn only_transient_faults_advise_a_retry() {
     for fault in all() {
         let row = fault.row();
         match row.advice {
