@@ -14,7 +14,7 @@ from .instructions import SCENARIOS, Figure
 # A budget is the measured figure and so much more, in percent, for the allocator's instructions and for the others, and
 # so many allocations.
 PERCENT, ALLOCATOR_PERCENT, ALLOCATIONS_MORE = 1, 10, 0.05
-# A figure that is more than this below its budget, in percent, asks for a lower budget.
+# Below its budget by more than this, in percent, a figure should get a lower budget.
 SLACK_PERCENT = 3
 
 
@@ -42,7 +42,7 @@ class Budget:
     def loose(self, found: Figure) -> bool:
         return not self.exceeded(found) and self.difference(found) < -(SLACK_PERCENT + self.percent - PERCENT)
 
-    def verdict(self, found: Figure) -> str:
+    def status(self, found: Figure) -> str:
         if exceeded := self.exceeded(found):
             return f"OVER in {', '.join(exceeded)}"
         return "ok, lower the budget" if self.loose(found) else "ok"
@@ -99,14 +99,14 @@ class Budgets:
             row = {key: value for key, value in dataclasses.asdict(budget).items() if value != ""}
             rows.append(f"    {json.dumps(name)}: {json.dumps(row, ensure_ascii=False)}")
         text = f'{{\n  "measured": {{\n{facts}\n  }},\n  "budgets": {{\n' + ",\n".join(rows) + "\n  }\n}\n"
-        beside = file.with_name(file.name + ".new")
-        beside.write_text(text)
-        beside.replace(file)
+        new_file = file.with_name(file.name + ".new")
+        new_file.write_text(text)
+        new_file.replace(file)
 
 
 def facts(root: pathlib.Path) -> dict[str, str]:
-    """What the figures depend on besides the program. valgrind shows a processor of its own to it, a Haswell where the
-    real one has AVX2: libc and aws-lc choose the same code on all of these."""
+    """What the figures depend on besides the program. valgrind simulates a processor, a Haswell where the real one has
+    AVX2: libc and aws-lc choose the same code on all of these."""
     flags = pathlib.Path("/proc/cpuinfo").read_text()
     return {
         "rustc": version(["rustc", "--version"], r"rustc (\S+)", root),
@@ -134,7 +134,7 @@ def table(found: dict[str, Figure], budgets: Budgets) -> str:
         lines.append(
             f"{name:<9} {figure.total():>8,.0f} {figure.instructions:>8,.0f}/{budget.instructions:>8,}"
             f" {budget.difference(figure):>+5.1f} % {figure.allocator:>7,.0f}/{budget.allocator:>6,}"
-            f"   {figure.allocations:>6.2f}/{budget.allocations:>6.2f}  {budget.verdict(figure)}"
+            f"   {figure.allocations:>6.2f}/{budget.allocations:>6.2f}  {budget.status(figure)}"
         )
     return "\n".join(lines)
 
@@ -174,6 +174,6 @@ def markdown(rounds: dict[str, list[Figure]], median: dict[str, Figure], measure
         lines.append(
             f"| `{name}` | {SCENARIOS[name].title} | {figure.total():,.0f} | {figure.instructions:,.0f} | "
             f"{max(every) / min(every) - 1:.2%} | {figure.allocator:,.0f} | {figure.allocations:.2f} | "
-            f"{max(0.0, figure.beside):,.0f} | {len(every)} |"
+            f"{max(0.0, figure.other_threads):,.0f} | {len(every)} |"
         )
     return "\n".join(lines) + "\n"

@@ -62,7 +62,7 @@ class Callgrind:
         self.dumps += 1
         # Without ptrace, which a container may forbid: the program polls for commands while it runs.
         command = ["vgdb", "--max-invoke-ms=0", f"--vgdb-prefix={self.prefix}", f"--pid={self.process.pid}", "dump"]
-        done = self.beside(command, CONTROL_SECONDS)
+        done = self.run_command(command, CONTROL_SECONDS)
         files = sorted(self.folder.glob(f"{self.out.name}.{self.dumps}-*"))
         if done.returncode or not files:
             raise machine.Failed(f"callgrind wrote no dump:\n{done.stderr}")
@@ -71,7 +71,7 @@ class Callgrind:
             file.unlink()
         return found
 
-    def beside(self, command: list, seconds: float) -> subprocess.CompletedProcess:
+    def run_command(self, command: list, seconds: float) -> subprocess.CompletedProcess:
         """Runs a command that needs the program, with a time limit. If the program ends, that is an error at once."""
         end, words = time.monotonic() + seconds, [str(part) for part in command]
         with subprocess.Popen(
@@ -80,7 +80,7 @@ class Callgrind:
             try:
                 while True:
                     try:
-                        out, said = running.communicate(timeout=0.5)
+                        out, errors = running.communicate(timeout=0.5)
                         break
                     except subprocess.TimeoutExpired:
                         self.fail_if_ended()
@@ -89,7 +89,7 @@ class Callgrind:
             finally:
                 running.kill()
         self.fail_if_ended()
-        return subprocess.CompletedProcess(words, running.returncode, out, said)
+        return subprocess.CompletedProcess(words, running.returncode, out, errors)
 
     def fail_if_ended(self):
         if self.process.popen.poll() is not None:

@@ -13,12 +13,12 @@ class Echo(asyncio.Protocol):
     """One connection; frames are small and whole."""
 
     def connection_made(self, transport):
-        self.transport, self.held, self.open = transport, b"", False
+        self.transport, self.buffer, self.open = transport, b"", False
 
     def data_received(self, data):
-        self.held += data
+        self.buffer += data
         if not self.open:
-            head, end, rest = self.held.partition(b"\r\n\r\n")
+            head, end, rest = self.buffer.partition(b"\r\n\r\n")
             key = re.search(rb"(?i)\r\nsec-websocket-key: *(\S+)", head)
             if not end or not key:
                 return
@@ -27,14 +27,14 @@ class Echo(asyncio.Protocol):
                 b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
             )
-            self.open, self.held = True, rest
-        while len(self.held) >= 6 and len(self.held) >= 6 + (self.held[1] & 0x7F):
-            length = self.held[1] & 0x7F
-            mask, payload = self.held[2:6], self.held[6 : 6 + length]
+            self.open, self.buffer = True, rest
+        while len(self.buffer) >= 6 and len(self.buffer) >= 6 + (self.buffer[1] & 0x7F):
+            length = self.buffer[1] & 0x7F
+            mask, payload = self.buffer[2:6], self.buffer[6 : 6 + length]
             if any(mask):
                 payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-            self.transport.write(bytes([self.held[0], length]) + payload)
-            self.held = self.held[6 + length :]
+            self.transport.write(bytes([self.buffer[0], length]) + payload)
+            self.buffer = self.buffer[6 + length :]
 
 
 async def main():

@@ -106,7 +106,7 @@ class Figure:
     allocator: float
     allocations: float
     # Instructions of the other threads.
-    beside: float
+    other_threads: float
     # Exclusive instructions of a request, by function, largest first.
     functions: list[tuple[str, float]]
 
@@ -178,7 +178,7 @@ endpoints = ["{upstream}"]
             "-H", f":authority: {HOST}", "-H", "cookie: uid=caller-1",
             f"{scenario.scheme}://127.0.0.1:{port}/hello",
         ]
-        done = proxy.beside(command, LOAD_SECONDS)
+        done = proxy.run_command(command, LOAD_SECONDS)
         good = re.search(r"status codes: (\d+) 2xx", done.stdout)
         if not good or int(good.group(1)) != requests or f" {requests} succeeded" not in done.stdout:
             raise machine.Failed(f"not all of {requests} requests got a 200:\n{lines_of(done)}")
@@ -209,15 +209,15 @@ def figure(few: dict[int, callgrind.Profile], many: dict[int, callgrind.Profile]
     if worker not in few or many[worker].instructions <= few[worker].instructions:
         raise machine.Failed("callgrind counted no work for the requests")
     most, least = many[worker], few[worker]
-    beside = sum(profile.instructions for thread, profile in many.items() if thread != worker)
-    beside -= sum(profile.instructions for thread, profile in few.items() if thread != worker)
+    other_threads = sum(profile.instructions for thread, profile in many.items() if thread != worker)
+    other_threads -= sum(profile.instructions for thread, profile in few.items() if thread != worker)
     functions = {name: (count - least.functions[name]) / requests for name, count in most.functions.items()}
     allocator = sum(cost for name, cost in functions.items() if callgrind.ALLOCATOR.match(name))
     return Figure(
         (most.instructions - least.instructions) / requests - allocator,
         allocator,
         (most.allocations - least.allocations) / requests,
-        beside / requests,
+        other_threads / requests,
         sorted(functions.items(), key=lambda item: -item[1]),
     )
 

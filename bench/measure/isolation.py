@@ -140,21 +140,21 @@ class Isolation:
     def shadow_notes(self, rates: dict[int, float]):
         shown = ", ".join(f"{rates[body]:,.0f} a second ({BODIES[body]})" for body in BODIES)
         self.results.notes += [
-            f"shadow: an open loop of evenly paced requests over {CONNECTIONS} kept connections, {shown}: a third of "
-            "what the slowest proxy carries in a closed loop, or less. Windows without and with the shadow alternate. "
-            "A ratio is with / without in the same round, then the median of the rounds. What is not answered "
-            "within a second after the window has failed, and counts as having taken that long.",
-            f"shadow: everywhere all requests are copied, {COPIES_MAX} copies at a time, each for {COPY_SECONDS} s at "
+            f"shadow: an open loop of evenly paced requests over {CONNECTIONS} kept connections, {shown}: at most "
+            "a third of the rate of the slowest proxy in a closed loop. Windows without and with the shadow alternate. "
+            "A ratio is with / without in the same round, then the median of the rounds. A request without a "
+            "response one second after the window has failed, and counts with that latency.",
+            f"shadow: all proxies copy all requests, {COPIES_MAX} copies at a time, each for {COPY_SECONDS} s at "
             "most. Pointsman: `weight = 100`, "
             '`methods = ["GET", "POST"]`, `max_body` as by default (64 KiB), and 16 MiB for bodies of 10 MiB, so that '
-            "they are copied as far as the memory for copies goes; while a shadow has trouble it samples less, as "
-            "`copied` shows: the part of the requests whose copy has come to the target. nginx: `mirror` with "
-            "`mirror_request_body on`, `max_conns`, time-outs, and room for a whole body in memory, with and without. "
+            "they are copied up to the memory limit of copies; while a shadow fails or is slow it samples less: "
+            "`copied` is the share of the requests whose copy reached the target. nginx: `mirror` with "
+            "`mirror_request_body on`, `max_conns`, time-outs, and a buffer for a whole body in memory, with and without. "
             "Envoy: `request_mirror_policies` at 100 %, circuit breakers and the route's time-out. HAProxy has no "
-            "mirror of its own.",
+            "mirror.",
             "shadow: a copy is a second request: with a healthy shadow CPU cannot stay within 5 %. Memory is the peak "
-            "of resident memory of a process started for that cell. Targets run at idle priority beside the load, so "
-            "that they do not slow it down themselves. With bodies of 10 MiB a window has few requests, and p99 is "
+            "of resident memory of a process started for that cell. Targets run at idle priority, so that "
+            "they do not slow down the load on the same core. With bodies of 10 MiB a window has few requests, and p99 is "
             "its slowest one.",
         ]
 
@@ -179,8 +179,8 @@ class Isolation:
                 for side in ("off", "on") if number % 2 == 0 else ("on", "off"):
                     if (before, side) == ("on", "off"):
                         time.sleep(COPY_SECONDS + 0.1)  # Until the last copy has ended.
-                    proxy, beside = (off, None) if side == "off" else (on, target)
-                    window = self.shadow_window(proxy, beside, rate, seconds, cell.body_bytes)
+                    proxy, shadow = (off, None) if side == "off" else (on, target)
+                    window = self.shadow_window(proxy, shadow, rate, seconds, cell.body_bytes)
                     getattr(cell, side).append(window)
                     before = side
             cell.off_bytes, cell.on_bytes = peak_bytes(off.process), peak_bytes(on.process)

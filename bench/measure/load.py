@@ -183,7 +183,7 @@ class Editor(threading.Thread):
 
 def replace(path: pathlib.Path, text: str) -> float:
     """Writes a new file and renames it, as editors do. Returns the time of the rename."""
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(text)
-    beside.replace(path)
+    new_file = path.with_name(path.name + ".new")
+    new_file.write_text(text)
+    new_file.replace(path)
     return time.monotonic()

@@ -1,7 +1,7 @@
 """Evenly paced requests over kept connections, for the bench: PORT RATE SECONDS LEAD BODY_BYTES CONNECTIONS.
 
-An open loop: a request is due whether or not the one before was answered. When no connection is free it waits, and that
-counts; that this process itself was late does not. A rate of 0 is a closed loop. Prints what happened as JSON.
+An open loop: a request is due at its time even if the one before has no response yet. The wait for a free connection
+counts; a delay of this process does not. A rate of 0 is a closed loop. Prints the results as JSON.
 """
 
 import collections

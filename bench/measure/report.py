@@ -112,7 +112,7 @@ def verdicts(results, scenario: str) -> list[str]:
         series = find(results, where, figure, "pointsman")
         if where != scenario or not series:
             continue
-        measured = judged(results, series, compared)
+        measured = measured_value(results, series, compared)
         if measured is None:
             continue
         kind = {"ratio": "ratio", "to envoy": "ratio to Envoy", "to nginx": "ratio of medians to nginx", "value": "median", "p99": "p99"}[compared]
@@ -122,7 +122,7 @@ def verdicts(results, scenario: str) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def judged(results, series, compared: str):
+def measured_value(results, series, compared: str):
     if compared == "value":
         return series.median()
     if compared == "p99":

@@ -32,24 +32,24 @@ class Calls(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport):
-        self.transport, self.held, self.begun = transport, b"", False
+        self.transport, self.buffer, self.has_preface = transport, b"", False
         transport.write(frame(SETTINGS, 0, 0))
 
     def data_received(self, data):
-        self.held += data
-        if not self.begun:
-            if len(self.held) < len(PREFACE):
+        self.buffer += data
+        if not self.has_preface:
+            if len(self.buffer) < len(PREFACE):
                 return
-            if not self.held.startswith(PREFACE):
+            if not self.buffer.startswith(PREFACE):
                 return self.transport.close()
-            self.begun, self.held = True, self.held[len(PREFACE) :]
+            self.has_preface, self.buffer = True, self.buffer[len(PREFACE) :]
         out = b""
-        while len(self.held) >= 9:
-            length = int.from_bytes(self.held[:3], "big")
-            if len(self.held) < 9 + length:
+        while len(self.buffer) >= 9:
+            length = int.from_bytes(self.buffer[:3], "big")
+            if len(self.buffer) < 9 + length:
                 break
-            kind, flags, stream = self.held[3], self.held[4], int.from_bytes(self.held[5:9], "big")
-            payload, self.held = self.held[9 : 9 + length], self.held[9 + length :]
+            kind, flags, stream = self.buffer[3], self.buffer[4], int.from_bytes(self.buffer[5:9], "big")
+            payload, self.buffer = self.buffer[9 : 9 + length], self.buffer[9 + length :]
             out += self.reply(kind, flags, stream, payload)
         if out:
             self.transport.write(out)

@@ -85,7 +85,7 @@ fn ask(proxy: &Proxy, listener: &str, client: &Arc<ClientConfig>) -> Option<u16>
 fn a_client_hello_in_pieces_disturbs_no_other_client() {
     let (echo, authority, folder) = (Upstream::echo(), Authority::new("root"), tempfile::tempdir().unwrap());
     let proxy = two_doors(&echo, &authority, folder.path());
-    let client = authority.believer().make();
+    let client = authority.trusting_client().make();
     let mut hello = Vec::new();
     session(&client, "a.test").write_tls(&mut hello).unwrap();
     let pieces: Vec<u8> = hello[5..].iter().flat_map(|byte| [0x16, 3, 1, 0, 1, *byte]).collect();
@@ -106,7 +106,7 @@ fn no_ticket_skips_a_client_certificate() {
     let proxy = two_doors(&echo, &authority, folder.path());
     for versions in [OLD, NEW] {
         // Sessions are stored by name, so that one of the open listener is offered at the guarded one.
-        let client = authority.believer().versions(versions).make();
+        let client = authority.trusting_client().versions(versions).make();
         for _ in 0..3 {
             assert_eq!(ask(&proxy, "open", &client), Some(200));
         }
@@ -138,7 +138,7 @@ fn a_long_chain_of_unknown_issuers_is_refused_at_once() {
         chain
             .insert(0, named(n.to_string()).signed_by(&key, &Issuer::from_params(&above, &key)).unwrap().der().clone());
     }
-    let mut client = ClientConfig::clone(&authority.believer().make());
+    let mut client = ClientConfig::clone(&authority.trusting_client().make());
     let provider = Arc::clone(client.crypto_provider());
     let own = provider.key_provider.load_private_key(PrivateKeyDer::try_from(key.serialize_der()).unwrap()).unwrap();
     let presented = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, own));
@@ -148,7 +148,7 @@ fn a_long_chain_of_unknown_issuers_is_refused_at_once() {
         assert_eq!(ask(&proxy, "guarded", &client), None);
     }
     assert!(Clock.now() - began < PATIENCE, "{:?} for five", Clock.now() - began);
-    assert_eq!(ask(&proxy, "open", &authority.believer().make()), Some(200), "everybody else is served");
+    assert_eq!(ask(&proxy, "open", &authority.trusting_client().make()), Some(200), "everybody else is served");
     assert_eq!(echo.requests(), 1);
     proxy.settles();
 }

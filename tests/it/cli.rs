@@ -104,7 +104,7 @@ fn help_and_usage() {
         "explain --host a --file x --admin http://y",
         "explain x --host a --admin http://y",
         "explain x --host a --file y",
-        "explain --host a --client-ip nobody",
+        "explain --host a --client-ip none",
         "what-if",
         "completions",
         "completions cmd",
@@ -153,7 +153,7 @@ fn every_command_shows_the_shadow() {
     assert_eq!(report["shadows"][0]["upstream"], "shop-v3");
     assert_eq!(report["shadows"][0]["weight"], 20.0);
 
-    let line = "explain --host shop.example.com --cookie uid=somebody";
+    let line = "explain --host shop.example.com --cookie uid=alice";
     let printed = check(&dir, line, 0).stdout;
     assert!(printed.contains("20 % of the requests of stable are copied"), "{printed}");
     let printed = json(&check(&dir, &format!("{line} --json"), 0).stdout);

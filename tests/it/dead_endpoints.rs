@@ -129,8 +129,8 @@ fn an_endpoint_without_tls_or_with_a_bad_certificate_fails_no_request() {
         let front = |authority: &Authority| {
             Front::with(&config(&authority.issue("127.0.0.1"), None), (alpn, behind.address(), Close::Notified))
         };
-        let (alive, unbelieved, clear) = (front(&authority), front(&other), Upstream::echo());
-        let endpoints = urls("https", &[clear.address(), unbelieved.address, alive.address]);
+        let (alive, untrusted, clear) = (front(&authority), front(&other), Upstream::echo());
+        let endpoints = urls("https", &[clear.address(), untrusted.address, alive.address]);
         let tls = "connect_timeout = \"30s\"\ntls = { ca = \"{files}/ca.pem\" }";
         let proxy = Setup::default().place("files", dir.path().display()).start(&text(&endpoints, tls));
         none_fails(&mut proxy.connect(), 50, &String::from_utf8_lossy(alpn));

@@ -52,7 +52,7 @@ fn stopping(upstream: &Upstream, delay: Duration, deadline: Duration) -> Proxy {
 }
 
 /// The drain has begun: connections are refused, not left waiting.
-fn nobody_listens(address: SocketAddr) {
+fn stops_listening(address: SocketAddr) {
     until("the listener refuses connections", || std::net::TcpStream::connect(address).is_err().then_some(()));
 }
 
@@ -147,7 +147,7 @@ fn a_long_streaming_response_is_finished_before_its_connection_closes() {
     assert_eq!(client.head().unwrap().1, 200);
     idle.send("GET / HTTP/1.1\r\n");
     proxy.app().stop();
-    nobody_listens(address);
+    stops_listening(address);
     assert_eq!(proxy.metric("pointsman_drain_phase{phase=\"draining\"}"), 1.0);
     silent.ends();
     for word in ["two", "three"] {
@@ -203,7 +203,7 @@ fn the_next_response_of_a_kept_connection_has_connection_close() {
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     held.arrived.recv().unwrap();
     proxy.app().stop();
-    nobody_listens(address);
+    stops_listening(address);
     held.words.send("late").unwrap();
     drop(held.words);
     let answer = client.read_response();
@@ -221,7 +221,7 @@ fn http2_gets_goaway_and_finishes_its_streams() {
     held.arrived.recv().unwrap();
     let (address, mut idle) = (proxy.address(), H2::connect(proxy.address()));
     proxy.app().stop();
-    nobody_listens(address);
+    stops_listening(address);
     idle.closed().expect("a connection without streams goes in order");
     held.words.send("whole").unwrap();
     drop(held.words);
@@ -273,7 +273,7 @@ fn sigterm_drains_the_process_and_it_exits_with_0() {
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     held.arrived.recv().unwrap();
     process.signal("TERM");
-    nobody_listens(address);
+    stops_listening(address);
     held.words.send("answered").unwrap();
     drop(held.words);
     let answer = client.read_response();
@@ -291,7 +291,7 @@ fn a_second_signal_ends_the_process_at_once() {
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     held.arrived.recv().unwrap();
     process.signal("TERM");
-    nobody_listens(address);
+    stops_listening(address);
     let began = Clock.now();
     process.signal("INT");
     let (code, said) = process.end();

@@ -1,4 +1,4 @@
-//! HTTP/2 in and out: every combination with HTTP/1.1, and everything that a peer can do wrong or to excess.
+//! HTTP/2 in and out: every combination with HTTP/1.1, and everything that a peer can do wrong or in excess.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -108,7 +108,7 @@ fn many_streams_of_one_connection_are_served_at_once() {
     let (h1, h2c) = (Upstream::echo().delay(Duration::from_millis(20)), Upstream::h2c());
     for proxy in [Proxy::to(&h1), to_h2c(&h2c)] {
         let mut client = H2::connect(proxy.address());
-        // The first exchange tells the client how many streams there may be.
+        // In the first exchange the client learns how many streams are allowed.
         assert_eq!(client.get("/").status, 200);
         for _ in 0..3 {
             let open: Vec<_> = (0..100)
@@ -131,7 +131,7 @@ const IN_BETWEEN_MAX: usize = 16 << 20;
 /// A sender that has sent nothing for so long is blocked. If it was only slow, the test measures less than it could.
 const QUIET: Duration = Duration::from_millis(700);
 
-/// An upstream that sends [`LONG`] bytes for `/long`, telling how far it is, and answers anything else at once.
+/// An upstream that sends [`LONG`] bytes for `/long` with reports of its progress, and answers other requests at once.
 fn long() -> (Upstream, Receiver<usize>) {
     let (sender, progress) = channel();
     let sender = Mutex::new(sender);
@@ -148,7 +148,7 @@ fn long() -> (Upstream, Receiver<usize>) {
                 if !conn.send(&piece) {
                     return;
                 }
-                // Nobody may listen any more.
+                // The test may have ended.
                 let _ = sender.send(sent + piece.len());
             }
         }
@@ -199,7 +199,7 @@ fn an_unread_upload_blocks_its_sender_and_no_other_stream() {
     let (response, mut body) = client.open(H2::request("POST", "/slow").body(()).unwrap(), End::Later);
     let all = Bytes::from(vec![b'x'; LONG]);
     let (mut sent, mut wait) = (0, PATIENCE);
-    // Sends as long as the windows open.
+    // Sends while the windows are open.
     client.block_on(async {
         loop {
             body.reserve_capacity(1 << 16);
@@ -234,7 +234,7 @@ fn split_cookie_fields_are_joined() {
     }
 }
 
-/// A request of these pseudo-fields, replaced or added to, and further fields.
+/// A request with these pseudo-fields, replaced or added, and further fields.
 fn fields(replaced: &[(&str, &str)], more: &[(&str, &str)]) -> Vec<u8> {
     let usual = [(":method", "GET"), (":scheme", "http"), (":authority", "test"), (":path", "/")];
     let mut all: Vec<(&str, &str)> = Vec::new();
@@ -252,7 +252,7 @@ fn fields(replaced: &[(&str, &str)], more: &[(&str, &str)]) -> Vec<u8> {
 /// Names and values.
 type Pairs = &'static [(&'static str, &'static str)];
 
-/// Pseudo-fields in the place of the usual ones, and fields, that must not pass.
+/// Pseudo-fields instead of the usual ones, and fields, that must not pass.
 const ODD: &[(Pairs, Pairs)] = &[
     (&[], &[("host", "other")]),
     (&[], &[("host", "test"), ("host", "test")]),
@@ -349,7 +349,7 @@ fn heads_that_http1_could_not_carry_are_refused() {
         let fate = client.fate(1);
         assert!(matches!(fate, Fate::Answered(405, _)), "{method}: {fate:?}");
     }
-    assert_eq!(H2::connect(proxy.address()).get("/").status, 200, "everybody else is served");
+    assert_eq!(H2::connect(proxy.address()).get("/").status, 200, "all other clients are served");
     proxy.settles();
 }
 
@@ -496,7 +496,7 @@ fn pseudo_fields_in_trailers_are_an_error_of_their_stream() {
             }
         }
         assert_eq!(upstream.requests(), 0, "{:?}", upstream.got());
-        // The connection goes on, and good trailers pass there.
+        // The connection stays, and valid trailers pass on it.
         client.headers(stream, 0, &fields(&[(":method", "POST")], &[]));
         client.send(DATA, 0, stream, b"body");
         client.headers(stream, END_STREAM, b"\x40\x05x-sum\x011");
@@ -539,7 +539,7 @@ fn heads_beyond_the_limits_are_431_and_414() {
     assert_eq!(echo.requests(), 0);
 }
 
-/// A flood on one connection: what is sent again and again, and why it is refused.
+/// A flood on one connection: the frames that are repeated, and why they are refused.
 struct Flood {
     reason: &'static str,
     prepare: fn(&mut Frames),
@@ -572,7 +572,7 @@ const FLOODS: [Flood; 7] = [
         },
         again: |_| frames::frame(DATA, 0, 1, &[]),
     },
-    // PRIORITY, and a type that nobody knows.
+    // PRIORITY, and an unknown type.
     Flood { reason: "h2_protocol", prepare: |_| {}, again: |_| frames::frame(2, 0, 1, &[0; 5]) },
     Flood { reason: "h2_protocol", prepare: |_| {}, again: |_| frames::frame(77, 0, 0, &[]) },
 ];
@@ -591,7 +591,7 @@ fn floods_close_only_their_own_connection() {
         let took = (0..5000).take_while(|n| client.write(&(flood.again)(*n))).count();
         client.end();
         until(&format!("{} is counted", flood.reason), || (proxy.refused(flood.reason) > before).then_some(()));
-        assert_eq!(proxy.refused(flood.reason), before + 1.0, "once a connection: {}", flood.reason);
+        assert_eq!(proxy.refused(flood.reason), before + 1.0, "once per connection: {}", flood.reason);
         refused += 1.0;
         assert!(took <= 5000);
         assert_eq!(neighbour.get("/").status, 200, "a neighbour is served after {}", flood.reason);
@@ -644,9 +644,9 @@ fn a_bomb_of_references_costs_little_memory() {
     let before = resident();
     let mut bombs = Vec::new();
     for _ in 0..20 {
-        // No window: no answer can leave.
+        // Without a window, no response can be sent.
         let mut client = Frames::connect(address, &[(INITIAL_WINDOW_SIZE, 0)]);
-        // A crumb that enters the table, then references to it of one byte each.
+        // A cookie field that enters the table, then references to it of one byte each.
         let mut first = frames::get("test", "/");
         first.extend([0x60, 4]);
         first.extend(b"a=bc");
@@ -658,7 +658,7 @@ fn a_bomb_of_references_costs_little_memory() {
         client.write(&bytes);
         bombs.push(client);
     }
-    // What was sent has been handled when a later request of the same kind has been answered.
+    // Earlier requests have been handled when a later one of the same kind is answered.
     for client in &mut bombs {
         client.send(PING, 0, 0, b"finished");
         while client.next().is_some_and(|frame| frame.kind != PING) {}
@@ -671,7 +671,7 @@ fn a_bomb_of_references_costs_little_memory() {
     assert_eq!(process.end().0, 0);
 }
 
-/// An h2c upstream that tells when its stream was reset.
+/// An h2c upstream that reports the resets of its streams.
 fn watching_for_resets() -> (Upstream, Receiver<Reason>) {
     let (sender, events): (Sender<Reason>, Receiver<Reason>) = channel();
     let sender = Mutex::new(sender);
@@ -704,7 +704,7 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     stream.send_reset(Reason::CANCEL);
     drop((stream, response));
     assert_eq!(events.recv_timeout(PATIENCE), Ok(Reason::CANCEL));
-    assert_eq!(client.get("/").status, 200, "other streams go on");
+    assert_eq!(client.get("/").status, 200, "other streams continue");
     assert_eq!(upstream.accepted(), 1, "and so does the upstream's connection");
     let lines = proxy.logged(2);
     assert_eq!((lines[0]["termination"].as_str(), lines[0]["detail"].as_str()), (Some("CB"), Some("client_gone")));
@@ -728,7 +728,7 @@ fn a_reset_of_the_client_cancels_the_upstreams_request() {
     assert_eq!(proxy.logged(1)[0]["termination"], "CH");
 }
 
-/// Upstreams by HTTP/1.1 and by HTTP/2 that tell when a body has begun, and then whether it came whole.
+/// Upstreams with HTTP/1.1 and HTTP/2 that report the begin of a body, and whether it arrived complete.
 fn watching_uploads() -> [(Proxy, Upstream, Receiver<&'static str>); 2] {
     let (sender, events): (Sender<&str>, _) = channel();
     let sender = Mutex::new(sender);
@@ -780,7 +780,7 @@ fn an_abandoned_upload_is_never_complete() {
             drop((proxy, upstream));
         }
     }
-    // Who leaves may end what it has begun (RFC 9113 §6.8).
+    // A client that sends GOAWAY may finish its open streams (RFC 9113 §6.8).
     let echo = Upstream::echo();
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -812,7 +812,7 @@ fn an_abandoned_upload_after_its_response_is_never_complete() {
         client.send(DATA, 0, 1, b"half");
         assert_eq!(client.fate(1), Fate::Answered(200, Vec::new()));
         client.write(&then);
-        assert_eq!(events.recv_timeout(PATIENCE), Ok(true), "it was told that this is all");
+        assert_eq!(events.recv_timeout(PATIENCE), Ok(true), "the upstream sees an error instead of the end");
     }
 }
 
@@ -905,7 +905,7 @@ fn provoked_resets_close_the_connection() {
     let proxy = Proxy::to(&echo);
     let mut client = Frames::connect(proxy.address(), &[]);
     client.polite = false;
-    // More data than the window of a stream that was closed, again and again.
+    // More data than the window of a closed stream allows, repeatedly.
     for n in 0..2000_u32 {
         let stream = 2 * n + 1;
         let head =

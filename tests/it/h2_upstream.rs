@@ -1,5 +1,5 @@
-//! HTTP/2 to upstreams: as many streams as the other side takes, more connections when they run out, streams that it
-//! did not process sent again, and windows that fill a long path.
+//! HTTP/2 to upstreams: as many streams as the upstream allows, more connections when they run out, unprocessed streams
+//! sent again, and windows that fill a long path.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -91,7 +91,7 @@ fn a_refused_stream_is_sent_again_once_with_its_body() {
     assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 4.0);
 }
 
-/// The second try's answer begins when little of the body has found room there: what was kept for it is owed all the same.
+/// The response of the second try begins before much of the body was sent: the rest of the buffered body is still sent.
 #[test]
 fn an_early_response_does_not_truncate_a_resent_body() {
     let (begun, refusals) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicU64::new(0)));
@@ -171,7 +171,7 @@ fn a_body_too_large_to_buffer_is_not_sent_again() {
     assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
 }
 
-/// The first connection answers its first stream and leaves; the others answer all.
+/// The first connection answers its first stream and sends GOAWAY; the others answer all.
 #[test]
 fn after_goaway_no_stream_is_opened_and_unprocessed_requests_are_sent_again() {
     let upstream = Upstream::script(|mut conn| {
@@ -191,7 +191,7 @@ fn after_goaway_no_stream_is_opened_and_unprocessed_requests_are_sent_again() {
                 [frame(HEADERS, END_HEADERS, id, &[0x88]), frame(DATA, END_STREAM, id, number.to_string().as_bytes())];
             match (number, streams) {
                 (0, 1) => {}
-                // The second has come: it is not processed, and the first is answered after that was said.
+                // The second stream has arrived: it is not processed, and the first is answered after the GOAWAY.
                 (0, 2) => {
                     let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]);
                     let first = [frame(HEADERS, END_HEADERS, 1, &[0x88]), frame(DATA, END_STREAM, 1, b"0")];
@@ -205,19 +205,19 @@ fn after_goaway_no_stream_is_opened_and_unprocessed_requests_are_sent_again() {
     let proxy = to_h2c(&upstream);
     let mut client = H2::connect(proxy.address());
     let (first, _) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Now);
-    until("the first is there", || {
+    until("the first has arrived", || {
         proxy.metrics().contains("pointsman_upstream_in_flight{upstream=\"main\"} 1\n").then_some(())
     });
     let (second, _) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Now);
-    assert_eq!(client.finish(second).body, b"1", "sent again elsewhere");
-    assert_eq!(client.finish(first).body, b"0", "answered where it was");
+    assert_eq!(client.finish(second).body, b"1", "sent again on another connection");
+    assert_eq!(client.finish(first).body, b"0", "answered on its own connection");
     for _ in 0..10 {
         assert_eq!(client.get("/").body, b"1");
     }
     assert_eq!(upstream.accepted(), 2);
 }
 
-/// Begins an answer; what follows is sent as soon as somebody has read its beginning.
+/// Begins a response; the rest is sent when its beginning has been read.
 fn beginning(then: Vec<u8>) -> (Upstream, Sender<()>) {
     let (read, was_read): (_, Receiver<()>) = channel();
     let was_read = Mutex::new(was_read);
@@ -291,7 +291,7 @@ fn one_stream_fills_the_windows_both_ways() {
         Box::pin(async move {
             let mut body = respond.send_response(Response::new(()), false).unwrap();
             if request.method() == "POST" {
-                // Not answered further while its client looks at its window: an answer that ends would end the upload.
+                // The response pauses while the client looks at its window: its end would end the upload.
                 return while request.body_mut().data().await.is_some_and(|piece| piece.is_ok()) {};
             }
             room.store(granted(&mut body).await as u64, SeqCst);
@@ -306,12 +306,12 @@ fn one_stream_fills_the_windows_both_ways() {
     let down = usize::try_from(seen.load(SeqCst)).unwrap();
     let (_response, mut upload) = client.open(H2::request("POST", "/").body(()).unwrap(), End::Later);
     let up = client.block_on(granted(&mut upload));
-    // Half of a window may be on its way while the other half is being given back.
+    // Half of a window may be in transit while the other half is being given back.
     assert!(down >= 2 * LONG_PATH_BYTES, "from upstreams: {down} bytes");
     assert!(up >= 2 * LONG_PATH_BYTES, "from clients: {up} bytes");
 }
 
-/// The address accepts connections and says nothing on them.
+/// The address accepts connections and never sends a byte.
 #[test]
 fn requests_that_wait_for_one_connect_share_its_result() {
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -335,7 +335,7 @@ fn requests_that_wait_for_one_connect_share_its_result() {
     proxy.settles();
 }
 
-/// The first connection takes no more streams when it has answered one, the others take none at all.
+/// The first connection allows no more streams after one response, the others allow none at all.
 #[test]
 fn an_upstream_without_streams_does_not_get_a_connection_per_request() {
     let streams_max = |max: u8| frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, max]);
@@ -360,7 +360,7 @@ fn an_upstream_without_streams_does_not_get_a_connection_per_request() {
     }
     let asked = upstream.accepted();
     assert!((2..10).contains(&asked), "{asked} connections for 31 requests");
-    until("none is kept", || (upstream.open() == 0).then_some(()));
+    until("no connection is kept", || (upstream.open() == 0).then_some(()));
     drop(client);
     proxy.settles();
 }
@@ -392,14 +392,14 @@ fn unread_streams_do_not_block_others_of_their_connection() {
         stalled.headers(2 * stream + 1, END_STREAM, &get("test", "/stalled"));
     }
     let mut reader = H2::connect(proxy.address());
-    until("what is not read fills its windows", || (seen.load(SeqCst) >= 6 * (256 << 10)).then_some(()));
+    until("unread data fills the windows", || (seen.load(SeqCst) >= 6 * (256 << 10)).then_some(()));
     for _ in 0..10 {
         let answer = reader.get("/read");
         assert_eq!((answer.status, answer.body.len(), answer.field("x-connection")), (200, 1 << 20, Some("0")));
     }
 }
 
-/// How much may be sent at once.
+/// How many bytes may be sent at once.
 async fn granted(stream: &mut h2::SendStream<Bytes>) -> usize {
     stream.reserve_capacity(64 << 20);
     let mut most = 0;
@@ -425,7 +425,7 @@ fn an_unread_upload_ends_when_its_client_does() {
             let mut body = request.into_body();
             let mut bytes = 0;
             while bytes < WINDOW {
-                // No window is given back: more than this cannot be sent.
+                // No window is given back: more bytes cannot be sent.
                 bytes += body.data().await.unwrap().unwrap().len();
             }
             sender.send(None).unwrap();
@@ -441,5 +441,5 @@ fn an_unread_upload_ends_when_its_client_does() {
     stream.send_data(Bytes::from(vec![b'x'; WINDOW * 3]), false).unwrap();
     assert_eq!(events.recv_timeout(PATIENCE), Ok(None));
     stream.send_reset(Reason::CANCEL);
-    assert_eq!(events.recv_timeout(PATIENCE), Ok(Some(Reason::CANCEL)), "it is told that the client has gone");
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Some(Reason::CANCEL)), "the upstream sees that the client has closed");
 }

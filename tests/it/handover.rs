@@ -1,5 +1,5 @@
-//! The hand-over: the new process takes the sockets, nobody is refused, nothing is lost; and what fails, fails loudly and
-//! changes nothing. With the real binary, and with systemd's part played by the test.
+//! The hand-over: the new process takes the sockets, no connection is refused, no request is lost; a failure is
+//! reported and changes nothing. With the real binary; the test plays systemd.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -16,7 +16,7 @@ use crate::harness::proxy::series;
 use crate::harness::{ONE_ROUTE, PATIENCE, Raw, Upstream, Wire, until};
 use crate::process::{BINARY, Running};
 
-/// The binary as a service in a folder of its own, where it can be replaced.
+/// The binary as a service in its own folder, where it can be replaced.
 struct Service {
     dir: tempfile::TempDir,
     admin: SocketAddr,
@@ -37,7 +37,7 @@ fn binary(dir: &Path) -> PathBuf {
     dir.join("pointsman")
 }
 
-/// Puts a binary in the place of the one that runs, as an installation does.
+/// Replaces the running binary, as an installation does.
 fn install(dir: &Path, put: impl FnOnce(&Path)) {
     let fresh = dir.join("pointsman.new");
     put(&fresh);
@@ -48,8 +48,8 @@ fn genuine(path: &Path) {
     std::os::unix::fs::symlink(BINARY, path).unwrap();
 }
 
-/// Another process writes it: while this one had it open, a process that another test starts would hold it for a moment,
-/// and what is open for writing cannot be run.
+/// Another process writes the file: a process that another test starts would inherit a descriptor of this one for a
+/// moment, and a file that is open for writing cannot be run.
 fn write_elsewhere(path: &Path, text: &str) {
     let mut write = Command::new("sh");
     write.args(["-c", "printf '%s\\n' \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path);
@@ -97,11 +97,11 @@ impl Service {
     }
 
     fn status(&self) -> Value {
-        // The process before may have accepted as its last one.
+        // The previous process may have accepted it as its last connection.
         until("a status", || serde_json::from_str(&self.ask("/status")?).ok())
     }
 
-    /// Who serves now.
+    /// The id of the process that serves now.
     fn pid(&self) -> u64 {
         let pid = self.status()["pid"].as_u64().unwrap();
         let mut pids = self.pids.lock().unwrap();
@@ -115,17 +115,17 @@ impl Service {
         signal(self.pid(), name);
     }
 
-    /// Hands over and waits until another process serves; gives its number.
+    /// Hands over and waits until another process serves; returns its id.
     fn hand_over(&self) -> u64 {
         let before = self.pid();
         signal(before, "USR2");
         until("another process serves", || Some(self.pid()).filter(|pid| *pid != before))
     }
 
-    /// Hands over in vain, and says why it was in vain.
+    /// Attempts a hand-over that must fail, and returns the reason.
     fn hand_over_in_vain(&self) -> String {
         let (before, failed) = (self.pid(), "pointsman_hand_overs_failed_total");
-        // As with `status`: who is about to go may have accepted it.
+        // As with `status`: the process that is about to end may have accepted it.
         let failures = || series(&until("the metrics", || self.ask("/metrics")), failed);
         let count = failures();
         self.signal("USR2");
@@ -148,7 +148,7 @@ impl Drop for Service {
     }
 }
 
-/// Hand-overs start processes that never serve; gives the process of the one with this number, from 0.
+/// Hand-overs start processes that never serve; returns the id of the one with this number, from 0.
 fn sleeping_successors(service: &Service) -> impl Fn(usize) -> u64 {
     let note = service.dir.path().join("successors");
     install(service.dir.path(), script(&format!("echo $$ >>{}; exec sleep 1000", note.display())));
@@ -168,7 +168,7 @@ fn signal(pid: u64, name: &str) {
     assert!(sent.success() || std::thread::panicking() || name == "KILL");
 }
 
-/// Whether it runs; one that has ended and waits for its parent to notice does not.
+/// Whether it runs; a process that has ended and waits for its parent does not.
 fn alive(pid: u64) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
@@ -178,8 +178,8 @@ fn ends(pid: u64) {
     until("the process ends", || (!alive(pid)).then_some(()));
 }
 
-/// Asks on one connection after another until it is told to stop. No connection is refused; a request is lost only where
-/// an idle connection was closed as it was sent (RFC 9112 section 9.3.1), never the first of a connection.
+/// Sends requests on one connection after another until it is stopped. No connection is refused; a request is lost only
+/// if an idle connection was closed as it was sent (RFC 9112 section 9.3.1), never the first of a connection.
 fn hammer(address: SocketAddr, stop: &AtomicBool, answered: &AtomicU64) {
     while !stop.load(SeqCst) {
         let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("a connection was refused: {error}"));
@@ -200,7 +200,7 @@ fn hammer(address: SocketAddr, stop: &AtomicBool, answered: &AtomicU64) {
     }
 }
 
-/// An upstream that answers `/held` with one piece for each word of the test, and echoes else.
+/// An upstream that answers `/held` with one piece for each word of the test, and echoes other requests.
 struct Held {
     upstream: Upstream,
     words: Sender<&'static str>,
@@ -240,7 +240,7 @@ fn no_connection_is_refused_and_no_request_is_lost() {
         }
         for _ in 0..3 {
             let (before, then) = (service.pid(), answered.load(SeqCst));
-            until("the clients are in full swing", || (answered.load(SeqCst) > then + 200).then_some(()));
+            until("the clients send without pause", || (answered.load(SeqCst) > then + 200).then_some(()));
             service.hand_over();
             ends(before);
         }
@@ -248,7 +248,11 @@ fn no_connection_is_refused_and_no_request_is_lost() {
         until("the last one serves", || (answered.load(SeqCst) > then + 200).then_some(()));
         stop.store(true, SeqCst);
     });
-    assert_eq!(echo.requests(), answered.load(SeqCst), "what was asked of the upstream was answered to a client");
+    assert_eq!(
+        echo.requests(),
+        answered.load(SeqCst),
+        "every request that reached the upstream was answered to a client"
+    );
     let lines = || std::fs::read_to_string(service.dir.path().join("access.log")).unwrap().lines().count() as u64;
     until("every request is in the log once", || (lines() == answered.load(SeqCst)).then_some(()));
 }
@@ -264,7 +268,7 @@ fn a_long_stream_finishes_on_the_old_process() {
     held.words.send("before, ").unwrap();
     service.hand_over();
     assert_eq!(service.get("/new"), 200, "the new process serves");
-    assert!(alive(old), "the old one has something to finish");
+    assert!(alive(old), "the old one has a request to finish");
     signal(old, "USR2");
     held.words.send("after").unwrap();
     drop(held.words);
@@ -324,11 +328,11 @@ fn listeners_come_and_go_with_the_new_file() {
         script(&run)(path);
     });
     service.hand_over();
-    assert_eq!(of("http"), Some(service.address), "what stays keeps its socket");
+    assert_eq!(of("http"), Some(service.address), "a listener that stays keeps its socket");
     assert_eq!(of("second"), None);
     let new = of("third").unwrap();
     assert_eq!(Raw::connect(new).get("/", "").status, 200);
-    until("nobody listens at what is gone", || TcpStream::connect(gone).is_err().then_some(()));
+    until("the removed address refuses connections", || TcpStream::connect(gone).is_err().then_some(()));
 }
 
 #[test]
@@ -342,7 +346,7 @@ fn every_address_of_the_admin_listener_is_handed_over() {
     let new = service.hand_over();
     assert_eq!(second(&service), Some(other), "both keep their sockets");
     let pid = || {
-        // The process before may have accepted as its last one.
+        // The previous process may have accepted it as its last connection.
         let mut client = Raw { wire: Wire::new(TcpStream::connect(other).unwrap()) };
         client.offer("GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         client.try_response().ok()?.json()["pid"].as_u64().filter(|pid| *pid == new)
@@ -356,7 +360,7 @@ fn every_address_of_the_admin_listener_is_handed_over() {
     });
     service.hand_over();
     assert_eq!(second(&service), None);
-    until("nobody listens at what is gone", || TcpStream::connect(other).is_err().then_some(()));
+    until("the removed address refuses connections", || TcpStream::connect(other).is_err().then_some(()));
 }
 
 #[test]
@@ -369,12 +373,12 @@ fn an_edit_during_a_hand_over_applies_at_once_and_restarts_it() {
     signal(old, "USR2");
     let first = successor(0);
     service.rewrite(&rules(&echo, "[kill]\nall = true"));
-    until("the edit holds", || (generation() == Some(2)).then_some(()));
+    until("the edit is in effect", || (generation() == Some(2)).then_some(()));
     ends(first);
     let second = successor(1);
-    assert_eq!(service.status()["hand_over_failure"], Value::Null, "it goes on");
+    assert_eq!(service.status()["hand_over_failure"], Value::Null, "it continues");
     service.rewrite(&rules(&echo, ""));
-    until("the next edit holds", || (generation() == Some(3)).then_some(()));
+    until("the next edit is in effect", || (generation() == Some(3)).then_some(()));
     ends(second);
     let why = until("it is given up", || Some(service.status()["hand_over_failure"].as_str()?.to_owned()));
     assert!(why.contains("edited"), "{why}");
@@ -391,10 +395,10 @@ fn a_rejected_edit_does_not_affect_the_hand_over() {
     // No machine has this address, so no new process has bound it.
     service.rewrite(&rules(&echo, "[[listener]]\nname = \"more\"\naddress = \"192.0.2.1:0\""));
     until("the edit is rejected", || (service.status()["last_reload"]["outcome"] == "rejected").then_some(()));
-    assert!(alive(first), "the new process is not ended for an edit that never held");
-    // An edit that holds is the first one: the hand-over begins again.
+    assert!(alive(first), "the new process is not ended for a rejected edit");
+    // The first valid edit restarts the hand-over.
     service.rewrite(&rules(&echo, "[kill]\nall = true"));
-    until("the next edit holds", || (service.status()["generation"] == 2).then_some(()));
+    until("the next edit is in effect", || (service.status()["generation"] == 2).then_some(()));
     ends(first);
     let second = successor(1);
     assert!(alive(second));
@@ -408,7 +412,7 @@ fn an_edit_can_use_an_address_that_the_new_process_has_bound() {
     let successor = sleeping_successors(&service);
     signal(service.pid(), "USR2");
     let first = successor(0);
-    // In the place of the new process, which has read the edited file first.
+    // Plays the new process, which has read the edited file first.
     let bound = TcpListener::bind("127.0.0.1:0").unwrap();
     let more = format!("[[listener]]\nname = \"more\"\naddress = \"{}\"", bound.local_addr().unwrap());
     service.rewrite(&rules(&echo, &more));
@@ -416,16 +420,16 @@ fn an_edit_can_use_an_address_that_the_new_process_has_bound() {
     let status = service.status();
     assert_eq!(status["generation"], 1);
     assert_ne!(status["last_reload"]["outcome"], "rejected");
-    assert!(alive(first), "the hand-over goes on");
+    assert!(alive(first), "the hand-over continues");
     // An urgent edit does not wait for it.
     service.rewrite(&rules(&echo, "[kill]\nall = true"));
-    until("the urgent edit holds", || (service.status()["generation"] == 2).then_some(()));
+    until("the urgent edit is in effect", || (service.status()["generation"] == 2).then_some(()));
     let second = successor(1);
     service.rewrite(&rules(&echo, &more));
     service.process.lock().unwrap().line_with("an address is in use");
     drop(bound);
     signal(second, "KILL");
-    until("the edit holds when the hand-over has ended", || (service.status()["generation"] == 3).then_some(()));
+    until("the edit is in effect when the hand-over has ended", || (service.status()["generation"] == 3).then_some(()));
     assert_ne!(service.status()["last_reload"]["outcome"], "rejected");
     until("the failure is noted", || service.status()["hand_over_failure"].is_string().then_some(()));
 }
@@ -456,7 +460,7 @@ fn a_stop_of_the_service_does_not_cut_requests_of_the_old_process() {
     held.arrived.recv_timeout(PATIENCE).unwrap();
     let old = service.pid();
     let new = service.hand_over();
-    // As systemd does: everybody in the control group is told.
+    // As systemd does: every process of the control group gets the signal.
     signal(old, "TERM");
     signal(new, "TERM");
     ends(new);
@@ -482,16 +486,16 @@ impl Systemd {
         Self { socket, path, _dir: dir }
     }
 
-    fn hears(&self) -> String {
+    fn receive(&self) -> String {
         let mut text = [0; 4096];
-        let bytes = self.socket.recv(&mut text).expect("something is told");
+        let bytes = self.socket.recv(&mut text).expect("a notification");
         String::from_utf8_lossy(&text[..bytes]).into_owned()
     }
 
-    /// The next word that is no watchdog's.
+    /// The next notification that is not from the watchdog.
     #[track_caller]
     fn expects(&self, start: &str) -> String {
-        let text = std::iter::repeat_with(|| self.hears()).find(|text| text != "WATCHDOG=1").unwrap();
+        let text = std::iter::repeat_with(|| self.receive()).find(|text| text != "WATCHDOG=1").unwrap();
         assert!(text.starts_with(start), "expected {start}: {text}");
         text
     }
@@ -507,7 +511,7 @@ fn systemd_gets_every_notification() {
     systemd.expects(&format!("MAINPID={old}"));
     systemd.expects("READY=1\nSTATUS=serving generation 1");
     for _ in 0..3 {
-        assert_eq!(systemd.hears(), "WATCHDOG=1");
+        assert_eq!(systemd.receive(), "WATCHDOG=1");
     }
     service.signal("HUP");
     let text = systemd.expects("RELOADING=1\nMONOTONIC_USEC=");
@@ -518,7 +522,7 @@ fn systemd_gets_every_notification() {
     systemd.expects(&format!("MAINPID={new}"));
     systemd.expects("READY=1\nSTATUS=serving generation 1");
     ends(old);
-    assert_eq!(systemd.hears(), "WATCHDOG=1", "the new process is watched");
+    assert_eq!(systemd.receive(), "WATCHDOG=1", "the new process is watched");
     service.signal("TERM");
     systemd.expects("STOPPING=1");
     ends(new);
@@ -547,7 +551,7 @@ fn systemd_sockets_are_used_and_outlive_the_process() {
     assert_eq!(service.get("/"), 200, "the new process has it too");
     signal(new, "TERM");
     ends(new);
-    // Nobody serves, and nobody is refused: systemd listens.
+    // No process serves, and no connection is refused: systemd listens.
     let mut early = Raw::connect(address);
     early.send("GET /early HTTP/1.1\r\nHost: test\r\n\r\n");
     let _again = start();
@@ -572,7 +576,7 @@ fn a_systemd_socket_survives_a_rejected_edit() {
     service.rewrite(&rules(&echo, &(listener("more", address) + &listener("bad", blocked))));
     until("it is rejected", || (service.status()["last_reload"]["outcome"] == "rejected").then_some(()));
     service.rewrite(&rules(&echo, &listener("more", address)));
-    until("it is taken", || (service.status()["generation"] == 2).then_some(()));
+    until("it is applied", || (service.status()["generation"] == 2).then_some(()));
     let mut client = Raw::connect(address);
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(client.read_response().status, 200);

@@ -1,9 +1,9 @@
-//! Hostile HTTP/1.1 clients: whatever can be read in two ways, is no HTTP, or costs too much. Each gets one answer, one
-//! count and one line in the log, the upstream hears nothing of it, and nobody else is disturbed.
+//! Hostile HTTP/1.1 clients: requests that are ambiguous, not HTTP, or too expensive. Each gets one response, one count
+//! and one line in the log; it does not reach the upstream and does not disturb other clients.
 
 use crate::harness::{Proxy, Upstream};
 
-/// A bad request, the status that answers it and the reason that counts it.
+/// A bad request, the status of its response and the reason in the metrics.
 struct Bad {
     what: &'static str,
     bytes: Vec<u8>,
@@ -15,7 +15,8 @@ fn bad(what: &'static str, bytes: impl Into<Vec<u8>>, status: u16, reason: &'sta
     Bad { what, bytes: bytes.into(), status, reason }
 }
 
-/// What follows a bad request on its connection: whoever answers it has taken bytes of the bad one for an end.
+/// The request after a bad one on its connection: a response to it proves that bytes of the bad one were taken for an
+/// end.
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /// Sends each to one proxy, always on a new connection with a second request behind it.
@@ -37,8 +38,8 @@ fn check(cases: &[Bad]) {
         let (rest, _) = client.wire.rest();
         assert!(rest.is_empty(), "{}: a second answer: {:?}", case.what, String::from_utf8_lossy(&rest));
         assert_eq!(proxy.refused(case.reason), before + 1.0, "{}: not counted as {}", case.what, case.reason);
-        assert_eq!(echo.requests(), i as u64, "{}: the upstream heard of it", case.what);
-        assert_eq!(bystander.get("/", "").status, 200, "{}: somebody else suffers", case.what);
+        assert_eq!(echo.requests(), i as u64, "{}: the request reached the upstream", case.what);
+        assert_eq!(bystander.get("/", "").status, 200, "{}: other clients are served", case.what);
     }
     drop(bystander);
     proxy.settles();
@@ -220,7 +221,7 @@ fn malformed_chunks_are_refused() {
     }
     proxy.settles();
     assert_eq!(proxy.refused("bad_framing"), cases.len() as f64);
-    assert_eq!(echo.requests(), 0, "the upstream got a body that was not whole");
+    assert_eq!(echo.requests(), 0, "the upstream got an incomplete body");
     for line in proxy.logged(cases.len()) {
         assert_eq!((line["status"].as_u64(), line["detail"].as_str()), (Some(400), Some("bad_framing")), "{line}");
     }
@@ -322,7 +323,7 @@ body = "10B"
                 };
                 let what = format!("{path}, later: {later}, chunked: {chunked}");
                 let mut client = proxy.connect();
-                // Only a chunked body has to be read before it is known to be too large.
+                // Only a chunked body must be read before its size is known.
                 if later && !(chunked && status == 413) {
                     client.send(head);
                     let answer = client.read_response();
@@ -336,7 +337,7 @@ body = "10B"
                 let mut own = true;
                 if client.offer(b"GET /fixed HTTP/1.1\r\nHost: test\r\n\r\n").wire.try_send(b"") {
                     match client.try_response() {
-                        // Either the connection has ended, or the next answer is to the next request.
+                        // Either the connection has ended, or the next response belongs to the next request.
                         Ok(next) => assert_eq!((next.status, next.text()), (403, "no".to_owned()), "{what}"),
                         Err(_) => own = false,
                     }

@@ -1,4 +1,4 @@
-//! Upstreams that misbehave: what they send never reaches a client as something that it is not, and never the wrong
+//! Upstreams that misbehave: a client never gets their bytes as something else, and never the response of another
 //! client.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::harness::{Broken, Proxy, Upstream, until};
 
-/// What is no answer, and the word for it in the log.
+/// Invalid responses, and their reason in the log.
 const NO_ANSWERS: &[(&str, &str, &str)] = &[
     (
         "chunked twice",
@@ -101,7 +101,7 @@ fn invalid_responses_are_502() {
     let upstream = Upstream::script({
         let next = Arc::clone(&next);
         move |mut conn| {
-            // On a pooled connection nobody could tell which answer is meant.
+            // On a pooled connection, the response could belong to either request.
             if conn.request().is_ok() {
                 let (_, bytes, _) = NO_ANSWERS[next.load(SeqCst)];
                 conn.send(bytes);
@@ -161,7 +161,7 @@ fn a_flood_of_informational_responses_is_bounded() {
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     let answer = client.read_response();
     assert!(matches!(answer.status, 200 | 502), "{}", answer.status);
-    // What passed was whole: the strict reader has read it.
+    // The responses that passed were complete: the strict reader has read them.
     assert!(answer.early.iter().all(|(status, fields)| *status == 103 && fields.len() == 1));
     drop(client);
     proxy.settles();
@@ -197,7 +197,7 @@ fn broken_bodies_are_never_complete() {
             let upstream = Upstream::script(move |mut conn| {
                 if conn.request().is_ok() {
                     conn.send(bytes);
-                    // The client has read what there is.
+                    // The client has read the received bytes.
                     let _ = closing.lock().unwrap().recv();
                     if reset {
                         conn.reset();
@@ -253,7 +253,7 @@ fn unsolicited_responses_poison_nothing() {
     let mut client = proxy.connect();
     for i in 0..200 {
         assert_eq!(client.get(&format!("/{i}"), "").text(), "good", "request {i}");
-        // It lies there before the next request is made: the connection must not be used again.
+        // It has arrived before the next request: the connection must not be used again.
         arrived.recv().unwrap();
     }
     assert_eq!(upstream.accepted(), 200);
@@ -281,7 +281,7 @@ fn bodies_of_bodiless_responses_poison_nothing() {
 
 #[test]
 fn pooled_connections_that_close_lose_no_request() {
-    // Every connection answers a few requests and is then closed, without a word about it.
+    // Every connection answers a few requests and is then closed without notice.
     for reset in [false, true] {
         let upstream = Upstream::script(move |mut conn| {
             for _ in 0..=(conn.number % 3) {
@@ -309,7 +309,7 @@ fn pooled_connections_that_close_lose_no_request() {
 
 #[test]
 fn a_request_whose_response_has_begun_is_not_retried() {
-    // On a connection that was used before, a request without a body is sent again when nothing of an answer came.
+    // On a reused connection, a request without a body is sent again if no byte of a response arrived.
     for begun in ["HTTP/1.1 102 Processing\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", "HTTP/1.1 2"] {
         let upstream = Upstream::script(move |mut conn| {
             if conn.request().is_ok() {
@@ -372,7 +372,7 @@ fn ambiguous_framing_of_http2_responses_is_502() {
 
 #[test]
 fn posts_are_not_sent_twice() {
-    // The request is read, then the connection dies: nobody knows whether it was processed.
+    // The request is read, then the connection breaks: it is unknown whether it was processed.
     let upstream = Upstream::script(|mut conn| {
         if conn.request().is_ok() {
             conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
@@ -419,7 +419,7 @@ fn a_response_midway_through_a_large_upload_passes() {
     let upstream = Upstream::script(|mut conn| {
         if conn.head().is_ok() && conn.wire.exact(100_000).is_ok() {
             conn.send("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
-            // It reads no further and keeps the connection.
+            // It stops reading and keeps the connection.
             std::thread::sleep(std::time::Duration::from_millis(300));
         }
     });

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and 1.0 in and out, as they should be: what passes, and what it becomes.
+//! HTTP/1.1 and 1.0 in and out in normal use: what passes, and how it is changed.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn errors_of_upstreams_pass_unchanged() {
         echo.answer_with(status);
         let answer = client.get("/", "");
         assert_eq!((answer.status, answer.json()["name"].as_str()), (status, Some("echo")));
-        assert!(answer.field("proxy-status").is_none(), "the proxy takes the blame");
+        assert!(answer.field("proxy-status").is_none(), "the proxy reports an error of its own");
     }
     drop(client);
     proxy.settles();
@@ -119,7 +119,7 @@ fn pipelined_requests_are_answered_in_order() {
     for i in 0..200 {
         assert_eq!(client.read_response().json()["target"], format!("/{i}"));
     }
-    // Byte by byte it is the same.
+    // Byte by byte the result is the same.
     for byte in
         b"GET /slow HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabcGET /next HTTP/1.1\r\nHost: test\r\n\r\n"
     {
@@ -155,7 +155,7 @@ fn http_1_0_clients_get_responses_that_they_can_read() {
     client.send("GET / HTTP/1.0\r\nHost: test\r\n\r\n");
     let answer = client.read_response();
     assert_eq!((answer.status, answer.text()), (200, "hello".to_owned()));
-    assert!(answer.fields("transfer-encoding").is_empty(), "HTTP/1.0 knows no chunks");
+    assert!(answer.fields("transfer-encoding").is_empty(), "HTTP/1.0 has no chunks");
     client.ends();
     assert_eq!(chunked.got()[0].version, "HTTP/1.1");
     let echo = Upstream::echo();
@@ -241,7 +241,7 @@ fn early_hints_pass() {
         assert_eq!(field(&hints[0].1, "link"), Some("</a.css>"));
         assert!(field(&hints[1].1, "connection").is_none());
     }
-    // HTTP/1.0 knows none of it.
+    // HTTP/1.0 has none of it.
     client.send("GET / HTTP/1.0\r\nHost: test\r\n\r\n");
     assert!(client.read_response().early.is_empty());
 }
@@ -276,12 +276,12 @@ fn expect_100_continue_asks_for_the_body() {
     let mut client = proxy.connect();
     for _ in 0..3 {
         client.send(EXPECTING);
-        assert_eq!(client.head().map(|(_, status, _)| status), Ok(100), "nobody asks for the body");
+        assert_eq!(client.head().map(|(_, status, _)| status), Ok(100), "100 Continue does not wait for the upstream");
         client.send("hello");
         let answer = client.read_response();
         assert_eq!((answer.status, answer.json()["body"].as_str()), (200, Some("hello")));
         assert!(answer.early.is_empty(), "a second 100");
-        // A client that does not wait is fine too.
+        // A client that does not wait is valid too.
         client.send([EXPECTING.as_bytes(), b"hello"].concat());
         assert_eq!(client.read_response().json()["body"], "hello");
     }
@@ -290,7 +290,7 @@ fn expect_100_continue_asks_for_the_body() {
 #[test]
 fn a_refused_expectation_does_not_confuse_responses() {
     let refusing = Upstream::script(|mut conn| {
-        // 417 or 413 without reading, then closed; a request without an expectation is answered.
+        // 417 or 413 without reading the body, then a close; a request without an expectation is answered.
         let Ok(got) = conn.head() else { return };
         if got.field("expect").is_some() || got.target == "/refuse" {
             let status = if conn.number % 2 == 0 { "417 Expectation Failed" } else { "413 Too Large" };
@@ -308,7 +308,7 @@ fn a_refused_expectation_does_not_confuse_responses() {
         let answer = client.read_response();
         assert!(matches!(answer.status, 413 | 417), "{i}: {}", answer.status);
         if !answer.closes() {
-            // The client sends the body after all when it was asked for, and goes on.
+            // The client sends the body when it was asked for, and continues.
             if answer.early.iter().any(|(status, _)| *status == 100) {
                 client.send("hello");
             }
@@ -360,7 +360,7 @@ fn bytes_pass_before_a_body_is_complete() {
     let gone = std::sync::Mutex::new(gone);
     let slow = Upstream::script(move |mut conn| {
         let Ok(_) = conn.head() else { return };
-        // The first chunk of the request is here before the second was sent.
+        // The first chunk of the request has arrived before the second is sent.
         assert_eq!(conn.wire.line().unwrap(), b"5");
         conn.wire.exact(7).unwrap();
         conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
@@ -409,7 +409,7 @@ fn clients_that_reset_cancel_their_requests() {
 
 #[test]
 fn clients_that_close_are_noticed_when_they_are_written_to() {
-    // An end of what a client sends may be the end of the client or not: only its answer to a byte says which.
+    // The end of the client's bytes can be a half-close or a close: only a write shows which.
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let gone = std::sync::Mutex::new(gone);
     let upstream = Upstream::script(move |mut conn| {
@@ -446,7 +446,7 @@ fn clients_that_close_within_a_body_never_complete_it() {
             }
             until("the upstream's connection ends", || (echo.open() == 0).then_some(()));
             proxy.settles();
-            assert_eq!(echo.requests(), 0, "half a body was taken for a whole one");
+            assert_eq!(echo.requests(), 0, "a partial body was taken for a complete one");
             let line = &proxy.logged(1)[0];
             assert_eq!(line["termination"].as_str().map(|letters| &letters[..1]), Some("C"), "{line}");
             assert_eq!(line["detail"], "client_gone", "{line}");
@@ -467,7 +467,7 @@ fn a_closed_client_ends_a_request_without_a_timeout() {
     gone.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     until("the upstream has it", || (mute.accepted() == 1).then_some(()));
     drop(gone);
-    until("the upstream is let go", || (mute.open() == 0).then_some(()));
+    until("the upstream's connection ends", || (mute.open() == 0).then_some(()));
     proxy.settles();
 }
 
@@ -535,7 +535,7 @@ stable = "main"
     for _ in 0..5 {
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\nGET /fixed HTTP/1.1\r\nHost: test\r\n\r\n").finish();
-        // Nothing is read before all buffers between are full.
+        // The client reads nothing before all buffers on the way are full.
         until("the answer has begun", || client.wire.has_bytes().then_some(()));
         assert!(client.read_response().body == body);
         assert_eq!(client.read_response().text(), "fixed");

@@ -1,4 +1,4 @@
-//! Identities that take more than reading: tokens that are verified, countries that are looked up.
+//! Identities that need more than reading a field: verified tokens, and countries by address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn every_algorithm_with_a_public_key_verifies() {
     let only = tokens(&issuer.jwks(), only);
     holds(&only, &issuer.by(Algorithm::PS256).token(&claims));
     refused(&only, &issuer.token(&claims), TokenFault::Algorithm);
-    // The key itself may be for one algorithm only.
+    // The key itself may be restricted to one algorithm.
     let mut jwk = issuer.jwk();
     jwk["alg"] = json!("RS512");
     let only = tokens(&jwks(&[jwk]), trusted());
@@ -80,7 +80,7 @@ fn token_header_tricks_give_no_identity() {
     {
         refused(&known, &(parts(json!({ "alg": name, "kid": "k" })) + signature), TokenFault::Algorithm);
     }
-    // A shared secret that everybody knows: the public key.
+    // A shared secret that is public: the public key.
     let modulus = issuer.jwk()["n"].as_str().unwrap().to_owned();
     for secret in [modulus.as_bytes(), issuer.jwks().as_bytes()] {
         let key = jsonwebtoken::EncodingKey::from_secret(secret);
@@ -100,11 +100,11 @@ fn token_header_tricks_give_no_identity() {
     );
     refused(&known, &issuer.token_with(&json!({ "alg": "RS256", "kid": "other" }), &claims), TokenFault::UnknownKey);
     refused(&known, &issuer.token_with(&json!({ "alg": "ES256", "kid": "k" }), &claims), TokenFault::UnknownKey);
-    // Where else keys could be found is not heard.
+    // Other places of keys are ignored.
     let thief = Issuer::new(Algorithm::RS256, "k");
     let head = json!({ "alg": "RS256", "kid": "k", "jwk": thief.jwk(), "jku": "https://thief.example/", "x5u": "x" });
     refused(&known, &thief.token_with(&head, &claims), TokenFault::Signature);
-    // The only key that could be meant.
+    // The only possible key.
     holds(&known, &issuer.token_with(&json!({ "alg": "RS256" }), &claims));
     let two = tokens(&jwks(&[issuer.jwk(), Issuer::new(Algorithm::RS256, "l").jwk()]), trusted());
     refused(&two, &issuer.token_with(&json!({ "alg": "RS256" }), &claims), TokenFault::UnknownKey);
@@ -137,7 +137,7 @@ fn values_that_are_not_tokens_give_no_identity() {
         let message = format!("{head}.{}", encoded(content));
         refused(&known, &format!("{message}.{signature}"), TokenFault::Signature);
     }
-    // One bit of the content, of the signature.
+    // One bit of the content, then of the signature.
     let changed = content.replacen(&content[8..9], if &content[8..9] == "A" { "B" } else { "A" }, 1);
     refused(&known, &format!("{head}.{changed}.{signature}"), TokenFault::Signature);
     refused(&known, &format!("{head}.{content}."), TokenFault::Signature);
@@ -202,10 +202,10 @@ fn a_verified_token_is_cached_until_it_expires() {
     assert_eq!((at(&mut cache, &known, 999), cache.len()), (Ok(Some("u1".to_owned())), 1));
     assert_eq!(at(&mut cache, &known, 1000), Err(TokenFault::Expired));
     assert_eq!(at(&mut cache, &known, 400), Err(TokenFault::NotYetValid));
-    // Other keys see it otherwise.
+    // With other keys the result differs.
     let others = Arc::new(tokens(&Issuer::new(Algorithm::ES256, "k").jwks(), TokenPolicy::default()));
     assert_eq!((at(&mut cache, &others, 600), cache.len()), (Err(TokenFault::Signature), 0));
-    // Only so many are kept.
+    // The number of cached tokens is limited.
     for number in 0..5000 {
         let token = issuer.token(&json!({ "sub": "u1", "n": number, "exp": 1000 }));
         cache.verify(&known, token.as_bytes(), Duration::ZERO).unwrap();
@@ -242,7 +242,7 @@ fn invalid_key_sets_are_refused() {
     let mut other = issuer.jwk();
     other["use"] = json!("enc");
     assert!(says(jwks(&[other])).contains("public key for signatures"));
-    // What is not known is passed over, and a secret is noticed.
+    // Unknown keys are skipped, and a secret is reported.
     let mut secret = issuer.jwk();
     secret["d"] = json!("AAAA");
     let set =
@@ -250,7 +250,7 @@ fn invalid_key_sets_are_refused() {
     let (_, odd) = KeySet::parse(set.as_bytes()).unwrap();
     assert_eq!(odd.len(), 1);
     assert_eq!(odd[0].code, "secret-key");
-    // What is of a kind that is known and cannot be read is told.
+    // A key of a known kind that cannot be read is reported.
     let broken = json!({ "kty": "EC", "crv": "P-256", "x": "AAAA", "kid": "half" });
     let encrypts = json!({ "kty": "RSA", "use": "enc", "n": 7 });
     let (_, odd) = KeySet::parse(jwks(&[issuer.jwk(), encrypts, broken]).as_bytes()).unwrap();
@@ -327,7 +327,7 @@ fn claims_name_the_caller() {
         assert_eq!(client.get("/", &bearer(&token)).echoed("x-tenant"), ["acme"]);
     }
     assert_eq!(client.get("/", &format!("Authorization: bEARER  {token} \r\n")).echoed("x-tenant"), ["acme"]);
-    // A token goes on to the upstream as it came.
+    // A token reaches the upstream unchanged.
     assert_eq!(client.get("/", &bearer(&token)).echoed("authorization"), [format!("Bearer {token}")]);
     let lines = proxy.logged(5);
     assert_eq!(
@@ -335,7 +335,7 @@ fn claims_name_the_caller() {
         (&json!("canary"), &json!("target"), &json!("acme"))
     );
     assert_eq!(proxy.metric("pointsman_jwt_verified_total"), 5.0);
-    // Others are nobody, and nothing fails.
+    // Other callers have no identity, and nothing fails.
     for (line, reason) in [
         (String::new(), None),
         ("Authorization: Basic dTpw\r\n".to_owned(), None),
@@ -355,7 +355,7 @@ fn claims_name_the_caller() {
         }
     }
     assert_eq!(proxy.metric_sum("pointsman_jwt_rejected_total"), 6.0);
-    // Each line says why.
+    // Each line gives the reason.
     let tokens: Vec<_> = proxy.logged(14).iter().skip(5).map(|line| line["token"].clone()).collect();
     let reasons = [
         json!(null),
@@ -415,7 +415,7 @@ fn values_that_a_header_cannot_carry_give_no_identity() {
         let claims = json!({ "sub": "u1", "aud": "shop", "org": { "tenant": tenant } });
         let token = bearer(&issuer.token(&claims));
         assert_eq!(client.get("/", &token).echoed("x-tenant"), [""], "{tenant:?}");
-        // The next place is asked, as when there is none.
+        // The next source is used, as if the first were absent.
         assert_eq!(client.get("/?tenant=other", &token).echoed("x-tenant"), ["other"], "{tenant:?}");
     }
     for line in proxy.logged(2 * odd.len()).iter().step_by(2) {
@@ -424,7 +424,7 @@ fn values_that_a_header_cannot_carry_give_no_identity() {
     for query in ["ac%00me", "acme%0a", "acme+", "%20acme", "%09acme", "acme%7f", "ac%C2%85me", "acme%C2%A0"] {
         assert_eq!(client.get(&format!("/?tenant={query}"), "").echoed("x-tenant"), [""], "{query}");
     }
-    // Inside, a blank is a letter like any other; and so are those of other scripts.
+    // Inside of a value, a blank is an ordinary letter, and so are letters of other scripts.
     for tenant in ["ac me", "Käse 七"] {
         let claims = json!({ "aud": "shop", "org": { "tenant": tenant } });
         assert_eq!(client.get("/", &bearer(&issuer.token(&claims))).echoed("x-tenant"), [tenant]);
@@ -450,9 +450,9 @@ fn keys_are_renewed_and_a_bad_file_changes_nothing() {
         assert_eq!(tenant(&old), ["acme"]);
         assert_eq!(proxy.metric("pointsman_config_last_reload_success"), 0.0);
     }
-    // Back again, and noticed without being asked.
+    // Back again, noticed by the watcher.
     std::fs::write(&file, jwks(&[old.jwk(), new.jwk()])).unwrap();
-    until("the new key holds", || (tenant(&new) == ["acme"]).then_some(()));
+    until("the new key is in effect", || (tenant(&new) == ["acme"]).then_some(()));
     assert_eq!(tenant(&old), ["acme"]);
     std::fs::write(&file, new.jwks()).unwrap();
     until("the old key is gone", || (tenant(&old) == ["none"]).then_some(()));
@@ -513,6 +513,6 @@ fn countries_are_those_of_the_client() {
     assert!(matches!(proxy.app().reload(), ReloadOutcome::Rejected(_)));
     assert_eq!(variant("192.0.2.7"), "canary");
     write(&[("203.0.113.0/24", "NO")]);
-    until("the new database holds", || (variant("203.0.113.1") == "canary").then_some(()));
+    until("the new database is in effect", || (variant("203.0.113.1") == "canary").then_some(()));
     assert_eq!(variant("192.0.2.7"), "stable");
 }

@@ -1,4 +1,4 @@
-//! What is concluded from answers: trials in, reports out, without sockets.
+//! Conclusions from responses: jobs in, reports out, without sockets.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -72,13 +72,13 @@ fn answered(status: u16, body: &str) -> ObservedResponse {
     coded(status, "identity", body.as_bytes())
 }
 
-/// A judge, and the rules of its trials.
+/// A comparison thread, and the rules of its jobs.
 struct Court {
     comparator: Comparator,
     rules: Arc<Rules>,
     generation: u64,
     route: u32,
-    /// When its requests are.
+    /// The time of its requests.
     at: Duration,
     held: Arc<ShadowBytes>,
 }
@@ -95,7 +95,7 @@ impl Court {
         self.generation += 1;
     }
 
-    /// Hands a trial over, and does not wait.
+    /// Hands a job over without waiting.
     fn hand_over(&self, primary: ObservedResponse, candidate: ObservedResponse, control: Option<ObservedResponse>) {
         let mut held = ShadowHeld::new(Arc::clone(&self.held));
         assert!(held.try_take(100));
@@ -113,7 +113,7 @@ impl Court {
         assert!(self.comparator.sender().try_send(Box::new(job)));
     }
 
-    /// Hands a trial over, and waits until it is judged: so none finds no room.
+    /// Hands a job over and waits until it is compared, so that the queue is never full.
     fn send(&self, primary: ObservedResponse, candidate: ObservedResponse, control: Option<ObservedResponse>) {
         self.hand_over(primary, candidate, control);
         until("it is judged", || (self.held.used() == 0).then_some(()));
@@ -163,7 +163,7 @@ fn noisy_fields_are_not_in_the_headline() {
         };
         let every = if share == "100" { 1 } else { 5 };
         for n in 0..300_u32 {
-            // The first of all have no control: only later ones show what is noise.
+            // The first copies have no control: only later ones show noise.
             let control = (n >= 3 && n % every == 0).then(|| answer(1));
             court.send(answer(1), answer(if n % 3 == 0 { 2 } else { 1 }), control);
         }
@@ -171,12 +171,12 @@ fn noisy_fields_are_not_in_the_headline() {
         let verdicts = ["$.request", "$.at", "$.price"].map(|path| verdict(&report, path));
         assert_eq!(verdicts, [Some("noisy"), Some("noisy"), Some("confirmed")], "{share}");
         assert_eq!((report.compared, report.equal, report.noisy_controls), (300, 0, report.controls));
-        let net = report.net_mismatch.expect("it can be told");
+        let net = report.net_mismatch.expect("the difference is known");
         assert!((net - 1.0 / 3.0).abs() < 1e-9, "{share}: {net}");
         assert!((0.334..0.5).contains(&report.net_mismatch_upper), "{share}: {}", report.net_mismatch_upper);
         let findings = court.comparator.summaries(&court.rules).pop().unwrap();
         assert_eq!((findings.net_mismatch, findings.net_mismatch_upper), (Some(net), report.net_mismatch_upper));
-        // Without a control it is not known whether a difference is noise.
+        // Without a control, a difference may be noise.
         court.reload(&FILE.replace("control = 100", "control = 50"));
         court.send(answered(200, "1"), answered(200, "2"), None);
         assert_eq!(court.report().net_mismatch, None);
@@ -196,10 +196,10 @@ fn evidence_counts_from_the_reported_time() {
     assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(9), 4));
     court.reload(&FILE.replace("weight = 100", "weight = 50"));
     send(&mut court, 20);
-    assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(9), 5), "it goes on");
+    assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(9), 5), "it continues");
     court.reload(&FILE.replace("control = 100", "control = 50"));
     send(&mut court, 30);
-    assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(30), 1), "it begins anew");
+    assert_eq!((court.report().since, court.report().compared), (Duration::from_secs(30), 1), "it restarts");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn bodies_that_could_not_be_read_are_not_equal() {
     let report = court.report();
     assert_eq!((report.unread, report.compared, report.equal, report.different), (20, 0, 0, 0));
     assert_eq!(report.net_mismatch_upper, 1.0, "nothing is known");
-    // A difference elsewhere is one all the same.
+    // A difference in another field still counts.
     court.send(large(), coded(404, "gzip", &zipped), None);
     let mut differs = coded(200, "gzip", &zipped);
     let kept = differs.outcome.as_mut().unwrap();
@@ -287,7 +287,7 @@ fn evidence_restarts_when_its_subject_changes() {
         send(&court);
         assert_eq!(court.report().compared, 1, "{to}");
     }
-    // What it is not about: what others get, the share, how much at once.
+    // Unrelated changes: other routes, the share, the limit of copies.
     court.reload(FILE);
     send(&court);
     for (from, to) in [
@@ -315,7 +315,7 @@ fn evidence_of_removed_routes_is_dropped_without_a_request() {
         court.send(answered(200, "1"), answered(200, "2"), None);
         assert_eq!(court.comparator.stats().routes, 1);
     }
-    // One that was on its way is late: its route is gone.
+    // A job that was under way is late: its route is gone.
     let (newest, generation) = (Arc::clone(&court.rules), court.generation);
     (court.rules, court.generation) = (rules(FILE), 1);
     court.send(answered(200, "1"), answered(200, "2"), None);
@@ -341,7 +341,7 @@ fn the_number_of_evidence_entries_is_limited() {
     }
     let figures = court.comparator.stats();
     assert_eq!((figures.routes, figures.refused, figures.failed), (256, 3, 0));
-    // Where some go, others find room.
+    // When some routes are removed, others get their entries.
     court.reload(&routes(200..258));
     court.route = 57;
     court.send(answered(200, "1"), answered(200, "2"), None);
@@ -356,7 +356,7 @@ fn queries_do_not_wait_for_a_comparison() {
         let members: Vec<_> = (0..9_000).map(|n| format!("\"field_{n}\":\"{value}\"")).collect();
         format!("{{{}}}", members.join(","))
     };
-    // Of some tries: the machine may have others to serve.
+    // One of several tries: the machine may be busy.
     let waits_less = (0..20).any(|_| {
         court.hand_over(answered(200, &body(1)), answered(200, &body(2)), Some(answered(200, &body(3))));
         let began = Clock.now();

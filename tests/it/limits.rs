@@ -1,5 +1,5 @@
-//! Limits of the listener and of routes on HTTP/1.1: time, rate, size and number. The timeouts are short, so that
-//! nothing here takes long; what must not happen early is a test of the timers' own.
+//! Limits of the listener and of routes on HTTP/1.1: time, rate, size and number. The timeouts are short to keep the
+//! tests fast; unit tests of the timers check that nothing happens early.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn a_head_that_trickles_is_answered_408() {
     let proxy = Proxy::with("main", &echo).limits("header_timeout = \"300ms\"").start(ONE_ROUTE);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: test\r\nX: ");
-    // A byte now and then does not move the deadline.
+    // Single bytes do not move the deadline.
     until("the head's deadline", || {
         client.offer("y");
         client.wire.has_bytes().then_some(())
@@ -77,7 +77,7 @@ fn a_body_that_stalls_is_answered_408() {
     until("the upstream's connections end", || (echo.open() == 0).then_some(()));
 }
 
-/// More than all buffers on the way hold.
+/// More than all buffers on the way take.
 const LARGE: usize = 30_000_000;
 
 #[test]
@@ -136,7 +136,7 @@ fn bodies_beyond_the_limit_are_413() {
     chunked.ends();
     proxy.settles();
     assert_eq!(proxy.refused("body_too_large"), 2.0);
-    assert_eq!(echo.requests(), 1, "the upstream got a body that is too large, as if it were whole");
+    assert_eq!(echo.requests(), 1, "the upstream got a body that is too large as a complete one");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn connections_beyond_the_limit_are_refused() {
             Err(broken) => assert!(matches!(broken, Broken::Closed | Broken::Reset), "{reason}: {broken:?}"),
         }
         assert_eq!(proxy.refused(reason), 1.0);
-        assert_eq!(first.get("/", "").status, 200, "{reason}: somebody else suffers");
+        assert_eq!(first.get("/", "").status, 200, "{reason}: other clients are served");
         drop((first, second));
         proxy.settles();
         assert_eq!(proxy.connect().get("/", "").status, 200, "{reason}: room again");
@@ -200,7 +200,7 @@ fn limits_per_address_apply_across_workers() {
 #[test]
 fn a_body_that_is_far_too_slow_is_answered_408() {
     let echo = Upstream::echo();
-    // A byte now and then never stalls, yet it is too slow after the first five seconds.
+    // Single bytes never stall, but they are too slow after the first five seconds.
     let proxy = Proxy::with("main", &echo).limits("body_rate = 1000000").start(ONE_ROUTE);
     let mut client = proxy.connect();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n");

@@ -1,11 +1,11 @@
-//! Memory after thousands of hostile requests and answers: what one of them leaves behind would show.
+//! Memory after thousands of hostile requests and responses: a leak in one of them would show.
 
 use std::sync::Mutex;
 
 use crate::harness::frames::{self, Frames};
 use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, until};
 
-/// What the process may hold more than before: buffers that are kept, not one for each request.
+/// The growth that is allowed: buffers that are kept once, not for each request.
 const GROWTH_MAX: f64 = 8e6;
 
 #[test]
@@ -121,7 +121,7 @@ fn idle_connections_keep_no_buffers() {
     until("connections end", || (proxy.metric("pointsman_connections") == 0.0).then_some(()));
     let before = proxy.metric("process_resident_memory_bytes");
     let idle = open(1_000);
-    until("a thousand idle connections hold less than their read buffers", || {
+    until("a thousand idle connections use less than their read buffers", || {
         (proxy.metric("process_resident_memory_bytes") - before < GROWTH_MAX).then_some(())
     });
     drop(idle);
@@ -133,7 +133,7 @@ fn buffered_uploads_are_counted_before_they_are_buffered() {
     let ended = Mutex::new(ended);
     let mute = Upstream::script(move |mut conn| {
         if conn.head().is_ok() {
-            // What follows is not read.
+            // The rest is not read.
             let _ = ended.lock().unwrap().recv();
         }
     });
@@ -170,20 +170,20 @@ fn buffered_uploads_are_counted_before_they_are_buffered() {
             }
             id += 2;
         }
-        // What was sent has been read when this is answered.
+        // Earlier bytes have been read when this is answered.
         assert!(client.send(frames::PING, 0, 0, &[0; 8]));
         while client.next().unwrap().kind != frames::PING {}
         client
     };
     let clients: Vec<Frames> = (0..4).map(|_| fill()).collect();
-    until("what is held has been counted", || {
+    until("buffered bytes have been counted", || {
         let (now, counted) = figures();
         let (grown, counted) = (now - resident, counted - held);
-        // Pieces of what was read lie in blocks that are larger than they.
+        // Pieces of a read keep blocks that are larger than the pieces.
         (grown > GROWTH_MAX && counted > 1e6).then_some(())?;
-        assert!(grown < 1.4 * counted + GROWTH_MAX, "{grown} bytes are held, {counted} are counted");
+        assert!(grown < 1.4 * counted + GROWTH_MAX, "{grown} bytes are buffered, {counted} are counted");
         Some(())
     });
     drop(clients);
-    until("all is given back", || (proxy.metric("pointsman_held_bytes") == held).then_some(()));
+    until("all memory is released", || (proxy.metric("pointsman_held_bytes") == held).then_some(()));
 }

@@ -1,4 +1,4 @@
-//! Names of endpoints: when they are looked up, what is kept, and what the start waits for.
+//! Names of endpoints: when they are looked up, which addresses are kept, and which names the start waits for.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -18,7 +18,7 @@ use crate::upstream_tls::{Authority, Close, Front, config, files};
 const ONE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const TWO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A resolver that answers as the test says, each answer for ten minutes.
+/// A resolver with the answers of the test, each valid for ten minutes.
 #[derive(Clone, Default)]
 struct Book(Arc<Shared>);
 
@@ -61,7 +61,7 @@ impl Resolve for Book {
     }
 }
 
-/// Two upstreams of one port, of which `svc.internal` has the first, behind a proxy that has been used.
+/// Two upstreams on one port, of which `svc.internal` has the first, behind a proxy that has been used.
 struct Scene {
     book: Book,
     proxy: Proxy,
@@ -84,7 +84,7 @@ impl Scene {
         Self { book, proxy, client, one, _two: two }
     }
 
-    /// The name has the other address from now on.
+    /// From now on the name has the other address.
     fn moves(&self) {
         self.book.say("svc.internal", TWO);
     }

@@ -1,4 +1,4 @@
-//! The commands of an operator: what runs (`status`), reading the file again (`reload`), a file to begin with (`init`),
+//! The commands of an operator: the running proxy (`status`), reading the file again (`reload`), a first file (`init`),
 //! a proxy without a file (`run --to`), and commands that other proxies have.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
@@ -35,7 +35,7 @@ fn shop() -> (Proxy, [Upstream; 2]) {
     (proxy, upstreams)
 }
 
-/// Runs a command line, words apart by blanks, and demands its exit code.
+/// Runs a command line, split at blanks, and checks its exit code.
 #[track_caller]
 fn check(dir: &Path, line: &str, code: i32) -> Finished {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -103,7 +103,7 @@ fn the_variable_names_the_proxy_for_every_admin_command() {
         ("status --health", "healthy"),
         ("reload", "no change: generation 1"),
         ("compare", "no route has a shadow"),
-        // The file is read, not the proxy asked.
+        // The command reads the file and does not ask the proxy.
         ("explain --path /", "routes.toml"),
     ] {
         let (code, text) = ask(line);
@@ -187,7 +187,7 @@ fn a_reload_reports_whether_something_changed() {
     let reload = format!("reload --admin {}", proxy.admin());
     assert!(check(proxy.dir(), &reload, 0).stdout.starts_with("no change: generation 1 stays in effect"));
     assert_eq!(json(&check(proxy.dir(), &format!("{reload} --json"), 0).stdout)["outcome"], "unchanged");
-    // The watcher may be faster: then nothing is left to reload.
+    // The watcher may be faster: then there is nothing to reload.
     let mut weights = 1..50;
     until("a reload comes before the watcher", || {
         let weight = weights.next().unwrap();
@@ -331,7 +331,7 @@ fn a_proxy_without_a_file_refuses_contradicting_arguments() {
         let refused = check(dir.path(), line, 64).stderr;
         assert!(refused.contains(words), "`{line}`: {refused}");
     }
-    // What only the routes' own rules refuse is a diagnostic, and a bad configuration.
+    // An argument that only the rules of routes refuse is a diagnostic, and a bad configuration.
     let refused = check(dir.path(), "run --to 1 --listen :0 --admin-listen 8.8.8.8:1", 78).stderr;
     assert!(refused.contains("error[public-admin]") && refused.contains("--> (run --to):"), "{refused}");
 }
@@ -366,7 +366,7 @@ fn commands_of_other_proxies_lead_to_ours() {
         assert!(refused.stderr.contains(&format!("there is no command `{word}`")), "{line}: {}", refused.stderr);
         assert!(refused.stderr.contains(words) && refused.stdout.is_empty(), "{line}: {}", refused.stderr);
     }
-    // A slip of the fingers is still one.
+    // A typo is still a typo.
     assert!(check(dir, "chekc", 64).stderr.contains("'check'"));
     let alone = check(dir, "", 64).stderr;
     for words in ["Usage: pointsman", "status", "EXIT CODES"] {

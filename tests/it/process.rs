@@ -1,4 +1,4 @@
-//! The binary as a process: run to its end, or kept running and watched.
+//! The binary as a process: run to its end, or kept running and observed.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -11,10 +11,10 @@ use std::thread;
 
 use crate::harness::{PATIENCE, ports};
 
-/// The binary under test. What starts a process of it looks at its ports first.
+/// The binary under test. The functions that start it check its ports first.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_pointsman");
 
-/// What a finished process left.
+/// The result of a finished process.
 pub struct Finished {
     /// Its exit code.
     pub code: i32,
@@ -49,7 +49,7 @@ pub fn finish(dir: &Path, arguments: &[&str]) -> Finished {
     }
 }
 
-/// A process that runs; killed when dropped.
+/// A running process. Dropping it kills the process.
 pub struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -64,7 +64,7 @@ impl Running {
         Self::watch(command(dir, arguments))
     }
 
-    /// Starts this, which is the binary or ends in it.
+    /// Starts this command, which is the binary or ends in it.
     #[track_caller]
     pub fn watch(mut command: Command) -> Self {
         ports::chosen_by_the_system_in(command.get_current_dir().expect("a folder of its own"));
@@ -104,7 +104,7 @@ impl Running {
         }
     }
 
-    /// A line of the system's status of it, such as `VmRSS`; nothing when this system has no such line.
+    /// A line of its status in `/proc`, such as `VmRSS`, or nothing if the system has no such line.
     pub fn fact(&self, name: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -117,7 +117,7 @@ impl Running {
         assert!(sent.success());
     }
 
-    /// Its exit code and the rest of what it said, on standard output and error.
+    /// Its exit code and the rest of its output, on standard output and error.
     pub fn end(mut self) -> (i32, String) {
         let mut rest = String::new();
         // Both end when the process does.
@@ -143,7 +143,7 @@ impl Drop for Running {
     }
 }
 
-/// One HTTP/1.1 request on a connection of its own: the status and the body.
+/// One HTTP/1.1 request on its own connection: the status and the body.
 pub fn ask(address: &str, head: &str) -> (u16, String) {
     let address = address.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address).unwrap();

@@ -1,4 +1,4 @@
-//! The PROXY protocol through real sockets: who vouches, who may not, and what upstreams are told.
+//! The PROXY protocol over real sockets: which peers may send a header, and which header upstreams get.
 
 use super::harness::{ONE_ROUTE, Proxy, Raw, Upstream, until};
 
@@ -15,7 +15,7 @@ fn v2(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
     [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, family], &length, content].concat()
 }
 
-/// A client at 192.0.2.7:4711 that connected to 198.51.100.2:443, and a record.
+/// A client at 192.0.2.7:4711 that connected to 198.51.100.2:443, and a TLV.
 fn v2_inet() -> Vec<u8> {
     v2(0x21, 0x11, &[192, 0, 2, 7, 198, 51, 100, 2, 0x12, 0x67, 1, 0xbb, 4, 0, 1, 0])
 }
@@ -44,7 +44,7 @@ fn the_proxy_header_sets_the_client() {
         if !port.is_empty() {
             assert_eq!(answer.echoed("x-forwarded-port"), [port]);
         }
-        // Once is enough.
+        // One header is enough.
         assert_eq!(connection.get("/b", "").echoed("x-forwarded-for"), [client]);
     }
     let logged = proxy.logged(16);
@@ -69,7 +69,7 @@ fn a_header_in_any_pieces_is_read_and_no_later_byte_is_lost() {
         }
         assert_eq!(slowly.read_response().echoed("x-forwarded-for"), ["192.0.2.7"]);
     }
-    // Also with the preface of HTTP/2 at its heels.
+    // Also with the preface of HTTP/2 right behind.
     let mut connection = proxy.connect();
     connection.send([&v2_inet()[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"].concat());
     until("SETTINGS come", || connection.wire.has_bytes().then_some(()));
@@ -114,7 +114,7 @@ fn a_missing_header_times_out() {
     let mut half = proxy.connect();
     half.send(&v2_inet()[..20]).ends();
     until("both are counted", || (proxy.refused("header_timeout") == 2.0).then_some(()));
-    // The head has its own time.
+    // The head has a timeout of its own.
     let mut slow = proxy.connect();
     slow.send(V1);
     assert_eq!(slow.get("/", "").status, 200);
@@ -172,7 +172,7 @@ fn identities_are_trusted_by_the_address_in_the_header() {
     assert_eq!(proxy.connect().send(other).get("/", line).echoed("x-forwarded-for"), ["192.0.2.8"]);
 }
 
-/// Routes to an upstream that wants to know its clients.
+/// Routes to an upstream that gets a PROXY header.
 fn naming(version: &str, scheme: &str) -> String {
     let listed = format!("{LISTENER}{FROM_HERE}{ONE_ROUTE}").replace("http://", scheme);
     listed.replace("[[route]]", &format!("proxy_protocol = \"{version}\"\n[[route]]"))
@@ -195,7 +195,7 @@ fn an_upstream_gets_the_header_first() {
     let mut two = proxy.connect();
     assert_eq!(two.send(V1.replace("192.0.2.7", "192.0.2.8")).get("/", "").text(), "ok");
     assert_eq!(received.recv().unwrap(), V1.trim_end().replace("192.0.2.7", "192.0.2.8"));
-    // Nobody's connection serves another one.
+    // A connection of one client is not reused for another one.
     assert_eq!(one.get("/", "").text(), "ok");
     assert!(received.recv().unwrap().contains("192.0.2.7"));
     let mut six = proxy.connect();
@@ -233,7 +233,7 @@ fn without_a_header_both_ends_are_those_of_the_connection() {
         let Ok(_) = conn.request() else { return };
         conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     });
-    // Which address it was is known only of the connection.
+    // The exact address is known only from the connection.
     let routes = naming("v1", "http://").replace(FROM_HERE, "").replace("127.0.0.1:0", "0.0.0.0:0");
     let proxy = Proxy::with("main", &upstream).start(&routes);
     let port = proxy.address().port();

@@ -1,4 +1,4 @@
-//! Hot reload: what the file says holds within moments, and nothing that it does not change is touched.
+//! Hot reload: a changed file takes effect within moments, and unchanged parts are not touched.
 
 #![expect(
     clippy::unwrap_used,
@@ -50,7 +50,7 @@ fn served(client: &mut Raw) -> String {
     answer.json()["name"].as_str().unwrap().to_owned()
 }
 
-/// Clients that ask without a pause, each on one connection, until they are stopped.
+/// Clients that send requests without a pause, each on one connection, until they are stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     requests: Arc<AtomicU64>,
@@ -73,7 +73,7 @@ impl Load {
         Self { stop, requests, threads }
     }
 
-    /// Waits for so many further answers.
+    /// Waits for this number of further responses.
     fn pass(&self, further: u64) {
         let goal = self.requests.load(SeqCst) + further;
         until("answers under load", || {
@@ -82,7 +82,7 @@ impl Load {
         });
     }
 
-    /// Ends; whatever went wrong in a client is a panic here.
+    /// Ends; a failure of a client is a panic here.
     fn end(self) -> u64 {
         self.stop.store(true, SeqCst);
         for thread in self.threads {
@@ -107,7 +107,7 @@ fn a_hundred_reloads_under_load_lose_nothing_and_keep_every_connection() {
     let answered = load.end();
     assert!(answered > 500, "{answered} answers");
     assert!(proxy.metric("pointsman_config_generation") >= 100.0);
-    assert!(proxy.metric_sum("pointsman_requests_total") > before, "counters go on");
+    assert!(proxy.metric_sum("pointsman_requests_total") > before, "counters continue");
     assert_eq!(v1.requests() + v2.requests(), answered);
     // Without kept pools there would be a connection for each reload. A request may come a moment before the connection
     // of the last one is idle again.
@@ -119,7 +119,7 @@ fn a_hundred_reloads_under_load_lose_nothing_and_keep_every_connection() {
     assert_eq!(proxy.metric_sum("pointsman_requests_total"), answered, "counters are never reset");
 }
 
-/// A route in front of the one that is split, edited in each round and absent in every fifth.
+/// A route before the split one, edited in each round and absent in every fifth.
 fn beside(round: usize, weight: u32) -> String {
     let other = format!(
         "[[route]]\nname = \"other\"\nmatch = {{ path = \"/other\" }}\n\
@@ -129,7 +129,7 @@ fn beside(round: usize, weight: u32) -> String {
     weighted(weight).replace("[[route]]\n", &format!("{other}[[route]]\n"))
 }
 
-/// Of 240 requests without a key, with a reload after every 10, the share that went to the canary.
+/// The share of the canary in 240 requests without a key, with a reload after every 10.
 fn dealt(workers: usize, weight: impl Fn(usize) -> u32) -> usize {
     let (v1, v2) = two();
     let proxy = Proxy::with("v1", &v1).with("v2", &v2).workers(workers).start(&beside(0, weight(0)));
@@ -149,7 +149,7 @@ fn dealt(workers: usize, weight: impl Fn(usize) -> u32) -> usize {
 
 #[test]
 fn reloads_do_not_disturb_the_shares_of_a_split_without_keys() {
-    // The routes beside it change.
+    // The routes next to it change.
     assert!((10..=14).contains(&dealt(1, |_| 5)), "12 of 240 are 5 %");
     // Each worker deals for itself: the shares of three are a little less even.
     assert!((9..=15).contains(&dealt(3, |_| 5)), "12 of 240 are 5 %");
@@ -168,7 +168,7 @@ fn a_saved_file_takes_effect_without_the_poll() {
     for weight in [100, 0, 100] {
         let expected = if weight == 100 { "v2" } else { "v1" };
         proxy.write(&weighted(weight));
-        until("the new weight holds", || (served(&mut client) == expected).then_some(()));
+        until("the new weight is in effect", || (served(&mut client) == expected).then_some(()));
     }
     assert_eq!(v1.accepted(), 1);
     assert_eq!(v2.accepted(), 1);
@@ -188,7 +188,7 @@ fn the_first_request_after_a_reload_was_answered_is_decided_by_it() {
     }
 }
 
-/// Upstreams whose answers wait until the test lets them go.
+/// Upstreams whose responses wait until the test releases them.
 struct Gate {
     upstream: Upstream,
     arrived: Receiver<()>,
@@ -263,10 +263,10 @@ fn a_listener_is_added_and_removed_under_traffic() {
         }
         proxy.rewrite(&listeners(&["one"], ""));
         assert_eq!(proxy.listener("two"), None);
-        // Those who were there are told to go with their next answer, or closed when they ask nothing.
+        // Connections that exist get `Connection: close` with their next response, or are closed when idle.
         for client in &mut clients[..2] {
             client.offer("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-            // Nothing at all when this thread was too slow and the connection was closed as an idle one.
+            // No response at all if this thread was too slow and the connection was closed as idle.
             if let Ok(answer) = client.try_response() {
                 assert_eq!((answer.status, answer.closes()), (200, true), "{answer:?}");
             }
@@ -274,7 +274,7 @@ fn a_listener_is_added_and_removed_under_traffic() {
         }
         clients[2..].iter_mut().for_each(Raw::ends);
         let refused = std::net::TcpStream::connect(address).is_err();
-        assert!(refused, "nobody listens any more");
+        assert!(refused, "the listener refuses connections");
         load.pass(20);
     }
     load.end();
@@ -349,10 +349,8 @@ fn a_bad_file_changes_nothing_and_is_reported() {
     assert_eq!(served(&mut client), "v2");
 
     proxy.write(&weighted(0));
-    until("a mended file is taken", || (served(&mut client) == "v1").then_some(()));
-    until("the last reload is a good one", || {
-        (proxy.metric("pointsman_config_last_reload_success") == 1.0).then_some(())
-    });
+    until("a fixed file is applied", || (served(&mut client) == "v1").then_some(()));
+    until("the last reload succeeded", || (proxy.metric("pointsman_config_last_reload_success") == 1.0).then_some(()));
 }
 
 #[test]
@@ -372,14 +370,14 @@ fn a_bad_file_is_logged() {
         assert!(!died, "the process has ended: {text}");
         words.iter().all(|word| text.contains(word)).then_some(())
     };
-    // Its own log says that it runs, before the file is changed.
+    // Its own log reports that it runs before the file is changed.
     until("it starts", || logged(&["started"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
-    until("a good file is told", || logged(&["reloaded"]));
+    until("a good file is logged", || logged(&["reloaded"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2).replace("stable =", "stabel =")).unwrap();
-    until("a bad file is told", || logged(&["rejected", "stabel", "did you mean"]));
+    until("a bad file is logged", || logged(&["rejected", "stabel", "did you mean"]));
     std::fs::write(&path, whole(&weighted(1), &v1, &v2)).unwrap();
-    until("so is its end", || logged(&["the files are valid again"]));
+    until("and the next good file, too", || logged(&["the files are valid again"]));
     process.kill().unwrap();
     process.wait().unwrap();
 }
@@ -440,7 +438,8 @@ fn write_slowly() -> Option<()> {
     let mut client = proxy.connect();
     let full = std::fs::read_to_string(proxy.dir().join("routes.toml")).unwrap() + "\n#\n";
     let full = full.replace("weight = 0", "weight = 100");
-    // Its first half holds by itself, and would serve stable only: a proxy that took it would have generation 2 then.
+    // The first half is valid by itself and would serve only stable: a proxy that applied it would have generation 2
+    // then.
     let half = full.find("canary").unwrap();
     let began = Clock.now();
     let mut file = std::fs::File::create(proxy.dir().join("routes.toml")).unwrap();
@@ -457,7 +456,7 @@ fn write_slowly() -> Option<()> {
         }
     }
     drop(file);
-    until("the whole file holds", || (served(&mut client) == "v2").then_some(()));
+    until("the whole file is in effect", || (served(&mut client) == "v2").then_some(()));
     assert_eq!(proxy.metric("pointsman_config_generation"), 2.0, "there was no generation between");
     assert_eq!(proxy.metric("pointsman_config_reloads_total{outcome=\"rejected\"}"), 0.0);
     Some(())
@@ -473,8 +472,8 @@ fn a_file_that_is_written_continuously_is_followed() {
     let mut writes = 0;
     for (rename, weight, expected) in [(true, 100, "v2"), (false, 0, "v1"), (true, 100, "v2"), (false, 0, "v1")] {
         let text = text.replace("weight = 0", &format!("weight = {weight}"));
-        until("the new weight holds while the file is written on", || {
-            // The stimulus, with a pause that is shorter than what changes are let settle for.
+        until("the new weight is in effect while the file is being written", || {
+            // The stimulus, with a pause that is shorter than the settle time.
             writes += 1;
             let text = format!("{text}# {writes}\n");
             if rename {
@@ -490,7 +489,7 @@ fn a_file_that_is_written_continuously_is_followed() {
     }
 }
 
-/// Starts from a file that the test has laid out, with addresses already in it.
+/// Starts from a file that the test has prepared, with addresses in it.
 fn launch(path: &Path) -> App {
     let mut options = Options::new(path);
     options.workers = std::num::NonZeroUsize::new(1);
@@ -584,5 +583,5 @@ tenant = { file = "tenants.txt" }
     let mut client = Raw::connect(app.listeners()[0].1);
     until("a new file of the glob", || (client.get("/more", "").status == 418).then_some(()));
     std::fs::remove_file(at("routes.d/more.toml")).unwrap();
-    until("a file of the glob that is gone", || (client.get("/more", "").status == 200).then_some(()));
+    until("a file of the glob that was removed", || (client.get("/more", "").status == 200).then_some(()));
 }

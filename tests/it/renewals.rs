@@ -1,4 +1,4 @@
-//! Certificates that are renewed, in whatever order their files appear, and what goes on meanwhile.
+//! Renewed certificates, in any order in which their files appear, and how connections continue meanwhile.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ match = { path = "/*" }
 stable = "main"
 "#;
 
-/// A folder that is loaded again and again by one process.
+/// A folder that one process loads repeatedly.
 struct Folder {
     dir: tempfile::TempDir,
     authority: Authority,
@@ -59,7 +59,7 @@ impl Folder {
 
     fn try_load(&self) -> Result<Loaded, String> {
         let loaded = load_keeping(&self.path("routes.toml"), &|_| None, &self.last_good.borrow());
-        // What was loaded is in use, as in a process that can bind all addresses.
+        // A loaded configuration is in use, as in a process that can bind all addresses.
         loaded.inspect(|loaded| *self.last_good.borrow_mut() = loaded.in_use.clone()).map_err(|bad| bad.to_string())
     }
 
@@ -68,7 +68,7 @@ impl Folder {
         self.try_load().unwrap_or_else(|bad| panic!("{bad}"))
     }
 
-    /// What would be served now, with `kept` behind what is not as its file says.
+    /// The certificates that would be served now; `kept` replaces those whose files are invalid.
     #[track_caller]
     fn served(&self) -> Vec<String> {
         let loaded = self.load();
@@ -86,7 +86,7 @@ impl Folder {
     }
 }
 
-/// A proxy that serves what is in `certs` beside its file.
+/// A proxy that serves the certificates in `certs` next to its file.
 fn proxy(echo: &Upstream, certs: &Path) -> Proxy {
     let certificates = format!("\"{}\"", certs.display());
     Setup::default().with("main", echo).place("certificates", certificates).start(LISTENER)
@@ -105,10 +105,10 @@ fn a_certificate_that_is_not_valid_yet_is_used_when_it_is() {
     let renewed = authority.leaf_at(&["a.test"], Clock.wall() + Duration::from_secs(5));
     renewed.write(dir.path(), "a");
     drop(proxy.app().reload());
-    let why = until("it is put aside", || kept_because(&proxy));
+    let why = until("it is kept back", || kept_because(&proxy));
     assert!(why.contains("not valid before"), "{why}");
-    let client = authority.believer().make();
-    until("its time has come", || {
+    let client = authority.trusting_client().make();
+    until("it is valid now", || {
         let raw = Raw::secured(proxy.address(), &client, "a.test");
         (raw.wire.session().peer_certificates().unwrap()[0] == renewed.der()).then_some(())
     });
@@ -130,8 +130,8 @@ fn a_renewal_in_steps_leaves_no_old_certificate() {
         folder.write(&format!("certs/a/{name}"), &new.cert);
     }
     folder.write("certs/a/privkey.pem", &new.key);
-    assert_eq!(folder.served(), ["a.test"], "the certificate without its chain is no other one");
-    // A pair under another name, of which the old certificate is left behind.
+    assert_eq!(folder.served(), ["a.test"], "the certificate without its chain is not another one");
+    // A pair with another name, of which the old certificate is left behind.
     let other = folder.leaf("a.test");
     other.write(&folder.path("certs"), "b");
     assert_eq!(folder.served(), ["a.test", "a.test"]);
@@ -218,7 +218,7 @@ fn kept_and_recovered_certificates_are_reported() {
     let summary = || proxy.status()["last_reload"]["summary"].to_string();
     assert!(summary().contains("1 certificate is kept: a.test"), "{}", summary());
     a.write(dir.path(), "a");
-    until("it holds again", || {
+    until("it is valid again", || {
         let outcome = proxy.app().reload().to_text();
         format!("{outcome}{}", summary()).contains("certificate a.test is current again").then_some(())
     });

@@ -1,5 +1,5 @@
-//! Values of the environment are shown as the file has them: a marker is put into every string of a file, and must not
-//! appear in anything that people or programs read.
+//! Values of the environment are shown as written in the file: a marker is put into every string of a file, and must
+//! not appear in any output.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -15,15 +15,15 @@ use pointsman::route::{
 
 use crate::process::{Running, ask};
 
-/// A marker that fits names, hosts, paths and headers.
+/// A marker that is valid in names, hosts, paths and headers.
 const GOOD: &str = "zq7xw9kvj2";
-/// One that fits hardly anything.
+/// A marker that is valid almost nowhere.
 const BAD: &str = "Zq7xw9 \"%zz{K\\vj2";
-/// One that `{:?}` and `escape_debug` show differently, and that fits headers, salts and revisions.
+/// A marker that `{:?}` and `escape_debug` show differently, and that is valid in headers, salts and revisions.
 const QUOTES: &str = "Zq7x'w9\"k\\vj2";
 /// One with a line break.
 const BREAK: &str = "zq7x'w9k\n\"vj2";
-/// One that looks as if it were quoted.
+/// A marker that looks quoted.
 const TICK: &str = "Zq7`xw9k`/vj2`";
 
 const MARKERS: [&str; 5] = [GOOD, BAD, TICK, QUOTES, BREAK];
@@ -119,10 +119,10 @@ request = { method = "GET", host = "shop.example.com", path = "/shop/x?q=1", hea
 expect = { route = "shop" }
 "#;
 
-/// Keys that name places, which are shown where they are in use.
+/// Keys of addresses, which are shown where they are in use.
 const PLACES: &[&str] = &["name = \"http", "address", "endpoints", "url", "otlp", "sink"];
 
-/// The text with one string after the other changed, and the line that it stands in.
+/// The text with one string after the other changed, and the line of the change.
 fn edits(edit: impl Fn(&str) -> String) -> Vec<(String, String)> {
     let quotes: Vec<usize> = FULL.match_indices('"').map(|(at, _)| at).collect();
     let strings = quotes.chunks(2).map(|pair| (pair[0] + 1, pair[1]));
@@ -136,7 +136,7 @@ fn edits(edit: impl Fn(&str) -> String) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Demands that no four letters of the marker appear.
+/// Checks that no four letters of the marker appear.
 #[track_caller]
 fn clean(what: &str, text: &str, line: &str) {
     let text = text.to_lowercase();
@@ -153,7 +153,7 @@ fn clean_diagnostics(diagnostics: &Diagnostics, line: &str) {
     clean("the JSON", &diagnostics.to_json().to_string(), line);
 }
 
-/// Checks all that is shown of rules that load.
+/// Checks all output for rules that load.
 fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
     clean_diagnostics(&loaded.warnings, line);
     clean_diagnostics(&run_route_tests(loaded).diagnostics, line);
@@ -228,7 +228,7 @@ fn no_string_of_a_file_shows_a_value_of_the_environment() {
     assert!(good > 100 && bad > 200, "{good} files were good, {bad} bad");
 }
 
-/// What `explain` shows of a request to the route `shop`.
+/// The output of `explain` for a request to the route `shop`.
 fn explained(loaded: &Loaded, path_and_query: &str) -> String {
     let mut headers = HeaderMap::new();
     headers.insert("x-api", "2".parse().unwrap());
@@ -379,7 +379,7 @@ fn a_diagnostic_names_the_variable_and_points_at_its_use() {
     ] {
         assert!(errors.contains(part), "`{part}` is missing in\n{errors}");
     }
-    // One letter, and what is near to a name.
+    // One letter, and a value that is similar to a name.
     for (value, written) in [("x", "${SECRET}"), ("shop-v3", "${SECRET}"), ("hop-v2", "s${SECRET}x")] {
         let text = FULL.replace("stable = \"shop\"", &format!("stable = \"{written}\""));
         let errors = load(&text, value).unwrap_err().render(Color::Never);

@@ -1,4 +1,4 @@
-//! Shadows: what a copy is made of, what becomes of it, and that the request itself does not feel it.
+//! Shadows: the content of a copy, how it ends, and that it does not affect the request.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -127,7 +127,7 @@ fn skipped_copies_are_counted_with_their_reason() {
     );
     assert_eq!(client.send(chunked).read_response().status, 200);
     assert_eq!(client.send("DELETE / HTTP/1.1\r\nHost: test\r\n\r\n").read_response().status, 200);
-    // The client goes in the middle of its upload.
+    // The client closes in the middle of its upload.
     Raw::connect(proxy.address()).send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhalf");
     let figures = Figures::settled(&proxy, 4);
     assert_eq!((figures.dropped("body_too_large"), figures.dropped("method")), (2.0, 1.0), "{figures:?}");
@@ -147,11 +147,11 @@ fn marked_requests_and_upgrades_are_not_copied() {
     let proxy = setup(&main, &dark).start(&trusting);
     let mut client = proxy.connect();
     assert_eq!(client.get("/", "x-pointsman-shadow: 1\r\n").status, 200);
-    assert_eq!(main.got().pop().unwrap().field("x-pointsman-shadow"), Some("1"), "it goes on as what it is");
+    assert_eq!(main.got().pop().unwrap().field("x-pointsman-shadow"), Some("1"), "its mark is kept");
     let websocket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     assert_eq!(client.get("/", websocket).status, 200);
     assert_eq!(Figures::of(&proxy).sampled, 0.0);
-    // What a stranger says of itself is not believed.
+    // The mark of an untrusted peer is ignored.
     let proxy = shadowed(&main, &dark);
     assert_eq!(proxy.connect().get("/", "x-pointsman-shadow: 1\r\n").status, 200);
     assert_eq!(Figures::settled(&proxy, 1).sent, 1.0);
@@ -186,7 +186,7 @@ fn a_shadow_of_itself_ends() {
     assert!(figures.sampled <= 4.0, "copies of copies end: {figures:?}");
 }
 
-/// What can be wrong with who gets the copies.
+/// Ways in which the target of copies can be broken.
 fn broken_targets() -> Vec<(&'static str, Upstream)> {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     vec![
@@ -258,14 +258,14 @@ fn a_broken_shadow_does_not_affect_requests() {
         assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0, "{what}: {figures:?}");
         let expected = match what {
             "silent" | "slow" | "slow reader" => figures.dropped("timeout"),
-            // It is left when enough was read, or when its time is up.
+            // The copy ends when enough was read, or at its timeout.
             "endless" => figures.dropped("timeout") + figures.sent,
             "resetting" | "garbage" => figures.dropped("reset"),
             _ => figures.sent,
         };
         assert!(expected > 0.0, "{what}: {figures:?}");
         if what != "well" {
-            // Its trouble throttles it, and nothing else.
+            // A broken shadow throttles its copies, and nothing else.
             assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
         }
     }
@@ -279,7 +279,7 @@ fn a_broken_shadow_does_not_affect_requests() {
     }
     let figures = Figures::settled(&proxy, 1);
     assert!(figures.dropped("connect") > 0.0, "{figures:?}");
-    assert!(figures.sampled < 50.0, "it is asked less often: {figures:?}");
+    assert!(figures.sampled < 50.0, "fewer requests are copied: {figures:?}");
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_stop_does_not_wait_for_copies() {
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
-/// What the admin listener says of the one shadow.
+/// The page of the one shadow on the admin listener.
 #[track_caller]
 fn page(proxy: &Proxy) -> serde_json::Value {
     let mut admin = Raw::connect(proxy.admin());
@@ -353,7 +353,7 @@ fn verdict(page: &serde_json::Value, path: &str) -> Option<String> {
     fields.iter().find(|field| field["path"] == path)?["verdict"].as_str().map(str::to_owned)
 }
 
-/// Answers with a price, and an id that is never the same.
+/// Answers with a price, and an id that changes with each response.
 fn shop(price: u32) -> Upstream {
     Upstream::script(move |mut conn| {
         let mut random = fastrand::Rng::with_seed(conn.number + u64::from(price) * 1000);
@@ -395,12 +395,12 @@ fn a_real_difference_is_distinguished_from_noise() {
     assert!((9..=60).contains(&confirmed), "confirmed after {confirmed} of {sent}");
     assert!(comparison["net_mismatch_upper"].as_f64().unwrap() <= 1.0);
     assert!(comparison["latency_seconds"]["candidate"]["p50"].as_f64().unwrap() > 0.0);
-    // The control is a copy too, and says so.
+    // The control is a copy too, and is marked as one.
     assert!(main.got().iter().any(|got| got.field("x-pointsman-shadow") == Some("1")));
     Figures::settled(&proxy, 1);
     assert!(proxy.metric_sum("pointsman_shadow_compared_total") >= 9.0);
 
-    // Under `ignore`, nothing is left.
+    // With `ignore`, no difference is left.
     proxy.rewrite(&format!("{SHADOWED}{COMPARED}ignore = [\"$.price\", \"$.request\"]\n"));
     until("equal answers", || {
         assert_eq!(client.get("/checkout", "").status, 200);
@@ -422,7 +422,7 @@ fn responses_that_cannot_be_compared_are_counted() {
     until("it is left out", || (page(&proxy)["not_compared"]["too_large"] == 1).then_some(()));
     assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
 
-    // Too large on one side is a difference, be it the shadow's or the request's own.
+    // A body that is too large on one side is a difference, on either side.
     for (main, dark) in [(shop(1), Upstream::answering(large.clone())), (Upstream::answering(large), shop(1))] {
         let proxy = setup(&main, &dark).start(&format!("{SHADOWED}{COMPARED}"));
         assert_eq!(proxy.connect().get("/", "").status, 200);
@@ -434,7 +434,7 @@ fn responses_that_cannot_be_compared_are_counted() {
         assert_eq!((&page["not_compared"], verdict(&page, "transport")), (&serde_json::json!({}), None), "{page}");
     }
 
-    // A shadow that is not there differs, all the same.
+    // A shadow that refuses connections differs as well.
     let (main, gone) = (shop(1), RefusingAddress::new());
     let text = format!("{SHADOWED}{COMPARED}").replace("{dark}", &gone.address().to_string());
     let proxy = Proxy::with("main", &main).place("scheme", "http").start(&text);

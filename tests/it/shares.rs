@@ -1,5 +1,5 @@
-//! One client address against all others: what it gets of the requests and of resets, and what readers that do not read
-//! keep from those that do.
+//! One client address against all others: its share of the requests and of resets, and what stalled readers take from
+//! other clients.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use crate::harness::frames::{self, END_STREAM, Fate, Frames, HEADERS, INITIAL_WINDOW_SIZE};
 use crate::harness::{ONE_ROUTE, Proxy, Raw, Upstream, Wire, connect_from, until};
 
-/// More than the system's buffers of a connection hold.
+/// More than the system's buffers of a connection take.
 const BIG_BYTES: usize = 32 << 20;
 
-/// A client at 127.0.0.`last` that speaks frames.
+/// A client at 127.0.0.`last` that sends frames.
 fn client(last: u8, address: SocketAddr, settings: &[(u16, u32)]) -> Frames {
     Frames::over(connect_from(last, address), settings)
 }
 
-/// A client at 127.0.0.`last` that speaks HTTP/1.1.
+/// A client at 127.0.0.`last` with HTTP/1.1.
 fn plain(last: u8, address: SocketAddr) -> Raw {
     Raw { wire: Wire::new(connect_from(last, address)) }
 }
@@ -29,7 +29,7 @@ fn mute() -> Upstream {
     })
 }
 
-/// An upstream whose answers are large, but for `/small`.
+/// An upstream whose responses are large, except for `/small`.
 fn large() -> Upstream {
     Upstream::script(|mut conn| {
         let piece = vec![b'x'; 1 << 16];
@@ -50,7 +50,7 @@ fn asks(client: &mut Frames, stream: u32, path: &str) {
     assert!(client.headers(stream, END_STREAM, &frames::get("test", path)));
 }
 
-/// Waits for the head of an answer and gives whether it is a good one.
+/// Waits for the head of a response and returns whether its status is 200.
 fn is_answered(client: &mut Frames, stream: u32) -> bool {
     loop {
         let frame = client.next().expect("the connection lasts");
@@ -108,7 +108,7 @@ fn a_response_that_waits_for_its_reader_uses_no_slot() {
         assert_eq!(other.get("/", "").status, 200);
     }
     assert_eq!(proxy.refused("requests"), 0.0);
-    // A reader that reads after all gets the rest.
+    // A slow reader gets the rest when it reads.
     let window = 1_000_u32.to_be_bytes();
     assert!(deaf.send(frames::WINDOW_UPDATE, 0, 5, &window));
     loop {
@@ -128,7 +128,7 @@ fn a_connection_with_a_stalled_reader_uses_no_slot() {
     let proxy = Proxy::with("main", &large).limits("requests = 2").start(ONE_ROUTE);
     let deaf: Vec<Raw> = (0..8)
         .map(|_| {
-            until("there is a slot", || {
+            until("there is a free slot", || {
                 let mut client = proxy.connect();
                 client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
                 (client.head().unwrap().1 == 200).then_some(client)
@@ -167,7 +167,7 @@ fn an_address_gets_a_quarter_across_workers() {
     until("others have their share", || (mute.accepted() == before + 24).then_some(()));
 }
 
-/// A reader at 127.0.0.`last` that reads the head of a large answer alone, over HTTP/2.
+/// A reader at 127.0.0.`last` that reads only the head of a large response, over HTTP/2.
 fn deaf_stream(last: u8, address: SocketAddr) -> Box<dyn Any> {
     let mut one = client(last, address, &[(INITIAL_WINDOW_SIZE, 0)]);
     asks(&mut one, 1, "/");
@@ -191,7 +191,7 @@ fn stalled_readers_are_shed_when_upstream_connections_run_out() {
         let proxy = Proxy::with("main", &large).start(&few);
         // From many addresses: together they take all connections.
         let all: Vec<_> = (1..=8).map(|last| deaf(last, proxy.address())).collect();
-        until("somebody else is served", || {
+        until("other clients are served", || {
             (plain(100, proxy.address()).get("/small", "").status == 200).then_some(())
         });
         let shed = proxy.refused("reader_shed");
@@ -223,12 +223,12 @@ fn resets_of_one_address_are_limited_across_its_connections() {
         client
     };
     let refused = || proxy.refused("h2_resets_per_ip");
-    until("the address may reset no more", || {
+    until("the address may reset no more streams", || {
         storm(1);
         (refused() > 0.0).then_some(())
     });
     let before = refused();
-    until("it cannot go on with a new connection", || {
+    until("a new connection does not help", || {
         // Tokens come back, twenty a second.
         storm(1);
         (refused() > before + 2.0).then_some(())

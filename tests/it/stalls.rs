@@ -1,5 +1,5 @@
 //! Peers that stop in the middle: readers that do not read, senders that do not send, heads that do not end, upstreams
-//! that refuse. Each costs itself, and nobody else.
+//! that refuse. Each of them affects only itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -52,7 +52,7 @@ fn an_idle_connection_that_ignores_goaway_is_closed() {
     client.polite = false;
     client.headers(1, END_STREAM, &get());
     assert!(matches!(client.fate(1), Fate::Answered(200, _)));
-    assert_eq!(client.end(), Some(0), "told to go, and cut as it did not");
+    assert_eq!(client.end(), Some(0), "it gets GOAWAY, and is closed as it ignores it");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn an_endless_head_closes_its_connection() {
     assert_eq!(proxy.refused("header_timeout"), 2.0);
 }
 
-/// On the way: a request that is never answered, and the first half of another one.
+/// Under way: a request that is never answered, and the first half of another one.
 fn half_a_head_behind_a_request(proxy: &Proxy, mute: &Upstream) -> (Frames, Vec<u8>) {
     let head = frames::frame(frames::HEADERS, END_STREAM | END_HEADERS, 3, &frames::get("test", "/none"));
     let mut client = Frames::connect(proxy.address(), &[]);
@@ -82,7 +82,7 @@ fn half_a_head_behind_a_request(proxy: &Proxy, mute: &Upstream) -> (Frames, Vec<
     let waits = frames::frame(frames::HEADERS, END_STREAM | END_HEADERS, 1, &frames::get("test", "/mute"));
     let before = mute.accepted();
     assert!(client.write(&[&waits, &head[..12]].concat()));
-    until("the first is there, and what was behind it was read", || (mute.accepted() > before).then_some(()));
+    until("the first has arrived, and the bytes behind it were read", || (mute.accepted() > before).then_some(()));
     (client, head[12..].to_vec())
 }
 
@@ -124,9 +124,9 @@ fn heads_completed_later_clear_their_deadline_and_no_other() {
         while client.next().is_some_and(|frame| frame.stream != last || frame.flags & END_STREAM == 0) {}
         if is_idle {
             client.send(frames::RST_STREAM, 0, 1, &[0, 0, 0, 8]);
-            assert_eq!(client.end(), Some(0), "an idle connection is told to go");
+            assert_eq!(client.end(), Some(0), "an idle connection gets GOAWAY");
             assert_eq!(proxy.refused("header_timeout"), 0.0);
-            until("the upstream is let go", || (mute.open() == 0).then_some(()));
+            until("the upstream's connection ends", || (mute.open() == 0).then_some(()));
         } else {
             let half = frames::frame(frames::HEADERS, END_STREAM | END_HEADERS, last + 2, &get());
             assert!(client.write(&half[..12]));
@@ -157,7 +157,7 @@ fn a_refused_stream_is_retried_a_few_times_at_most() {
         assert_eq!(client.get("/warm", "").status, 200);
         assert_eq!(client.get("/", "").status, 502, "{code:?}");
         let asked = asked.load(SeqCst);
-        assert!((1..=6).contains(&asked), "{code:?}: asked {asked} times");
+        assert!((1..=6).contains(&asked), "{code:?}: {asked} tries");
         assert_eq!(proxy.metric("pointsman_upstream_failures_total{upstream=\"main\"}"), 1.0, "{code:?}");
     }
 }
@@ -176,10 +176,10 @@ fn a_response_that_is_reset_is_never_complete() {
         let proxy = Proxy::with("main", &upstream).start(&ONE_ROUTE.replace("http://", "h2c://"));
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-        // The head may be lost too, when the reset overtakes it.
+        // The head may be lost too, if the reset overtakes it.
         assert!(
             client.try_response().map_or(true, |answer| answer.status == 502),
-            "{code:?} passed for a whole answer"
+            "{code:?}: an incomplete response passed as complete"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What a person sees at a terminal: the demo's live line and its keys, short access log lines, and a log that stands out.
+//! The terminal of a user: the demo's live line and its keys, short access log lines, and highlighted logs.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ fn paints(pty: &Pty) -> usize {
     String::from_utf8_lossy(&pty.raw).matches("\x1b[?7h\r").count()
 }
 
-/// The live line, when it is whole, the only one, and the last row.
+/// The live line, if it is complete, the only one, and the last row.
 fn live(pty: &Pty) -> Option<String> {
     let rows = pty.glass.rows();
     let (last, above) = rows.split_last()?;
@@ -21,7 +21,7 @@ fn live(pty: &Pty) -> Option<String> {
     (whole && !above.iter().any(is_live)).then(|| last.clone())
 }
 
-/// The live line once the window has so many columns.
+/// The live line after the window was resized to this width.
 #[track_caller]
 fn live_at(pty: &mut Pty, columns: usize) -> String {
     let before = paints(pty);
@@ -35,7 +35,7 @@ fn live_at(pty: &mut Pty, columns: usize) -> String {
     line
 }
 
-/// Where a demo that has just begun keeps its file.
+/// The file of a demo that has just begun.
 fn file(pty: &mut Pty) -> PathBuf {
     let line = pty.line_with("  routes  ");
     line.split_whitespace().last().unwrap().into()
@@ -63,7 +63,7 @@ fn the_live_line_fits_and_the_keys_work() {
         assert!(gone.iter().all(|part| !line.contains(part)), "{columns}: {line}");
     }
     let now = demo.glass.lines();
-    assert_eq!(now[..tour.len() - 1], tour[..tour.len() - 1], "what stands above is as it was");
+    assert_eq!(now[..tour.len() - 1], tour[..tour.len() - 1], "the rows above are unchanged");
     demo.press("x");
     demo.line_with("this key does nothing; keys: e errors, s slow");
     demo.press("h");
@@ -79,7 +79,7 @@ fn the_live_line_fits_and_the_keys_work() {
     });
     demo.press("k");
     demo.line_with("edited: variants = [\"shop:canary\"] in");
-    // What does not fit into one row is broken at a blank.
+    // A line that is wider than the window breaks at a blank.
     demo.line_with(&format!("    {}", file.display()));
     demo.line_with("generation 2: ");
     live_at(&mut demo, 120);
@@ -97,7 +97,7 @@ fn the_live_line_fits_and_the_keys_work() {
     let removed = format!("removed {}", folder.display());
     assert!(lines.contains(&removed) && !folder.exists(), "{}", lines.join("\n"));
     assert!(lines.iter().any(|line| line.starts_with("stopped: ")), "{}", lines.join("\n"));
-    assert!(demo.is_as_before(), "the terminal is given back");
+    assert!(demo.is_as_before(), "the terminal is restored");
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing is left");
 }
 
@@ -110,7 +110,7 @@ fn keys_come_one_by_one_or_together_and_a_rejected_file_is_not_edited() {
     demo.press("++");
     demo.line_with("edited: weight = 30 in ");
     demo.line_with(" → 30");
-    // Ctrl-Z does not stop the demo, which has changed how the terminal is set.
+    // Ctrl-Z does not stop the demo, which has changed the settings of the terminal.
     demo.press("\x1a");
     demo.line_with("this key does nothing; keys: e errors, s slow");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -189,7 +189,7 @@ fn write(dir: &Path, routes: &str) {
     std::fs::write(dir.join("routes.toml"), routes).unwrap();
 }
 
-/// Where a proxy that has just begun listens.
+/// The address of a proxy that has just begun.
 fn address(pty: &mut Pty) -> String {
     let line = pty.line_with("  listener  http://");
     line.split_whitespace().nth(1).unwrap().to_owned()
@@ -204,16 +204,16 @@ fn a_terminal_gets_short_lines_and_rejections() {
     let line = proxy.line_with("GET localhost/first");
     let (time, rest) = line.split_once(' ').unwrap();
     assert!(time.len() == 8 && rest.starts_with("GET localhost/first 200 → hello ") && rest.ends_with(" ms"), "{line}");
-    // Whatever the path, a line is one row.
+    // A line is one row, whatever the path.
     let long = format!("/{}/end", "x".repeat(500));
     assert_eq!(ask(&address, &format!("GET {long} HTTP/1.1")).0, 200);
     let row = proxy.line_with("…");
     assert!(row.chars().count() == 100 && proxy.glass.rows().contains(&row), "{row}");
     assert!(row.contains("x/end 200 → hello ") && row.contains("GET localhost/xxx"), "{row}");
-    // Bytes that act upon a terminal do not reach it: the emulator knows no such sequence.
+    // Control bytes do not reach the terminal: the emulator knows no such sequence.
     ask(&address, "GET /esc\x1b[2Jape HTTP/1.1");
     ask(&address, "GET /esc%1b[2Jape HTTP/1.1");
-    // A reload stands out, in both ways.
+    // A reload is highlighted, in both formats.
     write(dir.path(), &ROUTES.replace("respond =", "respnd ="));
     proxy.line_with("ERROR rejected: the running configuration stays in effect");
     proxy.line_with("did you mean");

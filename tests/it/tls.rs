@@ -1,4 +1,5 @@
-//! TLS towards clients: who is presented to whom, what is spoken, what is refused, and what a reload changes.
+//! TLS towards clients: which certificate is presented, which versions and protocols are spoken, what is refused, and
+//! what a reload changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,17 +62,13 @@ impl Stage {
         Self::tuned(echo, tls, limits, |_, _| {})
     }
 
-    /// After `prepare` has had its way with the proxy's folder.
+    /// After `prepare` has changed the proxy's folder.
     fn tuned(echo: &Upstream, tls: &str, limits: &str, prepare: impl FnOnce(&Path, &Authority)) -> Self {
-        Self::written(echo, (tls, limits, ""), prepare)
+        Self::written(echo, tls, limits, "", prepare)
     }
 
-    /// And with this text besides.
-    fn written(
-        echo: &Upstream,
-        (tls, limits, more): (&str, &str, &str),
-        prepare: impl FnOnce(&Path, &Authority),
-    ) -> Self {
+    /// And with this additional text.
+    fn written(echo: &Upstream, tls: &str, limits: &str, more: &str, prepare: impl FnOnce(&Path, &Authority)) -> Self {
         let authority = Authority::new("test root");
         let (a, b) = (authority.leaf(&["a.test"]), authority.leaf(&["b.test"]));
         let wild = authority.leaf(&["*.wild.test", "extra.test"]);
@@ -92,7 +89,7 @@ impl Stage {
     }
 
     fn client(&self) -> Arc<ClientConfig> {
-        self.authority.believer().make()
+        self.authority.trusting_client().make()
     }
 
     #[track_caller]
@@ -109,7 +106,7 @@ impl Stage {
         until(reason, || (self.failures(reason) > 0.0).then_some(()));
     }
 
-    /// The certificate that is presented to whoever asks for this name.
+    /// The certificate that a client with this server name gets.
     #[track_caller]
     fn presented(&self, name: &str) -> Vec<u8> {
         let client = self.connect(name);
@@ -129,7 +126,7 @@ fn both_tls_versions_work_and_are_forwarded() {
         [(&TLS12, "TLSv1.2", "TLS_ECDHE_ECDSA"), (&TLS13, "TLSv1.3", "TLS_AES_")].into_iter().enumerate()
     {
         let versions = if name == "TLSv1.2" { OLD } else { NEW };
-        let client = stage.authority.believer().versions(versions).alpn("http/1.1").make();
+        let client = stage.authority.trusting_client().versions(versions).alpn("http/1.1").make();
         let mut client = Raw::secured(stage.proxy.address(), &client, "a.test");
         assert_eq!(client.wire.session().protocol_version(), Some(version.version));
         assert_eq!(client.wire.session().alpn_protocol(), Some(&b"http/1.1"[..]));
@@ -164,7 +161,7 @@ fn the_hybrid_key_exchange_is_chosen() {
 fn http2_is_chosen_by_alpn() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
-    let client = stage.authority.believer().alpn("h2").alpn("http/1.1").make();
+    let client = stage.authority.trusting_client().alpn("h2").alpn("http/1.1").make();
     let mut h2 = H2::secured(stage.proxy.address(), &client, "a.test");
     for _ in 0..3 {
         let request = http::Request::builder().uri("https://a.test/x").body(()).unwrap();
@@ -177,7 +174,7 @@ fn http2_is_chosen_by_alpn() {
     let request = http::Request::builder().method("POST").uri("https://a.test/x").body(()).unwrap();
     let answer = h2.send(request, &[&body], None);
     assert_eq!(answer.json()["body_hash"], hash(&body));
-    let nothing = stage.authority.believer().alpn("acme-tls/1").make();
+    let nothing = stage.authority.trusting_client().alpn("acme-tls/1").make();
     assert!(Raw::try_secured(stage.proxy.address(), &nothing, "a.test").is_err());
     stage.fails("alpn");
 }
@@ -195,7 +192,7 @@ fn a_certificate_is_chosen_by_name() {
     ] {
         assert_eq!(stage.presented(name), pair.der().to_vec(), "{name}");
     }
-    // Whoever asks for a name that is nobody's, or for none, gets the default, and does not believe it.
+    // A client with an unknown server name, or with none, gets the default and does not trust it.
     for stranger in ["c.test", "x.y.wild.test", "wild.test", "127.0.0.1"] {
         assert!(Raw::try_secured(stage.proxy.address(), &stage.client(), stranger).is_err(), "{stranger}");
     }
@@ -296,21 +293,21 @@ fn failed_handshakes_are_counted_by_reason() {
         say(garbage);
     }
     until("garbage", || (stage.failures("malformed") == 3.0).then_some(()));
-    // Nothing at all, and half a hello: both in vain.
+    // No byte at all, and half a hello: both time out.
     say(b"");
     say(&old_hello()[..20]);
     until("stalled ones", || (stage.failures("timeout") == 2.0).then_some(()));
     drop(stage.proxy.connect());
     stage.fails("closed");
     stage.proxy.settles();
-    assert_eq!(get(&mut stage.connect("a.test"), "a.test", "/").status, 200, "nobody else is disturbed");
+    assert_eq!(get(&mut stage.connect("a.test"), "a.test", "/").status, 200, "other clients are not disturbed");
 }
 
 #[test]
 fn the_oldest_tls_version_is_configurable() {
     let echo = Upstream::echo();
     let stage = Stage::with(&echo, "min_version = \"1.3\"", "");
-    let old = stage.authority.believer().versions(OLD).make();
+    let old = stage.authority.trusting_client().versions(OLD).make();
     assert!(Raw::try_secured(stage.proxy.address(), &old, "a.test").is_err());
     stage.fails("incompatible");
     assert_eq!(get(&mut stage.connect("a.test"), "a.test", "/").status, 200);
@@ -320,7 +317,7 @@ fn the_oldest_tls_version_is_configurable() {
 fn an_illegal_name_is_refused() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
-    // The name of a good hello is written over, with bytes that no name has.
+    // The name of a valid hello is overwritten with bytes that no name has.
     for illegal in ["a t.st", "a..tes", "\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}"] {
         let mut session = crate::harness::certs::session(&stage.client(), "a.test");
         let mut hello = Vec::new();
@@ -340,7 +337,7 @@ fn sessions_are_resumed_also_across_a_reload() {
     let echo = Upstream::echo();
     let stage = Stage::new(&echo);
     for versions in [OLD, NEW] {
-        let client = stage.authority.believer().versions(versions).make();
+        let client = stage.authority.trusting_client().versions(versions).make();
         let kind = || {
             let mut raw = Raw::secured(stage.proxy.address(), &client, "a.test");
             assert_eq!(get(&mut raw, "a.test", "/").status, 200);
@@ -350,7 +347,7 @@ fn sessions_are_resumed_also_across_a_reload() {
         assert_eq!(kind(), Some(HandshakeKind::Resumed));
         stage.authority.leaf(&["b.test"]).write(&stage.certs(), "b");
         assert!(matches!(stage.proxy.app().reload(), ReloadOutcome::Applied { .. } | ReloadOutcome::Unchanged { .. }));
-        assert_eq!(kind(), Some(HandshakeKind::Resumed), "the tickets' keys go on");
+        assert_eq!(kind(), Some(HandshakeKind::Resumed), "the ticket keys are kept");
     }
 }
 
@@ -388,7 +385,7 @@ fn a_body_that_ends_without_a_close_notify_is_cut_short() {
         assert!(matches!(broken, Broken::Reset | Broken::Closed));
     }
     stage.proxy.settles();
-    assert_eq!(echo.requests(), 0, "no upstream takes them for whole");
+    assert_eq!(echo.requests(), 0, "no upstream takes them as complete");
     for line in stage.proxy.logged(2) {
         assert!(line["termination"].as_str().unwrap().starts_with('C'), "{line}");
     }
@@ -400,7 +397,7 @@ fn an_idle_connection_hibernates_and_wakes() {
     let stage = Stage::new(&echo);
     let mut client = stage.connect("a.test");
     assert_eq!(get(&mut client, "a.test", "/").status, 200);
-    // Idle connections doze after a second: a slow client is what this is about.
+    // Idle connections hibernate after a second; a slow client is the stimulus of this test.
     std::thread::sleep(Duration::from_millis(1_500));
     for _ in 0..2 {
         assert_eq!(get(&mut client, "a.test", "/").status, 200);
@@ -492,10 +489,10 @@ fn the_last_good_certificate_is_kept_by_name() {
             (why.as_str().is_some_and(|why| why.contains(what))).then_some(())
         });
         assert_eq!(stage.presented("a.test"), stage.a.der().to_vec(), "{what}");
-        assert_eq!(stage.presented("b.test"), renewed.der().to_vec(), "the other name is not held up");
+        assert_eq!(stage.presented("b.test"), renewed.der().to_vec(), "the other name is updated");
         assert_eq!(stage.proxy.metric(kept), 1.0);
     }
-    // A key that is gone, and one that is back.
+    // A key that is missing, and one that is back.
     std::fs::remove_file(stage.certs().join("a.key")).unwrap();
     std::fs::write(stage.certs().join("a.crt"), &stage.a.cert).unwrap();
     until("a missing key", || {
@@ -504,7 +501,7 @@ fn the_last_good_certificate_is_kept_by_name() {
         status.contains("cannot be read: there is no such file").then_some(())
     });
     stage.a.write(&stage.certs(), "a");
-    until("all is well", || {
+    until("all are valid", || {
         summary(&stage.proxy.app().reload());
         (stage.proxy.metric(kept) == 0.0).then_some(())
     });
@@ -565,9 +562,9 @@ fn certificates_are_renewed_under_load() {
     });
 }
 
-/// Asks once with this certificate; what comes when the handshake, or what follows, fails is 0.
+/// Sends one request with this certificate; the result is 0 if the handshake, or the request after it, fails.
 fn ask_with(stage: &Stage, own: Option<&Pair>, versions: &'static [&'static SupportedProtocolVersion]) -> u16 {
-    let client = stage.authority.believer().versions(versions);
+    let client = stage.authority.trusting_client().versions(versions);
     let client = match own {
         Some(own) => client.presenting(own),
         None => client,
@@ -624,13 +621,13 @@ fn a_verified_certificate_is_an_identity_that_no_field_can_forge() {
     let echo = Upstream::echo();
     let tls = "client_auth = { ca = \"{folder}/clients.pem\", mode = \"request\" }";
     let clients = Authority::new("client root");
-    let stage = Stage::written(&echo, (tls, "", IDENTIFIED), |folder, _| {
+    let stage = Stage::written(&echo, tls, "", IDENTIFIED, |folder, _| {
         std::fs::write(folder.join("clients.pem"), &clients.pem).unwrap();
     });
     let uri = rcgen::SanType::URI("spiffe://acme/x".to_owned().try_into().unwrap());
     let (spiffe, till) = (clients.client("other", vec![uri]), clients.client("till-7", Vec::new()));
     let other = clients.client("till-9", Vec::new());
-    // Read as a field's value, it would name somebody else: it names nobody.
+    // As the value of a field it would name another caller: it names none.
     let blank = clients.client("till-7 ", Vec::new());
     let cases = [
         (Some(&spiffe), "canary", "other", Some("other")),
@@ -640,8 +637,8 @@ fn a_verified_certificate_is_an_identity_that_no_field_can_forge() {
         (None, "stable", "", None),
     ];
     for (turn, (own, variant, cn, tenant)) in cases.into_iter().enumerate() {
-        let client = stage.authority.believer();
-        let client = own.map_or_else(|| stage.authority.believer(), |own| client.presenting(own)).make();
+        let client = stage.authority.trusting_client();
+        let client = own.map_or_else(|| stage.authority.trusting_client(), |own| client.presenting(own)).make();
         // The second time the session is resumed, and with it the identity.
         for _ in 0..2 {
             let mut raw = Raw::secured(stage.proxy.address(), &client, "a.test");

@@ -1,4 +1,4 @@
-//! Traces: contexts that are continued or begun, and the spans that reach a collector, read back from their bytes.
+//! Traces: contexts that are continued or begun, and the spans that reach a collector, parsed from their bytes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -12,7 +12,7 @@ use crate::upstream_tls::{Authority, Close, Front, config, files};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// A field of a message of Protocol Buffers: its number and what it holds.
+/// A field of a message of Protocol Buffers: its number and content.
 enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -135,7 +135,7 @@ fn spans(got: &Got) -> Vec<Span> {
     all
 }
 
-/// Waits until the collector has so many spans.
+/// Waits until the collector has this number of spans.
 #[track_caller]
 fn collected(collector: &Upstream, count: usize) -> Vec<Span> {
     let all = until("spans reach the collector", || {
@@ -191,7 +191,7 @@ fn a_trace_is_continued_through_the_proxy() {
     ] {
         assert_eq!(server.attributes.get(key).map(String::as_str), Some(value), "{key}");
     }
-    assert!(!format!("{all:?}").contains("secret"), "no query is told");
+    assert!(!format!("{all:?}").contains("secret"), "no query is exported");
     let upstream_port = echo.address().port().to_string();
     for (key, value) in [
         ("http.request.method", "GET"),
@@ -333,7 +333,7 @@ fn a_late_collector_gets_spans_once_and_a_dead_one_delays_no_request() {
     until("the third try is taken", || (count("exported") == 2.0).then_some(()));
     assert_eq!(tries.load(SeqCst), 3);
     assert_eq!(proxy.connect().get("/", "").status, 200);
-    until("what is refused is not sent again", || (count("failed") == 2.0).then_some(()));
+    until("a refused batch is not sent again", || (count("failed") == 2.0).then_some(()));
     assert_eq!(tries.load(SeqCst), 4);
 }
 
@@ -352,7 +352,7 @@ fn waiting_spans_are_sent_at_the_end_and_follow_a_reload() {
     assert_eq!(first.got().len(), 1);
 }
 
-/// A collector behind TLS that wants a certificate of us.
+/// A collector with TLS that requires a client certificate.
 fn secured(front: &Front, protocol: &str, files: &std::path::Path) -> String {
     let (port, files) = (front.address.port(), files.display());
     format!(
@@ -362,7 +362,7 @@ fn secured(front: &Front, protocol: &str, files: &std::path::Path) -> String {
     )
 }
 
-/// Takes exports by gRPC.
+/// Accepts exports by gRPC.
 fn grpc_collector() -> Upstream {
     Upstream::h2c_script(&h2::server::Builder::new(), |shared, number, request, mut respond| {
         Box::pin(async move {
@@ -490,7 +490,11 @@ fn a_copy_has_its_own_span() {
     let (copies, own): (Vec<_>, Vec<_>) =
         all.iter().partition(|span| span.attributes.get("pointsman.shadow").map(String::as_str) == Some("true"));
     let [server, client] = own[..] else { panic!("{all:#?}") };
-    assert_eq!((server.kind, client.kind, &client.parent), (2, 3, &server.id), "the request's own are as ever");
+    assert_eq!(
+        (server.kind, client.kind, &client.parent),
+        (2, 3, &server.id),
+        "the spans of the request are unchanged"
+    );
     assert!(own.iter().all(|span| !format!("{:?}", span.attributes).contains("shadow")), "{own:#?}");
     let copy = |which: &str| {
         let found = copies.iter().copied().find(|span| span.attributes["pointsman.shadow.copy"] == which);
@@ -518,7 +522,7 @@ fn a_copy_has_its_own_span() {
     }
     let parents: Vec<_> = main.got().iter().filter_map(|got| got.field("traceparent").map(str::to_owned)).collect();
     assert!(parents.contains(&format!("00-{TRACE}-{}-01", client.id)), "{parents:?}");
-    assert!(!format!("{all:?}").contains("secret"), "no query is told");
+    assert!(!format!("{all:?}").contains("secret"), "no query is exported");
 }
 
 #[test]
@@ -540,7 +544,7 @@ fn a_failed_copy_has_a_failed_span_and_an_unsampled_one_has_none() {
     let copy = until("its copy", || dark.got().pop());
     let parent = copy.field("traceparent").unwrap();
     assert!(parent.starts_with(&format!("00-{TRACE}-")) && parent.ends_with("-00"), "{parent}");
-    assert!(!parent.contains(PARENT), "it has an id of its own: {parent}");
+    assert!(!parent.contains(PARENT), "it has its own id: {parent}");
     proxy.logged(2);
     assert_eq!(proxy.stop(), pointsman::app::Stopped::Drained);
     assert_eq!(collector.got().iter().map(|got| spans(got).len()).sum::<usize>(), 3, "no more than before");

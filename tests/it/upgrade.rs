@@ -1,4 +1,4 @@
-//! Upgrades: who gets one and who does not, what passes through it, and how it ends.
+//! Upgrades: which requests get one, what passes through a tunnel, and how it ends.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -18,7 +18,7 @@ use crate::harness::proxy::Setup;
 use crate::harness::upstream::Got;
 use crate::harness::{Answer, Broken, Conn, H2, Proxy, Raw, RefusingAddress, Upstream, until};
 
-/// One route that allows what is asked for, and one that does not.
+/// One route that allows upgrades, and one that does not.
 pub(crate) const ROUTES: &str = r#"
 [upstream.main]
 endpoints = ["http://{main}"]
@@ -27,14 +27,14 @@ name = "ws"
 match = { path = "/ws/*" }
 stable = "main"
 limits = { upgrade = ["websocket"] }
-timeout = { request = "2s" }
+timeout = { request = "1m" }
 [[route]]
 name = "plain"
 match = { path = "/*" }
 stable = "main"
 "#;
 
-/// What a client that wants a WebSocket says (RFC 6455 §1.3).
+/// The fields of a client that asks for a WebSocket (RFC 6455 §1.3).
 const ASK: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat, superchat\r\n\
                    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
@@ -59,7 +59,7 @@ fn switch_for(key: &str) -> String {
     )
 }
 
-/// Switches when it is asked to and the path does not say otherwise; then sends back what it gets.
+/// Switches on request unless the path says otherwise; then sends the received bytes back.
 pub(crate) fn switcher() -> Upstream {
     Upstream::script(|mut conn| {
         while let Ok(got) = conn.request() {
@@ -113,14 +113,14 @@ fn echo(mut conn: Conn, got: &Got) {
     conn.send("bye");
 }
 
-/// Speaks in the same breath as it agrees, after a hint.
+/// Sends bytes together with its agreement, after an early hint.
 fn early(mut conn: Conn, got: &Got) {
     let agrees = agree(got);
     conn.send(format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{agrees}HTTP/1.1 103 is no head any more"));
     conn.wait();
 }
 
-/// Ends its direction at once and listens on.
+/// Ends its direction at once and keeps reading.
 fn speaks(mut conn: Conn, got: &Got) {
     conn.send(agree(got) + "first");
     conn.wire.finish();
@@ -183,7 +183,7 @@ fn a_websocket_opens_carries_bytes_and_ends() {
             .metric("pointsman_requests_total{reason=\"stable\",route=\"ws\",status_class=\"1xx\",variant=\"stable\"}"),
         1.0
     );
-    // Reserved bits, no mask where there must be one, what looks like HTTP: none of our business.
+    // Reserved bits, a missing mask, bytes that look like HTTP: the proxy does not interpret them.
     let odd = b"\xf7\x00\xff\xff\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n";
     for _ in 0..3 {
         assert_eq!(client.send(odd).wire.exact(odd.len()).unwrap(), odd);
@@ -281,13 +281,13 @@ fn an_upstream_that_does_not_switch_gives_an_ordinary_response() {
         assert_eq!(client.get("/", "").text(), "plain", "the connection goes on");
     }
     assert_eq!(upstream.accepted(), 1, "and so does the upstream's");
-    // What was sent behind a request that nobody switched for is the next request.
+    // Bytes behind a request without a switch are the next request.
     let both = format!("GET /ws/refused HTTP/1.1\r\nHost: test\r\n{ASK}\r\nGET /next HTTP/1.1\r\nHost: test\r\n\r\n");
     client.send(both);
     assert_eq!(client.read_response().status, 403);
     assert_eq!(client.read_response().text(), "plain");
     assert_eq!(upstream.got().last().unwrap().target, "/next");
-    // And is held to the same rules.
+    // And the same rules apply to it.
     client.send(format!("GET /ws/refused HTTP/1.1\r\nHost: test\r\n{ASK}\r\n\u{81}\u{85}frame that came too early"));
     assert_eq!(client.read_response().status, 403);
     let answer = client.read_response();
@@ -340,7 +340,7 @@ fn bytes_after_the_request_wait_for_the_switch_and_are_not_a_request() {
 #[test]
 fn an_idle_tunnel_times_out() {
     let upstream = switcher();
-    let routes = ROUTES.replace("request = \"2s\"", "idle = \"1s\"");
+    let routes = ROUTES.replace("request = \"1m\"", "idle = \"1s\"");
     let proxy = Proxy::with("main", &upstream).start(&routes);
     let mut client = opened(&proxy, "/ws");
     client.ends();
@@ -354,7 +354,7 @@ fn a_reset_of_one_side_ends_the_other() {
     let upstream = switcher();
     let proxy = start(&upstream);
     opened(&proxy, "/ws").reset();
-    until("the upstream is let go", || (upstream.open() == 0).then_some(()));
+    until("the upstream's connection ends", || (upstream.open() == 0).then_some(()));
     proxy.settles();
     assert_eq!(proxy.logged(2)[1]["termination"], "CT");
     let resets = Upstream::script(|mut conn| {
@@ -414,17 +414,17 @@ fn a_client_that_closes_before_the_switch_is_noticed() {
     client.send(format!("GET /ws HTTP/1.1\r\nHost: test\r\n{ASK}\r\n"));
     arrived.recv().unwrap();
     client.reset();
-    until("the upstream is let go", || (upstream.open() == 0).then_some(()));
+    until("the upstream's connection ends", || (upstream.open() == 0).then_some(()));
     proxy.settles();
     assert_eq!(proxy.logged(1)[0]["termination"], "CH");
+    let proxy = Proxy::with("main", &upstream).start(&ROUTES.replace("request = \"1m\"", "request = \"1s\""));
     let mut client = proxy.connect();
-    client.wire.patience(Duration::from_secs(10));
     client.send(format!("GET /ws HTTP/1.1\r\nHost: test\r\n{ASK}\r\n"));
     arrived.recv().unwrap();
-    assert_eq!(client.read_response().status, 504, "the request's time is bounded until the switch");
+    assert_eq!(client.read_response().status, 504, "the request timeout applies until the switch");
 }
 
-/// A stream of HTTP/2 that asks to become something (RFC 8441).
+/// An extended CONNECT over HTTP/2 (RFC 8441).
 #[track_caller]
 pub(crate) fn connect(
     client: &mut H2,
@@ -448,7 +448,7 @@ fn extended(path: &str, protocol: &'static str) -> Request<()> {
     request.body(()).unwrap()
 }
 
-/// A client that knows what the proxy takes.
+/// A client that knows the proxy's settings.
 fn h2(proxy: &Proxy) -> H2 {
     let mut client = H2::connect(proxy.address());
     assert_eq!(client.get("/").status, 200);
@@ -460,7 +460,7 @@ fn exact(client: &H2, body: &mut RecvStream, count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     client.block_on(async {
         while bytes.len() < count {
-            let data = body.data().await.expect("the stream goes on").unwrap();
+            let data = body.data().await.expect("the stream continues").unwrap();
             body.flow_control().release_capacity(data.len()).unwrap();
             bytes.extend_from_slice(&data);
         }
@@ -507,7 +507,7 @@ fn an_http2_stream_becomes_an_http1_websocket() {
     );
     assert_eq!((&closing["event"], &closing["termination"]), (&"close".into(), &"--".into()));
     assert_eq!((&closing["request_bytes"], &closing["response_bytes"]), (&18.into(), &21.into()));
-    assert_eq!(client.get("/").status, 200, "the connection goes on");
+    assert_eq!(client.get("/").status, 200, "the connection stays");
     drop(client);
     proxy.settles();
 }
@@ -540,7 +540,7 @@ fn an_extended_connect_that_is_not_allowed_is_refused() {
     assert!(upstream.got().iter().all(|got| got.method == "GET"));
 }
 
-/// To a CONNECT every success says that there is a tunnel (RFC 9110 §9.3.6): an error in gRPC's form would be one.
+/// For CONNECT, every 2xx announces a tunnel (RFC 9110 §9.3.6): an error in gRPC's form would be one.
 #[test]
 fn a_connect_without_a_tunnel_never_succeeds() {
     let dead = RefusingAddress::new();
@@ -582,7 +582,7 @@ fn a_reset_stream_ends_its_tunnel_and_vice_versa() {
     stream.send_reset(h2::Reason::CANCEL);
     drop((response, stream));
     until("the tunnel ends", || (proxy.metric(OPEN) == 0.0).then_some(()));
-    until("the upstream is let go", || (upstream.open() <= 1).then_some(()));
+    until("the upstream's connection ends", || (upstream.open() <= 1).then_some(()));
     assert_eq!(proxy.logged(3)[2]["termination"], "CT");
     let resets = Upstream::script(|mut conn| {
         while let Ok(got) = conn.request() {
@@ -607,7 +607,7 @@ fn a_reset_stream_ends_its_tunnel_and_vice_versa() {
     assert_eq!(proxy.logged(3)[2]["termination"], "UT");
 }
 
-/// An upstream of HTTP/2 that takes extended CONNECTs, and sends back what it gets.
+/// An HTTP/2 upstream that accepts extended CONNECTs and sends the received bytes back.
 fn connecting() -> Upstream {
     let mut builder = h2::server::Builder::new();
     builder.enable_connect_protocol();
@@ -704,7 +704,7 @@ fn an_http2_upstream_without_extended_connect_is_not_asked() {
     proxy.settles();
 }
 
-/// Routes whose canary takes everybody who says so, with this in `[kill]`.
+/// Routes whose canary takes all callers with `x-canary`, with this in `[kill]`.
 fn split_with(kill: &str) -> String {
     format!(
         "[identity]\ntenant = [\"header:x-tenant\"]\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
@@ -742,7 +742,7 @@ fn a_kill_closes_tunnels_of_a_killed_variant() {
     // A kill without `close_streams` leaves them, and so does a change of weights.
     proxy.rewrite(&split_with("[kill]\nvariants = [\"ws:canary\"]").replace("weight = 0", "weight = 50"));
     [&mut on_stable, &mut on_canary, &mut of_acme].into_iter().for_each(echoes);
-    // One that is taken back in time too.
+    // A kill that is revoked in time leaves them too.
     proxy.rewrite(&split_with("[kill]\nall = true\nclose_streams = \"1h\""));
     proxy.rewrite(&split_with(""));
     [&mut on_stable, &mut on_canary, &mut of_acme].into_iter().for_each(echoes);
@@ -758,7 +758,7 @@ fn a_kill_closes_tunnels_of_a_killed_variant() {
     stream.send_reset(h2::Reason::CANCEL);
     echoes(&mut on_stable);
     assert_eq!(proxy.metric("pointsman_killed_streams_total"), 3.0);
-    let closed = until("they are told of", || {
+    let closed = until("the ends are logged", || {
         let lines: Vec<_> = proxy.log_lines().into_iter().filter(|line| line["detail"] == "killed").collect();
         (lines.len() == 3).then_some(lines)
     });
@@ -788,9 +788,9 @@ fn a_kill_closes_long_responses_of_a_killed_variant() {
     });
     proxy.rewrite(&split_with("[kill]\nroutes = [\"ws\"]\nclose_streams = \"50ms\""));
     clients[1].ends();
-    until("the upstream is let go", || (canary.open() == 0).then_some(()));
+    until("the upstream's connection ends", || (canary.open() == 0).then_some(()));
     assert_eq!((stable.open(), clients[0].wire.has_bytes()), (1, false), "stable is never killed");
-    // Nothing is written to it, so that a close alone would not show.
+    // No byte is written to it, so that a close alone would not show.
     clients.into_iter().for_each(Raw::reset);
     proxy.settles();
     assert_eq!(proxy.metric("pointsman_killed_streams_total"), 1.0);
@@ -830,8 +830,8 @@ fn a_kill_closes_unread_responses_and_waiting_requests() {
     proxy.rewrite(&split_with("[kill]\nroutes = [\"ws\"]\nclose_streams = \"500ms\""));
     assert_eq!(stream.fate(1), Fate::Reset(u32::from(h2::Reason::CANCEL)));
     assert_eq!(waits.read_response().status, 503);
-    until("the upstream is let go", || (canary.open() == 0).then_some(()));
-    let lines = until("they are told of", || {
+    until("the upstream's connection ends", || (canary.open() == 0).then_some(()));
+    let lines = until("the ends are logged", || {
         let lines: Vec<_> = proxy.log_lines().into_iter().filter(|line| line["detail"] == "killed").collect();
         (lines.len() == 3).then_some(lines)
     });
@@ -846,19 +846,19 @@ fn a_kill_closes_unread_responses_and_waiting_requests() {
 #[test]
 fn a_drain_leaves_tunnels_until_its_deadline() {
     let upstream = switcher();
-    let setup = Proxy::with("main", &upstream).tuned(|options| options.drain_deadline = Duration::from_secs(2));
+    let setup = Proxy::with("main", &upstream).tuned(|options| options.drain_deadline = Duration::from_secs(5));
     let proxy = setup.start(ROUTES);
     let mut client = opened(&proxy, "/ws");
     let mut other = h2(&proxy);
     let (response, mut stream) = connect(&mut other, "/ws", "websocket");
     let mut body = response.into_body();
     proxy.app().stop();
-    until("nobody listens any more", || std::net::TcpStream::connect(proxy.address()).is_err().then_some(()));
+    until("the listener refuses connections", || std::net::TcpStream::connect(proxy.address()).is_err().then_some(()));
     assert_eq!(client.send("hello").wire.exact(5).unwrap(), b"hello");
     other.block_on(send_all(&mut stream, Bytes::from_static(b"hello"), End::Later)).unwrap();
     assert_eq!(exact(&other, &mut body, 5), b"hello");
     client.ends();
-    assert!(other.block_on(body.data()).is_none_or(|data| data.is_err()), "it does not end in good order");
+    assert!(other.block_on(body.data()).is_none_or(|data| data.is_err()), "it does not end in order");
     let mut log = std::fs::File::open(proxy.dir().join("access.log")).unwrap();
     assert_eq!(proxy.stop(), Stopped::Forced);
     let mut text = String::new();
@@ -889,7 +889,7 @@ fn many_tunnels_leave_no_memory_or_descriptors() {
         }
     }
     until("all have closed", || (proxy.metric(OPEN) == 0.0).then_some(()));
-    until("the upstream is let go", || (upstream.open() == 0).then_some(()));
+    until("the upstream's connections end", || (upstream.open() == 0).then_some(()));
     let after = held();
     assert!(after.0 - before.0 < 8e6, "{} bytes more after {TIMES} times", after.0 - before.0);
     assert!(after.1 <= before.1 + 4.0, "{} descriptors, {} before", after.1, before.1);

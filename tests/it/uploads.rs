@@ -1,4 +1,5 @@
-//! Uploads and `timeout.request`: it runs from the end of a request's body, and a slow client is never the service's fault.
+//! Uploads and `timeout.request`: the timeout runs from the end of a request's body, and a slow client never counts
+//! against the service.
 
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use crate::harness::h2_client::End;
 use crate::harness::{H2, Proxy, Raw, Upstream};
 
-/// One route to `{scheme}://{main}` with this bound.
+/// One route to `{scheme}://{main}` with this timeout.
 fn text(scheme: &str, request: &str) -> String {
     format!(
         "[upstream.main]\nendpoints = [\"{scheme}://{{main}}\"]\n[[route]]\nname = \"all\"\nmatch = {{ path = \"/*\" }}\n\
@@ -19,10 +20,10 @@ fn text(scheme: &str, request: &str) -> String {
     )
 }
 
-/// Bytes of a piece: few of them are no slow body yet.
+/// The size of a piece: a few of them are not a slow body yet.
 const PIECE: usize = 16 * 1024;
 
-/// Sends a body in pieces with a rest before each.
+/// Sends a body in pieces with a pause before each.
 #[track_caller]
 fn send_slowly(client: &mut Raw, pieces: usize, rest: Duration) {
     client.send("POST /up HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -35,7 +36,7 @@ fn send_slowly(client: &mut Raw, pieces: usize, rest: Duration) {
 
 #[test]
 fn a_steady_upload_may_take_longer_than_timeout_request() {
-    // One bound of each kind of timer; with rests that are longer than it, and shorter.
+    // One timeout of each kind of timer; with pauses that are longer than it, and shorter.
     let steady = |scheme: &str, upstream: &Upstream, (request, rest, pieces): (&str, u64, usize)| {
         let proxy = Proxy::with("main", upstream).start(&text(scheme, request));
         let mut client = proxy.connect();
@@ -79,7 +80,7 @@ fn a_service_that_does_not_read_times_out() {
         let ended = Mutex::new(ended);
         let upstream = Upstream::script(move |mut conn| {
             if conn.head().is_ok() {
-                // Nothing more is read for as long as the test lasts.
+                // Reads no more until the test ends.
                 let _ = ended.lock().unwrap().recv();
             }
         });

@@ -1,4 +1,4 @@
-//! Towards the upstreams: pools, limits, time-outs, balance, cancelling, back-pressure and names.
+//! Towards the upstreams: pools, limits, timeouts, balance, cancellation, back-pressure and names.
 
 #![expect(clippy::unwrap_used, clippy::float_cmp, reason = "a test may fail, and counts are whole")]
 
@@ -19,8 +19,8 @@ use crate::harness::{
     Broken, Conn, FullBacklog, ONE_ROUTE, PATIENCE, Proxy, Raw, RefusingAddress, Upstream, Wire, until,
 };
 
-/// An upstream that answers at once with its name and the connection's number, except for `/hold`: that it answers when
-/// the test says so.
+/// An upstream that answers at once with its name and the connection's number, except for `/hold`, which it answers on
+/// the test's signal.
 struct Holding {
     upstream: Upstream,
     held: Receiver<u64>,
@@ -76,7 +76,7 @@ fn the_connection_that_was_used_last_is_used_first() {
             client
         })
         .collect();
-    // One after the other, in whatever order the upstream's threads take the word.
+    // One after the other, in the order in which the upstream's threads receive the signal.
     let (mut waiting, mut last) = (vec![0, 1, 2], 0);
     while !waiting.is_empty() {
         holding.release.send(()).unwrap();
@@ -105,7 +105,7 @@ fn a_pooled_connection_that_the_upstream_closes_fails_no_request() {
             });
         }
     });
-    // A body cannot be sent twice: it goes over a connection that is known to live.
+    // A body cannot be sent twice: it needs a connection that is known to be alive.
     let mut client = proxy.connect();
     for _ in 0..5 {
         until("the closed connection is noticed", || {
@@ -115,7 +115,7 @@ fn a_pooled_connection_that_the_upstream_closes_fails_no_request() {
     }
 }
 
-/// Answers the first request of a connection, reads the second one and goes away.
+/// Answers the first request of a connection, reads the second one and closes.
 fn fickle() -> Upstream {
     Upstream::script(|mut conn| {
         if conn.request().is_ok() && conn.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok") {
@@ -225,7 +225,7 @@ fn a_stalled_response_is_cut_and_never_complete() {
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
         let broken = client.try_response().expect_err("half an answer");
         assert!(matches!(broken, Broken::Closed | Broken::Reset), "{broken:?}");
-        assert_eq!(client.wire.partial, b"half", "what came was passed on");
+        assert_eq!(client.wire.partial, b"half", "the received bytes were passed on");
         let line = &proxy.logged(1)[0];
         assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some("UB"), Some("idle_timeout")));
     }
@@ -261,7 +261,7 @@ fn round_robin_is_exact_by_weight() {
         (0..6).for_each(|_| row.push_str(&client.get("/", "").text()));
         let counts = ["a", "b", "c"].map(|name| row.matches(name).count());
         assert_eq!(counts, [1, 2, 3], "round {round}: {row}");
-        assert!(!row.contains("ccc"), "the heavy one's turns are spread: {row}");
+        assert!(!row.contains("ccc"), "the turns of the heavy one are spread: {row}");
     }
 }
 
@@ -303,7 +303,7 @@ fn hash_is_sticky_and_moves_only_the_keys_of_a_removed_endpoint() {
     let mut client = proxy.connect();
     let mut of = |key: u32| client.get("/", &format!("Cookie: uid=u{key}\r\n")).text();
     let first: Vec<String> = (0..300).map(&mut of).collect();
-    assert_eq!((0..300).map(&mut of).collect::<Vec<_>>(), first, "a key stays where it is");
+    assert_eq!((0..300).map(&mut of).collect::<Vec<_>>(), first, "a key stays at its endpoint");
     for name in ["a", "b", "c"] {
         let share = first.iter().filter(|owner| *owner == name).count();
         assert!((60..=140).contains(&share), "{share} of 300 keys at {name}");
@@ -316,7 +316,7 @@ fn hash_is_sticky_and_moves_only_the_keys_of_a_removed_endpoint() {
     }
 }
 
-/// An upstream that tells when a connection is cut after `before` was sent.
+/// An upstream that reports when a connection is cut after `before` was sent.
 fn cuttable(before: &'static str) -> (Upstream, Receiver<&'static str>) {
     let (sender, events) = channel();
     let sender = Mutex::new(sender);
@@ -348,17 +348,17 @@ fn a_client_that_closes_cancels_its_request() {
         proxy.settles();
         let line = &proxy.logged(1)[0];
         assert_eq!((line["termination"].as_str(), line["detail"].as_str()), (Some(stage), Some("client_gone")));
-        until("its connection is not counted any more", || {
+        until("its connection is no longer counted", || {
             (proxy.metric("pointsman_upstream_connections{upstream=\"main\"}") == 0.0).then_some(())
         });
     }
 }
 
-const BODY_BYTES: usize = 64 << 20;
-/// What sockets and the proxy's buffers may hold together; far less than the body.
+const BODY_BYTES: usize = 40 << 20;
+/// The most that sockets and the proxy's buffers take together; far less than the body.
 const IN_BETWEEN_MAX: usize = 24 << 20;
 
-/// Writes until nobody takes any more for a while, and says how much that was.
+/// Writes until the peer takes no more for a while, and returns how much that was.
 fn fill(stream: &mut TcpStream, bytes: &[u8]) -> usize {
     stream.set_write_timeout(Some(Duration::from_millis(700))).unwrap();
     let mut sent = 0;
@@ -383,7 +383,8 @@ fn a_slow_upstream_slows_the_sender() {
         let digest = hash(&got.body);
         conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{digest}", digest.len()));
     });
-    let proxy = Proxy::to(&upstream);
+    // The upstream has ample time to read and hash the body.
+    let proxy = Proxy::with("main", &upstream).start(&with("", "timeout = { request = \"5m\" }"));
     let body: Vec<u8> = (0..BODY_BYTES).map(|n| n.to_le_bytes()[n % 3]).collect();
     let mut stream = TcpStream::connect(proxy.address()).unwrap();
     write!(stream, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {BODY_BYTES}\r\n\r\n").unwrap();
@@ -441,11 +442,11 @@ fn bodies_beyond_the_limit_are_413() {
     let answer = client.read_response();
     assert_eq!((answer.status, answer.closes()), (413, true));
     client.ends();
-    assert_eq!(echo.requests(), before, "no upstream took it for a whole request");
+    assert_eq!(echo.requests(), before, "no upstream took it as a complete request");
     assert_eq!(proxy.refused("body_too_large"), 2.0);
 }
 
-/// Names as the test says.
+/// Names with the answers of the test.
 #[derive(Clone, Default)]
 struct Book(Arc<Mutex<BTreeMap<String, Vec<IpAddr>>>>);
 
@@ -463,7 +464,7 @@ impl Book {
 impl Resolve for Book {
     fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
         let known = self.0.lock().unwrap().get(name).cloned();
-        Box::pin(async move { Addresses::new(known.ok_or("nobody knows")?, Duration::from_secs(1)) })
+        Box::pin(async move { Addresses::new(known.ok_or("no such name")?, Duration::from_secs(1)) })
     }
 }
 
@@ -480,7 +481,7 @@ fn names_are_followed_and_the_last_good_addresses_are_kept() {
     });
     let proxy = setup.start(ONE_ROUTE);
     let mut client = proxy.connect();
-    assert_eq!(client.get("/", "").status, 503, "nobody knows the name yet");
+    assert_eq!(client.get("/", "").status, 503, "the name has no address yet");
     book.say("svc.internal", &[Ipv4Addr::LOCALHOST]);
     until("the name is found", || (client.get("/", "").status == 200).then_some(()));
     assert_eq!(client.get("/", "").json()["name"], "one");
@@ -491,7 +492,7 @@ fn names_are_followed_and_the_last_good_addresses_are_kept() {
     let before = proxy.metric(failed);
     until("lookups fail", || (proxy.metric(failed) >= before + 2.0).then_some(()));
     assert_eq!(client.get("/", "").json()["name"], "two", "the last good answer is kept");
-    assert_eq!(proxy.status()["names"]["svc.internal"]["error"], "nobody knows");
+    assert_eq!(proxy.status()["names"]["svc.internal"]["error"], "no such name");
     book.say("svc.internal", &[Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)]);
     until("both addresses are used", || {
         let names = [(); 8].map(|()| client.get("/", "").json()["name"].to_string());

@@ -1,4 +1,4 @@
-//! TLS towards upstreams: what is verified, what is agreed upon, and what is told when it fails.
+//! TLS towards upstreams: what is verified, what is negotiated, and how failures are reported.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -61,7 +61,7 @@ impl Authority {
         sign(&params, &self.issuer)
     }
 
-    /// A certificate for this name by way of another one of ours, which comes with it.
+    /// A certificate for this name, signed by an intermediate of ours that comes with it.
     fn issue_by(&self, mut between: CertificateParams, name: &str) -> Pair {
         between.distinguished_name.push(DnType::CommonName, "between");
         let Pair { cert, key } = sign(&between, &self.issuer);
@@ -79,16 +79,16 @@ fn sign(params: &CertificateParams, issuer: &Issuer<'_, KeyPair>) -> Pair {
     Pair { cert: params.signed_by(&key, issuer).unwrap().pem(), key }
 }
 
-/// What becomes of a connection when the upstream behind has closed its own.
+/// How a connection ends when the upstream behind has closed its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// As TLS wants it.
+    /// In order, as TLS requires.
     Notified,
-    /// As if somebody had cut it.
+    /// Without notice.
     Cut,
 }
 
-/// Speaks TLS in front of an upstream.
+/// Terminates TLS in front of an upstream.
 pub struct Front {
     pub address: SocketAddr,
     end: Option<tokio::sync::oneshot::Sender<()>>,
@@ -104,11 +104,11 @@ impl Front {
         Self::in_turn(config, &[behind])
     }
 
-    /// Each connection finds the next one behind, and all that come after them the last.
+    /// Each connection gets the next upstream, and all after them the last.
     fn in_turn(config: &ServerConfig, behind: &[(&'static [u8], SocketAddr, Close)]) -> Self {
         let of = |(alpn, behind, close): &(&'static [u8], SocketAddr, Close)| {
             let mut config = config.clone();
-            // Without a name it agrees on nothing.
+            // Without a protocol it negotiates none.
             config.alpn_protocols = if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] };
             (TlsAcceptor::from(Arc::new(config)), *behind, *close)
         };
@@ -186,7 +186,7 @@ fn config_of(
 /// A route to `https://{front}` with these lines in `[upstream.main.tls]`.
 fn text(lines: &str) -> String {
     format!(
-        "[upstream.main]\nendpoints = [\"https://{{front}}\"]\nconnect_timeout = \"2s\"\n[upstream.main.tls]\n{lines}\n\
+        "[upstream.main]\nendpoints = [\"https://{{front}}\"]\nconnect_timeout = \"1m\"\n[upstream.main.tls]\n{lines}\n\
          [[route]]\nname = \"all\"\nmatch = {{ path = \"/*\" }}\nstable = \"main\"\n"
     )
 }
@@ -204,7 +204,7 @@ fn setup(front: SocketAddr, dir: &Path) -> Setup {
     Setup::default().place("front", front).place("files", dir.display())
 }
 
-/// A connection of HTTP/2 refuses the stream, and the next one speaks HTTP/1.1.
+/// An HTTP/2 connection refuses the stream, and the next connection speaks HTTP/1.1.
 #[test]
 fn a_retried_websocket_takes_the_protocol_of_its_connection() {
     let authority = Authority::new();
@@ -275,21 +275,21 @@ fn the_protocol_is_negotiated() {
     }
 }
 
-/// What the client, the counters, the log and `/status` say when TLS fails.
+/// What the client, the metrics, the log and `/status` report when TLS fails.
 #[track_caller]
-fn fails(proxy: &Proxy, (status, error, kind): (u16, &str, &str), cause: &[&str]) {
+fn fails(proxy: &Proxy, status: u16, error: &str, kind: &str, cause: &[&str]) {
     let answer = proxy.connect().get("/", "");
     let reported = answer.field("proxy-status").unwrap_or_default().to_owned();
     let last = proxy.status()["upstreams"][0]["last_tls_failure"]["cause"].as_str().unwrap_or_default().to_owned();
     assert_eq!(answer.status, status, "{reported}: {last}");
     assert!(reported.starts_with(&format!("pointsman; error={error};")), "{reported}: {last}");
-    assert!(!answer.text().contains("test"), "nothing of the inside: {}", answer.text());
+    assert!(!answer.text().contains("test"), "no internals: {}", answer.text());
     let series = format!("pointsman_upstream_tls_failures_total{{cause=\"{kind}\",upstream=\"main\"}}");
     assert_eq!(proxy.metric(&series), 1.0, "{last}");
     for words in cause {
         assert!(last.contains(words), "{words:?} in {last:?}");
     }
-    assert!(!last.contains("Error"), "a library's word: {last}");
+    assert!(!last.contains("Error"), "the words of a library: {last}");
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_certificate_error_is_reported() {
         let front = Front::new(&pair, b"http/1.1", &behind);
         let proxy = setup(front.address, dir.path()).start(&text(lines));
         let who = format!("the certificate of {} ", front.address);
-        fails(&proxy, (502, "tls_certificate_error", "certificate"), &[&who, words]);
+        fails(&proxy, 502, "tls_certificate_error", "certificate", &[&who, words]);
         assert_eq!(proxy.logged(1)[0]["detail"], "tls_certificate");
     }
     assert_eq!(behind.got().len(), 0, "nothing was sent");
@@ -337,7 +337,7 @@ fn a_constraint_of_an_authority_is_reported() {
         let front = Front::new(&pair, b"http/1.1", &behind);
         let proxy = setup(front.address, dir.path()).start(&text(lines));
         let who = format!("the certificate of {} ", front.address);
-        fails(&proxy, (502, "tls_certificate_error", "certificate"), &[&who, words]);
+        fails(&proxy, 502, "tls_certificate_error", "certificate", &[&who, words]);
     }
     let front = Front::new(&whole, b"http/1.1", &behind);
     assert_eq!(setup(front.address, dir.path()).start(&text(lines)).connect().get("/", "").status, 200);
@@ -354,17 +354,17 @@ fn a_peer_without_tls_is_reported() {
         conn.wait();
     });
     let proxy = setup(eager.address(), dir.path()).start(&text(lines));
-    fails(&proxy, (502, "tls_protocol_error", "protocol"), &["does not speak TLS"]);
+    fails(&proxy, 502, "tls_protocol_error", "protocol", &["does not speak TLS"]);
     drop(plain);
 
     let rude = Upstream::script(drop);
     let proxy = setup(rude.address(), dir.path()).start(&text(lines));
-    fails(&proxy, (502, "tls_protocol_error", "protocol"), &["TLS handshake"]);
+    fails(&proxy, 502, "tls_protocol_error", "protocol", &["TLS handshake"]);
 
     let silent = Upstream::script(crate::harness::Conn::wait);
-    let hasty = text(lines).replace("\"2s\"", "\"200ms\"");
+    let hasty = text(lines).replace("\"1m\"", "\"200ms\"");
     let proxy = setup(silent.address(), dir.path()).start(&hasty);
-    fails(&proxy, (504, "connection_timeout", "timeout"), &["did not finish the TLS handshake within 200ms"]);
+    fails(&proxy, 504, "connection_timeout", "timeout", &["did not finish the TLS handshake within 200ms"]);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn a_client_certificate_is_presented_and_a_missing_one_is_reported() {
         let config = config(&authority.issue("127.0.0.1"), Some(authority.roots()));
         let front = Front::with(&config, (alpn, behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
-        fails(&proxy, (502, "tls_alert_received", "alert"), &["requires a client certificate"]);
+        fails(&proxy, 502, "tls_alert_received", "alert", &["requires a client certificate"]);
         let lines = "ca = \"{files}/ca.pem\"\n\
                      client_cert = { cert = \"{files}/edge.pem\", key = \"{files}/edge.key\" }";
         proxy.rewrite(&text(lines));
@@ -403,7 +403,7 @@ fn a_refused_client_certificate_is_reported_in_both_versions() {
         let front = Front::with(&config, (b"http/1.1", behind.address(), Close::Notified));
         let proxy = setup(front.address, dir.path()).start(&text(lines));
         let words = ["does not accept our client certificate", words];
-        fails(&proxy, (502, "tls_alert_received", "alert"), &words);
+        fails(&proxy, 502, "tls_alert_received", "alert", &words);
     }
 }
 
@@ -414,7 +414,7 @@ fn a_replaced_authority_applies_at_once() {
     let behind = Upstream::echo();
     let front = Front::new(&new.issue("127.0.0.1"), b"http/1.1", &behind);
     let proxy = setup(front.address, dir.path()).start(&text("ca = \"{files}/ca.pem\""));
-    fails(&proxy, (502, "tls_certificate_error", "certificate"), &["not trusted"]);
+    fails(&proxy, 502, "tls_certificate_error", "certificate", &["not trusted"]);
     std::fs::write(dir.path().join("ca.pem"), &new.pem).unwrap();
     until("the new one is read", || (proxy.connect().get("/", "").status == 200).then_some(()));
     std::fs::write(dir.path().join("ca.pem"), "broken").unwrap();
@@ -443,10 +443,10 @@ fn a_new_system_root_applies_without_a_restart() {
     command.env_remove("SSL_CERT_DIR");
     let mut process = Running::watch(command);
     let address: SocketAddr = process.word_after("listener").trim_start_matches("http://").parse().unwrap();
-    assert_eq!(Raw::connect(address).get("/", "").status, 502, "nobody believes it");
+    assert_eq!(Raw::connect(address).get("/", "").status, 502, "it is not trusted");
     std::fs::write(dir.path().join("roots.next"), format!("{}{}", old.pem, new.pem)).unwrap();
     std::fs::rename(dir.path().join("roots.next"), dir.path().join("roots.pem")).unwrap();
-    until("the new root is believed", || (Raw::connect(address).get("/", "").status == 200).then_some(()));
+    until("the new root is trusted", || (Raw::connect(address).get("/", "").status == 200).then_some(()));
 }
 
 #[test]

@@ -110,20 +110,20 @@ impl Authority {
     }
 
     /// A client that trusts this authority.
-    pub fn believer(&self) -> Believer<'_> {
-        Believer { authority: self, versions: rustls::ALL_VERSIONS, alpn: Vec::new(), own: None }
+    pub fn trusting_client(&self) -> TrustingClient<'_> {
+        TrustingClient { authority: self, versions: rustls::ALL_VERSIONS, alpn: Vec::new(), own: None }
     }
 }
 
 /// The settings of a client.
-pub struct Believer<'a> {
+pub struct TrustingClient<'a> {
     authority: &'a Authority,
     versions: &'static [&'static SupportedProtocolVersion],
     alpn: Vec<Vec<u8>>,
     own: Option<&'a Pair>,
 }
 
-impl<'a> Believer<'a> {
+impl<'a> TrustingClient<'a> {
     /// It supports these versions.
     pub fn versions(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
         self.versions = versions;

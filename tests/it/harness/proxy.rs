@@ -312,6 +312,6 @@ pub struct Ignorant;
 
 impl Resolve for Ignorant {
     fn resolve(&self, _name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
-        Box::pin(async { Err("nobody knows".to_owned()) })
+        Box::pin(async { Err("no such name".to_owned()) })
     }
 }

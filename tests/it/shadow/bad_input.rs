@@ -1,5 +1,5 @@
-//! Everything bad that can be sent, answered or edited while answers are compared: requests are answered as ever, what
-//! happens is counted, and nothing grows without bound.
+//! Bad input while responses are compared, in requests, responses and edits: requests are answered as usual, every case
+//! is counted, and nothing grows without bound.
 
 use std::io::Write as _;
 use std::sync::mpsc::Receiver;
@@ -20,7 +20,7 @@ fn compared() -> String {
     format!("{SHADOWED}{COMPARED}")
 }
 
-/// An answer with a JSON body.
+/// A response with a JSON body.
 fn json(body: impl AsRef<[u8]>) -> Vec<u8> {
     coded("", body.as_ref())
 }
@@ -37,7 +37,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What the comparison says when so many answers were compared, and the fields that differ.
+/// The comparison after this number of compared responses, and the fields that differ.
 #[track_caller]
 fn judged(proxy: &Proxy, answers: u64) -> (Value, Vec<(String, String)>) {
     let comparison = until("answers are compared", || {
@@ -50,11 +50,11 @@ fn judged(proxy: &Proxy, answers: u64) -> (Value, Vec<(String, String)>) {
     (comparison, fields)
 }
 
-/// Answers each request when the gate has been opened for good.
+/// Answers each request when the gate is open.
 fn held_back(gate: Arc<Mutex<Receiver<()>>>) -> Upstream {
     Upstream::script(move |mut conn| {
         while conn.request().is_ok() {
-            // Nothing is ever sent: the other end goes.
+            // Sends nothing: the other end closes.
             let _ = gate.lock().unwrap().recv();
             conn.send(json("{}"));
         }
@@ -93,7 +93,10 @@ fn unreadable_responses_are_compared_within_limits() {
         let mut client = proxy.connect();
         for _ in 0..3 {
             let answer = client.get("/", "");
-            assert!(answer.status == 200 && own.ends_with(&answer.body), "{what}: the client gets what was answered");
+            assert!(
+                answer.status == 200 && own.ends_with(&answer.body),
+                "{what}: the client gets the response of the primary"
+            );
         }
         let figures = Figures::settled(&proxy, 3);
         assert_eq!((figures.sent, figures.dropped.len()), (3.0, 0), "{what}: {figures:?}");
@@ -107,12 +110,12 @@ fn unreadable_responses_are_compared_within_limits() {
             }
         }
         assert_eq!(comparison["noisy_controls"], 0, "{what}: {text}");
-        assert!(text.len() < 16 * 1024, "{what}: {} bytes are told of it", text.len());
-        until("nothing is held", || (proxy.metric("pointsman_shadow_held_bytes") == 0.0).then_some(()));
+        assert!(text.len() < 16 * 1024, "{what}: the report has {} bytes", text.len());
+        until("no memory is in use", || (proxy.metric("pointsman_shadow_held_bytes") == 0.0).then_some(()));
     }
 }
 
-/// A key that looks like no id.
+/// A key that does not look like an id.
 fn word(mut number: u32) -> String {
     let mut word = "k".to_owned();
     for _ in 0..5 {
@@ -141,14 +144,14 @@ fn too_many_fields_are_evicted_and_counted() {
     let mut client = proxy.connect();
     for number in 0..ANSWERS {
         assert_eq!(client.get("/", &format!("x-number: {number}\r\n")).text(), "{}");
-        // One after the other, so that none finds all places taken, and none waits in vain to be compared.
+        // One after the other, so that permits are free and no comparison times out.
         until("it is compared", || {
             let compared = || page(&proxy)["comparison"]["compared"].as_u64() > Some(number);
             (dark.requests() > number && (number % 20 > 0 || compared())).then_some(())
         });
     }
     let (comparison, _) = judged(&proxy, ANSWERS);
-    assert_eq!(comparison["evicted"], ANSWERS * u64::from(EACH) - 1024, "{} are told", comparison["fields"]);
+    assert_eq!(comparison["evicted"], ANSWERS * u64::from(EACH) - 1024, "{} are listed", comparison["fields"]);
     assert_eq!(comparison["fields"].as_array().unwrap().len(), 1024, "the table is full");
     assert!(comparison.to_string().len() < PAGE_BYTES_MAX, "the page is {} bytes", comparison.to_string().len());
     let figures = Figures::settled(&proxy, 1);
@@ -240,14 +243,14 @@ fn an_early_response_reaches_the_client() {
     });
     let dark = Upstream::echo();
     let proxy = setup(&main, &dark).start(&compared());
-    // It comes whole all the same: so does its copy.
+    // It still arrives complete, and so does its copy.
     let answer = proxy.connect().post("/", "", b"small");
     assert_eq!((answer.status, answer.text().as_str()), (413, "no"));
     let figures = Figures::settled(&proxy, 1);
     assert_eq!(figures.sent, 1.0, "{figures:?}");
     let (comparison, fields) = judged(&proxy, 1);
     assert_eq!(fields, [("status".to_owned(), "status".to_owned())], "{comparison}");
-    // It never comes whole.
+    // It never arrives complete.
     let mut client = proxy.connect();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nhalf");
     assert_eq!(client.read_response().status, 413);
@@ -271,13 +274,13 @@ fn copies_to_a_removed_upstream_end() {
     let without = without.replace("[upstream.dark]\nendpoints = [\"{scheme}://{dark}\"]\n", "");
     proxy.rewrite(&without);
     assert_eq!(client.get("/", "").text(), "{}");
-    assert!(page(&proxy).is_null(), "nothing is told of what is no more");
+    assert!(page(&proxy).is_null(), "a removed shadow is not reported");
     drop(open);
     // Four requests, and three copies.
     let copies: Vec<Value> = proxy.logged(7).into_iter().filter(|line| line["event"] == "shadow").collect();
     assert!(copies.len() == 3 && copies.iter().all(|line| line["status"] == 200), "{copies:#?}");
     assert!(dark.got().iter().all(|got| got.body == b"body"));
-    // What comes back under its name begins anew, and adds up.
+    // A shadow that comes back under its name starts again from zero.
     proxy.rewrite(&compared());
     assert_eq!(client.get("/", "").text(), "{}");
     let figures = Figures::settled(&proxy, 1);
@@ -294,7 +297,7 @@ fn a_kill_lets_copies_end_and_starts_no_more() {
         assert_eq!(client.get("/", "").text(), "{}");
     }
     until("copies are under way", || (dark.requests() == 3).then_some(()));
-    // A body that is not whole when the kill comes.
+    // A body that is incomplete when the kill comes.
     let mut late = Raw::connect(proxy.address());
     late.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nha");
     until("it is sampled", || (Figures::of(&proxy).sampled == 4.0).then_some(()));

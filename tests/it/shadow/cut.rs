@@ -1,4 +1,4 @@
-//! Copies that end before their answer does: the other side sees it at once, and nothing of them is left.
+//! Copies that end before their response does: the other side sees it at once, and nothing is left of them.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -25,7 +25,7 @@ fn main_upstream() -> Upstream {
 }
 
 fn pass(gate: &Mutex<Receiver<()>>) {
-    // An error means that it was opened for good.
+    // An error means that the gate is open for good.
     let _ = gate.lock().unwrap().recv();
 }
 
@@ -52,10 +52,10 @@ fn endless_responses_are_not_read_further() {
     assert!(figures.dropped.is_empty(), "{figures:?}");
     until("all of their connections are closed", || (dark.open() == 0).then_some(()));
     assert_eq!(f64::from(u32::try_from(dark.accepted()).unwrap()), figures.sent, "none was used again");
-    assert!(proxy.metric_sum("pointsman_shadow_weight_actual_ratio") < 1.0, "such answers cost too much");
-    // What the sockets themselves hold comes on top of what is read.
+    assert!(proxy.metric_sum("pointsman_shadow_weight_actual_ratio") < 1.0, "such responses cost too much");
+    // The sockets' own buffers come on top of the bytes that are read.
     let each = sent.load(SeqCst) / usize::try_from(dark.accepted()).unwrap();
-    assert!(each < 16 * 1024 * 1024, "{each} bytes of an answer were taken");
+    assert!(each < 16 * 1024 * 1024, "{each} bytes of a response were taken");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn an_unread_body_is_not_sent_further() {
     assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
     open.send(()).unwrap();
     let ended = endings.recv_timeout(crate::harness::PATIENCE).unwrap();
-    assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
+    assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body arrived: {ended:?}");
 }
 
 #[test]
@@ -156,30 +156,30 @@ fn an_endless_response_to_an_unread_body_is_cut_on_both_sides() {
     assert_eq!(figures.sent, 1.0, "{figures:?}");
     drop(open);
     let ended = endings.recv_timeout(crate::harness::PATIENCE).unwrap();
-    assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body came: {ended:?}");
+    assert!(matches!(ended, Err(Broken::Closed | Broken::Reset)), "the rest of the body arrived: {ended:?}");
 }
 
-/// How an upstream of HTTP/2 treats copies.
+/// How an HTTP/2 upstream treats copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Manner {
     /// It sends without an end.
     Endless,
-    /// It sends half.
+    /// It sends half of a response.
     Stops,
-    /// It says nothing, and reads nothing.
+    /// It sends nothing and reads nothing.
     Deaf,
-    /// It answers, and reads nothing.
+    /// It answers and reads nothing.
     Early,
 }
 
-/// Treats copies in this manner, and tells how their streams end.
+/// Treats copies in this manner, and reports how their streams end.
 fn treating(manner: Manner) -> (Upstream, Receiver<Reason>) {
     let (sender, endings) = channel();
     let sender = Mutex::new(sender);
     let upstream = Upstream::h2c_script(&h2::server::Builder::new(), move |_, _, request, mut respond| {
         let sender = sender.lock().unwrap().clone();
         Box::pin(async move {
-            // Kept unread: its windows stay as they are.
+            // Kept unread: its windows stay unchanged.
             let _request = request;
             let reason = if manner == Manner::Deaf {
                 poll_fn(|cx| respond.poll_reset(cx)).await
@@ -211,7 +211,7 @@ fn a_stream_is_reset_and_its_connection_stays() {
         let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(&cut_after(timeout));
         let mut client = proxy.connect();
         for _ in 0..2 {
-            // After trouble not all are copied, and on a busy machine not all come so far.
+            // After failures only some requests are copied, and on a busy machine some copies end earlier.
             let reason = until("a stream is reset", || {
                 assert_eq!(client.post("/", "", &vec![b'x'; body]).text(), "ok");
                 Figures::settled(&proxy, 1);
@@ -232,12 +232,12 @@ fn the_end_of_a_copy_ends_no_request() {
         let opened = Arc::clone(&opened);
         Box::pin(async move {
             let (head, mut body) = request.into_parts();
-            // Of a request that is answered before it has come whole there is no copy.
+            // A request that is answered before it has arrived complete is not copied.
             while body.data().await.is_some() {}
             if head.uri.path() == "/late" {
                 opened.notified().await;
             }
-            // A proxy that has gone needs no answer.
+            // A proxy that has closed needs no response.
             let _ = respond.send_response(Response::new(()), true);
         })
     });

@@ -1,4 +1,4 @@
-//! Copies as they arrive: byte for byte what the request's own upstream got, on HTTP/1.1, HTTP/2 and in gRPC.
+//! Copies as they arrive: byte for byte the bytes of the request's own upstream, on HTTP/1.1, HTTP/2 and in gRPC.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -9,11 +9,11 @@ use crate::harness::h2c::whole;
 use crate::harness::upstream::{Got, hash};
 use crate::harness::{H2, Proxy, Raw, Upstream, until};
 
-/// A request apart from what is the connection's, and from what marks a copy.
+/// A request without the parts of the connection and without the mark of a copy.
 fn essence(mut got: Got) -> Got {
     got.connection = 0;
     got.headers.retain(|(name, _)| name != "x-pointsman-shadow");
-    // The hash of its body, which is shorter to look at.
+    // The hash of its body, which is shorter to print.
     got.headers.push(("body".to_owned(), format!("{} {}", got.body.len(), hash(&got.body))));
     got.body.clear();
     got
@@ -29,7 +29,7 @@ fn odd_target(random: &mut fastrand::Rng) -> String {
     format!("{path}{query}")
 }
 
-/// Lines that stand more than once, are empty, or are no ASCII.
+/// Field lines that occur more than once, are empty, or are not ASCII.
 fn odd_lines(random: &mut fastrand::Rng) -> Vec<(&'static str, Vec<u8>)> {
     let line = |random: &mut fastrand::Rng| {
         let name = ["x-twice", "x-empty", "accept", "x-odd.name", "cookie", "x-utf8", "x-latin"][random.usize(0..7)];
@@ -44,7 +44,7 @@ fn odd_lines(random: &mut fastrand::Rng) -> Vec<(&'static str, Vec<u8>)> {
     (0..random.usize(0..8)).map(|_| line(random)).collect()
 }
 
-/// A request nobody would write by hand.
+/// A random, unusual request.
 fn odd_request(random: &mut fastrand::Rng, number: usize) -> Vec<u8> {
     let method = ["GET", "HEAD", "POST", "PUT"][random.usize(0..4)];
     let origin = if random.u8(0..10) == 0 { "http://test" } else { "" };
@@ -79,7 +79,7 @@ fn odd_request(random: &mut fastrand::Rng, number: usize) -> Vec<u8> {
     request
 }
 
-/// A request for a stream of HTTP/2.
+/// A request for an HTTP/2 stream.
 struct Odd {
     request: Request<()>,
     pieces: Vec<Vec<u8>>,
@@ -155,7 +155,7 @@ impl Odd {
     }
 }
 
-/// A body in pieces of any size, of which there is one at least.
+/// A body in one or more pieces of any size.
 fn pieces_of(random: &mut fastrand::Rng, mut body: &[u8]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     while !body.is_empty() && pieces.len() < 20 {
@@ -167,21 +167,21 @@ fn pieces_of(random: &mut fastrand::Rng, mut body: &[u8]) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// Keeps what it gets on HTTP/2, and answers with nothing but a head.
+/// Records requests on HTTP/2, and answers with only a head.
 fn recorder() -> Upstream {
     Upstream::h2c_script(&h2::server::Builder::new(), |shared, number, request, mut respond| {
         Box::pin(async move {
             let Ok(got) = whole(number, request).await else { return };
             shared.remember(got);
-            // A proxy that has gone needs no answer.
+            // A proxy that has closed needs no response.
             let _ = respond.send_response(Response::new(()), true);
         })
     })
 }
 
-/// Compares all that both got, and what was counted.
+/// Compares all requests of both sides, and the counts.
 #[track_caller]
-fn agree(proxy: &Proxy, (main, dark): (&Upstream, &Upstream), requests: usize) {
+fn agree(proxy: &Proxy, main: &Upstream, dark: &Upstream, requests: usize) {
     let (all, copies) = (main.got(), dark.got());
     assert_eq!((all.len(), copies.len()), (requests, requests));
     for (own, copy) in all.into_iter().zip(copies) {
@@ -193,12 +193,12 @@ fn agree(proxy: &Proxy, (main, dark): (&Upstream, &Upstream), requests: usize) {
     assert_eq!((figures.sampled, figures.sent), (requests as f64, requests as f64), "{figures:?}");
 }
 
-/// Sends one after the other, so that none finds all places taken.
-fn each((proxy, dark): (&Proxy, &Upstream), requests: usize, mut send: impl FnMut(usize) -> u16) {
+/// Sends one after the other, so that permits are free.
+fn each(proxy: &Proxy, dark: &Upstream, requests: usize, mut send: impl FnMut(usize) -> u16) {
     for number in 0..requests {
         assert_eq!(send(number), 200);
         until("its copy", || {
-            // Its answer has been read, so that its connection is there for the next one.
+            // The response has been read, so that the connection is free for the next one.
             let there = dark.requests() > number as u64;
             let figures = Figures::of(proxy);
             assert!(figures.dropped.is_empty(), "{number}: {figures:?}");
@@ -223,8 +223,8 @@ fn a_copy_equals_its_request() {
     let proxy = shadowed(&main, &dark);
     let mut random = fastrand::Rng::with_seed(7);
     let mut client = proxy.connect();
-    each((&proxy, &dark), 400, |number| send_odd(&mut client, odd_request(&mut random, number)));
-    agree(&proxy, (&main, &dark), 400);
+    each(&proxy, &dark, 400, |number| send_odd(&mut client, odd_request(&mut random, number)));
+    agree(&proxy, &main, &dark, 400);
 }
 
 #[test]
@@ -233,10 +233,10 @@ fn a_copy_equals_its_request_on_http2() {
     let proxy = over_h2(&main, &dark);
     let mut random = fastrand::Rng::with_seed(8);
     let mut client = H2::connect(proxy.address());
-    each((&proxy, &dark), 300, |number| Odd::general(&mut random, number).send(&mut client));
-    agree(&proxy, (&main, &dark), 300);
+    each(&proxy, &dark, 300, |number| Odd::general(&mut random, number).send(&mut client));
+    agree(&proxy, &main, &dark, 300);
     assert!(dark.got().iter().all(|got| got.target.starts_with("http://test/")), "scheme and authority are kept");
-    assert!(proxy.logged(600).iter().all(|line| line["protocol"] == "HTTP/2.0"), "copies are told of as requests are");
+    assert!(proxy.logged(600).iter().all(|line| line["protocol"] == "HTTP/2.0"), "copies are logged like requests");
 }
 
 #[test]
@@ -245,13 +245,13 @@ fn a_copy_equals_its_request_across_versions() {
     let proxy = over_h2(&main, &dark);
     let mut random = fastrand::Rng::with_seed(9);
     let mut client = proxy.connect();
-    each((&proxy, &dark), 100, |number| send_odd(&mut client, odd_request(&mut random, number)));
-    agree(&proxy, (&main, &dark), 100);
+    each(&proxy, &dark, 100, |number| send_odd(&mut client, odd_request(&mut random, number)));
+    agree(&proxy, &main, &dark, 100);
     let (main, dark) = (Upstream::echo(), Upstream::echo());
     let proxy = shadowed(&main, &dark);
     let mut client = H2::connect(proxy.address());
-    each((&proxy, &dark), 100, |number| Odd::general(&mut random, number).send(&mut client));
-    agree(&proxy, (&main, &dark), 100);
+    each(&proxy, &dark, 100, |number| Odd::general(&mut random, number).send(&mut client));
+    agree(&proxy, &main, &dark, 100);
     assert_eq!(main.accepted(), 1, "its connection is used again");
 }
 
@@ -261,18 +261,18 @@ fn a_copy_can_use_another_version_than_its_request() {
     let proxy = Proxy::with("main", &main).with("dark", &dark).place("scheme", "h2c").start(SHADOWED);
     let mut random = fastrand::Rng::with_seed(10);
     let mut client = H2::connect(proxy.address());
-    each((&proxy, &dark), 100, |number| Odd::general(&mut random, number).send(&mut client));
+    each(&proxy, &dark, 100, |number| Odd::general(&mut random, number).send(&mut client));
     for (own, copy) in main.got().into_iter().zip(dark.got()) {
         let comparable = |got: Got| {
             let mut got = essence(got);
             got.version.clear();
-            // The host stands in the target, or the other way round; a length that nobody knows is not said on HTTP/2.
+            // The host is in the target, or the other way round; HTTP/2 does not send an unknown length.
             let host = got.headers.iter().find(|(name, _)| name == "host").map(|(_, host)| host.clone());
             if let Some(host) = host {
                 got.target = format!("http://{host}{}", got.target);
             }
             got.headers.retain(|(name, _)| !matches!(name.as_str(), "host" | "transfer-encoding"));
-            // A joined cookie may end in a blank, which does not last on HTTP/1.1.
+            // A joined cookie may end in a blank, which HTTP/1.1 strips.
             got.headers.iter_mut().for_each(|(_, value)| value.truncate(value.trim_ascii_end().len()));
             got.headers.sort();
             got
@@ -287,8 +287,8 @@ fn a_grpc_call_is_copied_unchanged() {
     let proxy = over_h2(&main, &dark);
     let mut random = fastrand::Rng::with_seed(11);
     let mut client = H2::connect(proxy.address());
-    each((&proxy, &dark), 250, |number| Odd::call(&mut random, number).send(&mut client));
-    agree(&proxy, (&main, &dark), 250);
+    each(&proxy, &dark, 250, |number| Odd::call(&mut random, number).send(&mut client));
+    agree(&proxy, &main, &dark, 250);
     let all = dark.got();
     assert!(all.iter().any(|got| got.body.len() > 100_000), "some are large");
     assert!(all.iter().any(|got| got.field("grpc-timeout").is_some()));
@@ -318,7 +318,7 @@ fn a_request_without_a_host_is_copied_with_the_same_authority() {
     proxy.connect().send("GET / HTTP/1.0\r\n\r\n").read_response();
     let (own, copy) = (main.got().pop().unwrap(), until("its copy", || dark.got().pop()));
     assert_eq!(own.field("host"), Some(&*main.address().to_string()));
-    assert_eq!(copy.field("host"), Some(&*dark.address().to_string()), "HTTP/1.1 must name one");
+    assert_eq!(copy.field("host"), Some(&*dark.address().to_string()), "HTTP/1.1 requires one");
 }
 
 /// Answers each call with these messages and this status.

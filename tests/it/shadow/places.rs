@@ -1,4 +1,4 @@
-//! Who takes a copy's place and memory, and who does not: uploads that stall, answers that are slow, comparisons, controls.
+//! Which copies take permits and memory, and which do not: stalled uploads, slow responses, comparisons, controls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Figures, SHADOWED, page, setup};
 use crate::harness::{Proxy, Raw, Upstream, until};
 
-/// Compares, without controls unless the words say so.
+/// Compares, without controls unless the text says otherwise.
 fn compared(more: &str) -> String {
     let one = SHADOWED.replace("methods =", "max_in_flight = 1\nmethods =");
     format!("{one}[route.shadow.compare]\nredact = []\n{more}\n")
 }
 
-/// Answers with a head and half a body at once, and with the rest when it is let.
+/// Answers with a head and half a body at once, and with the rest on the test's signal.
 fn halting(go: &Arc<AtomicBool>) -> Upstream {
     let go = Arc::clone(go);
     Upstream::script(move |mut conn| {
         while conn.request().is_ok() {
             conn.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
-            until("it is let", || go.load(Ordering::Acquire).then_some(()));
+            until("the test releases it", || go.load(Ordering::Acquire).then_some(()));
             conn.send("rest");
         }
     })
@@ -59,8 +59,8 @@ fn comparisons_that_wait_for_a_slow_response_take_no_permit() {
             client
         })
         .collect();
-    assert_eq!(proxy.metric_sum("pointsman_shadow_weight_actual_ratio"), 1.0, "nothing is wrong with it");
-    assert!(page(&proxy)["comparison"].is_null(), "no answer has come whole");
+    assert_eq!(proxy.metric_sum("pointsman_shadow_weight_actual_ratio"), 1.0, "the shadow is healthy");
+    assert!(page(&proxy)["comparison"].is_null(), "no response is complete yet");
     go.store(true, Ordering::Release);
     for mut client in clients {
         assert_eq!(client.read_response().body, b"halfrest");
@@ -76,7 +76,7 @@ fn kill_all_stops_copies_that_wait_for_their_requests() {
     let gate = Arc::clone(&go);
     let main = Upstream::script(move |mut conn| {
         while conn.request().is_ok() {
-            until("it is let", || gate.load(Ordering::Acquire).then_some(()));
+            until("the test releases it", || gate.load(Ordering::Acquire).then_some(()));
             conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         }
     });
@@ -84,7 +84,7 @@ fn kill_all_stops_copies_that_wait_for_their_requests() {
     let proxy = setup(&main, &dark).start(&compared("control = 100"));
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    until("it is at its upstream", || (main.requests() == 1).then_some(()));
+    until("it has reached its upstream", || (main.requests() == 1).then_some(()));
     proxy.rewrite(&format!("[kill]\nall = true\n{}", compared("control = 100")));
     go.store(true, Ordering::Release);
     assert_eq!(client.read_response().status, 200);
@@ -124,7 +124,7 @@ fn responses_that_are_not_compared_are_not_buffered() {
         .send(format!("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n{body}\r\n0\r\n\r\n"));
     let figures = Figures::settled(&proxy, 1);
     assert_eq!(figures.dropped("body_too_large"), 1.0, "{figures:?}");
-    assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0, "though its answer is still under way");
+    assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0, "although its response is still under way");
     go.store(true, Ordering::Release);
     assert_eq!(client.read_response().body, b"halfrest");
     assert_eq!(proxy.metric("pointsman_shadow_held_bytes"), 0.0);
@@ -137,7 +137,7 @@ fn a_slow_upstream_leaves_no_permit_for_controls_and_copies_continue() {
     let main = Upstream::script(move |mut conn| {
         while let Ok(got) = conn.request() {
             if got.field("x-pointsman-shadow").is_some() {
-                until("controls are let", || gate.load(Ordering::Acquire).then_some(()));
+                until("the test releases the controls", || gate.load(Ordering::Acquire).then_some(()));
             }
             conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
@@ -161,7 +161,7 @@ fn full_permits_are_counted_and_do_not_throttle() {
     let gate = Arc::clone(&go);
     let dark = Upstream::script(move |mut conn| {
         while conn.request().is_ok() {
-            until("it is let", || gate.load(Ordering::Acquire).then_some(()));
+            until("the test releases it", || gate.load(Ordering::Acquire).then_some(()));
             conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         }
     });

@@ -1,4 +1,4 @@
-//! What is told of a shadow: by `/shadow`, and by `pointsman compare`, which asks for it.
+//! The report about a shadow: on `/shadow`, and by `pointsman compare`, which reads that page.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{COMPARED, Figures, SHADOWED, setup};
 use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 use crate::process::finish;
 
-/// All of `/shadow`, as it is sent.
+/// The text of `/shadow`.
 #[track_caller]
 fn fetched(proxy: &Proxy) -> String {
     let mut admin = Raw::connect(proxy.admin());
@@ -19,7 +19,7 @@ fn page(proxy: &Proxy) -> Value {
     serde_json::from_str(&fetched(proxy)).unwrap()
 }
 
-/// What `compare` prints, as a table and in Markdown.
+/// The output of `compare`, as a table and in Markdown.
 #[track_caller]
 fn printed(proxy: &Proxy) -> [String; 2] {
     let (anywhere, admin) = (std::env::temp_dir(), proxy.admin().to_string());
@@ -80,7 +80,7 @@ fn shadow_responses_cannot_break_the_report() {
     let mut client = proxy.connect();
     for number in 0..ANSWERS {
         assert_eq!(client.get("/", &format!("x-number: {number}\r\n")).text(), "{\"users\":{}}");
-        // One after the other, so that none finds all places taken.
+        // One after the other, so that permits are free.
         until("its copy", || (dark.requests() > number).then_some(()));
     }
     Figures::settled(&proxy, 20);

@@ -1,4 +1,4 @@
-//! How much is copied to a shadow that is ill, and that it is noticed when it is well again.
+//! How much is copied to a failing shadow, and how it recovers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ fn impatient() -> String {
     SHADOWED.replace("methods =", "timeout = \"100ms\"\nmethods =")
 }
 
-/// Some requests, and what share is copied then.
+/// Sends some requests, and returns the share that is copied then.
 fn share_after_requests(proxy: &Proxy, client: &mut Raw) -> f64 {
     for _ in 0..20 {
         assert_eq!(client.get("/", "").status, 200);
