@@ -262,7 +262,7 @@ fn explain_from_the_file() {
     assert_eq!(explained("--header x-tenant:acme --peer 203.0.113.9")["variant"], "stable");
     let asked = check(&dir, "explain --host shop.example.com --path /u/42?z=1", 0).stdout;
     assert!(asked.starts_with("GET shop.example.com/u/42?z=1\n"), "{asked}");
-    assert!(asked.contains("requests /u/42?z=1\n"), "{asked}");
+    assert!(asked.contains("gets /u/42?z=1\n"), "{asked}");
     let weighed = explained("--cookie uid=alice");
     assert_eq!(weighed["reason"], "weight");
     assert!(weighed["bucket"].is_u64(), "{weighed}");

@@ -113,7 +113,7 @@ impl Page {
         self.row("variant", &format!("{name}  by {}; {counts}", word(&explanation["reason"])));
         let host = escape_controls(explanation["forwarded_host"].as_str().unwrap_or_default());
         let forwarded = match explanation["forwarded_path"].as_str() {
-            Some(path) => format!("requests {host}{}", escape_controls(path)),
+            Some(path) => format!("gets {host}{}", escape_controls(path)),
             None => self.paint.red(&format!("500: {}", word(&explanation["because"]))),
         };
         self.row("upstream", &format!("{}  {forwarded}", word(&explanation["upstream"])));
@@ -196,7 +196,7 @@ mod tests {
             "               ▲ 250000",
             "▒ canary 50 % 0..500000   █ stable 50 % 500000..1000000",
             "variant     canary  by weight; counts in the statistics",
-            "upstream    v2  requests /x",
+            "upstream    v2  gets /x",
             "request     set x-variant: canary",
         ] {
             assert!(text.contains(part), "`{part}` is missing in\n{text}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pointsman::clock::Clock;
 
 /// How long a test waits for an event. Far more than any event takes, also on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Waits until `look` returns a value.
