@@ -25,7 +25,7 @@ const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnect
 /// Most bytes of a refused or unread body that are read and discarded before the connection closes, so that the client
 /// reads the response instead of a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
-/// How long that may take.
+/// How long that reading may take.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// An HTTP/1.1 connection.
