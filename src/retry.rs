@@ -11,7 +11,7 @@
 
 use http::Method;
 
-/// The number of endpoints that one request tries.
+/// Limit on the endpoints that one request tries.
 pub const ENDPOINTS_MAX: usize = 4;
 
 /// How far an attempt came before it failed.

@@ -82,7 +82,7 @@ pub struct Listener {
 pub struct RouteState {
     /// The series of each variant; one for a redirect or a fixed response.
     pub series: Box<[Arc<VariantSeries>]>,
-    /// The random sample; `None` for a route with one variant.
+    /// The random sample of the weights' decisions; `None` for a route with one variant.
     pub sample: Option<Arc<Sample>>,
     /// The series of its shadow, if it has one.
     pub shadow: Option<Arc<ShadowSeries>>,

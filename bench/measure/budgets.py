@@ -1,4 +1,4 @@
-"""The budgets of `bench/instructions`: the highest cost of a request of each scenario, in a file with a line for each."""
+"""The budgets of `bench/instructions`: the highest cost of a request of each scenario, in a file with a line each."""
 
 import dataclasses
 import json

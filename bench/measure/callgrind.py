@@ -15,8 +15,8 @@ import time
 
 from . import machine
 
-# A Rust allocation is one call of one of three functions of mimalloc; calls inside of the allocator do not
-# count. A realloc counts, also in place. C libraries (aws-lc under TLS) call libc's.
+# A Rust allocation is one call of one of three functions of mimalloc; calls inside of the allocator do not count. A
+# realloc counts, also in place. C libraries (aws-lc under TLS) call libc's.
 ALLOCATING = {
     "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned",
     "malloc", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc", "posix_memalign",
@@ -24,8 +24,8 @@ ALLOCATING = {
 ALLOCATOR = re.compile(r"_?mi_")
 COST = tuple("0123456789+-*")
 CONTROL_SECONDS = 60
-# Unless these are set, the program sets them and executes itself again, without valgrind. The rest of the environment is
-# empty.
+# Unless these are set, the program sets them and executes itself again, which loses valgrind. The rest of the
+# environment is empty.
 ENVIRONMENT = {"MIMALLOC_PURGE_DELAY": "10", "MIMALLOC_ALLOW_THP": "0"}
 
 
@@ -135,7 +135,7 @@ def parse(file: pathlib.Path) -> tuple[int, Profile]:
     if thread is None or total is None:
         raise machine.Failed(f"{file.name} is not a complete dump of callgrind: no thread or no totals")
     if sum(functions.values()) != total:
-        raise machine.Failed(f"{file.name}: the functions have {sum(functions.values())} instructions, the total is {total}")
+        raise machine.Failed(f"{file.name}: the functions have {sum(functions.values())} instructions, in all {total}")
     return thread, Profile(total, allocations, functions)
 
 

@@ -2,8 +2,8 @@
 
 After a warm-up the same load runs twice, with few and with many requests, each on a new connection. The difference of
 the two, divided by the difference in requests, is the cost of a request: accepting, handshakes and periodic work are
-in both. Only the worker's thread counts; the other threads have their own column. The allocator has its own figure, too:
-the instructions of an allocation depend on which pages have room, which is random where many streams share a worker.
+in both. Only the worker's thread counts; the other threads have their own column. The allocator has its own figure,
+too: the instructions of an allocation depend on which pages have room, which is random if many streams share a worker.
 """
 
 import dataclasses

@@ -149,13 +149,13 @@ class Isolation:
             '`methods = ["GET", "POST"]`, `max_body` as by default (64 KiB), and 16 MiB for bodies of 10 MiB, so that '
             "they are copied up to the memory limit of copies; while a shadow fails or is slow it samples less: "
             "`copied` is the share of the requests whose copy reached the target. nginx: `mirror` with "
-            "`mirror_request_body on`, `max_conns`, time-outs, and a buffer for a whole body in memory, with and without. "
-            "Envoy: `request_mirror_policies` at 100 %, circuit breakers and the route's time-out. HAProxy has no "
+            "`mirror_request_body on`, `max_conns`, time-outs; with and without the shadow, a buffer for a whole body "
+            "in memory. Envoy: `request_mirror_policies` at 100 %, circuit breakers and the route's time-out. HAProxy has no "
             "mirror.",
             "shadow: a copy is a second request: with a healthy shadow CPU cannot stay within 5 %. Memory is the peak "
-            "of resident memory of a process started for that cell. Targets run at idle priority, so that "
-            "they do not slow down the load on the same core. With bodies of 10 MiB a window has few requests, and p99 is "
-            "its slowest one.",
+            "of resident memory of a process started for that cell. Targets run at idle priority, so that they do not "
+            "slow down the load on the same core. With bodies of 10 MiB a window has few requests, and p99 is its "
+            "slowest one.",
         ]
 
     def shadow_rate(self, primary: Target, body: int, chosen: list[str]) -> float:

@@ -18,9 +18,9 @@ def tables(cells, title: str) -> list[str]:
     names = [name for name in PEERS if any(cell.peer == name for cell in cells)]
     lines = [
         f"## {title}", "",
-        "Latency with the shadow relative to that without, p50 / p99. **Bold** misses the target: more than 5 % above, or "
-        "more than one in a thousand without a response. `?`: some rounds were better and some worse than without; the "
-        "row without a shadow on both sides shows the noise.", "",
+        "Latency with the shadow relative to that without, p50 / p99. **Bold** misses the target: more than 5 % above, "
+        "or more than one in a thousand without a response. `?`: some rounds were better and some worse than without; "
+        "the row without a shadow on both sides shows the noise.", "",
     ]
     lines += [*verdicts(cells, names), ""]
     for body, size in BODIES.items():

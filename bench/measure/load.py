@@ -1,4 +1,4 @@
-"""Load: wrk for closed loops, evenly spread requests for latency, and a probe for the time when an edit takes effect."""
+"""Load: wrk for closed loops, evenly spread requests for latency, and a probe for the time at which an edit applies."""
 
 import dataclasses
 import http.client

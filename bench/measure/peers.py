@@ -144,8 +144,8 @@ def temporary(folder: pathlib.Path, name: str) -> str:
 class Proxy:
     """A running proxy with one worker on the proxy's core.
 
-    `edge` is the protocol of the clients: `http`; `tls`, with HTTP/1.1 and HTTP/2 by ALPN; `grpc`, HTTP/2 without TLS on both
-    sides; `websocket`, one upstream that accepts upgrades.
+    `edge` is the protocol of the clients: `http`; `tls`, with HTTP/1.1 and HTTP/2 by ALPN; `grpc`, HTTP/2 without TLS
+    on both sides; `websocket`, one upstream that accepts upgrades.
     """
 
     def __init__(self, name, binary, folder: pathlib.Path, upstreams, access_log=False, routes=None, edge="http"):

@@ -1,10 +1,10 @@
 //! Evenly spread requests over kept connections, for the bench: `steady PORT RATE SECONDS CONNECTIONS`.
 //!
-//! An open loop: a request is due at its time even if the one before has no response yet. The wait for a busy connection
-//! counts; a late wake-up of this process does not. Prints the latencies in nanoseconds, lowest first.
+//! An open loop: a request is due at its time even if the one before has no response yet. The wait for a busy
+//! connection counts; a late wake-up of this process does not. Prints the latencies in nanoseconds, lowest first.
 //!
-//! Other tools cannot spread ten thousand requests a second evenly: h2load sends the requests of every 10 ms in a burst, and
-//! Python takes longer for a request than a proxy.
+//! Other tools cannot spread ten thousand requests a second evenly: h2load sends the requests of every 10 ms in a
+//! burst, which is a closed loop, and Python takes longer for a request than a proxy.
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};

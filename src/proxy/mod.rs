@@ -1,5 +1,5 @@
-//! The data plane: accepts connections and carries requests to upstreams and answers back, under the snapshot that the
-//! control plane published last. `request/handle.rs` is the line that a request follows.
+//! The data plane: accepts connections, forwards requests to upstreams and their responses to clients, by the snapshot
+//! that the control plane published last. `request/handle.rs` has the stages of a request.
 //!
 //! `thread.rs` wires a worker's thread. Below it, each room imports only from those after it: `request`, `mirror`,
 //! `upstream`, `body`, `downstream`, `worker`, `wire`.

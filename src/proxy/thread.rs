@@ -1,5 +1,5 @@
 //! The thread of a worker: its runtime, the wiring of its parts, and its drain. A request stays on the worker that
-//! accepted it.
+//! accepted its connection.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -76,7 +76,7 @@ impl Upload {
         }
     }
 
-    /// The body is polled for the first time in this attempt.
+    /// Notes that the body is polled. Only the first poll of an attempt has an effect.
     pub(crate) fn mark_started(&self) {
         if let Some(send_task) = &*self.send_task.borrow() {
             send_task.start();

@@ -18,7 +18,7 @@ use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::Refusal;
 
-/// Most connections that a worker has beyond the least loaded one before it waits a moment.
+/// A worker that has more connections than this beyond the least loaded one waits a moment before it accepts.
 const AHEAD_MAX: u64 = 2;
 /// How long it waits.
 const YIELD_PAUSE: Duration = Duration::from_micros(200);

@@ -25,7 +25,7 @@ const REFUSED_HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnect
 /// Most bytes of a refused or unread body that are read and discarded before the connection closes, so that the client
 /// reads the response instead of a reset.
 const LINGER_BYTES_MAX: usize = 256 * 1024;
-/// How long that may take.
+/// How long that reading may take.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// An HTTP/1.1 connection.
@@ -199,8 +199,8 @@ impl H1Io {
         Filled::Some
     }
 
-    /// After an upgrade request: continues with HTTP if the upstream did not switch; else holds the bytes of one read,
-    /// so that a client cannot fill the memory.
+    /// Reads after an upgrade request. If the upstream did not switch, HTTP continues. Until that is known, this holds
+    /// the bytes of one read and no more, so that a client cannot fill the memory.
     fn poll_switch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
         if !self.client.switching.get() {
             self.reading = Reading::Head;
@@ -249,7 +249,7 @@ impl H1Io {
         (self.stream, first.freeze())
     }
 
-    /// Shuts the connection down. After a request with an upgrade, hyper ends without doing so.
+    /// Shuts the connection down if a request on it asked for an upgrade: then hyper ends without doing so.
     pub(crate) async fn finish(&mut self) {
         if !self.had_upgrade {
             return;

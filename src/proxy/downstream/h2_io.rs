@@ -285,8 +285,8 @@ impl Frames {
     }
 
     /// Counts the frames in `all` that belong to this turn; the first `before` bytes were counted earlier. Trailers
-    /// with a pseudo-field lose their `END_STREAM` flag: that makes them malformed for the same section (RFC 9113
-    /// §8.1), and h2 detects it.
+    /// with a pseudo-field lose their `END_STREAM` flag: without it they are malformed too (RFC 9113 §8.1), and h2
+    /// detects that.
     fn count(&mut self, all: &mut [u8], before: usize, now_ms: u64) -> Result<Counted, Refusal> {
         if now_ms / WINDOW_MS != self.window {
             self.window = now_ms / WINDOW_MS;

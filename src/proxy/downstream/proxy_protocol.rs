@@ -152,6 +152,11 @@ fn refuse(client: &Client, sender: SocketAddr, refusal: Refusal) {
     tracing::debug!(%sender, reason = refusal.name(), "connection closed: no valid PROXY header");
     if is_warning_due(client) {
         let (listener, reason) = (&client.listener.spec.name, refusal.name());
-        tracing::warn!(listener, %sender, reason, "connection of a listed sender closed: no valid PROXY header; the metrics count these connections");
+        tracing::warn!(
+            listener,
+            %sender,
+            reason,
+            "connection of a listed sender closed: no valid PROXY header; the metrics count these connections"
+        );
     }
 }

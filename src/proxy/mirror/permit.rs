@@ -162,12 +162,13 @@ impl CopyPermit {
         self.in_flight.is_some()
     }
 
-    /// Sets how the copy ends, unless it is set again.
+    /// Sets how the copy ends. A later call replaces it.
     pub(crate) fn set_end(&mut self, end: ShadowEnd) {
         self.end = end;
     }
 
-    /// Throttles the shadow although the copy completed: its response has no end that is worth reading.
+    /// Throttles the shadow although the copy completed: its response is longer than the proxy reads, and has no
+    /// declared length.
     pub(super) fn throttle(&self) {
         self.policy.state.throttle.record_failure(self.worker.now_ms());
     }

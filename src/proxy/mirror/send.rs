@@ -164,7 +164,7 @@ impl MirrorRequest<'_> {
                     let tls = endpoint.protocol() == Protocol::Https;
                     for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
                     if let RequestBody::Copy(body) = request.body_mut() {
-                        // Left over from an attempt over HTTP/1.1, it would divert the trailers.
+                        // Set by an earlier attempt over HTTP/1.1, it would take the trailers out of the body.
                         body.trailing = None;
                     }
                     mark(&mut request);

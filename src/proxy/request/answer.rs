@@ -21,7 +21,7 @@ use crate::telemetry::{EndedBy, GrpcStatus};
 
 /// Bodies up to this size may be read at once.
 const SMALL_BYTES_MAX: u64 = 16 * 1024;
-/// Forbids shared caches to reuse the `Set-Cookie` field that the proxy added.
+/// Forbids caches to reuse, without revalidation, the `Set-Cookie` field that the proxy added.
 const NO_CACHED_COOKIE: &str = "no-cache=\"set-cookie\"";
 const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 

@@ -49,7 +49,7 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySour
     if matches!(fault, Fault::Refused(Refusal::Memory | Refusal::MemoryPerIp))
         && exchange.request.version == Version::HTTP_2
     {
-        // Without a window from the client, a body would stay in the memory that has run out.
+        // A body would occupy memory, which has run out, until the client opens its window.
         *response.body_mut() = BodySource::Own(None);
         response.headers_mut().remove(header::CONTENT_TYPE);
     }

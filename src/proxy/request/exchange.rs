@@ -184,7 +184,7 @@ impl ChosenVariant {
 pub(crate) struct Host {
     /// As received, with its port.
     pub(crate) value: Option<HeaderValue>,
-    /// The normalized host is this prefix of `value`; unused if `normal` is set.
+    /// Length of the normalized host, which is a prefix of `value`; unused if `normal` is set.
     pub(crate) bytes: usize,
     /// The normalized host, if it is not a part of `value`.
     pub(crate) normal: Option<Box<str>>,
@@ -255,8 +255,9 @@ impl Exchange {
         self.request.reader.as_ref().map_or(&self.client.deadlines.upstream, |reader| &reader.upstream).set(upstream);
     }
 
-    /// The last frame of a response with trailers; `length` is its declared length. For HTTP/1.1 clients that accept
-    /// trailers, they are written after the last chunk (RFC 9110 §6.5.1), and hyper gets an empty frame.
+    /// The last frame of a response with trailers; `length` is its declared length. If the body is chunked and the
+    /// client accepts trailers (RFC 9110 §6.5.1), the connection writes them after the last chunk, and hyper gets an
+    /// empty frame.
     pub(super) fn last_frame(&mut self, trailers: &HeaderMap, length: Option<u64>) -> Frame<Bytes> {
         if let Some(call) = &mut self.call {
             call.trailers(trailers);

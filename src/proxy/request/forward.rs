@@ -106,7 +106,7 @@ async fn send(
         }
         announce(exchange, &lease, &request);
         exchange.progress.stage = ExchangeStage::Head;
-        // A pooled connection is had at once, so the start of the request is exact enough and saves a clock read.
+        // A pooled connection is ready at once, so the start of the request is exact enough and saves a clock read.
         let sent_at = if reused { exchange.request.began } else { worker.clock.now() };
         // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
         exchange.attempt.lease = Some(lease);
@@ -247,7 +247,8 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Announces the request to the byte stream of an HTTP/1.1 connection, which rewrites lines, trailers and hints.
+/// Announces the request to the byte stream of an HTTP/1.1 connection, which writes its original query and trailers,
+/// scans its response, and forwards informational responses.
 fn announce(exchange: &Exchange, lease: &Lease, request: &Request<RequestBody>) {
     let Lease::Whole { connection, .. } = lease else { return };
     connection.state.upgrade_requested.set(exchange.upgrade.requested().is_some());
@@ -269,7 +270,7 @@ async fn attempt(exchange: &mut Exchange, request: Request<RequestBody>) -> Resu
                 if connection.state.is_broken() {
                     failure.fault = Fault::UpstreamProtocol;
                 }
-                // After the first byte of a response, a retry is a repetition: the client may have seen a part of it.
+                // After the first byte of a response there is no retry: the client may have seen a part of it.
                 if failure.reached == Reached::Unanswered && connection.state.is_answered() {
                     failure.reached = Reached::Answered;
                 }

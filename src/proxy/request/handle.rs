@@ -3,9 +3,9 @@
 //! ```text
 //! begin → admit → find → identify → decide → sample → prepare → shadow → forward → answer → record
 //! ```
-//! The proxy's own responses and redirects go from `find` over `identify` to `answer`. `upgrade` checks after
-//! `find` whether the request asks for an upgrade, and opens the tunnel in place of the last step of `answer`. A fault
-//! becomes a response in `error_response`.
+//! The proxy's own responses and redirects go from `find` through `identify` to `answer`. `upgrade` checks after `find`
+//! whether the request asks for an upgrade, and opens the tunnel in place of the last step of `answer`. A fault becomes
+//! a response in `error_response`.
 //!
 //! A stage is the file of its name. Only this file calls stages; a stage never calls another stage (`tests/tidy` checks
 //! this). Code that several stages use is below them: the `Exchange`, the `IdentifiedCaller`, the forms of a request

@@ -105,7 +105,7 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
 }
 
 /// Whether the response failed after its head: the upstream cut it, or the gRPC status blames the server. If stable
-/// answered for a variant, its failure is already counted.
+/// answered for a variant, the variant's failure is already counted.
 fn fails_late(exchange: &Exchange) -> bool {
     if exchange.routing.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
         return false;

@@ -72,8 +72,7 @@ impl ResponseDeadline {
         let of_call = self.of_call.map(|deadline| until(deadline).ok_or(Fault::CallTimeout)).transpose()?;
         let runs_from = self.upload.as_ref().and_then(|upload| upload.pace.runs_from(self.stall_max));
         let runs_from = runs_from.unwrap_or(self.began);
-        // The timeout may resume at any moment. `usual` is the earliest time at which it can then fire: check again
-        // there.
+        // The timeout may resume at any moment. It then fires after `usual` at the earliest: check again at that time.
         let next = |usual: Duration| until(runs_from + usual).map(|left| left.min(usual));
         let usual = self.usual.map(|usual| next(usual).ok_or(Fault::ResponseTimeout));
         Ok([of_call, usual.transpose()?].into_iter().flatten().min())

@@ -1,7 +1,6 @@
 //! Upgrade: a request that asks for a WebSocket. If the route allows it, the request is forwarded in the form of the
 //! upstream's protocol; if the upstream agrees, a [`Tunnel`] follows. Otherwise the response is an ordinary one. Any
-//! other
-//! `Upgrade` is removed with the hop-by-hop fields, as RFC 9110 §7.8 allows.
+//! other `Upgrade` is removed with the hop-by-hop fields, as RFC 9110 §7.8 allows.
 
 use std::rc::Rc;
 

@@ -24,7 +24,7 @@ use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::send_task::StreamExecutor;
 use crate::route::{Protocol, UpstreamLimits};
 
-/// The overhead that HTTP/2 counts for each field of a head, beside its name and value (RFC 9113 §6.5.2).
+/// The overhead that HTTP/2 counts for each field of a head, besides its name and value (RFC 9113 §6.5.2).
 const FIELD_BYTES: u32 = 32;
 /// Size of a read buffer beyond the largest head.
 const BESIDES_HEAD_BYTES: usize = 8 * 1024;

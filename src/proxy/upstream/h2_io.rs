@@ -74,8 +74,8 @@ struct Frames {
 
 impl Frames {
     /// Scans `all`, of which the first `before` bytes were scanned earlier; returns how far hyper may read. Trailers
-    /// with a pseudo-field lose their `END_STREAM` flag: that makes them malformed for the same section (RFC 9113
-    /// §8.1), and h2 detects it.
+    /// with a pseudo-field lose their `END_STREAM` flag: without it they are malformed too (RFC 9113 §8.1), and h2
+    /// detects that.
     fn scan(&mut self, all: &mut [u8], before: usize) -> usize {
         // Start of the withheld trailers. If they began in an earlier call, they are the first bytes of `all`.
         let (mut at, mut start) = (before, 0);
@@ -333,7 +333,7 @@ mod tests {
             (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, plain), false),
             (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, status), true),
             (frame(HEADERS, END_HEADERS, 1, ok), frame(HEADERS, WHOLE, 1, hints), true),
-            // The head after hints is the response.
+            // The head after informational ones is that of the response.
             (frame(HEADERS, END_HEADERS, 1, hints), frame(HEADERS, WHOLE, 1, ok), false),
             (frame(HEADERS, WHOLE, 3, ok), frame(HEADERS, WHOLE, 1, ok), false),
             (

@@ -86,8 +86,8 @@ impl Lease {
         }
     }
 
-    /// Ends the exchange after a complete response. The connection returns to its pool; if the request's body is not
-    /// sent completely, the connection is closed instead.
+    /// Ends the exchange after a complete response. The connection returns to its pool. If the request's body is not
+    /// sent completely, the connection is closed instead; on a stream, the rest of the body is cancelled.
     pub(crate) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
             Self::Whole { connection, endpoint } => {

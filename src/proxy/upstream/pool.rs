@@ -22,8 +22,8 @@ use crate::route::{Protocol, Upstream};
 use crate::snapshot::EndpointState;
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
-/// Idle timeout of upstream connections. Servers commonly close after 60 s; the proxy closes first, so that no request
-/// meets a closing connection.
+/// Idle timeout of upstream connections. Servers commonly close after 60 s; the proxy closes first, so that a request
+/// rarely meets a closing connection.
 const IDLE_MS_MAX: u64 = 50_000;
 /// The most recently used idle connections of an endpoint have that timeout; those above this count, which a burst
 /// opened, the shorter [`SPARE_MS_MAX`].

@@ -22,13 +22,13 @@ const NEVER: u64 = u64::MAX;
 /// Why a connection is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wakeup {
-    /// Nothing.
+    /// No reason.
     Nothing,
     /// A deadline has passed.
     Expired,
     /// The connection is idle: release its buffers.
     Hibernate,
-    /// Send `Connection: close` with the next response.
+    /// Announce the end: `Connection: close` with the next response, or GOAWAY on HTTP/2.
     Drain,
     /// Finish the requests in flight, then close; close at once when idle.
     Close,

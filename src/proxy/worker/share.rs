@@ -18,7 +18,7 @@ const BATCH_MAX: i64 = 16;
 const LATE_PART: i64 = 8;
 /// An address may use this part of the budget while more than half of it is reserved.
 pub(super) const PART: usize = 4;
-/// The prefix of an IPv6 address that identifies a client.
+/// Length of the prefix of an IPv6 address that identifies a client.
 const NETWORK_BITS: u32 = 64;
 
 /// The address that identifies a client: for IPv6, its network.
