@@ -1,5 +1,4 @@
-//! Commands that do not exist here but in other proxies: what is meant, and how it is
-//! done here.
+//! Suggestions for commands of other proxies that Pointsman does not have.
 
 /// The words, and what to do instead.
 const GUESSES: &[(&[&str], &str)] = &[

@@ -1,6 +1,7 @@
 //! Decodes content codings within limits: gzip, deflate, br and zstd (RFC 9110 §8.4.1, RFC 8878, RFC 7932).
 //!
-//! Decoding stops at a size limit and at a ratio to the encoded size, so a decompression bomb costs no more than the limit.
+//! Decoding stops at a size limit and at a ratio to the encoded size, so a decompression bomb costs no more than the
+//! limit.
 
 use std::borrow::Cow;
 use std::io::Read;

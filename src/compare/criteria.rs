@@ -146,8 +146,8 @@ impl Criteria {
         }
     }
 
-    /// The effects on a child of a value whose patterns are at `positions[active]`. Appends the positions of the patterns at
-    /// the child.
+    /// The effects on a child of a value whose patterns are at `positions[active]`. Appends the positions of the
+    /// patterns at the child.
     pub(super) fn advance(
         &self,
         positions: &mut Vec<usize>,

@@ -1,7 +1,7 @@
 //! A field of a response that can differ: its path, and the kind of difference.
 //!
-//! Paths are folded, so that their number is bounded: array indexes are `[*]`, and a key that looks like an id is `.{id}`.
-//! A folded path is a valid pattern for `ignore`.
+//! Paths are folded, so that their number is bounded: array indexes are `[*]`, and a key that looks like an id is
+//! `.{id}`. A folded path is a valid pattern for `ignore`.
 
 use std::fmt;
 

@@ -1,8 +1,9 @@
 //! JSON as a flat tree: every value with its position in the text, in the order of the text. RFC 8259.
 //!
-//! The parser does not recurse, so deep nesting cannot overflow the stack. Strings are compared by their unescaped content,
-//! numbers by their value (`number.rs`). A lone surrogate is a character of its own. `NaN`, `Infinity`, comments and
-//! trailing commas are not JSON. Of members with the same key the last one counts, as in most parsers; see `weigh.rs`.
+//! The parser does not recurse, so deep nesting cannot overflow the stack. Strings are compared by their unescaped
+//! content, numbers by their value (`number.rs`). A lone surrogate is a character of its own. `NaN`, `Infinity`,
+//! comments and trailing commas are not JSON. Of members with the same key the last one counts, as in most parsers; see
+//! `weigh.rs`.
 
 use std::borrow::Cow;
 
@@ -349,7 +350,7 @@ impl Reader<'_> {
     }
 }
 
-/// A place in the text: below 4 GiB, which `JsonTree::parse` holds.
+/// A position in the text: below 4 GiB, which `JsonTree::parse` ensures.
 fn place(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

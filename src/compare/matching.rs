@@ -1,8 +1,8 @@
 //! Matches the elements of two lists.
 //!
-//! Elements are matched by hash, at any index. Numbers with a tolerance have equal hashes, so elements with such numbers are
-//! distinguished by the first of them, their *lead*: in an ordered array, elements at the same index are matched first, then
-//! elements with close leads, smallest first.
+//! Elements are matched by hash, at any index. Numbers with a tolerance have equal hashes, so elements with such
+//! numbers are distinguished by the first of them, their *lead*: in an ordered array, elements at the same index are
+//! matched first, then elements with close leads, smallest first.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -151,7 +151,8 @@ impl Found<'_> {
         }
         lonely_left.extend(left);
         lonely_right.extend(right);
-        // Equal hashes, but leads too far apart: paired in order, so that the leads are reported. The rest is unmatched.
+        // Equal hashes, but leads too far apart: paired in order, so that the leads are reported. The rest is
+        // unmatched.
         let pairs = lonely_left.len().min(lonely_right.len());
         self.matching.left.extend(lonely_left.drain(pairs..));
         self.matching.right.extend(lonely_right.drain(pairs..));

@@ -1,7 +1,7 @@
 //! Compares two responses to the same request. Pure: bytes are arguments, and every size is bounded.
 //!
-//! Cheap levels first: outcome of the transport, status, headers and trailers, digest of the body. Only a body with another
-//! digest is decoded and compared, as JSON, as lines, or not at all.
+//! Cheap levels first: outcome of the transport, status, headers and trailers, digest of the body. Only a body with
+//! another digest is decoded and compared, as JSON, as lines, or not at all.
 
 mod coding;
 mod criteria;

@@ -3,8 +3,8 @@
 //! `1`, `1.0` and `10e-1` are one number, `-0` is `0`, and `9007199254740993` is not `9007199254740992`, although they
 //! are the same `double`.
 
-/// Writes the normal form of a number: sign, digits without zeros at either end, and the power of ten of the last digit.
-/// `text` is a valid JSON number.
+/// Writes the normal form of a number: sign, digits without zeros at either end, and the power of ten of the last
+/// digit. `text` is a valid JSON number.
 pub(super) fn normal_form(text: &[u8], form: &mut Vec<u8>) {
     form.clear();
     let (mut point, mut fraction, mut exponent) = (false, 0_i64, 0_i64);

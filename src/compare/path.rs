@@ -1,5 +1,5 @@
-//! Folded paths: the position of a value, without indexes and without keys that look like ids. A path ends at a redacted
-//! value, because keys can be as private as values.
+//! Folded paths: the position of a value, without indexes and without keys that look like ids. A path ends at a
+//! redacted value, because keys can be as private as values.
 
 use std::collections::HashMap;
 
@@ -120,7 +120,8 @@ impl Segment {
     }
 }
 
-/// Whether a key looks like data instead of a name: a number, a date, a UUID, a long hexadecimal id, an address, or long text.
+/// Whether a key looks like data instead of a name: a number, a date, a UUID, a long hexadecimal id, an address, or
+/// long text.
 pub(super) fn looks_like_id(key: &str) -> bool {
     let bytes = key.as_bytes();
     let some_digit = bytes.iter().any(u8::is_ascii_digit);

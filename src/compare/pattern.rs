@@ -9,8 +9,8 @@
 //! quoted  = '["' any key, with the escapes \", \\ and \u{…} (the code of a character) '"]'
 //! ```
 //! `.key` is a member, `..key` a member at any depth, `.*` any member, `.{id}` any member whose key looks like an id
-//! (`path.rs`), `[*]` any element of an array. A pattern matches the named values and all values below them. A pattern cannot
-//! name a single index or id, because the paths of differences have none.
+//! (`path.rs`), `[*]` any element of an array. A pattern matches the named values and all values below them. A pattern
+//! cannot name a single index or id, because the paths of differences have none.
 
 use std::fmt;
 use std::str::CharIndices;

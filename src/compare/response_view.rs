@@ -97,8 +97,8 @@ pub struct Difference {
 /// Why bodies were not compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UnreadBody {
-    /// The content codings differ, and one body was not captured as a whole, has an unknown coding, or exceeds the size limit
-    /// when decoded.
+    /// The content codings differ, and one body was not captured as a whole, has an unknown coding, or exceeds the size
+    /// limit when decoded.
     Coding,
     /// One body was not captured for lack of memory, and the digests differ.
     NoRoom,

@@ -73,8 +73,8 @@ pub(super) fn spell(text: &mut String, letter: char) {
     }
 }
 
-/// Whether a character controls the output: a control character, a line separator, a change of direction; or is invisible,
-/// so that different texts look equal.
+/// Whether a character controls the output: a control character, a line separator, a change of direction; or is
+/// invisible, so that different texts look equal.
 #[must_use]
 pub fn is_control(letter: char) -> bool {
     letter.is_control()

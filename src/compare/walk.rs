@@ -1,7 +1,7 @@
 //! Walks two documents side by side, only where their hashes differ.
 //!
-//! The elements of an array are matched by content at any index (`matching.rs`); the remaining elements of both sides are
-//! paired in order and walked. So an inserted, removed or moved element does not make all later elements differ.
+//! The elements of an array are matched by content at any index (`matching.rs`); the remaining elements of both sides
+//! are paired in order and walked. So an inserted, removed or moved element does not make all later elements differ.
 
 use std::collections::HashSet;
 

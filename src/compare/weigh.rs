@@ -1,8 +1,9 @@
 //! Hashes each value of a document by its content, without ignored values.
 //!
 //! Two values with the same hash are equal. The members of an object have no order, and neither have the elements of an
-//! `unordered` array. Of members with the same key only the last one counts. All numbers with a tolerance have the same hash
-//! within their parent, so a value with such numbers has a *lead*, the first of them, which distinguishes it from others.
+//! `unordered` array. Of members with the same key only the last one counts. All numbers with a tolerance have the same
+//! hash within their parent, so a value with such numbers has a *lead*, the first of them, which distinguishes it from
+//! others.
 
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -106,7 +106,7 @@ pub struct Limits {
     pub uri_bytes: u32,
     /// Requests in flight on this listener (`requests`, 10000): 503 with `Retry-After`.
     pub requests: u32,
-    /// Requests in flight of one client address while more than half of `requests` is taken (`requests_per_ip`, a
+    /// Requests in flight of one client address while more than half of `requests` is in use (`requests_per_ip`, a
     /// quarter of `requests`): 503 with `Retry-After`; trusted proxies are exempt.
     pub requests_per_ip: u32,
     /// Concurrent HTTP/2 streams a connection (`h2_streams`, 100).

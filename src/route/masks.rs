@@ -1,11 +1,12 @@
 //! Masks: output shows the value of an environment variable as the file has it, such as `${TOKEN}`.
 //!
-//! The form of a value decides where it is masked. A plain value consists of letters of one case, or of digits, joined by
-//! `-`, `_` and `.`, such as `prod`, `stable` or `8080`; such values also occur in names and messages.
+//! The form of a value decides where it is masked. A plain value consists of letters of one case, or of digits, joined
+//! by `-`, `_` and `.`, such as `prod`, `stable` or `8080`; such values also occur in names and messages.
 //!
 //! * Fewer than [`MASKED_MIN`] bytes: nowhere.
 //! * Plain, fewer than 8 bytes: where it is the whole text or in quotes.
-//! * Plain, fewer than 16 bytes, and other values of fewer than 8 bytes: where it is a whole word (letters, digits, `-`, `_`).
+//! * Plain, fewer than 16 bytes, and other values of fewer than 8 bytes: where it is a whole word (letters, digits,
+//!   `-`, `_`).
 //! * All other values: everywhere.
 //!
 //! A string of the file that contains variables is masked as a whole, and so is the word around a variable.
@@ -108,8 +109,8 @@ impl Masks {
         self.replace(text, Extent::Alone)
     }
 
-    /// Replaces the values in a text of the file. Such a text has no message words, so every value is masked at least where
-    /// it is a word.
+    /// Replaces the values in a text of the file. Such a text has no message words, so every value is masked at least
+    /// where it is a word.
     #[must_use]
     pub fn cover_configured<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.replace(text, Extent::Word)

@@ -1,7 +1,7 @@
 //! The compiled configuration as plain data, and the pure functions that decide with it.
 //!
-//! This room does no I/O, reads no clock and draws no random numbers: every input of a decision is an argument. The same
-//! functions route live traffic and implement `check`, `explain` and `what-if`.
+//! This room does no I/O, reads no clock and draws no random numbers: every input of a decision is an argument. The
+//! same functions route live traffic and implement `check`, `explain` and `what-if`.
 
 mod decide;
 mod ids;

@@ -176,7 +176,8 @@ impl Rewrite {
     /// `regex` replaces all that it matches. Borrows when nothing is rewritten.
     ///
     /// # Errors
-    /// If the path after the regex has no normal form, such as a new `..`: a 500, because the cause is the configuration.
+    /// If the path after the regex has no normal form, such as a new `..`: a 500, because the cause is the
+    /// configuration.
     pub fn path<'a>(&self, path: &'a str, matched: usize) -> Result<Cow<'a, str>, PathError> {
         let path = match &self.prefix {
             None => Cow::Borrowed(path),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::{AccessLog, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId, Segment, TraceExport, Upstream};
 
-/// The compiled `routes.toml` and the files that it includes. Immutable. The weights of variants and `[kill]` are in the
-/// [`Overlay`](super::Overlay), because they can change without a reload.
+/// The compiled `routes.toml` and the files that it includes. Immutable. The weights of variants and `[kill]` are in
+/// the [`Overlay`](super::Overlay), because they can change without a reload.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// The listeners; at least one.

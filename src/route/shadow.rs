@@ -37,7 +37,8 @@ pub struct Shadow {
     pub compare: Option<Compare>,
 }
 
-/// The header that marks a copy; its value is `1`. A request with this header from a trusted peer is never copied again.
+/// The header that marks a copy; its value is `1`. A request with this header from a trusted peer is never copied
+/// again.
 pub const MARKER: http::HeaderName = http::HeaderName::from_static("x-pointsman-shadow");
 
 /// The unit of sampling.

@@ -1,8 +1,8 @@
 //! Shadow comparison: compares the responses of copies with the responses of their requests on a thread of its own, and
 //! reports what the evidence says.
 //!
-//! The data plane never waits for this room. A job that finds the queue full is dropped and counted; the number of queued
-//! jobs is bounded, and their bytes count against the memory limit that all copies share.
+//! The data plane never waits for this room. A job that finds the queue full is dropped and counted; the number of
+//! queued jobs is bounded, and their bytes count against the memory limit that all copies share.
 
 mod comparator;
 mod depth;

@@ -33,8 +33,8 @@ pub struct RouteReport {
     pub unread: u64,
     /// Copies with more differences than the limit; the others are not among the fields.
     pub truncated: u64,
-    /// The rate of mismatches beyond noise, 0 to 1, without noisy fields; `None` if no control was compared, or if every
-    /// control differs.
+    /// The rate of mismatches beyond noise, 0 to 1, without noisy fields; `None` if no control was compared, or if
+    /// every control differs.
     pub net_mismatch: Option<f64>,
     /// The upper bound of that rate, with 99 % confidence at all times at once.
     pub net_mismatch_upper: f64,
@@ -74,8 +74,8 @@ pub struct ShadowSummary {
     pub noisy: usize,
     /// Fields without enough data.
     pub unknown: usize,
-    /// The rate of mismatches beyond noise, 0 to 1, without noisy fields; `None` if no control was compared, or if every
-    /// control differs.
+    /// The rate of mismatches beyond noise, 0 to 1, without noisy fields; `None` if no control was compared, or if
+    /// every control differs.
     pub net_mismatch: Option<f64>,
     /// The upper bound of that rate, with 99 % confidence at all times at once.
     pub net_mismatch_upper: f64,

@@ -1,8 +1,8 @@
-//! Counts responses by the set of fields in which they differ. The rate of mismatches can then leave out noisy fields when
-//! it is read, also for responses that were compared before a control showed the noise.
+//! Counts responses by the set of fields in which they differ. The rate of mismatches can then leave out noisy fields
+//! when it is read, also for responses that were compared before a control showed the noise.
 //!
-//! The table is bounded. A set that does not fit is tried again without the fields that are noisy at that time; if it still
-//! does not fit, the response is counted with the verdicts of that time.
+//! The table is bounded. A set that does not fit is tried again without the fields that are noisy at that time; if it
+//! still does not fit, the response is counted with the verdicts of that time.
 
 use ahash::{HashMap, HashSet, RandomState};
 
@@ -99,8 +99,8 @@ impl Sets {
     }
 }
 
-/// Counts `times` comparisons with `differing` fields. If the bodies could not be compared, the comparison counts only if
-/// the responses differ elsewhere.
+/// Counts `times` comparisons with `differing` fields. If the bodies could not be compared, the comparison counts only
+/// if the responses differ elsewhere.
 fn count(mismatches: &mut Mismatches, reach: ComparisonDepth, differing: usize, times: u64) {
     let (differs, is_early) = (differing > 0, reach == ComparisonDepth::Early);
     if reach == ComparisonDepth::Head && !differs {

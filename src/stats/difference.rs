@@ -1,8 +1,8 @@
 //! The difference of the failure rates of two variants, with a confidence interval that is valid at all times at once.
 //!
 //! The interval of each rate (`rate.rs`) ever misses that rate with a probability of at most α/2, so the difference is
-//! between the differences of the ends with a probability of 1 − α. Requests are treated as independent: if the requests of
-//! one caller fail together, the interval is too narrow.
+//! between the differences of the ends with a probability of 1 − α. Requests are treated as independent: if the
+//! requests of one caller fail together, the interval is too narrow.
 
 use super::Tally;
 use super::evidence::float;
@@ -24,8 +24,8 @@ impl Failures {
         (self.requests > 0).then(|| float(self.failed) / float(self.requests))
     }
 
-    /// The confidence interval of the rate, valid at all times at once: it misses the true rate with a probability of at most
-    /// `alpha`. From 0 to 1 without requests.
+    /// The confidence interval of the rate, valid at all times at once: it misses the true rate with a probability of
+    /// at most `alpha`. From 0 to 1 without requests.
     #[must_use]
     pub fn interval(self, alpha: f64) -> (f64, f64) {
         let tally = Tally { exposures: self.requests, events: self.failed };
@@ -45,8 +45,8 @@ pub struct RateDifference {
 }
 
 impl RateDifference {
-    /// The difference of `one` and `other`; the interval ever misses the true value with a probability of at most `alpha`.
-    /// `None` if one of them has no requests.
+    /// The difference of `one` and `other`; the interval ever misses the true value with a probability of at most
+    /// `alpha`. `None` if one of them has no requests.
     #[must_use]
     pub fn of(one: Failures, other: Failures, alpha: f64) -> Option<Self> {
         let observed = one.rate()? - other.rate()?;

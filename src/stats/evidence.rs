@@ -3,9 +3,9 @@
 //! Within a stratum, given how many events there were, each of them is the tested arm's with probability
 //! `ρθ / (1 − ρ + ρθ)`, where ρ is that arm's share of the exposures and θ the ratio of the rates. The likelihood ratio
 //! of θ against θ0, multiplied over strata and averaged over a grid of θ, is an e-process (the conditional form of the
-//! safe logrank test): under the hypothesis the probability that it ever reaches `1/α` is at most α, however often it is
-//! read. Effects that are common to both arms cancel, and so do changes of the share between strata. The logarithms can be
-//! added over strata, workers and replicas, in any order.
+//! safe logrank test): under the hypothesis the probability that it ever reaches `1/α` is at most α, however often it
+//! is read. Effects that are common to both arms cancel, and so do changes of the share between strata. The logarithms
+//! can be added over strata, workers and replicas, in any order.
 
 /// The alternatives: ratios of the rates. A kernel uses those above its θ0.
 pub const GRID: [f64; 6] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0];

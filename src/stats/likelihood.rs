@@ -1,8 +1,8 @@
 //! Estimates the ratio θ of the rates, by its conditional likelihood over a fine grid.
 //!
 //! The kernel tests whether θ is above θ0; this module estimates θ. Each point of the grid has the logarithm of the
-//! likelihood, which can be added over strata, workers and replicas. The maximum is the estimate. The interval contains the
-//! ratios that a mixture over the grid does not reject; it is valid at all times at once, like the kernel.
+//! likelihood, which can be added over strata, workers and replicas. The maximum is the estimate. The interval contains
+//! the ratios that a mixture over the grid does not reject; it is valid at all times at once, like the kernel.
 
 use super::Stratum;
 use super::evidence::{float, ln_mean_exp};

@@ -1,9 +1,9 @@
 //! Discordant pairs: the test for the case that every candidate has its own control.
 //!
 //! For a candidate and a control of the same request, a field may differ in both, in neither, or in one only. Under the
-//! hypothesis that the candidate equals the primary as often as the control does, a difference in one only is a fair coin:
-//! it is equally likely in the control and in the candidate. The likelihood ratio of an unfair coin, averaged over a grid,
-//! is an e-process, like that of the kernel (a sequential form of `McNemar`'s test).
+//! hypothesis that the candidate equals the primary as often as the control does, a difference in one only is a fair
+//! coin: it is equally likely in the control and in the candidate. The likelihood ratio of an unfair coin, averaged
+//! over a grid, is an e-process, like that of the kernel (a sequential form of `McNemar`'s test).
 
 use super::Tally;
 use super::evidence::{float, ln_mean_exp};
@@ -45,8 +45,8 @@ impl Pairs {
 mod tests {
     use super::*;
 
-    /// The exact probability that a coin which shows the candidate with `chance` is detected within `pairs_max`, and the
-    /// numbers of pairs at which it is 50 % and 80 %.
+    /// The exact probability that a coin which shows the candidate with `chance` is detected within `pairs_max`, and
+    /// the numbers of pairs at which it is 50 % and 80 %.
     fn tripping(chance: f64, alpha: f64, pairs_max: u64) -> (f64, Option<u64>, Option<u64>) {
         let (mut ways, mut tripped) = (vec![1.0], 0.0);
         let (mut half, mut most) = (None, None);

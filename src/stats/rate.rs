@@ -1,19 +1,19 @@
 //! The rate at which two responses differ beyond noise, with bounds that are valid at all times at once.
 //!
-//! The interval of a rate contains the rates that the Krichevsky-Trofimov mixture (a Beta(½, ½) prior) does not reject. The
-//! mixture is a martingale under the true rate, so the probability that the interval ever misses that rate is at most α. The
-//! rate is assumed to be constant; otherwise the interval covers its average.
+//! The interval of a rate contains the rates that the Krichevsky-Trofimov mixture (a Beta(½, ½) prior) does not reject.
+//! The mixture is a martingale under the true rate, so the probability that the interval ever misses that rate is at
+//! most α. The rate is assumed to be constant; otherwise the interval covers its average.
 //!
-//! Controls that fail or have another status count as noise only up to the rate at which candidates do so: a control that
-//! fails for its own reasons must not hide differences of candidates. So noise is `min(Aₙ, Aᵣ) + R Bₙ`, with A the rates of
-//! differences that end a comparison early, of controls (n) and candidates (r), R the share of the candidates whose
-//! comparison reached headers and body, and B the rate of differences of controls among those that did.
+//! Controls that fail or have another status count as noise only up to the rate at which candidates do so: a control
+//! that fails for its own reasons must not hide differences of candidates. So noise is `min(Aₙ, Aᵣ) + R Bₙ`, with A the
+//! rates of differences that end a comparison early, of controls (n) and candidates (r), R the share of the candidates
+//! whose comparison reached headers and body, and B the rate of differences of controls among those that did.
 //!
 //! Noise hides differences: a response that differs by noise may differ for another reason too. If candidates differ by
 //! themselves with rate `d` and by noise with rate `n`, the rate of differences is `r = 1 - (1 - d)(1 - n)` (Abbott's
-//! formula), so `d = 1 - (1 - r) / (1 - n)`. If every control differs, `d` is unknown. The estimate combines the rate before
-//! headers and body with the rate within them; the bounds are conservative: `d ≥ r - n`, and with the noise of all
-//! responses `d ≤ 1 - (1 - r) / (1 - n)`.
+//! formula), so `d = 1 - (1 - r) / (1 - n)`. If every control differs, `d` is unknown. The estimate combines the rate
+//! before headers and body with the rate within them; the bounds are conservative: `d ≥ r - n`, and with the noise of
+//! all responses `d ≤ 1 - (1 - r) / (1 - n)`.
 
 use super::Tally;
 use super::evidence::float;
@@ -49,8 +49,8 @@ impl Mismatches {
 }
 
 impl Mismatch {
-    /// The rate of differences beyond noise, 0 to 1; `None` if there are differences and no control, or if every control
-    /// differs.
+    /// The rate of differences beyond noise, 0 to 1; `None` if there are differences and no control, or if every
+    /// control differs.
     #[must_use]
     pub fn net(&self) -> Option<f64> {
         let is_blind = |raw: Tally, noise: Tally| raw.events > 0 && noise.exposures == 0;

@@ -1,14 +1,14 @@
-//! The sample-ratio check: do the variants get the share of callers that their weights promise? If not, the sample is not
-//! random, and comparisons of the variants are not valid.
+//! The sample-ratio check: do the variants get the share of callers that their weights promise? If not, the sample is
+//! not random, and comparisons of the variants are not valid.
 //!
-//! The test is a Bayes factor: the probability of the counts under Dirichlet-multinomial mixtures around the weights against
-//! their probability under the weights. It is a martingale if the weights are right, so the probability that it *ever*
-//! reaches 1/α is at most α (Ville's inequality): it may be read after every draw. Four mixtures in equal parts, with prior
-//! strengths of 10, 100, 1 000 and 10 000 draws, find large mismatches at once and small ones later. The draws must be
-//! independent: callers, not requests.
+//! The test is a Bayes factor: the probability of the counts under Dirichlet-multinomial mixtures around the weights
+//! against their probability under the weights. It is a martingale if the weights are right, so the probability that it
+//! *ever* reaches 1/α is at most α (Ville's inequality): it may be read after every draw. Four mixtures in equal parts,
+//! with prior strengths of 10, 100, 1 000 and 10 000 draws, find large mismatches at once and small ones later. The
+//! draws must be independent: callers, not requests.
 //!
-//! Draws until detection at α = 0.001, in nine of ten cases: 21 000 for 52 % that should be 50 %, 3 100 for 55 %, 280 for
-//! one caller in three, 16 000 for 6 % that should be 5 %.
+//! Draws until detection at α = 0.001, in nine of ten cases: 21 000 for 52 % that should be 50 %, 3 100 for 55 %, 280
+//! for one caller in three, 16 000 for 6 % that should be 5 %.
 
 use super::evidence::{float, ln_mean_exp};
 use super::rate::ln_gamma;
@@ -57,8 +57,8 @@ impl Fairness {
 }
 
 impl SampleRatio {
-    /// Checks counts against weights, which are in any unit. Variants without a weight are left out; `None` if fewer than two
-    /// variants have one.
+    /// Checks counts against weights, which are in any unit. Variants without a weight are left out; `None` if fewer
+    /// than two variants have one.
     #[must_use]
     pub fn of(weights: &[f64], counts: &[u64]) -> Option<Self> {
         let sum: f64 = weights.iter().sum();

@@ -1,8 +1,8 @@
 //! The share of α of each field in a table, in the order in which fields get a row (α spending).
 //!
-//! The share of a field is fixed when it gets its row: the field is confirmed when its E reaches the inverse of its share
-//! of α. The shares of all possible fields sum to less than 1, so the probability that a report ever names a field that is
-//! only noise is at most α, regardless of when fields appear and how often the report is read.
+//! The share of a field is fixed when it gets its row: the field is confirmed when its E reaches the inverse of its
+//! share of α. The shares of all possible fields sum to less than 1, so the probability that a report ever names a
+//! field that is only noise is at most α, regardless of when fields appear and how often the report is read.
 //!
 //! | field | share | E at α = 0.01 | pairs until a field that always differs is confirmed |
 //! |---|---|---|---|

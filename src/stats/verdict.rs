@@ -1,17 +1,18 @@
 //! The fields of a route's responses that differ: a bounded table of evidence, one row per field.
 //!
-//! A *raw* difference is one between the primary response and the candidate; *noise* is one between the primary response
-//! and a control, which is a second response of the primary upstream. A field is *confirmed* when the evidence `E` that it
-//! differs more often in raw than in noise has reached the inverse of its share of α, and stays confirmed; *noisy* if it
-//! differed in a control and is not confirmed; *unknown* otherwise. A share is assigned with each row, also with rows that
-//! are evicted later (`spending.rs`), so the probability that a report ever names a field that is only noise is at most α.
+//! A *raw* difference is one between the primary response and the candidate; *noise* is one between the primary
+//! response and a control, which is a second response of the primary upstream. A field is *confirmed* when the evidence
+//! `E` that it differs more often in raw than in noise has reached the inverse of its share of α, and stays confirmed;
+//! *noisy* if it differed in a control and is not confirmed; *unknown* otherwise. A share is assigned with each row,
+//! also with rows that are evicted later (`spending.rs`), so the probability that a report ever names a field that is
+//! only noise is at most α.
 //!
 //! A comparison that ended at a level has no information about the fields below it. A stratum of a level ends with a
 //! control that reached the level, and a pair counts if both sides reached it.
 //!
 //! The table uses the space-saving algorithm: if it is full, a new field replaces the field with the fewest events and
-//! inherits that number (so a field with more than its share of all events stays), but not the evidence. A confirmed field
-//! is never evicted.
+//! inherits that number (so a field with more than its share of all events stays), but not the evidence. A confirmed
+//! field is never evicted.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -49,8 +50,8 @@ pub struct FieldReport<'a, K, S> {
     pub key: &'a K,
     /// The verdict.
     pub verdict: Verdict,
-    /// Comparisons with the candidate that reached the field, and those in which it differed. Counted since the field got
-    /// its row, if it replaced another field.
+    /// Comparisons with the candidate that reached the field, and those in which it differed. Counted since the field
+    /// got its row, if it replaced another field.
     pub raw: Tally,
     /// The same for controls.
     pub noise: Tally,
@@ -95,7 +96,8 @@ struct Row<K, S> {
     key: K,
     /// The value that ln E must reach.
     threshold: f64,
-    /// The exposures of the level when the field got the row; zero for a free row, because the field had never differed.
+    /// The exposures of the level when the field got the row; zero for a free row, because the field had never
+    /// differed.
     raw_before: u64,
     noise_before: u64,
     /// Events including inherited ones: the order of eviction.
@@ -161,8 +163,8 @@ impl<K, S> Row<K, S> {
 }
 
 impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
-    /// An empty table. `alpha` is the probability that a report ever names a field that is only noise; `keep` is the number
-    /// of samples that a confirmed field keeps, the newest ones. Other fields keep their newest sample.
+    /// An empty table. `alpha` is the probability that a report ever names a field that is only noise; `keep` is the
+    /// number of samples that a confirmed field keeps, the newest ones. Other fields keep their newest sample.
     #[must_use]
     pub fn new(design: TestDesign, alpha: f64, keep: usize) -> Self {
         Self {
@@ -179,8 +181,8 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
         }
     }
 
-    /// Adds one copy: the fields in which the candidate differs from the primary response, and those in which the control
-    /// differs, if there is one. With pairs, a copy without a control counts only in the rates.
+    /// Adds one copy: the fields in which the candidate differs from the primary response, and those in which the
+    /// control differs, if there is one. With pairs, a copy without a control counts only in the rates.
     pub fn observe(&mut self, raw: Observation<'_, K>, noise: Option<Observation<'_, K>>) {
         self.turn += 1;
         let turn = self.turn;
@@ -230,7 +232,8 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
         debug_assert!(row.samples.len() <= room && self.samples <= SAMPLES_MAX, "samples are bounded");
     }
 
-    /// All fields with a row: confirmed ones first, then unknown, then noisy ones; within each, by the number of differences.
+    /// All fields with a row: confirmed ones first, then unknown, then noisy ones; within each, by the number of
+    /// differences.
     #[must_use]
     pub fn fields(&self) -> Vec<FieldReport<'_, K, S>> {
         let mut rows: Vec<_> = self.rows.iter().map(|row| (row.verdict(), row)).collect();
@@ -357,8 +360,8 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    /// The differing fields of two responses of a service with new ids and timestamps, a shuffled list, and a counter that
-    /// sometimes changes.
+    /// The differing fields of two responses of a service with new ids and timestamps, a shuffled list, and a counter
+    /// that sometimes changes.
     fn noise(random: &mut fastrand::Rng) -> Vec<String> {
         let mut differing = names(&["$.id header", "$.trace value", "$.created_at value"]);
         let sometimes =

@@ -198,8 +198,9 @@ pub fn first_name(text: &str) -> &str {
 /// The file that publishes snapshots.
 const PUBLISHER: &str = "src/control/publish.rs";
 
-/// Uses of a `publish` elsewhere, by method or by path: `store.publish(…)`, `SnapshotStore::publish`, an import, also one
-/// that renames it. It does not see who calls the functions of the publisher's file; they are named for what they change.
+/// Uses of a `publish` elsewhere, by method or by path: `store.publish(…)`, `SnapshotStore::publish`, an import, also
+/// one that renames it. It does not see who calls the functions of the publisher's file; they are named for what they
+/// change.
 pub fn publishers(file: &Source) -> Vec<Finding> {
     if file.path == PUBLISHER {
         return Vec::new();

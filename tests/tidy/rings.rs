@@ -1,5 +1,5 @@
-//! Rings: inside a room, files do not import each other in a circle. A room may have a ring of as many files as its limit
-//! says, and the limit only falls: when the largest ring of a room is smaller than its limit, the limit is lowered.
+//! Rings: files of a room must not import each other in a cycle. Each room has a limit for its largest ring, which can
+//! only decrease: if the largest ring becomes smaller, the limit must be lowered to its size.
 //!
 //! A file imports another when it names something that the other defines, by `use` or by a path, however many `pub use`
 //! lie between. Tests are left out. Names that are reached through a value alone (a method, a
@@ -31,8 +31,8 @@ pub fn in_rooms(files: &[Source]) -> Vec<String> {
     judge(files, LIMITS)
 }
 
-/// Imports from a folder of the same room that stands before, in [`ORDER`]. Files that lie beside the folders are not looked
-/// at: they are above some folders and below others.
+/// Imports from a folder of the same room that comes earlier in [`ORDER`]. Files next to the folders are not checked:
+/// they are above some folders and below others.
 pub fn against_the_order(files: &[Source]) -> Vec<String> {
     let crate_ = Modules::new(files);
     let mut found = Vec::new();

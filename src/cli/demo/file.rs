@@ -90,7 +90,7 @@ pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(Path
     Ok(Some((file, places)))
 }
 
-/// The directory of the demo's files. One of its own is removed when this is dropped.
+/// The directory of the demo's files. A temporary one is removed on drop.
 #[derive(Debug)]
 pub(super) enum DemoDirectory {
     /// Named by `--dir`: it is kept.

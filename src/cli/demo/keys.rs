@@ -76,8 +76,8 @@ impl Keyboard {
         single.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
         single.special_codes[SpecialCodeIndex::VMIN] = 1;
         single.special_codes[SpecialCodeIndex::VTIME] = 0;
-        // The signals of these keys end or stop the process before the terminal is set back, and not every shell sets it
-        // back itself.
+        // The signals of these keys end or stop the process before the terminal is set back, and not every shell sets
+        // it back itself.
         single.special_codes[SpecialCodeIndex::VQUIT] = 0;
         single.special_codes[SpecialCodeIndex::VSUSP] = 0;
         let keyboard = Self { before, single: SingleKeys(single) };

@@ -1,5 +1,5 @@
-//! The live line as text: the bar and the figures, in as many columns as there are. A narrow line gives up what is worth
-//! least; the share of the canary and its errors always stay.
+//! The live line as text: the bar and the figures, fitted to the width of the terminal. A narrow line leaves out the
+//! least important parts; the share of the canary and its errors are always shown.
 
 use super::service::DemoFault;
 use crate::cli::paint::Paint;

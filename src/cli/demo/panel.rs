@@ -1,4 +1,4 @@
-//! What the demo writes while it runs: news, and below them the live line, which is painted over.
+//! The output of the running demo: events, and below them the live line, which is overwritten.
 //!
 //! The live line is written without automatic wrap, and the cursor goes back to its first column. So whatever the
 //! terminal makes of the line when its window changes, the cursor stays at its beginning, and erasing from there to the

@@ -172,7 +172,7 @@ fn start(file: &Path, env: Environment) -> anyhow::Result<App> {
     App::start(options).map_err(|error| anyhow!("{error}"))
 }
 
-/// The port of what has no argument of its own: with `--port 0` the system chooses it too.
+/// The port of a service without its own argument: with `--port 0` the system chooses it too.
 fn port_or_any(port: u16, arguments: &DemoArguments) -> u16 {
     if arguments.port == 0 { 0 } else { port }
 }
@@ -189,7 +189,7 @@ fn free(port: u16, what: &str, notes: &mut Vec<String>) -> anyhow::Result<Socket
     Ok(bound.local_addr()?)
 }
 
-/// Keys from a thread of their own, and how the terminal is set for them.
+/// Starts the thread that reads keys, and sets the terminal to single keys.
 fn listen_to_keys(keyboard: &Keyboard) -> anyhow::Result<(UnboundedReceiver<DemoKey>, SingleKeys)> {
     let (sender, receiver) = unbounded_channel();
     keys::listen(sender)?;

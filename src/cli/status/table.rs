@@ -85,8 +85,8 @@ struct Section<'a> {
     room: usize,
 }
 
-/// Adds as many blocks as fit, and a line with the number of blocks left out. The first block is always shown; it is cut
-/// where it is longer than the room.
+/// Adds as many blocks as fit, and a line with the number of blocks left out. The first block is always shown; it is
+/// cut where it is longer than the room.
 fn list(lines: &mut Vec<String>, section: &Section<'_>, hint: &str, paint: Paint) {
     let Section { what, blocks, room } = *section;
     let Some((first, others)) = blocks.split_first() else { return };

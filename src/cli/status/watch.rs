@@ -15,8 +15,8 @@ use crate::cli::{Exit, out};
 use crate::clock::Clock;
 use crate::telemetry::{Size, WRAP};
 
-/// Clears the screen and goes to its first line. Before the first page only: an error before it stands below the
-/// command.
+/// Clears the screen and goes to its first line. Written before the first page only, so that an earlier error stays
+/// visible below the command.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 /// Goes to the first line of the screen.
 const HOME: &str = "\x1b[H";
@@ -99,8 +99,8 @@ fn show(begin: &str, text: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// The page for a terminal. What does not fit is cut, in both directions: a terminal that wraps a line or scrolls cannot
-/// be painted over.
+/// The page for a terminal. What does not fit is cut, in both directions: a terminal that wraps a line or scrolls
+/// cannot be painted over.
 fn painted(begin: &str, text: &str, rows: usize) -> String {
     let [off, on] = WRAP;
     let mut painted = format!("{begin}{off}");

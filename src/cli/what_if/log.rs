@@ -145,7 +145,8 @@ impl<'a> LogReplay<'a> {
         Some(certificate)
     }
 
-    /// The headers with what the line contains about the request and its caller. The tenant is where either file looks for it.
+    /// The headers with what the line contains about the request and its caller. The tenant is where either file looks
+    /// for it.
     fn headers(&self, line: &Line) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if line.grpc_status.is_some() || line.route.as_deref().is_some_and(|name| self.grpc_routes.contains(name)) {

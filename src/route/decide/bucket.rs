@@ -1,8 +1,8 @@
 //! Bucketing v1: a public contract.
 //!
 //! `bucket = (u128(XXH3_64(salt ++ 0x1F ++ key)) * 1_000_000) >> 64`, seed 0, UTF-8 bytes. Integers only; every
-//! replica computes the same bucket without communication. Variant `i` owns `[start_i, start_i + weight_i)`: when the only
-//! variant's weight grows, no caller leaves it.
+//! replica computes the same bucket without communication. Variant `i` owns `[start_i, start_i + weight_i)`: when the
+//! only variant's weight grows, no caller leaves it.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -26,7 +26,8 @@ impl Salt {
     }
 
     /// The salt of a target's weight: `salt 0x1F "target" 0x1F segment`. A target without a segment has the empty name.
-    /// The name is used instead of an index, so that a target keeps its callers when targets before it are added or removed.
+    /// The name is used instead of an index, so that a target keeps its callers when targets before it are added or
+    /// removed.
     #[must_use]
     pub fn target(salt: &str, segment: &str) -> Self {
         Self([salt.as_bytes(), b"\x1ftarget\x1f", segment.as_bytes(), b"\x1f"].concat().into())

@@ -1,4 +1,5 @@
-//! The decision: which variant answers a request. The first rule that applies wins: kill, latch, target, weight, stable.
+//! The decision: which variant answers a request. The first rule that applies wins: kill, latch, target, weight,
+//! stable.
 //!
 //! The same function decides for live traffic and for `explain`; `explain` passes a [`Trace`] that records the steps.
 
@@ -119,11 +120,11 @@ pub struct Routed<'a> {
 /// 1. `kill`: a kill covers everything, this route or the caller's tenant; or, at rule 4, the variant that owns the
 ///    caller's bucket. Stable answers; the buckets of a killed variant are never given to another variant.
 /// 2. `latch`: at rule 4, the variant that owns the caller's bucket was rolled back. Stable answers, as with a kill.
-/// 3. `target`: the first target whose predicates match and whose variant is neither killed nor latched. If the target has
-///    a weight, matching callers with a bucket outside it stay on stable, also with reason `target`.
-/// 4. `weight`: a variant has a weight, and the caller's bucket selects the variant. Callers in stable's share are part of
-///    the random sample, so their reason is `weight` too. A variant with weight 100 serves all callers, also those without
-///    a sticky key.
+/// 3. `target`: the first target whose predicates match and whose variant is neither killed nor latched. If the target
+///    has a weight, matching callers with a bucket outside it stay on stable, also with reason `target`.
+/// 4. `weight`: a variant has a weight, and the caller's bucket selects the variant. Callers in stable's share are part
+///    of the random sample, so their reason is `weight` too. A variant with weight 100 serves all callers, also those
+///    without a sticky key.
 /// 5. `stable`: no variant has a weight, or the caller has no sticky key.
 ///
 /// A route with neither `sticky` nor `sticky_cookie` draws from `spread`, at most once per request. No allocation.

@@ -60,7 +60,8 @@ struct AddressText {
 }
 
 impl AddressText {
-    /// Writes an IPv4 address. Most requests that are decided by address have one, and `format!` costs more than the hash.
+    /// Writes an IPv4 address. Most requests that are decided by address have one, and `format!` costs more than the
+    /// hash.
     fn dotted(&mut self, octets: [u8; 4]) {
         for (octet, place) in octets.into_iter().zip(0..) {
             if place > 0 {

@@ -2,8 +2,8 @@
 //!
 //! The first overlay of a set of rules has the values of the files. A kill, a step of a ramp or a rollback makes a new
 //! overlay, which shares the base and stores only the routes that differ, so its cost depends on the number of changed
-//! routes and not on the number of routes. The weights of targets and shadows stay in `Rules`: they select an audience or
-//! a sample, and no release plan changes them.
+//! routes and not on the number of routes. The weights of targets and shadows stay in `Rules`: they select an audience
+//! or a sample, and no release plan changes them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ pub struct ArmState {
     pub latched: bool,
 }
 
-/// Why a variant is out of service. Stable serves its buckets; no other variant gets them. If a variant is both killed and
-/// latched, the kill counts; when the kill is removed, the latch remains.
+/// Why a variant is out of service. Stable serves its buckets; no other variant gets them. If a variant is both killed
+/// and latched, the kill counts; when the kill is removed, the latch remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Killed.
@@ -175,8 +175,8 @@ impl Overlay {
 }
 
 impl SplitState {
-    /// The state of a split whose variants other than stable have these weights, in this order; `None` if the sum exceeds
-    /// 100 %.
+    /// The state of a split whose variants other than stable have these weights, in this order; `None` if the sum
+    /// exceeds 100 %.
     #[must_use]
     pub fn new(weights: &[Weight]) -> Option<Self> {
         let mut arms = Vec::with_capacity(1 + weights.len());

@@ -19,8 +19,8 @@ impl Spread {
 }
 
 /// The low-discrepancy sequence that spreads copies over the requests of a route: one per worker and route. The
-/// additive recurrence of the square root of ½, which is independent of the golden ratio's ([`Spread`]), so all variants
-/// of a route with `sticky = []` are copied at the same rate.
+/// additive recurrence of the square root of ½, which is independent of the golden ratio's ([`Spread`]), so all
+/// variants of a route with `sticky = []` are copied at the same rate.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ShadowSpread(pub u64);
 

@@ -6,8 +6,8 @@ use crate::route::{Index, Route, RouteId};
 
 impl Index {
     /// Pairs of routes with the same host, path, methods, predicates and priority: the second route can never match. A
-    /// route with several hosts or paths is in conflict only if each of them is taken; the pair names the route that takes
-    /// the first one.
+    /// route with several hosts or paths is in conflict only if each of them is taken; the pair names the route that
+    /// takes the first one.
     #[must_use]
     pub fn conflicts(routes: &[Route]) -> Vec<(RouteId, RouteId)> {
         let mut taken: HashMap<String, RouteId> = HashMap::with_capacity(routes.len());

@@ -1,13 +1,13 @@
 //! The index that finds a request's route: by host, then path, then the rest, in time that does not grow with the
 //! number of routes.
 //!
-//! Order of hosts: exact, then wildcards (longest first), then routes for any host. Within a host, order of paths: exact,
-//! then regexes (longest pattern first), then prefixes (longest first). Within a path: routes with methods, then routes
-//! with more predicates, then file order. The first route in this order whose methods and predicates match is used. If no
-//! route of the best path matches, the next best path is tried, then the next best host.
+//! Order of hosts: exact, then wildcards (longest first), then routes for any host. Within a host, order of paths:
+//! exact, then regexes (longest pattern first), then prefixes (longest first). Within a path: routes with methods, then
+//! routes with more predicates, then file order. The first route in this order whose methods and predicates match is
+//! used. If no route of the best path matches, the next best path is tried, then the next best host.
 //!
-//! `priority` overrides this order: routes with a positive priority are tried before all others, and the highest one that
-//! matches wins, whatever its host and path; routes with a negative priority are tried if no other route matches.
+//! `priority` overrides this order: routes with a positive priority are tried before all others, and the highest one
+//! that matches wins, whatever its host and path; routes with a negative priority are tried if no other route matches.
 
 use super::candidate::Candidate;
 use super::table::{Lookup, Table};

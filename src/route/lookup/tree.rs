@@ -145,7 +145,8 @@ impl Tree {
         self.edges.finish(|node| nodes[node as usize].below == Below::Edges);
     }
 
-    /// Visits the lists of a scope that match a path, best first, with the number of path bytes that the pattern covers.
+    /// Visits the lists of a scope that match a path, best first, with the number of path bytes that the pattern
+    /// covers.
     pub(super) fn walk<B>(
         &self,
         scope: Scope<'_>,

@@ -59,8 +59,8 @@ pub struct Caller<'a> {
 }
 
 impl Identity {
-    /// The caller of a request from `peer`, with facts that were looked up. Header extractors are used only if the peer is
-    /// trusted.
+    /// The caller of a request from `peer`, with facts that were looked up. Header extractors are used only if the peer
+    /// is trusted.
     #[must_use]
     pub fn caller<'a>(&self, peer: IpAddr, head: &RequestHead<'a>, facts: Facts<'a>) -> Caller<'a> {
         let trusted = self.trusts(peer);
@@ -138,14 +138,15 @@ impl Caller<'_> {
     }
 }
 
-/// Whether every reader of a header field reads the same value: control characters are not allowed, and spaces at either
-/// end may be removed. Otherwise the upstream could see another identity than the one that was used for the decision.
+/// Whether every reader of a header field reads the same value: control characters are not allowed, and spaces at
+/// either end may be removed. Otherwise the upstream could see another identity than the one that was used for the
+/// decision.
 fn is_unambiguous(value: &str) -> bool {
     !value.contains(char::is_control) && value.trim().len() == value.len()
 }
 
-/// The value of a header whose lines are all equal. Lines that differ are not an identity: a client may have forged one of
-/// them, in front of a proxy that only appends.
+/// The value of a header whose lines are all equal. Lines that differ are not an identity: a client may have forged one
+/// of them, in front of a proxy that only appends.
 fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?;

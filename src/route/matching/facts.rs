@@ -31,8 +31,8 @@ impl Country {
     }
 }
 
-/// The claims of a token: names and values as text. A member of an object is named by its path, with dots; the members of
-/// a list share its name.
+/// The claims of a token: names and values as text. A member of an object is named by its path, with dots; the members
+/// of a list share its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
     singles: Vec<(Box<str>, Box<str>)>,

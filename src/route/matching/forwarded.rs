@@ -1,9 +1,9 @@
 //! Reads the forwarding fields of a trusted peer and writes those of the upstream: `X-Forwarded-*` and `Forwarded`
 //! (RFC 7239) name the same client, scheme and host.
 //!
-//! `X-Forwarded-For` names the client; `Forwarded` is used if there is no `X-Forwarded-For`. `X-Forwarded-Proto` and `-Host`
-//! take precedence over `proto=` and `host=`. Only the elements of `Forwarded` that trusted hops added are read. Empty list
-//! members are skipped (RFC 9110 §5.6.1.2); the first of several schemes or hosts is used.
+//! `X-Forwarded-For` names the client; `Forwarded` is used if there is no `X-Forwarded-For`. `X-Forwarded-Proto` and
+//! `-Host` take precedence over `proto=` and `host=`. Only the elements of `Forwarded` that trusted hops added are
+//! read. Empty list members are skipped (RFC 9110 §5.6.1.2); the first of several schemes or hosts is used.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -160,8 +160,8 @@ impl<'a> ReceivedFields<'a> {
         text
     }
 
-    /// The elements before the proxy's own, each followed by a comma: the received ones if they agree with the sent fields,
-    /// else new ones.
+    /// The elements before the proxy's own, each followed by a comma: the received ones if they agree with the sent
+    /// fields, else new ones.
     fn forwarded(&self, identity: &Identity, own: &LastHop<'_>) -> String {
         let nodes: Vec<Option<Node<'_>>> = if self.uses_forwarded() {
             self.elements.iter().map(|element| element.node).collect()

@@ -4,8 +4,8 @@ use http::{HeaderMap, HeaderValue, header};
 
 const MEDIA_TYPE: &[u8] = b"application/grpc";
 
-/// Whether the head belongs to a gRPC request: `application/grpc`, with or without a suffix such as `+proto`. For a proxy,
-/// `grpc-web` is plain HTTP.
+/// Whether the head belongs to a gRPC request: `application/grpc`, with or without a suffix such as `+proto`. For a
+/// proxy, `grpc-web` is plain HTTP.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(is_grpc_type)

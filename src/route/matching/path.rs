@@ -1,9 +1,9 @@
 //! Paths: patterns and the normal form. The proxy matches and forwards the same normal path.
 //!
-//! Escapes of unreserved characters are decoded (RFC 3986 §6.2.2.2: `%63` is `c`, `%7E` is `~`, `%2e` is a dot), then dot
-//! segments are resolved (§5.2.4). Nothing else is decoded, and nothing is decoded twice. Escapes of bytes beyond ASCII have upper-case
-//! hex digits (§6.2.2.1); those of reserved characters, such as `%2f`, are not changed.
-//! A path with a dot segment that only some servers recognise, behind `;` or an encoded slash, is rejected: `/..;/x`,
+//! Escapes of unreserved characters are decoded (RFC 3986 §6.2.2.2: `%63` is `c`, `%7E` is `~`, `%2e` is a dot), then
+//! dot segments are resolved (§5.2.4). Nothing else is decoded, and nothing is decoded twice. Escapes of bytes beyond
+//! ASCII have upper-case hex digits (§6.2.2.1); those of reserved characters, such as `%2f`, are not changed. A path
+//! with a dot segment that only some servers recognise, behind `;` or an encoded slash, is rejected: `/..;/x`,
 //! `/a/..%2fx` and `/a\..\x`. Otherwise an upstream could interpret the path differently than the proxy.
 
 use std::borrow::Cow;
@@ -24,8 +24,8 @@ pub enum PathPattern {
 }
 
 impl PathPattern {
-    /// The number of bytes of a normal path that the pattern covers, if it matches: the whole path for exact patterns and
-    /// regexes. For explanations; the index does not try each pattern.
+    /// The number of bytes of a normal path that the pattern covers, if it matches: the whole path for exact patterns
+    /// and regexes. For explanations; the index does not try each pattern.
     #[must_use]
     pub fn covers(&self, path: &str) -> Option<usize> {
         match self {
@@ -49,7 +49,8 @@ impl std::fmt::Display for PathPattern {
     }
 }
 
-/// The regex, anchored at both ends. A regex that cannot be anchored (it ends in a comment under `(?x)`) is not changed.
+/// The regex, anchored at both ends. A regex that cannot be anchored (it ends in a comment under `(?x)`) is not
+/// changed.
 pub(in crate::route) fn whole(regex: &Regex) -> Regex {
     Regex::new(&format!(r"\A(?:{regex})\z")).unwrap_or_else(|_| regex.clone())
 }
@@ -245,8 +246,8 @@ fn push_normal(out: &mut String, element: &str, mut needless: Option<usize>) {
     out.push_str(rest);
 }
 
-/// Checks the escapes of an element, and returns its kind. A piece is what a server that treats `\`, `%5c` or `%2f` as a
-/// slash would see as an element; a name ends at `;` or `%3b` for servers that know path parameters.
+/// Checks the escapes of an element, and returns its kind. A piece is what a server that treats `\`, `%5c` or `%2f` as
+/// a slash would see as an element; a name ends at `;` or `%3b` for servers that know path parameters.
 fn classify(element: &[u8], encoded_slash: EncodedSlash) -> Result<Element, PathError> {
     let mut piece = Piece::default();
     let (mut at, mut plain) = (0, true);

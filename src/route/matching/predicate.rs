@@ -1,5 +1,5 @@
-//! Predicates: conditions on a request and its caller. Segments: named audiences. A predicate can refer to a segment, and
-//! a segment consists of predicates.
+//! Predicates: conditions on a request and its caller. Segments: named audiences. A predicate can refer to a segment,
+//! and a segment consists of predicates.
 
 use ipnet::IpNet;
 

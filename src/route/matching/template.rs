@@ -229,9 +229,9 @@ impl Template {
         }
     }
 
-    /// The `Location` of a redirect: as [`Template::expand`], but a value of the request cannot turn a path into another
-    /// host. A path that begins with two slashes gets the prefix `/.`, which clients remove (RFC 3986 §4.2, §5.2.4). A
-    /// template that itself begins with two slashes names another host and is not changed.
+    /// The `Location` of a redirect: as [`Template::expand`], but a value of the request cannot turn a path into
+    /// another host. A path that begins with two slashes gets the prefix `/.`, which clients remove (RFC 3986 §4.2,
+    /// §5.2.4). A template that itself begins with two slashes names another host and is not changed.
     #[must_use]
     pub fn location(&self, values: &Values<'_>) -> HeaderValue {
         let expanded = self.expand(values);

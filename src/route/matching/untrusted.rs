@@ -4,7 +4,8 @@ use http::{HeaderMap, HeaderName};
 
 use crate::route::{Caller, Extractor, Identity};
 
-/// Whether proxies use this field to name the client and its connection, so that it is accepted from trusted peers only.
+/// Whether proxies use this field to name the client and its connection, so that it is accepted from trusted peers
+/// only.
 #[must_use]
 pub fn needs_trusted_peer(name: &str) -> bool {
     match name.as_bytes() {

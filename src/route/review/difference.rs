@@ -22,9 +22,9 @@ const KILL_WORDS: [&str; 2] = ["revived", "killed"];
 /// The word for a change of a latch, by whether it is set now.
 const LATCH_WORDS: [&str; 2] = ["no longer latched", "latched"];
 
-/// The changes from `old` to `new` as text, for the log of a reload: kills first, then routes in the order of the new file
-/// (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the last one has the number of
-/// further changes. Visits each route once.
+/// The changes from `old` to `new` as text, for the log of a reload: kills first, then routes in the order of the new
+/// file (`checkout canary 5 → 10`), then upstreams, segments and listeners. At most 100 lines; the last one has the
+/// number of further changes. Visits each route once.
 #[must_use]
 pub fn summary(old: EffectiveConfig<'_>, new: EffectiveConfig<'_>) -> Vec<String> {
     let pair = ConfigPair::new(old, new);
@@ -240,7 +240,8 @@ pub(super) fn beside_routes(pair: &ConfigPair<'_>) -> Vec<String> {
 
 /// The changes except routes and kills.
 fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
-    // All fields by name, so that a new one cannot be forgotten. Routes are compared elsewhere; the index depends on them.
+    // All fields by name, so that a new one cannot be forgotten. Routes are compared elsewhere; the index depends on
+    // them.
     let Rules {
         routes,
         index: _,

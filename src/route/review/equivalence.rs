@@ -1,5 +1,5 @@
-//! Whether routes of two configurations are equivalent. Ids differ between configurations, so upstreams and segments are
-//! compared by name, regexes by their text, and source locations not at all.
+//! Whether routes of two configurations are equivalent. Ids differ between configurations, so upstreams and segments
+//! are compared by name, regexes by their text, and source locations not at all.
 
 use ahash::{HashMap, HashSet};
 

@@ -94,8 +94,8 @@ pub fn explain(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Exp
     explanation.covered(&rules.masks)
 }
 
-/// Explains a request of live traffic, at about the cost of routing it. A route with `sticky = []` is explained as if this
-/// were its first request.
+/// Explains a request of live traffic, at about the cost of routing it. A route with `sticky = []` is explained as if
+/// this were its first request.
 #[must_use]
 pub fn explain_briefly(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Explanation {
     let rules = config.rules;

@@ -59,8 +59,8 @@ impl ExplainQuery {
         Some(format!("the host is missing, but routes match on it: `{route}` is for {host}"))
     }
 
-    /// Sets the peer. The default is the first trusted proxy, which forwards the address of the client, as in the `[[test]]`
-    /// requests of a file; without trusted proxies it is the client. The default client is this machine.
+    /// Sets the peer. The default is the first trusted proxy, which forwards the address of the client, as in the
+    /// `[[test]]` requests of a file; without trusted proxies it is the client. The default client is this machine.
     ///
     /// # Errors
     /// If the peer is not trusted and the client has another address.

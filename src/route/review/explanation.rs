@@ -37,8 +37,8 @@ pub struct Explanation {
     pub request_headers: Vec<HeaderEdit>,
     /// Edits to the response headers.
     pub response_headers: Vec<HeaderEdit>,
-    /// Other routes that match host and path, or a part of the path, but not the request, and why. If no route matches, also
-    /// routes that match only the host or only the path.
+    /// Other routes that match host and path, or a part of the path, but not the request, and why. If no route matches,
+    /// also routes that match only the host or only the path.
     pub nearly: Vec<MatchedRoute>,
 }
 
@@ -80,8 +80,8 @@ pub struct ServedVariant {
     pub upstream: String,
     /// The number of variants of the route, including stable.
     pub variants: usize,
-    /// The share of each variant, on a route without sticky keys, where each request is decided on its own. The decision is
-    /// then that of a first request, without its bucket. Empty on routes with sticky keys.
+    /// The share of each variant, on a route without sticky keys, where each request is decided on its own. The
+    /// decision is then that of a first request, without its bucket. Empty on routes with sticky keys.
     pub per_request: Vec<(String, Weight)>,
     /// The path and query that are forwarded, or why there are none.
     pub forwarded_path: Result<String, String>,

@@ -1,5 +1,5 @@
-//! Masks the values of environment variables in explanations and comparisons, because their readers may not be allowed to
-//! see every value of the file. Every field is named here, so that a new one is not forgotten.
+//! Masks the values of environment variables in explanations and comparisons, because their readers may not be allowed
+//! to see every value of the file. Every field is named here, so that a new one is not forgotten.
 
 use crate::route::{
     ConfigDiff, ExplainStep, ExplainedOutcome, Explanation, Masks, MatchedRoute, RouteChange, ServedVariant,
@@ -7,8 +7,8 @@ use crate::route::{
 };
 
 impl Explanation {
-    /// Masks the texts of the explanation, including parts of the request in them. The request itself is not masked. Header
-    /// edits, redirects and forwarded paths are masked where they are built.
+    /// Masks the texts of the explanation, including parts of the request in them. The request itself is not masked.
+    /// Header edits, redirects and forwarded paths are masked where they are built.
     pub(super) fn covered(mut self, masks: &Masks) -> Self {
         if masks.is_empty() {
             return self;

@@ -8,8 +8,8 @@ const NEARLY_MAX: usize = 10;
 /// The maximum number of those with another host or path, if no route matches.
 const APART_MAX: usize = 5;
 
-/// Routes that match host and path but not the request, then routes whose regex matches only a part of the path. Without a
-/// `taken` route, also routes that differ only in the path or only in the host, closest first.
+/// Routes that match host and path but not the request, then routes whose regex matches only a part of the path.
+/// Without a `taken` route, also routes that differ only in the path or only in the host, closest first.
 pub(super) fn near_misses(
     rules: &Rules,
     head: &RequestHead<'_>,

@@ -1,6 +1,6 @@
-//! Replay: decides logged requests with two configurations and counts the differences. A request that is completely known
-//! is decided twice. An access log line has neither headers nor cookies nor the query, but it has the bucket; the bucket is
-//! enough wherever both configurations have the same salt and sticky keys on the route.
+//! Replay: decides logged requests with two configurations and counts the differences. A request that is completely
+//! known is decided twice. An access log line has neither headers nor cookies nor the query, but it has the bucket; the
+//! bucket is enough wherever both configurations have the same salt and sticky keys on the route.
 
 use std::collections::BTreeMap;
 
@@ -67,8 +67,8 @@ pub struct Replayed {
     pub requests: u64,
     /// Requests that cannot be decided, because the log has too little of them.
     pub unknown: u64,
-    /// Those of the unknown requests that match another route of the old configuration than the logged one: the file has
-    /// changed since, or the route depends on headers.
+    /// Those of the unknown requests that match another route of the old configuration than the logged one: the file
+    /// has changed since, or the route depends on headers.
     pub rerouted: u64,
     /// Requests that get another answer.
     pub moved: u64,
@@ -310,8 +310,8 @@ fn is_certain(state: &SplitState) -> bool {
     state.is_stable_only() || state.owner_of_all().is_some()
 }
 
-/// Whether the sticky key read from the log is the one of the request. A log has tenants and addresses, but neither users
-/// nor cookies. A key whose bucket equals the logged one is the right key.
+/// Whether the sticky key read from the log is the one of the request. A log has tenants and addresses, but neither
+/// users nor cookies. A key whose bucket equals the logged one is the right key.
 fn is_key_known(split: &Split, logged: LoggedDecision<'_>, caller: &Caller<'_>, home: Option<&Split>) -> bool {
     let bucket = match logged {
         LoggedDecision::Complete => return true,

@@ -83,7 +83,7 @@ pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
     }
 }
 
-/// A split, and what is in force of it.
+/// A split and its current state.
 #[derive(Clone, Debug)]
 pub(super) struct Arms {
     pub(super) split: Split,

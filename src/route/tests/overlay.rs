@@ -19,7 +19,7 @@ fn overlay(states: &[SplitState]) -> Overlay {
     Overlay::new(Kill::default(), states.to_vec())
 }
 
-/// The state of a split with three variants beside stable.
+/// The state of a split with three variants other than stable.
 fn any_state() -> impl Strategy<Value = SplitState> {
     let stops = proptest::collection::vec((1..4_u16, any::<bool>()), 0..3);
     (proptest::collection::vec(0..=500_000_u32, 3), any::<bool>(), stops).prop_map(|(weights, killed, stops)| {
@@ -109,7 +109,7 @@ proptest! {
             for (id, state) in expected.iter().enumerate() {
                 prop_assert_eq!(now.split(RouteId(u32::try_from(id).unwrap())), state);
             }
-            // What is as the files say is no change.
+            // A state equal to that of the files is not stored as a change.
             let differing = base.iter().zip(&expected).filter(|(base, now)| base != now).count();
             prop_assert_eq!(now.changed().len(), differing);
             prop_assert!(now.changed().is_sorted_by(|(a, _), (b, _)| a < b));

@@ -1,5 +1,5 @@
-//! The TOML examples of a page. An example that is no whole file is completed: `schema`, a listener, the upstreams that it
-//! names, and a route.
+//! The TOML examples of a page. An example that is no whole file is completed: `schema`, a listener, the upstreams that
+//! it names, and a route.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
