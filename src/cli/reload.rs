@@ -106,8 +106,8 @@ mod tests {
             "last_change": { "outcome": "applied", "generation": 2, "summary": ["shop canary killed"] } });
         let text = in_words(&seen, Paint::Plain);
         assert_eq!(text, "no change: generation 2 stays in effect\n  last change: shop canary killed");
-        let is_control = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
-        assert!(!in_words(&is_control, Paint::Plain).contains('\u{1b}'));
+        let hostile = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
+        assert!(!in_words(&hostile, Paint::Plain).contains('\u{1b}'));
     }
 
     #[test]

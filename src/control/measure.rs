@@ -65,14 +65,14 @@ impl VariantCounts {
     /// The difference to earlier counts.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
+        let sampled = self.sample.requests.saturating_sub(before.sample.requests);
+        let failed = self.sample.failed.saturating_sub(before.sample.failed);
         Self {
             requests: self.requests.saturating_sub(before.requests),
             counted: self.counted.saturating_sub(before.counted),
             errors: self.errors.saturating_sub(before.errors),
-            sample: Failures {
-                requests: self.sample.requests.saturating_sub(before.sample.requests),
-                failed: self.sample.failed.saturating_sub(before.sample.failed),
-            },
+            // The counters are read one after the other while workers count, so `failed` may be ahead.
+            sample: Failures { requests: sampled, failed: failed.min(sampled) },
         }
     }
 }

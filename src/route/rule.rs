@@ -194,7 +194,11 @@ impl Rewrite {
 
 /// Joins a prefix and the rest of a path with exactly one slash.
 fn joined(prefix: &str, rest: &str) -> String {
-    debug_assert!(rest.is_empty() || rest.starts_with('/'), "a matched prefix ends at an element of the path");
+    // `OPTIONS *` has no elements: the rest is `*`.
+    debug_assert!(
+        rest.is_empty() || rest.starts_with('/') || rest == "*",
+        "a matched prefix ends at an element of the path"
+    );
     if rest.is_empty() {
         return if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() };
     }

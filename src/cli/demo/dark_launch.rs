@@ -94,8 +94,8 @@ mod tests {
             ]
         );
         assert!(findings.take(&all).is_empty(), "once");
-        let is_control = field("$.\u{1b}c", "confirmed", json!([{ "primary": "\u{1b}[2J", "candidate": "\u{202e}" }]));
-        let news = findings.take(&page(&[is_control])).concat();
+        let hostile = field("$.\u{1b}c", "confirmed", json!([{ "primary": "\u{1b}[2J", "candidate": "\u{202e}" }]));
+        let news = findings.take(&page(&[hostile])).concat();
         assert!(news.contains("$.\\u{1b}c really") && news.ends_with("\\u{1b}[2J → \\u{202e}"), "{news}");
         assert!(findings.take(&page(&[])).is_empty());
         assert_eq!(findings.take(&page(&[price])).len(), 1, "and again when the evidence began anew");

@@ -42,16 +42,16 @@ enum Part {
     Requests,
     Errors,
     Generation,
-    DemoFault,
+    Fault,
 }
 
 /// What is given up, in this order. The bar is shortened once the first is gone.
-const EXPENDABLE: [Part; 4] = [Part::Generation, Part::Requests, Part::Set, Part::DemoFault];
+const EXPENDABLE: [Part; 4] = [Part::Generation, Part::Requests, Part::Set, Part::Fault];
 
 impl LiveFigures {
     /// The line in at most so many columns, however few: 26 are enough.
     pub(super) fn line(&self, columns: usize, paint: Paint) -> String {
-        let mut parts = vec![Part::Set, Part::Requests, Part::Errors, Part::Generation, Part::DemoFault];
+        let mut parts = vec![Part::Set, Part::Requests, Part::Errors, Part::Generation, Part::Fault];
         let percent = format!("canary {:>5.1} %", self.share * 100.0);
         let bare = "stable ".len() + 1 + percent.len();
         let mut least = BAR;
@@ -90,8 +90,8 @@ impl LiveFigures {
                 format!("  {}", if errors.starts_with("0 ") { errors } else { paint.red(&errors) })
             }
             (Part::Generation, _) => format!("  generation {}", self.generation),
-            (Part::DemoFault, _) if self.fault == DemoFault::Off => String::new(),
-            (Part::DemoFault, _) => paint.red(&format!("  fault: {}", self.fault.name())),
+            (Part::Fault, _) if self.fault == DemoFault::Off => String::new(),
+            (Part::Fault, _) => paint.red(&format!("  fault: {}", self.fault.name())),
         }
     }
 }

@@ -89,7 +89,8 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
         let unknown = before.unknown.max(after.unknown);
         if unknown > 0 {
             let unknown = self::share(unknown, replayed.requests);
-            let _ = writeln!(text, "          {unknown} with unknown copying: the log does not have their sticky keys");
+            let _ =
+                writeln!(text, "          {unknown} may or may not be copied: the log does not have their sticky keys");
         }
     }
     if replayed.rerouted > 0 {
