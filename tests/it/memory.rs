@@ -29,7 +29,7 @@ fn hostile_requests_leave_nothing_behind() {
             client.offer(&cases[i % cases.len()]);
             let answer =
                 client.try_response().unwrap_or_else(|broken| panic!("{broken:?} to {}", cases[i % cases.len()]));
-            assert!((400..500).contains(&answer.status));
+            assert!((400..500).contains(&answer.status), "{answer:?} to case {}", i % cases.len());
         }
     };
     round(1_000);

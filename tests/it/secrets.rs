@@ -171,7 +171,7 @@ fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
         ("a.shop.example.com", "/shop/x"),
         ("b", "/old/x"),
         ("fine.example.com", "/"),
-        ("nobody.example.com", "/old"),
+        ("absent.example.com", "/old"),
     ] {
         let asked = ExplainRequest {
             method: &method,

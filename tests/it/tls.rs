@@ -227,7 +227,7 @@ fn a_request_for_the_host_of_another_certificate_is_misdirected() {
         ("x.wild.test", 200),
         ("y.wild.test:8443", 200),
         ("extra.test", 200),
-        ("nobody.test", 200),
+        ("absent.test", 200),
         ("a.test", 421),
         ("B.test.", 421),
     ] {

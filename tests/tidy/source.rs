@@ -267,7 +267,7 @@ fn comments_and_literals_are_blank() {
 }
 
 #[test]
-fn tests_are_told_from_the_rest() {
+fn tests_are_distinguished_from_the_rest() {
     let source = Source::new("src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\nfn c() {}\n");
     assert_eq!(source.test[..6], [false, true, true, true, true, false]);
     assert!(Source::new("src/route/tests.rs", "fn a() {}").test[0]);

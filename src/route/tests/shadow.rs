@@ -185,7 +185,7 @@ fn copied(file: &File, path_and_query: &str) -> ShadowExplanation {
 }
 
 #[test]
-fn explain_tells_of_a_copy() {
+fn explain_shows_a_copy() {
     let bucket = Salt::shadow("checkout").bucket("acme").number();
     let by_key = |share| only(shadowed(split("checkout", &[]), share, SampleBy::Key));
     let inside = copied(&by_key(bucket + 1), "/?tenant=acme");
@@ -249,7 +249,7 @@ fn changes_are_described_in_words() {
 }
 
 #[test]
-fn a_replay_tells_how_many_are_copied() {
+fn a_replay_counts_how_many_are_copied() {
     let with = |share, sample_by| only(shadowed(split("checkout", &[("canary", 500_000)]), share, sample_by));
     let (none, by_request) = (only(split("checkout", &[])), with(200_000, SampleBy::Request));
     let by_key = with(200_000, SampleBy::Key);
@@ -270,7 +270,7 @@ fn a_replay_tells_how_many_are_copied() {
 }
 
 #[test]
-fn a_log_tells_of_copies_where_it_knows_the_key() {
+fn a_log_shows_copies_where_it_knows_the_key() {
     let sticky = |sticky: &[StickyKey]| {
         let mut split = shadowed(split("checkout", &[("canary", 1)]), 999_999, SampleBy::Key);
         split.sticky = sticky.to_vec();
