@@ -73,7 +73,8 @@ pub(in crate::config) fn find(directory: &Path, in_use: &[CertificateSource]) ->
     Ok(found)
 }
 
-/// Searches one directory; returns its subdirectories. Hidden entries are skipped: Kubernetes has old versions there.
+/// Searches one directory; returns its subdirectories. Hidden entries are skipped: Kubernetes keeps the versions of a
+/// volume there.
 fn search(
     directory: &Path,
     in_use: &[CertificateSource],
