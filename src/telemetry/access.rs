@@ -54,7 +54,7 @@ impl AccessEvent {
 /// The TLS connection of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct TlsEntry<'a> {
-    /// `TLSv1.3` or the like.
+    /// The TLS version, such as `TLSv1.3`.
     pub version: &'a str,
     /// The cipher suite.
     pub cipher: &'a str,
@@ -83,7 +83,7 @@ pub struct AccessEntry<'a> {
     pub host: &'a str,
     /// The normalised path, without the query.
     pub path: &'a str,
-    /// `HTTP/1.1` or the like.
+    /// The HTTP version, such as `HTTP/1.1`.
     pub protocol: &'a str,
     /// The listener's name.
     pub listener: &'a str,

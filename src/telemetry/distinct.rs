@@ -83,7 +83,7 @@ impl MergedSketch {
     }
 }
 
-/// Ertl's σ: the contribution of the registers that are empty, as a share. Infinite when all are.
+/// Ertl's σ: the contribution of the empty registers, given their share. Infinite when all are empty.
 fn sigma(share: f64) -> f64 {
     if share >= 1.0 {
         return f64::INFINITY;

@@ -13,23 +13,23 @@ pub struct GrpcStatus(u8);
 impl GrpcStatus {
     /// Not an error.
     pub const OK: Self = Self(0);
-    /// The client went away.
+    /// The caller cancelled the call.
     pub const CANCELLED: Self = Self(1);
-    /// An error of no known kind.
+    /// An unknown error.
     pub const UNKNOWN: Self = Self(2);
     /// The call took too long.
     pub const DEADLINE_EXCEEDED: Self = Self(4);
-    /// The caller may not do this.
+    /// The caller has no permission.
     pub const PERMISSION_DENIED: Self = Self(7);
     /// Too large, or too many.
     pub const RESOURCE_EXHAUSTED: Self = Self(8);
     /// There is no such method.
     pub const UNIMPLEMENTED: Self = Self(12);
-    /// Something broke.
+    /// An internal error.
     pub const INTERNAL: Self = Self(13);
-    /// Not now; another try may help.
+    /// Temporarily unavailable; a retry may help.
     pub const UNAVAILABLE: Self = Self(14);
-    /// The caller is not known.
+    /// The caller is not authenticated.
     pub const UNAUTHENTICATED: Self = Self(16);
     /// No status was seen: the call was cut, or the response was not gRPC.
     pub const UNSEEN: Self = Self(17);

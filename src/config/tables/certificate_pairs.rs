@@ -60,7 +60,7 @@ pub(in crate::config) struct CertificateDirectory {
     pub(in crate::config) directories: Vec<PathBuf>,
 }
 
-/// Searches a directory and its subdirectories. `in_use` are the served certificates of this directory.
+/// Searches a directory and its direct subdirectories. `in_use` are the served certificates of this directory.
 pub(in crate::config) fn find(directory: &Path, in_use: &[CertificateSource]) -> io::Result<CertificateDirectory> {
     let mut found = CertificateDirectory::default();
     let below = search(directory, in_use, &mut found)?;
@@ -73,7 +73,8 @@ pub(in crate::config) fn find(directory: &Path, in_use: &[CertificateSource]) ->
     Ok(found)
 }
 
-/// Searches one directory; returns its subdirectories. Hidden entries are skipped: Kubernetes has old versions there.
+/// Searches one directory; returns its subdirectories. Hidden entries are skipped: Kubernetes keeps the versions of a
+/// volume there.
 fn search(
     directory: &Path,
     in_use: &[CertificateSource],

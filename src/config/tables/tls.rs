@@ -154,7 +154,7 @@ fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<
         }
         let message = format!("`{}` contains no certificate with its key", path.display());
         let help = "expected are `NAME.crt` (or `.pem`) with `NAME.key`, or `fullchain.pem` with `privkey.pem`, in the directory \
-                    or its subdirectories";
+                    or one level below";
         context.report(Finding::error("no-certificate", text.span, message).help(help));
     }
     let mut served: Vec<(CertificatePair, ServedCertificate)> = Vec::new();

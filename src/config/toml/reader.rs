@@ -17,8 +17,8 @@ use super::{brackets, foreign, hints};
 /// At most this many keys of a table are compared with a missing key.
 const LOOKED_AT_MAX: usize = 100;
 
-/// The help for an unknown key lists all keys of a table if it has at most `LISTED_MAX`, and otherwise the `LIKELY`
-/// most similar ones.
+/// The help for an unknown key lists all keys of a table if it has at most `LISTED_MAX`, and otherwise `LIKELY` of them,
+/// similar ones first.
 const LISTED_MAX: usize = 14;
 const LIKELY: usize = 8;
 
@@ -236,7 +236,7 @@ impl<'d> Reader<'d> {
             && keys.any(|inner| self.spec.position(&inner.key).is_some())
     }
 
-    /// Help with the keys of this table; of many keys, those that are similar to the unknown one.
+    /// Help with the keys of this table; of many keys, only some, similar ones first.
     fn list_keys(&self, unknown: &str) -> String {
         let quoted = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let mut names: Vec<_> = self.names().collect();

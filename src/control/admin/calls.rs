@@ -85,7 +85,7 @@ fn reloaded(state: &ControlState, outcome: &ReloadOutcome, headers: &HeaderMap) 
         summary.push(json!(NO_FILE));
         let _ = writeln!(words, "  {NO_FILE}");
     }
-    // The file watcher is often faster than the call: the client wants to see the change that it has applied already.
+    // The file watcher is often faster than the call. Then show the change that it has already applied.
     if let (ReloadOutcome::Unchanged { .. }, Some(last)) = (outcome, &state.lock().changed) {
         value["last_change"] = status::last_reload(last);
         let _ = write!(words, "  last change: {}", last.outcome.to_text());

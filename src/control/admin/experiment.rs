@@ -15,9 +15,9 @@ const ALPHA: f64 = 0.05;
 /// The check of a sample against its weights.
 pub(super) struct SampleCheck {
     pub sampled: SampleCounts,
-    /// The counts against the weights; `None` while fewer than two variants have a weight.
+    /// The counts against the weights; `None` while fewer than two variants get a share.
     pub ratio: Option<SampleRatio>,
-    /// The result; `None` when keys cannot be counted.
+    /// The result; `None` without `ratio`, and when keys cannot be counted.
     pub verdict: Option<Fairness>,
     /// The strongest evidence against the weights so far, as a power of ten.
     pub evidence_log10: f64,

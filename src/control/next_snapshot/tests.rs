@@ -81,7 +81,7 @@ fn same_shadow(old: &RouteState, new: &RouteState) -> bool {
     previous::same(old.shadow.as_ref(), new.shadow.as_ref())
 }
 
-/// For each endpoint, its index before.
+/// For each endpoint, its previous index.
 fn places(old: &UpstreamState, new: &UpstreamState) -> Vec<Option<usize>> {
     let place = |endpoint: &Arc<EndpointState>| old.endpoints.iter().position(|old| Arc::ptr_eq(old, endpoint));
     new.endpoints.iter().map(place).collect()
@@ -133,7 +133,7 @@ fn an_overlay_renews_the_samples_of_the_routes_that_it_changes() {
     let mut killed = stepped.clone();
     killed.stop(canary, Stop::Kill);
     let mut last = first.clone();
-    // A step, a kill, and back to what the file says: each changes who gets the canary.
+    // A step, a kill, and back to the weights of the file: each changes the audience of the canary.
     for overlay in [with(stepped.clone()), with(killed), first.overlay.clone()] {
         let next = overlay_of(&last, overlay);
         assert!(Arc::ptr_eq(&last.rules, &next.rules) && Arc::ptr_eq(&last.upstreams, &next.upstreams));
@@ -143,7 +143,7 @@ fn an_overlay_renews_the_samples_of_the_routes_that_it_changes() {
         assert_eq!(same_series(old, new), [true, true]);
         last = next;
     }
-    // What moves no bucket keeps all: the same state again, and a kill of everything, as in a reload.
+    // An overlay that moves no bucket keeps all states: the same overlay again, and `kill.all`, as in a reload.
     let stepped = overlay_of(&last, with(stepped));
     assert!(Arc::ptr_eq(&stepped.routes, &overlay_of(&stepped, stepped.overlay.clone()).routes));
     let all = stepped.overlay.with_kill(Kill { all: true, ..Kill::default() });
@@ -185,11 +185,11 @@ fn a_route_that_gets_a_shadow_keeps_the_rest() {
     assert!(!same_shadow(&old.routes[1], &new.routes[1]), "copies go elsewhere");
     assert!(Arc::ptr_eq(&old.upstreams[0], &new.upstreams[0]));
     let (old, new) = both(&format!("{FILE}{SHADOW}"), &format!("{FILE}{}", SHADOW.replace("= 1", "= 2")));
-    assert!(Arc::ptr_eq(&old.routes[1], &new.routes[1]), "a share is nothing that is kept");
+    assert!(Arc::ptr_eq(&old.routes[1], &new.routes[1]), "the share is not a part of the state");
 }
 
 #[test]
-fn a_route_that_needs_to_know_more_keeps_its_parts() {
+fn a_route_that_needs_more_facts_keeps_its_parts() {
     let registry = MeterRegistry::new(1);
     let old = next_of(None, &registry, loaded(FILE));
     let mut asking = loaded(FILE);
@@ -202,7 +202,7 @@ fn a_route_that_needs_to_know_more_keeps_its_parts() {
 }
 
 #[test]
-fn a_route_under_another_name_begins_anew() {
+fn a_renamed_route_gets_new_series_and_a_new_sample() {
     let (old, new) = both(FILE, &changed(&[("'api'", "'shop'")]));
     assert_eq!(same_series(&old.routes[0], &new.routes[0]), [false, false]);
     assert!(!same_sample(&old.routes[0], &new.routes[0]));
@@ -217,7 +217,7 @@ fn a_route_with_the_labels_of_no_route_shares_their_series() {
 }
 
 #[test]
-fn an_upstream_keeps_its_series_and_the_endpoints_that_stay() {
+fn an_upstream_keeps_its_series_and_the_unchanged_endpoints() {
     let (old, new) = both(FILE, &changed(&[("['http://10.0.0.1:1', ", "['http://10.0.0.7:1', 'http://10.0.0.1:1', ")]));
     assert!(!Arc::ptr_eq(&old.upstreams[0], &new.upstreams[0]));
     assert!(Arc::ptr_eq(&old.upstreams[0].series, &new.upstreams[0].series));
@@ -225,14 +225,14 @@ fn an_upstream_keeps_its_series_and_the_endpoints_that_stay() {
     assert!(Arc::ptr_eq(&old.upstreams[1], &new.upstreams[1]), "the other upstream is untouched");
     let (old, new) = both(FILE, &changed(&[("[upstream.v1]\n", "[upstream.v1]\nconnect_timeout = '9s'\n")]));
     assert_ne!(old.rules.upstreams[0], new.rules.upstreams[0]);
-    assert!(Arc::ptr_eq(&old.upstreams[0], &new.upstreams[0]), "what bounds its use is no state");
+    assert!(Arc::ptr_eq(&old.upstreams[0], &new.upstreams[0]), "`connect_timeout` is not a part of the state");
 }
 
 #[test]
-fn an_answer_of_dns_changes_the_upstreams_of_that_name() {
+fn a_dns_answer_changes_the_upstreams_of_that_name() {
     let old = next_of(None, &MeterRegistry::new(1), loaded(FILE));
     let upstreams = with_addresses(&old, "v2.internal", &addresses(&[2, 3]));
-    assert!(Arc::ptr_eq(&old.upstreams[0], &upstreams[0]), "it has no such name");
+    assert!(Arc::ptr_eq(&old.upstreams[0], &upstreams[0]), "no endpoint has this name");
     assert!(Arc::ptr_eq(&old.upstreams[1].series, &upstreams[1].series));
     assert_eq!(places(&old.upstreams[1], &upstreams[1]), [Some(1), None, Some(2)]);
     let same = with_addresses(&old, "v2.internal", &addresses(&[1, 2]));
@@ -256,7 +256,7 @@ fn a_listener_keeps_its_socket_and_its_meters() {
     assert!(Arc::ptr_eq(&old.socket, &new.socket) && Arc::ptr_eq(&old.meters, &new.meters));
 }
 
-/// A route as far as its state is concerned, with a timeout, which is not.
+/// The parts of a route that its state depends on, and a timeout, on which it does not depend.
 #[derive(Clone, Debug, PartialEq)]
 struct RouteModel {
     name: u8,
@@ -322,9 +322,9 @@ fn file_model() -> impl Strategy<Value = FileModel> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// Whatever is edited: what stayed is the very same object, what did not is another one.
+    /// After any edit, unchanged entities are the same `Arc`, and changed ones are not.
     #[test]
-    fn what_stays_is_the_same_and_what_changes_is_not(before in file_model(), after in file_model()) {
+    fn unchanged_entities_are_the_same_and_changed_ones_are_not(before in file_model(), after in file_model()) {
         let (old, new) = both(&before.text(), &after.text());
         for (model, state) in after.routes.iter().zip(&*new.routes) {
             let same_name = |(old, _): &(&RouteModel, &Arc<RouteState>)| old.name == model.name;

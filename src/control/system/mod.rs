@@ -1,4 +1,4 @@
-//! Process-level events: signals, sockets, systemd notifications, shutdown, and the per-second watchdog.
+//! Process-level events: signals, sockets, systemd notifications, shutdown, and housekeeping every second.
 
 mod housekeeping;
 mod lifecycle;

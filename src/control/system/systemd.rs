@@ -26,7 +26,7 @@ pub enum ServiceState {
     Stopping,
     /// The workers are alive: resets the watchdog.
     Watchdog,
-    /// This process is the main process from now on.
+    /// The process with this id is the main process from now on.
     MainPid(u32),
 }
 

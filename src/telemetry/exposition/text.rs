@@ -126,7 +126,7 @@ impl PrometheusText {
     }
 }
 
-/// A label, with what must be escaped in its value.
+/// Writes a label; escapes its value.
 fn label(written: &mut String, name: &str, value: &str) {
     written.push_str(name);
     written.push_str("=\"");

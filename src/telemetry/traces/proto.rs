@@ -64,7 +64,7 @@ impl Message {
         });
     }
 
-    /// `KeyValue` with the truth value *true*.
+    /// `KeyValue` with the boolean `true`.
     pub fn truth_attribute(&mut self, field: u32, key: &str) {
         self.message(field, |pair| {
             pair.bytes(1, key.as_bytes());
