@@ -139,7 +139,7 @@ impl Predecessor {
         let _ = self.0.send(&HandOverMessage::Serving, None);
         match self.receive().await {
             Ok(Some(HandOverMessage::Farewell)) => tracing::info!("took over from the previous process"),
-            Ok(message) => tracing::warn!(?message, "took over from the previous process, which did not confirm"),
+            Ok(received) => tracing::warn!(?received, "took over from the previous process, which did not confirm"),
             Err(error) => tracing::warn!(%error, "took over from the previous process, which did not confirm"),
         }
     }
