@@ -116,7 +116,8 @@ fn workers() -> Spawn {
     let all = Arc::new(PerClientLimits::default());
     let seed = fastrand::u64(..);
     Box::new(move |parts| {
-        let WorkerParts { index, workers, snapshots, registry, drained, log, spans, trials, look_ups, clock } = parts;
+        let WorkerParts { index, workers, snapshots, registry, drained, log, spans, comparison_jobs, look_ups, clock } =
+            parts;
         let client_limits = Arc::clone(&all);
         proxy::spawn(WorkerSetup {
             index,
@@ -128,7 +129,7 @@ fn workers() -> Spawn {
             drained,
             log,
             spans,
-            comparison_jobs: trials,
+            comparison_jobs,
             look_ups,
             clock,
         })

@@ -135,7 +135,7 @@ pub struct WorkerParts {
     /// Receives its spans.
     pub spans: SpanSender,
     /// Receives the responses of copies, to be compared.
-    pub trials: JobSender,
+    pub comparison_jobs: JobSender,
     /// Receives names whose addresses are unreachable.
     pub look_ups: mpsc::Sender<Arc<str>>,
     /// The clock.
@@ -321,7 +321,7 @@ impl StartedControl {
             drained: drain.subscribe(),
             log: log.sender(),
             spans: traces.sender(),
-            trials: state.comparator.sender(),
+            comparison_jobs: state.comparator.sender(),
             look_ups: self.look_ups.clone(),
             clock: state.clock,
         }

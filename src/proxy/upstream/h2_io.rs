@@ -106,7 +106,7 @@ impl Frames {
             }
             at += taken;
             if self.left == 0 && self.setting.take().is_some() {
-                self.peer.set(&self.peer.settings);
+                self.peer.set(&self.peer.settings_complete);
             }
         }
         // An incomplete frame header stays here too: the flags of trailers must not leave before the block is complete.
@@ -156,7 +156,7 @@ impl Frames {
             DATA if flags & END_STREAM != 0 => self.end_stream(stream),
             RST_STREAM => self.end_stream(stream),
             SETTINGS if flags & ACK != 0 => {}
-            SETTINGS if self.left == 0 => self.peer.set(&self.peer.settings),
+            SETTINGS if self.left == 0 => self.peer.set(&self.peer.settings_complete),
             SETTINGS => self.setting = Some([0; SETTING_BYTES]),
             GOAWAY => self.peer.set(&self.peer.going_away),
             _ => {}
@@ -311,17 +311,17 @@ mod tests {
         let mut frames = Frames::default();
         let mut last = settings.split_off(22);
         frames.scan(&mut settings, 0);
-        assert!(!frames.peer.settings.get());
+        assert!(!frames.peer.settings_complete.get());
         assert_eq!(frames.peer.streams_max(), 258);
         frames.scan(&mut last, 0);
-        assert!(frames.peer.settings.get() && !frames.peer.is_going_away());
+        assert!(frames.peer.settings_complete.get() && !frames.peer.is_going_away());
         frames.scan(&mut goaway[..9], 0);
         assert!(frames.peer.is_going_away());
         let mut frames = Frames::default();
         frames.scan(&mut frame(SETTINGS, ACK, 0, &[]), 0);
-        assert!(!frames.peer.settings.get());
+        assert!(!frames.peer.settings_complete.get());
         frames.scan(&mut frame(SETTINGS, 0, 0, &[]), 0);
-        assert!(frames.peer.settings.get());
+        assert!(frames.peer.settings_complete.get());
     }
 
     #[test]

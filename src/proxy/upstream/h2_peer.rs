@@ -13,7 +13,7 @@ pub(crate) struct H2PeerState {
     /// `SETTINGS_ENABLE_CONNECT_PROTOCOL`.
     pub(crate) extended_connect: Cell<bool>,
     /// The first SETTINGS frame is complete.
-    pub(crate) settings: Cell<bool>,
+    pub(crate) settings_complete: Cell<bool>,
     /// A GOAWAY arrived.
     pub(crate) going_away: Cell<bool>,
     /// The connection ended.
@@ -45,8 +45,8 @@ impl H2PeerState {
     /// before. Cancel safe; for one waiter.
     pub(crate) async fn settings_received(&self) -> bool {
         poll_fn(|cx| {
-            if self.settings.get() || self.ended.get() {
-                return Poll::Ready(self.settings.get());
+            if self.settings_complete.get() || self.ended.get() {
+                return Poll::Ready(self.settings_complete.get());
             }
             *self.waiting.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
