@@ -412,9 +412,13 @@ fn a_body_that_differs_from_content_length_is_never_complete() {
         client.send(DATA, END_STREAM, 1, data);
         let fate = client.fate(1);
         let refused = matches!(fate, Fate::Answered(400, _) | Fate::Reset(PROTOCOL_ERROR) | Fate::GoneAway(_));
+        // With `content-length: 0` the request is complete before DATA arrives: the response may come first.
+        let refused = refused || (length == "0" && matches!(fate, Fate::Answered(200, _)));
         assert!(refused, "{length} promised, {} sent: {fate:?}", data.len());
     }
-    assert_eq!(echo.requests(), 0, "{:?}", echo.got());
+    let got = echo.got();
+    let other = got.iter().find(|got| got.field("content-length") != Some("0") || !got.body.is_empty());
+    assert!(other.is_none(), "{other:?}");
     proxy.settles();
 }
 

@@ -105,7 +105,7 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
         let unknown = share(unknown, replayed.requests);
         let _ = writeln!(
             text,
-            "          {unknown} cannot be decided: the log does not have their headers, cookies and queries"
+            "          {unknown} cannot be decided: the log does not have their users, headers, cookies and queries"
         );
     }
     if replay.foreign > 0 {

@@ -60,6 +60,16 @@ pub enum LoggedDecision<'a> {
     },
 }
 
+impl LoggedDecision<'_> {
+    /// The logged bucket of the caller, if a weight decided.
+    fn bucket(self) -> Option<u32> {
+        match self {
+            Self::ByWeight { bucket, .. } => bucket,
+            Self::Complete | Self::ByRule => None,
+        }
+    }
+}
+
 /// The result of a replay.
 #[derive(Clone, Debug, Default)]
 pub struct Replayed {
@@ -237,7 +247,7 @@ impl<'a> ReplayedConfig<'a> {
         let variant = match logged.decision {
             LoggedDecision::Complete => chosen(split, decision),
             LoggedDecision::ByRule => by_rule(split, decision)?,
-            LoggedDecision::ByWeight { bucket, .. } => self.by_bucket(&request, decision, home?, bucket)?,
+            LoggedDecision::ByWeight { .. } => self.by_bucket(&request, decision, home?, logged.decision)?,
         };
         let copied = self.copied(&request, &variant.name, logged.decision, home);
         let upstream = rules.upstreams.get(variant.upstream.0 as usize).map(|upstream| upstream.name.as_str());
@@ -266,13 +276,12 @@ impl<'a> ReplayedConfig<'a> {
         request: &Routed<'s>,
         decision: Decision,
         home: &Split,
-        bucket: Option<u32>,
+        logged: LoggedDecision<'_>,
     ) -> Option<&'s Variant>
     where
         'a: 's,
     {
-        let Routed { route, split, caller, cookie_identity, .. } = *request;
-        let key = split.sticky_key(caller, cookie_identity);
+        let Routed { route, split, caller, .. } = *request;
         match decision.reason {
             // The bucket of a stopped variant is not the logged one.
             Reason::Kill if decision.bucket.is_none() => return Some(chosen(split, decision)),
@@ -280,13 +289,13 @@ impl<'a> ReplayedConfig<'a> {
             Reason::Kill | Reason::Latch | Reason::Weight | Reason::Stable => {}
         }
         let same = split.salt == home.salt && split.sticky == home.sticky && split.sticky_cookie == home.sticky_cookie;
-        match bucket {
+        match logged.bucket() {
             Some(bucket) if same => Some(SplitSide::new(self.config, route, split).serving(bucket)),
-            // The caller had no key, or the key has another bucket now; what the log has may still be enough.
-            _ if is_certain(self.config.overlay.split(route)) || key.is_some() || (bucket.is_none() && same) => {
-                Some(chosen(split, decision))
-            }
-            _ => None,
+            // The caller has no key, now as before, or every bucket has one owner.
+            None if same => Some(chosen(split, decision)),
+            _ if is_certain(self.config.overlay.split(route)) => Some(chosen(split, decision)),
+            // The key has another bucket now. A log has no users: with one, the next sticky key is not the caller's.
+            _ => is_key_known(split, logged, caller, Some(home)).then(|| chosen(split, decision)),
         }
     }
 }
@@ -313,11 +322,10 @@ fn is_certain(state: &SplitState) -> bool {
 /// Whether the sticky key read from the log is the one of the request. A log has tenants and addresses, but neither
 /// users nor cookies. A key whose bucket equals the logged one is the right key.
 fn is_key_known(split: &Split, logged: LoggedDecision<'_>, caller: &Caller<'_>, home: Option<&Split>) -> bool {
-    let bucket = match logged {
-        LoggedDecision::Complete => return true,
-        LoggedDecision::ByRule => None,
-        LoggedDecision::ByWeight { bucket, .. } => bucket,
-    };
+    if logged == LoggedDecision::Complete {
+        return true;
+    }
+    let bucket = logged.bucket();
     let key = split.sticky_key(caller, None);
     let has_logged_bucket = || {
         let (home, key) = (home?, key?);

@@ -73,6 +73,23 @@ fn a_bucket_is_enough_while_salt_and_keys_stay() {
 }
 
 #[test]
+fn a_new_bucket_needs_the_key_itself() {
+    let at = LoggedDecision::ByWeight { route: "checkout", bucket: Some(1) };
+    let keyed = |mut file: File, sticky: &[StickyKey]| {
+        file.first().sticky = sticky.into();
+        file
+    };
+    // The log has the address, so the new bucket is certain.
+    let by_address = [StickyKey::ClientIp];
+    let replayed =
+        asked(&keyed(checkout(500_000), &by_address), &keyed(salted(500_000), &by_address), LoggedRoute::Unknown, at);
+    assert_eq!(replayed.unknown, 0, "{replayed:?}");
+    // The log has no user: whether the bucket was the user's or the address's is open.
+    let by_user = [StickyKey::User, StickyKey::ClientIp];
+    check(&keyed(checkout(500_000), &by_user), &keyed(salted(500_000), &by_user), at, (0, 1));
+}
+
+#[test]
 fn a_caller_without_a_key_gets_none() {
     let none = LoggedDecision::ByWeight { route: "checkout", bucket: None };
     check(&checkout(50_000), &checkout(100_000), none, (0, 0));
