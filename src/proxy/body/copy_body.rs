@@ -85,6 +85,7 @@ impl Pieces {
     fn join_small(&mut self) {
         if !self.small.is_empty() {
             self.all.push(self.small.split().freeze());
+            // `split` leaves a handle to the same allocation, which would keep all of it.
             self.small = BytesMut::new();
         }
     }
@@ -129,6 +130,7 @@ impl Body for CopyBody {
         this.given += frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
         if let Some(send_task) = &this.send_task {
             send_task.start();
+            // The sender may not poll after the last frame.
             if this.is_end_stream() {
                 send_task.end();
             }

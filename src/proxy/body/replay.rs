@@ -83,6 +83,7 @@ impl ReplayableRequest {
                 (Some((shared, length)), RequestBody::Attempt(Box::new(first)))
             }
             RequestBody::Copy(body) => (None, RequestBody::Copy(body)),
+            // The later attempt shares the kept part of the earlier one.
             RequestBody::Attempt(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Attempt(body)),
         };
         *request.body_mut() = body;
@@ -101,6 +102,7 @@ impl ReplayableRequest {
     /// The request for another attempt, with its body from the beginning. The earlier attempt gets nothing more of it.
     pub(crate) fn into_request(self) -> Request<RequestBody> {
         let body = self.body.map_or(RequestBody::Empty, |(shared, length)| {
+            // With the new turn the earlier attempt fails: two attempts never pull from one client.
             let turn = shared.borrow().turn + 1;
             shared.borrow_mut().turn = turn;
             shared.borrow_mut().kept.sent = 0;
@@ -127,10 +129,12 @@ impl ReplayBuffer {
         if data.len() < SMALL_BYTES_MAX {
             self.small.extend_from_slice(data);
         } else {
+            // In order: the small pieces came before this one.
             self.join();
             self.pieces.push(data.clone());
         }
         debug_assert!(self.is_sent(), "new pieces follow the replayed ones");
+        // Sent as well: the current attempt gets this piece now.
         (self.bytes, self.sent) = (bytes, bytes);
     }
 
@@ -150,6 +154,7 @@ impl ReplayBuffer {
         if self.is_sent() {
             return None;
         }
+        // First, so that the offsets below count over `pieces` alone.
         self.join();
         let mut end = 0;
         let piece = self.pieces.iter().find(|piece| {
@@ -159,6 +164,7 @@ impl ReplayBuffer {
         debug_assert!(end <= self.bytes, "`bytes` counts all pieces");
         let unsent = piece.slice(piece.len() - (end - self.sent)..);
         self.sent = end;
+        // `discard` waited for the last replayed piece.
         if self.ended {
             self.end();
         }

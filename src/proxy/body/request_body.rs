@@ -88,6 +88,7 @@ impl ClientBody {
         if self.bytes_max.is_some_and(|max| bytes > max) {
             return Err(self.fail(UploadFault::Refused(Refusal::BodyTooLarge)));
         }
+        // A longer body is malformed (RFC 9113 §8.1.1). On HTTP/1.1 the scanner has ended it.
         if self.promised.is_some_and(|promised| bytes > promised) {
             return Err(self.fail(UploadFault::Refused(Refusal::BadFraming)));
         }
@@ -132,6 +133,7 @@ impl ClientBody {
             return Poll::Ready(Some(Err(self.fail(UploadFault::Refused(Refusal::BodyTooSlow)))));
         }
         Poll::Ready(match ready!(polled) {
+            // hyper reports a reset with NO_ERROR as a normal end: such a body is not complete (HTTP/2).
             None if self.version == Version::HTTP_2 && !self.incoming.is_end_stream() => {
                 Some(Err(self.fail(UploadFault::Gone)))
             }
@@ -147,6 +149,7 @@ impl ClientBody {
                     if let Some(tee) = self.tee.take() {
                         self.tee = tee.push(&data);
                     }
+                    // The sender may not poll after the last frame, so the end is noted with it.
                     if self.incoming.is_end_stream() {
                         self.end(None);
                     }
@@ -154,6 +157,7 @@ impl ClientBody {
                 })),
                 Err(frame) => {
                     let trailers = frame.into_trailers().ok().map(|trailers| {
+                        // Framing and identity in trailers could override the fields of the head.
                         let mut kept = filter_trailers(&trailers);
                         strip_protected(&mut kept, &self.client.worker.snapshot().rules.identity);
                         kept

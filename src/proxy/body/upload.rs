@@ -57,6 +57,7 @@ impl Upload {
     /// The body is sent on an HTTP/2 stream.
     pub(crate) fn set_send_task(&self, send_task: Rc<SendTask>) {
         *self.send_task.borrow_mut() = Some(send_task);
+        // An earlier attempt over HTTP/1.1 may have set it; on HTTP/2, hyper sends the trailers.
         *self.trailing.borrow_mut() = None;
     }
 
@@ -98,6 +99,7 @@ impl Upload {
     /// The whole body was read.
     pub(crate) fn end(&self) {
         self.ended.set(true);
+        // The client can send nothing more on this stream.
         drop(self.ahead.take());
         if self.answered.get() {
             drop(self.room.take());

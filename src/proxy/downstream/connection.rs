@@ -207,6 +207,7 @@ where
             match client.deadlines.take_wakeup() {
                 Wakeup::Nothing => {}
                 Wakeup::Hibernate if client.is_quiet() => return Poll::Ready(Turn::Hibernates),
+                // A request or its response is under way: look again later.
                 Wakeup::Hibernate => client.deadlines.hibernate_later(client.worker.now_ms()),
                 Wakeup::Expired if client.deadlines.write_expired(client.worker.now_ms()) => {
                     return stalled(client).map(Turn::Ended);
@@ -302,6 +303,7 @@ where
             Wakeup::Drain | Wakeup::Close => client.closing.set(true),
             Wakeup::Cut => return cut(client),
         }
+        // hyper's poll is a turn: `H2Io` may read the next heads.
         client.turn_begins.set(true);
         // The drain may also have begun before the protocol was known.
         if client.closing.get() && !leaving {
@@ -327,6 +329,7 @@ fn refusal(client: &Client, error: &hyper::Error) -> Option<Refusal> {
 
 /// Closes the connection of a client that does not read its responses, which frees their memory.
 fn stalled(client: &Client) -> Poll<hyper::Result<()>> {
+    // The connection ends with `Ok`, which would start the tunnel of a switched connection.
     drop(client.successor.take());
     let refusal = if client.deadlines.is_shed() { Refusal::ReaderShed } else { Refusal::ReaderStalled };
     client.worker.meter().refuse(refusal);

@@ -88,10 +88,12 @@ impl H1Io {
 
     /// Scans the next bytes, and moves complete heads and bodies to `ready`.
     fn take(&mut self, bytes: &[u8]) {
+        // Most heads arrive whole: they are scanned in place, without a copy in `held`.
         if self.held.is_empty() {
             self.scan(bytes, bytes::BytesMut::extend_from_slice);
         } else {
             self.held.extend_from_slice(bytes);
+            // `scan` appends an incomplete head to `held`, so it must be empty before.
             let held = std::mem::take(&mut self.held);
             self.scan(&held, bytes::BytesMut::extend_from_slice);
         }
@@ -114,11 +116,14 @@ impl H1Io {
                             break;
                         }
                         if let Some(query) = rewritten.query.take() {
+                            // By the number of its head: on a pipeline, several heads are scanned before hyper parses
+                            // the first.
                             self.client.raw_queries.borrow_mut().push((self.client.heads.get(), query));
                         }
                         at += length;
                         self.client.heads.set(self.client.heads.get() + 1);
                         match framing {
+                            // The next byte begins another head: `reading` stays.
                             Framing::Length(0) => {}
                             Framing::Switch => {
                                 self.reading = Reading::Switching;
@@ -166,6 +171,7 @@ impl H1Io {
             self.ready.unsplit(rewritten.bytes);
             self.ready.extend_from_slice(&bytes[rewritten.upto..at]);
         }
+        // Behind the accepted bytes, so that requests before the refused one get their responses.
         if let Some(refusal) = refused {
             self.refuse(refusal);
         }
@@ -182,6 +188,7 @@ impl H1Io {
         let number = self.client.heads.get();
         self.client.heads.set(number + 1);
         self.client.refused_head.set(Some((number, refusal)));
+        // Refused bytes are never scanned again: a request that is smuggled behind them has no effect.
         self.held.clear();
         self.reading = Reading::Refused;
         self.ready.extend_from_slice(REFUSED_HEAD);
@@ -189,6 +196,7 @@ impl H1Io {
 
     /// Handles the read deadline: an idle connection ends, an incomplete head or body is refused.
     fn expire(&mut self) -> Filled {
+        // Otherwise every sweep would wake the connection again.
         self.client.deadlines.clear_read();
         match &self.reading {
             Reading::Head if self.held.is_empty() => return Filled::End,
@@ -223,6 +231,7 @@ impl H1Io {
             drop(scratch);
             return self.poll_end();
         }
+        // Held, not forwarded: before the 101 these bytes may be a smuggled request (CVE-2026-2833, CVE-2026-73548).
         self.held.extend_from_slice(buffer.filled());
         self.client.between.set(false);
         Poll::Pending
@@ -243,6 +252,7 @@ impl H1Io {
 
     /// Returns the connection itself and the bytes after the upgrade request. `taken` are those that hyper has read.
     pub(crate) fn into_socket(self, taken: Bytes) -> (Socket, Bytes) {
+        // In the order of arrival: what hyper has read, what it may read, what is held.
         let mut first = BytesMut::from(taken);
         first.unsplit(self.ready);
         first.unsplit(self.held);
@@ -291,6 +301,7 @@ impl H1Io {
         let limits = &self.client.listener.spec.limits;
         let (deadlines, now) = (&self.client.deadlines, self.client.worker.now_ms());
         match &self.reading {
+            // The client waits for its response: an idle deadline would end a request because its upstream is slow.
             Reading::Head if self.client.in_flight.get() > 0 => {}
             Reading::Head if self.held.is_empty() && self.client.heads.get() > 0 => {
                 deadlines.read_within_once(now, limits.idle_timeout);
@@ -312,6 +323,8 @@ impl H1Io {
         }
         let worker = Rc::clone(&self.client.worker);
         let mut scratch = worker.scratch.borrow_mut();
+        // Not more than hyper has room for, so that accepted bytes go to its buffer without a second copy. They are
+        // read into the scratch first, since hyper must not see refused bytes.
         let room = cursor.remaining().min(scratch.len());
         let mut buffer = ReadBuf::new(&mut scratch[..room]);
         if Pin::new(&mut self.stream).poll_read(cx, &mut buffer)?.is_pending() {
@@ -339,6 +352,7 @@ impl H1Io {
 
     /// Writes informational responses, while no output of hyper is half written.
     fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // While hyper's output is half written they are dropped: inside another response they would split it.
         if let Some(more) = self.informational.take()
             && self.client.flushed.get()
         {
@@ -379,6 +393,8 @@ impl Read for H1Io {
                 return if this.client.refused_body.get().is_some() {
                     Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "request body refused")))
                 } else {
+                    // Nothing will wake this read: hyper responds to the substitute head, whose `connection: close`
+                    // ends it.
                     Poll::Pending
                 };
             }
@@ -397,6 +413,7 @@ impl Read for H1Io {
 impl Write for H1Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        // In this order: `poll_early` writes only while `flushed` is still true.
         ready!(this.poll_early(cx))?;
         this.client.flushed.set(false);
         let trailing = this.client.trailing.poll_write(
@@ -453,7 +470,9 @@ impl Write for H1Io {
             if matches!(this.reading, Reading::Head | Reading::Switching) && this.held.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            // RFC 9112 §9.6: a close with unread bytes sends a reset, which can destroy the response on its way.
             this.client.deadlines.read_within(this.client.worker.now_ms(), LINGER);
+            // Not 0: the shutdown is done, also if no byte follows.
             this.lingered = 1;
         }
         let worker = Rc::clone(&this.client.worker);

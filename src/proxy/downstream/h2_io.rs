@@ -64,6 +64,7 @@ impl H2Io {
         if std::mem::take(&mut self.frames.between) {
             self.client.deadlines.clear_head();
         }
+        // Also if the frames are refused: resets count for the client's address over all its connections.
         let resets = std::mem::take(&mut self.frames.resets_new);
         let admitted = if resets == 0 { Ok(()) } else { self.client.count_resets(resets) };
         admitted.and(counted).map_err(|refusal| {
@@ -126,6 +127,7 @@ impl Read for H2Io {
                 this.held.extend_from_slice(buffer.filled());
                 continue;
             }
+            // Bytes go straight to hyper, except incomplete frame headers and trailers, and those of the next turn.
             let Counted { counted, ready } = this.count(buffer.filled_mut(), 0)?;
             cursor.put_slice(&buffer.filled()[..ready]);
             this.held.extend_from_slice(&buffer.filled()[ready..]);
@@ -142,6 +144,7 @@ impl H2Io {
     fn await_bytes(&self) {
         let (limits, now) = (&self.client.listener.spec.limits, self.client.worker.now_ms());
         if self.frames.is_in_head() {
+            // Set once: a head that arrives byte by byte does not extend its time.
             return self.client.deadlines.head_within_once(now, limits.header_timeout);
         }
         self.client.deadlines.clear_head();
@@ -153,6 +156,7 @@ impl H2Io {
 
 impl Drop for H2Io {
     fn drop(&mut self) {
+        // Read after the connection has ended: h2's error does not say which limit was exceeded.
         self.client.suspect.set(self.frames.suspect());
     }
 }
@@ -251,6 +255,7 @@ impl Frames {
     fn new(client: &Client) -> Self {
         let limits = &client.listener.spec.limits;
         Self {
+            // The preface is skipped like a payload.
             skip: PREFACE.len(),
             header: [0; FRAME_HEADER_BYTES],
             header_bytes: 0,
@@ -290,6 +295,7 @@ impl Frames {
     fn count(&mut self, all: &mut [u8], before: usize, now_ms: u64) -> Result<Counted, Refusal> {
         if now_ms / WINDOW_MS != self.window {
             self.window = now_ms / WINDOW_MS;
+            // Not the continuations: their limit is for one block, however slowly it arrives (RUSTSEC-2024-0332).
             for quota in [&mut self.resets, &mut self.pings, &mut self.settings, &mut self.idle] {
                 quota.used = 0;
             }
@@ -315,6 +321,7 @@ impl Frames {
                     start = at - FRAME_HEADER_BYTES;
                 }
                 self.begin_frame()?;
+                // A block may end with an empty frame: the next bytes may come much later.
                 if self.skip == 0 {
                     self.end_block(&mut all[start..]);
                 }
@@ -361,17 +368,21 @@ impl Frames {
             _ => self.withheld = false,
         }
         match kind {
+            // Empty DATA costs CPU and no flow-control window (CVE-2019-9518, RUSTSEC-2026-0258).
             0 if self.skip == 0 && flags & END_STREAM == 0 => self.idle.spend(),
+            // Windows bound other DATA. A client that reads sends many WINDOW_UPDATE frames.
             0 | 8 => Ok(()),
             HEADERS => {
                 self.heads += 1;
                 self.continuations.used = 0;
                 Ok(())
             }
+            // Rapid reset: each one costs a request (CVE-2023-44487).
             3 => {
                 self.resets_new += 1;
                 self.resets.spend()
             }
+            // SETTINGS and PING cost an acknowledgement each (CVE-2019-9515, CVE-2019-9512).
             4 => self.settings.spend(),
             6 => self.pings.spend(),
             CONTINUATION => self.continuations.spend(),

@@ -56,6 +56,7 @@ pub(crate) fn pick(
     }
     match pool.endpoints.len() {
         0 => None,
+        // Neither the key nor a random number is needed.
         1 => Some(0),
         _ => Some(match pool.upstream.balance {
             Balance::LeastRequest => {
@@ -86,10 +87,12 @@ fn pick_among(
 ) -> Option<usize> {
     let now_ms = worker.now_ms();
     let all = 0..pool.endpoints.len();
+    // Computed again, so that `pick` is fast once the last endpoint has recovered.
     pool.has_failed_endpoint.set(pool.endpoints.iter().any(|endpoint| endpoint.is_suspect()));
     let untried = |at: usize| !tried.contains(at);
     let good = |at: usize| untried(at) && !pool.endpoints[at].is_avoided(now_ms);
     let any_good = all.clone().any(good);
+    // If all are avoided, an attempt is still better than none.
     let may = |at: usize| if any_good { good(at) } else { untried(at) };
     if !all.clone().any(may) {
         return None;
@@ -123,6 +126,7 @@ fn least_request(pool: &UpstreamPool, mut draw: impl FnMut() -> usize) -> usize 
 
 fn weighted(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
     let total = pool.balancer.cumulative.last().copied().unwrap_or(1);
+    // An empty range would panic.
     let drawn = random.u32(0..total.max(1));
     let at = pool.balancer.cumulative.partition_point(|sum| *sum <= drawn);
     debug_assert!(at < pool.endpoints.len(), "the draw is below the total weight");
@@ -160,6 +164,7 @@ fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
     }
     let best = best.unwrap_or(0);
     let current = &pool.balancer.current[best];
+    // The sum of all stays 0: each has gained its weight, and the chosen one pays the total.
     current.set(current.get() - total);
     best
 }
@@ -172,11 +177,13 @@ fn hash(pool: &UpstreamPool, may: impl Fn(usize) -> bool, key: u64) -> usize {
     let in_flight: u32 = all().map(|at| pool.endpoints[at].in_flight.get()).sum();
     let total_weight: f64 = all().map(weight).sum();
     let fits = |at: usize| {
+        // The request itself counts, so that an endpoint without requests always fits.
         let fair = f64::from(in_flight + 1) * weight(at) / total_weight;
         f64::from(pool.endpoints[at].in_flight.get()) < (fair * HASH_LOAD_MAX).ceil()
     };
     let score = |at: usize| {
         let hashed = xxh3_64_with_seed(&key.to_le_bytes(), pool.balancer.seeds[at]);
+        // Half a step up, since the logarithm of 0 is infinite.
         #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a draw")]
         let unit = ((hashed >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
         -weight(at) / unit.ln()

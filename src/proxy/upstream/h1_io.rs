@@ -68,6 +68,7 @@ impl H1ConnectionState {
     pub(crate) fn begin<B>(&self, request: &Request<B>) {
         self.next_response.set(Some(ExpectedResponse::of(request.method())));
         self.line.set(RawLine::of(request));
+        // Nothing of the previous request on this connection may affect this one.
         self.trailing.clear();
         self.answered.set(false);
         *self.informational.borrow_mut() = None;
@@ -139,6 +140,7 @@ impl UpstreamIo {
         if self.scanner.is_broken() {
             self.state.broken.set(true);
         }
+        // The final head has arrived: a later 1xx is no response to this request.
         if in_head && !self.scanner.is_in_head() {
             *self.state.informational.borrow_mut() = None;
         }
@@ -158,6 +160,7 @@ impl UpstreamIo {
         if let Some(line) = self.state.line.take() {
             self.line = Some(line);
         }
+        // If hyper's bytes begin with another line, the query is sent escaped.
         let mut line = self.line.take()?;
         if !bytes.starts_with(&line.escaped) {
             return None;
@@ -199,6 +202,7 @@ impl UpstreamIo {
 impl Read for UpstreamIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // Before the read: the scanner must know the request before the first byte of its response.
         if let Some(expected) = this.state.next_response.take() {
             this.scanner.begin(expected);
         }

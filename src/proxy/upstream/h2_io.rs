@@ -90,6 +90,7 @@ impl Frames {
                         start = at - FRAME_HEADER_BYTES;
                     }
                     self.begin_frame();
+                    // A frame without a payload may complete a block.
                     self.end_block(&mut all[start..]);
                 }
                 continue;
@@ -105,6 +106,7 @@ impl Frames {
                 self.end_block(&mut all[start..]);
             }
             at += taken;
+            // A request must not rely on a part of the settings.
             if self.left == 0 && self.setting.take().is_some() {
                 self.peer.set(&self.peer.settings_complete);
             }
@@ -119,12 +121,14 @@ impl Frames {
     fn read_settings(&mut self, bytes: &[u8]) {
         let Some(setting) = &mut self.setting else { return };
         for byte in bytes {
+            // Counted from the end: the length is a multiple of six, or h2 closes the connection (RFC 9113 §6.5).
             setting[(SETTING_BYTES - self.left % SETTING_BYTES) % SETTING_BYTES] = *byte;
             self.left -= 1;
             match (self.left % SETTING_BYTES, *setting) {
                 (0, [0, MAX_CONCURRENT_STREAMS, max @ ..]) => {
                     self.peer.streams_max.set(Some(u32::from_be_bytes(max)));
                 }
+                // Only 1 enables it, and no later 0 may follow (RFC 8441 §3).
                 (0, [0, ENABLE_CONNECT_PROTOCOL, 0, 0, 0, 1]) => self.peer.extended_connect.set(true),
                 _ => {}
             }
@@ -158,6 +162,7 @@ impl Frames {
             SETTINGS if flags & ACK != 0 => {}
             SETTINGS if self.left == 0 => self.peer.set(&self.peer.settings_complete),
             SETTINGS => self.setting = Some([0; SETTING_BYTES]),
+            // At the frame's header: no new request may choose the connection while the rest arrives.
             GOAWAY => self.peer.set(&self.peer.going_away),
             _ => {}
         }
@@ -177,7 +182,9 @@ impl Frames {
         if flags & END_STREAM != 0 {
             self.end_stream(stream);
         } else if seen.is_final && !self.in_body.contains(&stream) {
+            // Not after a 1xx head: another head follows it, not trailers (RFC 9113 §8.1).
             if self.in_body.len() == IN_BODY_MAX {
+                // The oldest one is most likely a stream that the proxy reset.
                 self.in_body.remove(0);
             }
             self.in_body.push(stream);
@@ -216,6 +223,7 @@ impl UpstreamH2Io {
 
 impl Drop for UpstreamH2Io {
     fn drop(&mut self) {
+        // Wakes a request that waits for SETTINGS.
         self.frames.peer.set(&self.frames.peer.ended);
     }
 }
@@ -256,6 +264,7 @@ impl Read for UpstreamH2Io {
                 this.held.extend_from_slice(buffer.filled());
                 this.ready = this.frames.scan(&mut this.held, before);
             }
+            // hyper's limit on heads counts only what hyper gets: withheld bytes need their own.
             if this.held.len() - this.ready > WITHHELD_BYTES_MAX {
                 let error = io::Error::new(io::ErrorKind::InvalidData, "trailers too long");
                 return Poll::Ready(Err(error));

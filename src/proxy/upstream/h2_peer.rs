@@ -28,6 +28,7 @@ pub(crate) struct H2PeerState {
 impl H2PeerState {
     /// The upstream's limit on concurrent streams.
     pub(super) fn streams_max(&self) -> usize {
+        // Without the setting there is no limit (RFC 9113 §6.5.2).
         self.streams_max.get().and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX)
     }
 
@@ -45,6 +46,7 @@ impl H2PeerState {
     /// before. Cancel safe; for one waiter.
     pub(crate) async fn settings_received(&self) -> bool {
         poll_fn(|cx| {
+            // The flags stay set, so a cancelled wait loses nothing.
             if self.settings_complete.get() || self.ended.get() {
                 return Poll::Ready(self.settings_complete.get());
             }
@@ -66,6 +68,7 @@ impl H2PeerState {
 
     /// Sets a flag and wakes the waiter.
     pub(super) fn set(&self, fact: &Cell<bool>) {
+        // Before the wake, since the waiter looks at the flags when it is polled.
         fact.set(true);
         if let Some(waker) = self.waiting.take() {
             waker.wake();

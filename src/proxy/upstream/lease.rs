@@ -71,6 +71,7 @@ impl Lease {
     /// Whether a response whose body ended is complete. On a stream, the upstream must have sent `END_STREAM`.
     pub(crate) fn has_ended(&self, answer: &Incoming) -> bool {
         match self {
+            // On HTTP/1.1, hyper reports an early end as an error if the body has a length or chunks.
             Self::Whole { .. } => true,
             Self::Stream(_) => answer.is_end_stream(),
         }
@@ -79,6 +80,7 @@ impl Lease {
     /// Ends the exchange early. hyper releases a connection or a stream only after the upstream has read the rest of a
     /// started body, which may be never; with a body, this aborts it.
     pub(crate) fn abandon(self, upload: Option<&Rc<Upload>>) {
+        // Without a body, it is enough to drop the lease.
         let Some(upload) = upload else { return };
         match self {
             Self::Whole { connection, .. } => connection.task.abort(),
@@ -91,6 +93,7 @@ impl Lease {
     pub(crate) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
             Self::Whole { connection, endpoint } => {
+                // The upstream would read the next request as the rest of this body.
                 if upload.is_some_and(|upload| !upload.ended.get()) {
                     connection.task.abort();
                 } else if !connection.sender.is_closed() {
@@ -123,6 +126,7 @@ impl CopyLease {
 
     /// Ends the lease after a complete response: a reusable connection returns to its pool.
     pub(crate) fn release(mut self, now_ms: u64) {
+        // If a part of the copy's body is unsent, the lease stays here, and `drop` aborts it.
         if self.send_task.has_ended()
             && let Some(lease) = self.lease.take()
         {

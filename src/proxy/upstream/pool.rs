@@ -168,6 +168,7 @@ impl Pools {
             })
             .collect();
         let balancer = BalancerState::new(endpoints, upstream.balance);
+        // The last attempt at an endpoint that was taken over may have failed.
         let has_failed_endpoint = Cell::new(pools.iter().any(|pool| pool.is_suspect()));
         let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
         Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, balancer, has_failed_endpoint, series })
@@ -344,6 +345,7 @@ impl EndpointPool {
 
     /// Takes the most recently used connection.
     pub(crate) fn pop(&self) -> Option<Http1Connection> {
+        // The newest, so that the oldest fall idle and are closed.
         self.idle.borrow_mut().pop().map(|idle| idle.connection)
     }
 

@@ -73,6 +73,7 @@ impl ChunkScanner {
                 continue;
             }
             let byte = bytes[at];
+            // The only end of a body: the empty line after the trailers. The bytes behind it are the next request.
             if self.state == State::EndLf && byte == b'\n' {
                 return (at + 1, Ok(BodyProgress::Ended));
             }
@@ -89,11 +90,15 @@ impl ChunkScanner {
         use State as S;
         Ok(match (self.state, byte) {
             (S::Size, _) if byte.is_ascii_hexdigit() => self.size_digit(byte)?,
+            // Without a digit there is no size: an empty line must not count as the last chunk.
             (S::Size, b';') if self.digits > 0 => S::Extension,
             (S::Size, b'\r') if self.digits > 0 => S::SizeLf,
             (S::Size, b' ' | b'\t') if self.digits > 0 && self.sender == Sender::Upstream => S::Extension,
             (S::Extension, b'\r') => S::SizeLf,
+            // `is_text` excludes CR and LF: a bare LF cannot end a chunk line (CVE-2025-22871).
             (S::Extension, _) if is_text(byte) => {
+                // Counted over the whole body: tiny chunks with long extensions cost CPU and bandwidth
+                // (CVE-2023-39326).
                 self.extension_bytes += 1;
                 bounded(self.extension_bytes, bounds.chunk_extension_bytes, Refusal::BadFraming)?;
                 S::Extension
@@ -102,9 +107,11 @@ impl ChunkScanner {
                 self.digits = 0;
                 if self.size == 0 { S::TrailerStart } else { S::Data }
             }
+            // Exactly CRLF ends the data. A parser that skips other bytes here could see another chunk boundary.
             (S::DataCr, b'\r') => S::DataLf,
             (S::DataLf, b'\n') => S::Size,
             (S::TrailerStart, b'\r') => S::EndLf,
+            // A blank is not a token: a folded line is refused in trailers too (RFC 9112 §5.2).
             (S::TrailerStart, _) if is_token(byte) => {
                 self.trailers += 1;
                 bounded(self.trailers, bounds.trailers, Refusal::HeadersTooLarge)?;

@@ -36,5 +36,6 @@ pub(crate) const fn is_token(byte: u8) -> bool {
 /// Whether a byte may be part of a field's value (RFC 9110 §5.5). Bytes from 0x80 on are obs-text.
 #[inline]
 pub(super) const fn is_text(byte: u8) -> bool {
+    // CR, LF, NUL and DEL are excluded; of the controls only HTAB is allowed.
     byte >= 0x20 && byte != 0x7f || byte == b'\t'
 }

@@ -32,10 +32,12 @@ impl GrpcCall {
     /// The call of a request with these fields, received at `began`.
     pub(crate) fn new(fields: &impl HeaderFields, began: Instant) -> Self {
         let mut lines = fields.all(&GRPC_TIMEOUT);
+        // Two fields are ambiguous: neither counts.
         let timeout = match (lines.next(), lines.next()) {
             (Some(only), None) => timeout(only.as_bytes()),
             (None | Some(_), _) => None,
         };
+        // A deadline that the clock cannot represent is no deadline.
         Self { deadline: timeout.and_then(|timeout| began.checked_add(timeout)), status: GrpcStatus::UNSEEN }
     }
 
@@ -44,6 +46,7 @@ impl GrpcCall {
         if let Some(seen) = GrpcStatus::of_fields(headers) {
             self.status = seen;
         } else if status != StatusCode::OK {
+            // A 200 without the field has its status in the trailers.
             self.status = GrpcStatus::of_http(status);
         }
     }
@@ -99,6 +102,7 @@ fn set_status(fields: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
 fn encoded(message: &[u8]) -> String {
     let message = message.trim_ascii();
     let mut text = String::with_capacity(message.len());
+    // The limit is on the bytes before encoding, which may triple them.
     for byte in message.iter().take(MESSAGE_BYTES_MAX) {
         match byte {
             b' '..=b'~' if *byte != b'%' => text.push(char::from(*byte)),

@@ -159,6 +159,7 @@ impl HeaderBlocks {
         self.lead = usize::from(self.padded) + if flags & PRIORITY == 0 { 0 } else { 5 };
         self.padding = 0;
         self.seen = PseudoFields::default();
+        // HPACK has state: after a malformed block the table is wrong for all later blocks.
         if self.next != Next::Lost {
             self.next = Next::Representation;
         }
@@ -178,6 +179,7 @@ impl HeaderBlocks {
     pub(crate) fn payload(&mut self, mut bytes: &[u8], left: usize) {
         while self.lead > 0 {
             let Some((first, rest)) = bytes.split_first() else { return };
+            // The padding length precedes the priority (RFC 9113 §6.2).
             if std::mem::take(&mut self.padded) {
                 self.padding = usize::from(*first);
             }
@@ -214,6 +216,7 @@ impl HeaderBlocks {
             Next::ValueLength => self.integer(Number::ValueLength(coding(byte)), byte, 7),
             Next::Integer { number, value, shift } => {
                 debug_assert!(shift <= SHIFT_MAX, "a longer integer is malformed");
+                // Cannot overflow: the shift is at most 28, so the value has at most 36 bits.
                 let value = value + (u64::from(byte & 0x7f) << shift);
                 if byte & 0x80 == 0 {
                     self.number(number, value);
@@ -268,6 +271,7 @@ impl HeaderBlocks {
                 (self.indexing, self.field) = (indexing, self.indexed(value));
                 if value == 0 { Next::NameLength } else { Next::ValueLength }
             }
+            // A smaller table only evicts entries, which are not tracked.
             Number::TableSize => Next::Representation,
             Number::NameLength(_) if value == 0 => Next::ValueLength,
             Number::NameLength(coding) => Next::Name { left: value, first: Some(coding) },
@@ -282,9 +286,12 @@ impl HeaderBlocks {
     /// The kind of an entry of the tables (appendix A, §2.3.3).
     fn indexed(&self, index: u64) -> FieldKind {
         match index {
+            // `:authority`, `:method`, `:path` and `:scheme`; then the entries of `:status`.
             1..=7 => FieldKind::Request,
             8..=14 => FieldKind::Final,
+            // 0 in a literal: its name follows. As an index, 0 is an error that h2 detects (§6.1).
             0 | 15..=STATIC_MAX => FieldKind::Plain,
+            // A shift by 128 would overflow. h2 rejects such a reference.
             _ if index - STATIC_MAX > ENTRIES_MAX => FieldKind::Plain,
             _ => FieldKind::of_bits(self.high >> (index - STATIC_MAX - 1), self.low >> (index - STATIC_MAX - 1)),
         }
@@ -293,6 +300,7 @@ impl HeaderBlocks {
     fn end_literal(&mut self) {
         if self.indexing == Indexing::Yes {
             let (high, low) = self.field.bits();
+            // The oldest of 128 entries falls out of the words: no table has more.
             (self.high, self.low) = (self.high << 1 | high, self.low << 1 | low);
         }
         self.record(self.field);

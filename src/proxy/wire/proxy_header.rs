@@ -52,6 +52,7 @@ pub fn has_header(bytes: &[u8]) -> bool {
 /// Parses the header at the beginning of a connection.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> ProxyHeader {
+    // Compares only the bytes that have arrived: a part of the signature is `Partial`, not `Missing`.
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(a, b)| a == b);
     if begins(SIGNATURE) {
         read_v2(bytes)
@@ -108,6 +109,7 @@ fn port(word: &str) -> Option<u16> {
 }
 
 fn read_v2(bytes: &[u8]) -> ProxyHeader {
+    // The command is checked as soon as it arrives: after a wrong one, no more bytes are awaited.
     let (Some(&command), Some(&family)) = (bytes.get(12), bytes.get(13)) else {
         return if bytes.get(12).is_none_or(|command| matches!(command, 0x20 | 0x21)) {
             ProxyHeader::Partial
@@ -115,11 +117,13 @@ fn read_v2(bytes: &[u8]) -> ProxyHeader {
             ProxyHeader::Malformed
         };
     };
+    // Version 2 in the upper half; below it `LOCAL` or `PROXY`.
     let is_proxied = match command {
         0x20 => false,
         0x21 => true,
         _ => return ProxyHeader::Malformed,
     };
+    // Bytes of the address block: unspecified, IPv4, IPv6, Unix; over streams or datagrams (§2.2).
     let addresses = match family {
         0x00 => 0,
         0x11 | 0x12 => 12,
@@ -131,6 +135,7 @@ fn read_v2(bytes: &[u8]) -> ProxyHeader {
     };
     let (Some(&high), Some(&low)) = (bytes.get(14), bytes.get(15)) else { return ProxyHeader::Partial };
     let length = V2_FIXED_BYTES + usize::from(u16::from_be_bytes([high, low]));
+    // Checked before the rest arrives: a sender cannot make the proxy buffer 64 KiB.
     if length > V2_BYTES_MAX || (is_proxied && length < V2_FIXED_BYTES + addresses) {
         return ProxyHeader::Malformed;
     }
@@ -140,6 +145,7 @@ fn read_v2(bytes: &[u8]) -> ProxyHeader {
         return ProxyHeader::Complete(length, None);
     }
     let (block, tlvs) = rest.split_at(addresses);
+    // If the TLVs do not fill the length, it may be wrong too, and with it the start of the first request.
     if !are_tlvs(tlvs) {
         return ProxyHeader::Malformed;
     }
@@ -173,6 +179,7 @@ fn addresses_v2(block: &[u8]) -> Option<ProxyAddresses> {
 
 impl ProxyAddresses {
     fn new(source: SocketAddr, destination: SocketAddr) -> Self {
+        // `::ffff:192.0.2.1` is the client `192.0.2.1`: rules about addresses must see one form.
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         Self { source: canonical(source), destination: canonical(destination) }
     }
@@ -205,6 +212,7 @@ impl ProxyAddresses {
     fn header_v2(&self) -> Vec<u8> {
         let mut header = SIGNATURE.to_vec();
         if let (IpAddr::V4(source), IpAddr::V4(destination)) = (self.source.ip(), self.destination.ip()) {
+            // Version 2 with `PROXY`, TCP over IPv4, 12 bytes of addresses and ports.
             header.extend([0x21, 0x11, 0, 12]);
             header.extend(source.octets());
             header.extend(destination.octets());
@@ -213,6 +221,7 @@ impl ProxyAddresses {
                 IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
                 IpAddr::V6(ip) => ip.octets(),
             };
+            // TCP over IPv6, 36 bytes. An IPv4 address beside an IPv6 one takes its mapped form.
             header.extend([0x21, 0x21, 0, 36]);
             header.extend(mapped(self.source.ip()));
             header.extend(mapped(self.destination.ip()));

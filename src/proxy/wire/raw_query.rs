@@ -24,8 +24,10 @@ pub(crate) struct RawLine {
 pub(crate) fn find(head: &[u8]) -> Option<Range<usize>> {
     let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
     let line = &head[start..start + memchr::memchr(b'\n', &head[start..])?];
+    // The scanner has refused blanks in a query, so the last blank ends it.
     let range = memchr::memchr(b'?', line)? + 1..memchr::memrchr(b' ', line)?;
     let query = line.get(range.clone())?;
+    // Plain ASCII is the common case and needs no check of UTF-8.
     let fits = query.iter().all(|b| b.is_ascii() && !is_rejected(*b))
         || (!query.iter().any(|b| is_rejected(*b)) && std::str::from_utf8(query).is_ok());
     (!fits).then(|| start + range.start..start + range.end)
@@ -64,6 +66,7 @@ impl Rewritten {
         debug_assert!(self.upto <= query.start, "heads are rewritten in their order");
         let mut escaped = BytesMut::new();
         self::escape(&bytes[query.clone()], &mut escaped);
+        // An escaped byte is three bytes: the target may have grown beyond the limit.
         if query.start - head + escaped.len() > TARGET_BYTES_MAX {
             return false;
         }
@@ -80,6 +83,7 @@ impl RawLine {
     pub(crate) fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
         let RawQuery(query) = request.extensions().get()?;
         let (method, uri) = (request.method(), request.uri());
+        // Exactly as hyper writes it: `UpstreamIo` finds the line to replace by these bytes.
         let escaped = format!("{method} {uri} HTTP/1.1\r\n").into_bytes();
         let path = format!("{method} {}?", uri.path());
         let raw = [path.as_bytes(), query, b" HTTP/1.1\r\n"].concat();

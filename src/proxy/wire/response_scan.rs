@@ -102,6 +102,7 @@ impl Head {
 
 /// The code of a status line; 0 if it has none.
 fn status(line: &[u8]) -> u16 {
+    // `HTTP/1.1` and a blank are nine bytes.
     let code = line.get(9..12).and_then(|code| std::str::from_utf8(code).ok());
     code.and_then(|code| code.parse().ok()).unwrap_or(0)
 }
@@ -161,6 +162,7 @@ impl ResponseScanner {
                     let (taken, progress) = chunks.take_valid(&bytes[at..], &BOUNDS);
                     match progress {
                         Ok(BodyProgress::More) => {}
+                        // The next response begins with its request: until then nothing is scanned.
                         Ok(BodyProgress::Ended) => self.state = State::PassThrough,
                         Err(_) => self.state = State::Broken,
                     }
@@ -194,14 +196,17 @@ impl ResponseScanner {
             HeadScan::Malformed(at) => {
                 debug_assert!(at >= before, "an earlier call has scanned the bytes before");
                 self.state = State::Broken;
+                // `at` counts from the first byte of the head; hyper has those of earlier calls. It never gets the LF.
                 at - before
             }
             HeadScan::Complete(length) => {
                 debug_assert!((before + 1..=all.len()).contains(&length), "a head ends in the bytes of this call");
                 if head.is_informational() {
                     on_informational(&all[..length]);
+                    // Another head of the same response follows: `expected` stays.
                     self.state = State::Head(Head::default());
                 } else if head.chunked && !head.is_bodiless() && self.expected == ExpectedResponse::HeadAndBody {
+                    // In the other cases there is no body, whatever the field says (RFC 9112 §6.3).
                     self.state = State::Chunked(ChunkScanner::for_response());
                 } else {
                     self.state = State::PassThrough;

@@ -57,6 +57,7 @@ fn scan_head(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, 
     let mut fields = FramingFields::default();
     loop {
         let Some(line) = self::line(&bytes[at..])? else {
+            // Also an incomplete head is bounded: an endless field section must not fill the buffer.
             let over = bytes.len() - fields_start > bounds.header_bytes;
             return if over { Err(Refusal::HeadersTooLarge) } else { Ok(None) };
         };
@@ -78,6 +79,8 @@ fn scan_head(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, 
 
 /// The bytes before the first CRLF, `None` if there is none yet. A bare LF is refused.
 fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    // RFC 9112 §2.2 lets a recipient accept a bare LF. An upstream that does not would see another head (request
+    // smuggling). A CR inside the line is refused by `is_token`, `is_text` or `is_uri`.
     match memchr::memchr(b'\n', bytes) {
         None => Ok(None),
         Some(end) if end > 0 && bytes[end - 1] == b'\r' => Ok(Some(&bytes[..end - 1])),
@@ -88,9 +91,11 @@ fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
 /// Refuses an incomplete request line that is too long or malformed already, so that it does not occupy a buffer.
 fn partial_request_line(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, Refusal> {
     let method = memchr::memchr(b' ', bytes).unwrap_or(bytes.len());
+    // A CR may be the first half of the empty line that `scan_head` skips.
     if method > METHOD_BYTES_MAX || !bytes[..method].iter().all(|b| is_token(*b) || *b == b'\r') {
         return Err(Refusal::MalformedHead);
     }
+    // Behind a target of the greatest length come a blank, the version and the CR; a blank precedes it.
     if bytes.len() - method > bounds.uri_bytes + "  HTTP/1.1\r".len() {
         return Err(Refusal::UriTooLong);
     }
@@ -141,6 +146,7 @@ pub(crate) fn is_uri(target: &[u8]) -> bool {
 fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     debug_assert!(!target.is_empty(), "`request_line` refuses an empty target");
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
+    // `is_uri` has checked the query, which may have bytes that `http::Uri` rejects.
     let before_query = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
     let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
     let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
@@ -165,22 +171,29 @@ impl FramingFields {
     fn take(&mut self, line: &[u8]) -> Result<(), Refusal> {
         let colon = memchr::memchr(b':', line).ok_or(Refusal::MalformedHead)?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
+        // An empty name ended the head in other parsers (CVE-2023-25725). A blank is not a token: this refuses a blank
+        // before the colon (RFC 9112 §5.1) and a folded line (§5.2).
         if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
             return Err(Refusal::MalformedHead);
         }
+        // CR, LF and NUL in a value are dangerous, since parsers read them differently (RFC 9110 §5.5).
         if !value.iter().all(|b| is_text(*b)) {
             return Err(Refusal::MalformedHead);
         }
+        // The length is compared first: it excludes most names at once.
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = content_length(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
+                // RFC 9110 §8.6 permits repeated equal lengths. Parsers treat them differently, so they are refused
+                // like a list.
                 if self.length.replace(length).is_some() {
                     return Err(Refusal::BadFraming);
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                // Several codings, or another one, hide the end of the body from some parsers (RUSTSEC-2021-0020).
                 if !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::BadFraming);
                 }
@@ -194,6 +207,7 @@ impl FramingFields {
 
     fn framing(&self, version: Version) -> Result<Framing, Refusal> {
         let hosts_valid = match version {
+            // With two hosts, proxy and upstream could route by different ones (RFC 9112 §3.2 requires 400).
             Version::Http11 => self.hosts == 1,
             Version::Http10 => self.hosts <= 1,
         };
@@ -205,7 +219,10 @@ impl FramingFields {
             // HTTP.
             (None | Some(0), 0) if self.upgrade && version == Version::Http11 => Ok(Framing::Switch),
             (length, 0) => Ok(Framing::Length(length.unwrap_or(0))),
+            // HTTP/1.0 has no transfer codings: its server may read the chunks as a request (CVE-2026-2835, RFC 9112
+            // §6.1).
             (None, 1) if version == Version::Http11 => Ok(Framing::Chunked),
+            // Length and chunks together are the classic request smuggling (RFC 9112 §6.3): refused, not resolved.
             (Some(_) | None, _) => Err(Refusal::BadFraming),
         }
     }
@@ -232,6 +249,7 @@ pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
 /// The number in a `Content-Length`: digits only, at most 2^63 - 1. A server that stores it in a signed integer reads a
 /// larger one as negative.
 pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
+    // 19 digits are below 2^64, so `parse` cannot overflow.
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
