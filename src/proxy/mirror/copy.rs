@@ -114,6 +114,7 @@ impl ShadowCopy {
             // A compared copy follows its request. The wait ends with the request at the latest.
             comparison.primary.wait(WaitFor::Head).await;
         }
+        // After the wait: the kill switch may have been set meanwhile.
         if worker.snapshot().overlay.kill().all {
             return self.permit.set_end(ShadowEnd::Dropped(ShadowDrop::Killed));
         }
@@ -182,11 +183,13 @@ impl ShadowCopy {
     ) {
         let worker = Rc::clone(self.permit.worker());
         let control = match control {
+            // A control whose task failed counts as missing.
             Some(control) => control.await.ok().and_then(|outcome| outcome.response),
             None => None,
         };
         let meter = self.permit.policy().series.meters.of(worker.index);
         let leave_out = |why: ShadowUncompared| meter.uncompared[why as usize].inc();
+        // The primary response may be endless: the wait has the limit of a copy.
         let _ = tokio::time::timeout(self.settings.timeout, comparison.primary.wait(WaitFor::End)).await;
         let (primary, route) = match (comparison.primary.take(), self.context.route) {
             (PrimaryResult::Complete(primary), Some(route)) => (primary, route),
@@ -278,6 +281,7 @@ impl LogContext {
             ShadowEnd::Dropped(reason) => (0, Some(reason)),
         };
         let sample = rules.access_log.sample;
+        // Copies that fail, also with a 5xx, are always logged; of the others, a sample.
         if dropped.is_none() && status < 500 && sample < 1.0 && worker.random.borrow_mut().f64() >= sample {
             return;
         }

@@ -95,6 +95,7 @@ impl MirrorRequest<'_> {
     ) -> MirrorOutcome {
         let request = head.map(|()| RequestBody::Copy(Box::new(body)));
         let mut outcome = MirrorOutcome::new(self.sent_at);
+        // At the timeout `send` is dropped, and with it its `CopyLease`, which aborts the connection or the stream.
         let sent = tokio::time::timeout(timeout, self.send(worker, request, &mut outcome)).await;
         if let Ok(end) = sent {
             outcome.end = end;
@@ -126,6 +127,7 @@ impl MirrorRequest<'_> {
         let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
         let endpoint = Rc::clone(&self.pool.endpoints[at]);
         outcome.endpoint = Some(endpoint.endpoint.address);
+        // Counted until this function ends, also by a timeout.
         let _flight = InFlightGuard::new(worker, self.pool, &endpoint);
         name_host(&mut request, endpoint.endpoint.address);
         let proxy_addresses = self.proxy_addresses.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());

@@ -52,6 +52,7 @@ impl Default for Throttle {
 
 impl Throttle {
     pub(super) fn part(&self, now_ms: u64) -> f64 {
+        // Each call credits the time since the last one, once.
         let since = now_ms.saturating_sub(self.at_ms.replace(now_ms));
         if self.state.get() == LastOutcome::Succeeding {
             let since = u32::try_from(since).unwrap_or(u32::MAX);
@@ -64,6 +65,7 @@ impl Throttle {
     pub(super) fn part_of_next(&self, now_ms: u64) -> f64 {
         let (part, since) = (self.part(now_ms), now_ms.saturating_sub(self.sampled_ms.get()));
         match self.state.get() {
+            // First, so that also a quiet route at the floor notices a recovery.
             LastOutcome::Failing if since >= PROBE_EVERY_MS => 1.0,
             LastOutcome::Failing if since < PAUSE_MS && part <= FLOOR => 0.0,
             LastOutcome::Failing | LastOutcome::Succeeding => part,
@@ -75,6 +77,7 @@ impl Throttle {
     }
 
     pub(super) fn record_success(&self, now_ms: u64) {
+        // Before the change of state: the time of failures raises nothing.
         self.part(now_ms);
         self.state.set(LastOutcome::Succeeding);
     }
@@ -95,8 +98,10 @@ impl Throttle {
     }
 
     pub(super) fn record_failure(&self, now_ms: u64) {
+        // First credits the time of successes until now.
         let part = self.part(now_ms);
         self.state.set(LastOutcome::Failing);
+        // When a shadow stops, all copies in flight fail together: they count as one failure.
         let recently = self.halved_ms.get().is_some_and(|halved| now_ms < halved + HALVE_EVERY_MS);
         if !recently {
             self.halved_ms.set(Some(now_ms));

@@ -145,6 +145,7 @@ impl Outbox {
 
     /// Counts a piece of a response until it is written or dropped.
     pub(crate) fn track(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        // Counting needs an allocation, which a small piece is not worth.
         if bytes.len() < COUNTED_MIN {
             return bytes;
         }
@@ -198,11 +199,13 @@ impl Budget {
             return Err(Refusal::Memory);
         }
         if let Some(share) = share {
+            // While memory is plentiful, one address may use more.
             if used > self.max / 2 && share.bytes() + bytes > self.max / share::PART {
                 return Err(Refusal::MemoryPerIp);
             }
             share.add_bytes(bytes);
         }
+        // After both checks: a refused request reserves nothing.
         self.used.set(self.used.get() + bytes);
         Ok(())
     }
@@ -286,8 +289,10 @@ impl ReceiveWindow {
     /// Reserves the window of one more body of at most `length` bytes, or returns the limit that refuses it.
     pub(crate) fn reserve(self: &Rc<Self>, length: Option<u64>) -> Result<BodyWindow, Refusal> {
         let bytes = least(size(self.stream_bytes), length);
+        // Beyond the window of the connection, flow control stops the client: only the part below is reserved.
         let more = self.reserved_for(self.wanted.get() + bytes) - self.reserved_for(self.wanted.get());
         self.budget.reserve(more, self.share.as_ref())?;
+        // After the reservation: a refusal leaves `wanted` unchanged.
         self.wanted.set(self.wanted.get() + bytes);
         Ok(BodyWindow { window: Rc::clone(self), bytes })
     }
@@ -315,6 +320,7 @@ impl Drop for BodyWindow {
         let before = window.wanted.get();
         debug_assert!(self.bytes <= before, "the window of the body is a part of all windows");
         window.wanted.set(before - self.bytes);
+        // The reserved bytes depend on the sum alone, so they balance in every order of drops.
         window
             .budget
             .release(window.reserved_for(before) - window.reserved_for(before - self.bytes), window.share.as_ref());
@@ -334,6 +340,7 @@ impl RequestMemory {
         let window = size(self.budget.window_bytes());
         let buffers = match transport {
             BodyTransport::OwnConnection => BODY_BYTES,
+            // The streams share one window: each may fill its part.
             BodyTransport::SharedConnection => BODY_BYTES.max(window / STREAMS_MAX),
         };
         let bytes = least(buffers, length);
@@ -345,6 +352,7 @@ impl RequestMemory {
 
     /// Releases the memory of the response body: it is read completely.
     pub(crate) fn release_body(&mut self) {
+        // Taken: a second call releases nothing.
         let bodies = std::mem::take(&mut self.bodies);
         self.bytes -= bodies;
         self.budget.release(bodies, self.share.as_ref());

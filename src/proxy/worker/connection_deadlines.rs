@@ -129,6 +129,7 @@ impl ConnectionDeadlines {
     /// Ends the connection as if its write deadline had passed.
     pub(crate) fn shed(&self) {
         self.shed.set(true);
+        // Passed at any time: the connection ends like one whose write is blocked too long.
         self.writing.set(0);
         self.wake_with(Wakeup::Expired);
     }
@@ -166,6 +167,7 @@ impl ConnectionDeadlines {
     pub(crate) fn register(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &mut *waker {
+            // `clone_from` keeps a waker of the same task.
             Some(known) => known.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
@@ -227,6 +229,7 @@ impl ConnectionList {
         let place = deadlines.place.get();
         debug_assert!(std::ptr::eq(&raw const *list[place], deadlines), "the connection knows its index");
         list.swap_remove(place);
+        // The last connection has moved to this index.
         if let Some(moved) = list.get(place) {
             moved.place.set(place);
         }
@@ -240,6 +243,7 @@ impl ConnectionList {
     /// Waits until the list is empty. Cancel safe; for one task at a time.
     pub(crate) async fn emptied(&self) {
         poll_fn(|cx| {
+            // The list is the state, so a cancelled wait loses nothing.
             if self.len() == 0 {
                 return Poll::Ready(());
             }
@@ -256,11 +260,13 @@ impl ConnectionList {
 
     /// Wakes the connections with a deadline that has passed.
     pub(crate) fn sweep(&self, now_ms: u64) {
+        // A wake only schedules a task: nothing is removed during the loop.
         for deadlines in self.list.borrow().iter() {
             let due = deadlines.reading.get().min(deadlines.heading.get()).min(deadlines.writing.get());
             if due <= now_ms {
                 deadlines.wake_with(Wakeup::Expired);
             } else if deadlines.hibernating.get() <= now_ms {
+                // Once: a connection that is not quiet asks again.
                 deadlines.cancel_hibernation();
                 deadlines.wake_with(Wakeup::Hibernate);
             }

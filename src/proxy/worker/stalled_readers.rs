@@ -59,10 +59,12 @@ impl StalledReaders {
 
     /// Removes a stream.
     pub(crate) fn remove(&self, reader: &ResponseReader) {
+        // Without an index it is not in the list: a second call does nothing.
         let Some(place) = reader.place.take() else { return };
         let mut readers = self.readers.borrow_mut();
         debug_assert!(std::ptr::eq(&raw const *readers[place], reader), "the reader knows its index");
         readers.swap_remove(place);
+        // The last reader has moved to this index.
         if let Some(moved) = readers.get(place) {
             moved.place.set(Some(place));
         }
@@ -95,6 +97,7 @@ impl StalledReaders {
         if all.is_empty() {
             return;
         }
+        // Only now, since `crowded` sums over all workers.
         match scarce() {
             ScarceResource::Memory => {}
             ScarceResource::Connections(crowded) => {

@@ -23,6 +23,7 @@ impl Timers {
     pub(crate) fn sweep(&self, now_ms: u64) {
         for slot in &mut self.0.borrow_mut().slots {
             if slot.deadline_ms <= now_ms
+                // Taken: the next sweep must not wake the task again. The slot stays until `free`.
                 && let Some(waker) = slot.waker.take()
             {
                 waker.wake();
@@ -42,12 +43,14 @@ impl Timers {
         let mut timers = self.0.borrow_mut();
         let slot_of = || Slot { deadline_ms, waker: Some(cx.waker().clone()) };
         match slot {
+            // Polled again by the same task: the waker need not be cloned.
             Some(at) if timers.slots[at].waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => at,
             Some(at) => {
                 timers.slots[at] = slot_of();
                 at
             }
             None => {
+                // Free slots first, since a sweep visits every slot.
                 let at = timers.free.pop().unwrap_or(timers.slots.len());
                 if at == timers.slots.len() {
                     timers.slots.push(slot_of());
@@ -64,6 +67,7 @@ impl Timers {
     pub(crate) fn free(&self, at: usize) {
         let mut timers = self.0.borrow_mut();
         debug_assert!(timers.free.len() < timers.slots.len(), "every slot is freed once");
+        // A free slot stays in the list, with a deadline that never comes.
         timers.slots[at] = Slot { deadline_ms: u64::MAX, waker: None };
         timers.free.push(at);
     }
