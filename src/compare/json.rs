@@ -111,6 +111,7 @@ struct Reader<'a> {
 impl<'a> JsonTree<'a> {
     /// Parses a document of at most `nodes_max` values and less than 4 GiB.
     pub(super) fn parse(text: &'a str, nodes_max: usize) -> Result<Self, JsonError> {
+        // RFC 8259 §8.1: a parser may ignore a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if u32::try_from(text.len()).is_err() {
             return Err(JsonError::TooManyValues);
@@ -181,6 +182,7 @@ impl Reader<'_> {
         let mut expected = Expected::Value;
         loop {
             let Some(byte) = self.peek() else {
+                // RFC 8259 §2: a text is one value; only white space may follow.
                 let ended = matches!(expected, Expected::Separator) && self.open.is_empty();
                 return if ended { Ok(()) } else { Err(JsonError::Malformed) };
             };
@@ -221,6 +223,7 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, byte: u8) -> Result<Expected, JsonError> {
+        // Before the value is read: time and memory of a hostile document are bounded.
         if self.nodes.len() >= self.nodes_max {
             return Err(JsonError::TooManyValues);
         }
@@ -241,6 +244,7 @@ impl Reader<'_> {
         let expected = match form {
             JsonType::Object | JsonType::Array => {
                 self.at += 1;
+                // On the heap: nesting cannot overflow the stack (CVE-2026-48042).
                 self.open.push(number);
                 if form == JsonType::Object { Expected::FirstKey } else { Expected::FirstElement }
             }
@@ -252,6 +256,7 @@ impl Reader<'_> {
             form,
             start: place(start),
             end: place(self.at),
+            // For a scalar; `close` sets it for arrays and objects.
             next: place(number + 1),
             key: self.key.take(),
             key_hash: self.key_hash,
@@ -281,6 +286,7 @@ impl Reader<'_> {
             return Err(JsonError::Malformed);
         }
         self.at += word.len();
+        // Each type has its own seed: elements of arrays are compared by hash alone, and `"null"` is not `null`.
         Ok(xxh3_64_with_seed(word.as_bytes(), 3))
     }
 
@@ -298,6 +304,7 @@ impl Reader<'_> {
                 Some(b'\\') => {
                     at += match bytes.get(at + 1) {
                         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+                        // In range, since there is a byte at `at + 1`.
                         Some(b'u') if unit(&bytes[at + 2..]).is_some() => 6,
                         Some(_) | None => return Err(JsonError::Malformed),
                     }
@@ -376,6 +383,7 @@ fn unescape(raw: &str, text: &mut Vec<u8>) {
                 at += 4;
                 let low = if bytes[at.min(bytes.len())..].starts_with(b"\\u") { unit(&bytes[at + 2..]) } else { None };
                 let code = match (high, low) {
+                    // Two surrogates are one character (RFC 8259 §7).
                     (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
                         at += 6;
                         0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)

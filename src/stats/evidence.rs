@@ -90,6 +90,7 @@ impl Kernel {
         let tested = float(stratum.tested.events);
         let weight = |theta: f64| 1.0 - share + share * theta;
         for (log, theta) in evidence.logs.iter_mut().zip(GRID).skip(self.first) {
+            // Each event of the tested arm counts θ/θ0; each event of both arms counts the ratio of the denominators.
             *log += tested * (theta / self.theta0).ln() + events * (weight(self.theta0) / weight(theta)).ln();
         }
     }
@@ -109,6 +110,7 @@ impl Kernel {
     /// Whether E has reached `1/alpha`.
     #[must_use]
     pub fn trips(&self, evidence: &Evidence, alpha: f64) -> bool {
+        // In logarithms, since strong evidence is too large for a float.
         self.ln(evidence) >= -alpha.ln()
     }
 }

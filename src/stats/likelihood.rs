@@ -57,6 +57,7 @@ impl Likelihood {
     #[must_use]
     pub fn estimate(&self, alpha: f64) -> Option<Estimate> {
         let top = (0..POINTS).max_by(|&a, &b| self.logs[a].total_cmp(&self.logs[b]))?;
+        // All points are still 0: no stratum had information.
         if self.logs.iter().all(|log| log.abs() < f64::EPSILON) {
             return None;
         }
@@ -79,6 +80,7 @@ impl Likelihood {
         }
         let (left, peak, right) = (self.logs[top - 1], self.logs[top], self.logs[top + 1]);
         let bend = left - 2.0 * peak + right;
+        // Without a bend there is no parabola to maximize.
         if bend < 0.0 { middle + 0.5 * (left - right) / bend } else { middle }
     }
 

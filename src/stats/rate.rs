@@ -118,6 +118,7 @@ fn bound(tally: Tally, alpha: f64, end: f64) -> f64 {
     if !refuted(outside) {
         return outside;
     }
+    // After 60 halvings the ends are less than 2^-59 apart.
     for _ in 0..60 {
         let middle = f64::midpoint(inside, outside);
         if refuted(middle) {
@@ -126,6 +127,7 @@ fn bound(tally: Tally, alpha: f64, end: f64) -> f64 {
             inside = middle;
         }
     }
+    // The rejected end: rounding makes the interval wider, never narrower.
     outside
 }
 

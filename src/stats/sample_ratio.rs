@@ -67,6 +67,7 @@ impl SampleRatio {
         }
         let expected: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
         debug_assert!((expected.iter().sum::<f64>() - 1.0).abs() < 1e-9, "expected shares sum to 1");
+        // Without a weight a draw has probability 0: it is left out, also of `draws` and the shares.
         let counts: Vec<u64> =
             counts.iter().zip(&expected).map(|(count, share)| if *share > 0.0 { *count } else { 0 }).collect();
         let draws: u64 = counts.iter().sum();
@@ -99,6 +100,7 @@ impl SampleRatio {
     /// The result; `most_evidence_ln` is the highest evidence so far.
     #[must_use]
     pub fn verdict(&self, most_evidence_ln: f64) -> Fairness {
+        // The highest evidence counts: a mismatch that was shown once stays.
         if most_evidence_ln.max(self.evidence_ln) >= Self::threshold_ln() {
             Fairness::Mismatch
         } else if float(self.draws) * self.least() < EXPECTED_MIN {

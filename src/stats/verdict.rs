@@ -221,6 +221,7 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
     pub fn keep(&mut self, key: &K, sample: S) {
         let Some(row) = self.index.get(key).and_then(|&at| self.rows.get_mut(at)) else { return };
         let room = if row.is_confirmed() { self.keep } else { self.keep.min(1) };
+        // The oldest sample of this field makes room, also if the whole table is full.
         while !row.samples.is_empty() && (row.samples.len() >= room || self.samples >= SAMPLES_MAX) {
             row.samples.pop_front();
             self.samples -= 1;
@@ -279,6 +280,7 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
         }
         let free = self.rows.len();
         let at = if free < FIELDS_MAX { free } else { self.evict()? };
+        // Every row spends its share of α, also one that is evicted later.
         self.assigned += 1;
         let mut row = Row::new(key.clone(), -(self.alpha * share(self.assigned)).ln());
         self.index.insert(key.clone(), at);
@@ -288,6 +290,7 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
             let old = std::mem::replace(place, row);
             self.samples -= old.samples.len();
             self.index.remove(&old.key);
+            // Waiting events of the old field must not count for the new one.
             self.levels[old.key.level() as usize].waiting.retain(|&waiting| waiting != at);
         } else {
             self.rows.push(row);
@@ -312,6 +315,7 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
         if !(raw || noise) {
             return;
         }
+        // Cleared, so that a second mention in this copy counts nothing.
         (row.raw_turn, row.noise_turn) = (0, 0);
         let (raw, noise) = (u64::from(raw), u64::from(noise));
         row.raw_events += raw;
@@ -326,6 +330,7 @@ impl<K: Clone + Eq + Hash + HasLevel, S> Verdicts<K, S> {
                 row.waiting_noise += noise;
             }
             TestDesign::Pairs if paired.is_some_and(|both| key.level() <= both) => {
+                // A difference on both sides says nothing about which side differs more often.
                 row.pairs.merge(Pairs { raw_only: raw & !noise & 1, noise_only: noise & !raw & 1 });
                 row.peak = row.peak.max(row.pairs.ln());
             }

@@ -22,6 +22,7 @@ impl Salt {
     /// The salt of a route's or rollout's name, or one given by `salt`.
     #[must_use]
     pub fn new(salt: &str) -> Self {
+        // The separator keeps salt `a` with key `bc` and salt `ab` with key `c` apart.
         Self([salt.as_bytes(), b"\x1f"].concat().into())
     }
 

@@ -61,8 +61,10 @@ impl List {
     pub(super) fn push(&mut self, candidate: Candidate) {
         match self {
             Self::None => *self = Self::One(candidate),
+            // A route with the same path twice is stored once.
             Self::One(first) if first.id == candidate.id => {}
             Self::One(first) => *self = Self::Many(vec![*first, candidate]),
+            // The paths of a route are inserted in a row: the last entry is enough.
             Self::Many(all) if all.last().is_some_and(|last| last.id == candidate.id) => {}
             Self::Many(all) => all.push(candidate),
         }

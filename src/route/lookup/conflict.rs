@@ -17,6 +17,7 @@ impl Index {
             for key in keys(route) {
                 let owner = *taken.entry(key).or_insert(RouteId(id));
                 if owner == RouteId(id) {
+                    // The key is new, or this route names it twice.
                     free = true;
                 } else {
                     first.get_or_insert(owner);

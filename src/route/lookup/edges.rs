@@ -134,6 +134,7 @@ impl Edges {
         let many = (self.slots.len() * 2).max(8);
         let old = std::mem::replace(&mut self.slots, vec![free; many]);
         for slot in old.into_iter().filter(|slot| slot.child != FREE) {
+            // The slot has the hash, and all edges differ: no name is hashed or compared.
             let mut at = slot.hash as usize & (many - 1);
             while self.slots[at].child != FREE {
                 at = (at + 1) & (many - 1);

@@ -43,6 +43,7 @@ impl Index {
     /// The route of this request. No allocation.
     #[must_use]
     pub fn find(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
+        // In `level` all priorities are 0, so the first match is the best one.
         self.raised
             .highest(routes, head)
             .or_else(|| self.level.first(routes, head))

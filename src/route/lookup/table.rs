@@ -90,6 +90,7 @@ impl Table {
     ) -> ControlFlow<B> {
         self.tree.walk(Scope::Exact(head.host), head.path, &mut visit)?;
         if self.wildcards == Wildcards::Present {
+            // From the left: the longest suffix comes first. `*` covers at least one byte, so a dot at 0 is skipped.
             for dot in memchr::memchr_iter(b'.', head.host.as_bytes()).filter(|&dot| dot > 0) {
                 self.tree.walk(Scope::Wildcard(&head.host[dot..]), head.path, &mut visit)?;
             }

@@ -161,9 +161,11 @@ impl Tree {
         let Some(host) = host else { return ControlFlow::Continue(()) };
         let (deepest, end) = self.descend(host, path);
         let mut node = &self.nodes[deepest as usize];
+        // An exact path matches only if each element of the request's path has a node.
         if end == End::OfPath {
             visit(node.exact.candidates(), path.len())?;
         }
+        // Without regexes in the table, the node of the host need not be read.
         if !self.regexes.is_empty()
             && let Some(regexes) = self.regexes.get(self.nodes[host.node as usize].regexes as usize)
         {
