@@ -23,7 +23,10 @@ from html import escape
 
 import pyte
 
-COLUMNS, ROWS = 100, 12
+COLUMNS, ROWS = 100, 14
+PROMPT = "$ pointsman demo"
+# The last line of the help, which fills the screen at the start; the picture shows what comes after it.
+HELP_END = "Ctrl-C drains and stops."
 SECONDS_PER_FRAME = 3.5
 PATIENCE = 60.0
 
@@ -88,6 +91,17 @@ class Terminal:
         sys.exit("demo.py: the demo does not end")
 
 
+def after_help(cells):
+    """The prompt and the rows after the help, as many rows as the screen has."""
+    plain = cells[0][0]._replace(fg="default", bold=False, reverse=False)
+    row = lambda text: [plain._replace(data=letter) for letter in text.ljust(COLUMNS)]
+    texts = ["".join(cell.data for cell in row) for row in cells]
+    end = next((y for y, text in enumerate(texts) if HELP_END in text), -1)
+    rest = [row for row, text in zip(cells[end + 1:], texts[end + 1:]) if text.strip()]
+    rest = rest[-(ROWS - 2):]
+    return [row(PROMPT), row("")] + rest + [row("")] * (ROWS - 2 - len(rest))
+
+
 def colour(cell):
     name = cell.bg if cell.reverse else cell.fg
     return COLOURS.get(name, f"#{name}" if re.fullmatch(r"[0-9a-f]{6}", name) else DEFAULT)
@@ -136,7 +150,7 @@ def draw(frames):
     yield f".frame {{ visibility: hidden; animation: show {total:g}s step-end infinite }}"
     for number in range(len(frames)):
         yield f".frame:nth-of-type({number + 1}) {{ animation-delay: {number * SECONDS_PER_FRAME:g}s }}"
-    yield "@media (prefers-reduced-motion: reduce) { .frame { animation: none } .frame:nth-of-type(2) { visibility: visible } }"
+    yield "@media (prefers-reduced-motion: reduce) { .frame { animation: none } .frame:last-of-type { visibility: visible } }"
     yield "</style>"
     yield f'<rect width="{width:g}" height="{height:g}" rx="8" fill="{BACKGROUND}" stroke="{FRAME}"/>'
     for number, fill in enumerate(["#f26d6d", "#e6c07b", "#7fd48a"]):
@@ -159,7 +173,7 @@ def main():
     try:
         for key, pattern in FRAMES:
             terminal.press(key)
-            frames.append(terminal.wait_for(pattern))
+            frames.append(after_help(terminal.wait_for(pattern)))
     finally:
         terminal.close()
     with open(output, "w", encoding="utf-8") as file:

@@ -99,7 +99,8 @@ fn a_recorder_of_the_embedding_program_gets_every_metric() {
     options.recorder = Some(Arc::new(given.clone()));
     let app = start(&options).expect("started");
     eventually("figures at the start", || given.at("pointsman_config_generation{}") == Some(1.0));
-    assert_eq!(given.at("pointsman_config_reloads_total{outcome=applied}"), Some(0.0));
+    let applied = "pointsman_config_reloads_total{outcome=applied}";
+    eventually("counters at the start", || given.at(applied) == Some(0.0));
 
     let snapshot = app.state.snapshot();
     let meter = snapshot.routes[0].series[1].meters.of(0);
