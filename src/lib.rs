@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod drain;
 pub mod identity;
+pub mod journal;
 pub mod net;
 pub mod proxy;
 pub mod retry;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::admin::push_last;
-use super::event::Event;
+use super::event::{Event, ReleaseEvent};
 use super::files::{ConfigLoader, PendingReload, Watcher};
 use super::hand_over::Succession;
+use super::release::ActError;
 use super::resolver::{Resolve, WatchedNames};
 use super::retired::RetiredSnapshots;
 use super::state::ControlState;
@@ -92,6 +93,7 @@ impl Controller {
         match event {
             Event::Files(event) => self.handle_files(event),
             Event::Resolver(event) => self.handle_resolver(event),
+            Event::Release(ReleaseEvent::Act(_, reply)) => drop(reply.send(Err(ActError::Stopping))),
             Event::Process(event) => return self.handle_process(event),
         }
         None

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::files::LoadResult;
 use super::outcome::{ReloadCause, ReloadOutcome};
+use super::release::{Act, ActReply};
 use super::resolver::LookupResult;
 use crate::drain::Phase;
 
@@ -17,6 +18,8 @@ pub enum Event {
     Files(FilesEvent),
     /// Names of upstreams.
     Resolver(ResolverEvent),
+    /// Release control: kills and the journal.
+    Release(ReleaseEvent),
     /// The process: signals, shutdown, hand-over.
     Process(ProcessEvent),
 }
@@ -39,6 +42,12 @@ pub enum ResolverEvent {
     Unreachable(Arc<str>),
     /// `/etc/hosts` or `/etc/resolv.conf` has changed.
     NamesChanged,
+}
+
+/// An event of release control.
+pub enum ReleaseEvent {
+    /// A person acts.
+    Act(Box<Act>, ActReply),
 }
 
 /// A signal, a step of a shutdown or a hand-over, or the tick for housekeeping.

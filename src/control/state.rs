@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::measure::Baselines;
 use super::outcome::{ReloadCause, ReloadOutcome, kept_summary};
+use super::release::ReleaseView;
 use super::resolver::{LookupResult, NO_ANSWER_YET, NameChange, NameState};
 use crate::clock::Clock;
 use crate::drain::Phase;
@@ -31,6 +32,8 @@ pub struct ControlState {
     pub counts: Counts,
     /// Compares the responses of copies.
     pub comparator: Arc<Comparator>,
+    /// Kills in force and the journal.
+    pub release: ReleaseView,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     data: Mutex<MutableState>,
 }
@@ -113,7 +116,7 @@ impl ControlState {
         comparator: Arc<Comparator>,
     ) -> Self {
         let (started_at, data) = (clock.wall(), Mutex::default());
-        Self { clock, started_at, counts, comparator, snapshots, data }
+        Self { clock, started_at, counts, comparator, release: ReleaseView::default(), snapshots, data }
     }
 
     /// The current snapshot.

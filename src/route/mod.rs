@@ -5,6 +5,7 @@
 
 mod decide;
 mod ids;
+mod kill_scope;
 mod listener;
 mod lookup;
 mod masks;
@@ -24,6 +25,7 @@ pub use decide::{
     Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, Trace, Unfit, decide, decide_sampling,
 };
 pub use ids::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
+pub use kill_scope::KillScope;
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
 pub use masks::{MASKED_MIN, Masks, is_word_byte};

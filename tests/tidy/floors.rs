@@ -29,6 +29,7 @@ const ROOMS: &[Room] = &[
     room("telemetry", 2, &[]),
     room("tls", 2, &[]),
     room("identity", 2, &["clock", "drain"]),
+    room("journal", 2, &["telemetry"]),
     // Leaves. `net` is on floor 1 so that `telemetry` may use it.
     room("net", 1, &[]),
     room("route", 1, &[]),

@@ -11,7 +11,7 @@ use http_body::Frame;
 
 use super::caller::CallerIdentity;
 use super::http_proxy::HttpProxy;
-use super::kill_streams::{Carrier, KillScope, KillableStream};
+use super::kill_streams::{Carrier, KillableStream, StreamScope};
 use super::snapshot_view::SnapshotView;
 use super::upgrade_state::Upgrade;
 use crate::proxy::body::upload::Upload;
@@ -329,7 +329,7 @@ impl Exchange {
         if variant == VariantId::STABLE || chosen.fallback == Fallback::Yes {
             return None;
         }
-        let scope = KillScope { view: Rc::clone(&self.view), route, variant, tenant: self.caller.tenant.clone() };
+        let scope = StreamScope { view: Rc::clone(&self.view), route, variant, tenant: self.caller.tenant.clone() };
         Some(self.proxy.killable_streams.register(&self.client.worker, scope, carrier()))
     }
 

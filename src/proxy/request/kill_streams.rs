@@ -26,7 +26,7 @@ pub(crate) struct KillableStreams {
 }
 
 struct Entry {
-    scope: KillScope,
+    scope: StreamScope,
     /// The position of the stream's variant in the rules that it was last looked up in, if not its own.
     found: RefCell<Option<(Arc<Rules>, Option<RulesPosition>)>>,
     killed_ms: Cell<Option<u64>>,
@@ -40,7 +40,7 @@ struct Entry {
 type RulesPosition = (RouteId, Option<VariantId>);
 
 /// The route, variant and tenant by which a kill selects a stream.
-pub(crate) struct KillScope {
+pub(crate) struct StreamScope {
     pub(crate) view: Rc<SnapshotView>,
     pub(crate) route: RouteId,
     pub(crate) variant: VariantId,
@@ -158,7 +158,12 @@ impl KillableStreams {
     }
 
     /// Registers a stream.
-    pub(crate) fn register(self: &Rc<Self>, worker: &Rc<Worker>, scope: KillScope, carrier: Carrier) -> KillableStream {
+    pub(crate) fn register(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        scope: StreamScope,
+        carrier: Carrier,
+    ) -> KillableStream {
         let stream = {
             let mut list = self.list.borrow_mut();
             let stream = Rc::new(Entry {

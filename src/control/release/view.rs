@@ -1,0 +1,139 @@
+//! What the admin listener sees of release control. The controller writes it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::journal::{Actor, Record};
+use crate::route::{KillScope, SourceLocation};
+
+/// The records that are kept in memory, for readers that follow.
+const RECENT_MAX: usize = 1_000;
+
+/// Kills in force, the newest records of the journal, and its health.
+#[derive(Debug)]
+pub struct ReleaseView {
+    data: Mutex<ViewData>,
+    news: broadcast::Sender<Arc<Record>>,
+}
+
+#[derive(Debug, Default)]
+struct ViewData {
+    kills: Vec<KillInForce>,
+    recent: VecDeque<Arc<Record>>,
+    health: JournalHealth,
+}
+
+/// A kill in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KillInForce {
+    /// Its scope.
+    pub scope: KillScope,
+    /// Who made it.
+    pub source: KillSource,
+    /// Whether the running configuration has the route or variant. A kill of a missing one stays, and takes effect when
+    /// the route comes back.
+    pub matches: bool,
+}
+
+/// Who made a kill.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KillSource {
+    /// `[kill]` of the file.
+    File(SourceLocation),
+    /// A person, by the admin API.
+    Call {
+        /// Who.
+        who: Actor,
+        /// Why.
+        reason: String,
+        /// When: RFC 3339.
+        at: String,
+        /// The sequence number of its record.
+        seq: u64,
+        /// Whether the record is on the disk.
+        durable: bool,
+        /// The time limit for streams that the call set.
+        close_streams: Option<Duration>,
+    },
+}
+
+/// The health of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalHealth {
+    /// The folder.
+    pub dir: String,
+    /// The last sequence number that was decided.
+    pub seq: u64,
+    /// The last sequence number that is on the disk.
+    pub durable_seq: u64,
+    /// Why the journal cannot be written now.
+    pub failure: Option<String>,
+    /// What was wrong with the files at the start, such as a broken chain.
+    pub damage: Option<String>,
+}
+
+impl Default for ReleaseView {
+    fn default() -> Self {
+        Self { data: Mutex::default(), news: broadcast::channel(RECENT_MAX).0 }
+    }
+}
+
+impl ReleaseView {
+    /// The kills in force: those of the file first.
+    #[must_use]
+    pub fn kills(&self) -> Vec<KillInForce> {
+        self.lock().kills.clone()
+    }
+
+    /// The health of the journal.
+    #[must_use]
+    pub fn health(&self) -> JournalHealth {
+        self.lock().health.clone()
+    }
+
+    /// The records after `seq` that are in memory; `None` when older ones are on the disk only.
+    #[must_use]
+    pub fn records_after(&self, seq: u64) -> Option<Vec<Arc<Record>>> {
+        records_after(&self.lock().recent, seq)
+    }
+
+    /// The records after `seq` that are in memory (`None`: older ones are on the disk only), and all later ones as they
+    /// are made.
+    pub fn follow(&self, seq: u64) -> (Option<Vec<Arc<Record>>>, broadcast::Receiver<Arc<Record>>) {
+        let data = self.lock();
+        (records_after(&data.recent, seq), self.news.subscribe())
+    }
+
+    /// Adds a record.
+    pub(in crate::control) fn add(&self, record: Arc<Record>) {
+        let mut data = self.lock();
+        if data.recent.len() == RECENT_MAX {
+            data.recent.pop_front();
+        }
+        data.recent.push_back(Arc::clone(&record));
+        // An error means that no reader follows.
+        let _ = self.news.send(record);
+    }
+
+    /// Sets the kills in force.
+    pub(in crate::control) fn set_kills(&self, kills: Vec<KillInForce>) {
+        self.lock().kills = kills;
+    }
+
+    /// Sets the health of the journal.
+    pub(in crate::control) fn set_health(&self, health: JournalHealth) {
+        self.lock().health = health;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ViewData> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn records_after(recent: &VecDeque<Arc<Record>>, seq: u64) -> Option<Vec<Arc<Record>>> {
+    let is_complete = recent.front().is_none_or(|first| first.seq <= seq + 1);
+    is_complete.then(|| recent.iter().filter(|record| record.seq > seq).cloned().collect())
+}
