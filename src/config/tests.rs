@@ -202,7 +202,7 @@ fn variables_are_expanded() {
 #[test]
 fn a_killed_shadow_is_marked_and_every_kill_has_its_place() {
     let loaded = good(&format!(
-        "{HEAD}[[route]]\nname = 'r'\nstable = 'a'\ncanary = {{ upstream = 'b' }}\nshadow = {{ upstream = 'b' }}\n[kill]\nall = true\n\
+        "{HEAD}[[route]]\nname = 'r'\nstable = 'a'\ncanary = {{ upstream = 'b' }}\nshadow = {{ upstream = 'b', weight = 100 }}\n[kill]\nall = true\n\
          routes = 'r'\nvariants = ['r:canary']\ntenants = ['acme']\nshadows = [\n'r',\n'r']\n",
     ));
     let (split, lines) = (loaded.overlay.split(RouteId(0)), HEAD.lines().count());

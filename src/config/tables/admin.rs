@@ -104,7 +104,9 @@ pub(in crate::config) fn admin(
         return (AdminSpec { addresses, socket: Some(path), ..AdminSpec::default() }, None);
     };
     let addresses = addresses(context, reader, default_address, listeners);
+    let errors = context.errors();
     let socket = socket(context, reader, state);
+    let is_off = socket.is_none() && errors == context.errors();
     let socket_group = reader.get("socket_group").and_then(|item| account(context, &item, "group"));
     let socket_operators = short_list(context, reader, "socket_operators", OPERATORS_MAX);
     let socket_operators =
@@ -114,7 +116,7 @@ pub(in crate::config) fn admin(
     let tokens = reader.get("tokens").and_then(|item| admin_tokens::tokens(context, &item));
     let secured = reader.get("tls").and_then(|item| tls::tls(context, &item, &ADMIN_TLS));
     reader.finish(context);
-    if socket.is_none() {
+    if is_off {
         for key in ["socket_group", "socket_operators"].into_iter().filter(|key| reader.get(key).is_some()) {
             let message = format!("`{key}` has no effect: `socket` is `off`");
             context.report(Finding::warning("no-socket", reader.place(key), message));

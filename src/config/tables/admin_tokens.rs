@@ -35,7 +35,7 @@ const SECRET_CHARS_MIN: usize = 32;
 
 /// How to make a token.
 pub(in crate::config) const HOW: &str =
-    "`pointsman token new NAME --role operator` prints a new token once, and the lines for this file";
+    "`pointsman token new NAME --role operator` prints a new token once, and its lines for the tokens file";
 
 /// The file.
 const TOKENS: TableSpec = TableSpec {
@@ -74,8 +74,8 @@ pub(in crate::config) fn tokens(context: &mut Context<'_>, item: &Item<'_>) -> O
     let name: Arc<str> = path.to_string_lossy().into();
     let covered = covered(&text);
     debug_assert_eq!(covered.len(), text.len(), "every place stays where it is");
-    let file = context.files.add(Source { name, text: covered.into() });
-    let document = Document::parse(context, &TOKENS, file, &text)?;
+    let file = context.files.add(Source { name, text: covered.as_str().into() });
+    let document = parse(context, file, &text, &covered)?;
     let reader = Reader::root(&document, &TOKENS);
     let tables = reader.tables(context, "token", &TOKEN);
     reader.finish(context);
@@ -118,6 +118,16 @@ fn read_text(context: &mut Context<'_>, written: &SpannedString<'_>, path: &Path
             None
         }
     }
+}
+
+/// Parses the file. Help for a syntax error repeats what is written, so that it must come from the covered text.
+fn parse<'t>(context: &mut Context<'_>, file: u16, text: &'t str, covered: &str) -> Option<Document<'t>> {
+    let mut unseen = Context::new(&|_| None, context.last_good);
+    let document = Document::parse(&mut unseen, &TOKENS, file, text);
+    if document.is_none() && Document::parse(context, &TOKENS, file, covered).is_some() {
+        context.report(Finding::error("syntax", Span::whole(file), "this is not TOML").help(HOW));
+    }
+    document
 }
 
 /// Reads one token; adds it unless it has errors.

@@ -252,7 +252,8 @@ mod tests {
             ("admin.internal:80", AddressUse::Admin, "is a host name", "write `127.0.0.1:80`"),
             ("off", AddressUse::Admin, "not an address", "always on"),
             ("off", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
-            ("unix:/run/x.sock", AddressUse::Admin, "Unix socket", "`127.0.0.1:9900`"),
+            ("unix:/run/x.sock", AddressUse::Admin, "Unix socket", "as `socket`"),
+            ("unix:/run/x.sock", AddressUse::Listener, "Unix socket", "`0.0.0.0:8080`"),
             ("localhost", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
             ("", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
         ] {

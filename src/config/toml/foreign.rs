@@ -42,8 +42,8 @@ const PAIR: Meaning =
 const ADMIN_TLS: Meaning = KeyWithHelp("tls", "write `tls = { certificates = [\"certs/\"] }`");
 const TOKEN: Meaning = KeyWithHelp(
     "sha256",
-    "a token never stands in this file in plain text: `pointsman token new NAME --role operator` prints a new token once, \
-     and the lines for this file",
+    "a token never stands in the tokens file in plain text: `pointsman token new NAME --role operator` prints a new token \
+     once, and its lines for the file",
 );
 const BY_LISTENER: Meaning = KeyWithHelp(
     "listener",
