@@ -61,7 +61,7 @@ pub(super) fn check_expect(expect: Option<u64>) -> Result<(), CallProblem> {
 pub(super) fn close_streams(text: &str) -> Result<Duration, CallProblem> {
     let help = "write a number and its unit, such as \"5s\", \"500ms\" or \"1m\"; at most 24h";
     let bad = |detail: String| ProblemKind::BadBody.because(detail, help).with("field", "close_streams");
-    let duration = parse_duration(text).map_err(|_| bad("`close_streams` is not a duration".to_owned()))?;
+    let duration = parse_duration(text).ok_or_else(|| bad("`close_streams` is not a duration".to_owned()))?;
     if duration > CLOSE_STREAMS_MAX {
         return Err(bad("`close_streams` is longer than 24h".to_owned()));
     }

@@ -193,7 +193,8 @@ impl AdminListener {
         };
         let now = AdminSocketState { path: path.clone(), trouble };
         let before = std::mem::replace(&mut self.state.lock().admin_socket, now.clone());
-        let path = path.as_deref().unwrap_or_default().display();
+        let path = path.unwrap_or_default();
+        let path = path.display();
         match &now.trouble {
             Some(trouble) if before != now => tracing::warn!(%path, "the admin socket is not available: {trouble}"),
             None if before.trouble.is_some() => tracing::info!(%path, "the admin socket is available"),

@@ -15,7 +15,6 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use axum::{Router, middleware};
 use http::{Method, StatusCode};
-use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::{CallAccess, CallPlaces, Gate, check_access};
@@ -117,16 +116,14 @@ fn paths(calls: &[AdminCall]) -> Vec<&'static str> {
     paths
 }
 
-/// The layers around every call, from outside to inside.
+/// The layers around every call.
 fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, control: Arc<ControlState>) -> Router<S> {
     guarded(router.layer(middleware::from_fn_with_state(control, origin::reject_foreign_origins)))
 }
 
-/// The layers that need no state.
+/// The layers that need no state: the last one is outermost.
 fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router.layer(
-        ServiceBuilder::new().layer(middleware::map_response(add_fields)).layer(CatchPanicLayer::custom(panicked)),
-    )
+    router.layer(CatchPanicLayer::custom(panicked)).layer(middleware::map_response(add_fields))
 }
 
 impl AdminCall {
