@@ -34,7 +34,7 @@ const NAME_BYTES_MAX: usize = 128;
 const SECRET_CHARS_MIN: usize = 32;
 
 /// How to make a token.
-pub(in crate::config) const HOW: &str =
+const HOW: &str =
     "`pointsman token new NAME --role operator` prints a new token once, and its lines for the tokens file";
 
 /// The file.
