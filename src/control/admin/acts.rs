@@ -272,8 +272,9 @@ mod tests {
             (r#"{"route": "r", "reason": "x", "expect": -1}"#, "invalid value"),
             (r#"{"route": "r", "reason": "x", "expect": 9007199254740992}"#, "`expect` is too large"),
             (r#"{"route": "r", "reason": "x", "close_streams": "5"}"#, "`close_streams` is not a duration"),
-            ("", "EOF"),
-            ("[]", "invalid type"),
+            ("", "not a JSON object"),
+            ("[]", "not a JSON object"),
+            ("{", "EOF"),
             ("{}x", "trailing characters"),
             (&"[".repeat(10_000), "nested more than 64 levels deep"),
         ] {

@@ -73,6 +73,10 @@ impl CallBody {
             let detail = format!("it is nested more than {DEPTH_MAX} levels deep");
             return Err(ProblemKind::BadBody.because(detail, help));
         }
+        // An array would be read as the fields in their order.
+        if !self.text.trim_ascii_start().starts_with('{') {
+            return Err(ProblemKind::BadBody.because("it is not a JSON object", help));
+        }
         serde_json::from_str(&self.text).map_err(|error| ProblemKind::BadBody.because(error.to_string(), help))
     }
 }
