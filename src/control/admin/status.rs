@@ -41,7 +41,7 @@ pub fn status(state: &ControlState) -> Value {
         "last_change": data.changed.as_ref().map(last_reload),
         "hand_over_failure": data.hand_over_failure,
         "admin": data.admin,
-        "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.kill().tenants.len() },
+        "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.killed_tenants() },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &data.baselines),
         "upstreams": upstreams(&snapshot),

@@ -211,8 +211,8 @@ mod tests {
     use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Protocol, Respond,
-        Route, RouteLimits, SourceLocation, SplitState, Timeouts, Upstream, UpstreamLimits,
+        AccessLog, Action, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Protocol,
+        Respond, Route, RouteLimits, SourceLocation, SplitState, Timeouts, Upstream, UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
@@ -288,6 +288,7 @@ mod tests {
     fn snapshot(routes: &[&str]) -> Snapshot {
         Snapshot {
             generation: Generation(1),
+            edition: Edition(1),
             rules: rules(routes),
             overlay: Overlay::new(Kill::default(), vec![SplitState::default(); routes.len()]),
             listeners: Arc::default(),
