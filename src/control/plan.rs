@@ -14,7 +14,7 @@ use super::outcome::ReloadOutcome;
 use super::resolver::LookupResult;
 use super::system::BindError;
 use crate::config::Loaded;
-use crate::route::{EffectiveConfig, FileKills, Generation, summary};
+use crate::route::{EffectiveConfig, Generation, summary};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::PreparedExport;
 use crate::telemetry::control::retain_names;
@@ -78,7 +78,7 @@ impl Controller {
         let workers = self.state.counts.registry.workers;
         let specs = &loaded.rules.listeners;
         let listeners = next_snapshot::listeners(&old.listeners, specs, &loaded.tls, workers, &mut inherited);
-        let admin = self.admin.prepare(&loaded.rules.admin, &mut inherited);
+        let admin = self.admin.prepare(&loaded.rules.admin.addresses, &mut inherited);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
             (listeners, admin) => {
@@ -120,7 +120,7 @@ impl Controller {
             summary.push(NO_RULE_CHANGED.to_owned());
         }
         self.last_good = Arc::new(loaded.in_use);
-        self.release.kills.follow_file(loaded.overlay, FileKills::default());
+        self.release.kills.follow_file(loaded.overlay, loaded.kills);
         // Kills by people stay, whatever the file says.
         let overlay = self.release.kills.union(&loaded.rules);
         let addresses = self.state.addresses();

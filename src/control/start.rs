@@ -19,7 +19,7 @@ use super::files::{ConfigLoader, LoadError, Rejection, Watcher, run_load, warn, 
 use super::hand_over::{InheritedSockets, Succession};
 use super::next_snapshot;
 use super::outcome::{ReloadCause, ReloadOutcome};
-use super::release::{Kills, Ledger, Release};
+use super::release::{ActiveKills, Ledger, Release};
 use super::resolver::{LookupResult, Resolve, WatchedNames};
 use super::retired::RetiredSnapshots;
 use super::state::{ControlState, Counts, LastReload};
@@ -27,7 +27,7 @@ use super::system::{BindError, ServiceState, Shutdown, Signals, SystemdNotify, l
 use crate::clock::Clock;
 use crate::config::{Color, Diagnostics, Loaded};
 use crate::drain::{Drain, DrainWatch};
-use crate::route::{FileKills, Generation, Rules};
+use crate::route::{Generation, Rules};
 use crate::shadow_compare::{Comparator, JobSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::exposition::{FigurePusher, SharedRecorder};
@@ -189,7 +189,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let log = log(&rules, settings.screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
-    let kills = Kills::of_file(loaded.overlay, FileKills::default());
+    let kills = ActiveKills::of_file(loaded.overlay, loaded.kills);
     let inputs = next_snapshot::SnapshotInputs {
         generation: FIRST,
         rules: Arc::clone(&rules),
@@ -291,7 +291,7 @@ fn prepare(
     inherited: &mut InheritedSockets,
     mut unbound: Vec<BindError>,
 ) -> Result<PreparedAdmin, StartError> {
-    match admin.prepare(&state.snapshot().rules.admin, inherited) {
+    match admin.prepare(&state.snapshot().rules.admin.addresses, inherited) {
         Ok(prepared) if unbound.is_empty() => return Ok(prepared),
         Ok(_) => {}
         Err(errors) => unbound.extend(errors),

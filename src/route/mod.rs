@@ -3,6 +3,8 @@
 //! This room does no I/O, reads no clock and draws no random numbers: every input of a decision is an argument. The
 //! same functions route live traffic and implement `check`, `explain` and `what-if`.
 
+mod admin;
+mod admin_token;
 mod decide;
 mod file_kills;
 mod ids;
@@ -21,6 +23,8 @@ mod tests;
 mod traces;
 mod upstream;
 
+pub use admin::{AdminSpec, StateSpec};
+pub use admin_token::{AdminRole, AdminRoles, AdminToken, TokenList};
 pub use decide::{
     ArmState, BUCKETS, CalledKill, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason,
     Routed, Salt, Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, StreamPlace, Trace, Unfit,

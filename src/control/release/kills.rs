@@ -13,7 +13,7 @@ pub(in crate::control) const CALLED_KILLS_MAX: usize = 10_000;
 
 /// The kills, each with its source.
 #[derive(Debug)]
-pub(in crate::control) struct Kills {
+pub(in crate::control) struct ActiveKills {
     /// The overlay of the file alone.
     file_overlay: Overlay,
     /// What the file kills, with the places.
@@ -22,13 +22,13 @@ pub(in crate::control) struct Kills {
     by_people: BTreeMap<KillScope, Arc<Record>>,
 }
 
-impl Kills {
+impl ActiveKills {
     /// The kills of a file alone.
     pub fn of_file(overlay: Overlay, by_file: FileKills) -> Self {
         Self { file_overlay: overlay, by_file, by_people: BTreeMap::new() }
     }
 
-    /// Follows a new file. Kills by people stay: only a revive lifts them.
+    /// Follows a new file. ActiveKills by people stay: only a revive lifts them.
     pub fn follow_file(&mut self, overlay: Overlay, by_file: FileKills) {
         (self.file_overlay, self.by_file) = (overlay, by_file);
     }
@@ -54,7 +54,7 @@ impl Kills {
                     self.by_people.remove(&scope);
                 }
             }
-            Deed::Start { .. } | Deed::Reload { .. } | Deed::Checkpoint { .. } => {}
+            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. } => {}
         }
     }
 
@@ -117,7 +117,11 @@ pub(in crate::control) struct KillCounts {
 fn close_streams(record: &Record) -> Option<Duration> {
     match &record.what {
         Deed::Kill { close_streams_ms, .. } => close_streams_ms.map(Duration::from_millis),
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Revive { .. } | Deed::Checkpoint { .. } => None,
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Checkpoint { .. } => None,
     }
 }
 

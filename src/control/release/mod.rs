@@ -10,7 +10,7 @@ mod release_state;
 mod view;
 
 pub use act::{Act, ActError, ActOutcome, ActReply, PersonAct};
-pub(super) use kills::Kills;
+pub(super) use kills::ActiveKills;
 pub(super) use ledger::Ledger;
 pub(super) use release_state::Release;
 pub use view::{JournalHealth, KillInForce, KillSource, ReleaseView};

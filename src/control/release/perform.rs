@@ -165,7 +165,7 @@ impl Controller {
         let counts = kills.counts();
         telemetry::control::set_kills(&self.state.counts.recorder, counts.by_file, counts.by_people);
         self.state.release.set_kills(kills.list(&self.store.load().rules, durable_seq), kills.file_overlay().clone());
-        let dir = self.store.load().rules.state_dir.display().to_string();
+        let dir = self.store.load().rules.state.dir.display().to_string();
         let health = JournalHealth { dir, seq: ledger.seq(), durable_seq, failure, damage: None };
         self.state.release.set_health(health);
     }
@@ -189,7 +189,7 @@ fn log(record: &Record) {
     let (word, scope) = match &record.what {
         Deed::Kill { scope, .. } => ("killed", scope),
         Deed::Revive { scope } => ("revived", scope),
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Checkpoint { .. } => return,
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. } => return,
     };
     let scope = scope.scope().map(|scope| scope.to_string()).unwrap_or_default();
     let (seq, who, why) = (record.seq, record.who.name.as_str(), record.reason.as_deref().unwrap_or_default());

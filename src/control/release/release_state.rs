@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::answer::WaitingCaller;
-use super::kills::Kills;
+use super::kills::ActiveKills;
 use super::ledger::Ledger;
 use crate::journal::Record;
 use crate::route::KillScope;
@@ -15,7 +15,7 @@ use crate::route::KillScope;
 pub(super) const WAITING_MAX: usize = 256;
 /// Release control: what is killed, and the journal.
 pub(in crate::control) struct Release {
-    pub kills: Kills,
+    pub kills: ActiveKills,
     pub ledger: Ledger,
     /// Revives that wait for the disk, by the number of their record.
     pub(super) revives: BTreeMap<u64, WaitingRevive>,
@@ -31,7 +31,7 @@ pub(in crate::control) struct WaitingRevive {
 
 impl Release {
     /// Release control with these kills and this journal.
-    pub fn new(kills: Kills, ledger: Ledger) -> Self {
+    pub fn new(kills: ActiveKills, ledger: Ledger) -> Self {
         Self { kills, ledger, revives: BTreeMap::new(), places: Arc::new(Semaphore::new(WAITING_MAX)) }
     }
 }

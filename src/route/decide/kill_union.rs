@@ -29,7 +29,9 @@ impl Overlay {
                     self.edit(&mut changed, route).stop(variant, Stop::Kill);
                     called.variants.insert((route, variant), kill.closing());
                 }
-                (Ok(FoundScope::Tenant | FoundScope::Shadow(_)) | Err(_), _) => {}
+                (Ok(FoundScope::Shadow(route)), _) => self.edit(&mut changed, route).kill_shadow(),
+                // A tenant is found by its own scope alone. What the rules do not have stays out.
+                (Ok(FoundScope::Tenant) | Err(_), _) => {}
             }
         }
         self.with(changed).with_called(Arc::new(called))

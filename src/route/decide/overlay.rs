@@ -29,7 +29,7 @@ pub struct Overlay {
     changed: Arc<[(RouteId, SplitState)]>,
 }
 
-/// `[kill]`, without the routes and variants that it names: those are in their [`SplitState`].
+/// `[kill]`, without the routes, variants and shadows that it names: those are in their [`SplitState`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kill {
     /// `all = true`.
@@ -40,11 +40,13 @@ pub struct Kill {
     pub close_streams: Option<Duration>,
 }
 
-/// The current state of a split: whether the route is killed, and the state of each variant. The ranges of the variants
+/// The current state of a split: whether the route or its shadow is killed, and the state of each variant. The ranges of the variants
 /// do not overlap, and stable has the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitState {
     killed: bool,
+    /// Whether the shadow of the route is killed.
+    shadow_killed: bool,
     /// By [`VariantId`].
     arms: Box<[ArmState]>,
 }
@@ -89,7 +91,7 @@ impl Overlay {
         Self { kill, kills_tenants, all_by_file, called: Arc::default(), base: base.into(), changed: Arc::default() }
     }
 
-    /// `[kill]`, without the routes and variants that it names. `all` is also set when a person killed everything; the
+    /// `[kill]`, without the routes, variants and shadows that it names. `all` is also set when a person killed everything; the
     /// tenants are those of the file.
     #[must_use]
     #[inline]
@@ -147,7 +149,7 @@ impl Overlay {
         Self { changed: sorted, ..self.clone() }
     }
 
-    /// A copy with this `[kill]`; kills of single routes and variants stay, and those by people.
+    /// A copy with this `[kill]`; kills of single routes, variants and shadows stay, and those by people.
     #[must_use]
     pub fn with_kill(&self, kill: Kill) -> Self {
         Self { all_by_file: kill.all, kill, ..self.clone() }.with_called(Arc::clone(&self.called))
@@ -206,6 +208,19 @@ impl Overlay {
         self.all_by_file || state.killed || by_name() || tenant.is_some_and(|tenant| self.kill.tenants.contains(tenant))
     }
 
+    /// The scope of a kill that stops the copies of a route: `all` or `shadow`.
+    ///
+    /// # Panics
+    /// If the id belongs to other rules.
+    #[must_use]
+    #[inline]
+    pub fn shadow_kill(&self, route: RouteId) -> Option<&'static str> {
+        if self.kill.all {
+            return Some("all");
+        }
+        self.split(route).shadow_killed.then_some("shadow")
+    }
+
     /// Whether a kill covers this variant of a route for callers of this tenant; `None` is a variant that the route no
     /// longer has. Stable is never killed.
     #[must_use]
@@ -230,7 +245,7 @@ impl SplitState {
         }
         let rest = Weight::FULL.millionths().checked_sub(start)?;
         arms[0] = ArmState::new(start, Weight::from_millionths(rest)?);
-        let state = Self { killed: false, arms: arms.into() };
+        let state = Self { killed: false, shadow_killed: false, arms: arms.into() };
         debug_assert!(state.is_partition(), "the ranges of the variants are disjoint and sum to all buckets");
         Some(state)
     }
@@ -239,6 +254,12 @@ impl SplitState {
     #[must_use]
     pub const fn is_killed(&self) -> bool {
         self.killed
+    }
+
+    /// Whether the shadow of the route is killed.
+    #[must_use]
+    pub const fn is_shadow_killed(&self) -> bool {
+        self.shadow_killed
     }
 
     /// The variants, stable first.
@@ -304,6 +325,11 @@ impl SplitState {
         self.killed = true;
     }
 
+    /// Kills the shadow of the route.
+    pub const fn kill_shadow(&mut self) {
+        self.shadow_killed = true;
+    }
+
     /// Stops a variant. Ignored for stable, and for variants that the split does not have.
     pub fn stop(&mut self, variant: VariantId, stop: Stop) {
         if variant != VariantId::STABLE
@@ -322,7 +348,7 @@ impl SplitState {
     pub fn with_weight(&self, variant: VariantId, weight: Weight) -> Option<Self> {
         let mut weights: Vec<Weight> = self.arms.iter().skip(1).map(|arm| arm.weight).collect();
         *weights.get_mut(usize::from(variant.0).checked_sub(1)?)? = weight;
-        let mut state = Self { killed: self.killed, ..Self::new(&weights)? };
+        let mut state = Self { killed: self.killed, shadow_killed: self.shadow_killed, ..Self::new(&weights)? };
         let stops = state.arms.iter_mut().zip(&self.arms);
         stops.for_each(|(arm, old)| (arm.killed, arm.latched) = (old.killed, old.latched));
         debug_assert!(
@@ -334,10 +360,10 @@ impl SplitState {
 
     /// A copy without kills; `None` if there is no kill.
     fn unkilled(&self) -> Option<Self> {
-        if !self.killed && !self.arms.iter().any(|arm| arm.killed) {
+        if !self.killed && !self.shadow_killed && !self.arms.iter().any(|arm| arm.killed) {
             return None;
         }
-        let mut state = Self { killed: false, ..self.clone() };
+        let mut state = Self { killed: false, shadow_killed: false, ..self.clone() };
         state.arms.iter_mut().for_each(|arm| arm.killed = false);
         Some(state)
     }

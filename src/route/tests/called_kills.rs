@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::shadow::shadowed;
 use super::*;
 
 const ROUTES: [&str; 3] = ["r0", "r1", "r2"];
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 
-/// Three routes with two variants beside stable each, and what the file kills.
+/// Three routes with two variants beside stable each, and what the file kills. The last one has a shadow.
 fn killing(kill: Kill, by_file: &[(usize, u16)]) -> File {
     let routes: Vec<Route> = ROUTES.iter().map(|name| route(name, "", &format!("/{name}"))).collect();
     let arms = || split("salt", &[("a", 100_000), ("b", 200_000)]);
@@ -18,11 +19,14 @@ fn killing(kill: Kill, by_file: &[(usize, u16)]) -> File {
     for (at, variant) in by_file {
         match variant {
             0 => states[*at].kill(),
+            3 => states[*at].kill_shadow(),
             id => states[*at].stop(VariantId(*id), Stop::Kill),
         }
     }
     for route in &mut file.rules.routes {
-        route.action = Action::Split(arms().split);
+        let has_shadow = route.name == "r2";
+        let arms = if has_shadow { shadowed(arms(), BUCKETS, SampleBy::Request) } else { arms() };
+        route.action = Action::Split(arms.split);
     }
     file.overlay = Overlay::new(kill, states);
     file
@@ -30,7 +34,7 @@ fn killing(kill: Kill, by_file: &[(usize, u16)]) -> File {
 
 fn any_file() -> impl Strategy<Value = File> {
     let tenants = proptest::sample::subsequence(TENANTS.to_vec(), 0..=2);
-    let by_file = proptest::collection::vec((0..3_usize, 0..3_u16), 0..3);
+    let by_file = proptest::collection::vec((0..3_usize, 0..=3_u16), 0..3);
     let close = proptest::option::of(1..4_u64);
     (proptest::bool::weighted(0.2), tenants, close, by_file).prop_map(|(all, tenants, close, by_file)| {
         let tenants = TenantList::new(tenants.into_iter().map(Into::into));
@@ -43,6 +47,7 @@ fn any_scope() -> impl Strategy<Value = KillScope> {
     prop_oneof![
         1 => Just(KillScope::All),
         3 => name.clone().prop_map(|name| KillScope::Route(name.into())),
+        2 => name.clone().prop_map(|name| KillScope::Shadow(name.into())),
         3 => (name, proptest::sample::select(vec!["a", "b", "stable", "gone"]))
             .prop_map(|(route, variant)| KillScope::Variant { route: route.into(), variant: variant.into() }),
         2 => proptest::sample::select(TENANTS.to_vec()).prop_map(|name| KillScope::Tenant(name.into())),
@@ -101,6 +106,12 @@ proptest! {
             for (arm, before) in union.split(id).arms().iter().zip(file.overlay.split(id).arms()) {
                 prop_assert_eq!((arm.start, arm.weight, arm.latched), (before.start, before.weight, before.latched));
             }
+            let is_called = |kill: &CalledKill| match &kill.scope {
+                KillScope::Shadow(name) => id == RouteId(2) && name == "r2",
+                scope => *scope == KillScope::All,
+            };
+            let expected = kills.iter().any(is_called) || file.overlay.shadow_kill(id).is_some();
+            prop_assert_eq!(union.shadow_kill(id).is_some(), expected);
         }
     }
 
@@ -183,6 +194,7 @@ fn a_scope_is_found_whatever_way_is_taken() {
         (variant("r2", "c"), Err(ScopeFault::NoVariant(RouteId(2)))),
         (variant("r2", "stable"), Err(ScopeFault::Stable(RouteId(2)))),
         (KillScope::Shadow("r0".into()), Err(ScopeFault::NoShadow(RouteId(0)))),
+        (KillScope::Shadow("r2".into()), Ok(FoundScope::Shadow(RouteId(2)))),
     ] {
         assert_eq!(found(&scope), [expected; 2], "{scope}");
     }
