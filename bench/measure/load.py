@@ -62,7 +62,8 @@ class Wrk:
         ]
         return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def finish(self, running: subprocess.Popen, seconds: float) -> Closed:
+    @staticmethod
+    def finish(running: subprocess.Popen, seconds: float) -> Closed:
         try:
             output, _ = running.communicate(timeout=seconds + 30)
         finally:

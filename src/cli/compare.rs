@@ -90,6 +90,8 @@ fn share(page: &Value, route: &Value) -> String {
     let now = route["weight_actual"].as_f64().unwrap_or(set);
     if page["kill_all"] == true {
         format!("{set} % of the requests set, none now: `kill.all` is set")
+    } else if route["killed_by"].is_string() {
+        format!("{set} % of the requests set, none now: the shadow is killed")
     } else if now < set {
         format!("{set} % of the requests set, {now} % now: reduced, since copies failed or were dropped")
     } else {
@@ -350,6 +352,8 @@ mod tests {
         let mut killed = page(&json!({ "weight_actual": 0.0 }));
         killed["kill_all"] = json!(true);
         check_contains(&killed, "100 % of the requests set, none now: `kill.all` is set");
+        let shadow = page(&json!({ "weight_actual": 0.0, "killed_by": "shadow" }));
+        check_contains(&shadow, "100 % of the requests set, none now: the shadow is killed");
     }
 
     #[test]

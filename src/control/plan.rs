@@ -78,7 +78,7 @@ impl Controller {
         let workers = self.state.counts.registry.workers;
         let specs = &loaded.rules.listeners;
         let listeners = next_snapshot::listeners(&old.listeners, specs, &loaded.tls, workers, &mut inherited);
-        let admin = self.admin.prepare(&loaded.rules.admin, &mut inherited);
+        let admin = self.admin.prepare(&loaded.rules.admin.addresses, &mut inherited);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
             (listeners, admin) => {

@@ -275,7 +275,7 @@ fn prepare(
     inherited: &mut InheritedSockets,
     mut unbound: Vec<BindError>,
 ) -> Result<PreparedAdmin, StartError> {
-    match admin.prepare(&state.snapshot().rules.admin, inherited) {
+    match admin.prepare(&state.snapshot().rules.admin.addresses, inherited) {
         Ok(prepared) if unbound.is_empty() => return Ok(prepared),
         Ok(_) => {}
         Err(errors) => unbound.extend(errors),

@@ -15,7 +15,7 @@ pub const JOURNAL_VERSION: u32 = 1;
 pub struct Record {
     /// The version of the format.
     pub v: u32,
-    /// The sequence number, from 1, without gaps.
+    /// The sequence number, from 1, without gaps. A checkpoint has the number of the last record that it includes.
     pub seq: u64,
     /// When it was decided: RFC 3339 with milliseconds, UTC.
     pub at: String,
@@ -108,7 +108,16 @@ pub enum Deed {
         #[serde(flatten)]
         scope: ScopeFields,
     },
-    /// The state so far: the first record of each file, so that reading begins there.
+    /// A revive that was asked for, and refused because the journal could not be written: the scope stays killed.
+    Refused {
+        /// The scope.
+        #[serde(flatten)]
+        scope: ScopeFields,
+        /// Why the journal could not be written.
+        because: String,
+    },
+    /// The state so far: the first record of each file but the very first, so that reading begins there; also in the
+    /// middle of a file, where records were lost before they could be written.
     Checkpoint {
         /// The kills in force, each with the sequence number of its record.
         kills: Vec<Record>,

@@ -130,7 +130,7 @@ fn routes(snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -
             let figures: Vec<VariantFigures<'_>> =
                 figures.map(|((total, since), durations)| VariantFigures { total, since, durations }).collect();
             value["variants"] = json!(variants(snapshot, id, split, &figures));
-            value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, split, one));
+            value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, id, split, one));
             if let Some(sample) = &state.sample {
                 value["experiment"] = experiment(split, snapshot.overlay.split(id), sample, &since);
             }
@@ -148,7 +148,7 @@ const fn action(route: &Route) -> &'static str {
     }
 }
 
-fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
+fn shadow(snapshot: &Snapshot, id: RouteId, split: &Split, shadow: &Shadow) -> Value {
     let name = |id: &VariantId| split.variants.get(usize::from(id.0)).map(|variant| variant.name.as_str());
     json!({
         "upstream": snapshot.rules.upstreams[shadow.upstream.0 as usize].name,
@@ -156,7 +156,7 @@ fn shadow(snapshot: &Snapshot, split: &Split, shadow: &Shadow) -> Value {
         "sample_by": shadow.sample_by.name(),
         "methods": shadow.methods.iter().map(Method::as_str).collect::<Vec<_>>(),
         "from": shadow.from.iter().map(name).collect::<Vec<_>>(),
-        "killed": snapshot.overlay.kill().all,
+        "killed": snapshot.overlay.shadow_kill(id).is_some(),
         "control": shadow.compare.as_ref().map(|compare| compare.control.percent()),
     })
 }

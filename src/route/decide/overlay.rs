@@ -21,7 +21,7 @@ pub struct Overlay {
     changed: Arc<[(RouteId, SplitState)]>,
 }
 
-/// `[kill]`, without the routes and variants that it names: those are in their [`SplitState`].
+/// `[kill]`, without the routes, variants and shadows that it names: those are in their [`SplitState`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kill {
     /// `all = true`.
@@ -32,11 +32,13 @@ pub struct Kill {
     pub close_streams: Option<Duration>,
 }
 
-/// The current state of a split: whether the route is killed, and the state of each variant. The ranges of the variants
+/// The current state of a split: whether the route or its shadow is killed, and the state of each variant. The ranges of the variants
 /// do not overlap, and stable has the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitState {
     killed: bool,
+    /// Whether the shadow of the route is killed.
+    shadow_killed: bool,
     /// By [`VariantId`].
     arms: Box<[ArmState]>,
 }
@@ -80,7 +82,7 @@ impl Overlay {
         Self { kill, base: base.into(), changed: Arc::default() }
     }
 
-    /// `[kill]`, without the routes and variants that it names.
+    /// `[kill]`, without the routes, variants and shadows that it names.
     #[must_use]
     #[inline]
     pub const fn kill(&self) -> &Kill {
@@ -137,7 +139,7 @@ impl Overlay {
         Self { kill: self.kill.clone(), base: Arc::clone(&self.base), changed: sorted }
     }
 
-    /// A copy with this `[kill]`; kills of single routes and variants stay.
+    /// A copy with this `[kill]`; kills of single routes, variants and shadows stay.
     #[must_use]
     pub fn with_kill(&self, kill: Kill) -> Self {
         Self { kill, base: Arc::clone(&self.base), changed: Arc::clone(&self.changed) }
@@ -164,6 +166,19 @@ impl Overlay {
         self.kill.tenants.contains(tenant?).then_some("tenant")
     }
 
+    /// The scope of a kill that stops the copies of a route: `all` or `shadow`.
+    ///
+    /// # Panics
+    /// If the id belongs to other rules.
+    #[must_use]
+    #[inline]
+    pub fn shadow_kill(&self, route: RouteId) -> Option<&'static str> {
+        if self.kill.all {
+            return Some("all");
+        }
+        self.split(route).shadow_killed.then_some("shadow")
+    }
+
     /// Whether a kill covers this variant of a route for callers of this tenant; `None` is a variant that the route no
     /// longer has. Stable is never killed.
     #[must_use]
@@ -188,7 +203,7 @@ impl SplitState {
         }
         let rest = Weight::FULL.millionths().checked_sub(start)?;
         arms[0] = ArmState::new(start, Weight::from_millionths(rest)?);
-        let state = Self { killed: false, arms: arms.into() };
+        let state = Self { killed: false, shadow_killed: false, arms: arms.into() };
         debug_assert!(state.is_partition(), "the ranges of the variants are disjoint and sum to all buckets");
         Some(state)
     }
@@ -197,6 +212,12 @@ impl SplitState {
     #[must_use]
     pub const fn is_killed(&self) -> bool {
         self.killed
+    }
+
+    /// Whether the shadow of the route is killed.
+    #[must_use]
+    pub const fn is_shadow_killed(&self) -> bool {
+        self.shadow_killed
     }
 
     /// The variants, stable first.
@@ -262,6 +283,11 @@ impl SplitState {
         self.killed = true;
     }
 
+    /// Kills the shadow of the route.
+    pub const fn kill_shadow(&mut self) {
+        self.shadow_killed = true;
+    }
+
     /// Stops a variant. Ignored for stable, and for variants that the split does not have.
     pub fn stop(&mut self, variant: VariantId, stop: Stop) {
         if variant != VariantId::STABLE
@@ -280,7 +306,7 @@ impl SplitState {
     pub fn with_weight(&self, variant: VariantId, weight: Weight) -> Option<Self> {
         let mut weights: Vec<Weight> = self.arms.iter().skip(1).map(|arm| arm.weight).collect();
         *weights.get_mut(usize::from(variant.0).checked_sub(1)?)? = weight;
-        let mut state = Self { killed: self.killed, ..Self::new(&weights)? };
+        let mut state = Self { killed: self.killed, shadow_killed: self.shadow_killed, ..Self::new(&weights)? };
         let stops = state.arms.iter_mut().zip(&self.arms);
         stops.for_each(|(arm, old)| (arm.killed, arm.latched) = (old.killed, old.latched));
         debug_assert!(
@@ -292,10 +318,10 @@ impl SplitState {
 
     /// A copy without kills; `None` if there is no kill.
     fn unkilled(&self) -> Option<Self> {
-        if !self.killed && !self.arms.iter().any(|arm| arm.killed) {
+        if !self.killed && !self.shadow_killed && !self.arms.iter().any(|arm| arm.killed) {
             return None;
         }
-        let mut state = Self { killed: false, ..self.clone() };
+        let mut state = Self { killed: false, shadow_killed: false, ..self.clone() };
         state.arms.iter_mut().for_each(|arm| arm.killed = false);
         Some(state)
     }

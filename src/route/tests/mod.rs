@@ -206,8 +206,8 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
     };
     Rules {
         listeners: vec![],
-        admin: vec!["127.0.0.1:9900".parse().unwrap()],
-        state_dir: "state".into(),
+        admin: AdminSpec { addresses: vec!["127.0.0.1:9900".parse().unwrap()], ..AdminSpec::default() },
+        state: StateSpec { dir: "state".into() },
         identity: Identity { tenant: vec![Extractor::Query("tenant".into())], ..Identity::default() },
         segments: vec![],
         upstreams: vec![upstream("v1"), upstream("v2")],

@@ -1,0 +1,274 @@
+//! Records that wait for the disk. The queue never blocks the controller, and has a bound: when the disk does not take
+//! records for so long that they do not fit, what they add up to is kept in their place.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::line::line;
+use super::record::{Actor, Deed, IdempotencyKey, JOURNAL_VERSION, Record};
+use crate::route::KillScope;
+
+/// How many records wait.
+const WAITING_MAX: usize = 1_024;
+/// How many records are written at once.
+const BATCH_MAX: usize = 256;
+
+/// A record without its place in the chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// When it was decided: RFC 3339 with milliseconds, UTC.
+    pub at: String,
+    /// Who decided.
+    pub who: Actor,
+    /// What was decided.
+    pub what: Deed,
+    /// Why.
+    pub reason: Option<String>,
+    /// The `Idempotency-Key` of the call.
+    pub key: Option<IdempotencyKey>,
+    /// The hash of the configuration in effect.
+    pub config: String,
+    /// The generation in effect.
+    pub generation: u64,
+}
+
+/// What the writer reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournalProgress {
+    /// All records up to this sequence number are on the disk.
+    Durable(u64),
+    /// A revive with this sequence number was refused: the disk did not take it, and it will not be tried again. In its
+    /// place the journal gets a record that says so.
+    Refused {
+        /// The sequence number.
+        seq: u64,
+        /// Why, with what to do.
+        why: String,
+    },
+    /// The journal cannot be written. The writer keeps the records and tries again. Sent again when the reason changes.
+    Failed {
+        /// Why, with what to do.
+        why: String,
+    },
+    /// The journal can be written again.
+    Recovered,
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotRecorded(pub String);
+
+impl std::fmt::Display for NotRecorded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The queue between controller and writer.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    seq: u64,
+    /// What records add up to that did not fit. They were decided before all of `records`.
+    lost: Option<Lost>,
+    records: VecDeque<Arc<Record>>,
+    failure: Option<String>,
+    stop: bool,
+    ended: bool,
+}
+
+/// What records add up to that were never written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lost {
+    /// The last kill of each scope.
+    pub kills: BTreeMap<KillScope, Arc<Record>>,
+    /// The revives among them: they are refused.
+    pub refused: Vec<u64>,
+    /// How many records.
+    pub count: u64,
+    /// The last sequence number.
+    pub seq: u64,
+}
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(super) enum Work {
+    Records(Vec<Arc<Record>>),
+    Lost(Lost),
+    Nothing,
+}
+
+impl Pending {
+    /// A queue after the record `seq`.
+    pub fn after(seq: u64) -> Self {
+        Self { queue: Mutex::new(Queue { seq, ..Queue::default() }), changed: Condvar::new() }
+    }
+
+    /// Takes a record, and gives it the next sequence number.
+    ///
+    /// # Errors
+    /// It is a revive, and the journal cannot be written or is far behind; or it fits in no line.
+    pub fn add(&self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
+        let mut queue = self.lock();
+        let record = draft.record(queue.seq + 1);
+        line(&record).map_err(NotRecorded)?;
+        if raises(&record.what) {
+            queue.may_raise().map_err(NotRecorded)?;
+        }
+        if queue.records.len() >= WAITING_MAX {
+            queue.give_up();
+        }
+        let record = Arc::new(record);
+        queue.seq = record.seq;
+        queue.records.push_back(Arc::clone(&record));
+        debug_assert!(queue.records.len() <= WAITING_MAX, "what waits has a bound");
+        self.changed.notify_all();
+        Ok(record)
+    }
+
+    /// The last sequence number that was given.
+    pub fn seq(&self) -> u64 {
+        self.lock().seq
+    }
+
+    /// Why the journal cannot be written.
+    pub fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
+    /// Sets why the journal cannot be written; returns whether that is news.
+    pub fn set_failure(&self, failure: Option<String>) -> bool {
+        let mut queue = self.lock();
+        let is_news = queue.failure != failure;
+        queue.failure = failure;
+        is_news
+    }
+
+    /// Takes what is to be written next.
+    pub fn take(&self) -> Work {
+        let mut queue = self.lock();
+        if let Some(lost) = queue.lost.take() {
+            return Work::Lost(lost);
+        }
+        let count = queue.records.len().min(BATCH_MAX);
+        if count == 0 { Work::Nothing } else { Work::Records(queue.records.drain(..count).collect()) }
+    }
+
+    /// Refuses the revives that wait; returns their numbers.
+    pub fn refuse(&self, why: &str) -> Vec<u64> {
+        let mut queue = self.lock();
+        let mut refused = queue.lost.as_mut().map(|lost| std::mem::take(&mut lost.refused)).unwrap_or_default();
+        for record in &mut queue.records {
+            if let Some(replaced) = refusal(record, why) {
+                refused.push(replaced.seq);
+                *record = Arc::new(replaced);
+            }
+        }
+        refused
+    }
+
+    /// Waits until there is something to write; `false` at the end.
+    pub fn wait(&self) -> bool {
+        let is_idle = |queue: &mut Queue| queue.records.is_empty() && queue.lost.is_none() && !queue.stop;
+        let queue = self.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
+        !(queue.records.is_empty() && queue.lost.is_none() && queue.stop)
+    }
+
+    /// Waits for the next attempt; `false` when the writer is to end.
+    pub fn wait_for(&self, time: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), time, |queue| !queue.stop);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+
+    /// Whether the writer is to end.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().stop
+    }
+
+    /// Ends the writer when all is written, or cannot be; waits at most `timeout` for that.
+    pub fn stop(&self, timeout: Duration) -> bool {
+        let mut queue = self.lock();
+        queue.stop = true;
+        self.changed.notify_all();
+        let waited = self.changed.wait_timeout_while(queue, timeout, |queue| !queue.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
+    /// The writer has ended.
+    pub fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn may_raise(&self) -> Result<(), String> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if self.lost.is_some() || self.records.len() >= WAITING_MAX {
+            return Err(format!("{} records wait for the disk; examine the disk of the state folder", self.waiting()));
+        }
+        Ok(())
+    }
+
+    fn waiting(&self) -> u64 {
+        let records = u64::try_from(self.records.len()).unwrap_or(u64::MAX);
+        records + self.lost.as_ref().map_or(0, |lost| lost.count)
+    }
+
+    /// Puts what the waiting records add up to in their place.
+    fn give_up(&mut self) {
+        let mut lost = self.lost.take().unwrap_or_default();
+        for record in self.records.drain(..) {
+            lost.count += 1;
+            lost.seq = record.seq;
+            match &record.what {
+                Deed::Kill { scope, .. } => {
+                    if let Some(scope) = scope.scope() {
+                        lost.kills.insert(scope, record);
+                    }
+                }
+                Deed::Revive { .. } => lost.refused.push(record.seq),
+                Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. } => {}
+            }
+        }
+        self.lost = Some(lost);
+    }
+}
+
+impl Draft {
+    fn record(self, seq: u64) -> Record {
+        let Self { at, who, what, reason, key, config, generation } = self;
+        Record { v: JOURNAL_VERSION, seq, at, who, what, reason, key, config, generation, prev: String::new() }
+    }
+}
+
+/// Whether a deed raises exposure: it is durable before it takes effect.
+pub(super) const fn raises(deed: &Deed) -> bool {
+    match deed {
+        Deed::Revive { .. } => true,
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Kill { .. }
+        | Deed::Refused { .. }
+        | Deed::Checkpoint { .. } => false,
+    }
+}
+
+/// The record in the place of a revive that was refused; `None` for all others.
+pub(super) fn refusal(record: &Record, why: &str) -> Option<Record> {
+    let Deed::Revive { scope } = &record.what else { return None };
+    let what = Deed::Refused { scope: scope.clone(), because: why.to_owned() };
+    Some(Record { what, ..record.clone() })
+}
