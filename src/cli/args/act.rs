@@ -28,6 +28,9 @@ pub struct ScopeArguments {
     /// A shadow.
     #[arg(long, value_name = "ROUTE", value_parser = name, help = "The shadow of this route gets no copies")]
     pub shadow: Option<String>,
+    /// A scope without its option, as people type it in a hurry.
+    #[arg(value_name = "SCOPE", value_parser = without_option, hide = true)]
+    pub bare: Option<String>,
 }
 
 impl ScopeArguments {
@@ -145,6 +148,19 @@ fn name(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("a name is missing".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+/// Refuses a bare name, which may be that of a route or of a tenant.
+fn without_option(text: &str) -> Result<String, String> {
+    if text.contains(':') {
+        return Err(format!("write --variant {text}"));
+    }
+    let all = ["all", "everything", "*"].contains(&text);
+    Err(if all {
+        "write --all".to_owned()
+    } else {
+        format!("write --route {text}, --tenant {text} or --shadow {text}")
+    })
+}
+
 fn variant(text: &str) -> Result<KillScope, String> {
     let parts = text.split_once(':').filter(|(route, variant)| !route.is_empty() && !variant.is_empty());
     let (route, variant) = parts.ok_or_else(|| "write ROUTE:VARIANT, such as shop:canary".to_owned())?;
@@ -183,6 +199,9 @@ mod tests {
         assert_eq!(scope(ScopeArguments { variant: Some(canary.clone()), ..none() }), Some(canary));
         for wrong in ["shop", ":canary", "shop:", ""] {
             assert!(variant(wrong).unwrap_err().contains("ROUTE:VARIANT"), "{wrong}");
+        }
+        for (bare, option) in [("shop:canary", "--variant shop:canary"), ("all", "--all"), ("shop", "--route shop")] {
+            assert!(without_option(bare).unwrap_err().contains(option), "{bare}");
         }
         assert!(reason("  ").is_err() && reason(" INC-1 ") == Ok("INC-1".to_owned()));
     }

@@ -61,7 +61,7 @@ record after the last one.
 
 EXAMPLE
   pointsman events --follow                   # from now on, until Ctrl-C
-  pointsman events --after 4711               # what was decided since that record
+  pointsman events --after 4711               # the records after that one
   pointsman events --follow --table")]
 pub struct EventsArguments {
     /// The proxy.

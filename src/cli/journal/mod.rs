@@ -5,9 +5,11 @@ mod events;
 mod filter;
 mod follow;
 mod line;
+mod offline;
 mod pages;
 mod printer;
 mod sse;
+mod verify;
 
 pub use ask::journal;
 pub use events::events;
