@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::admin::PreparedAdmin;
+use super::admin::{OtherListener, PreparedAdmin};
 use super::controller::Controller;
 use super::files::{Rejection, warn, writable};
 use super::next_snapshot;
@@ -78,7 +78,7 @@ impl Controller {
         let workers = self.state.counts.registry.workers;
         let specs = &loaded.rules.listeners;
         let listeners = next_snapshot::listeners(&old.listeners, specs, &loaded.tls, workers, &mut inherited);
-        let admin = self.admin.prepare(&loaded.rules.admin.addresses, &mut inherited);
+        let admin = self.admin.prepare(&loaded.rules, &mut inherited);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
             (listeners, admin) => {
@@ -138,17 +138,19 @@ impl Controller {
             },
         );
         retain_names(&self.state.counts.recorder, &wanted);
+        let admin = self.admin.adopt(admin);
         {
             let mut data = self.state.lock();
             data.hash = loaded.hash;
             data.names.retain(|name, _| wanted.contains(name));
             data.baselines.follow(old.effective(), next.effective(), &next.routes);
-            data.admin = self.admin.adopt(admin);
+            data.admin = admin;
         }
         let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
         let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
         self.publish_generation(next);
         self.show_release();
+        self.admin.open_socket(OtherListener::Keep);
         self.mark_used_sockets();
         self.succession.inherited.log_unused();
         self.close_soon(gone);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::admin::{AdminListener, PreparedAdmin, push_regularly};
+use super::admin::{AdminListener, OtherListener, PreparedAdmin, push_regularly};
 use super::adoption::wait_for_workers;
 use super::controller::Controller;
 use super::event::{Event, ProcessEvent, ResolverEvent};
@@ -291,7 +291,7 @@ fn prepare(
     inherited: &mut InheritedSockets,
     mut unbound: Vec<BindError>,
 ) -> Result<PreparedAdmin, StartError> {
-    match admin.prepare(&state.snapshot().rules.admin.addresses, inherited) {
+    match admin.prepare(&state.snapshot().rules, inherited) {
         Ok(prepared) if unbound.is_empty() => return Ok(prepared),
         Ok(_) => {}
         Err(errors) => unbound.extend(errors),
@@ -373,9 +373,12 @@ impl StartedControl {
         let admin = controller.admin.adopt(admin);
         controller.state.lock().admin = admin;
         controller.mark_used_sockets();
+        let mut other = OtherListener::Keep;
         if let Some(predecessor) = controller.succession.predecessor.take() {
             predecessor.confirm_serving().await;
+            other = OtherListener::Replace;
         }
+        controller.admin.open_socket(other);
         controller.notify.send(ServiceState::MainPid(std::process::id()), None);
         controller.notify.send(ServiceState::Ready, Some(&format!("serving generation {FIRST}")));
         if let Some(pusher) = &controller.pusher {

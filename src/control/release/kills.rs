@@ -28,7 +28,7 @@ impl ActiveKills {
         Self { file_overlay: overlay, by_file, by_people: BTreeMap::new() }
     }
 
-    /// Follows a new file. ActiveKills by people stay: only a revive lifts them.
+    /// Follows a new file. Kills by people stay: only a revive lifts them.
     pub fn follow_file(&mut self, overlay: Overlay, by_file: FileKills) {
         (self.file_overlay, self.by_file) = (overlay, by_file);
     }
