@@ -180,7 +180,12 @@ kill_now "$proxy_pid"
 rm -r "$disk/state"
 mkdir "$disk/state"
 mount -o remount,ro "$disk" || fail "the disk cannot be made read-only"
+sed -i "s|^\[admin\]|&\nsocket = \"$scratch/admin.sock\"|" "$scratch/routes.toml"
 start_proxy
 eventually "a read-only folder is no failed start" 0 writable
-contains "the log says so" 'ead-only' "$(<"$scratch/pointsman.log")"
-echo "kill.sh: TODO socket"
+contains "the log says so" '[Rr]ead-only' "$(<"$scratch/pointsman.log")"
+answer=$(act kill --all --reason "on a read-only disk" --yes --json --admin "unix:$scratch/admin.sock")
+equal "a kill there is not on the disk" False "$(json 'it["durable"]' <<<"$answer")"
+equal "a kill there is in force" True "$(json 'it["in_force_ms"] is not None' <<<"$answer")"
+for _ in $(seq 50); do served -H "cookie: uid=u$RANDOM" "http://127.0.0.1:$port/"; done | sort -u >"$scratch/served"
+equal "who serves then" stable "$(<"$scratch/served")"
