@@ -13,11 +13,11 @@ use http::{HeaderMap, Method};
 use pointsman::control::with_overlay;
 use pointsman::identity::IdentityProviders;
 use pointsman::route::{
-    AccessLog, Action, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation, HeaderEdits,
-    HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Overlay, PathPattern, Predicate, Reason,
-    RequestHead, Rescue, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, SourceLocation, Split, SplitState,
-    Spread, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide,
-    normal_host, normal_path, summary,
+    AccessLog, Action, AdminSpec, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation,
+    HeaderEdits, HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Overlay, PathPattern, Predicate,
+    Reason, RequestHead, Rescue, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, SourceLocation, Split,
+    SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant,
+    VariantId, Weight, decide, normal_host, normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
 use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
@@ -162,6 +162,7 @@ fn overlay(c: &mut Criterion) {
         Arc::new(RouteState { series: series.into(), sample, shadow: None, needs: Needs::default() })
     };
     let first = Snapshot {
+        edition: Edition(1),
         generation: Generation(1),
         routes: routes.iter().map(entity).collect(),
         rules: Arc::new(Rules { routes, ..rules() }),
@@ -264,8 +265,8 @@ fn series_of(n: usize, one_in: usize) -> VariantSeries {
 fn rules() -> Rules {
     Rules {
         listeners: vec![],
-        admin: vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0))],
-        state_dir: "state".into(),
+        admin: AdminSpec::default(),
+        state: StateSpec::default(),
         identity: Identity {
             tenant: vec![Extractor::Query("tenant".into())],
             user: vec![Extractor::Cookie("uid".into())],

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use anyhow::bail;
 use serde_json::Value;
 
+use super::admin::{FetchOptions, Purpose};
 use super::args::{CompareArguments, ReportFormat};
-use super::fetch::FetchOptions;
 use super::paint::Paint;
 use super::paint::Terminal;
 use super::{Exit, out};
@@ -21,7 +21,7 @@ const FIELDS_MAX: usize = 40;
 /// # Errors
 /// When the proxy cannot be asked, or has no such route.
 pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Result<Exit> {
-    let admin = arguments.admin.find()?;
+    let admin = arguments.admin.find(Purpose::Read)?;
     let mut page = admin.page(&admin.ask_blocking("/shadow", FetchOptions::get())?)?;
     if let (Some(wanted), Some(routes)) = (&arguments.route, page["routes"].as_array_mut()) {
         let known: Vec<String> = routes.iter().filter_map(|route| route["route"].as_str()).map(str::to_owned).collect();
@@ -90,6 +90,8 @@ fn share(page: &Value, route: &Value) -> String {
     let now = route["weight_actual"].as_f64().unwrap_or(set);
     if page["kill_all"] == true {
         format!("{set} % of the requests set, none now: `kill.all` is set")
+    } else if route["killed_by"].is_string() {
+        format!("{set} % of the requests set, none now: the shadow is killed")
     } else if now < set {
         format!("{set} % of the requests set, {now} % now: reduced, since copies failed or were dropped")
     } else {
@@ -350,6 +352,8 @@ mod tests {
         let mut killed = page(&json!({ "weight_actual": 0.0 }));
         killed["kill_all"] = json!(true);
         check_contains(&killed, "100 % of the requests set, none now: `kill.all` is set");
+        let shadow = page(&json!({ "weight_actual": 0.0, "killed_by": "shadow" }));
+        check_contains(&shadow, "100 % of the requests set, none now: the shadow is killed");
     }
 
     #[test]

@@ -7,16 +7,18 @@ use super::tables::admin::ADMIN;
 use super::tables::client_tls::SystemRoots;
 use super::tables::dns::DNS;
 use super::tables::identity::IDENTITY;
-use super::tables::kill::{KILL, Splits};
-use super::tables::listener::{ACCESS_LOG, LISTENER, Listeners, STATE};
+use super::tables::kill::{CompiledKill, KILL, Splits};
+use super::tables::listener::{ACCESS_LOG, LISTENER, Listeners};
 use super::tables::route::ROUTE;
 use super::tables::route_context::{DefinedUpstreams, NameRegistries, NamedRoute};
 use super::tables::route_test::{RouteTest, TEST};
 use super::tables::segment::SEGMENT;
+use super::tables::state::STATE;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, grpc, hidden_routes, identity, kill, listener, route, route_test, segment, shadow, traces, upstream,
+    admin, dns, grpc, hidden_routes, identity, kill, listener, route, route_test, segment, shadow, state, traces,
+    upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
@@ -27,7 +29,7 @@ use super::toml::registry::{NameKind, Registry};
 use super::toml::source::Span;
 use super::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::identity::IdentityProviders;
-use crate::route::{Index, ListenerSpec, Overlay, Route, Rules, SplitState};
+use crate::route::{FileKills, Index, ListenerSpec, Overlay, Route, Rules, SplitState};
 use crate::tls::Server;
 
 /// The most routes.
@@ -46,7 +48,7 @@ pub(super) const FILE: TableSpec = TableSpec {
         ),
         required("listener", Shape::Tables(&LISTENER), "Listeners: the addresses that clients connect to."),
         optional("admin", Shape::Table(&ADMIN), "The admin listener, for operators."),
-        optional("state", Shape::Table(&STATE), "Has no effect in this version."),
+        optional("state", Shape::Table(&STATE), "What survives a restart: the journal, and kills by people."),
         optional(
             "identity",
             Shape::Table(&IDENTITY),
@@ -89,6 +91,10 @@ pub(super) struct Compiled {
     pub(super) rules: Rules,
     /// The weights and kills of the files.
     pub(super) overlay: Overlay,
+    /// What the files kill, with its places.
+    pub(super) kills: FileKills,
+    /// The TLS configuration of the admin listener.
+    pub(super) admin_tls: Option<Arc<Server>>,
     /// The TLS configurations of the listeners, in their order.
     pub(super) tls: Vec<Option<Arc<Server>>>,
     /// Keys for tokens, and a database of countries.
@@ -102,8 +108,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let (listeners, tls, addresses) = listener::listeners(context, &parts.listeners);
     let requests_cert = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
     context.identified.extend(listeners.iter().any(requests_cert).then_some("client_cert"));
-    let admin = admin::admin(context, parts.one("admin"), &addresses);
-    let state_dir = listener::state_dir(context, parts.one("state"));
+    let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
+    let state = state::state(context, parts.one("state"), root);
+    let (admin, admin_tls) = admin::admin(context, parts.one("admin"), &addresses, &state);
     let (identity, identity_providers) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
     let dns = dns::dns(context, parts.one("dns"));
@@ -151,7 +158,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let rules = Rules {
         listeners,
         admin,
-        state_dir,
+        state: state.spec,
         identity,
         segments,
         upstreams,
@@ -162,7 +169,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         traces,
         masks: context.variables.masks(),
     };
-    Some(Compiled { rules, overlay: Overlay::new(kill, states), tls, identity_providers, tests })
+    let CompiledKill { kill, places: kills } = kill;
+    let overlay = Overlay::new(kill, states);
+    Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests })
 }
 
 fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {

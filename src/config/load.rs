@@ -15,7 +15,7 @@ use super::toml::reader::Reader;
 use super::toml::source::{Source, Span};
 use super::toml::spanned_string::SpannedString;
 use crate::identity::IdentityProviders;
-use crate::route::{EffectiveConfig, Overlay, Rules};
+use crate::route::{EffectiveConfig, FileKills, Overlay, Rules};
 use crate::tls::{LastGood, Server};
 
 /// The most included files.
@@ -28,6 +28,10 @@ pub struct Loaded {
     pub rules: Rules,
     /// The weights and kills of the files.
     pub overlay: Overlay,
+    /// What the files kill, with its places.
+    pub kills: FileKills,
+    /// The TLS configuration of the admin listener; `None` for cleartext.
+    pub admin_tls: Option<Arc<Server>>,
     /// The TLS configurations of the listeners, in their order; `None` for cleartext listeners.
     pub tls: Vec<Option<Arc<Server>>>,
     /// The identity providers: keys for tokens, a database of countries.
@@ -98,9 +102,21 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
     let compiled = source.and_then(|source| compile_all(&mut context, source));
     let ended = context.end()?;
     match compiled {
-        Some(Compiled { rules, overlay, tls, identity_providers, tests }) => {
+        Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests }) => {
             let FinishedLoad { warnings, watched, hash, in_use } = ended;
-            Ok(Loaded { rules, overlay, tls, identity_providers, warnings, watched, hash, tests, in_use })
+            Ok(Loaded {
+                rules,
+                overlay,
+                kills,
+                admin_tls,
+                tls,
+                identity_providers,
+                warnings,
+                watched,
+                hash,
+                tests,
+                in_use,
+            })
         }
         None => Err(ended.warnings),
     }

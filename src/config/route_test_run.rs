@@ -120,8 +120,9 @@ impl RouteTest {
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
         let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut NoTrace);
         let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
+        let (route_id, variant) = (lookup.route, decision.variant);
         let (method, caller) = (head.method, &caller);
-        let request = SamplingInput { method, variant: decision.variant, caller, cookie_identity: None, share };
+        let request = SamplingInput { route: route_id, method, variant, caller, cookie_identity: None, share };
         let copied = split.copied(config, &request, &[]).filter(|copied| copied.chance > Weight::ZERO);
         let copied = copied.map(|copied| copied.upstream);
         TestResult { route: Some(route), decision: Some(decision), status: None, copied }

@@ -3,7 +3,10 @@
 //! This room does no I/O, reads no clock and draws no random numbers: every input of a decision is an argument. The
 //! same functions route live traffic and implement `check`, `explain` and `what-if`.
 
+mod admin;
+mod admin_token;
 mod decide;
+mod file_kills;
 mod ids;
 mod kill_scope;
 mod listener;
@@ -20,12 +23,16 @@ mod tests;
 mod traces;
 mod upstream;
 
+pub use admin::{AdminSpec, StateSpec};
+pub use admin_token::{AdminRole, AdminRoles, AdminToken, TokenList};
 pub use decide::{
-    ArmState, BUCKETS, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason, Routed, Salt,
-    Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, Trace, Unfit, decide, decide_sampling,
+    ArmState, BUCKETS, CalledKill, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason,
+    Routed, Salt, Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, StreamPlace, Trace, Unfit,
+    decide, decide_sampling,
 };
-pub use ids::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
-pub use kill_scope::KillScope;
+pub use file_kills::{FileKills, KilledTenants};
+pub use ids::{Bucket, Edition, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
+pub use kill_scope::{FoundScope, KillScope, RouteNames, ScopeFault};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
 pub use masks::{MASKED_MIN, Masks, is_word_byte};

@@ -1,9 +1,9 @@
 //! The compiled routes file.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
-use super::{AccessLog, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId, Segment, TraceExport, Upstream};
+use super::{
+    AccessLog, AdminSpec, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId, Segment, StateSpec, TraceExport,
+    Upstream,
+};
 
 /// The compiled `routes.toml` and the files that it includes. Immutable. The weights of variants and `[kill]` are in
 /// the [`Overlay`](super::Overlay), because they can change without a reload.
@@ -11,10 +11,10 @@ use super::{AccessLog, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId
 pub struct Rules {
     /// The listeners; at least one.
     pub listeners: Vec<ListenerSpec>,
-    /// The addresses of the admin listener; at least one.
-    pub admin: Vec<SocketAddr>,
-    /// `state.dir`.
-    pub state_dir: PathBuf,
+    /// The admin listener and its socket.
+    pub admin: AdminSpec,
+    /// Where the journal is.
+    pub state: StateSpec,
     /// How callers are identified.
     pub identity: Identity,
     /// The segments.
@@ -43,6 +43,15 @@ impl Rules {
     #[must_use]
     pub fn route(&self, id: RouteId) -> &Route {
         &self.routes[id.0 as usize]
+    }
+
+    /// The route with this name. `near` is where other rules have it: it is looked up there first.
+    #[must_use]
+    pub fn find_route(&self, name: &str, near: RouteId) -> Option<RouteId> {
+        if self.routes.get(near.0 as usize).is_some_and(|route| route.name == name) {
+            return Some(near);
+        }
+        self.numbered().find(|(_, route)| route.name == name).map(|(id, _)| id)
     }
 
     /// The routes and their ids.

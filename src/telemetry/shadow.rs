@@ -26,7 +26,7 @@ pub enum ShadowDrop {
     Incomplete,
     /// The method is not one of `methods`.
     Method,
-    /// `kill.all`.
+    /// `kill.all`, or a kill of the shadow.
     Killed,
     /// The proxy stopped.
     Shutdown,

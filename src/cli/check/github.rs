@@ -60,16 +60,17 @@ mod tests {
 
     #[test]
     fn diagnostics_are_annotations() {
-        let text = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n[state]\ncolour = '100 %'\n";
-        let found = load_text("a,b:c.toml", text, &|_| None).unwrap_err();
+        let head = "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n";
+        let text = format!("{head}[admin]\nsocket = 'off'\nsocket_group = 'x'\n[state]\ncolour = '100 %'\n");
+        let found = load_text("a,b:c.toml", &text, &|_| None).unwrap_err();
         let lines = annotations(&found, None);
         let lines: Vec<_> = lines.lines().collect();
         assert_eq!(
             lines[1],
-            "::error file=a%2Cb%3Ac.toml,line=5,endLine=5,col=1,endColumn=7,title=unknown-key::\
+            "::error file=a%2Cb%3Ac.toml,line=8,endLine=8,col=1,endColumn=7,title=unknown-key::\
              unknown key `colour` in `[state]`%0Ahelp: the keys are `dir`"
         );
-        assert!(lines[0].starts_with("::warning file=a%2Cb%3Ac.toml,line=4,"), "{}", lines[0]);
+        assert!(lines[0].starts_with("::warning file=a%2Cb%3Ac.toml,line=6,"), "{}", lines[0]);
         assert_eq!(lines.len(), 2);
     }
 

@@ -81,7 +81,7 @@ pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(Path
         }
     };
     let (Some(proxy), Some(admin), Some(stable), Some(canary)) =
-        (rules.listeners.first(), rules.admin.first(), service("shop-v1"), service("shop-v2"))
+        (rules.listeners.first(), rules.admin.addresses.first(), service("shop-v1"), service("shop-v2"))
     else {
         bail!("{}; the services shop-v1 and shop-v2 of a demo are not in it", refusal());
     };

@@ -1,4 +1,5 @@
-//! `[kill]`: marks the killed routes and variants in the state of their splits.
+//! `[kill]`: marks the killed routes, variants and shadows in the state of their splits, and notes where the files kill
+//! what.
 
 use super::{identity_warnings, tenants};
 use crate::config::toml::context::Context;
@@ -10,7 +11,7 @@ use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{DURATION, Shape, TableSpec, default};
 use crate::config::toml::suggest::did_you_mean;
 use crate::config::toml::value;
-use crate::route::{Action, Kill, Route, SplitState, Stop, TenantList, Variant, VariantId, Weight};
+use crate::route::{Action, FileKills, Kill, KillScope, Route, SplitState, Stop, Variant, VariantId, Weight};
 
 const NAMES: Shape = Shape::OneOrMore(&Shape::Text);
 
@@ -22,6 +23,7 @@ pub(in crate::config) const KILL: TableSpec = TableSpec {
         default("all", Shape::Boolean, "false", "Every route serves stable only."),
         default("routes", NAMES, "[]", "Names of routes that serve stable only."),
         default("variants", NAMES, "[]", "Killed variants, as `route:variant`; their callers get stable."),
+        default("shadows", NAMES, "[]", "Names of routes whose shadow gets no copies."),
         default("tenants", super::predicate::LISTED, "[]", "Tenants that always get stable."),
         default(
             "close_streams",
@@ -30,7 +32,7 @@ pub(in crate::config) const KILL: TableSpec = TableSpec {
             "Time after which streaming connections of killed variants are closed; `0s` leaves them open.",
         ),
     ],
-    later: &["rollouts"],
+    later: &["rollouts", "flags"],
 };
 
 /// The routes of all files, and the states of their splits.
@@ -41,35 +43,50 @@ pub(in crate::config) struct Splits<'a> {
     pub(in crate::config) states: &'a mut [SplitState],
 }
 
+/// `[kill]`, compiled.
+#[derive(Default)]
+pub(in crate::config) struct CompiledKill {
+    pub(in crate::config) kill: Kill,
+    /// Everything that the files kill, with its place.
+    pub(in crate::config) places: FileKills,
+}
+
 /// Compiles `[kill]`; marks the splits that it names.
 pub(in crate::config) fn kill(
     context: &mut Context<'_>,
     reader: Option<&Reader<'_>>,
     names: &mut Registry<'_>,
     mut splits: Splits<'_>,
-) -> Kill {
-    let Some(reader) = reader else { return Kill::default() };
+) -> CompiledKill {
+    let Some(reader) = reader else { return CompiledKill::default() };
+    let mut places = FileKills::default();
     let all_item = reader.get("all");
     let all = all_item.and_then(|item| item.boolean(context)).unwrap_or(false);
     if let (true, Some(item)) = (all, all_item) {
         let finding = Finding::warning("kill-active", item.span(), "everything is killed: every route serves stable");
         context.report(finding);
+        places.add(KillScope::All, context.location(item.span()));
     }
-    for text in texts(context, reader.get("routes")) {
-        kill_route(context, &text, names, &mut splits);
-    }
-    for text in texts(context, reader.get("variants")) {
-        kill_variant(context, &text, names, &mut splits);
+    for (key, kill) in [("routes", kill_route as KillNamed), ("variants", kill_variant), ("shadows", kill_shadow)] {
+        for text in texts(context, reader.get(key)) {
+            if let Some(scope) = kill(context, &text, names, &mut splits) {
+                places.add(scope, context.location(text.span));
+            }
+        }
     }
     warn_of_idle_weights(context, reader, &splits);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
     if let Some(item) = &listed {
         identity_warnings::warn_unread(context, "tenant", item.span(), "this has no effect");
     }
-    let tenants = listed.and_then(|item| tenants::list(context, &item));
+    let tenants = listed.and_then(|item| Some((tenants::list(context, &item)?, item.span())));
     let close_streams = value::timeout(context, reader, "close_streams", None);
     reader.finish(context);
-    Kill { all, tenants: tenants.unwrap_or_else(|| TenantList::new([])), close_streams }
+    let tenants = tenants.map(|(names, at)| {
+        places.set_tenants(names.clone(), context.location(at));
+        names
+    });
+    CompiledKill { kill: Kill { all, tenants: tenants.unwrap_or_default(), close_streams }, places }
 }
 
 impl<'a> Splits<'a> {
@@ -78,6 +95,9 @@ impl<'a> Splits<'a> {
         Some((self.routes.get(number as usize)?.as_ref()?, self.states.get_mut(number as usize)?))
     }
 }
+
+/// Kills what a text names; returns its scope, or reports an error.
+type KillNamed = fn(&mut Context<'_>, &SpannedString<'_>, &mut Registry<'_>, &mut Splits<'_>) -> Option<KillScope>;
 
 /// Warns of routes whose weights have no effect, since every variant with a weight is killed.
 fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, splits: &Splits<'_>) {
@@ -96,8 +116,13 @@ fn texts<'d>(context: &mut Context<'_>, item: Option<Item<'d>>) -> Vec<SpannedSt
     items.iter().filter_map(|item| item.text(context)).collect()
 }
 
-fn kill_route(context: &mut Context<'_>, text: &SpannedString<'_>, names: &mut Registry<'_>, splits: &mut Splits<'_>) {
-    let Some((route, state)) = names.find(context, text).and_then(|number| splits.get(number)) else { return };
+fn kill_route(
+    context: &mut Context<'_>,
+    text: &SpannedString<'_>,
+    names: &mut Registry<'_>,
+    splits: &mut Splits<'_>,
+) -> Option<KillScope> {
+    let (route, state) = names.find(context, text).and_then(|number| splits.get(number))?;
     match &route.action {
         Action::Split(_) => state.kill(),
         Action::Redirect(_) | Action::Respond(_) => {
@@ -105,6 +130,24 @@ fn kill_route(context: &mut Context<'_>, text: &SpannedString<'_>, names: &mut R
             context.report(Finding::error("useless-kill", text.span, message));
         }
     }
+    Some(KillScope::Route(route.name.clone()))
+}
+
+fn kill_shadow(
+    context: &mut Context<'_>,
+    text: &SpannedString<'_>,
+    names: &mut Registry<'_>,
+    splits: &mut Splits<'_>,
+) -> Option<KillScope> {
+    let (route, state) = names.find(context, text).and_then(|number| splits.get(number))?;
+    if route.split().is_some_and(|split| split.shadow.is_some()) {
+        state.kill_shadow();
+    } else {
+        let message = format!("route `{}` has no shadow: there is nothing to kill", &**text);
+        let finding = Finding::error("useless-kill", text.span, message);
+        context.report(finding.help("`shadows` lists routes with `[route.shadow]`"));
+    }
+    Some(KillScope::Shadow(route.name.clone()))
 }
 
 fn kill_variant(
@@ -112,16 +155,15 @@ fn kill_variant(
     text: &SpannedString<'_>,
     names: &mut Registry<'_>,
     splits: &mut Splits<'_>,
-) {
+) -> Option<KillScope> {
     let Some((route, variant)) = text.split_once(':') else {
         let finding =
             Finding::error("bad-kill", text.span, format!("`{}` does not name a variant of a route", &**text));
         context.report(finding.help("write `route:variant`, such as `checkout:canary`"));
-        return;
+        return None;
     };
     let name = SpannedString::plain(route.into(), text.span);
-    let Some(number) = names.find(context, &name) else { return };
-    let Some((found, state)) = splits.get(number) else { return };
+    let (found, state) = names.find(context, &name).and_then(|number| splits.get(number))?;
     let variants: &[Variant] = match &found.action {
         Action::Split(split) => &split.variants,
         Action::Redirect(_) | Action::Respond(_) => &[],
@@ -129,15 +171,16 @@ fn kill_variant(
     if variant == "stable" {
         let message = "stable cannot be killed: the callers of killed variants get it";
         context.report(Finding::error("bad-kill", text.span, message));
-        return;
+        return None;
     }
     let is_named = |known: &Variant| context.variables.is_name(variant, &known.name);
-    if let Some((_, id)) = variants.iter().zip(0..).find(|(known, _)| is_named(known)) {
+    if let Some((known, id)) = variants.iter().zip(0..).find(|(known, _)| is_named(known)) {
         state.stop(VariantId(id), Stop::Kill);
-        return;
+        return Some(KillScope::Variant { route: found.name.clone(), variant: known.name.clone() });
     }
     let message = format!("route `{route}` has no variant `{variant}`");
     let known: Vec<_> = variants.iter().skip(1).map(|variant| &*variant.name).collect();
     let help = did_you_mean(variant, known.iter().copied());
     context.report(Finding::error("unknown-variant", text.span, message).maybe_help(help));
+    None
 }

@@ -1,4 +1,4 @@
-//! `[[listener]]`, `[state]` and `[access_log]`: where clients connect, and the access log.
+//! `[[listener]]` and `[access_log]`: where clients connect, and the access log.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -147,14 +147,6 @@ const LIMITS: TableSpec = TableSpec {
     later: &[],
 };
 
-/// `[state]`.
-pub(in crate::config) const STATE: TableSpec = TableSpec {
-    title: "[state]",
-    doc: "Has no effect in this version.",
-    keys: &[default("dir", Shape::Text, "\"state\"", "Directory; has no effect in this version.")],
-    later: &[],
-};
-
 /// `[access_log]`.
 pub(in crate::config) const ACCESS_LOG: TableSpec = TableSpec {
     title: "[access_log]",
@@ -221,7 +213,7 @@ pub(in crate::config) fn listeners(
         let limits = reader.table(context, "limits", &LIMITS).map(|reader| limits(context, &reader));
         let senders = reader.table(context, "proxy_protocol", &PROXY_PROTOCOL);
         let proxy_senders = senders.map(|reader| proxy_senders(context, &reader)).unwrap_or_default();
-        let secured = reader.get("tls").map(|item| tls::tls(context, &item));
+        let secured = reader.get("tls").map(|item| tls::tls(context, &item, &TLS));
         let redirect = redirect(context, reader);
         reader.finish(context);
         let Some((text, address)) =
@@ -325,19 +317,6 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> Limits {
     };
     reader.finish(context);
     limits
-}
-
-/// Compiles `[state]`. This version reads it for compatibility with files of later versions, and does not use it.
-pub(in crate::config) fn state_dir(context: &mut Context<'_>, reader: Option<&Reader<'_>>) -> PathBuf {
-    let dir = reader.and_then(|reader| {
-        let dir = reader.shown_text(context, "dir");
-        reader.finish(context);
-        let message = "`[state]` has no effect in this version";
-        let finding = Finding::warning("state-not-used", reader.span(), message);
-        context.report(finding.help("remove the table"));
-        dir
-    });
-    dir.map_or_else(|| PathBuf::from("state"), |dir| PathBuf::from(&*dir))
 }
 
 /// Compiles `[access_log]`.

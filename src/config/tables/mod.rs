@@ -2,6 +2,7 @@
 
 pub(super) mod action;
 pub(super) mod admin;
+pub(super) mod admin_tokens;
 pub(super) mod certificate_pairs;
 pub(super) mod client_tls;
 pub(super) mod compare;
@@ -21,6 +22,7 @@ pub(super) mod route_context;
 pub(super) mod route_test;
 pub(super) mod segment;
 pub(super) mod shadow;
+pub(super) mod state;
 pub(super) mod target;
 pub(super) mod tenants;
 pub(super) mod tls;

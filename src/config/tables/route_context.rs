@@ -36,6 +36,5 @@ pub(in crate::config) struct NamedRoute<'d> {
 
 /// The place of a table, for messages.
 pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> SourceLocation {
-    let at = reader.span();
-    SourceLocation { file: context.files.name(at.file), line: context.files.line(at) }
+    context.location(reader.span())
 }

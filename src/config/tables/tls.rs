@@ -1,4 +1,4 @@
-//! `[listener.tls]`: the certificates of a listener, and client authentication. Certificates are directories or pairs
+//! `[listener.tls]` and `[admin.tls]`: the certificates of a listener, and client authentication. Certificates are directories or pairs
 //! of files; errors name the file.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
 use crate::config::toml::spanned_string::SpannedString;
-use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
+use crate::config::toml::spec::{KeySpec, Shape, TableSpec, default, optional, required};
 use crate::route::{ClientAuth, TlsSpec, TlsVersion};
 use crate::tls::{self, Authority, Certificate, CertificateError, CertificateSource, ServedCertificate, Server, Stale};
 
@@ -22,18 +22,26 @@ use crate::tls::{self, Authority, Certificate, CertificateError, CertificateSour
 pub(in crate::config) const TLS: TableSpec = TableSpec {
     title: "[listener.tls]",
     doc: "TLS for clients: HTTP/2 and HTTP/1.1 by ALPN.",
-    keys: &[
+    keys: &keys(&CLIENT_AUTH),
+    later: &[],
+};
+
+/// `[admin.tls]`.
+pub(in crate::config) const ADMIN_TLS: TableSpec =
+    TableSpec { title: "[admin.tls]", doc: "TLS for operators.", keys: &keys(&ADMIN_CLIENT_AUTH), later: &[] };
+
+const fn keys(client_auth: &'static TableSpec) -> [KeySpec; 3] {
+    [
         required(
             "certificates",
             Shape::OneOrMore(&Shape::Either(&[Shape::Text, Shape::Table(&PAIR)])),
             "Directories, or pairs of a certificate and its key; the first certificate is the default, the others are \
              selected by SNI; they are reloaded when the files change.",
         ),
-        optional("client_auth", Shape::Table(&CLIENT_AUTH), "Requests certificates from clients; off by default."),
+        optional("client_auth", Shape::Table(client_auth), "Requests certificates from clients; off by default."),
         default("min_version", Shape::Words(&["1.2", "1.3"]), "\"1.2\"", "Oldest TLS version that is accepted."),
-    ],
-    later: &[],
-};
+    ]
+}
 
 /// `{ cert, key }`.
 const PAIR: TableSpec = TableSpec {
@@ -50,25 +58,36 @@ const PAIR: TableSpec = TableSpec {
 const CLIENT_AUTH: TableSpec = TableSpec {
     title: "[listener.tls.client_auth]",
     doc: "Requests certificates from clients. Conditions can match a verified certificate as `client_cert`.",
-    keys: &[
-        required(
-            "ca",
-            Shape::Text,
-            "PEM file with the authorities (CA certificates) that issue the client certificates.",
-        ),
-        default(
-            "mode",
-            Shape::Words(&["require", "request"]),
-            "\"require\"",
-            "`require` refuses clients without a certificate; `request` accepts them without this identity.",
-        ),
-    ],
+    keys: CLIENT_AUTH_KEYS,
     later: &[],
 };
 
-/// Compiles `[listener.tls]`.
-pub(in crate::config) fn tls(context: &mut Context<'_>, item: &Item<'_>) -> Option<(TlsSpec, Arc<Server>)> {
-    let reader = item.table(context, &TLS)?;
+/// `client_auth` of the admin listener.
+const ADMIN_CLIENT_AUTH: TableSpec = TableSpec {
+    title: "[admin.tls.client_auth]",
+    doc: "Requests certificates from operators. The common name of a verified certificate is the name of a token, whose \
+          roles it has.",
+    keys: CLIENT_AUTH_KEYS,
+    later: &[],
+};
+
+const CLIENT_AUTH_KEYS: &[KeySpec] = &[
+    required("ca", Shape::Text, "PEM file with the authorities (CA certificates) that issue the client certificates."),
+    default(
+        "mode",
+        Shape::Words(&["require", "request"]),
+        "\"require\"",
+        "`require` refuses clients without a certificate; `request` accepts them without this identity.",
+    ),
+];
+
+/// Compiles `[listener.tls]` or `[admin.tls]`.
+pub(in crate::config) fn tls(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    table: &'static TableSpec,
+) -> Option<(TlsSpec, Arc<Server>)> {
+    let reader = item.table(context, table)?;
     let errors = context.errors();
     let named = reader.require(context, "certificates");
     let presented = named.map(|item| certificates(context, &item)).unwrap_or_default();
@@ -76,7 +95,9 @@ pub(in crate::config) fn tls(context: &mut Context<'_>, item: &Item<'_>) -> Opti
         Some(1) => TlsVersion::V13,
         Some(_) | None => TlsVersion::V12,
     };
-    let client_auth = reader.table(context, "client_auth", &CLIENT_AUTH).map(|reader| client_auth(context, &reader));
+    let client_auth_table = if table.title == ADMIN_TLS.title { &ADMIN_CLIENT_AUTH } else { &CLIENT_AUTH };
+    let named = reader.table(context, "client_auth", client_auth_table);
+    let client_auth = named.map(|reader| client_auth(context, &reader));
     reader.finish(context);
     if errors != context.errors() || presented.is_empty() {
         return None;
@@ -370,8 +391,7 @@ fn pem(context: &Context<'_>, text: &SpannedString<'_>) -> Pem {
 }
 
 fn resolve(context: &Context<'_>, text: &SpannedString<'_>) -> PathBuf {
-    let base = context.files.name(text.span.file);
-    Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**text)
+    context.beside(text.span.file, text)
 }
 
 /// Reads PEM; watches its file.

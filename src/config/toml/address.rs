@@ -14,7 +14,7 @@ use super::spanned_string::SpannedString;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum AddressUse {
     Listener,
-    /// The admin listener: never on public addresses.
+    /// The admin listener: on public addresses only with tokens and TLS.
     Admin,
 }
 
@@ -110,11 +110,14 @@ fn parse(text: &str) -> Option<SocketAddr> {
     port.parse().ok().filter(|_| is_digits(port)).map(|port| SocketAddr::from((ip, port)))
 }
 
+const LISTENER_HELP: &str = "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine only";
+const ADMIN_HELP: &str = "write `127.0.0.1:9900`, or a private address that only operators can reach";
+
 /// The message and the help for a text that is not an address with a port.
 fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
-    let default_help = match purpose {
-        AddressUse::Listener => "write `0.0.0.0:8080`, `[::]:8080` or `:8080`; `127.0.0.1:8080` for this machine only",
-        AddressUse::Admin => "write `127.0.0.1:9900`, or a private address that only operators can reach",
+    let (default_help, help_for_socket) = match purpose {
+        AddressUse::Listener => (LISTENER_HELP, LISTENER_HELP),
+        AddressUse::Admin => (ADMIN_HELP, "`address` is for TCP: write the path as `socket`"),
     };
     let message = format!("`{text}` is not an address with a port");
     let written = |host: &str, port: &str| format!("write `{host}:{port}`");
@@ -132,7 +135,7 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
         return (message, help.to_owned());
     }
     if text.starts_with("unix:") || text.starts_with('/') {
-        return (format!("`{text}` is a Unix socket, which this version does not support"), default_help.to_owned());
+        return (format!("`{text}` is a Unix socket, not an address with a port"), help_for_socket.to_owned());
     }
     if let Some(rest) = text.split_once("://").map(|(_, rest)| rest.trim_end_matches('/')) {
         let help = match parse(rest) {
@@ -249,7 +252,8 @@ mod tests {
             ("admin.internal:80", AddressUse::Admin, "is a host name", "write `127.0.0.1:80`"),
             ("off", AddressUse::Admin, "not an address", "always on"),
             ("off", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
-            ("unix:/run/x.sock", AddressUse::Admin, "Unix socket", "`127.0.0.1:9900`"),
+            ("unix:/run/x.sock", AddressUse::Admin, "Unix socket", "as `socket`"),
+            ("unix:/run/x.sock", AddressUse::Listener, "Unix socket", "`0.0.0.0:8080`"),
             ("localhost", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
             ("", AddressUse::Listener, "not an address", "`0.0.0.0:8080`"),
         ] {

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
 use super::source::{Files, Source, Span};
 use super::variable_masks::VariableMasks;
-use crate::route::TenantList;
+use crate::route::{SourceLocation, TenantList};
 use crate::tls::LastGood;
 
 /// The most regexes in a configuration: each can take a megabyte.
@@ -75,6 +75,17 @@ impl<'e> Context<'e> {
     pub(in crate::config) fn depend(&mut self, bytes: &[u8]) {
         self.hash.update(&(bytes.len() as u64).to_le_bytes());
         self.hash.update(bytes);
+    }
+
+    /// A path that a file names, relative to its folder.
+    pub(in crate::config) fn beside(&self, file: u16, path: &str) -> PathBuf {
+        let name = self.files.name(file);
+        Path::new(&*name).parent().unwrap_or_else(|| Path::new("")).join(path)
+    }
+
+    /// The place of a value, for messages after the load.
+    pub(in crate::config) fn location(&self, at: Span) -> SourceLocation {
+        SourceLocation { file: self.files.name(at.file), line: self.files.line(at) }
     }
 
     /// Adds a path that the result depends on.

@@ -39,6 +39,12 @@ const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight =
 const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which gives an audience a variant");
 const PAIR: Meaning =
     KeyWithHelp("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
+const ADMIN_TLS: Meaning = KeyWithHelp("tls", "write `tls = { certificates = [\"certs/\"] }`");
+const TOKEN: Meaning = KeyWithHelp(
+    "sha256",
+    "a token never stands in the tokens file in plain text: `pointsman token new NAME --role operator` prints a new token \
+     once, and its lines for the file",
+);
 const BY_LISTENER: Meaning = KeyWithHelp(
     "listener",
     "write `listener = \"NAME\"`, the `name` of the `[[listener]]` that receives these requests",
@@ -218,6 +224,13 @@ const WORDS: &[(&str, &[Entry])] = &[
         ],
     ),
     (
+        "[admin.tls]",
+        &[
+            ("cert key cert_file key_file crt ssl_certificate certfile", PAIR),
+            ("ca client_ca mtls clientauth", KeyWithHelp("client_auth", "write `client_auth = { ca = \"….pem\" }`")),
+        ],
+    ),
+    (
         "[upstream.NAME]",
         &[
             ("server servers url urls to address addresses host hosts", Key("endpoints")),
@@ -244,7 +257,15 @@ const WORDS: &[(&str, &[Entry])] = &[
         "[admin]",
         &[
             ("listen bind port addr host", KeyWithHelp("address", "write `address = \"127.0.0.1:9900\"`")),
-            ("token auth password tls socket", Unsupported),
+            (
+                "token auth password users basic_auth",
+                KeyWithHelp("tokens", "write `tokens = \"certs/admin-tokens.toml\"`"),
+            ),
+            ("cert certs certificate certificates ssl https", ADMIN_TLS),
+            ("unix unix_socket socket_path", Key("socket")),
+            ("group", Key("socket_group")),
+            ("operators", Key("socket_operators")),
+            ("hostname hostnames allowed_hosts server_name domain domains", Key("hosts")),
             (
                 "enabled enable off disabled",
                 Elsewhere("the admin listener is always on, on an address that is not public"),
@@ -253,7 +274,25 @@ const WORDS: &[(&str, &[Entry])] = &[
     ),
     ("[access_log]", &[("path file output to filepath", Key("sink"))]),
     ("[identity]", &[("trusted trusted_ips trust proxies forwarded_headers", Key("trusted_proxies"))]),
-    ("[kill]", &[("route", Key("routes")), ("variant", Key("variants")), ("tenant", Key("tenants"))]),
+    (
+        "[kill]",
+        &[
+            ("route", Key("routes")),
+            ("variant", Key("variants")),
+            ("shadow mirror mirrors", Key("shadows")),
+            ("tenant", Key("tenants")),
+        ],
+    ),
+    (
+        "[[token]]",
+        &[
+            ("token secret value password plain plaintext bearer key", TOKEN),
+            ("hash digest sha sha_256 sha256sum", Key("sha256")),
+            ("role permissions scopes", Key("roles")),
+            ("user id", Key("name")),
+            ("expiry expire expires_at expiration until valid_until not_after", Key("expires")),
+        ],
+    ),
     ("*", &[("level log_level loglevel", LOG), ("comment description note", Elsewhere("write a comment: `# …`"))]),
 ];
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::format::time;
 use crate::control::state::ControlState;
-use crate::route::{Kill, Masks, Weight};
+use crate::route::{Masks, Weight};
 use crate::shadow_compare::{Quantiles, ReportedField, RouteReport};
 use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 
@@ -14,14 +14,15 @@ use crate::telemetry::{ShadowDrop, ShadowSeries, ShadowUncompared, StatusClass};
 pub(super) fn shadow(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
     let reports = state.comparator.reports(&snapshot.rules);
-    let all = snapshot.rules.routes.iter().zip(&*snapshot.routes);
+    let all = snapshot.rules.numbered().zip(&*snapshot.routes);
     let routes: Vec<Value> = all
-        .filter_map(|(route, state)| {
+        .filter_map(|((id, route), state)| {
             let shadow = route.split()?.shadow.as_ref()?;
             let series = state.shadow.as_deref()?;
             let mut value = copies(series);
             value["weight"] = json!(shadow.weight.percent());
-            value["weight_actual"] = json!(now(shadow.weight, series, snapshot.overlay.kill()));
+            value["weight_actual"] = json!(now(shadow.weight, series, snapshot.overlay.shadow_kill(id)));
+            value["killed_by"] = json!(snapshot.overlay.shadow_kill(id));
             value["compares"] = json!(shadow.compare.is_some());
             let report = reports.iter().find(|report| report.route == route.name);
             value["comparison"] = report.map_or(Value::Null, |report| comparison(report, &snapshot.rules.masks));
@@ -41,8 +42,8 @@ pub(super) fn shadow(state: &ControlState) -> Value {
 }
 
 /// The current share of copies in percent, to four decimals, like a weight.
-fn now(weight: Weight, series: &ShadowSeries, kill: &Kill) -> f64 {
-    if kill.all {
+fn now(weight: Weight, series: &ShadowSeries, killed: Option<&str>) -> f64 {
+    if killed.is_some() {
         return 0.0;
     }
     (series.weight_actual(weight.percent() / 100.0) * 1e6).round() / 1e4

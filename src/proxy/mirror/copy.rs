@@ -115,7 +115,7 @@ impl ShadowCopy {
             comparison.primary.wait(WaitFor::Head).await;
         }
         // After the wait: the kill switch may have been set meanwhile.
-        if worker.snapshot().overlay.kill().all {
+        if self.context.is_killed(&worker.snapshot()) {
             return self.permit.set_end(ShadowEnd::Dropped(ShadowDrop::Killed));
         }
         if !self.permit.try_start(self.settings.max_in_flight) {
@@ -252,6 +252,18 @@ impl ControlCopy {
 impl LogContext {
     fn snapshot(&self) -> &Snapshot {
         (*self.snapshot).as_ref()
+    }
+
+    /// Whether a kill of `now`, the current snapshot, stops the copy. Other rules have the route in another place, or not
+    /// at all; then only `kill.all` counts.
+    fn is_killed(&self, now: &Snapshot) -> bool {
+        if now.overlay.kill().all {
+            return true;
+        }
+        let (then, Some(route)) = (&self.snapshot().rules, self.route) else { return false };
+        let is_same = Arc::ptr_eq(then, &now.rules);
+        let found = if is_same { Some(route) } else { now.rules.find_route(&then.route(route).name, route) };
+        found.is_some_and(|route| now.overlay.shadow_kill(route).is_some())
     }
 
     /// Records the span of a copy or a control.

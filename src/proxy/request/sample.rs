@@ -48,6 +48,7 @@ fn permit(
     }
     let policy = exchange.proxy.mirror(&exchange.view, route)?;
     let request = SamplingInput {
+        route,
         method: &exchange.request.method,
         variant: chosen.variant,
         caller: &identified.caller,
@@ -62,7 +63,7 @@ fn permit(
         Sampling::Dropped(unfit) => {
             let reason = match unfit {
                 Unfit::Method => ShadowDrop::Method,
-                Unfit::Killed => ShadowDrop::Killed,
+                Unfit::Killed(_) => ShadowDrop::Killed,
             };
             policy.meter(worker).sample();
             policy.meter(worker).end(ShadowEnd::Dropped(reason));

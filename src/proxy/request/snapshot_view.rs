@@ -211,8 +211,9 @@ mod tests {
     use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay, Protocol, Respond,
-        Route, RouteLimits, SourceLocation, SplitState, Timeouts, Upstream, UpstreamLimits,
+        AccessLog, Action, AdminSpec, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay,
+        Protocol, Respond, Route, RouteLimits, SourceLocation, SplitState, StateSpec, Timeouts, Upstream,
+        UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
@@ -249,8 +250,8 @@ mod tests {
     fn rules(routes: &[&str]) -> Arc<Rules> {
         Arc::new(Rules {
             listeners: vec![],
-            admin: vec![],
-            state_dir: "state".into(),
+            admin: AdminSpec::default(),
+            state: StateSpec::default(),
             identity: Identity { tenant: vec![], user: vec![], trusted_proxies: vec![] },
             segments: vec![],
             upstreams: ["v1", "v2"].map(upstream).into(),
@@ -288,6 +289,7 @@ mod tests {
     fn snapshot(routes: &[&str]) -> Snapshot {
         Snapshot {
             generation: Generation(1),
+            edition: Edition(1),
             rules: rules(routes),
             overlay: Overlay::new(Kill::default(), vec![SplitState::default(); routes.len()]),
             listeners: Arc::default(),

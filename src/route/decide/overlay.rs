@@ -9,19 +9,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::called_kills::{CalledKills, StreamPlace};
 use crate::route::{Bucket, RouteId, Rules, TenantList, VariantId, Weight};
 
 /// The current weights, kills and latches. Immutable; a clone shares all routes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Overlay {
+    /// `[kill]`; with `all` also when a person killed everything.
     kill: Kill,
+    /// Whether any tenant is killed: spares most requests the look-up.
+    kills_tenants: bool,
+    /// `kill.all` of the file.
+    all_by_file: bool,
+    /// The kills by people; those of routes and variants are also in `changed`.
+    called: Arc<CalledKills>,
     /// The values of the files by route; empty for a route without variants.
     base: Arc<[SplitState]>,
     /// The routes that differ from the files, sorted by id.
     changed: Arc<[(RouteId, SplitState)]>,
 }
 
-/// `[kill]`, without the routes and variants that it names: those are in their [`SplitState`].
+/// `[kill]`, without the routes, variants and shadows that it names: those are in their [`SplitState`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Kill {
     /// `all = true`.
@@ -32,11 +40,13 @@ pub struct Kill {
     pub close_streams: Option<Duration>,
 }
 
-/// The current state of a split: whether the route is killed, and the state of each variant. The ranges of the variants
+/// The current state of a split: whether the route or its shadow is killed, and the state of each variant. The ranges of the variants
 /// do not overlap, and stable has the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SplitState {
     killed: bool,
+    /// Whether the shadow of the route is killed.
+    shadow_killed: bool,
     /// By [`VariantId`].
     arms: Box<[ArmState]>,
 }
@@ -77,10 +87,12 @@ impl Overlay {
     /// The overlay of the files: `[kill]`, and the state of each route.
     #[must_use]
     pub fn new(kill: Kill, base: Vec<SplitState>) -> Self {
-        Self { kill, base: base.into(), changed: Arc::default() }
+        let (kills_tenants, all_by_file) = (!kill.tenants.is_empty(), kill.all);
+        Self { kill, kills_tenants, all_by_file, called: Arc::default(), base: base.into(), changed: Arc::default() }
     }
 
-    /// `[kill]`, without the routes and variants that it names.
+    /// `[kill]`, without the routes, variants and shadows that it names. `all` is also set when a person killed everything; the
+    /// tenants are those of the file.
     #[must_use]
     #[inline]
     pub const fn kill(&self) -> &Kill {
@@ -134,13 +146,33 @@ impl Overlay {
         }
         let sorted: Arc<[_]> = differing.into_iter().collect();
         debug_assert!(sorted.is_sorted_by(|(a, _), (b, _)| a < b), "`find` searches by id");
-        Self { kill: self.kill.clone(), base: Arc::clone(&self.base), changed: sorted }
+        Self { changed: sorted, ..self.clone() }
     }
 
-    /// A copy with this `[kill]`; kills of single routes and variants stay.
+    /// A copy with this `[kill]`; kills of single routes, variants and shadows stay, and those by people.
     #[must_use]
     pub fn with_kill(&self, kill: Kill) -> Self {
-        Self { kill, base: Arc::clone(&self.base), changed: Arc::clone(&self.changed) }
+        Self { all_by_file: kill.all, kill, ..self.clone() }.with_called(Arc::clone(&self.called))
+    }
+
+    /// A copy with these kills by people; those of routes and variants are in `changed` already.
+    pub(super) fn with_called(mut self, called: Arc<CalledKills>) -> Self {
+        self.kill.all = self.all_by_file || called.all.is_some();
+        self.kills_tenants = !self.kill.tenants.is_empty() || !called.tenants.is_empty();
+        self.called = called;
+        self
+    }
+
+    /// The kills by people.
+    pub(super) fn called(&self) -> &CalledKills {
+        &self.called
+    }
+
+    /// The number of killed tenants.
+    #[must_use]
+    pub fn killed_tenants(&self) -> usize {
+        let tenants = &self.kill.tenants;
+        tenants.len() + self.called.tenants.keys().filter(|tenant| !tenants.contains(tenant)).count()
     }
 
     /// A copy without kills; `None` if there is no kill. Visits each route once.
@@ -148,8 +180,8 @@ impl Overlay {
     pub fn unkilled(&self) -> Option<Self> {
         let all = (0..).map(RouteId).take(self.base.len());
         let revived: Vec<_> = all.filter_map(|route| Some((route, self.split(route).unkilled()?))).collect();
-        let is_killed = self.kill.all || !self.kill.tenants.is_empty() || !revived.is_empty();
-        is_killed.then(|| self.with(revived).with_kill(Kill::default()))
+        let is_killed = self.kill.all || self.kills_tenants || !revived.is_empty();
+        is_killed.then(|| self.with(revived).with_kill(Kill::default()).with_called(Arc::default()))
     }
 
     /// The scope of a kill that overrides all other rules: `all`, `route` or `tenant`.
@@ -161,7 +193,32 @@ impl Overlay {
         if split.killed {
             return Some("route");
         }
-        self.kill.tenants.contains(tenant?).then_some("tenant")
+        if self.kills_tenants && self.kills_tenant(tenant?) { Some("tenant") } else { None }
+    }
+
+    fn kills_tenant(&self, tenant: &str) -> bool {
+        self.kill.tenants.contains(tenant) || self.called.tenants.contains_key(tenant)
+    }
+
+    /// Whether a kill of the file covers this stream.
+    pub(super) fn is_killed_by_file(&self, place: StreamPlace<'_>) -> bool {
+        let StreamPlace { route, variant, tenant } = place;
+        let state = &self.base[route.0 as usize];
+        let by_name = || variant.and_then(|variant| state.stopped(variant)) == Some(Stop::Kill);
+        self.all_by_file || state.killed || by_name() || tenant.is_some_and(|tenant| self.kill.tenants.contains(tenant))
+    }
+
+    /// The scope of a kill that stops the copies of a route: `all` or `shadow`.
+    ///
+    /// # Panics
+    /// If the id belongs to other rules.
+    #[must_use]
+    #[inline]
+    pub fn shadow_kill(&self, route: RouteId) -> Option<&'static str> {
+        if self.kill.all {
+            return Some("all");
+        }
+        self.split(route).shadow_killed.then_some("shadow")
     }
 
     /// Whether a kill covers this variant of a route for callers of this tenant; `None` is a variant that the route no
@@ -188,7 +245,7 @@ impl SplitState {
         }
         let rest = Weight::FULL.millionths().checked_sub(start)?;
         arms[0] = ArmState::new(start, Weight::from_millionths(rest)?);
-        let state = Self { killed: false, arms: arms.into() };
+        let state = Self { killed: false, shadow_killed: false, arms: arms.into() };
         debug_assert!(state.is_partition(), "the ranges of the variants are disjoint and sum to all buckets");
         Some(state)
     }
@@ -197,6 +254,12 @@ impl SplitState {
     #[must_use]
     pub const fn is_killed(&self) -> bool {
         self.killed
+    }
+
+    /// Whether the shadow of the route is killed.
+    #[must_use]
+    pub const fn is_shadow_killed(&self) -> bool {
+        self.shadow_killed
     }
 
     /// The variants, stable first.
@@ -262,6 +325,11 @@ impl SplitState {
         self.killed = true;
     }
 
+    /// Kills the shadow of the route.
+    pub const fn kill_shadow(&mut self) {
+        self.shadow_killed = true;
+    }
+
     /// Stops a variant. Ignored for stable, and for variants that the split does not have.
     pub fn stop(&mut self, variant: VariantId, stop: Stop) {
         if variant != VariantId::STABLE
@@ -280,7 +348,7 @@ impl SplitState {
     pub fn with_weight(&self, variant: VariantId, weight: Weight) -> Option<Self> {
         let mut weights: Vec<Weight> = self.arms.iter().skip(1).map(|arm| arm.weight).collect();
         *weights.get_mut(usize::from(variant.0).checked_sub(1)?)? = weight;
-        let mut state = Self { killed: self.killed, ..Self::new(&weights)? };
+        let mut state = Self { killed: self.killed, shadow_killed: self.shadow_killed, ..Self::new(&weights)? };
         let stops = state.arms.iter_mut().zip(&self.arms);
         stops.for_each(|(arm, old)| (arm.killed, arm.latched) = (old.killed, old.latched));
         debug_assert!(
@@ -292,10 +360,10 @@ impl SplitState {
 
     /// A copy without kills; `None` if there is no kill.
     fn unkilled(&self) -> Option<Self> {
-        if !self.killed && !self.arms.iter().any(|arm| arm.killed) {
+        if !self.killed && !self.shadow_killed && !self.arms.iter().any(|arm| arm.killed) {
             return None;
         }
-        let mut state = Self { killed: false, ..self.clone() };
+        let mut state = Self { killed: false, shadow_killed: false, ..self.clone() };
         state.arms.iter_mut().for_each(|arm| arm.killed = false);
         Some(state)
     }

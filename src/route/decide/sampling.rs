@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::route::{Bucket, Caller, Overlay, SampleBy, Shadow, ShadowSpread, Split, VariantId, Weight};
+use crate::route::{Bucket, Caller, Overlay, RouteId, SampleBy, Shadow, ShadowSpread, Split, VariantId, Weight};
 
 /// Whether a request is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub enum Sampling {
 pub enum Unfit {
     /// The method is not in `methods`.
     Method,
-    /// `kill.all`.
-    Killed,
+    /// A kill of this scope: `all` or `shadow`.
+    Killed(&'static str),
 }
 
 impl Unfit {
@@ -30,7 +30,7 @@ impl Unfit {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Method => "method",
-            Self::Killed => "killed",
+            Self::Killed(_) => "killed",
         }
     }
 }
@@ -38,6 +38,8 @@ impl Unfit {
 /// The input of the sampling decision: a request whose variant is known.
 #[derive(Clone, Copy, Debug)]
 pub struct SamplingInput<'a> {
+    /// The route.
+    pub route: RouteId,
     /// The method.
     pub method: &'a Method,
     /// The variant that answers, after a fallback.
@@ -71,7 +73,7 @@ pub fn decide_sampling(
         Some(bucket) => bucket.number() < request.share.millionths(),
         None => request.share == Weight::FULL,
     };
-    match (within, shadow.unfit(overlay, request.method)) {
+    match (within, shadow.unfit(overlay, request)) {
         (false, _) => Sampling::Out,
         (true, Some(unfit)) => Sampling::Dropped(unfit),
         (true, None) => Sampling::In,
@@ -86,12 +88,12 @@ impl Shadow {
         Some(key.with_text(|text| self.salt.bucket(text)))
     }
 
-    /// Why requests of this method are not copied now.
+    /// Why requests of this route and method are not copied now.
     #[must_use]
-    pub fn unfit(&self, overlay: &Overlay, method: &Method) -> Option<Unfit> {
-        if overlay.kill().all {
-            Some(Unfit::Killed)
-        } else if self.methods.contains(method) {
+    pub fn unfit(&self, overlay: &Overlay, request: &SamplingInput<'_>) -> Option<Unfit> {
+        if let Some(scope) = overlay.shadow_kill(request.route) {
+            Some(Unfit::Killed(scope))
+        } else if self.methods.contains(request.method) {
             None
         } else {
             Some(Unfit::Method)

@@ -6,8 +6,8 @@ use ahash::{HashMap, HashSet};
 
 use super::equivalence::ConfigPair;
 use crate::route::{
-    AccessLog, Action, ArmState, EffectiveConfig, EndpointSpec, Identity, ListenerSpec, Rescue, RouteId, Rules,
-    Segment, Shadow, Split, SplitState, TraceExport, Upstream, Variant, VariantId,
+    AccessLog, Action, AdminSpec, ArmState, EffectiveConfig, EndpointSpec, Identity, ListenerSpec, Rescue, RouteId,
+    Rules, Segment, Shadow, Split, SplitState, TraceExport, Upstream, Variant, VariantId,
 };
 
 /// The maximum number of lines of a summary.
@@ -130,6 +130,9 @@ fn arms(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &m
     if old.state.is_killed() != new.state.is_killed() {
         words.push(format!("{name} {}", KILL_WORDS[usize::from(new.state.is_killed())]));
     }
+    if old.state.is_shadow_killed() != new.state.is_shadow_killed() {
+        words.push(format!("{name} shadow {}", KILL_WORDS[usize::from(new.state.is_shadow_killed())]));
+    }
     for ((to, now), id) in new.each().zip(0..) {
         let Some((from, was)) = old.each().find(|(from, _)| from.name == to.name) else {
             words.push(format!("{name} {} added at {}", to.name, now.weight));
@@ -247,7 +250,7 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
         index: _,
         listeners,
         admin,
-        state_dir,
+        state,
         identity,
         segments,
         upstreams,
@@ -274,11 +277,8 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
             ("user", *user == new.identity.user),
         ],
     ));
-    if *admin != new.admin {
-        let listed = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        words.push(format!("admin {} → {}", listed(admin), listed(&new.admin)));
-    }
-    if *state_dir != new.state_dir {
+    words.extend(admin_changes(admin, &new.admin));
+    if *state != new.state {
         words.push("state dir changed".to_owned());
     }
     let AccessLog { sink, format, sample } = access_log;
@@ -300,6 +300,28 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
 fn differing(subject: &str, same: &[(&str, bool)]) -> Option<String> {
     let changed: Vec<&str> = same.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
     (!changed.is_empty()).then(|| format!("{subject}{} changed", changed.join(", ")))
+}
+
+/// The changes of the admin listener.
+fn admin_changes(old: &AdminSpec, new: &AdminSpec) -> Vec<String> {
+    let AdminSpec { addresses, tls, socket, socket_group, socket_operators, hosts, tokens } = old;
+    let mut words = Vec::new();
+    if *addresses != new.addresses {
+        let listed = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        words.push(format!("admin {} → {}", listed(addresses), listed(&new.addresses)));
+    }
+    words.extend(differing(
+        "admin ",
+        &[
+            ("tls", *tls == new.tls),
+            ("socket", *socket == new.socket),
+            ("socket_group", *socket_group == new.socket_group),
+            ("socket_operators", *socket_operators == new.socket_operators),
+            ("hosts", *hosts == new.hosts),
+            ("tokens", *tokens == new.tokens),
+        ],
+    ));
+    words
 }
 
 /// The changes of an upstream.

@@ -218,7 +218,8 @@ fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (S
     let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
     let host = split.rewrite.host.as_ref();
     let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
-    let request = SamplingInput { method: head.method, variant: decision.variant, caller, cookie_identity, share };
+    let (method, chosen) = (head.method, decision.variant);
+    let request = SamplingInput { route: routed.route, method, variant: chosen, caller, cookie_identity, share };
     let copied = split.copied(config, &request, &per_request).map(Box::new);
     let served = ServedVariant {
         decision,

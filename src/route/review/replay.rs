@@ -256,12 +256,12 @@ impl<'a> ReplayedConfig<'a> {
 
     /// Whether a request that this variant answers is copied.
     fn copied(&self, request: &Routed<'_>, variant: &str, logged: LoggedDecision<'_>, home: Option<&Split>) -> Chance {
-        let Routed { split, head, caller, cookie_identity, .. } = *request;
+        let Routed { route, split, head, caller, cookie_identity } = *request;
         let Some(shadow) = split.shadow.as_deref() else { return Chance::NoShadow };
         let named = split.variants.iter().position(|known| known.name == variant);
         let variant = VariantId(u16::try_from(named.unwrap_or_default()).unwrap_or_default());
         let share = shadow.weight;
-        let request = SamplingInput { method: head.method, variant, caller, cookie_identity, share };
+        let request = SamplingInput { route, method: head.method, variant, caller, cookie_identity, share };
         let decision = shadow.decision(self.config.overlay, split, &request);
         let by_key = matches!(decision, CopyDecision::Bucket(_) | CopyDecision::Unkeyed | CopyDecision::Issued);
         if by_key && share != Weight::FULL && !is_key_known(split, logged, caller, home) {

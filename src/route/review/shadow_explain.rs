@@ -57,7 +57,7 @@ impl Shadow {
         if !self.from.contains(&request.variant) {
             return CopyDecision::From;
         }
-        if let Some(unfit) = self.unfit(overlay, request.method) {
+        if let Some(unfit) = self.unfit(overlay, request) {
             return CopyDecision::Unfit(unfit);
         }
         match (self.sample_by, self.bucket(split, request)) {
@@ -122,7 +122,7 @@ impl Shadow {
             CopyDecision::From => {
                 words(format!("not copied: {variant} answers, and only requests of {sources} are copied"))
             }
-            CopyDecision::Unfit(Unfit::Killed) => words("not copied: kill: all".to_owned()),
+            CopyDecision::Unfit(Unfit::Killed(scope)) => words(format!("not copied: kill: {scope}")),
             CopyDecision::Unfit(Unfit::Method) => {
                 let methods: Vec<&str> = self.methods.iter().map(http::Method::as_str).collect();
                 words(format!("not copied: its methods are {}", methods.join(", ")))

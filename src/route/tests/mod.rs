@@ -1,5 +1,6 @@
 //! Tests of the room as a whole, and what they build routes from.
 
+mod called_kills;
 mod changes;
 mod decision;
 mod explained;
@@ -206,8 +207,8 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
     };
     Rules {
         listeners: vec![],
-        admin: vec!["127.0.0.1:9900".parse().unwrap()],
-        state_dir: "state".into(),
+        admin: AdminSpec { addresses: vec!["127.0.0.1:9900".parse().unwrap()], ..AdminSpec::default() },
+        state: StateSpec { dir: "state".into() },
         identity: Identity { tenant: vec![Extractor::Query("tenant".into())], ..Identity::default() },
         segments: vec![],
         upstreams: vec![upstream("v1"), upstream("v2")],

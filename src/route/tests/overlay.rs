@@ -22,10 +22,14 @@ fn overlay(states: &[SplitState]) -> Overlay {
 /// The state of a split with three variants other than stable.
 fn any_state() -> impl Strategy<Value = SplitState> {
     let stops = proptest::collection::vec((1..4_u16, any::<bool>()), 0..3);
-    (proptest::collection::vec(0..=500_000_u32, 3), any::<bool>(), stops).prop_map(|(weights, killed, stops)| {
+    let kills = (any::<bool>(), any::<bool>());
+    (proptest::collection::vec(0..=500_000_u32, 3), kills, stops).prop_map(|(weights, (route, shadow), stops)| {
         let mut state = state(&weights);
-        if killed {
+        if route {
             state.kill();
+        }
+        if shadow {
+            state.kill_shadow();
         }
         for (id, by_kill) in stops {
             state.stop(VariantId(id), if by_kill { Stop::Kill } else { Stop::Latch });
@@ -156,7 +160,8 @@ proptest! {
         let Some(after) = state.with_weight(VariantId(id), Weight::from_millionths(millionths).unwrap()) else {
             return Ok(());
         };
-        prop_assert_eq!(after.is_killed(), state.is_killed());
+        let kills = |state: &SplitState| (state.is_killed(), state.is_shadow_killed());
+        prop_assert_eq!(kills(&after), kills(&state));
         for (arm, before) in after.arms().iter().zip(state.arms()) {
             prop_assert_eq!((arm.killed, arm.latched), (before.killed, before.latched));
         }
@@ -182,13 +187,15 @@ proptest! {
     #[test]
     fn without_kills_weights_and_latches_stay(states in proptest::collection::vec(any_state(), 1..4), all in any::<bool>()) {
         let killing = overlay(&states).with_kill(Kill { all, ..Kill::default() });
-        let is_killed = |state: &SplitState| state.is_killed() || state.arms().iter().any(|arm| arm.killed);
+        let of_route = |state: &SplitState| state.is_killed() || state.is_shadow_killed();
+        let is_killed = |state: &SplitState| of_route(state) || state.arms().iter().any(|arm| arm.killed);
         let any = all || states.iter().any(is_killed);
         prop_assert_eq!(killing.unkilled().is_some(), any);
         let Some(unkilled) = killing.unkilled() else { return Ok(()) };
         prop_assert!(!unkilled.kill().all && unkilled.unkilled().is_none());
         for (id, before) in states.iter().enumerate() {
             let after = unkilled.split(RouteId(u32::try_from(id).unwrap()));
+            prop_assert!(!of_route(after));
             for (arm, before) in after.arms().iter().zip(before.arms()) {
                 prop_assert_eq!((arm.start, arm.weight), (before.start, before.weight));
                 prop_assert_eq!((arm.killed, arm.latched), (false, before.latched));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A split whose stable is copied at this weight, in millionths.
-fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
+pub(super) fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
     let shadow = Shadow {
         place: SourceLocation::default(),
         upstream: UpstreamId(1),
@@ -28,12 +28,13 @@ fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
 
 fn ask_of<'a>(split: &Split, who: &'a Caller<'a>) -> SamplingInput<'a> {
     let share = split.shadow.as_ref().unwrap().weight;
-    SamplingInput { method: &Method::GET, variant: VariantId::STABLE, caller: who, cookie_identity: None, share }
+    let (route, variant) = (RouteId(0), VariantId::STABLE);
+    SamplingInput { route, method: &Method::GET, variant, caller: who, cookie_identity: None, share }
 }
 
 /// An overlay without kills.
 fn unkilled() -> Overlay {
-    Overlay::new(Kill::default(), vec![])
+    Overlay::new(Kill::default(), vec![SplitState::default()])
 }
 
 fn of_caller(split: &Split, who: &Caller<'_>) -> Sampling {
@@ -55,9 +56,14 @@ fn what_is_not_meant_is_not_sampled() {
     let post = SamplingInput { method: &Method::POST, ..request };
     assert_eq!(of(&overlay, &all, &post), Sampling::Dropped(Unfit::Method));
     let killed = overlay.with_kill(Kill { all: true, ..Kill::default() });
-    assert_eq!(of(&killed, &all, &post), Sampling::Dropped(Unfit::Killed));
+    assert_eq!(of(&killed, &all, &post), Sampling::Dropped(Unfit::Killed("all")));
     assert_eq!(of(&killed, &all, &SamplingInput { variant: VariantId(1), ..request }), Sampling::Out);
-    assert_eq!(Unfit::Killed.name(), "killed");
+    let mut state = SplitState::default();
+    state.kill_shadow();
+    let killed = overlay.with([(RouteId(0), state)]);
+    assert_eq!(of(&killed, &all, &post), Sampling::Dropped(Unfit::Killed("shadow")));
+    assert_eq!(of(&killed.unkilled().unwrap(), &all, &request), Sampling::In);
+    assert_eq!(Unfit::Killed("shadow").name(), "killed");
 }
 
 #[test]
