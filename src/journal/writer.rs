@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::open::HeldJournal;
 use super::pending::{Draft, JournalProgress, NotRecorded, Pending};
 use super::record::Record;
-use super::writing::{Fault, WriterLimits, Writing};
+use super::writing::{WriteFault, WriterLimits, Writing};
 use crate::clock::Clock;
 
 /// Gives records to the writer's thread. The controller owns it.
@@ -98,8 +98,8 @@ fn write_all(mut writing: Writing, limits: WriterLimits, progress: &dyn Fn(Journ
                     progress(JournalProgress::Recovered);
                 }
             }
-            Err(Fault::Changed) => {}
-            Err(Fault::Disk(why)) => {
+            Err(WriteFault::Changed) => {}
+            Err(WriteFault::Disk(why)) => {
                 writing.fail(why, progress);
                 if is_last {
                     break;

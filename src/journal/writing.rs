@@ -44,7 +44,7 @@ impl Default for WriterLimits {
 }
 
 /// Why a step was not done.
-pub(super) enum Fault {
+pub(super) enum WriteFault {
     /// Another program removed or cut the file: a new one is begun at once.
     Changed,
     /// The disk does not take it: why, with what to do.
@@ -92,9 +92,9 @@ impl Writing {
     }
 
     /// Writes what is due, then some of what waits.
-    pub fn step(&mut self, progress: &dyn Fn(JournalProgress)) -> Result<(), Fault> {
+    pub fn step(&mut self, progress: &dyn Fn(JournalProgress)) -> Result<(), WriteFault> {
         if let Some(why) = &self.resume.closed {
-            return Err(Fault::Disk(why.clone()));
+            return Err(WriteFault::Disk(why.clone()));
         }
         if self.resume.new_file.is_some() {
             self.begin_file()?;
@@ -145,15 +145,15 @@ impl Writing {
     }
 
     /// The files, unless a successor writes to them by now.
-    fn files(&self) -> Result<&dyn JournalFiles, Fault> {
+    fn files(&self) -> Result<&dyn JournalFiles, WriteFault> {
         if self.pending.is_abandoned() {
-            return Err(Fault::Disk(format!("{}: the time to finish has passed", self.files.place())));
+            return Err(WriteFault::Disk(format!("{}: the time to finish has passed", self.files.place())));
         }
         Ok(&*self.files)
     }
 
     /// Begins a new file with a checkpoint, and puts the one before aside. Each part may be done already.
-    fn begin_file(&mut self) -> Result<(), Fault> {
+    fn begin_file(&mut self) -> Result<(), WriteFault> {
         let Some(reason) = self.resume.new_file.clone() else { return Ok(()) };
         let because = match &reason {
             NewFile::Full => FULL.to_owned(),
@@ -190,7 +190,7 @@ impl Writing {
     }
 
     /// Writes a checkpoint in the place of records that were lost.
-    fn write_lost(&mut self, progress: &dyn Fn(JournalProgress)) -> Result<(), Fault> {
+    fn write_lost(&mut self, progress: &dyn Fn(JournalProgress)) -> Result<(), WriteFault> {
         let Some(lost) = self.lost.clone() else { return Ok(()) };
         let kills: Vec<Record> = lost.kills.values().map(|record| Record::clone(record)).collect();
         let mut standing = self.resume.standing.clone();
@@ -211,7 +211,7 @@ impl Writing {
         Ok(())
     }
 
-    fn write_batch(&mut self, progress: &dyn Fn(JournalProgress)) -> Result<(), Fault> {
+    fn write_batch(&mut self, progress: &dyn Fn(JournalProgress)) -> Result<(), WriteFault> {
         let Some(last) = self.batch.last().cloned() else { return Ok(()) };
         let mut head = self.resume.tail.head.clone();
         let mut bytes = Vec::new();
@@ -237,7 +237,7 @@ impl Writing {
     }
 
     /// Adds lines to `journal.jsonl`; `first_seq` is the number of the first.
-    fn write(&mut self, bytes: &[u8], first_seq: u64) -> Result<(), Fault> {
+    fn write(&mut self, bytes: &[u8], first_seq: u64) -> Result<(), WriteFault> {
         let files = self.files()?;
         let Some(len) = self.resume.tail.len else {
             files.replace(CURRENT, bytes).map_err(|error| self.fault(&error))?;
@@ -253,20 +253,20 @@ impl Writing {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => {
                 let why = format!("{CURRENT} was removed or cut by another program: {error}");
                 self.resume.new_file = Some(NewFile::Damaged(why));
-                Err(Fault::Changed)
+                Err(WriteFault::Changed)
             }
             Err(error) => Err(self.fault(&error)),
         }
     }
 
-    fn save(&self, head: &str, standing: &Standing) -> Result<(), Fault> {
+    fn save(&self, head: &str, standing: &Standing) -> Result<(), WriteFault> {
         let state = SavedState::new(self.resume.tail.seq, head, standing.kills());
         let bytes = state.to_bytes().map_err(|why| self.odd(&why))?;
         self.files()?.replace(SAVED, &bytes).map_err(|error| self.fault(&error))
     }
 
     /// The line of a checkpoint with this state.
-    fn checkpoint(&self, standing: &Standing, seq: u64, because: String) -> Result<Vec<u8>, Fault> {
+    fn checkpoint(&self, standing: &Standing, seq: u64, because: String) -> Result<Vec<u8>, WriteFault> {
         let now = self.clock.wall();
         let keys = standing.keys(now.saturating_sub(KEYS_FOR));
         let record = Record {
@@ -285,12 +285,12 @@ impl Writing {
     }
 
     /// A record that fits in no line.
-    fn odd(&self, why: &str) -> Fault {
-        Fault::Disk(format!("{}: {why}; revive kills that are no longer needed", self.files.place()))
+    fn odd(&self, why: &str) -> WriteFault {
+        WriteFault::Disk(format!("{}: {why}; revive kills that are no longer needed", self.files.place()))
     }
 
-    fn fault(&self, error: &io::Error) -> Fault {
-        Fault::Disk(trouble(&self.files.place(), error))
+    fn fault(&self, error: &io::Error) -> WriteFault {
+        WriteFault::Disk(trouble(&self.files.place(), error))
     }
 
     /// Removes full and damaged files that are too many. A failure only leaves them there until the next time.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::memory_files::MemoryFiles;
 use super::pending::Pending;
-use super::writing::{Fault, Writing};
+use super::writing::{WriteFault, Writing};
 use super::{
     Actor, Deed, Draft, Folded, IdempotencyKey, JournalFiles, JournalProgress, Opened, Record, ScopeFields,
     WriterLimits, open, peek,
@@ -171,8 +171,8 @@ impl Run {
                         return true;
                     }
                 }
-                Err(Fault::Changed) => {}
-                Err(Fault::Disk(why)) => self.writing.fail(why, &report),
+                Err(WriteFault::Changed) => {}
+                Err(WriteFault::Disk(why)) => self.writing.fail(why, &report),
             }
             if self.files.is_down() {
                 return false;
