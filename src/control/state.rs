@@ -72,10 +72,21 @@ pub struct MutableState {
     pub baselines: Baselines,
     /// The bound addresses of the admin listener.
     pub admin: Vec<SocketAddr>,
+    /// The Unix socket of the admin listener.
+    pub admin_socket: AdminSocketState,
     /// Why the last hand-over failed; this process continued to serve.
     pub hand_over_failure: Option<String>,
     /// Number of workers that ended unexpectedly.
     pub workers_lost: usize,
+}
+
+/// The Unix socket of the admin listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminSocketState {
+    /// Its path; `None` when it is off.
+    pub path: Option<PathBuf>,
+    /// Why it does not listen; `None` when it does.
+    pub trouble: Option<String>,
 }
 
 /// A finished reload, or the start.

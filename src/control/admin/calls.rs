@@ -8,23 +8,41 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::access::TokenFailures;
+use super::problem::{ProblemForm, ProblemKind};
 use super::response::{pretty, respond, text, wants_text};
-use super::{explain, metrics, shadow, status};
+use super::{explain, kills, metrics, shadow, status};
 use crate::control::event::{Event, FilesEvent};
 use crate::control::files::NO_FILE;
 use crate::control::outcome::{ReloadCause, ReloadOutcome};
 use crate::control::state::{ControlState, Unready};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
+/// The most event streams.
+const STREAMS_MAX: usize = 128;
+
 /// The state that handlers use.
 #[derive(Clone)]
 pub(super) struct AdminState {
     pub control: Arc<ControlState>,
     pub events: mpsc::Sender<Event>,
+    /// The tokens that were not valid, by address.
+    pub failures: Arc<TokenFailures>,
+    /// The places of event streams.
+    pub streams: Arc<Semaphore>,
+    /// Whether the listener has closed.
+    pub closing: watch::Receiver<bool>,
     /// The table of calls as text.
     pub index: Arc<str>,
+}
+
+impl AdminState {
+    pub fn new(control: Arc<ControlState>, events: mpsc::Sender<Event>, closing: watch::Receiver<bool>) -> Self {
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { control, events, failures: Arc::default(), streams, closing, index: "".into() }
+    }
 }
 
 pub(super) async fn index(State(state): State<AdminState>) -> Response {
@@ -45,6 +63,22 @@ pub(super) async fn readyz(State(state): State<AdminState>) -> Response {
 
 pub(super) fn status_page(state: &ControlState) -> Response {
     pretty(StatusCode::OK, &status::status(state))
+}
+
+pub(super) fn kills_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &kills::kills(state))
+}
+
+pub(super) fn routes_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &status::routes_table(state))
+}
+
+pub(super) fn upstreams_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &status::upstreams_table(state))
+}
+
+pub(super) fn experiments_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &status::experiments_table(state))
 }
 
 pub(super) fn shadow_page(state: &ControlState) -> Response {
@@ -101,13 +135,32 @@ fn health_response(health: Result<(), Unready>) -> Response {
 }
 
 pub(super) async fn unknown_path(State(state): State<AdminState>, uri: Uri) -> Response {
-    text(StatusCode::NOT_FOUND, &format!("there is no {} here\n\n{}", uri.path(), state.index))
+    let path = uri.path();
+    match ProblemForm::of(path) {
+        ProblemForm::Text => text(StatusCode::NOT_FOUND, &format!("there is no {path} here\n\n{}", state.index)),
+        ProblemForm::Document => {
+            let problem = ProblemKind::NoSuchPath.because(format!("there is no {path}"), "GET / lists the calls");
+            problem.respond(ProblemForm::Document)
+        }
+    }
 }
 
 /// The response to a method that a path does not allow.
-pub(super) fn other_method(path: &str, method: &Method) -> Response {
-    let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {method}"));
-    let allow = if method == Method::GET { "GET, HEAD" } else { "POST" };
+pub(super) fn other_method(path: &str, methods: &[Method]) -> Response {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let detail = format!("{path} takes {}", names.join(" and "));
+    let mut refused = match ProblemForm::of(path) {
+        ProblemForm::Text => text(StatusCode::METHOD_NOT_ALLOWED, &detail),
+        ProblemForm::Document => {
+            ProblemKind::WrongMethod.because(detail, "GET / lists the calls").respond(ProblemForm::Document)
+        }
+    };
+    let (get, post) = (methods.contains(&Method::GET), methods.contains(&Method::POST));
+    let allow = match (get, post) {
+        (true, true) => "GET, HEAD, POST",
+        (true, false) => "GET, HEAD",
+        (false, _) => "POST",
+    };
     refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     refused
 }

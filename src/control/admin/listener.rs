@@ -1,45 +1,53 @@
-//! The admin listener: a small HTTP/1.1 server on the control thread, never on the path of a request.
+//! The admin listener: a small HTTP/1.1 server on the control thread, never on the path of a request. It has TCP
+//! addresses and a Unix socket. An address that cannot be bound fails a start or a reload; the socket never does: its
+//! trouble is logged and shown in `/status`, and it is tried again.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
-use http::{Request, header};
-use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tower::Service;
 
-use super::origin::AdminClient;
+use super::access::{AdminClient, ClientOrigin, ConnectionLife, SocketPeer, user_name};
+use super::calls::AdminState;
+use super::connection::{Places, serve};
 use super::router::router;
+use super::unix_socket::{BoundSocket, OtherListener, SocketPlace};
 use crate::control::event::Event;
 use crate::control::hand_over::{InheritedSockets, SocketOwner};
-use crate::control::state::ControlState;
+use crate::control::state::{AdminSocketState, ControlState};
 use crate::control::system::{BindError, bind};
+use crate::route::Rules;
 use crate::snapshot::ListeningSocket;
 
-/// Concurrent connections to one address; more wait in the kernel. Each address has its own limit, so that a busy one
-/// does not block an operator at another.
-const CONNECTIONS_MAX: usize = 64;
-/// Time limit for a request head, which also limits idle connections.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Lifetime of a connection: no client occupies one of the few for longer.
-const LIFE_MAX: Duration = Duration::from_mins(5);
+/// Concurrent connections to all addresses; more wait in the kernel.
+const CONNECTIONS_MAX: usize = 512;
+/// How many of them are for the calls that must always work.
+const RESERVED_CONNECTIONS: usize = 64;
+/// Concurrent connections to the socket.
+const SOCKET_CONNECTIONS_MAX: usize = 64;
+/// How many of them are for the calls that must always work.
+const RESERVED_SOCKET_CONNECTIONS: usize = 16;
 /// Pause after a failed accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the name of a user may take to look up.
+const USER_NAME_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The admin listener: one socket for each address.
+/// The admin listener: one socket for each address, and the Unix socket.
 pub struct AdminListener {
     state: Arc<ControlState>,
-    events: mpsc::Sender<Event>,
+    router: Router,
+    closing: watch::Sender<bool>,
+    places: Places,
+    socket_places: Places,
     serving: Vec<ServedAddress>,
+    /// The place of the Unix socket that the rules name.
+    socket_place: Option<SocketPlace>,
+    socket: Option<ServedSocket>,
 }
 
 struct ServedAddress {
@@ -49,9 +57,18 @@ struct ServedAddress {
     accepting: JoinHandle<()>,
 }
 
-/// Prepared addresses, in the order of the file.
+struct ServedSocket {
+    place: SocketPlace,
+    bound: BoundSocket,
+    accepting: JoinHandle<()>,
+}
+
+/// A prepared listener: its addresses, in the order of the file, and the place of its socket.
 #[derive(Debug)]
-pub struct PreparedAdmin(Vec<PreparedAddress>);
+pub struct PreparedAdmin {
+    addresses: Vec<PreparedAddress>,
+    socket: Option<SocketPlace>,
+}
 
 /// A prepared address.
 #[derive(Debug)]
@@ -74,56 +91,64 @@ struct Bound {
 impl AdminListener {
     /// A listener without addresses.
     #[must_use]
-    pub const fn new(state: Arc<ControlState>, events: mpsc::Sender<Event>) -> Self {
-        Self { state, events, serving: Vec::new() }
+    pub fn new(state: Arc<ControlState>, events: mpsc::Sender<Event>) -> Self {
+        let closing = watch::Sender::new(false);
+        let router = router(AdminState::new(Arc::clone(&state), events, closing.subscribe()));
+        Self {
+            state,
+            router,
+            closing,
+            places: Places::new(CONNECTIONS_MAX, RESERVED_CONNECTIONS),
+            socket_places: Places::new(SOCKET_CONNECTIONS_MAX, RESERVED_SOCKET_CONNECTIONS),
+            serving: Vec::new(),
+            socket_place: None,
+            socket: None,
+        }
     }
 
-    /// Binds each address that is neither served already nor inherited.
+    /// Binds each address of the rules that is neither served already nor inherited.
     ///
     /// # Errors
     /// The addresses that cannot be bound.
-    pub fn prepare(
-        &self,
-        wanted: &[SocketAddr],
-        inherited: &mut InheritedSockets,
-    ) -> Result<PreparedAdmin, Vec<BindError>> {
+    pub fn prepare(&self, rules: &Rules, inherited: &mut InheritedSockets) -> Result<PreparedAdmin, Vec<BindError>> {
+        let wanted = rules.admin.addresses.as_slice();
         // Each served socket is used once: the file may have port 0 several times.
         let mut served: Vec<SocketAddr> = self.serving.iter().map(|one| one.wanted).collect();
-        let (mut places, mut errors) = (Vec::new(), Vec::new());
+        let (mut addresses, mut errors) = (Vec::new(), Vec::new());
         for address in wanted {
             if let Some(at) = served.iter().position(|one| one == address) {
                 served.swap_remove(at);
-                places.push(PreparedAddress::Kept(*address));
+                addresses.push(PreparedAddress::Kept(*address));
                 continue;
             }
             match open(*address, wanted, inherited) {
-                Ok(bound) => places.push(PreparedAddress::New(bound)),
+                Ok(bound) => addresses.push(PreparedAddress::New(bound)),
                 Err(source) => {
                     errors.push(BindError { who: "the admin listener".to_owned(), address: *address, source });
                 }
             }
         }
-        if errors.is_empty() { Ok(PreparedAdmin(places)) } else { Err(errors) }
+        if errors.is_empty() { Ok(PreparedAdmin { addresses, socket: SocketPlace::of(rules) }) } else { Err(errors) }
     }
 
     /// Serves exactly these addresses from now on, and returns the bound ones. Connections to removed addresses run to
-    /// their end.
+    /// their end. The Unix socket follows with [`Self::open_socket`].
     pub fn adopt(&mut self, prepared: PreparedAdmin) -> Vec<SocketAddr> {
         let mut before = std::mem::take(&mut self.serving);
-        for place in prepared.0 {
+        for place in prepared.addresses {
             match place {
                 PreparedAddress::Kept(wanted) => {
                     let at = before.iter().position(|one| one.wanted == wanted);
                     self.serving.extend(at.map(|at| before.remove(at)));
                 }
                 PreparedAddress::New(Bound { wanted, socket, listener, address: bound }) => {
-                    let router = router(Arc::clone(&self.state), self.events.clone(), bound);
-                    let accepting = tokio::spawn(accept(listener, router));
-                    self.serving.push(ServedAddress { wanted, bound, socket, accepting });
+                    let accepting = accept(listener, bound, self.router.clone(), self.places.clone());
+                    self.serving.push(ServedAddress { wanted, bound, socket, accepting: tokio::spawn(accepting) });
                 }
             }
         }
         before.into_iter().for_each(ServedAddress::close);
+        self.socket_place = prepared.socket;
         self.serving.iter().map(|one| one.bound).collect()
     }
 
@@ -132,9 +157,63 @@ impl AdminListener {
         self.serving.iter().map(|one| (one.wanted, &one.socket))
     }
 
-    /// Stops accepting.
+    /// Tries again when the Unix socket could not be bound, or its file was removed.
+    pub fn check_socket(&mut self) {
+        if self.socket.as_ref().is_none_or(|socket| !socket.bound.is_in_place()) {
+            self.open_socket(OtherListener::Keep);
+        }
+    }
+
+    /// Serves the Unix socket that the rules name. A failure is logged and shown in `/status`.
+    pub fn open_socket(&mut self, other: OtherListener) {
+        let is_served = self
+            .socket
+            .as_ref()
+            .is_some_and(|socket| Some(&socket.place) == self.socket_place.as_ref() && socket.bound.is_in_place());
+        if is_served || *self.closing.borrow() {
+            return;
+        }
+        self.close_socket();
+        let Some(place) = self.socket_place.clone() else {
+            self.state.lock().admin_socket = AdminSocketState::default();
+            return;
+        };
+        let bound = place.bind(other).and_then(|(bound, listener)| {
+            let listener = UnixListener::from_std(listener).map_err(|error| error.to_string())?;
+            Ok((bound, listener))
+        });
+        let path = Some(place.path.clone());
+        let trouble = match bound {
+            Ok((bound, listener)) => {
+                let accepting = accept_local(listener, self.router.clone(), self.socket_places.clone());
+                self.socket = Some(ServedSocket { place, bound, accepting: tokio::spawn(accepting) });
+                None
+            }
+            Err(trouble) => Some(trouble),
+        };
+        let now = AdminSocketState { path: path.clone(), trouble };
+        let before = std::mem::replace(&mut self.state.lock().admin_socket, now.clone());
+        let path = path.unwrap_or_default();
+        let path = path.display();
+        match &now.trouble {
+            Some(trouble) if before != now => tracing::warn!(%path, "the admin socket is not available: {trouble}"),
+            None if before.trouble.is_some() => tracing::info!(%path, "the admin socket is available"),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Stops serving the Unix socket and removes its file. Connections to it run to their end.
+    fn close_socket(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.accepting.abort();
+        }
+    }
+
+    /// Stops accepting, and ends event streams. The Unix socket is not opened again.
     pub fn close(&mut self) {
         self.serving.drain(..).for_each(ServedAddress::close);
+        self.closing.send_replace(true);
+        self.close_socket();
     }
 }
 
@@ -153,47 +232,54 @@ fn open(wanted: SocketAddr, all: &[SocketAddr], inherited: &mut InheritedSockets
     Ok(Bound { wanted, address: socket.local_addr()?, socket, listener })
 }
 
-async fn accept(listener: TcpListener, router: Router) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn accept(listener: TcpListener, bound: SocketAddr, router: Router, places: Places) {
     loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(place) = places.take().await else { return };
+                let origin = ClientOrigin::Tcp { peer: peer.ip(), bound };
+                let client = AdminClient { origin, place: place.kind, life: ConnectionLife::new() };
                 let router = router.clone();
                 tokio::spawn(async move {
-                    serve(stream, peer.ip(), router).await;
-                    drop(permit);
+                    serve(stream, client, router).await;
+                    drop(place);
                 });
             }
-            Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => pause_after(&error).await,
         }
     }
 }
 
-async fn serve(stream: TcpStream, peer: IpAddr, router: Router) {
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(AdminClient(peer));
-        let answering = router.clone().call(request);
-        async move { answering.await.map(without_content_length) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service);
-    // Errors of a client need no log; no connection lives longer than `LIFE_MAX`.
-    let _ = tokio::time::timeout(LIFE_MAX, connection).await;
+async fn accept_local(listener: UnixListener, router: Router, places: Places) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let Some(place) = places.take().await else { return };
+                let router = router.clone();
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                tokio::spawn(async move {
+                    let peer = match uid {
+                        Some(uid) => Some(SocketPeer { uid, user: name_of(uid).await }),
+                        None => None,
+                    };
+                    let origin = ClientOrigin::Socket(peer);
+                    let client = AdminClient { origin, place: place.kind, life: ConnectionLife::new() };
+                    serve(stream, client, router).await;
+                    drop(place);
+                });
+            }
+            Err(error) => pause_after(&error).await,
+        }
+    }
 }
 
-/// Removes the length of a body: hyper writes it after the fields that it adds. A response to HEAD keeps the field,
-/// because hyper has no body to measure.
-fn without_content_length(mut response: Response) -> Response {
-    if !response.body().is_end_stream() {
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-    }
-    response
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "the admin listener cannot accept");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// The name of a user; `uid:N` when it is not known in time: a slow directory of users does not keep a kill waiting.
+async fn name_of(uid: u32) -> String {
+    let name = tokio::time::timeout(USER_NAME_TIMEOUT, tokio::task::spawn_blocking(move || user_name(uid)));
+    name.await.ok().and_then(Result::ok).unwrap_or_else(|| format!("uid:{uid}"))
 }

@@ -12,8 +12,8 @@ use super::response::text;
 
 /// Concurrent builds of one page; more requests wait. A build runs to its end, even when its client has disconnected.
 const BUILDS_MAX: usize = 4;
-/// Concurrent requests for one page, being built or waiting. Three pages leave 16 of the 64 connections of an address
-/// to the other calls.
+/// Concurrent requests for one page, being built or waiting: the pages together cannot take the 448 places for
+/// connections.
 const REQUESTS_MAX: usize = 16;
 /// Time limit of a build; the wait for a permit does not count.
 const PAGE_TIMEOUT: Duration = Duration::from_mins(1);

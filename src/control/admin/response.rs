@@ -2,13 +2,35 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 /// Responses change at any time: caches must not store them.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Browsers must not guess another media type.
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+/// A page of the admin listener loads nothing from elsewhere, runs no script of a page, and is in no frame.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     frame-ancestors 'none'; form-action 'self'; base-uri 'none'; require-trusted-types-for 'script'",
+);
+
+/// Adds the fields that every response has.
+pub(super) async fn add_fields(mut response: Response) -> Response {
+    let same_origin = HeaderValue::from_static("same-origin");
+    let fields = [
+        (header::CACHE_CONTROL, NO_STORE),
+        (header::X_CONTENT_TYPE_OPTIONS, NOSNIFF),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (HeaderName::from_static("cross-origin-opener-policy"), same_origin.clone()),
+        (HeaderName::from_static("cross-origin-resource-policy"), same_origin),
+    ];
+    for (name, value) in fields {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
 
 /// Whether `Accept` prefers text: it names `text/plain` before JSON, or JSON not at all.
 pub(super) fn wants_text(headers: &HeaderMap) -> bool {

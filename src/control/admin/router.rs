@@ -1,13 +1,12 @@
-//! The router of the admin listener: every call in one table, and the layers around them. The index page and the
-//! response to an unknown path list the same table.
+//! The router of the admin listener: every call in one table, and the layers around them. The index page, the OpenAPI
+//! document and the response to an unknown path list the same table.
 //!
-//! Limits: `listener.rs` limits the head and the life of a connection. `page.rs` limits pages; a request that waits for
-//! a permit ends with its connection. `/reload` waits until the files are loaded, and ends with its connection at the
-//! latest. The other calls answer at once and never wait for a page. No call reads a body.
+//! Limits: `connection.rs` limits the head and the life of a connection. `page.rs` limits pages; a request that waits
+//! for a permit ends with its connection. `body.rs` limits bodies. `/reload` waits until the files are loaded, and ends
+//! with its connection at the latest. The other calls answer at once and never wait for a page.
 
 use std::any::Any;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -15,95 +14,155 @@ use axum::handler::Handler;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use axum::{Router, middleware};
-use http::{Method, StatusCode, header};
-use tokio::sync::mpsc;
-use tower::ServiceBuilder;
+use http::{Method, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 
+use super::access::{CallAccess, CallPlaces, Gate, check_access};
 use super::calls::{self, AdminState};
-use super::origin;
 use super::page::PageLimits;
-use super::response::{NO_STORE, NOSNIFF, text};
-use crate::control::event::Event;
+use super::response::{add_fields, text};
+use super::{acts, journal, origin};
 use crate::control::state::ControlState;
 
 /// A call: a row of the table.
 struct AdminCall {
     path: &'static str,
     method: Method,
+    access: CallAccess,
+    places: CallPlaces,
     help: &'static str,
     route: MethodRouter<AdminState>,
 }
 
-/// Every call, in the order of the index page.
-fn calls() -> [AdminCall; 8] {
-    [
-        AdminCall::get("/", "this list", calls::index),
-        AdminCall::page("/metrics", "metrics, for Prometheus", calls::metrics_page),
-        AdminCall::get("/healthz", "200 while the process works", calls::healthz),
-        AdminCall::get("/readyz", "200 while it should get traffic", calls::readyz),
+/// The calls that were there before `/v1`.
+fn first_calls() -> Vec<AdminCall> {
+    use CallAccess::{Metrics, Public, Read, Reload};
+    vec![
+        AdminCall::get("/", Read, "this list", calls::index),
+        AdminCall::page("/metrics", Metrics, "metrics, for Prometheus", calls::metrics_page).on_any_place(),
+        AdminCall::get("/healthz", Public, "200 while the process works", calls::healthz).on_any_place(),
+        AdminCall::get("/readyz", Public, "200 while it should get traffic", calls::readyz).on_any_place(),
         AdminCall::page(
             "/status",
+            Read,
             "configuration, listeners, routes with their shares, upstreams, as JSON",
             calls::status_page,
         ),
         AdminCall::get(
             "/explain",
+            Read,
             "why a request gets its variant: ?host=&path=&method=&header=K:V&cookie=K=V&client_ip=&peer=",
             calls::explain,
         ),
         AdminCall::page(
             "/shadow",
+            Read,
             "dark launches: outcomes of copies and differences in responses, as JSON",
             calls::shadow_page,
         ),
-        AdminCall::post("/reload", "reload the files", calls::reload),
+        AdminCall::post("/reload", Reload, "reload the files", calls::reload),
     ]
 }
 
-/// The router for a listener on `bound`.
-pub(super) fn router(state: Arc<ControlState>, events: mpsc::Sender<Event>, bound: SocketAddr) -> Router {
-    let calls = calls();
-    let calls_state = AdminState { control: state, events, index: index(&calls).into() };
-    let mut router = Router::new().fallback(calls::unknown_path);
-    for AdminCall { path, route, .. } in calls {
-        router = router.route(path, route);
-    }
-    layered(router, bound).with_state(calls_state)
+/// The calls of `/v1`.
+fn v1_calls() -> Vec<AdminCall> {
+    use CallAccess::{Operate, Read};
+    vec![
+        AdminCall::page("/v1/status", Read, "what /status shows", calls::status_page),
+        AdminCall::page("/v1/kill", Read, "what is killed, by whom and why", calls::kills_page).on_any_place(),
+        AdminCall::post("/v1/kill", Operate, "take a scope out of service, at once", acts::kill).on_any_place(),
+        AdminCall::post("/v1/revive", Operate, "lift a kill", acts::revive).on_any_place(),
+        AdminCall::page("/v1/routes", Read, "routes with their shares", calls::routes_page),
+        AdminCall::page("/v1/upstreams", Read, "upstreams and their endpoints", calls::upstreams_page),
+        AdminCall::page("/v1/shadows", Read, "what /shadow shows", calls::shadow_page),
+        AdminCall::page("/v1/experiments", Read, "experiments with their evidence", calls::experiments_page),
+        AdminCall::get("/v1/journal", Read, "records of the journal: ?after=SEQ&limit=", journal::journal),
+    ]
 }
 
-/// The layers around every call, from outside to inside.
-fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, bound: SocketAddr) -> Router<S> {
-    router.layer(
-        ServiceBuilder::new()
-            .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, NO_STORE))
-            .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(middleware::from_fn_with_state(bound, origin::reject_foreign_origins)),
-    )
+/// Every call, in the order of the index page.
+fn calls() -> Vec<AdminCall> {
+    let mut all = first_calls();
+    all.extend(v1_calls());
+    all
+}
+
+/// The router.
+pub(super) fn router(mut state: AdminState) -> Router {
+    let calls = calls();
+    state.index = index(&calls).into();
+    let mut router = Router::new().fallback(calls::unknown_path);
+    for path in paths(&calls) {
+        let methods: Vec<Method> =
+            calls.iter().filter(|call| call.path == path).map(|call| call.method.clone()).collect();
+        router = router.route(path, only(path, methods));
+    }
+    for AdminCall { path, route, access, places, .. } in calls {
+        let (control, failures) = (Arc::clone(&state.control), Arc::clone(&state.failures));
+        let gate = middleware::from_fn_with_state(Gate { control, failures, access, places }, check_access);
+        router = router.route(path, route.route_layer(gate));
+    }
+    layered(router, Arc::clone(&state.control)).with_state(state)
+}
+
+/// The paths of the calls, each once.
+fn paths(calls: &[AdminCall]) -> Vec<&'static str> {
+    let mut paths: Vec<&'static str> = Vec::new();
+    for AdminCall { path, .. } in calls {
+        if !paths.contains(path) {
+            paths.push(path);
+        }
+    }
+    paths
+}
+
+/// The layers around every call.
+fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, control: Arc<ControlState>) -> Router<S> {
+    guarded(router.layer(middleware::from_fn_with_state(control, origin::reject_foreign_origins)))
+}
+
+/// The layers that need no state: the last one is outermost.
+fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.layer(CatchPanicLayer::custom(panicked)).layer(middleware::map_response(add_fields))
 }
 
 impl AdminCall {
-    fn get<T: 'static>(path: &'static str, help: &'static str, handler: impl Handler<T, AdminState>) -> Self {
-        Self { path, method: Method::GET, help, route: only(path, Method::GET).get(handler) }
+    fn get<T: 'static>(
+        path: &'static str,
+        access: CallAccess,
+        help: &'static str,
+        handler: impl Handler<T, AdminState>,
+    ) -> Self {
+        let route = MethodRouter::new().get(handler);
+        Self { path, method: Method::GET, access, places: CallPlaces::Shared, help, route }
     }
 
-    fn post<T: 'static>(path: &'static str, help: &'static str, handler: impl Handler<T, AdminState>) -> Self {
-        Self { path, method: Method::POST, help, route: only(path, Method::POST).post(handler) }
+    fn post<T: 'static>(
+        path: &'static str,
+        access: CallAccess,
+        help: &'static str,
+        handler: impl Handler<T, AdminState>,
+    ) -> Self {
+        let route = MethodRouter::new().post(handler);
+        Self { path, method: Method::POST, access, places: CallPlaces::Shared, help, route }
     }
 
     /// A page, built from the state of the control plane.
-    fn page(path: &'static str, help: &'static str, work: fn(&ControlState) -> Response) -> Self {
+    fn page(path: &'static str, access: CallAccess, help: &'static str, work: fn(&ControlState) -> Response) -> Self {
         let limits = PageLimits::new(path);
         let handler = async move |State(state): State<AdminState>| limits.answer(move || work(&state.control)).await;
-        Self::get(path, help, handler)
+        Self::get(path, access, help, handler)
+    }
+
+    /// The call is answered when the shared places are taken.
+    fn on_any_place(self) -> Self {
+        Self { places: CallPlaces::Any, ..self }
     }
 }
 
 /// Answers 405 to other methods, with a text and `Allow`.
-fn only(path: &'static str, method: Method) -> MethodRouter<AdminState> {
-    any(async move || calls::other_method(path, &method))
+fn only(path: &'static str, methods: Vec<Method>) -> MethodRouter<AdminState> {
+    any(async move || calls::other_method(path, &methods))
 }
 
 /// The response when a handler has panicked.
@@ -117,9 +176,10 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 fn index(calls: &[AdminCall]) -> String {
     let mut list = format!("Pointsman {}, admin listener\n\n", env!("CARGO_PKG_VERSION"));
+    let width = calls.iter().map(|call| call.path.len()).max().unwrap_or_default() + 2;
     for AdminCall { path, method, help, .. } in calls {
         // Writing to a string cannot fail.
-        let _ = writeln!(list, "{:<5}{path:<10}{help}", method.as_str());
+        let _ = writeln!(list, "{:<5}{path:<width$}{help}", method.as_str());
     }
     list
 }
@@ -127,25 +187,18 @@ fn index(calls: &[AdminCall]) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Seek};
-    use std::net::Ipv4Addr;
 
     use axum::body::{Body, to_bytes};
     use axum::extract::Request;
     use axum::routing::get;
-    use http::HeaderMap;
+    use http::{HeaderMap, header};
     use tower::ServiceExt;
 
     use super::*;
-    use crate::control::admin::origin::AdminClient;
-
-    /// The layers around routes of a test.
-    fn around(router: Router) -> Router {
-        layered(router, SocketAddr::from((Ipv4Addr::LOCALHOST, 9_900)))
-    }
+    use crate::control::admin::response::{NO_STORE, NOSNIFF};
 
     fn request(method: Method, path: &str) -> http::request::Builder {
-        let client = AdminClient(Ipv4Addr::LOCALHOST.into());
-        Request::builder().method(method).uri(path).header(header::HOST, "localhost").extension(client)
+        Request::builder().method(method).uri(path).header(header::HOST, "localhost")
     }
 
     struct Answered {
@@ -178,7 +231,7 @@ mod tests {
         let _logging = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(writer).finish());
         let page = PageLimits::new("/page");
         let page = async move || page.answer(|| panic!("out of paper")).await;
-        let router = around(
+        let router = guarded(
             Router::new()
                 .route("/panic", get(async || -> Response { panic!("out of ink") }))
                 .route("/page", get(page))

@@ -41,7 +41,8 @@ pub fn status(state: &ControlState) -> Value {
         "last_change": data.changed.as_ref().map(last_reload),
         "hand_over_failure": data.hand_over_failure,
         "admin": data.admin,
-        "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.kill().tenants.len() },
+        "admin_socket": { "path": data.admin_socket.path, "trouble": data.admin_socket.trouble },
+        "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.killed_tenants() },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &data.baselines),
         "upstreams": upstreams(&snapshot),
@@ -55,6 +56,31 @@ pub fn status(state: &ControlState) -> Value {
             }))
         }).collect::<serde_json::Map<_, _>>(),
     })
+}
+
+/// The routes, for `/v1/routes`.
+pub(super) fn routes_table(state: &ControlState) -> Value {
+    let snapshot = state.snapshot();
+    let baselines = state.lock().baselines.clone();
+    json!({ "generation": snapshot.generation.0, "routes": routes(&snapshot, &baselines) })
+}
+
+/// The upstreams, for `/v1/upstreams`.
+pub(super) fn upstreams_table(state: &ControlState) -> Value {
+    let snapshot = state.snapshot();
+    json!({ "generation": snapshot.generation.0, "upstreams": upstreams(&snapshot) })
+}
+
+/// The experiments, for `/v1/experiments`.
+pub(super) fn experiments_table(state: &ControlState) -> Value {
+    let snapshot = state.snapshot();
+    let baselines = state.lock().baselines.clone();
+    let experiment = |mut route: Value| {
+        let experiment = route.get_mut("experiment").map(Value::take)?;
+        Some(json!({ "route": route["name"], "experiment": experiment }))
+    };
+    let experiments: Vec<Value> = routes(&snapshot, &baselines).into_iter().filter_map(experiment).collect();
+    json!({ "generation": snapshot.generation.0, "experiments": experiments })
 }
 
 const fn phase(phase: Phase) -> &'static str {

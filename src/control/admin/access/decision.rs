@@ -1,0 +1,356 @@
+//! Decides whether a client may make a call. Pure: the settings, the client, its token and the time are arguments.
+//!
+//! The order: a public call is for everyone. A token that is presented decides, where tokens are configured. On the Unix
+//! socket the user of the peer decides. On TCP without tokens, reading is open (the file allows private addresses only),
+//! a reload is accepted from this machine, and all other acting is refused.
+
+use std::time::Duration;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::client::{ClientOrigin, SocketPeer};
+use crate::control::admin::problem::{CallProblem, ProblemKind};
+use crate::journal::{Actor, Via};
+use crate::route::{AdminRole, AdminSpec, AdminToken, TokenList};
+
+/// The user id that the kernel shows for users that have none in this namespace.
+const OVERFLOW_UID: u32 = 65_534;
+/// The longest token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 512;
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control::admin) enum CallAccess {
+    /// Nothing.
+    Public,
+    /// The role `metrics`, or one that reads.
+    Metrics,
+    /// A role that reads.
+    Read,
+    /// The role `operator`; without tokens, a client on this machine.
+    Reload,
+    /// The role `operator`; without tokens, the Unix socket.
+    Operate,
+}
+
+/// An attempt to make a call.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::control::admin) struct CallAttempt<'a> {
+    pub access: CallAccess,
+    pub client: &'a ClientOrigin,
+    /// The `Authorization` field.
+    pub authorization: Option<&'a [u8]>,
+    /// The time since the Unix epoch.
+    pub now: Duration,
+    /// The user of this process.
+    pub own_uid: u32,
+}
+
+/// An admitted client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::control::admin) struct Admitted {
+    /// Who it is.
+    pub actor: Actor,
+    /// The digest of its token.
+    pub token: Option<[u8; 32]>,
+}
+
+impl CallAttempt<'_> {
+    /// Who makes the call.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn admit(&self, settings: &AdminSpec) -> Result<Admitted, CallProblem> {
+        if self.access == CallAccess::Public {
+            return Ok(anonymous(self.client));
+        }
+        if let (Some(tokens), Some(authorization)) = (&settings.tokens, self.authorization) {
+            return self.admit_token(tokens, authorization);
+        }
+        match self.client {
+            ClientOrigin::Socket(peer) => self.admit_peer(peer.as_ref(), settings),
+            ClientOrigin::Tcp { .. } if settings.tokens.is_some() => Err(missing_token()),
+            ClientOrigin::Tcp { .. } => self.admit_without_tokens(),
+        }
+    }
+
+    fn admit_token(&self, tokens: &TokenList, authorization: &[u8]) -> Result<Admitted, CallProblem> {
+        let Some(presented) = bearer(authorization) else {
+            let help = "send `Authorization: Bearer TOKEN`";
+            return Err(ProblemKind::TokenUnknown.because("the Authorization field has no Bearer token", help));
+        };
+        let sha256 = sha256(presented);
+        let Some(token) = find(tokens, &sha256) else {
+            let help = "use a token of the file that `[admin] tokens` names; `pointsman token new` makes one";
+            return Err(ProblemKind::TokenUnknown.because("no token has this digest", help));
+        };
+        if token.is_expired(self.now) {
+            let detail = format!("the token `{}` has expired", token.name);
+            let help = "make a new one with `pointsman token new`, or change `expires` in the file of tokens";
+            return Err(ProblemKind::TokenExpired.because(detail, help));
+        }
+        if !self.access.is_granted_by(token) {
+            let needed = self.access.role();
+            let detail = format!("the token `{}` does not have the role `{needed}`", token.name);
+            let help = format!("add \"{needed}\" to `roles` of this token, or use a token that has it");
+            return Err(ProblemKind::RoleMissing.because(detail, help).with("role", needed));
+        }
+        Ok(Admitted { actor: Actor { name: token.name.clone(), via: Via::Token }, token: Some(sha256) })
+    }
+
+    fn admit_peer(&self, peer: Option<&SocketPeer>, settings: &AdminSpec) -> Result<Admitted, CallProblem> {
+        let Some(peer) = peer.filter(|peer| peer.uid != OVERFLOW_UID) else {
+            let help = "run the command in the same user namespace as the proxy, or use a token";
+            let detail = "the kernel gives no user id for the other end of the socket";
+            return Err(ProblemKind::UserUnknown.because(detail, help));
+        };
+        let is_listed = settings.socket_operators.contains(&peer.user);
+        if peer.uid == 0 || peer.uid == self.own_uid || is_listed {
+            return Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket }, token: None });
+        }
+        match self.access {
+            _ if settings.tokens.is_some() => Err(missing_token()),
+            CallAccess::Public | CallAccess::Metrics | CallAccess::Read => {
+                Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket }, token: None })
+            }
+            CallAccess::Reload | CallAccess::Operate => {
+                let detail = format!("the user `{}` is not root, not the user of the proxy, and not listed", peer.user);
+                let help = format!("add \"{}\" to `socket_operators` in `[admin]`", peer.user);
+                Err(ProblemKind::UserNotListed.because(detail, help))
+            }
+        }
+    }
+
+    fn admit_without_tokens(&self) -> Result<Admitted, CallProblem> {
+        match self.access {
+            CallAccess::Public | CallAccess::Metrics | CallAccess::Read => Ok(anonymous(self.client)),
+            CallAccess::Reload if self.client.is_local() => Ok(anonymous(self.client)),
+            CallAccess::Reload => {
+                let help = "make the call on the machine of the proxy, or configure `tokens` in `[admin]`";
+                Err(ProblemKind::LocalOnly.because(format!("{} is not on this machine", self.client), help))
+            }
+            CallAccess::Operate => {
+                let detail = "a TCP connection without a token has no identity";
+                let help = "use the Unix socket on the machine of the proxy (its path is in /status), or configure \
+                            `tokens` in `[admin]`";
+                Err(ProblemKind::SocketOnly.because(detail, help))
+            }
+        }
+    }
+}
+
+impl Admitted {
+    /// Whether it may go on reading: its token is still in the file and has not expired.
+    pub fn may_still_read(&self, settings: &AdminSpec, now: Duration) -> bool {
+        let Some(sha256) = &self.token else { return true };
+        let token = settings.tokens.as_ref().and_then(|tokens| find(tokens, sha256));
+        token.is_some_and(|token| !token.is_expired(now) && CallAccess::Read.is_granted_by(token))
+    }
+}
+
+impl CallAccess {
+    /// Whether a role of the token is enough. An operator, or an approver, reads what it decides on.
+    fn is_granted_by(self, token: &AdminToken) -> bool {
+        token.roles.iter().any(|role| match role {
+            AdminRole::Operator => true,
+            AdminRole::Viewer | AdminRole::Approver(_) => matches!(self, Self::Public | Self::Metrics | Self::Read),
+            AdminRole::Metrics => matches!(self, Self::Public | Self::Metrics),
+            AdminRole::Flags | AdminRole::Outcomes => self == Self::Public,
+        })
+    }
+
+    /// The least role that is enough.
+    pub const fn role(self) -> &'static str {
+        match self {
+            Self::Public => "none",
+            Self::Metrics => "metrics",
+            Self::Read => "viewer",
+            Self::Reload | Self::Operate => "operator",
+        }
+    }
+}
+
+fn anonymous(client: &ClientOrigin) -> Admitted {
+    let (name, via) = match client {
+        ClientOrigin::Tcp { peer, .. } => (peer.to_string(), Via::Loopback),
+        ClientOrigin::Socket(peer) => (peer.as_ref().map_or_else(String::new, |peer| peer.user.clone()), Via::Socket),
+    };
+    Admitted { actor: Actor { name, via }, token: None }
+}
+
+fn missing_token() -> CallProblem {
+    let help = "send `Authorization: Bearer TOKEN` (the commands read POINTSMAN_TOKEN or --token-file)";
+    ProblemKind::TokenMissing.because("tokens are configured, and the call carries none", help)
+}
+
+/// The token of `Bearer TOKEN` (RFC 6750).
+fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = authorization.split_at_checked("Bearer ".len())?;
+    let token = token.trim_ascii();
+    let is_token = (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.iter().all(u8::is_ascii_graphic);
+    (scheme.eq_ignore_ascii_case(b"Bearer ") && is_token).then_some(token)
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    sha256
+}
+
+/// The token with this digest. Every token is compared, each in constant time.
+fn find<'a>(tokens: &'a TokenList, sha256: &[u8; 32]) -> Option<&'a AdminToken> {
+    let mut found = None;
+    for token in tokens.iter() {
+        if verify_slices_are_equal(&token.sha256, sha256).is_ok() {
+            found = Some(token);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    const OWN_UID: u32 = 1_234;
+    const NOW: Duration = Duration::from_secs(1_000);
+
+    fn token(name: &str, role: &str, expires_at: Option<u64>) -> AdminToken {
+        let roles = AdminRole::parse(role).into_iter().collect();
+        let expires_at = expires_at.map(Duration::from_secs);
+        AdminToken { name: name.to_owned(), roles, sha256: sha256(name.as_bytes()), expires_at }
+    }
+
+    fn settings(tokens: Tokens) -> AdminSpec {
+        let all = [
+            token("viewer", "viewer", None),
+            token("operator", "operator", Some(1_001)),
+            token("metrics", "metrics", None),
+            token("approver", "approver:lead", None),
+            token("flags", "flags", None),
+            token("expired", "operator", Some(1_000)),
+        ];
+        let tokens = match tokens {
+            Tokens::Some => Some(all.into_iter().collect()),
+            Tokens::None => None,
+        };
+        AdminSpec { tokens, socket_operators: vec!["olga".to_owned()], ..AdminSpec::default() }
+    }
+
+    #[derive(Clone, Copy)]
+    enum Tokens {
+        None,
+        Some,
+    }
+
+    fn way(name: &str) -> ClientOrigin {
+        let peer = |uid, user: &str| ClientOrigin::Socket(Some(SocketPeer { uid, user: user.to_owned() }));
+        let tcp = |peer: &str| ClientOrigin::Tcp {
+            peer: peer.parse().expect("an address"),
+            bound: SocketAddr::from(([10, 0, 0, 9], 9_900)),
+        };
+        match name {
+            "own" => peer(OWN_UID, "pointsman"),
+            "root" => peer(0, "root"),
+            "operator" => peer(7, "olga"),
+            "other" => peer(8, "otto"),
+            "overflow" => peer(OVERFLOW_UID, "olga"),
+            "unidentified" => ClientOrigin::Socket(None),
+            address => tcp(address),
+        }
+    }
+
+    /// Public, metrics, read, reload, operate: `+` when admitted, or the first letters of the problem.
+    fn row(way_in: &str, tokens: Tokens, authorization: Option<&str>) -> String {
+        let accesses =
+            [CallAccess::Public, CallAccess::Metrics, CallAccess::Read, CallAccess::Reload, CallAccess::Operate];
+        let client = way(way_in);
+        let outcomes = accesses.map(|access| {
+            let authorization = authorization.map(str::as_bytes);
+            let attempt = CallAttempt { access, client: &client, authorization, now: NOW, own_uid: OWN_UID };
+            match attempt.admit(&settings(tokens)) {
+                Ok(_) => "+",
+                Err(problem) => problem.kind.name(),
+            }
+        });
+        outcomes.join(" ")
+    }
+
+    #[test]
+    fn without_tokens_reading_is_open_and_acting_is_for_the_socket() {
+        for (way_in, expected) in [
+            ("127.0.0.1", "+ + + + socket-only"),
+            ("::1", "+ + + + socket-only"),
+            ("::ffff:127.0.0.1", "+ + + + socket-only"),
+            ("10.1.2.3", "+ + + local-only socket-only"),
+            ("own", "+ + + + +"),
+            ("root", "+ + + + +"),
+            ("operator", "+ + + + +"),
+            ("other", "+ + + user-not-listed user-not-listed"),
+            ("overflow", "+ user-unknown user-unknown user-unknown user-unknown"),
+            ("unidentified", "+ user-unknown user-unknown user-unknown user-unknown"),
+        ] {
+            assert_eq!(row(way_in, Tokens::None, None), expected, "{way_in}");
+            assert_eq!(row(way_in, Tokens::None, Some("Bearer operator")), expected, "{way_in}: there are no tokens");
+        }
+    }
+
+    #[test]
+    fn with_tokens_every_call_but_the_public_ones_needs_a_role() {
+        let missing = "+ token-missing token-missing token-missing token-missing";
+        for (way_in, expected) in [
+            ("127.0.0.1", missing),
+            ("10.1.2.3", missing),
+            ("203.0.113.9", missing),
+            ("own", "+ + + + +"),
+            ("root", "+ + + + +"),
+            ("operator", "+ + + + +"),
+            ("other", missing),
+            ("overflow", "+ user-unknown user-unknown user-unknown user-unknown"),
+        ] {
+            assert_eq!(row(way_in, Tokens::Some, None), expected, "{way_in}");
+        }
+    }
+
+    #[test]
+    fn a_token_gives_the_calls_of_its_roles_on_every_way_in() {
+        for (authorization, expected) in [
+            ("Bearer viewer", "+ + + role-missing role-missing"),
+            ("bearer viewer", "+ + + role-missing role-missing"),
+            ("Bearer operator", "+ + + + +"),
+            ("Bearer metrics", "+ + role-missing role-missing role-missing"),
+            ("Bearer approver", "+ + + role-missing role-missing"),
+            ("Bearer flags", "+ role-missing role-missing role-missing role-missing"),
+            ("Bearer expired", "+ token-expired token-expired token-expired token-expired"),
+            ("Bearer wrong", "+ token-unknown token-unknown token-unknown token-unknown"),
+            ("Bearer ", "+ token-unknown token-unknown token-unknown token-unknown"),
+            ("Basic dmlld2VyOg==", "+ token-unknown token-unknown token-unknown token-unknown"),
+            ("", "+ token-unknown token-unknown token-unknown token-unknown"),
+        ] {
+            for way_in in ["127.0.0.1", "10.1.2.3", "203.0.113.9", "own", "root", "other", "overflow"] {
+                assert_eq!(row(way_in, Tokens::Some, Some(authorization)), expected, "{way_in} {authorization}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_actor_is_the_token_or_the_user() {
+        let settings = settings(Tokens::Some);
+        let admit = |client: &ClientOrigin, authorization: Option<&[u8]>| {
+            let attempt =
+                CallAttempt { access: CallAccess::Operate, client, authorization, now: NOW, own_uid: OWN_UID };
+            attempt.admit(&settings).expect("admitted")
+        };
+        let by_token = admit(&way("10.1.2.3"), Some(b"Bearer operator"));
+        assert_eq!(by_token.actor, Actor { name: "operator".to_owned(), via: Via::Token });
+        let by_user = admit(&way("operator"), None);
+        assert_eq!(by_user.actor, Actor { name: "olga".to_owned(), via: Via::Socket });
+        assert!(by_token.may_still_read(&settings, NOW));
+        assert!(!by_token.may_still_read(&settings, Duration::from_secs(1_001)), "it has expired");
+        assert!(!by_token.may_still_read(&AdminSpec::default(), NOW), "it was removed");
+        assert!(by_user.may_still_read(&AdminSpec::default(), NOW));
+    }
+}

@@ -1,0 +1,14 @@
+//! Who may do what. A client comes over TCP or the Unix socket; each row of the table of calls has an access; one pure
+//! decision joins them with what the files say. Failed tokens slow down the address that sent them.
+
+mod client;
+mod decision;
+mod failures;
+mod gate;
+mod users;
+
+pub(super) use client::{AdminClient, ClientOrigin, ConnectionLife, PlaceKind, SocketPeer};
+pub(super) use decision::{Admitted, CallAccess};
+pub(super) use failures::TokenFailures;
+pub(super) use gate::{CallPlaces, Gate, check_access};
+pub(super) use users::{group_id, user_name};

@@ -1,0 +1,115 @@
+//! Fields of the bodies of acting calls: how they are read, and their bounds.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::problem::{CallProblem, ProblemKind};
+use crate::config::parse_duration;
+
+/// The longest reason, in characters.
+pub(super) const REASON_CHARS_MAX: usize = 1_000;
+/// The longest name of a scope, in characters.
+pub(super) const NAME_CHARS_MAX: usize = 256;
+/// The largest sequence number in JSON: all readers have it exactly.
+pub(super) const SEQ_MAX: u64 = (1 << 53) - 1;
+/// The longest time limit for streams.
+pub(super) const CLOSE_STREAMS_MAX: Duration = Duration::from_hours(24);
+/// The longest `Idempotency-Key`, in characters.
+pub(super) const KEY_CHARS_MAX: usize = 128;
+
+/// Reads a field that may be missing but not `null`.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
+}
+
+/// Checks a text: not blank, without control characters, not too long.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), CallProblem> {
+    let count = text.chars().count();
+    let error = if text.chars().all(|letter| letter == ' ') {
+        format!("`{field}` is blank")
+    } else if text.chars().any(char::is_control) {
+        format!("`{field}` has control characters")
+    } else if count > chars_max {
+        format!("`{field}` has {count} characters")
+    } else {
+        return Ok(());
+    };
+    let help = format!("write 1 to {chars_max} characters, without control characters");
+    Err(ProblemKind::BadBody.because(error, help).with("field", field))
+}
+
+/// Checks `expect`.
+///
+/// # Errors
+/// When the number is too large.
+pub(super) fn check_expect(expect: Option<u64>) -> Result<(), CallProblem> {
+    if expect.is_some_and(|seq| seq > SEQ_MAX) {
+        let help = "write the sequence number of the last record that you saw";
+        return Err(ProblemKind::BadBody.because("`expect` is too large", help).with("field", "expect"));
+    }
+    Ok(())
+}
+
+/// Reads `close_streams`, such as `5s`.
+///
+/// # Errors
+/// When it is not a duration, or too long.
+pub(super) fn close_streams(text: &str) -> Result<Duration, CallProblem> {
+    let help = "write a number and its unit, such as \"5s\", \"500ms\" or \"1m\"; at most 24h";
+    let bad = |detail: String| ProblemKind::BadBody.because(detail, help).with("field", "close_streams");
+    let duration = parse_duration(text).ok_or_else(|| bad("`close_streams` is not a duration".to_owned()))?;
+    if duration > CLOSE_STREAMS_MAX {
+        return Err(bad("`close_streams` is longer than 24h".to_owned()));
+    }
+    Ok(duration)
+}
+
+/// Checks an `Idempotency-Key`.
+///
+/// # Errors
+/// When it is empty, too long, or has other than visible characters.
+pub(super) fn check_key(key: &[u8]) -> Result<String, CallProblem> {
+    let is_valid = (1..=KEY_CHARS_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+    match std::str::from_utf8(key) {
+        Ok(key) if is_valid => Ok(key.to_owned()),
+        Ok(_) | Err(_) => {
+            let help = format!("send 1 to {KEY_CHARS_MAX} visible ASCII characters, such as a UUID");
+            Err(ProblemKind::BadKey.because("it is empty, too long, or has other characters", help))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded_and_printable() {
+        let check = |text: &str| check_text("reason", text, 5).map_err(|problem| problem.detail);
+        assert_eq!(check("größe"), Ok(()));
+        assert_eq!(check("größer"), Err("`reason` has 6 characters".to_owned()));
+        for blank in ["", " ", "   "] {
+            assert_eq!(check(blank), Err("`reason` is blank".to_owned()));
+        }
+        for control in ["a\nb", "\u{1b}[1m", "a\u{7f}", "a\u{85}"] {
+            assert_eq!(check(control), Err("`reason` has control characters".to_owned()), "{control:?}");
+        }
+    }
+
+    #[test]
+    fn durations_and_keys_have_bounds() {
+        assert_eq!(close_streams("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(close_streams("24h"), Ok(CLOSE_STREAMS_MAX));
+        for bad in ["25h", "5", "", "-1s", "x"] {
+            assert!(close_streams(bad).is_err(), "{bad}");
+        }
+        assert_eq!(check_key(b"a-1"), Ok("a-1".to_owned()));
+        for bad in [&b""[..], b"a b", "ä".as_bytes(), &[b'x'; 129], b"a\x7f"] {
+            assert!(check_key(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! CallProblem documents (RFC 9457): every error of the `/v1` calls, and what to do about it.
+
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::response::{respond, text};
+
+/// The media type of problem documents.
+const MEDIA_TYPE: &str = "application/problem+json";
+const UNKNOWN: &str =
+    "Bearer realm=\"pointsman\", error=\"invalid_token\", error_description=\"the token is not known\"";
+const EXPIRED: &str =
+    "Bearer realm=\"pointsman\", error=\"invalid_token\", error_description=\"the token has expired\"";
+
+/// A problem: its kind, this case of it, and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CallProblem {
+    pub kind: ProblemKind,
+    pub detail: String,
+    pub help: String,
+    /// Further members, such as a similar name.
+    pub data: Map<String, Value>,
+}
+
+/// How a problem is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProblemForm {
+    /// A problem document: the `/v1` calls.
+    Document,
+    /// Text: the calls that were there before.
+    Text,
+}
+
+macro_rules! kinds {
+    ($($kind:ident $status:literal $name:literal $title:literal;)*) => {
+        /// The kinds of problems.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum ProblemKind { $($kind,)* }
+
+        impl ProblemKind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The last part of `type`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// The title: the same for all cases.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$kind => $title,)* }
+            }
+
+            /// The status code.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$kind => $status,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    BadBody 400 "bad-body" "the body of the request is invalid";
+    BadQuery 400 "bad-query" "a parameter of the request is invalid";
+    BadKey 400 "bad-idempotency-key" "the Idempotency-Key is invalid";
+    TokenMissing 401 "token-missing" "this call needs a token";
+    TokenUnknown 401 "token-unknown" "the token is not known";
+    TokenExpired 401 "token-expired" "the token has expired";
+    RoleMissing 403 "role-missing" "the identity does not have the role that this call needs";
+    SocketOnly 403 "socket-only" "without tokens, this call is accepted over the Unix socket only";
+    LocalOnly 403 "local-only" "without tokens, this call is accepted from this machine only";
+    UserNotListed 403 "user-not-listed" "this user may not act";
+    UserUnknown 403 "user-unknown" "the user at the other end of the socket cannot be established";
+    HostNotServed 403 "host-not-served" "this Host is not served here";
+    OtherSite 403 "other-site" "requests of other sites are refused";
+    NoSuchPath 404 "no-such-path" "there is no such call";
+    UnknownScope 404 "unknown-scope" "the running configuration has no such route, variant or shadow";
+    WrongMethod 405 "wrong-method" "the call takes another method";
+    BodyLate 408 "body-late" "the body did not arrive in time";
+    NotKilled 409 "not-killed" "the scope is not killed";
+    KilledByFile 409 "killed-by-file" "the file makes this kill";
+    Stale 409 "stale" "others acted since the state that the caller saw";
+    TooManyKills 409 "too-many-kills" "too many kills are in force";
+    BodyTooLarge 413 "body-too-large" "the body is too large";
+    MediaType 415 "media-type" "the call takes another media type";
+    NothingToKill 422 "nothing-to-kill" "the scope has nothing to kill";
+    KeyReused 422 "key-reused" "the Idempotency-Key belongs to another call";
+    Rejected 422 "rejected" "the files are invalid";
+    Failed 500 "failed" "the call failed";
+    Busy 503 "busy" "too many calls of this kind at once";
+    NotRecorded 503 "not-recorded" "the journal cannot be written";
+    Stopping 503 "stopping" "the proxy is stopping";
+}
+
+impl ProblemKind {
+    /// The `type` of the document.
+    pub fn urn(self) -> String {
+        format!("urn:pointsman:problem:{}", self.name())
+    }
+
+    /// A problem of this kind.
+    pub fn because(self, detail: impl Into<String>, help: impl Into<String>) -> CallProblem {
+        CallProblem { kind: self, detail: detail.into(), help: help.into(), data: Map::new() }
+    }
+}
+
+impl CallProblem {
+    /// The same problem with a further member.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The document.
+    pub fn to_json(&self) -> Value {
+        let kind = self.kind;
+        let mut value = json!({
+            "type": kind.urn(),
+            "title": kind.title(),
+            "status": kind.status(),
+            "detail": self.detail,
+            "help": self.help,
+        });
+        if let Some(members) = value.as_object_mut() {
+            members.extend(self.data.clone());
+        }
+        value
+    }
+
+    /// The response.
+    pub fn respond(&self, form: ProblemForm) -> Response {
+        // Every kind has a valid code.
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = match form {
+            ProblemForm::Document => respond(status, MEDIA_TYPE, format!("{:#}\n", self.to_json())),
+            ProblemForm::Text => text(status, &format!("{}: {}\n{}", self.kind.title(), self.detail, self.help)),
+        };
+        if let Some(challenge) = self.challenge() {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response
+    }
+
+    /// The challenge (RFC 6750) of a response with 401 or of a missing role.
+    fn challenge(&self) -> Option<&'static str> {
+        let challenges = [
+            (ProblemKind::TokenMissing, "Bearer realm=\"pointsman\""),
+            (ProblemKind::TokenUnknown, UNKNOWN),
+            (ProblemKind::TokenExpired, EXPIRED),
+            (ProblemKind::RoleMissing, "Bearer realm=\"pointsman\", error=\"insufficient_scope\""),
+        ];
+        challenges.into_iter().find(|(kind, _)| *kind == self.kind).map(|(_, challenge)| challenge)
+    }
+}
+
+impl ProblemForm {
+    /// The form for a path.
+    pub fn of(path: &str) -> Self {
+        if path == "/v1" || path.starts_with("/v1/") { Self::Document } else { Self::Text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_codes_are_errors() {
+        let mut names: Vec<&str> = ProblemKind::ALL.iter().map(|kind| kind.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ProblemKind::ALL.len());
+        assert!(ProblemKind::ALL.iter().all(|kind| (400..600).contains(&kind.status())));
+    }
+
+    #[test]
+    fn a_document_has_its_members() {
+        let problem = ProblemKind::UnknownScope.because("there is no route `chekout`", "see /v1/routes");
+        let value = problem.with("similar", "checkout").to_json();
+        assert_eq!(value["type"], "urn:pointsman:problem:unknown-scope");
+        assert_eq!((&value["status"], &value["similar"]), (&json!(404), &json!("checkout")));
+    }
+
+    #[test]
+    fn calls_of_v1_get_documents_and_the_others_text() {
+        for (path, form) in [
+            ("/v1/kill", ProblemForm::Document),
+            ("/v1", ProblemForm::Document),
+            ("/v10", ProblemForm::Text),
+            ("/reload", ProblemForm::Text),
+        ] {
+            assert_eq!(ProblemForm::of(path), form, "{path}");
+        }
+        let missing = ProblemKind::TokenMissing.because("", "").respond(ProblemForm::Document);
+        assert_eq!(missing.status(), 401);
+        assert_eq!(missing.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"pointsman\"");
+    }
+}
