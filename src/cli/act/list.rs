@@ -54,7 +54,7 @@ impl KillRow {
             scope.map_or_else(|| text(&kill["scope"]), |scope| escape_controls(&scope.to_string()).into_owned());
         let is_file = kill["source"] == "file";
         let by = if is_file {
-            format!("{}:{}", text(&kill["file"]), kill["line"])
+            text(&kill["place"])
         } else {
             format!("{} ({})", text(&kill["who"]["name"]), text(&kill["who"]["via"]))
         };
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn kills_are_a_table() {
         let page = json!({ "kills": [
-            { "scope": { "route": "search" }, "source": "file", "file": "routes.toml", "line": 12, "matches": true },
+            { "scope": { "route": "search" }, "source": "file", "place": "routes.toml:12", "matches": true },
             { "scope": { "variant": "shop:canary" }, "source": "call", "who": { "name": "ana", "via": "socket" },
               "reason": "errors", "at": "2026-11-29T14:03:10.123Z", "seq": 12, "durable": true, "matches": false },
         ] });

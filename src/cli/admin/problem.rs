@@ -31,14 +31,8 @@ impl ProblemDocument {
     pub fn text(&self) -> String {
         let text = |key: &str| self.document[key].as_str().filter(|text| !text.is_empty());
         let mut out = text("detail").or(text("title")).unwrap_or_default().to_owned();
-        if let (Some(file), Some(line)) = (text("file"), self.document["line"].as_u64()) {
-            let place = format!("{file}:{line}");
-            if !out.contains(&place) {
-                let _ = write!(out, "\n  --> {place}"); // writing to memory cannot fail
-            }
-        }
-        if let Some(similar) = text("similar").filter(|similar| !out.contains(&format!("`{similar}`"))) {
-            let _ = write!(out, "\n  = help: did you mean `{similar}`?");
+        if let Some(place) = text("place").filter(|place| !out.contains(place)) {
+            let _ = write!(out, "\n  --> {place}"); // writing to memory cannot fail
         }
         for help in text("help").into_iter().flat_map(str::lines) {
             let _ = write!(out, "\n  = help: {help}");
@@ -62,15 +56,11 @@ mod tests {
     fn a_problem_is_text_with_a_remedy() {
         let document = json!({
             "type": "urn:pointsman:problem:unknown-scope", "title": "Unknown scope", "status": 404,
-            "detail": "there is no route `chekout`", "similar": "checkout", "help": "GET /v1/routes lists\u{1b}[2J them",
+            "detail": "there is no route `chekout`", "help": "did you mean\u{1b}[2J `checkout`?",
         });
         let problem = ProblemDocument::read(&answer(404, &document)).unwrap();
-        assert_eq!(
-            problem.text(),
-            "there is no route `chekout`\n  = help: did you mean `checkout`?\n  = help: GET /v1/routes lists\\u{1b}[2J them"
-        );
-        let by_file =
-            json!({ "type": "x:killed-by-file", "title": "The file kills it", "file": "routes.toml", "line": 12 });
+        assert_eq!(problem.text(), "there is no route `chekout`\n  = help: did you mean\\u{1b}[2J `checkout`?");
+        let by_file = json!({ "type": "x:killed-by-file", "title": "The file kills it", "place": "routes.toml:12" });
         let text = ProblemDocument::read(&answer(409, &by_file)).unwrap().text();
         assert_eq!(text, "The file kills it\n  --> routes.toml:12");
     }
