@@ -25,3 +25,4 @@ pub use self::toml::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 pub use self::toml::grammar::parse_duration;
 pub use self::toml::render::Color;
 pub use self::toml::source::Source;
+pub use self::toml::suggest::nearest;

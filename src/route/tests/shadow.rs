@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A split whose stable is copied at this weight, in millionths.
-fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
+pub(super) fn shadowed(mut arms: Arms, millionths: u32, sample_by: SampleBy) -> Arms {
     let shadow = Shadow {
         place: SourceLocation::default(),
         upstream: UpstreamId(1),
