@@ -24,6 +24,8 @@ const ROUTE_LINES_MIN: usize = 6;
 const NAMES_MIN: usize = 18;
 /// Errors from here on are red.
 const ERRORS_BAD: f64 = 0.05;
+/// Kills that are shown.
+const KILLS_MAX: usize = 6;
 /// Listeners that are shown.
 const LISTENERS_MAX: usize = 4;
 
@@ -142,8 +144,15 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {
         add_line(plain, &reloaded(reload));
     }
-    if !page.kills.is_empty() {
-        add_line(Paint::red, &format!("KILLED  {}", page.kills.join(", ")));
+    for kill in page.kills.iter().take(KILLS_MAX) {
+        add_line(Paint::red, &format!("KILLED  {kill}"));
+    }
+    if page.kills.len() > KILLS_MAX {
+        let more = page.kills.len() - KILLS_MAX;
+        add_line(Paint::red, &format!("… and {more} more kills: `pointsman kill` lists them"));
+    }
+    if let Some(trouble) = &page.journal_trouble {
+        add_line(|paint, line| paint.bold(&paint.red(line)), trouble);
     }
     if let Some(why) = &page.hand_over_failure {
         add_line(Paint::yellow, &format!("the last hand-over failed: {why}"));
