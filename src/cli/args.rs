@@ -164,7 +164,7 @@ EXAMPLE
   pointsman check                            # routes.toml
   pointsman check edge.toml --format github  # annotations in CI; or sarif
   git show :routes.toml | pointsman check - --stdin-name routes.toml
-  pointsman check --against unix:/var/lib/pointsman/run/admin.sock  # and what it would change there")]
+  pointsman check --against 10.0.0.7:9900    # what it would change there")]
 pub struct CheckArguments {
     /// The routes file.
     #[arg(default_value = DEFAULT_FILE, help = "The routes file, `-` for standard input")]
