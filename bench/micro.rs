@@ -13,7 +13,7 @@ use http::{HeaderMap, Method};
 use pointsman::control::with_overlay;
 use pointsman::identity::IdentityProviders;
 use pointsman::route::{
-    AccessLog, Action, AdminSpec, Caller, Dns, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation,
+    AccessLog, Action, AdminSpec, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation,
     HeaderEdits, HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Overlay, PathPattern, Predicate,
     Reason, RequestHead, Rescue, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, SourceLocation, Split,
     SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant,
@@ -162,6 +162,7 @@ fn overlay(c: &mut Criterion) {
         Arc::new(RouteState { series: series.into(), sample, shadow: None, needs: Needs::default() })
     };
     let first = Snapshot {
+        edition: Edition(1),
         generation: Generation(1),
         routes: routes.iter().map(entity).collect(),
         rules: Arc::new(Rules { routes, ..rules() }),

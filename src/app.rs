@@ -8,19 +8,22 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config;
 use crate::control::{
-    self, ControlSettings, ControlState, Event, FilesEvent, ProcessEvent, Rejection, ReloadCause, SystemResolver,
-    WorkerParts,
+    self, ControlSettings, ControlState, Event, FilesEvent, ProcessEvent, Rejection, ReleaseEvent, ReloadCause,
+    SystemResolver, WorkerParts,
 };
 use crate::proxy::{self, PerClientLimits, WorkerSetup};
 use crate::telemetry::Screen;
 
-pub use crate::control::{ReloadOutcome, Resolve, Signals, StartError, Stopped, Succession, SystemdNotify};
+pub use crate::control::{
+    Act, ActError, ActOutcome, PersonAct, ReloadOutcome, Resolve, Signals, StartError, Stopped, Succession,
+    SystemdNotify,
+};
 pub use crate::telemetry::exposition::SharedRecorder;
 
 /// How long the worker threads may take to end after the control plane has stopped.
@@ -230,6 +233,16 @@ impl App {
             let help = "start it again";
             ReloadOutcome::Rejected(Rejection::new("stopped", "the proxy has stopped", help))
         })
+    }
+
+    /// Kills or revives, and waits until it is in force and on the disk, at most for a second.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub fn act(&self, act: Act) -> Result<ActOutcome, ActError> {
+        let (reply, replied) = oneshot::channel();
+        self.send(Event::Release(ReleaseEvent::Act(Box::new(act), reply)));
+        replied.blocking_recv().unwrap_or(Err(ActError::Stopping))
     }
 
     /// Starts a drain; [`Self::wait`] waits until it has ended.

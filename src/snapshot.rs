@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 
 use crate::identity::IdentityProviders;
-use crate::route::{EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
+use crate::route::{Edition, EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
 use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{EndpointTls, Server};
 
@@ -123,6 +123,8 @@ pub struct EndpointState {
 pub struct Snapshot {
     /// The number of the compiled configuration.
     pub generation: Generation,
+    /// The number of its publication.
+    pub edition: Edition,
     /// The compiled rules of the files.
     pub rules: Arc<Rules>,
     /// The current weights and kills.

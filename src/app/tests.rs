@@ -1,6 +1,7 @@
 //! Tests of the app with workers that only follow snapshots: start, reload, watch, resolve, admin and stop.
 
 mod admin;
+mod brake;
 mod harness;
 mod names;
 mod recorder;

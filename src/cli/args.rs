@@ -6,21 +6,28 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::admin::AdminEndpoint;
+use super::admin::AdminPlace;
 use super::check::CheckFormat;
 use super::paint::ColorChoice;
 use crate::config;
 
+mod act;
+mod journal;
 mod live;
 mod start;
+mod token;
 
-pub use live::{CompareArguments, ReloadArguments, ReportFormat, StatusArguments};
+pub use act::{ActOutput, KillArguments, ReviveArguments};
+pub use journal::{EventsArguments, JournalArguments};
+pub use live::{CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
+pub use token::{NewTokenArguments, TokenArguments, TokenCommand};
 
 const EXIT_CODES: &str = "\
 EXIT CODES
   0   success; `run` and `demo`: stopped after a drain
   1   failure: at startup, while running, by a second signal, or no proxy answers
+  2   the proxy refuses the act, or the question was answered with no
   64  wrong usage
   78  the routes file is invalid; `reload`: it was rejected
 
@@ -30,7 +37,8 @@ EXAMPLE
   pointsman init --to 3000          # the same as a file, to be edited
   pointsman check                   # every error at once, with line and column
   pointsman run
-  pointsman status                  # what runs";
+  pointsman status                  # what runs
+  pointsman kill --variant shop:canary --reason 'INC-4711'";
 
 /// Pointsman stands in front of your services and decides for every request which variant answers it.
 #[derive(Debug, Parser)]
@@ -61,8 +69,18 @@ pub enum Command {
     Check(CheckArguments),
     /// Show the state of a running proxy: generation, last reload, kills, shares, errors and durations by route and variant
     Status(StatusArguments),
+    /// Take a route, a variant, a tenant, a shadow or everything out of service, at once; or list what is
+    Kill(KillArguments),
+    /// Lift a kill
+    Revive(ReviveArguments),
     /// Reload the routes file of a running proxy, and wait for the result
     Reload(ReloadArguments),
+    /// Show who changed what, when and why; or verify the journal
+    Journal(JournalArguments),
+    /// Print the records of the journal as they are made
+    Events(EventsArguments),
+    /// Make a token for the admin API
+    Token(TokenArguments),
     /// Explain which variant a request gets, and why
     Explain(ExplainArguments),
     /// Show which routes an edit changes, and the share of callers that it moves
@@ -192,9 +210,12 @@ pub struct ExplainArguments {
     #[arg(long = "file", value_name = "FILE", conflicts_with = "admin", hide = true)]
     pub file_option: Option<PathBuf>,
     /// Ask a running proxy.
-    #[arg(long, value_name = "URL", value_parser = AdminEndpoint::named)]
-    #[arg(help = "Ask a running proxy instead of a file: the URL or HOST:PORT of its admin listener")]
-    pub admin: Option<AdminEndpoint>,
+    #[arg(long, value_name = "URL", value_parser = AdminPlace::named)]
+    #[arg(help = "Ask a running proxy instead of a file: its admin listener, as a URL, HOST:PORT or unix:/path")]
+    pub admin: Option<AdminPlace>,
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: CredentialArguments,
     /// The method.
     #[arg(long, value_name = "METHOD", default_value = "GET", help = "The method")]
     pub method: String,
@@ -318,6 +339,6 @@ fn workers(text: &str) -> Result<u16, String> {
 }
 
 /// Reads a duration as the routes file writes it: `250ms`, `5s`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     config::parse_duration(text).ok_or_else(|| "write a duration as 250ms, 5s, 2h or 1h30m".to_owned())
 }

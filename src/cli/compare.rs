@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use anyhow::bail;
 use serde_json::Value;
 
+use super::admin::{FetchOptions, Purpose};
 use super::args::{CompareArguments, ReportFormat};
-use super::fetch::FetchOptions;
 use super::paint::Paint;
 use super::paint::Terminal;
 use super::{Exit, out};
@@ -21,7 +21,7 @@ const FIELDS_MAX: usize = 40;
 /// # Errors
 /// When the proxy cannot be asked, or has no such route.
 pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Result<Exit> {
-    let admin = arguments.admin.find()?;
+    let admin = arguments.admin.find(Purpose::Read)?;
     let mut page = admin.page(&admin.ask_blocking("/shadow", FetchOptions::get())?)?;
     if let (Some(wanted), Some(routes)) = (&arguments.route, page["routes"].as_array_mut()) {
         let known: Vec<String> = routes.iter().filter_map(|route| route["route"].as_str()).map(str::to_owned).collect();

@@ -8,7 +8,10 @@ use clap::{CommandFactory, FromArgMatches, ValueEnum};
 
 use super::args::{Arguments, Command};
 use super::paint::{ColorChoice, Terminal};
-use super::{Exit, check, compare, completions, demo, explain, guess, init, out, reload, run, schema, status, what_if};
+use super::{
+    Exit, act, check, compare, completions, demo, explain, guess, init, journal, out, reload, run, schema, status,
+    token, what_if,
+};
 
 /// The output of `--version`, of every command.
 const VERSION: &str = concat!("pointsman ", env!("CARGO_PKG_VERSION"));
@@ -60,6 +63,11 @@ fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Demo(arguments) => demo::demo(arguments, terminal),
         Command::Init(arguments) => init::init(arguments, terminal),
         Command::Status(arguments) => status::status(arguments, terminal),
+        Command::Kill(arguments) => act::kill(arguments, terminal),
+        Command::Revive(arguments) => act::revive(arguments, terminal),
+        Command::Journal(arguments) => journal::journal(arguments, terminal),
+        Command::Events(arguments) => journal::events(arguments, terminal),
+        Command::Token(arguments) => token::token(arguments, terminal),
         Command::Reload(arguments) => reload::reload(arguments, terminal),
         Command::Check(arguments) => check::check(arguments, terminal),
         Command::Explain(arguments) => explain::explain(arguments, terminal),

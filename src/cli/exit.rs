@@ -9,6 +9,8 @@ pub enum Exit {
     Ok,
     /// It could not: a failed start, an unreachable admin listener, an unreadable log.
     Failed,
+    /// The proxy refuses the act, or the person answered the question with no.
+    Refused,
     /// The command line is wrong.
     Usage,
     /// The routes file is wrong.
@@ -22,6 +24,7 @@ impl Exit {
         match self {
             Self::Ok => 0,
             Self::Failed => 1,
+            Self::Refused => 2,
             Self::Usage => 64,
             Self::BadFile => 78,
         }

@@ -20,10 +20,19 @@ const GUESSES: &[(&[&str], &str)] = &[
         "`kill -USR2 PID` hands over to a new process without a closed port; `pointsman reload` reads the file again",
     ),
     (
-        &["kill", "abort", "rollback", "undo", "disable"],
-        "write `[kill] variants = [\"ROUTE:VARIANT\"]` in the routes file and save it: all callers go to stable; \
-         `pointsman reload` reports whether the file was accepted",
+        &["abort", "rollback", "undo", "disable", "drain", "eject", "pause", "hold", "halt"],
+        "`pointsman kill --variant ROUTE:VARIANT` takes a variant out of service at once: its callers go to stable",
     ),
+    (
+        &["enable", "unkill", "restore", "resume", "undrain", "admit"],
+        "`pointsman revive --variant ROUTE:VARIANT` lifts a kill; `pointsman kill` lists what is killed",
+    ),
+    (&["audit", "history", "changelog", "who"], "`pointsman journal` shows who changed what, when and why"),
+    (
+        &["watch", "follow"],
+        "`pointsman events --follow` prints decisions as they are made; `pointsman status --watch` the state",
+    ),
+    (&["login", "auth", "user", "users"], "`pointsman token new NAME --role operator` makes a token for the admin API"),
     (
         &["promote", "weight", "set-weight", "shift", "canary", "rollout"],
         "edit `weight` of the canary in the routes file and save it; `pointsman what-if NEW` shows which callers it moves",
@@ -86,7 +95,7 @@ mod tests {
                 assert!(is_known(word), "{word} in {instead}");
             }
         }
-        assert_eq!(suggestion("Kill"), suggestion("kill"));
-        assert!(suggestion("kill").is_some() && suggestion("fly").is_none());
+        assert_eq!(suggestion("Undo"), suggestion("undo"));
+        assert!(suggestion("undo").is_some() && suggestion("fly").is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Words for people: the subcommands of the one binary. Each reads its arguments, calls the same code that routes,
 //! and prints; nothing is decided here.
 
+mod act;
 mod address;
 mod admin;
 mod args;
@@ -11,9 +12,9 @@ mod demo;
 mod entry;
 mod exit;
 mod explain;
-mod fetch;
 mod guess;
 mod init;
+mod journal;
 mod load;
 mod out;
 mod paint;
@@ -22,6 +23,7 @@ mod run;
 mod schema;
 mod sketch;
 mod status;
+mod token;
 mod what_if;
 
 pub use args::Arguments;

@@ -4,34 +4,38 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::bail;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::Value;
 
+use super::admin::{AdminEndpoint, AdminResponse, FetchOptions, Purpose, Sent};
 use super::args::ReloadArguments;
-use super::fetch::FetchOptions;
 use super::paint::{Paint, Terminal};
 use super::{Exit, out};
 use crate::compare::escape_controls;
 
 /// A reload of many routes takes seconds, and one requested during a hand-over waits for its end.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// A command that prints nothing for longer looks broken.
+const ANNOUNCED_AFTER: Duration = Duration::from_secs(2);
 
 /// Requests a reload.
 ///
 /// # Errors
 /// When the proxy does not answer, or is stopping.
 pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result<Exit> {
-    let admin = arguments.admin.find()?;
-    let answer = admin.ask_blocking("/reload", FetchOptions { method: Method::POST, patience: PATIENCE })?;
+    // It applies only what the file says: without a token, a proxy accepts it from its own machine over TCP too.
+    let admin = arguments.admin.find(Purpose::Read)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(patiently(&admin))?;
     if answer.status == StatusCode::SERVICE_UNAVAILABLE {
-        bail!("{} answers: {}", admin.url(), answer.line());
+        bail!("{} answers: {}", answer.place, answer.line());
     }
     // Whatever else listens there answers something else.
     let outcome: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let Some((outcome, word)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome["outcome"].as_str()?)))
     else {
         admin.page(&answer)?;
-        bail!("{} answers without an outcome: is this the admin listener?", admin.url());
+        bail!("{} answers without an outcome: is this the admin listener?", answer.place);
     };
     let is_stopping = outcome["diagnostics"][0]["code"] == "stopping";
     let exit = match word {
@@ -49,6 +53,22 @@ pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result
         out::print_error(&terminal.stderr.red(message));
     }
     Ok(exit)
+}
+
+/// Requests the reload. An answer that takes longer is announced.
+async fn patiently(admin: &AdminEndpoint) -> anyhow::Result<AdminResponse> {
+    let asking = admin.ask("/reload", FetchOptions::post(Sent::Nothing, PATIENCE));
+    tokio::pin!(asking);
+    tokio::select! {
+        answer = &mut asking => return answer,
+        () = tokio::time::sleep(ANNOUNCED_AFTER) => {}
+    }
+    let (names, seconds) = (admin.names(), PATIENCE.as_secs());
+    out::print_error(&format!(
+        "waiting for {names}, up to {seconds} s: many routes take seconds, and a hand-over comes first (Ctrl-C ends the \
+         waiting, not the reload)"
+    ));
+    asking.await
 }
 
 /// A reload that was not rejected, in words.

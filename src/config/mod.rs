@@ -1,6 +1,8 @@
 //! The configuration: reads `routes.toml`, reports all of its errors at once, and compiles it into
 //! [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all use this code.
 
+#[cfg(test)]
+mod admin_tests;
 mod compile;
 #[cfg(test)]
 mod hostile_tests;
@@ -25,3 +27,4 @@ pub use self::toml::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 pub use self::toml::grammar::parse_duration;
 pub use self::toml::render::Color;
 pub use self::toml::source::Source;
+pub use self::toml::suggest::nearest;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::admin::push_last;
-use super::event::{Event, ReleaseEvent};
+use super::event::Event;
 use super::files::{ConfigLoader, PendingReload, Watcher};
 use super::hand_over::Succession;
-use super::release::ActError;
+use super::release::Release;
 use super::resolver::{Resolve, WatchedNames};
 use super::retired::RetiredSnapshots;
 use super::state::ControlState;
@@ -53,6 +53,7 @@ pub struct Controller {
     pub(super) retired: RetiredSnapshots,
     pub(super) closing: Vec<Arc<ListeningSocket>>,
     pub(super) succession: Succession,
+    pub(super) release: Release,
     pub(super) notify: SystemdNotify,
 }
 
@@ -93,7 +94,7 @@ impl Controller {
         match event {
             Event::Files(event) => self.handle_files(event),
             Event::Resolver(event) => self.handle_resolver(event),
-            Event::Release(ReleaseEvent::Act(_, reply)) => drop(reply.send(Err(ActError::Stopping))),
+            Event::Release(event) => self.handle_release(event),
             Event::Process(event) => return self.handle_process(event),
         }
         None

@@ -48,6 +48,8 @@ pub enum ResolverEvent {
 pub enum ReleaseEvent {
     /// A person acts.
     Act(Box<Act>, ActReply),
+    /// The time is up for the disk to take the record of a revive, by its number.
+    ReviveDue(u64),
 }
 
 /// A signal, a step of a shutdown or a hand-over, or the tick for housekeeping.

@@ -4,11 +4,11 @@
 //! Only requests that were decided by weight count (reason `weight`, and `stable` on the stable variant). Requests that
 //! matched a target, hit a kill or had no sticky key say nothing about the weights.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::route::{EffectiveConfig, RouteId};
-use crate::snapshot::RouteState;
+use crate::snapshot::{RouteState, Snapshot};
 use crate::stats::Failures;
 use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
 
@@ -146,8 +146,7 @@ impl Baselines {
                     kept.insert(route.name.clone(), same);
                 }
             } else {
-                let now = state.series.iter().map(|series| (series.labels.variant.clone(), VariantCounts::of(series)));
-                let now: HashMap<String, VariantCounts> = now.filter(|(_, counts)| counts.requests > 0).collect();
+                let now = counts_of(state);
                 if !now.is_empty() {
                     kept.insert(route.name.clone(), now);
                 }
@@ -156,12 +155,30 @@ impl Baselines {
         self.0 = kept;
     }
 
+    /// Stores the counts of the routes whose weights, kills or latches differ between two snapshots of the same rules.
+    pub fn follow_overlay(&mut self, old: &Snapshot, new: &Snapshot) {
+        debug_assert!(Arc::ptr_eq(&old.rules, &new.rules), "an overlay keeps the rules");
+        let changed = old.overlay.changed().iter().chain(new.overlay.changed()).map(|(route, _)| *route);
+        let changed: BTreeSet<RouteId> = changed.collect();
+        let differs = |route: &RouteId| assignment(old.effective(), *route) != assignment(new.effective(), *route);
+        for route in changed.into_iter().filter(differs) {
+            let state = &new.routes[route.0 as usize];
+            self.0.insert(new.rules.route(route).name.clone(), counts_of(state));
+        }
+    }
+
     /// The counts of a variant since the weights last changed.
     #[must_use]
     pub fn since(&self, route: &str, variant: &str, now: &VariantCounts) -> VariantCounts {
         let before = self.0.get(route).and_then(|route| route.get(variant));
         before.map_or_else(|| now.clone(), |before| now.since(before))
     }
+}
+
+/// The counts of a route's variants that have any.
+fn counts_of(state: &RouteState) -> HashMap<String, VariantCounts> {
+    let now = state.series.iter().map(|series| (series.labels.variant.clone(), VariantCounts::of(series)));
+    now.filter(|(_, counts)| counts.requests > 0).collect()
 }
 
 /// Everything that decides which caller gets which variant by weight. When it changes, earlier measurements no longer

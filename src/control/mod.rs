@@ -3,6 +3,7 @@
 //! path of a request.
 
 mod admin;
+mod adoption;
 mod controller;
 mod event;
 mod files;

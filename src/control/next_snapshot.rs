@@ -21,7 +21,7 @@ use upstreams::upstream_states;
 pub use upstreams::{Addresses, collector_tls, names_to_resolve, with_addresses};
 
 use crate::identity::IdentityProviders;
-use crate::route::{EffectiveConfig, Generation, Overlay, Rules};
+use crate::route::{Edition, EffectiveConfig, Generation, Overlay, Rules};
 use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::MeterRegistry;
 
@@ -51,6 +51,7 @@ pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
     let SnapshotInputs { generation, rules, overlay, listeners, identity_providers, addresses, registry, now } = inputs;
     let next = Snapshot {
         generation,
+        edition: old.map_or(Edition(1), |old| old.edition),
         listeners,
         routes: route_states(old, EffectiveConfig { rules: &rules, overlay: &overlay }, registry, now),
         upstreams: upstream_states(old, &rules, registry, addresses),

@@ -14,7 +14,7 @@ use super::outcome::ReloadOutcome;
 use super::resolver::LookupResult;
 use super::system::BindError;
 use crate::config::Loaded;
-use crate::route::{Generation, summary};
+use crate::route::{EffectiveConfig, Generation, summary};
 use crate::snapshot::{Listener, ListeningSocket};
 use crate::telemetry::PreparedExport;
 use crate::telemetry::control::retain_names;
@@ -113,19 +113,23 @@ impl Controller {
         self.names.follow(&wanted, &answers, loaded.rules.dns.max_ttl);
         self.state.record_first_answers(&wanted, &answers);
         let generation = Generation(old.generation.0 + 1);
-        let mut summary = summary(old.effective(), loaded.effective());
+        let before = EffectiveConfig { rules: &old.rules, overlay: self.release.kills.file_overlay() };
+        let mut summary = summary(before, loaded.effective());
         summary.extend(next_snapshot::certificate_changes(&old.listeners, &listeners));
         if summary.is_empty() {
             summary.push(NO_RULE_CHANGED.to_owned());
         }
         self.last_good = Arc::new(loaded.in_use);
+        self.release.kills.follow_file(loaded.overlay, loaded.kills);
+        // Kills by people stay, whatever the file says.
+        let overlay = self.release.kills.union(&loaded.rules);
         let addresses = self.state.addresses();
         let next = next_snapshot::build(
             Some(&old),
             next_snapshot::SnapshotInputs {
                 generation,
                 rules: Arc::new(loaded.rules),
-                overlay: loaded.overlay,
+                overlay,
                 listeners,
                 identity_providers: loaded.identity_providers,
                 addresses: &addresses,
@@ -146,6 +150,7 @@ impl Controller {
         let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
         let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
         self.publish_generation(next);
+        self.show_release();
         self.admin.open_socket(OtherListener::Keep);
         self.mark_used_sockets();
         self.succession.inherited.log_unused();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::controller::Controller;
 use super::next_snapshot;
+use crate::route::{Edition, Overlay};
 use crate::snapshot::{Listener, Snapshot};
 
 impl Controller {
@@ -27,10 +28,22 @@ impl Controller {
         self.publish(Snapshot { listeners, ..(*unopened).clone() });
     }
 
-    /// Publishes, and keeps the previous snapshot until no worker uses it.
-    fn publish(&mut self, next: Snapshot) {
+    /// Publishes an overlay under the same rules; returns its edition. The measured shares of routes whose weights or
+    /// kills change begin anew.
+    pub(super) fn publish_overlay(&mut self, overlay: Overlay) -> Edition {
         let old = self.store.load();
-        self.store.publish(next);
+        let next = next_snapshot::with_overlay(&old, overlay, &self.state.counts.registry, self.state.clock.wall());
+        let edition = self.publish(next);
+        self.state.lock().baselines.follow_overlay(&old, &self.store.load());
+        edition
+    }
+
+    /// Publishes, and keeps the previous snapshot until no worker uses it. Returns the edition.
+    fn publish(&mut self, next: Snapshot) -> Edition {
+        let old = self.store.load();
+        let edition = Edition(old.edition.0 + 1);
+        self.store.publish(Snapshot { edition, ..next });
         self.retired.add(old);
+        edition
     }
 }

@@ -12,14 +12,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::admin::{AdminListener, OtherListener, PreparedAdmin, push_regularly};
+use super::adoption::wait_for_workers;
 use super::controller::Controller;
 use super::event::{Event, ProcessEvent, ResolverEvent};
-use super::files::{
-    ConfigChecker, ConfigLoader, LoadError, Rejection, Watcher, run_load, wait_for_workers, warn, writable,
-};
+use super::files::{ConfigChecker, ConfigLoader, LoadError, Rejection, Watcher, run_load, warn, writable};
 use super::hand_over::{InheritedSockets, Succession};
 use super::next_snapshot;
 use super::outcome::{ReloadCause, ReloadOutcome};
+use super::release::{ActiveKills, Ledger, Release};
 use super::resolver::{LookupResult, Resolve, WatchedNames};
 use super::retired::RetiredSnapshots;
 use super::state::{ControlState, Counts, LastReload};
@@ -44,7 +44,9 @@ const LOOK_UPS_MAX: usize = 256;
 const FIRST_NAMES_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval of housekeeping.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
-/// How often the start repeats the wait for the workers; each wait is as long as in a reload.
+/// How long the start waits for the workers, before it checks that none has ended and waits again.
+const START_WAIT: Duration = Duration::from_secs(1);
+/// How often the start repeats the wait for the workers.
 const START_WAITS_MAX: u32 = 10;
 
 /// The settings of the control plane.
@@ -183,17 +185,17 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let loaded = loading.result?;
     let rules = Arc::new(loaded.rules);
     let (sender, events) = mpsc::channel(EVENTS_MAX);
-
     let registry = Arc::new(MeterRegistry::new(workers));
     let listeners = next_snapshot::listeners(&[], &rules.listeners, &loaded.tls, workers, &mut succession.inherited);
     writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, settings.screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
+    let kills = ActiveKills::of_file(loaded.overlay, loaded.kills);
     let inputs = next_snapshot::SnapshotInputs {
         generation: FIRST,
         rules: Arc::clone(&rules),
-        overlay: loaded.overlay,
+        overlay: kills.union(&rules),
         // No worker accepts until all workers can.
         listeners: Arc::default(),
         identity_providers: loaded.identity_providers,
@@ -207,10 +209,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let admin = AdminListener::new(Arc::clone(&state), sender.clone(), check);
     let prepared = prepare(&admin, &state, loaded.admin_tls.as_ref(), &mut succession.inherited, unbound)?;
 
-    let mut names = WatchedNames::new(Arc::clone(&resolver), sender.clone());
-    let wanted = next_snapshot::names_to_resolve(&rules);
-    names.follow(&wanted, &loading.answers, rules.dns.max_ttl);
-    state.record_first_answers(&wanted, &loading.answers);
+    let names = watch_names(WatchedNames::new(Arc::clone(&resolver), sender.clone()), &state, &loading.answers);
     // Load balancers must not see a gap when one process takes over from another.
     state.lock().names_settled = succession.predecessor.is_some();
     let look_ups = unreachable(sender.clone());
@@ -246,8 +245,10 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         retired: RetiredSnapshots::default(),
         closing: Vec::new(),
         succession,
+        release: Release::new(kills, Ledger::default()),
         notify: settings.notify,
     };
+    controller.show_release();
     Ok(StartedControl { controller, listeners, admin: prepared, look_ups })
 }
 
@@ -255,6 +256,19 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
 fn first(load: &ConfigLoader) -> impl FnOnce() -> Result<Loaded, Diagnostics> + Send + use<> {
     let load = Arc::clone(load);
     move || load(&LastGood::default())
+}
+
+/// Follows the names of the first rules, whose first answers are there.
+fn watch_names(
+    mut names: WatchedNames,
+    state: &ControlState,
+    answers: &BTreeMap<String, LookupResult>,
+) -> WatchedNames {
+    let rules = &state.snapshot().rules;
+    let wanted = next_snapshot::names_to_resolve(rules);
+    names.follow(&wanted, answers, rules.dns.max_ttl);
+    state.record_first_answers(&wanted, answers);
+    names
 }
 
 fn record_start(state: &ControlState, hash: String, file: Option<PathBuf>, took: Duration) {
@@ -339,9 +353,11 @@ impl StartedControl {
     /// When a worker ends or does not start in time.
     pub async fn supervise(self, threads: Arc<Vec<JoinHandle<()>>>) -> Result<Controller, StartError> {
         let state = self.state();
+        let first = state.snapshot().edition;
+        let deadline = || state.clock.now() + START_WAIT;
         for _ in 0..START_WAITS_MAX {
             let ended = threads.iter().any(JoinHandle::is_finished);
-            if !ended && wait_for_workers(Arc::clone(&state), FIRST).await >= state.counts.registry.workers {
+            if !ended && wait_for_workers(&state, first, deadline()).await >= state.counts.registry.workers {
                 return self.open(threads).await;
             }
         }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::chain::Chain;
 use super::damage::{Damage, DamageKind};
 use super::files::JournalFiles;
+use super::line::FULL;
 use super::lines::{LineRead, Lines};
-use super::names::is_damaged;
+use super::names::damaged_seq;
 use super::open::peek;
 use super::read::in_order;
 use super::record::{Deed, Record};
@@ -98,7 +99,7 @@ pub fn verify(files: &dyn JournalFiles) -> io::Result<VerifyReport> {
     // Before the files, so that the saved state is not newer than what is read of them.
     let whole = peek(files, Duration::ZERO, "");
     let mut names: VecDeque<String> = in_order(files)?.into();
-    let mut aside: Vec<String> = files.list()?.into_iter().filter(|name| is_damaged(name)).collect();
+    let mut aside: Vec<String> = files.list()?.into_iter().filter(|name| damaged_seq(name).is_some()).collect();
     aside.sort_unstable();
     let mut before: Option<Chain> = None;
     while let Some(name) = names.pop_front() {
@@ -180,6 +181,6 @@ fn continues(chain: &Chain, first: Option<&Record>, before: Option<&Chain>) -> O
         let expected = before.seq();
         return (chain.seq() != expected).then_some(DamageKind::Gap { expected, found: first.seq });
     }
-    let is_after_damage = because != super::line::FULL;
+    let is_after_damage = because != FULL;
     (!is_after_damage).then_some(DamageKind::BrokenChain)
 }

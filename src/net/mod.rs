@@ -1,14 +1,16 @@
 //! Outgoing connections: the only place that opens them. [`connector`] is a [`tower::Service`] from a [`Destination`]
-//! to a [`Socket`]. Upstream pools, the span exporter and the command line use it.
+//! to a [`Socket`]. Upstream pools, the span exporter and the command line use it. [`unix`] connects to a Unix socket.
 
 mod connect_error;
 mod connector;
 mod destination;
 mod socket;
+mod unix;
 mod vectored;
 
 pub use connect_error::{ConnectError, ConnectPhase};
 pub use connector::{Connected, connector, tcp, tls};
 pub use destination::Destination;
 pub use socket::{Socket, is_refusal, tls_error};
+pub use unix::unix;
 pub(crate) use vectored::write_merged;

@@ -1,6 +1,7 @@
 //! The socket of a connection to a client or to an upstream: TCP, or TLS over TCP.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -25,6 +26,17 @@ impl Socket {
         match self {
             Self::Plain(_) => false,
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(protocol),
+        }
+    }
+
+    /// The address of the peer.
+    ///
+    /// # Errors
+    /// The socket is no longer connected.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.peer_addr(),
+            Self::Tls(stream) => stream.get_ref().0.peer_addr(),
         }
     }
 

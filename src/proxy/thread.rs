@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -52,13 +51,13 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
     let first = Arc::clone(&snapshots.borrow_and_update());
     // The drain also waits for the last lines of the access log.
     let guard = drained.guard();
-    let generation = first.generation.0;
+    let (generation, edition) = (first.generation, first.edition);
     let worker = Worker::new(setup, first);
     let proxy = HttpProxy::new(&worker, seed);
     runtime.block_on(async {
         let mut acceptors = Acceptors::new(&worker, connections(&proxy));
         acceptors.follow();
-        worker.meter().generation.store(generation, Release);
+        worker.registry.adopt(worker.index, generation, edition);
         let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&proxy)));
         serve(&proxy, &mut acceptors, snapshots, drained).await;
         sweeper.abort();

@@ -72,6 +72,11 @@ impl KeyHash {
     }
 }
 
+/// The number of a publication: starts at 1, and each published snapshot adds one. A reload, a kill and a DNS answer
+/// publish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Edition(pub u64);
+
 /// The number of a configuration: starts at 1, and each applied reload adds one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);

@@ -1,6 +1,8 @@
-//! The scope of a kill.
+//! The scope of a kill, and what it is in a set of rules.
 
 use std::fmt;
+
+use super::{Action, Route, RouteId, Rules, VariantId};
 
 /// What a kill takes out of service: callers in the scope get stable, a shadow in the scope gets no copies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +24,48 @@ pub enum KillScope {
     Shadow(String),
 }
 
+/// What a scope is in a set of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundScope {
+    /// Everything.
+    All,
+    /// A route that has variants.
+    Route(RouteId),
+    /// A variant other than stable.
+    Variant(RouteId, VariantId),
+    /// A tenant: the rules do not list them.
+    Tenant,
+    /// The shadow of this route.
+    Shadow(RouteId),
+}
+
+/// Why a scope is nothing that can be killed in a set of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeFault {
+    /// There is no route of this name.
+    NoRoute,
+    /// The route has no variant of this name.
+    NoVariant(RouteId),
+    /// The route has no shadow.
+    NoShadow(RouteId),
+    /// The route redirects or responds by itself.
+    NotForwarded(RouteId),
+    /// The route has no variant but stable.
+    StableOnly(RouteId),
+    /// Stable itself: the callers of killed variants get it.
+    Stable(RouteId),
+}
+
+/// Above this number of look-ups a table of names is built; below, the routes are searched.
+const SEARCHES_MAX: usize = 8;
+
+/// The routes of a set of rules by name.
+pub struct RouteNames<'a> {
+    rules: &'a Rules,
+    /// `None`: the routes are searched.
+    ids: Option<ahash::HashMap<&'a str, RouteId>>,
+}
+
 impl KillScope {
     /// The kind: `all`, `route`, `variant`, `tenant` or `shadow`.
     #[must_use]
@@ -41,6 +85,51 @@ impl KillScope {
         match self {
             Self::All | Self::Tenant(_) => None,
             Self::Route(route) | Self::Variant { route, .. } | Self::Shadow(route) => Some(route),
+        }
+    }
+}
+
+impl<'a> RouteNames<'a> {
+    /// For about this many look-ups.
+    #[must_use]
+    pub fn new(rules: &'a Rules, look_ups: usize) -> Self {
+        let table = || rules.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
+        Self { rules, ids: (look_ups > SEARCHES_MAX).then(table) }
+    }
+
+    fn route(&self, name: &str) -> Option<(RouteId, &'a Route)> {
+        match &self.ids {
+            Some(ids) => ids.get(name).map(|id| (*id, self.rules.route(*id))),
+            None => self.rules.numbered().find(|(_, route)| route.name == name),
+        }
+    }
+
+    /// What a scope is in these rules.
+    ///
+    /// # Errors
+    /// Why it is nothing that can be killed.
+    pub fn find(&self, scope: &KillScope) -> Result<FoundScope, ScopeFault> {
+        let Some(name) = scope.route() else {
+            return Ok(if *scope == KillScope::All { FoundScope::All } else { FoundScope::Tenant });
+        };
+        let (id, route) = self.route(name).ok_or(ScopeFault::NoRoute)?;
+        let split = match &route.action {
+            Action::Split(split) => split,
+            Action::Redirect(_) | Action::Respond(_) => return Err(ScopeFault::NotForwarded(id)),
+        };
+        match scope {
+            KillScope::Route(_) if split.variants.len() < 2 => Err(ScopeFault::StableOnly(id)),
+            KillScope::Variant { variant, .. } => {
+                let named = split.variants.iter().zip((0..).map(VariantId)).find(|(known, _)| known.name == *variant);
+                match named {
+                    Some((_, VariantId::STABLE)) => Err(ScopeFault::Stable(id)),
+                    Some((_, variant)) => Ok(FoundScope::Variant(id, variant)),
+                    None => Err(ScopeFault::NoVariant(id)),
+                }
+            }
+            KillScope::Shadow(_) if split.shadow.is_none() => Err(ScopeFault::NoShadow(id)),
+            KillScope::Shadow(_) => Ok(FoundScope::Shadow(id)),
+            KillScope::Route(_) | KillScope::All | KillScope::Tenant(_) => Ok(FoundScope::Route(id)),
         }
     }
 }

@@ -26,12 +26,13 @@ mod upstream;
 pub use admin::{AdminSpec, StateSpec};
 pub use admin_token::{AdminRole, AdminRoles, AdminToken, TokenList};
 pub use decide::{
-    ArmState, BUCKETS, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason, Routed, Salt,
-    Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, Trace, Unfit, decide, decide_sampling,
+    ArmState, BUCKETS, CalledKill, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason,
+    Routed, Salt, Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, StreamPlace, Trace, Unfit,
+    decide, decide_sampling,
 };
 pub use file_kills::{FileKills, KilledTenants};
-pub use ids::{Bucket, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
-pub use kill_scope::KillScope;
+pub use ids::{Bucket, Edition, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
+pub use kill_scope::{FoundScope, KillScope, RouteNames, ScopeFault};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
 pub use masks::{MASKED_MIN, Masks, is_word_byte};

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use metrics::{Key, Label, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics::{
+    Key, Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
+};
 
 use super::recorder::ControlRecorder;
 use crate::drain::Phase;
@@ -17,6 +19,14 @@ pub(super) const LAST_RELOAD_AT: &str = "pointsman_config_last_reload_timestamp_
 pub(super) const LOOKUPS: &str = "pointsman_dns_resolutions_total";
 pub(super) const HAND_OVERS_FAILED: &str = "pointsman_hand_overs_failed_total";
 pub(super) const WORKER_STALLS: &str = "pointsman_worker_stalls_total";
+pub(super) const KILLS: &str = "pointsman_kills";
+pub(super) const ACT_IN_FORCE: &str = "pointsman_kill_in_force_seconds";
+pub(super) const JOURNAL_WRITABLE: &str = "pointsman_journal_writable";
+pub(super) const JOURNAL_DAMAGED: &str = "pointsman_journal_damaged";
+pub(super) const JOURNAL_SEQUENCE: &str = "pointsman_journal_sequence";
+pub(super) const JOURNAL_DURABLE: &str = "pointsman_journal_durable_sequence";
+pub(super) const JOURNAL_RECORDS: &str = "pointsman_journal_records_total";
+pub(super) const JOURNAL_FAILURES: &str = "pointsman_journal_failures_total";
 pub(super) const DRAIN_PHASE: &str = "pointsman_drain_phase";
 /// Workers count the lines that they drop (`exposition/edge.rs`); here are the lines that the sink did not take.
 pub(super) const LOG_LINES_DROPPED: &str = "pointsman_access_log_dropped_total";
@@ -51,6 +61,22 @@ impl ReloadLabel {
     }
 }
 
+/// The values of the label `what` of `pointsman_journal_records_total`.
+pub const JOURNAL_RECORD_KINDS: [&str; 5] = ["start", "reload", "kill", "revive", "refused"];
+
+/// The state of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalFigures {
+    /// Whether it can be written.
+    pub is_writable: bool,
+    /// Whether it was found damaged at the start.
+    pub is_damaged: bool,
+    /// The last sequence number that was decided.
+    pub seq: u64,
+    /// The last sequence number that is on the disk.
+    pub durable_seq: u64,
+}
+
 /// The number of lookups of a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {
@@ -79,6 +105,21 @@ pub fn new_recorder() -> ControlRecorder {
         describe_counter!(WORKER_STALLS, "How often a worker was found stuck.");
         counter!(WORKER_STALLS).increment(0);
         set_log_lines_lost(&recorder, 0);
+        describe_gauge!(KILLS, "Kills in force, by who made them: the file, or people by call.");
+        set_kills(&recorder, 0, 0);
+        describe_histogram!(ACT_IN_FORCE, "Time from a kill or revive by call until every worker used it.");
+        drop(histogram!(ACT_IN_FORCE));
+        describe_gauge!(JOURNAL_WRITABLE, "1 when the journal can be written, 0 when it cannot.");
+        describe_gauge!(JOURNAL_DAMAGED, "1 when the journal was found damaged at the start.");
+        describe_gauge!(JOURNAL_SEQUENCE, "The number of the last record that was decided.");
+        describe_gauge!(JOURNAL_DURABLE, "The number of the last record that is on the disk.");
+        set_journal(&recorder, &JournalFigures { is_writable: true, ..JournalFigures::default() });
+        describe_counter!(JOURNAL_RECORDS, "Records decided, by what they say.");
+        for what in JOURNAL_RECORD_KINDS {
+            counter!(JOURNAL_RECORDS, "what" => what).increment(0);
+        }
+        describe_counter!(JOURNAL_FAILURES, "How often the disk did not take what was to be written.");
+        counter!(JOURNAL_FAILURES).increment(0);
         describe_gauge!(DRAIN_PHASE, "1 for the current phase of a shutdown.");
         set_phase(&recorder, Phase::Running);
     });
@@ -135,6 +176,43 @@ pub fn count_worker_stall(recorder: &ControlRecorder) {
 /// Sets the number of access log lines that the sink did not take since the start.
 pub fn set_log_lines_lost(recorder: &ControlRecorder, lines: u64) {
     with_local_recorder(recorder, || counter!(LOG_LINES_DROPPED, "cause" => "sink").absolute(lines));
+}
+
+/// Sets the number of kills in force.
+pub fn set_kills(recorder: &ControlRecorder, by_file: usize, by_call: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let counts = [("file", by_file as f64), ("call", by_call as f64)];
+    with_local_recorder(recorder, || counts.map(|(source, count)| gauge!(KILLS, "source" => source).set(count)));
+}
+
+/// Sets the state of the journal.
+pub fn set_journal(recorder: &ControlRecorder, figures: &JournalFigures) {
+    let JournalFigures { is_writable, is_damaged, seq, durable_seq } = *figures;
+    #[expect(clippy::cast_precision_loss, reason = "sequence numbers are far below 2^53")]
+    let (seq, durable_seq) = (seq as f64, durable_seq as f64);
+    let flag = |is_set| if is_set { 1.0 } else { 0.0 };
+    with_local_recorder(recorder, || {
+        gauge!(JOURNAL_WRITABLE).set(flag(is_writable));
+        gauge!(JOURNAL_DAMAGED).set(flag(is_damaged));
+        gauge!(JOURNAL_SEQUENCE).set(seq);
+        gauge!(JOURNAL_DURABLE).set(durable_seq);
+    });
+}
+
+/// Counts a record; `what` is one of [`JOURNAL_RECORD_KINDS`].
+pub fn count_record(recorder: &ControlRecorder, what: &'static str) {
+    debug_assert!(JOURNAL_RECORD_KINDS.contains(&what), "the page of the metrics explains it");
+    with_local_recorder(recorder, || counter!(JOURNAL_RECORDS, "what" => what).increment(1));
+}
+
+/// Counts a failure of the journal's disk.
+pub fn count_journal_failure(recorder: &ControlRecorder) {
+    with_local_recorder(recorder, || counter!(JOURNAL_FAILURES).increment(1));
+}
+
+/// Records the time until a kill or revive was in force.
+pub fn record_act_in_force(recorder: &ControlRecorder, took: Duration) {
+    with_local_recorder(recorder, || histogram!(ACT_IN_FORCE).record(took));
 }
 
 /// Sets the drain phase.

@@ -12,7 +12,7 @@ use super::{
     TlsFailureLog, TlsMeter, memory_bytes,
 };
 use crate::clock::Clock;
-use crate::route::{Generation, Reason, TokenFault};
+use crate::route::{Edition, Generation, Reason, TokenFault};
 
 /// The reason of a decision as a label: each [`Reason`], those that may choose another variant than stable also with
 /// `fallback`, and `none`.
@@ -336,6 +336,8 @@ pub struct WorkerMeter {
     pub log_lines_dropped: Counter,
     /// The generation that this worker uses.
     pub generation: std::sync::atomic::AtomicU64,
+    /// The edition that this worker uses.
+    edition: std::sync::atomic::AtomicU64,
     /// Time of the last heartbeat, in milliseconds since the start.
     pub heartbeat_ms: std::sync::atomic::AtomicU64,
     /// Whether this worker has drained and ended; its heartbeat has no meaning then.
@@ -433,6 +435,8 @@ pub struct MeterRegistry {
     pub sample_memory: Arc<SampleMemory>,
     /// When it was created; heartbeats count from here.
     pub started: Instant,
+    /// Woken when a worker uses another snapshot.
+    pub adoption: tokio::sync::Notify,
 }
 
 /// The share of the process's memory limit that the bodies of copies may use (1/16), and its bounds in bytes.
@@ -453,6 +457,7 @@ impl MeterRegistry {
             )),
             sample_memory: Arc::new(SampleMemory::new(SampleMemory::BYTES)),
             started: Clock.now(),
+            adoption: tokio::sync::Notify::new(),
         }
     }
 
@@ -475,9 +480,17 @@ impl MeterRegistry {
         (!meter.ended.load(Acquire)).then(|| now.duration_since(self.started).saturating_sub(beat))
     }
 
-    /// The number of workers that use `generation` or a later one.
+    /// Records that a worker uses this edition of this generation, and wakes those who wait for it.
+    pub fn adopt(&self, worker: usize, generation: Generation, edition: Edition) {
+        let meter = self.worker.of(worker);
+        meter.generation.store(generation.0, Relaxed);
+        meter.edition.store(edition.0, Release);
+        self.adoption.notify_waiters();
+    }
+
+    /// The number of workers that use `edition` or a later one.
     #[must_use]
-    pub fn adopted(&self, generation: Generation) -> usize {
-        (0..self.workers).filter(|worker| self.worker.of(*worker).generation.load(Acquire) >= generation.0).count()
+    pub fn adopted(&self, edition: Edition) -> usize {
+        (0..self.workers).filter(|worker| self.worker.of(*worker).edition.load(Acquire) >= edition.0).count()
     }
 }

@@ -124,7 +124,7 @@ fn an_unreachable_proxy_is_a_failure_with_advice() {
         }
     }
     for command in ["status", "reload", "compare", "explain"] {
-        for wrong in ["https://127.0.0.1:1", "ftp://x", "http://a/?b"] {
+        for wrong in ["wss://127.0.0.1:1", "ftp://x", "http://a/?b"] {
             let refused = check(dir.path(), &format!("{command} --admin {wrong}"), 64).stderr;
             assert!(refused.contains("--admin") && refused.contains("http://"), "{command} {wrong}: {refused}");
         }
@@ -352,19 +352,27 @@ fn commands_of_other_proxies_lead_to_ours() {
         ("lint routes.toml", "pointsman check"),
         ("start", "pointsman run"),
         ("serve --port 80", "pointsman run"),
-        ("kill shop:canary", "[kill] variants"),
-        ("rollback", "[kill] variants"),
+        ("drain shop", "pointsman kill --variant"),
+        ("rollback", "pointsman kill --variant"),
+        ("enable", "pointsman revive"),
+        ("audit", "pointsman journal"),
         ("promote", "edit `weight`"),
         ("config", "pointsman init"),
         ("logs -f", "[access_log] sink"),
         ("metrics", "pointsman status"),
-        ("KILL", "[kill] variants"),
-        ("help kill", "[kill] variants"),
+        ("UNDO", "pointsman kill --variant"),
+        ("help undo", "pointsman kill --variant"),
     ] {
         let refused = check(dir, line, 64);
         let word = line.trim_start_matches("help ").split(' ').next().unwrap();
         assert!(refused.stderr.contains(&format!("there is no command `{word}`")), "{line}: {}", refused.stderr);
         assert!(refused.stderr.contains(words) && refused.stdout.is_empty(), "{line}: {}", refused.stderr);
+    }
+    // A scope without its option is refused with the option.
+    for (line, option) in
+        [("kill shop:canary", "--variant shop:canary"), ("kill all", "--all"), ("revive shop", "--route")]
+    {
+        assert!(check(dir, line, 64).stderr.contains(option), "{line}");
     }
     // A typo is still a typo.
     assert!(check(dir, "chekc", 64).stderr.contains("'check'"));

@@ -5,7 +5,6 @@ use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -115,8 +114,11 @@ pub fn follower(parts: WorkerParts, end: Phase) -> std::io::Result<JoinHandle<()
                         if changed.is_err() {
                             return;
                         }
-                        let generation = snapshots.borrow_and_update().generation.0;
-                        registry.worker.of(index).generation.store(generation, Release);
+                        let (generation, edition) = {
+                            let snapshot = snapshots.borrow_and_update();
+                            (snapshot.generation, snapshot.edition)
+                        };
+                        registry.adopt(index, generation, edition);
                         registry.beat(index, clock.now());
                     }
                 }

@@ -15,7 +15,7 @@ use crate::snapshot::SnapshotStore;
 use crate::telemetry::MeterRegistry;
 
 /// An upstream that answers every request with its name, on persistent connections. Responses to `/long` never end.
-fn upstream(name: &'static str) -> SocketAddr {
+pub(super) fn upstream(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -43,14 +43,14 @@ fn upstream(name: &'static str) -> SocketAddr {
 }
 
 /// A client that keeps its connection.
-struct Client(BufReader<TcpStream>);
+pub(super) struct Client(BufReader<TcpStream>);
 
 impl Client {
-    fn connect(app: &App) -> Self {
+    pub(super) fn connect(app: &App) -> Self {
         Self(BufReader::new(TcpStream::connect(app.listeners()[0].1).expect("connected")))
     }
 
-    fn get(&mut self, path: &str) -> (String, String) {
+    pub(super) fn get(&mut self, path: &str) -> (String, String) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example.com\r\n\r\n");
         self.0.get_mut().write_all(request.as_bytes()).expect("sent");
         let (mut head, mut length) = (String::new(), 0);
@@ -64,6 +64,31 @@ impl Client {
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).expect("a body");
         (head, String::from_utf8(body).expect("text"))
+    }
+
+    /// Sends a request and reads the first byte of the answer.
+    pub(super) fn begin(&mut self, path: &str) {
+        self.0
+            .get_mut()
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: shop.example.com\r\n\r\n").as_bytes())
+            .expect("sent");
+        let mut begun = [0; 1];
+        self.0.read_exact(&mut begun).expect("the answer begins");
+    }
+
+    /// Reads until this text.
+    pub(super) fn begins_with(&mut self, text: &str) {
+        let mut seen = String::new();
+        while !seen.ends_with(text) {
+            let mut one = [0; 1];
+            self.0.read_exact(&mut one).expect("more of the answer");
+            seen.push(char::from(one[0]));
+        }
+    }
+
+    /// Reads to the end of the connection. The way a closed connection ends depends on the system.
+    pub(super) fn is_closed(&mut self) {
+        let _ = self.0.read_to_end(&mut Vec::new());
     }
 }
 

@@ -1,10 +1,11 @@
 //! Commands that ask a running proxy.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::admin::{AdminEndpoint, VARIABLE};
+use crate::cli::admin::{AdminEndpoint, AdminPlace, BearerToken, Credentials, Purpose, TOKEN_VARIABLE, VARIABLE};
 use crate::config;
 
 /// Bounds on the time between two looks of `--watch`.
@@ -14,20 +15,47 @@ const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=D
 #[derive(Clone, Debug, Default, Args)]
 pub struct AdminArguments {
     /// Its admin listener.
-    #[arg(long, value_name = "URL", value_parser = AdminEndpoint::named)]
-    #[arg(
-        help = "The proxy's admin listener: a URL or HOST:PORT [default: POINTSMAN_ADMIN, else http://127.0.0.1:9900]"
-    )]
-    pub admin: Option<AdminEndpoint>,
+    #[arg(long, value_name = "URL", value_parser = AdminPlace::named)]
+    #[arg(help = "The proxy's admin listener: a URL, HOST:PORT or unix:/path [default: POINTSMAN_ADMIN, else the \
+        socket, else http://127.0.0.1:9900]")]
+    pub admin: Option<AdminPlace>,
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: CredentialArguments,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CredentialArguments {
+    /// The file of the token.
+    #[arg(long, value_name = "FILE", display_order = 890)]
+    #[arg(help = "A file with the token of this user [default: POINTSMAN_TOKEN, else none]")]
+    pub token_file: Option<PathBuf>,
+    /// The authorities of `https://`.
+    #[arg(long, value_name = "FILE", display_order = 891)]
+    #[arg(help = "The certificate authorities that https:// trusts [default: those of the system]")]
+    pub ca: Option<PathBuf>,
 }
 
 impl AdminArguments {
     /// The listener that is asked.
     ///
     /// # Errors
-    /// When the variable names none.
-    pub fn find(&self) -> anyhow::Result<AdminEndpoint> {
-        AdminEndpoint::find(self.admin.as_ref(), std::env::var(VARIABLE).ok().as_deref())
+    /// The variable names no place, or the token cannot be read.
+    pub fn find(&self, purpose: Purpose) -> anyhow::Result<AdminEndpoint> {
+        let variable = std::env::var(VARIABLE).ok();
+        AdminEndpoint::find(self.admin.as_ref(), variable.as_deref(), purpose, self.credentials.read()?)
+    }
+}
+
+impl CredentialArguments {
+    /// The token and the authorities.
+    ///
+    /// # Errors
+    /// The token cannot be read.
+    pub fn read(&self) -> anyhow::Result<Credentials> {
+        let token = BearerToken::find(self.token_file.as_deref(), std::env::var(TOKEN_VARIABLE).ok().as_deref())?;
+        Ok(Credentials { token, ca: self.ca.clone() })
     }
 }
 

@@ -51,7 +51,7 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
     match exit {
         _ if arguments.quiet => {}
         Exit::Ok => out::print(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
-        Exit::BadFile | Exit::Failed | Exit::Usage => {
+        Exit::BadFile | Exit::Failed | Exit::Refused | Exit::Usage => {
             out::print_error(&format!("{file}: {}", terminal.stderr.red(&summary)));
         }
     }

@@ -3,33 +3,31 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use http::{Method, Uri};
 use serde_json::Value;
 
-use crate::cli::fetch::{self, FetchOptions};
+use crate::cli::admin::{AdminEndpoint, FetchOptions};
 use crate::compare::escape_controls;
 
-/// How a page is requested. A key waits while pages are read, two each second at most.
-pub(super) const FETCH_OPTIONS: FetchOptions =
-    FetchOptions { method: Method::GET, patience: Duration::from_millis(450) };
+/// Bound on the time of a page. A key waits while pages are read, two each second at most.
+pub(super) const PAGE_PATIENCE: Duration = Duration::from_millis(450);
 
 /// The findings reported so far.
 #[derive(Debug)]
 pub(super) struct DemoFindings {
-    page: Uri,
+    admin: AdminEndpoint,
     reported: BTreeSet<String>,
 }
 
 impl DemoFindings {
-    /// Of the report at `page`.
-    pub(super) fn new(page: Uri) -> Self {
-        Self { page, reported: BTreeSet::new() }
+    /// Of the report of this proxy.
+    pub(super) fn new(admin: AdminEndpoint) -> Self {
+        Self { admin, reported: BTreeSet::new() }
     }
 
     /// What was found since the last call, a line each. Nothing without an answer.
     pub(super) async fn news(&mut self) -> Vec<String> {
-        let Ok(answer) = fetch::ask(&self.page, FETCH_OPTIONS).await else { return Vec::new() };
-        serde_json::from_slice(&answer.body).map(|page| self.take(&page)).unwrap_or_default()
+        let asked = self.admin.ask("/shadow", FetchOptions::within(PAGE_PATIENCE)).await;
+        asked.ok().and_then(|answer| answer.json()).map(|page| self.take(&page)).unwrap_or_default()
     }
 
     fn take(&mut self, page: &Value) -> Vec<String> {
@@ -71,8 +69,10 @@ fn detail(field: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
+    use crate::cli::admin::{AdminPlace, Credentials};
 
     #[test]
     fn findings_are_reported_once() {
@@ -82,7 +82,8 @@ mod tests {
         };
         let page = |fields: &[Value]| json!({ "routes": [{ "upstream": "v3", "comparison": { "fields": fields } }] });
         let (price, id) = (field("$.price", "confirmed", json!([{ "primary": "420", "candidate": "441" }])), "$.id");
-        let mut findings = DemoFindings::new(Uri::from_static("http://127.0.0.1:1/shadow"));
+        let mut findings =
+            DemoFindings::new(AdminEndpoint::at(AdminPlace::named("1").unwrap(), Credentials::default()));
         assert!(findings.take(&json!({ "routes": [] })).is_empty());
         assert!(findings.take(&page(&[field(id, "unknown", json!([]))])).is_empty());
         let all = page(&[price.clone(), field(id, "noisy", json!([]))]);

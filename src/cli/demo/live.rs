@@ -6,20 +6,19 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Uri;
 use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::dark_launch::{DemoFindings, FETCH_OPTIONS};
+use super::dark_launch::{DemoFindings, PAGE_PATIENCE};
 use super::keys::{DemoKey, KEYS, SingleKeys};
 use super::live_figures::{LiveFigures, SetWeight};
 use super::panel::{Live, Panel};
 use super::service::{DemoFault, Switch};
 use super::tour;
-use crate::cli::fetch;
+use crate::cli::admin::{AdminEndpoint, FetchOptions};
 use crate::compare::escape_controls;
 
 /// Readings that are kept: the window is one shorter, and in it every caller of the demo's traffic comes once.
@@ -31,8 +30,8 @@ const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What is watched, and where it is shown.
 pub(super) struct LiveView {
-    /// Where `/status` is.
-    pub(super) status: Uri,
+    /// The proxy.
+    pub(super) admin: AdminEndpoint,
     /// What the dark launch finds.
     pub(super) findings: DemoFindings,
     /// The canary's fault.
@@ -111,7 +110,7 @@ impl LiveView {
         if let Some(log) = &self.log {
             keep_small(log);
         }
-        let Some(reading) = read(&self.status).await else { return Vec::new() };
+        let Some(reading) = read(&self.admin).await else { return Vec::new() };
         let mut news: Vec<String> = window.push(reading).into_iter().collect();
         news.extend(self.findings.news().await);
         news
@@ -174,9 +173,9 @@ fn keep_small(log: &Path) {
     }
 }
 
-async fn read(status: &Uri) -> Option<StatusReading> {
-    let answer = fetch::ask(status, FETCH_OPTIONS).await.ok()?;
-    StatusReading::parse(&serde_json::from_slice(&answer.body).ok()?)
+async fn read(admin: &AdminEndpoint) -> Option<StatusReading> {
+    let answer = admin.ask("/status", FetchOptions::within(PAGE_PATIENCE)).await.ok()?;
+    StatusReading::parse(&answer.json()?)
 }
 
 impl StatusReading {
@@ -284,6 +283,7 @@ fn generations(before: u64, now: u64, summary: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::admin::{AdminPlace, Credentials};
     use crate::cli::paint::Paint;
 
     fn reading(generation: u64, stable: u64, canary: u64) -> StatusReading {
@@ -381,10 +381,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_that_is_not_answered_is_given_up_within_a_second() {
-        assert!(FETCH_OPTIONS.patience * 2 < Duration::from_secs(1), "two pages a second");
+        assert!(PAGE_PATIENCE * 2 < Duration::from_secs(1), "two pages a second");
         // It is connected to, and never answers.
         let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let page: Uri = format!("http://{}/status", silent.local_addr().unwrap()).parse().unwrap();
-        assert_eq!(read(&page).await, None);
+        let place = AdminPlace::named(&silent.local_addr().unwrap().to_string()).unwrap();
+        assert_eq!(read(&AdminEndpoint::at(place, Credentials::default())).await, None);
     }
 }

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use http::Uri;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
@@ -21,6 +20,7 @@ use super::service::{self, Service, Switch};
 use super::tour::{self, TourContext};
 use super::traffic;
 use crate::app::{App, Environment, Options, Stopped};
+use crate::cli::admin::{AdminEndpoint, AdminPlace, Credentials};
 use crate::cli::args::DemoArguments;
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out, run};
@@ -69,12 +69,10 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     };
     out::print(&tour::tour(&stage, terminal.stdout))?;
     let panel = Panel::new(Medium::of(&std::io::stdout()), terminal.stdout);
-    let page = |name: &str| -> anyhow::Result<Uri> {
-        format!("http://{admin}/{name}").parse().context("the admin listener's address")
-    };
+    let listener = AdminEndpoint::at(AdminPlace::Url(format!("http://{admin}")), Credentials::default());
     let watch = LiveView {
-        status: page("status")?,
-        findings: DemoFindings::new(page("shadow")?),
+        admin: listener.clone(),
+        findings: DemoFindings::new(listener),
         switch: Switch::default(),
         panel: panel.clone(),
         keys: keyboard.as_ref().map(listen_to_keys).transpose()?,

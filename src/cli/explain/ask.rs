@@ -8,9 +8,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use super::draw::draw;
-use crate::cli::admin::AdminEndpoint;
+use crate::cli::admin::{AdminEndpoint, AdminPlace, AdminResponse, FetchOptions};
 use crate::cli::args::{DEFAULT_FILE, ExplainArguments};
-use crate::cli::fetch::{AdminResponse, FetchOptions};
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
 use crate::clock::Clock;
@@ -66,13 +65,14 @@ fn query(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
     Ok(query)
 }
 
-fn ask_proxy(admin: &AdminEndpoint, arguments: &ExplainArguments) -> anyhow::Result<Value> {
-    let answer = admin.ask_blocking(&path(arguments), FetchOptions::get())?;
-    explanation_of(admin.url(), &answer)
+fn ask_proxy(place: &AdminPlace, arguments: &ExplainArguments) -> anyhow::Result<Value> {
+    let admin = AdminEndpoint::at(place.clone(), arguments.credentials.read()?);
+    explanation_of(&admin.ask_blocking(&path(arguments), FetchOptions::get())?)
 }
 
 /// The explanation in an answer; an error if something else than the admin listener answers.
-fn explanation_of(admin: &str, answer: &AdminResponse) -> anyhow::Result<Value> {
+fn explanation_of(answer: &AdminResponse) -> anyhow::Result<Value> {
+    let admin = &answer.place;
     let explanation = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
     if answer.status.is_success() && explanation["outcome"].is_string() {
         return Ok(explanation);
@@ -116,12 +116,14 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::CredentialArguments;
 
     fn arguments() -> ExplainArguments {
         ExplainArguments {
             file: None,
             file_option: None,
             admin: None,
+            credentials: CredentialArguments::default(),
             method: "GET".to_owned(),
             host: Some("shop.example.com".to_owned()),
             path: "/a?b=c&d".to_owned(),
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_question_survives_a_url() {
-        let admin = AdminEndpoint::named("127.0.0.1:9900").unwrap();
+        let admin = AdminPlace::named("127.0.0.1:9900").unwrap();
         assert_eq!(
             admin.uri(&path(&arguments())).unwrap().to_string(),
             "http://127.0.0.1:9900/explain?method=GET&host=shop.example.com&path=%2Fa%3Fb%3Dc%26d\
@@ -148,8 +150,11 @@ mod tests {
 
     #[test]
     fn what_is_no_admin_listener_is_asked_about() {
-        let answer = |status, body: &'static str| AdminResponse { status, body: body.into() };
-        let refused = |answer| explanation_of("http://a:1", &answer).unwrap_err().to_string();
+        let answer = |status, body: &'static str| {
+            let place = "http://a:1".to_owned();
+            AdminResponse { place, status, body: body.into() }
+        };
+        let refused = |answer| explanation_of(&answer).unwrap_err().to_string();
         for other in [
             answer(StatusCode::OK, "<html>"),
             answer(StatusCode::OK, "{}"),
@@ -161,7 +166,7 @@ mod tests {
         assert!(refused(answer(StatusCode::BAD_REQUEST, "no such key")).contains("no such key"));
         let refusal = answer(StatusCode::BAD_REQUEST, "{\n  \"error\": \"no host \\u001b\"\n}");
         assert_eq!(refused(refusal), "http://a:1 answers 400 Bad Request: no host \\u{1b}");
-        assert!(explanation_of("a", &answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
+        assert!(explanation_of(&answer(StatusCode::OK, "{\"outcome\":\"no_route\"}")).is_ok());
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cli::admin::AdminEndpoint;
 use crate::compare::escape_controls;
 
 /// The status of a proxy.
@@ -232,10 +231,10 @@ fn reload(page: &Value, uptime_s: u64) -> Option<Reload> {
     })
 }
 
-/// The page in an answer of `admin`.
-pub(super) fn parsed(admin: &AdminEndpoint, value: &Value) -> anyhow::Result<StatusPage> {
+/// The page in an answer of `place`.
+pub(super) fn parsed(place: &str, value: &Value) -> anyhow::Result<StatusPage> {
     StatusPage::parse(value)
-        .ok_or_else(|| anyhow::anyhow!("{} answers something else: is this the admin listener?", admin.url()))
+        .ok_or_else(|| anyhow::anyhow!("{place} answers something else: is this the admin listener?"))
 }
 
 /// Everything that is killed, in words.

@@ -7,8 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::page::{StatusPage, parsed};
 use super::table::{Rows, table};
-use crate::cli::admin::AdminEndpoint;
-use crate::cli::fetch::FetchOptions;
+use crate::cli::admin::{AdminEndpoint, FetchOptions};
 use crate::cli::out::wrapped;
 use crate::cli::paint::{Paint, Terminal};
 use crate::cli::{Exit, out};
@@ -51,7 +50,7 @@ pub fn watch(admin: &AdminEndpoint, every: Duration, terminal: Terminal) -> anyh
                 looked = look(admin) => looked,
             };
             let text = match looked {
-                Ok(page) => draw(&mut seen, page, admin, terminal.stdout),
+                Ok(looked) => draw(&mut seen, looked, terminal.stdout),
                 Err(error) if seen.is_none() => return Err(error),
                 Err(error) => unanswered(&error, terminal.stdout),
             };
@@ -63,13 +62,20 @@ pub fn watch(admin: &AdminEndpoint, every: Duration, terminal: Terminal) -> anyh
     })
 }
 
-async fn look(admin: &AdminEndpoint) -> anyhow::Result<StatusPage> {
-    let value = admin.page(&admin.ask("/status", FetchOptions::get()).await?)?;
-    parsed(admin, &value)
+/// A page, and the place that gave it.
+struct Look {
+    page: StatusPage,
+    place: String,
+}
+
+async fn look(admin: &AdminEndpoint) -> anyhow::Result<Look> {
+    let answer = admin.ask("/status", FetchOptions::get()).await?;
+    let page = parsed(&answer.place, &admin.page(&answer)?)?;
+    Ok(Look { page, place: answer.place })
 }
 
 /// The page, with rates since the last look.
-fn draw(seen: &mut Option<PreviousPage>, page: StatusPage, admin: &AdminEndpoint, paint: Paint) -> String {
+fn draw(seen: &mut Option<PreviousPage>, Look { page, place }: Look, paint: Paint) -> String {
     let at = Clock.now();
     let mut shown = page.clone();
     if let Some(before) = &*seen {
@@ -81,7 +87,7 @@ fn draw(seen: &mut Option<PreviousPage>, page: StatusPage, admin: &AdminEndpoint
         Some(size) => Size { rows: size.rows.saturating_sub(2), ..size },
         None => Size::USUAL,
     };
-    format!("{}\n{}", paint.dim(admin.url()), table(&shown, size, Rows::Watched, paint))
+    format!("{}\n{}", paint.dim(&place), table(&shown, size, Rows::Watched, paint))
 }
 
 /// Why there is no page.

@@ -13,7 +13,8 @@ pub(in crate::config) fn did_you_mean<'c>(word: &str, candidates: impl Iterator<
 }
 
 /// The nearest candidate, if any is near.
-pub(in crate::config) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+#[must_use]
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     all_nearest(word, candidates).first().copied()
 }
 

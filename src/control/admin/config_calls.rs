@@ -15,13 +15,14 @@ use super::page::PageLimits;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::response::pretty;
 use super::status;
-use crate::config::{Color, Diagnostics, Loaded};
-use crate::control::files::ConfigChecker;
+use crate::config::Color;
+use crate::control::release::{KillInForce, KillSource};
 use crate::control::state::ControlState;
-use crate::route::{ConfigDiff, Flow, Moved, MovedUpstream, RouteChange, compare, summary};
-use crate::snapshot::Snapshot;
+use crate::route::{
+    CalledKill, ConfigDiff, EffectiveConfig, Flow, Moved, MovedUpstream, RouteChange, compare, summary,
+};
 
-/// The most diagnostics of an answer: the others are counted.
+/// The media types of a text to check.
 const MEDIA_TYPES: [&str; 3] = ["application/json", "text/plain", "application/toml"];
 
 /// The body of `/v1/config/check` as JSON.
@@ -80,8 +81,7 @@ pub(super) async fn check(limits: PageLimits, state: AdminState, headers: Header
         Ok(text) => text,
         Err(problem) => return problem.respond(ProblemForm::Document),
     };
-    let (checker, snapshot) = (state.checker.clone(), state.control.snapshot());
-    limits.answer(move || pretty(StatusCode::OK, &checked(&checker, &snapshot, &text))).await
+    limits.answer(move || pretty(StatusCode::OK, &checked(&state, &text))).await
 }
 
 async fn text_to_check(headers: &HeaderMap, body: Body) -> Result<String, CallProblem> {
@@ -97,9 +97,9 @@ async fn text_to_check(headers: &HeaderMap, body: Body) -> Result<String, CallPr
 }
 
 /// What an edit would do: its diagnostics and, when it is valid, the changes against what runs.
-fn checked(checker: &ConfigChecker, snapshot: &Snapshot, text: &str) -> Value {
-    let loaded: Result<Loaded, Diagnostics> = checker(text);
-    let (loaded, diagnostics) = match loaded {
+fn checked(state: &AdminState, text: &str) -> Value {
+    let snapshot = state.control.snapshot();
+    let (loaded, diagnostics) = match (state.checker)(text) {
         Ok(loaded) => {
             let warnings = loaded.warnings.clone();
             (Some(loaded), warnings)
@@ -107,14 +107,26 @@ fn checked(checker: &ConfigChecker, snapshot: &Snapshot, text: &str) -> Value {
         Err(diagnostics) => (None, diagnostics),
     };
     let running = snapshot.effective();
+    // Kills by people stay in force, so they are part of both sides.
+    let kills: Vec<CalledKill> = state.control.release.kills().into_iter().filter_map(called).collect();
+    let edited = loaded.as_ref().map(|loaded| (&loaded.rules, loaded.overlay.with_called_kills(&loaded.rules, &kills)));
+    let edited = edited.as_ref().map(|(rules, overlay)| EffectiveConfig { rules, overlay });
     json!({
         "valid": loaded.is_some(),
         "generation": snapshot.generation.0,
         "diagnostics": diagnostics.to_json(),
         "text": diagnostics.render(Color::Never),
-        "summary": loaded.as_ref().map(|loaded| summary(running, loaded.effective())),
-        "what_if": loaded.as_ref().map(|loaded| difference(&compare(running, loaded.effective()))),
+        "summary": edited.map(|edited| summary(running, edited)),
+        "what_if": edited.map(|edited| difference(&compare(running, edited))),
     })
+}
+
+/// A kill that a person made.
+fn called(kill: KillInForce) -> Option<CalledKill> {
+    match kill.source {
+        KillSource::File(_) => None,
+        KillSource::Call { close_streams, .. } => Some(CalledKill { scope: kill.scope, close_streams }),
+    }
 }
 
 fn difference(found: &ConfigDiff) -> Value {

@@ -31,7 +31,7 @@ pub(super) fn schemas() -> Value {
             },
         },
     });
-    for part in [bodies(), records(), tables(), config()] {
+    for part in [bodies(), records(), outcomes(), tables(), config()] {
         if let (Value::Object(all), Value::Object(part)) = (&mut all, part) {
             all.extend(part);
         }
@@ -102,8 +102,8 @@ fn bodies() -> Value {
         "Kill": scope_body(json!({
             "close_streams": {
                 "type": "string",
-                "description": "Close streams in the scope after this long, such as `5s`; at most `24h`.",
-                "pattern": "^([1-9][0-9]{0,2}(ms|s|m)|([1-9]|1[0-9]|2[0-4])h)$",
+                "description": "Close streams in the scope after this long, such as `5s`; at most `24h`; `0s` leaves them open. Without it, `kill.close_streams` of the file applies.",
+                "pattern": "^(0s|[1-9][0-9]{0,2}(ms|s|m)|([1-9]|1[0-9]|2[0-4])h)$",
             },
         })),
         "Revive": scope_body(json!({})),
@@ -161,6 +161,11 @@ fn records() -> Value {
                 "prev": { "type": "string" },
             },
         },
+    })
+}
+
+fn outcomes() -> Value {
+    json!({
         "ActOutcome": {
             "type": "object",
             "required": ["record", "in_force_ms", "workers_in_force", "workers", "durable", "repeated"],

@@ -42,7 +42,7 @@ pub fn status(state: &ControlState) -> Value {
         "hand_over_failure": data.hand_over_failure,
         "admin": data.admin,
         "admin_socket": { "path": data.admin_socket.path, "trouble": data.admin_socket.trouble },
-        "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.kill().tenants.len() },
+        "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.killed_tenants() },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &data.baselines),
         "upstreams": upstreams(&snapshot),

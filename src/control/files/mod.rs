@@ -11,5 +11,4 @@ pub use load::{ConfigChecker, ConfigLoader, LoadResult, Rejection};
 pub(super) use load::{LoadError, NO_FILE, warn, writable};
 pub(super) use load_task::run_load;
 pub(super) use pending_reload::PendingReload;
-pub(super) use reload::wait_for_workers;
 pub(super) use watch::Watcher;

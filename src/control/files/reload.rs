@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::load::{LoadError, LoadResult, NO_FILE};
 use super::load_task::run_load;
 use super::pending_reload::{PendingReload, stopping};
+use crate::control::adoption::wait_for_workers;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, FilesEvent, ReloadReply};
 use crate::control::outcome::{ReloadCause, ReloadOutcome};
-use crate::control::state::{ControlState, LastReload};
+use crate::control::state::LastReload;
 use crate::control::system::ServiceState;
 use crate::drain::Phase;
-use crate::route::Generation;
 use crate::tls::Server;
 
 /// How long a reload waits for the workers to use the new generation.
@@ -110,11 +110,15 @@ impl Controller {
                 }
             }
         };
-        if let (ReloadOutcome::Applied { generation, .. }, Some(reloading)) = (&outcome, &mut self.reloading) {
-            let adoption = wait_for_workers(Arc::clone(&self.state), *generation);
+        if let (ReloadOutcome::Applied { .. }, Some(reloading)) = (&outcome, &mut self.reloading) {
+            let (state, edition) = (Arc::clone(&self.state), self.store.load().edition);
+            let deadline = state.clock.now() + ADOPT_TIMEOUT;
             reloading.outcome = Some(outcome);
             let events = self.sender.clone();
-            tokio::spawn(async move { events.send(Event::Files(FilesEvent::Adopted(adoption.await))).await });
+            tokio::spawn(async move {
+                let adopted = wait_for_workers(&state, edition, deadline).await;
+                events.send(Event::Files(FilesEvent::Adopted(adopted))).await
+            });
         } else {
             self.finish_reload(outcome);
         }
@@ -175,17 +179,5 @@ impl Controller {
         } else if let Some(attempt) = self.succession.hand_over_next.take() {
             self.hand_over(attempt);
         }
-    }
-}
-
-/// Waits until every worker uses `generation`, at most `ADOPT_TIMEOUT`. Returns how many workers use it.
-pub(in crate::control) async fn wait_for_workers(state: Arc<ControlState>, generation: Generation) -> usize {
-    let deadline = state.clock.now() + ADOPT_TIMEOUT;
-    loop {
-        let adopted = state.counts.registry.adopted(generation);
-        if adopted >= state.counts.registry.workers || state.clock.now() >= deadline {
-            return adopted;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -30,7 +30,7 @@ pub enum PersonAct {
     Kill {
         /// The scope.
         scope: KillScope,
-        /// Close streams in the scope after this; `None`: after `kill.close_streams` of the file.
+        /// Close streams in the scope after this; zero leaves them open. `None`: after `kill.close_streams` of the file.
         close_streams: Option<Duration>,
     },
     /// Lift a kill.
@@ -54,6 +54,8 @@ pub struct ActOutcome {
     pub not_durable_because: Option<String>,
     /// The same call was made before: this is its record, and nothing was done now.
     pub repeated: bool,
+    /// A revive lifted the kill by people, and the file still kills the scope here.
+    pub still_killed_by: Option<SourceLocation>,
 }
 
 /// Why an act did nothing.

@@ -1,7 +1,16 @@
 //! Release control: kills by people, their journal, and what the admin listener shows of them.
 
 mod act;
+mod answer;
+mod check;
+mod kills;
+mod ledger;
+mod perform;
+mod release_state;
 mod view;
 
 pub use act::{Act, ActError, ActOutcome, ActReply, PersonAct};
+pub(super) use kills::ActiveKills;
+pub(super) use ledger::Ledger;
+pub(super) use release_state::Release;
 pub use view::{JournalHealth, KillInForce, KillSource, ReleaseView};

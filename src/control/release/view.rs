@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::journal::{Actor, Record};
-use crate::route::{KillScope, SourceLocation};
+use crate::route::{KillScope, Overlay, SourceLocation};
 
 /// The records that are kept in memory, for readers that follow.
 const RECENT_MAX: usize = 1_000;
@@ -22,6 +22,8 @@ pub struct ReleaseView {
 #[derive(Debug, Default)]
 struct ViewData {
     kills: Vec<KillInForce>,
+    /// `None` before the start.
+    file_overlay: Option<Overlay>,
     recent: VecDeque<Arc<Record>>,
     health: JournalHealth,
 }
@@ -88,6 +90,21 @@ impl ReleaseView {
         self.lock().kills.clone()
     }
 
+    /// The overlay of the file alone, without kills by people: to compare a file with the file in effect. `None` before
+    /// the start.
+    #[must_use]
+    pub fn file_overlay(&self) -> Option<Overlay> {
+        self.lock().file_overlay.clone()
+    }
+
+    /// The newest records after `seq`, at most `limit`, oldest first.
+    pub(in crate::control) fn newest_after(&self, seq: u64, limit: usize) -> Vec<Arc<Record>> {
+        let data = self.lock();
+        let newer = data.recent.iter().filter(|record| record.seq > seq);
+        let skipped = newer.clone().count().saturating_sub(limit);
+        newer.skip(skipped).cloned().collect()
+    }
+
     /// The health of the journal.
     #[must_use]
     pub fn health(&self) -> JournalHealth {
@@ -124,9 +141,10 @@ impl ReleaseView {
         let _ = self.news.send(record);
     }
 
-    /// Sets the kills in force.
-    pub(in crate::control) fn set_kills(&self, kills: Vec<KillInForce>) {
-        self.lock().kills = kills;
+    /// Sets the kills in force, and the overlay of the file alone.
+    pub(in crate::control) fn set_kills(&self, kills: Vec<KillInForce>, file_overlay: Overlay) {
+        let mut data = self.lock();
+        (data.kills, data.file_overlay) = (kills, Some(file_overlay));
     }
 
     /// Sets the health of the journal.

@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Release;
 
 use super::kill_streams::KillableStreams;
 use super::snapshot_view::{SequenceStart, SnapshotView};
@@ -69,7 +68,7 @@ impl HttpProxy {
 
     /// Switches to a new snapshot.
     pub(crate) fn adopt(&self, snapshot: Arc<Snapshot>) {
-        let generation = snapshot.generation.0;
+        let (generation, edition) = (snapshot.generation, snapshot.edition);
         let old = self.view();
         if !Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules) {
             self.pools.retain(&snapshot.rules.upstreams);
@@ -80,7 +79,7 @@ impl HttpProxy {
         self.worker.set_snapshot(Arc::clone(&snapshot));
         let view = SnapshotView::new(snapshot, Some(&old), self.sequence_start);
         *self.view.borrow_mut() = Rc::new(view);
-        self.worker.meter().generation.store(generation, Release);
+        self.worker.registry.adopt(self.worker.index, generation, edition);
         debug_assert!(
             Arc::ptr_eq(&self.view.borrow().snapshot, &self.worker.snapshot()),
             "proxy and worker have the same snapshot"

@@ -12,7 +12,7 @@ use crate::proxy::downstream::client::Client;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::response_reader::ResponseReader;
-use crate::route::{RouteId, Rules, VariantId};
+use crate::route::{RouteId, Rules, StreamPlace, VariantId};
 use crate::snapshot::Snapshot;
 
 const NEVER: u64 = u64::MAX;
@@ -64,18 +64,19 @@ pub(crate) struct KillableStream {
 }
 
 impl Entry {
-    /// Whether a current kill selects the stream.
-    fn is_killed(&self, now: &ActiveSnapshot<'_>) -> bool {
+    /// Where current kills look for the stream; `None` when no kill selects it.
+    fn killed_at<'a>(&'a self, now: &ActiveSnapshot<'_>) -> Option<StreamPlace<'a>> {
+        let (route, variant) = now.place(self)?;
         let tenant = self.scope.tenant.as_deref();
-        now.place(self).is_some_and(|(route, variant)| now.snapshot.overlay.kills(route, variant, tenant))
+        now.snapshot.overlay.kills(route, variant, tenant).then_some(StreamPlace { route, variant, tenant })
     }
 
     fn follow(&self, now: &ActiveSnapshot<'_>, now_ms: u64) {
-        let killed = self.is_killed(now);
-        let since = killed.then(|| self.killed_ms.get().unwrap_or(now_ms));
+        let killed = self.killed_at(now);
+        let since = killed.map(|_| self.killed_ms.get().unwrap_or(now_ms));
         self.killed_ms.set(since);
-        let after =
-            now.snapshot.overlay.kill().close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(NEVER));
+        let after = killed.and_then(|place| now.snapshot.overlay.close_streams(place));
+        let after = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(NEVER));
         self.due_ms.set(since.zip(after).map_or(NEVER, |(since, after)| since.saturating_add(after)));
     }
 }

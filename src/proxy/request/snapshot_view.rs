@@ -211,7 +211,7 @@ mod tests {
     use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, AdminSpec, Balance, Dns, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay,
+        AccessLog, Action, AdminSpec, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay,
         Protocol, Respond, Route, RouteLimits, SourceLocation, SplitState, StateSpec, Timeouts, Upstream,
         UpstreamLimits,
     };
@@ -289,6 +289,7 @@ mod tests {
     fn snapshot(routes: &[&str]) -> Snapshot {
         Snapshot {
             generation: Generation(1),
+            edition: Edition(1),
             rules: rules(routes),
             overlay: Overlay::new(Kill::default(), vec![SplitState::default(); routes.len()]),
             listeners: Arc::default(),

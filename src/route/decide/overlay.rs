@@ -9,12 +9,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::called_kills::{CalledKills, StreamPlace};
 use crate::route::{Bucket, RouteId, Rules, TenantList, VariantId, Weight};
 
 /// The current weights, kills and latches. Immutable; a clone shares all routes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Overlay {
+    /// `[kill]`; with `all` also when a person killed everything.
     kill: Kill,
+    /// Whether any tenant is killed: spares most requests the look-up.
+    kills_tenants: bool,
+    /// `kill.all` of the file.
+    all_by_file: bool,
+    /// The kills by people; those of routes and variants are also in `changed`.
+    called: Arc<CalledKills>,
     /// The values of the files by route; empty for a route without variants.
     base: Arc<[SplitState]>,
     /// The routes that differ from the files, sorted by id.
@@ -79,10 +87,12 @@ impl Overlay {
     /// The overlay of the files: `[kill]`, and the state of each route.
     #[must_use]
     pub fn new(kill: Kill, base: Vec<SplitState>) -> Self {
-        Self { kill, base: base.into(), changed: Arc::default() }
+        let (kills_tenants, all_by_file) = (!kill.tenants.is_empty(), kill.all);
+        Self { kill, kills_tenants, all_by_file, called: Arc::default(), base: base.into(), changed: Arc::default() }
     }
 
-    /// `[kill]`, without the routes, variants and shadows that it names.
+    /// `[kill]`, without the routes, variants and shadows that it names. `all` is also set when a person killed everything; the
+    /// tenants are those of the file.
     #[must_use]
     #[inline]
     pub const fn kill(&self) -> &Kill {
@@ -136,13 +146,33 @@ impl Overlay {
         }
         let sorted: Arc<[_]> = differing.into_iter().collect();
         debug_assert!(sorted.is_sorted_by(|(a, _), (b, _)| a < b), "`find` searches by id");
-        Self { kill: self.kill.clone(), base: Arc::clone(&self.base), changed: sorted }
+        Self { changed: sorted, ..self.clone() }
     }
 
-    /// A copy with this `[kill]`; kills of single routes, variants and shadows stay.
+    /// A copy with this `[kill]`; kills of single routes, variants and shadows stay, and those by people.
     #[must_use]
     pub fn with_kill(&self, kill: Kill) -> Self {
-        Self { kill, base: Arc::clone(&self.base), changed: Arc::clone(&self.changed) }
+        Self { all_by_file: kill.all, kill, ..self.clone() }.with_called(Arc::clone(&self.called))
+    }
+
+    /// A copy with these kills by people; those of routes and variants are in `changed` already.
+    pub(super) fn with_called(mut self, called: Arc<CalledKills>) -> Self {
+        self.kill.all = self.all_by_file || called.all.is_some();
+        self.kills_tenants = !self.kill.tenants.is_empty() || !called.tenants.is_empty();
+        self.called = called;
+        self
+    }
+
+    /// The kills by people.
+    pub(super) fn called(&self) -> &CalledKills {
+        &self.called
+    }
+
+    /// The number of killed tenants.
+    #[must_use]
+    pub fn killed_tenants(&self) -> usize {
+        let tenants = &self.kill.tenants;
+        tenants.len() + self.called.tenants.keys().filter(|tenant| !tenants.contains(tenant)).count()
     }
 
     /// A copy without kills; `None` if there is no kill. Visits each route once.
@@ -150,8 +180,8 @@ impl Overlay {
     pub fn unkilled(&self) -> Option<Self> {
         let all = (0..).map(RouteId).take(self.base.len());
         let revived: Vec<_> = all.filter_map(|route| Some((route, self.split(route).unkilled()?))).collect();
-        let is_killed = self.kill.all || !self.kill.tenants.is_empty() || !revived.is_empty();
-        is_killed.then(|| self.with(revived).with_kill(Kill::default()))
+        let is_killed = self.kill.all || self.kills_tenants || !revived.is_empty();
+        is_killed.then(|| self.with(revived).with_kill(Kill::default()).with_called(Arc::default()))
     }
 
     /// The scope of a kill that overrides all other rules: `all`, `route` or `tenant`.
@@ -163,7 +193,19 @@ impl Overlay {
         if split.killed {
             return Some("route");
         }
-        self.kill.tenants.contains(tenant?).then_some("tenant")
+        if self.kills_tenants && self.kills_tenant(tenant?) { Some("tenant") } else { None }
+    }
+
+    fn kills_tenant(&self, tenant: &str) -> bool {
+        self.kill.tenants.contains(tenant) || self.called.tenants.contains_key(tenant)
+    }
+
+    /// Whether a kill of the file covers this stream.
+    pub(super) fn is_killed_by_file(&self, place: StreamPlace<'_>) -> bool {
+        let StreamPlace { route, variant, tenant } = place;
+        let state = &self.base[route.0 as usize];
+        let by_name = || variant.and_then(|variant| state.stopped(variant)) == Some(Stop::Kill);
+        self.all_by_file || state.killed || by_name() || tenant.is_some_and(|tenant| self.kill.tenants.contains(tenant))
     }
 
     /// The scope of a kill that stops the copies of a route: `all` or `shadow`.

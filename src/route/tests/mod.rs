@@ -1,5 +1,6 @@
 //! Tests of the room as a whole, and what they build routes from.
 
+mod called_kills;
 mod changes;
 mod decision;
 mod explained;

@@ -1,0 +1,12 @@
+//! `kill` and `revive`: what an act would do, the questions before it, the call, and its outcome in words.
+
+mod effect;
+mod kill;
+mod list;
+mod outcome;
+mod question;
+mod revive;
+mod send;
+
+pub use kill::kill;
+pub use revive::revive;

@@ -1,0 +1,177 @@
+//! The answer to an act: what was done and since when it is in force, or why it was refused.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::send::ActOrder;
+use crate::cli::admin::{AdminResponse, ProblemDocument};
+use crate::cli::args::ActOutput;
+use crate::cli::paint::Terminal;
+use crate::cli::{Exit, out};
+use crate::compare::escape_controls;
+
+/// Prints the answer to an act.
+pub(super) fn report(
+    order: &ActOrder<'_>,
+    answer: &AdminResponse,
+    output: ActOutput,
+    terminal: Terminal,
+) -> anyhow::Result<Exit> {
+    let document = answer.json();
+    if let (ActOutput::Json, Some(document)) = (output, &document) {
+        out::print_json(document)?;
+    }
+    let Some(document) = document.filter(|document| answer.status == StatusCode::OK && document["record"].is_object())
+    else {
+        return refused(answer, output, terminal);
+    };
+    let outcome = ActReport::read(&document);
+    if output == ActOutput::Text {
+        let done = outcome.line(order);
+        out::print(&if outcome.is_everywhere() {
+            terminal.stdout.green(&done)
+        } else {
+            terminal.stdout.yellow(&done)
+        })?;
+    }
+    for alarm in outcome.alarms(order) {
+        out::print_error(&terminal.stderr.bold(&terminal.stderr.red(&alarm)));
+    }
+    Ok(if outcome.is_everywhere() { Exit::Ok } else { Exit::Failed })
+}
+
+/// Reports why nothing was done.
+fn refused(answer: &AdminResponse, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
+    let Some(problem) = ProblemDocument::read(answer) else {
+        let (place, status) = (&answer.place, answer.status);
+        // An admin listener that is older than this command, or another program.
+        anyhow::bail!(
+            "{place} answers {status}: {}\n  = help: is this the admin listener, and as new as this command?",
+            answer.line()
+        );
+    };
+    if output == ActOutput::Text {
+        out::print_error(&format!("{}: {}", terminal.stderr.red("refused"), problem.text()));
+        for record in problem.document["records"].as_array().into_iter().flatten() {
+            out::print_error(&format!("  since then: {}", crate::cli::journal::sentence(record)));
+        }
+    }
+    Ok(if problem.status.is_server_error() { Exit::Failed } else { Exit::Refused })
+}
+
+/// What an act did.
+struct ActReport {
+    seq: u64,
+    in_force_ms: Option<f64>,
+    workers_in_force: u64,
+    workers: u64,
+    /// Why it is not on the disk.
+    not_durable: Option<String>,
+    /// The same call was made before.
+    repeated: bool,
+    /// The place in the file that still kills the scope.
+    still_killed_by: Option<String>,
+}
+
+impl ActReport {
+    fn read(document: &Value) -> Self {
+        let text = |value: &Value| value.as_str().map(|text| escape_controls(text).into_owned());
+        let number = |key: &str| document[key].as_u64().unwrap_or(0);
+        let because =
+            text(&document["not_durable_because"]).unwrap_or_else(|| "it took longer than a second".to_owned());
+        let still = &document["still_killed_by"];
+        let place = || Some(format!("{}:{}", text(&still["file"])?, still["line"].as_u64()?));
+        Self {
+            seq: document["record"]["seq"].as_u64().unwrap_or(0),
+            in_force_ms: document["in_force_ms"].as_f64(),
+            workers_in_force: number("workers_in_force"),
+            workers: number("workers"),
+            not_durable: (document["durable"] == false).then_some(because),
+            repeated: document["repeated"] == true,
+            still_killed_by: text(still).or_else(place),
+        }
+    }
+
+    fn is_everywhere(&self) -> bool {
+        self.in_force_ms.is_some() && self.workers_in_force >= self.workers
+    }
+
+    fn line(&self, order: &ActOrder<'_>) -> String {
+        let Self { seq, workers_in_force, workers, .. } = self;
+        let scope = escape_controls(&order.scope.to_string()).into_owned();
+        let done = if order.verb == "kill" { "killed" } else { "revived" };
+        let when = self.in_force_ms.map_or_else(|| " after 1 s".to_owned(), |ms| format!(" after {ms:.1} ms"));
+        let plural = if *workers == 1 { "" } else { "s" };
+        let recorded = if self.not_durable.is_some() {
+            format!("#{seq}, not yet recorded")
+        } else {
+            format!("recorded as #{seq}")
+        };
+        if self.repeated {
+            return format!("{done} {scope} before, by the same call: #{seq}");
+        }
+        format!("{done} {scope}: in force on {workers_in_force} of {workers} worker{plural}{when}, {recorded}")
+    }
+
+    /// What a person has to know at once.
+    fn alarms(&self, order: &ActOrder<'_>) -> Vec<String> {
+        let mut alarms = Vec::new();
+        if !self.is_everywhere() {
+            let (in_force, workers) = (self.workers_in_force, self.workers);
+            alarms.push(format!(
+                "NOT IN FORCE EVERYWHERE: {in_force} of {workers} workers use it; `pointsman status` shows them"
+            ));
+        }
+        if let Some(why) = &self.not_durable {
+            alarms.push(format!(
+                "NOT RECORDED: the {} is in force, but a restart forgets it: {why}\n  = help: `pointsman status` shows the \
+                 state of the journal; it is written as soon as the disk permits",
+                order.verb
+            ));
+        }
+        if let Some(place) = &self.still_killed_by {
+            alarms.push(format!("STILL KILLED by the file: {place}\n  = help: edit it, and save it"));
+        }
+        alarms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::route::KillScope;
+
+    const ORDER: ActOrder<'_> =
+        ActOrder { verb: "kill", scope: &KillScope::All, reason: "", close_streams: None, expect: None };
+
+    #[test]
+    fn an_outcome_is_one_line() {
+        let mut document = json!({ "record": { "seq": 12 }, "in_force_ms": 1.42, "workers_in_force": 2, "workers": 2,
+            "durable": true, "repeated": false });
+        let read = |document: &Value| ActReport::read(document);
+        assert_eq!(
+            read(&document).line(&ORDER),
+            "killed all: in force on 2 of 2 workers after 1.4 ms, recorded as #12"
+        );
+        assert!(read(&document).is_everywhere() && read(&document).alarms(&ORDER).is_empty());
+        document["durable"] = json!(false);
+        document["not_durable_because"] = json!("no space left on device");
+        let report = read(&document);
+        assert!(report.line(&ORDER).ends_with("after 1.4 ms, #12, not yet recorded"), "{}", report.line(&ORDER));
+        assert!(
+            report.alarms(&ORDER)[0]
+                .starts_with("NOT RECORDED: the kill is in force, but a restart forgets it: no space")
+        );
+        document["in_force_ms"] = Value::Null;
+        document["workers_in_force"] = json!(1);
+        let report = read(&document);
+        assert!(!report.is_everywhere() && report.alarms(&ORDER).len() == 2);
+        assert!(report.line(&ORDER).contains("in force on 1 of 2 workers after 1 s"), "{}", report.line(&ORDER));
+        document["still_killed_by"] = json!({ "file": "routes.toml", "line": 7 });
+        assert!(read(&document).alarms(&ORDER)[2].contains("STILL KILLED by the file: routes.toml:7"));
+        document["repeated"] = json!(true);
+        assert_eq!(read(&document).line(&ORDER), "killed all before, by the same call: #12");
+    }
+}

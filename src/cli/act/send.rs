@@ -1,0 +1,70 @@
+//! The call of an act.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::admin::{AdminEndpoint, AdminResponse, FetchOptions, Sent};
+use crate::journal::ScopeFields;
+use crate::route::KillScope;
+
+/// Bound on an act: the proxy answers within about a second.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Bound on the status that is shown before or after an act.
+const STATUS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// An act to send.
+pub(super) struct ActOrder<'a> {
+    /// `kill` or `revive`.
+    pub(super) verb: &'static str,
+    pub(super) scope: &'a KillScope,
+    pub(super) reason: &'a str,
+    pub(super) close_streams: Option<Duration>,
+    /// The sequence number that the person saw.
+    pub(super) expect: Option<u64>,
+}
+
+impl ActOrder<'_> {
+    fn body(&self) -> Value {
+        let mut body = serde_json::to_value(ScopeFields::from(self.scope)).unwrap_or_default();
+        body["reason"] = json!(self.reason);
+        if let Some(after) = self.close_streams {
+            body["close_streams"] = json!(format!("{}ms", after.as_millis()));
+        }
+        if let Some(seq) = self.expect {
+            body["expect"] = json!(seq);
+        }
+        body
+    }
+
+    /// Sends it.
+    pub(super) async fn send(&self, admin: &AdminEndpoint) -> anyhow::Result<AdminResponse> {
+        let key = uuid::Uuid::new_v4().to_string();
+        let sent = Sent::Json(self.body().to_string().into(), Some(key));
+        admin.ask(&format!("/v1/{}", self.verb), FetchOptions::post(sent, PATIENCE)).await
+    }
+}
+
+/// The status of the proxy, if it answers at once.
+pub(super) async fn status(admin: &AdminEndpoint) -> Option<Value> {
+    let answer = admin.ask("/v1/status", FetchOptions::within(STATUS_PATIENCE)).await.ok()?;
+    admin.page(&answer).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_what_the_api_reads() {
+        let scope = KillScope::Variant { route: "shop".to_owned(), variant: "canary".to_owned() };
+        let order = ActOrder { verb: "kill", scope: &scope, reason: "INC-1", close_streams: None, expect: None };
+        assert_eq!(order.body(), json!({ "variant": "shop:canary", "reason": "INC-1" }));
+        let order = ActOrder { close_streams: Some(Duration::from_secs(5)), expect: Some(7), ..order };
+        let body = order.body();
+        assert_eq!((&body["close_streams"], &body["expect"]), (&json!("5000ms"), &json!(7)));
+        assert_eq!(crate::config::parse_duration("5000ms"), Some(Duration::from_secs(5)));
+        let all = ActOrder { scope: &KillScope::All, ..order };
+        assert_eq!(all.body()["all"], json!(true));
+    }
+}

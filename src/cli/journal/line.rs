@@ -1,0 +1,163 @@
+//! A record as a line for people. Its text is untrusted: control characters are escaped.
+
+use serde_json::Value;
+
+use crate::cli::paint::Paint;
+use crate::compare::escape_controls;
+use crate::journal::ScopeFields;
+
+/// The widths of number, time and actor.
+const NUMBER: usize = 6;
+const TIME: usize = 20;
+const WHO: usize = 20;
+
+/// The title of the table.
+pub(super) fn title(paint: Paint) -> String {
+    paint.dim(&format!("{:>NUMBER$}  {:<TIME$}  {:<WHO$}  WHAT", "SEQ", "TIME", "WHO"))
+}
+
+/// A row of the table: number, time, who, what, why.
+pub(super) fn row(record: &Value, paint: Paint) -> String {
+    let (number, time, who) = (record["seq"].as_u64().unwrap_or(0), time(record), who(record));
+    let what = what(record);
+    let what = match kind(record) {
+        "kill" => paint.red(&what),
+        "revive" => paint.green(&what),
+        _ if record["outcome"] == "rejected" => paint.red(&what),
+        _ => what,
+    };
+    let why = text(&record["reason"]).map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("{number:>NUMBER$}  {time:<TIME$}  {who:<WHO$}  {what}{why}")
+}
+
+/// A record in one sentence: `#12 ana: kill variant shop:canary, 2026-11-29 14:03:10Z: errors`.
+#[must_use]
+pub fn sentence(record: &Value) -> String {
+    let number = record["seq"].as_u64().unwrap_or(0);
+    let why = text(&record["reason"]).map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("#{number} {}: {}, {}{why}", who(record), what(record), time(record))
+}
+
+fn kind(record: &Value) -> &str {
+    record["what"].as_str().unwrap_or_default()
+}
+
+/// `2026-11-29 14:03:10Z`.
+fn time(record: &Value) -> String {
+    let at = text(&record["at"]).unwrap_or_default();
+    match at.split_once('T') {
+        Some((date, time)) => format!("{date} {}Z", time.split(['.', 'Z']).next().unwrap_or_default()),
+        None => at,
+    }
+}
+
+/// `ana (token)`. The proxy itself has no identity.
+fn who(record: &Value) -> String {
+    let name = text(&record["who"]["name"]).unwrap_or_default();
+    match text(&record["who"]["via"]).as_deref() {
+        Some("process") | None => name,
+        Some(via) => format!("{name} ({via})"),
+    }
+}
+
+/// What was decided.
+fn what(record: &Value) -> String {
+    let scope = || {
+        let fields = serde_json::from_value::<ScopeFields>(record.clone()).ok();
+        let scope = fields.and_then(|fields| fields.scope()).map(|scope| scope.to_string());
+        escape_controls(&scope.unwrap_or_else(|| "?".to_owned())).into_owned()
+    };
+    let of = |key: &str| text(&record[key]).unwrap_or_default();
+    match kind(record) {
+        "kill" => match record["close_streams_ms"].as_u64() {
+            Some(after) => format!("kill {}, streams closed after {after} ms", scope()),
+            None => format!("kill {}", scope()),
+        },
+        "revive" => format!("revive {}", scope()),
+        "refused" => format!("revive {} refused: {}", scope(), of("because")),
+        "start" => format!("start of {} on {}, pid {}", of("version"), of("host"), record["pid"]),
+        "reload" => reload(record),
+        "checkpoint" => format!("checkpoint: {}", of("because")),
+        // A newer version wrote it.
+        other => escape_controls(other).into_owned(),
+    }
+}
+
+fn reload(record: &Value) -> String {
+    let of = |key: &str| text(&record[key]).unwrap_or_default();
+    let summary: Vec<String> = record["summary"].as_array().into_iter().flatten().filter_map(text).collect();
+    let first = record["diagnostics"].as_array().and_then(|all| text(&all.first()?["message"]));
+    let detail = if summary.is_empty() { first.unwrap_or_default() } else { summary.join("; ") };
+    let detail = if detail.is_empty() { detail } else { format!(": {detail}") };
+    format!("reload ({}) {}{detail}", of("cause"), of("outcome"))
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(|text| escape_controls(text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::journal::{Actor, Deed, Record, Via};
+    use crate::route::KillScope;
+
+    fn record(what: Deed, reason: Option<&str>) -> Value {
+        let who = Actor { name: "ana".to_owned(), via: Via::Token };
+        let record = Record {
+            v: 1,
+            seq: 12,
+            at: "2026-11-29T14:03:10.123Z".to_owned(),
+            who,
+            what,
+            reason: reason.map(str::to_owned),
+            key: None,
+            config: String::new(),
+            generation: 1,
+            prev: String::new(),
+        };
+        serde_json::to_value(record).unwrap()
+    }
+
+    #[test]
+    fn records_are_sentences() {
+        let canary = KillScope::Variant { route: "shop".to_owned(), variant: "canary".to_owned() };
+        let kill = Deed::Kill { scope: (&canary).into(), close_streams_ms: Some(5000) };
+        let row = row(&record(kill, Some("errors")), Paint::Plain);
+        assert_eq!(
+            row,
+            "    12  2026-11-29 14:03:10Z  ana (token)           kill variant shop:canary, streams closed after 5000 ms: errors"
+        );
+        for (deed, words) in [
+            (Deed::Revive { scope: (&KillScope::All).into() }, "revive all"),
+            (
+                Deed::Start { version: "0.1.0".to_owned(), host: "edge-1".to_owned(), pid: 7 },
+                "start of 0.1.0 on edge-1, pid 7",
+            ),
+            (
+                Deed::Reload {
+                    cause: "watch".to_owned(),
+                    outcome: "applied".to_owned(),
+                    summary: vec!["shop canary 5 → 10".to_owned()],
+                    diagnostics: Value::Null,
+                },
+                "reload (watch) applied: shop canary 5 → 10",
+            ),
+            (
+                Deed::Reload {
+                    cause: "signal".to_owned(),
+                    outcome: "rejected".to_owned(),
+                    summary: Vec::new(),
+                    diagnostics: json!([{ "message": "unknown key `stabel`" }]),
+                },
+                "reload (signal) rejected: unknown key `stabel`",
+            ),
+        ] {
+            assert_eq!(what(&record(deed, None)), words);
+        }
+        let newer = json!({ "seq": 3, "at": "x\u{1b}", "who": { "name": "a\u{1b}b" }, "what": "hold" });
+        assert_eq!(sentence(&newer), "#3 a\\u{1b}b: hold, x\\u{1b}");
+    }
+}

@@ -1,0 +1,76 @@
+//! The answer to an act that is published: it waits, in a task of its own, until every worker uses the act and its
+//! record is on the disk, at most for a second.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::act::{ActOutcome, ActReply};
+use super::ledger::Written;
+use crate::control::adoption::wait_for_workers;
+use crate::control::state::ControlState;
+use crate::journal::Record;
+use crate::route::{Edition, SourceLocation};
+use crate::telemetry;
+
+/// How long an act waits for the workers and for the disk.
+pub(in crate::control) const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An act whose caller waits.
+pub(in crate::control) struct WaitingCaller {
+    pub reply: ActReply,
+    /// When the act arrived.
+    pub arrived: Instant,
+    /// One of the places for acts that wait.
+    pub place: Option<OwnedSemaphorePermit>,
+}
+
+/// What is in force, or will be when the workers use it.
+pub(in crate::control) struct Published {
+    pub record: Arc<Record>,
+    pub edition: Edition,
+    /// The file kills the same scope.
+    pub still_killed_by: Option<SourceLocation>,
+    /// The same call was made before.
+    pub repeated: bool,
+}
+
+/// Waits and answers.
+pub(in crate::control) async fn answer(
+    caller: WaitingCaller,
+    published: Published,
+    state: Arc<ControlState>,
+    mut written: watch::Receiver<Written>,
+) {
+    let WaitingCaller { reply, arrived, place } = caller;
+    let Published { record, edition, still_killed_by, repeated } = published;
+    // An act without a place does not wait.
+    let deadline = if place.is_some() { arrived + ANSWER_TIMEOUT } else { arrived };
+    let workers = state.counts.registry.workers;
+    let workers_in_force = wait_for_workers(&state, edition, deadline).await;
+    let took = state.clock.now().saturating_duration_since(arrived);
+    let in_force_ms = (workers_in_force >= workers).then(|| took.as_secs_f64() * 1e3);
+    if in_force_ms.is_some() && !repeated {
+        telemetry::control::record_act_in_force(&state.counts.recorder, took);
+    }
+    let left = deadline.saturating_duration_since(state.clock.now());
+    let decided = |now: &Written| now.durable_seq >= record.seq || now.failure.is_some();
+    // Written, failed or late: what is known then is the answer.
+    let _ = tokio::time::timeout(left, written.wait_for(decided)).await;
+    let written = written.borrow().clone();
+    let durable = written.durable_seq >= record.seq;
+    let late = || "the disk has not taken the record within a second".to_owned();
+    let outcome = ActOutcome {
+        record,
+        in_force_ms,
+        workers_in_force,
+        workers,
+        durable,
+        not_durable_because: (!durable).then(|| written.failure.unwrap_or_else(late)),
+        repeated,
+        still_killed_by,
+    };
+    // An error means that the caller has left.
+    let _ = reply.send(Ok(outcome));
+}

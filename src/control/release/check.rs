@@ -1,0 +1,51 @@
+//! Whether a scope can be killed under the rules in effect, and what to say if not.
+
+use super::act::ActError;
+use crate::config::nearest;
+use crate::route::{KillScope, Route, RouteId, RouteNames, Rules, ScopeFault};
+
+/// Whether the rules have what a scope names.
+///
+/// # Errors
+/// What is missing, with a similar name, or why there is nothing to kill.
+pub(super) fn find_scope(scope: &KillScope, rules: &Rules) -> Result<(), ActError> {
+    let fault = match RouteNames::new(rules, 1).find(scope) {
+        Ok(_) => return Ok(()),
+        Err(fault) => fault,
+    };
+    let name = scope.route().unwrap_or_default();
+    Err(match fault {
+        ScopeFault::NoRoute => {
+            let similar = nearest(name, rules.routes.iter().map(|route| route.name.as_str()));
+            unknown(format!("there is no route `{name}`"), similar.map(str::to_owned))
+        }
+        ScopeFault::NoVariant(id) => {
+            let KillScope::Variant { variant, .. } = scope else { return Ok(()) };
+            let similar = nearest(variant, variants(rules, id).skip(1)).map(|similar| format!("{name}:{similar}"));
+            unknown(format!("route `{name}` has no variant `{variant}`"), similar)
+        }
+        ScopeFault::NoShadow(_) => {
+            let with_shadow = |route: &&Route| route.split().is_some_and(|split| split.shadow.is_some());
+            let all = rules.routes.iter().filter(with_shadow).map(|route| route.name.as_str());
+            unknown(format!("route `{name}` has no shadow"), nearest(name, all).map(str::to_owned))
+        }
+        ScopeFault::NotForwarded(_) => {
+            ActError::NothingToKill(format!("route `{name}` has no upstream: there is nothing to kill"))
+        }
+        ScopeFault::StableOnly(_) => {
+            ActError::NothingToKill(format!("route `{name}` has stable only: there is nothing to kill"))
+        }
+        ScopeFault::Stable(_) => {
+            ActError::NothingToKill("stable cannot be killed: the callers of killed variants get it".to_owned())
+        }
+    })
+}
+
+fn unknown(message: String, similar: Option<String>) -> ActError {
+    ActError::Unknown { message, similar }
+}
+
+fn variants(rules: &Rules, id: RouteId) -> impl Iterator<Item = &str> {
+    let split = rules.route(id).split();
+    split.into_iter().flat_map(|split| split.variants.iter().map(|variant| variant.name.as_str()))
+}

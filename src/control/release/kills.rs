@@ -1,0 +1,137 @@
+//! The kills: those of the file, and those by people over them. What is in force is their union.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::view::{KillInForce, KillSource};
+use crate::journal::{Deed, Record};
+use crate::route::{CalledKill, FileKills, KillScope, Overlay, RouteNames, Rules, SourceLocation};
+
+/// The most kills by people.
+pub(in crate::control) const CALLED_KILLS_MAX: usize = 10_000;
+
+/// The kills, each with its source.
+#[derive(Debug)]
+pub(in crate::control) struct ActiveKills {
+    /// The overlay of the file alone.
+    file_overlay: Overlay,
+    /// What the file kills, with the places.
+    by_file: FileKills,
+    /// What people killed; each with the record of its kill.
+    by_people: BTreeMap<KillScope, Arc<Record>>,
+}
+
+impl ActiveKills {
+    /// The kills of a file alone.
+    pub fn of_file(overlay: Overlay, by_file: FileKills) -> Self {
+        Self { file_overlay: overlay, by_file, by_people: BTreeMap::new() }
+    }
+
+    /// Follows a new file. Kills by people stay: only a revive lifts them.
+    pub fn follow_file(&mut self, overlay: Overlay, by_file: FileKills) {
+        (self.file_overlay, self.by_file) = (overlay, by_file);
+    }
+
+    /// The overlay of the file alone.
+    pub const fn file_overlay(&self) -> &Overlay {
+        &self.file_overlay
+    }
+
+    /// Applies a record: a kill or a revive. Others change nothing.
+    pub fn apply(&mut self, record: &Arc<Record>) {
+        match &record.what {
+            Deed::Kill { scope, .. } => {
+                if let Some(scope) = scope.scope() {
+                    self.by_people.insert(scope, Arc::clone(record));
+                }
+            }
+            Deed::Revive { scope } => {
+                // A kill that was decided after this revive stays.
+                if let Some(scope) = scope.scope()
+                    && self.killed_by_people(&scope).is_some_and(|kill| kill.seq < record.seq)
+                {
+                    self.by_people.remove(&scope);
+                }
+            }
+            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. } => {}
+        }
+    }
+
+    /// The record of the kill of exactly this scope by a person.
+    pub fn killed_by_people(&self, scope: &KillScope) -> Option<&Arc<Record>> {
+        self.by_people.get(scope)
+    }
+
+    /// Where the file kills exactly this scope.
+    pub fn place_in_file(&self, scope: &KillScope) -> Option<&SourceLocation> {
+        self.by_file.place_of(scope)
+    }
+
+    /// Whether no further scope may be killed.
+    pub fn is_full(&self) -> bool {
+        self.by_people.len() >= CALLED_KILLS_MAX
+    }
+
+    /// The overlay in force: the file's kills and those by people.
+    pub fn union(&self, rules: &Rules) -> Overlay {
+        let called = self.by_people.iter();
+        let called: Vec<CalledKill> = called
+            .map(|(scope, record)| CalledKill { scope: scope.clone(), close_streams: close_streams(record) })
+            .collect();
+        self.file_overlay.with_called_kills(rules, &called)
+    }
+
+    /// How many kills the file makes, and how many people made.
+    pub fn counts(&self) -> KillCounts {
+        let tenants = self.by_file.tenants().map_or(0, |tenants| tenants.names.len());
+        KillCounts { by_file: self.by_file.iter().count() + tenants, by_people: self.by_people.len() }
+    }
+
+    /// The list for people: those of the file first, then by age. The tenants of the file are not in it.
+    pub fn list(&self, rules: &Rules, durable_seq: u64) -> Vec<KillInForce> {
+        let names = RouteNames::new(rules, self.by_people.len());
+        let in_file = self.by_file.iter().map(|(scope, place)| KillInForce {
+            scope: scope.clone(),
+            source: KillSource::File(place.clone()),
+            matches: true,
+        });
+        let mut by_age: Vec<_> = self.by_people.iter().collect();
+        by_age.sort_by_key(|(_, record)| record.seq);
+        let by_people = by_age.into_iter().map(|(scope, record)| KillInForce {
+            scope: scope.clone(),
+            source: source(record, durable_seq),
+            matches: names.find(scope).is_ok(),
+        });
+        in_file.chain(by_people).collect()
+    }
+}
+
+/// The number of kills by source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) struct KillCounts {
+    pub by_file: usize,
+    pub by_people: usize,
+}
+
+fn close_streams(record: &Record) -> Option<Duration> {
+    match &record.what {
+        Deed::Kill { close_streams_ms, .. } => close_streams_ms.map(Duration::from_millis),
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Checkpoint { .. } => None,
+    }
+}
+
+fn source(record: &Record, durable_seq: u64) -> KillSource {
+    KillSource::Call {
+        who: record.who.clone(),
+        reason: record.reason.clone().unwrap_or_default(),
+        at: record.at.clone(),
+        seq: record.seq,
+        durable: record.seq <= durable_seq,
+        close_streams: close_streams(record),
+    }
+}
