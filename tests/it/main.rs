@@ -10,6 +10,7 @@ mod admin_answers;
 mod advisories;
 mod agree;
 mod answers;
+mod api;
 mod check_formats;
 mod cli;
 mod dead_endpoints;
