@@ -16,7 +16,8 @@ pub(super) fn kills(state: &ControlState) -> Value {
     })
 }
 
-fn kill(kill: &KillInForce) -> Value {
+/// One kill.
+pub(super) fn kill(kill: &KillInForce) -> Value {
     let mut value = json!({
         "scope": ScopeFields::from(&kill.scope),
         "matches": kill.matches,
@@ -57,5 +58,6 @@ pub(super) fn outcome(outcome: &ActOutcome) -> Value {
         "durable": outcome.durable,
         "not_durable_because": outcome.not_durable_because,
         "repeated": outcome.repeated,
+        "still_killed_by": outcome.still_killed_by.as_ref().map(|place| format!("{}:{}", place.file, place.line)),
     })
 }
