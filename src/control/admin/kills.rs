@@ -57,5 +57,6 @@ pub(super) fn outcome(outcome: &ActOutcome) -> Value {
         "durable": outcome.durable,
         "not_durable_because": outcome.not_durable_because,
         "repeated": outcome.repeated,
+        "still_killed_by": outcome.still_killed_by.as_ref().map(|place| format!("{}:{}", place.file, place.line)),
     })
 }
