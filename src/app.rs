@@ -92,6 +92,7 @@ impl Options {
     #[must_use]
     pub fn settings(self) -> ControlSettings {
         let (path, text, env) = (self.path, self.text, self.env);
+        let (name, variables) = (path.to_string_lossy().into_owned(), Arc::clone(&env));
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         ControlSettings {
             file: text.is_none().then(|| path.clone()),
@@ -99,6 +100,7 @@ impl Options {
                 Some(text) => config::load_text(&path.to_string_lossy(), text, &*env),
                 None => config::load_keeping(&path, &*env, last_good),
             }),
+            check: Arc::new(move |text| config::load_text(&name, text, &*variables)),
             resolver: self.resolver,
             workers: self.workers.unwrap_or_else(cores).get(),
             clock: Clock,

@@ -59,6 +59,9 @@ mkdir "$scratch/manifests"
 python3 "$here/manifests.py" "$deploy" "$scratch/manifests" || fail "manifests"
 mkdir "$scratch/manifests/edge-tls"
 self_signed "$scratch/manifests/edge-tls/tls" edge.example.com
+mkdir "$scratch/manifests/edge-tokens"
+"$pointsman" token new prometheus --role metrics --json |
+  python3 -c 'import json, sys; print(json.load(sys.stdin)["toml"])' >"$scratch/manifests/edge-tokens/admin-tokens.toml"
 for file in "$scratch"/manifests/*.toml; do
   # Outside of Kubernetes there is no POD_IP.
   output=$("$pointsman" check "$file" 2>&1 && POD_IP=10.1.2.3 "$pointsman" check "$file" 2>&1) || fail "$output"
@@ -100,19 +103,24 @@ if command -v systemd-sysusers >/dev/null; then
   mkdir -p "$scratch/root/etc"
   systemd-sysusers --root="$scratch/root" "$deploy/systemd/pointsman.sysusers" >/dev/null 2>&1 || fail "pointsman.sysusers"
   contains "the user is created" '^pointsman:' "$(cat "$scratch/root/etc/passwd")"
+  contains "the group of operators is created, with the service as a member" '^pointsman-ops:.*:pointsman$' "$(cat "$scratch/root/etc/group")"
 fi
-reload=$(sed -n 's/^ExecReload=//p' "$deploy/systemd/pointsman.service")
-equal "ExecReload is the command that waits for the result" "/usr/local/bin/pointsman reload" "$reload"
-unit_admin=$(sed -n 's/^Environment=POINTSMAN_ADMIN=http:\/\///p' "$deploy/systemd/pointsman.service")
-routes_admin=$(sed -n '/^\[admin\]/,/^\[/s/^address *= *"\(.*\)".*/\1/p' "$deploy/systemd/routes.toml")
-equal "ExecReload uses the admin listener of the shipped routes" "${routes_admin:-127.0.0.1:9900}" "$unit_admin"
+unit() { sed -n "s/^$1=//p" "$deploy/systemd/pointsman.service"; }
+equal "ExecReload is the command that waits for the result" "/usr/local/bin/pointsman reload" "$(unit ExecReload)"
+# Without POINTSMAN_ADMIN: the commands find the socket in the state folder.
+equal "the state folder is that of the shipped routes" \
+  "$(sed -n '/^\[state\]/,/^\[/s/^dir *= *"\(.*\)".*/\1/p' "$deploy/systemd/routes.toml")" "/var/lib/$(unit StateDirectory)"
+equal "only the service's user has access to the state folder" 0700 "$(unit StateDirectoryMode)"
+for line in "socket = \"/run/$(unit RuntimeDirectory)/admin.sock\"" 'socket_group = "pointsman-ops"'; do
+  contains "the other socket is shown: $line" "^# ${line/ = / *= }" "$(cat "$deploy/systemd/routes.toml")"
+done
 contains "a listener has the port of the socket unit" '"0\.0\.0\.0:80"' "$(cat "$deploy/systemd/routes.toml")"
 
 echo "-- container"
 silent "hadolint" hadolint "$deploy/container/Dockerfile"
 # The image: this binary, the libraries of its base image, and nothing else.
 image=$scratch/image
-mkdir -p "$image/usr/local/bin" "$image/etc/pointsman" "$image/proc"
+mkdir -p "$image/usr/local/bin" "$image/etc/pointsman" "$image/proc" "$image/var/lib/pointsman"
 cp "$pointsman" "$image/usr/local/bin/pointsman"
 cp "$deploy/container/routes.toml" "$image/etc/pointsman/"
 while read -r library; do
@@ -124,7 +132,8 @@ while read -r library; do
   cp -L "$library" "$image$library"
 done < <(ldd "$pointsman" | grep -oE '/[^ ]+')
 cat >"$scratch/in-the-image.py" <<'PYTHON'
-# Runs in new namespaces: with the loopback device and a read-only root, until the image's health check passes.
+# Runs in new namespaces: with the loopback device and a read-only root, until the image's health check passes. First without
+# a volume for the state, then with one as the kubelet makes it (of root, for the group fsGroup), over two containers.
 import fcntl, json, os, re, socket, struct, subprocess, sys, time, urllib.request
 
 root, dockerfile = sys.argv[1:]
@@ -138,33 +147,60 @@ stage = text[text.rindex("\nFROM "):]
 commands = {key: json.loads(re.search(rf"^{key}\s+(\[.*\])\s*$", stage, re.M)[1]) for key in ["ENTRYPOINT", "CMD"]}
 health = json.loads(re.search(r"^HEALTHCHECK .*?CMD\s+(\[.*\])\s*$", stage, re.M)[1])
 inside = ["chroot", "--userspec=65532:65532", root]
-proxy = subprocess.Popen(inside + commands["ENTRYPOINT"] + commands["CMD"], stdout=subprocess.DEVNULL)
-try:
-    for _ in range(200):
-        if subprocess.run(inside + health, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
-            break
-        if proxy.poll() is not None:
-            sys.exit(f"the proxy ended with {proxy.returncode}")
-        time.sleep(0.05)
-    else:
-        sys.exit("the health check never passes")
+
+def container(use):
+    """Runs a container until it is healthy, and uses it."""
+    proxy = subprocess.Popen(inside + commands["ENTRYPOINT"] + commands["CMD"], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(400):
+            if subprocess.run(inside + health, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0:
+                break
+            if proxy.poll() is not None:
+                sys.exit(f"the proxy ended with {proxy.returncode}")
+            time.sleep(0.05)
+        else:
+            sys.exit("the health check never passes")
+        use(proxy)
+    finally:
+        proxy.terminate()
+        code = proxy.wait(20)
+    print("exit:", code)
+
+def serves(proxy):
     try:
         urllib.request.urlopen("http://127.0.0.1:8080/")
     except urllib.error.HTTPError as response:
         print("served:", response.code, response.read().decode().strip())
     print("user:", re.search(r"Uid:\s+(\d+)", open(f"/proc/{proxy.pid}/status").read())[1])
-finally:
-    proxy.terminate()
-    code = proxy.wait(20)
-print("exit:", code)
+
+def command(*words):
+    done = subprocess.run(inside + commands["ENTRYPOINT"] + list(words), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{words} ends with {done.returncode}: {done.stdout} {done.stderr}")
+    return json.loads(done.stdout)
+
+def kills(proxy):
+    done = command("kill", "--all", "--reason", "the container's test", "--yes", "--json")
+    print("kill: durable", done["durable"], "by", done["record"]["who"]["via"])
+
+def remembers(proxy):
+    found = json.load(urllib.request.urlopen("http://127.0.0.1:9900/v1/kill"))["kills"]
+    print("kills of the next container:", len(found))
+
+container(serves)
 print("health after the end:", subprocess.run(inside + health, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode)
+subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=2777,gid=65532", "state", root + "/var/lib/pointsman"], check=True)
+container(kills)
+container(remembers)
 PYTHON
 if unshare --mount --net true 2>/dev/null; then
   output=$(timeout 60 unshare --mount --net python3 "$scratch/in-the-image.py" "$image" "$deploy/container/Dockerfile" 2>"$scratch/image.log") ||
     fail "the image's file system: $output $(tail -n 5 "$scratch/image.log")"
   equal "the proxy serves without root and shell, and the health check works" \
     "served: 404 Pointsman runs. Mount your routes.toml: see deploy/container/routes.toml.|user: 65532|exit: 0|health after the end: 1" \
-    "$(paste -sd '|' <<<"$output")"
+    "$(head -n 4 <<<"$output" | paste -sd '|')"
+  equal "a kill is durable on a volume, and the next container has it" \
+    "kill: durable True by socket|exit: 0|kills of the next container: 1|exit: 0" "$(tail -n +5 <<<"$output" | paste -sd '|')"
 else
   not_checked "the container's file system: no namespaces can be created here"
 fi

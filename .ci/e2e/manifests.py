@@ -48,8 +48,10 @@ def validate(text, source):
                 kubernetes_validate.validate(thing, version, strict=True)
             except kubernetes_validate.ValidationError as error:
                 sys.exit(f"FAILED: {source}, {thing['kind']}, Kubernetes {version}: {error.message} at {list(error.path)}")
-        must(f"{source}: two objects of one kind", thing["kind"] not in found)
-        found[thing["kind"]] = thing
+        # The service of a StatefulSet has no address, and is a kind of its own here.
+        kind = "HeadlessService" if thing.get("spec", {}).get("clusterIP") == "None" else thing["kind"]
+        must(f"{source}: two objects of one kind", kind not in found)
+        found[kind] = thing
     return found
 
 
@@ -58,10 +60,16 @@ def seconds(arguments, name):
     return int(re.fullmatch(r"(\d+)s", text.split("=")[1])[1])
 
 
-def of_kubernetes(found, source):
+def of_kubernetes(found, source, kind="Deployment"):
     """Rules that are not in a schema."""
-    pod = found["Deployment"]["spec"]["template"]["spec"]
+    pod = found[kind]["spec"]["template"]["spec"]
     [container] = pod["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    must(f"{source}: the state folder is a volume that the user can write to", mounts["state"] == "/var/lib/pointsman"
+         and pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"])
+    must(f"{source}: the routes name the state folder",
+         'dir = "/var/lib/pointsman"' in found["ConfigMap"]["data"]["routes.toml"])
+    of_state(found, source, kind)
     arguments = container["args"]
     needed = seconds(arguments, "--drain-delay") + seconds(arguments, "--drain-deadline") + 2
     must(f"{source}: {pod['terminationGracePeriodSeconds']} s for a drain of {needed} s",
@@ -75,14 +83,14 @@ def of_kubernetes(found, source):
     probes = [container[probe]["httpGet"] for probe in ["startupProbe", "readinessProbe", "livenessProbe"]]
     must(f"{source}: a probe elsewhere", all(probe["port"] == "admin" for probe in probes))
     must(f"{source}: paths of the probes", [probe["path"] for probe in probes] == ["/readyz", "/readyz", "/healthz"])
-    labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    for selector in [found["Deployment"]["spec"]["selector"]["matchLabels"], found["Service"]["spec"]["selector"],
+    labels = found[kind]["spec"]["template"]["metadata"]["labels"]
+    for selector in [found[kind]["spec"]["selector"]["matchLabels"], found["Service"]["spec"]["selector"],
                      found["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
                      found["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]]:
         must(f"{source}: a selector that selects nothing", selector.items() <= labels.items())
-    must(f"{source}: the autoscaler's target",
-         found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == found["Deployment"]["metadata"]["name"])
-    must(f"{source}: both the file and the autoscaler own the replicas", "replicas" not in found["Deployment"]["spec"])
+    must(f"{source}: the autoscaler's target", found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"] == {
+        "apiVersion": "apps/v1", "kind": kind, "name": found[kind]["metadata"]["name"]})
+    must(f"{source}: both the file and the autoscaler own the replicas", "replicas" not in found[kind]["spec"])
     for port in found["Service"]["spec"]["ports"]:
         must(f"{source}: a port of the Service that no pod has", port["targetPort"] in ports)
         must(f"{source}: the admin listener is in the Service", port["targetPort"] != "admin")
@@ -92,6 +100,26 @@ def of_kubernetes(found, source):
     must(f"{source}: the admin listener is on loopback and on the pod's address",
          f'address = ["127.0.0.1:{ports["admin"]}", "${{POD_IP:-127.0.0.1}}:{ports["admin"]}"]' in routes)
     return routes, arguments
+
+
+def of_state(found, source, kind):
+    """A journal has one writer: a folder of the pod, or a claim of the replica, never one volume for two pods."""
+    must(f"{source}: one workload", len({"Deployment", "StatefulSet"} & set(found)) == 1)
+    workload = found[kind]["spec"]
+    volumes = {volume["name"]: volume for volume in workload["template"]["spec"]["volumes"]}
+    must(f"{source}: a claim that pods share", all("persistentVolumeClaim" not in volume for volume in volumes.values()))
+    if kind == "Deployment":
+        return must(f"{source}: the state is a folder of the pod", volumes["state"] == {"name": "state", "emptyDir": {}})
+    [claim] = workload["volumeClaimTemplates"]
+    must(f"{source}: each replica has a claim", claim["metadata"]["name"] == "state" and "state" not in volumes
+         and claim["spec"]["accessModes"] in (["ReadWriteOnce"], ["ReadWriteOncePod"]))
+    must(f"{source}: the claim's labels never change", not any("version" in label or "chart" in label
+                                                              for label in claim["metadata"]["labels"]))
+    headless = found["HeadlessService"]
+    must(f"{source}: the service of the replicas", workload["serviceName"] == headless["metadata"]["name"]
+         and headless["spec"]["selector"] == workload["selector"]["matchLabels"]
+         and "admin" not in [port["targetPort"] for port in headless["spec"]["ports"]])
+    must(f"{source}: replicas wait for each other", workload["podManagementPolicy"] == "Parallel")
 
 
 def kubernetes():
@@ -192,6 +220,10 @@ def chart():
             "an interval that is none": {"podMonitor": {"enabled": True, "interval": "often"}},
             "a service account with an invalid create": {"serviceAccount": {"create": "yes"}},
             "the old name of extraEnv": {"env": [{"name": "A", "value": "b"}]},
+            "one volume for several pods": {"persistence": {"enabled": True, "accessMode": "ReadWriteMany"}},
+            "a claim without a size": {"persistence": {"enabled": True, "size": "0"}},
+            "persistence of routes without a state folder": {"persistence": {"enabled": True}, "routes": "schema = 1\n"},
+            "tokens that the routes do not name": {"adminTokens": {"existingSecret": "edge-tokens"}},
         }.items():
             refused(what, lambda: render(values))
     print(f"helm {helm.helm_sdk_version()}, Kubernetes {', '.join(KUBERNETES)}")
@@ -276,7 +308,39 @@ def of_values(render):
     mount = [{"name": "geo", "mountPath": "/etc/geo"}]
     more = pod({"extraVolumes": volume, "extraVolumeMounts": mount})
     must("extraVolumes", volume[0] in more["volumes"] and mount[0] in more["containers"][0]["volumeMounts"])
+    stateful(render)
     watched(render)
+
+
+def stateful(render):
+    """The state folder on claims, and tokens from a Secret."""
+    found = render({"persistence": {"enabled": True}})
+    of_kubernetes(found, "the chart with persistence", "StatefulSet")
+    [claim] = found["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    must("the default class of the cluster", "storageClassName" not in claim["spec"])
+    plain = render({})
+    must("both workloads have the same pods", without_state(plain["Deployment"]) == without_state(found["StatefulSet"]))
+    values = {"enabled": True, "size": "3Gi", "storageClass": "fast", "accessMode": "ReadWriteOncePod"}
+    found = render({"persistence": values, "autoscaling": {"enabled": False}, "replicas": 2})
+    [claim] = found["StatefulSet"]["spec"]["volumeClaimTemplates"]
+    must("persistence", claim["spec"] == {"accessModes": ["ReadWriteOncePod"], "storageClassName": "fast",
+                                         "resources": {"requests": {"storage": "3Gi"}}})
+    must("replicas of the StatefulSet", found["StatefulSet"]["spec"]["replicas"] == 2)
+    routes = 'schema = 1\n[admin]\ntokens = "/etc/pointsman-admin/admin-tokens.toml"\n'
+    found = render({"adminTokens": {"existingSecret": "mine"}, "routes": routes})
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    must("adminTokens", {"name": "admin-tokens", "secret": {"secretName": "mine", "defaultMode": 0o440}} in pod["volumes"]
+         and {"name": "admin-tokens", "mountPath": "/etc/pointsman-admin", "readOnly": True}
+         in pod["containers"][0]["volumeMounts"])
+    endpoint = render({"podMonitor": {"enabled": True, "tokenSecret": {"name": "mine", "key": "t"}}})["PodMonitor"]
+    must("a token for Prometheus", endpoint["spec"]["podMetricsEndpoints"][0]["authorization"] == {
+        "credentials": {"name": "mine", "key": "t"}})
+
+
+def without_state(workload):
+    pod = json.loads(json.dumps(workload["spec"]["template"]))
+    pod["spec"]["volumes"] = [volume for volume in pod["spec"]["volumes"] if volume["name"] != "state"]
+    return pod
 
 
 def watched(render):
@@ -300,9 +364,15 @@ def watched(render):
 
 def notes(render):
     [text] = [text for name, text in render({}).items() if name.endswith("NOTES.txt")]
-    for command in ["exec deploy/edge-pointsman -- /usr/local/bin/pointsman status\n", "port-forward deploy/edge-pointsman 9900 ",
-                    "annotate pod -l app.kubernetes.io/instance=edge "]:
+    for command in ["exec deployment/edge-pointsman -- /usr/local/bin/pointsman status\n",
+                    "port-forward deployment/edge-pointsman 9900 ", "annotate pod -l app.kubernetes.io/instance=edge ",
+                    "/usr/local/bin/pointsman kill --variant ROUTE:VARIANT", "Kills outlive the container, not the pod"]:
         must(f"the notes have `{command}`: {text}", command in text)
+    must(f"no warning by default: {text}", "WARNING" not in text)
+    [text] = [text for name, text in render({"persistence": {"enabled": True}}).items() if name.endswith("NOTES.txt")]
+    must(f"the notes name the StatefulSet: {text}", "exec statefulset/edge-pointsman -- " in text and "not the pod" not in text)
+    [text] = [text for name, text in render({"routes": "schema = 1\n"}).items() if name.endswith("NOTES.txt")]
+    must(f"the notes warn of routes without a state folder: {text}", "WARNING: the routes have no `[state]`" in text)
     [text] = [text for name, text in render({"adminPort": 9901}).items() if name.endswith("NOTES.txt")]
     must(f"the notes have the admin port: {text}", "status --admin http://127.0.0.1:9901\n" in text)
 
@@ -310,13 +380,22 @@ def notes(render):
 def examples(path, objects):
     """The values files of the examples."""
     values = {file.stem: yaml.safe_load(file.read_text()) for file in sorted((path / "examples").glob("*.yaml"))}
-    must("there are examples", set(values) == {"openshift", "tls"})
+    must("there are examples", set(values) == {"openshift", "operators", "tls"})
     openshift = objects(values["openshift"], "the example openshift")["Deployment"]["spec"]["template"]["spec"]
     must("OpenShift chooses the user", openshift["securityContext"] == {
-        "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
+        "runAsNonRoot": True, "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"}})
+    found = objects(values["operators"], "the example operators")
+    of_state(found, "the example operators", "StatefulSet")
+    routes = found["ConfigMap"]["data"]["routes.toml"]
+    mounted = {mount["name"]: mount["mountPath"] for mount in found["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]
+               ["volumeMounts"]}
+    must("the routes name the tokens of the Secret", f'tokens  = "{mounted["admin-tokens"]}/admin-tokens.toml"' in routes)
+    must("Prometheus has a token", "authorization" in found["PodMonitor"]["spec"]["podMetricsEndpoints"][0])
+    # `pointsman check` reads the file; the caller creates it.
+    (scratch / "operators.toml").write_text(routes.replace(mounted["admin-tokens"], str(scratch.resolve() / "edge-tokens")))
     found = objects(values["tls"], "the example tls")
     pod = found["Deployment"]["spec"]["template"]["spec"]
-    must("the certificates' volume is mounted", {volume["name"] for volume in pod["volumes"]} ==
+    must("all volumes are mounted", {volume["name"] for volume in pod["volumes"]} ==
          {mount["name"] for mount in pod["containers"][0]["volumeMounts"]})
     must("the TLS port", [port["containerPort"] for port in pod["containers"][0]["ports"]] == [8443, 9900])
     routes = found["ConfigMap"]["data"]["routes.toml"]
@@ -338,7 +417,8 @@ def compose():
         must(f"Compose: {name} could write or has rights",
              service["read_only"] and service["cap_drop"] == ["ALL"] and service["user"].startswith("65532"))
         for volume in service["volumes"]:
-            must(f"Compose: {volume} is a folder", (deploy / volume.split(":")[0]).is_dir())
+            must(f"Compose: {volume} is a folder or a volume",
+                 (deploy / volume.split(":")[0]).is_dir() or volume.split(":")[0] in thing["volumes"])
         command = service["command"]
         must(f"Compose: {command[1]} is there", (deploy / "compose" / Path(command[1]).name).is_file())
         arguments.append(command)
@@ -349,6 +429,8 @@ def compose():
     # The health check of the image and `exec` use the loopback address of the container.
     routes = (deploy / "compose" / "routes.toml").read_text()
     must("Compose: the admin listener's address", 'address = "127.0.0.1:9900"' in routes and "healthcheck" not in proxy)
+    must("Compose: the state outlives the container", "state:/var/lib/pointsman" in proxy["volumes"]
+         and 'dir = "/var/lib/pointsman"' in routes)
     must("Compose: the admin port is not published", proxy["ports"] == ["8080:8080"])
     must("Compose: no network with a fixed address range", "networks" not in thing)
     return arguments

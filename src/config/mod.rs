@@ -1,6 +1,8 @@
 //! The configuration: reads `routes.toml`, reports all of its errors at once, and compiles it into
 //! [`crate::route::Rules`]. Start-up, reload, `check`, `explain` and `what-if` all use this code.
 
+#[cfg(test)]
+mod admin_tests;
 mod compile;
 #[cfg(test)]
 mod hostile_tests;

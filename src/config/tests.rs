@@ -200,52 +200,6 @@ fn variables_are_expanded() {
 }
 
 #[test]
-fn a_killed_shadow_is_marked_and_every_kill_has_its_place() {
-    let loaded = good(&format!(
-        "{HEAD}[[route]]\nname = 'r'\nstable = 'a'\ncanary = {{ upstream = 'b' }}\nshadow = {{ upstream = 'b', weight = 100 }}\n[kill]\nall = true\n\
-         routes = 'r'\nvariants = ['r:canary']\ntenants = ['acme']\nshadows = [\n'r',\n'r']\n",
-    ));
-    let (split, lines) = (loaded.overlay.split(RouteId(0)), HEAD.lines().count());
-    assert!(split.is_shadow_killed() && split.is_killed());
-    let route = "r".to_owned();
-    let variant = KillScope::Variant { route: route.clone(), variant: "canary".to_owned() };
-    for (scope, line) in [
-        (KillScope::All, 7),
-        (KillScope::Route(route.clone()), 8),
-        (variant, 9),
-        (KillScope::Tenant("acme".to_owned()), 10),
-        (KillScope::Shadow(route), 12),
-    ] {
-        let place = loaded.kills.place_of(&scope).unwrap();
-        assert_eq!((&*place.file, place.line as usize), ("routes.toml", lines + line), "{scope}");
-    }
-    assert_eq!(loaded.kills.iter().count(), 4);
-    assert!(loaded.overlay.unkilled().is_some_and(|without| !without.split(RouteId(0)).is_shadow_killed()));
-    assert!(good(HEAD).kills.is_empty());
-}
-
-#[test]
-fn paths_of_the_state_are_relative_to_their_file() {
-    let load = |name: &str, tables: &str| {
-        let text = format!("{HEAD}[[route]]\nname = 'r'\nstable = 'a'\ncanary = {{ upstream = 'b' }}\n{tables}");
-        let rules = load_text(name, &text, &|_| None).unwrap().rules;
-        let socket = rules.admin.socket.map(|path| path.display().to_string());
-        (rules.state.dir.display().to_string(), socket)
-    };
-    for (name, tables, dir, socket) in [
-        ("routes.toml", "", "state", Some("state/run/admin.sock")),
-        ("/etc/pointsman/routes.toml", "", "/etc/pointsman/state", Some("/etc/pointsman/state/run/admin.sock")),
-        ("a/b.toml", "[state]\ndir = 'c'", "a/c", Some("a/c/run/admin.sock")),
-        ("a/b.toml", "[state]\ndir = '/var/lib/p'", "/var/lib/p", Some("/var/lib/p/run/admin.sock")),
-        ("a/b.toml", "[admin]\nsocket = 'x.sock'", "a/state", Some("a/x.sock")),
-        ("a/b.toml", "[admin]\nsocket = 'unix:/run/x.sock'", "a/state", Some("/run/x.sock")),
-        ("a/b.toml", "[admin]\nsocket = 'off'", "a/state", None),
-    ] {
-        assert_eq!(load(name, tables), (dir.to_owned(), socket.map(str::to_owned)), "{name} {tables}");
-    }
-}
-
-#[test]
 fn kill_marks_what_it_names() {
     let loaded = good(&format!(
         "{HEAD}[[route]]\nname = 'r'\nstable = 'a'\ncanary = {{ upstream = 'b' }}\n[[route]]\nname = 's'\nmatch = {{ path = '/s' }}\nstable = 'a'\n\

@@ -24,7 +24,7 @@ mod system;
 pub use admin::status;
 pub use controller::Controller;
 pub use event::{Event, FilesEvent, ProcessEvent, ReleaseEvent, ReloadReply, ResolverEvent};
-pub use files::{ConfigLoader, Rejection};
+pub use files::{ConfigChecker, ConfigLoader, Rejection};
 pub use hand_over::Succession;
 pub use next_snapshot::with_overlay;
 pub use outcome::{ReloadCause, ReloadOutcome};

@@ -78,7 +78,7 @@ impl Controller {
         let workers = self.state.counts.registry.workers;
         let specs = &loaded.rules.listeners;
         let listeners = next_snapshot::listeners(&old.listeners, specs, &loaded.tls, workers, &mut inherited);
-        let admin = self.admin.prepare(&loaded.rules, &mut inherited);
+        let admin = self.admin.prepare(&loaded.rules, loaded.admin_tls.as_ref(), &mut inherited);
         let (listeners, admin) = match (listeners, admin) {
             (Ok(listeners), Ok(admin)) => (listeners, admin),
             (listeners, admin) => {
@@ -142,6 +142,7 @@ impl Controller {
         {
             let mut data = self.state.lock();
             data.hash = loaded.hash;
+            data.files = loaded.watched;
             data.names.retain(|name, _| wanted.contains(name));
             data.baselines.follow(old.effective(), next.effective(), &next.routes);
             data.admin = admin;

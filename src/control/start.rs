@@ -14,7 +14,7 @@ use super::admin::{AdminListener, OtherListener, PreparedAdmin, push_regularly};
 use super::adoption::wait_for_workers;
 use super::controller::Controller;
 use super::event::{Event, ProcessEvent, ResolverEvent};
-use super::files::{ConfigLoader, Rejection, Watcher, run_load, warn, writable};
+use super::files::{ConfigChecker, ConfigLoader, Rejection, Watcher, run_load, warn, writable};
 use super::hand_over::{InheritedSockets, Succession};
 use super::next_snapshot;
 use super::outcome::{ReloadCause, ReloadOutcome};
@@ -33,7 +33,7 @@ use crate::shadow_compare::{Comparator, JobSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
 use crate::telemetry::exposition::{FigurePusher, SharedRecorder};
 use crate::telemetry::{self, LogSender, LogWriter, MeterRegistry, Screen, SpanSender, TraceExporter};
-use crate::tls::LastGood;
+use crate::tls::{LastGood, Server};
 
 /// The first generation.
 const FIRST: Generation = Generation(1);
@@ -54,6 +54,8 @@ const START_WAITS_MAX: u32 = 10;
 pub struct ControlSettings {
     /// Loads the configuration.
     pub load: ConfigLoader,
+    /// Checks a text in the place of the file.
+    pub check: ConfigChecker,
     /// The routes file; `None` when the routes come from the command line.
     pub file: Option<PathBuf>,
     /// Resolves names.
@@ -138,9 +140,8 @@ fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
 /// # Errors
 /// When the file is invalid, an address cannot be bound, or a system call fails.
 pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartError> {
-    let ControlSettings { load, file, resolver, clock, workers, mut succession, .. } = settings;
+    let ControlSettings { load, check, file, resolver, clock, workers, mut succession, .. } = settings;
     let began = clock.now();
-    let counting = telemetry::control::new_recorder();
     let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
     let loaded = loading.result?;
     let rules = Arc::new(loaded.rules);
@@ -164,10 +165,10 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         now: clock.wall(),
     };
     let store = SnapshotStore::new(next_snapshot::build(None, inputs));
-    let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(counting) };
+    let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(telemetry::control::new_recorder()) };
     let state = Arc::new(ControlState::new(clock, counts, store.follow(), start_comparator(clock)?));
-    let admin = AdminListener::new(Arc::clone(&state), sender.clone());
-    let prepared = prepare(&admin, &state, &mut succession.inherited, unbound)?;
+    let admin = AdminListener::new(Arc::clone(&state), sender.clone(), check);
+    let prepared = prepare(&admin, &state, loaded.admin_tls.as_ref(), &mut succession.inherited, unbound)?;
 
     let names = watch_names(WatchedNames::new(Arc::clone(&resolver), sender.clone()), &state, &loading.answers);
     // Load balancers must not see a gap when one process takes over from another.
@@ -175,6 +176,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let look_ups = unreachable(sender.clone());
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, loading.began_at);
+    state.lock().files = loaded.watched;
     warn(&loaded.warnings);
     record_start(&state, loaded.hash, file, clock.now().duration_since(began));
     let folder = FolderSettings::new(&rules.state.dir, settings.journal_files, settings.lock_wait, clock);
@@ -253,10 +255,11 @@ fn addresses(answers: &BTreeMap<String, LookupResult>) -> next_snapshot::Address
 fn prepare(
     admin: &AdminListener,
     state: &ControlState,
+    tls: Option<&Arc<Server>>,
     inherited: &mut InheritedSockets,
     mut unbound: Vec<BindError>,
 ) -> Result<PreparedAdmin, StartError> {
-    match admin.prepare(&state.snapshot().rules, inherited) {
+    match admin.prepare(&state.snapshot().rules, tls, inherited) {
         Ok(prepared) if unbound.is_empty() => return Ok(prepared),
         Ok(_) => {}
         Err(errors) => unbound.extend(errors),

@@ -63,6 +63,8 @@ pub struct MutableState {
     pub hash: String,
     /// The routes file; `None` when the routes come from the command line.
     pub file: Option<PathBuf>,
+    /// The paths that the configuration depends on.
+    pub files: Vec<PathBuf>,
     /// The resolved names.
     pub names: BTreeMap<String, NameState>,
     /// Readiness no longer depends on names: they have resolved, `dns.start_patience` has passed, or this process took

@@ -98,8 +98,8 @@ impl Chain {
     }
 }
 
-/// The record of a line.
-fn parse(line: &[u8]) -> Result<Record, DamageKind> {
+/// The record of a line; its place in the chain is not checked.
+pub(super) fn parse(line: &[u8]) -> Result<Record, DamageKind> {
     if line.len() > LINE_MAX {
         return Err(DamageKind::TooLong);
     }

@@ -66,7 +66,8 @@ impl JournalFiles for DiskFiles {
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        File::open(self.path(name))?.sync_data()
+        File::open(self.path(name))?.sync_all()?;
+        self.sync_dir()
     }
 
     fn append(&self, name: &str, len: u64, bytes: &[u8]) -> io::Result<()> {

@@ -19,7 +19,7 @@ pub trait JournalFiles: Send + Sync + std::fmt::Debug {
     /// There is no such file, or it cannot be read.
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>>;
 
-    /// Makes durable what was written to a file before.
+    /// Makes durable what was written to a file before, and its name.
     ///
     /// # Errors
     /// The disk reports one.

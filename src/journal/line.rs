@@ -8,10 +8,13 @@ use super::record::{Deed, Record};
 /// The longest line, in bytes, without its line feed. A longer one is damage, so that a reader's memory has a bound.
 pub const LINE_MAX: usize = 1024 * 1024;
 
+/// The longest record but a checkpoint, as JSON, in bytes.
+pub(super) const RECORD_MAX: usize = 64 * 1024;
+
 /// Why a checkpoint was made: the file before is full.
 pub(super) const FULL: &str = "the file before is full";
 
-/// The longest reason in a checkpoint that would otherwise be too long, in characters.
+/// The longest reason in a record that would otherwise be too long, in characters.
 const SHORT_REASON: usize = 64;
 
 /// SHA-256 of a line without its line feed, in hex.
@@ -26,24 +29,38 @@ pub fn hash(line: &[u8]) -> String {
     hex
 }
 
-/// The line of a record, without its line feed. What makes a record longer than [`LINE_MAX`] is left out: the details of
-/// a reload; of a checkpoint first the idempotency keys, then the ends of long reasons. Never a scope.
+/// The line of a record, without its line feed.
+///
+/// # Errors
+/// The record is longer than [`LINE_MAX`], or it has no JSON form.
+pub(super) fn line(record: &Record) -> Result<Vec<u8>, String> {
+    let line = json(record)?;
+    if line.len() > LINE_MAX {
+        return Err(format!("record {} has {} bytes, at most {LINE_MAX} fit in a line", record.seq, line.len()));
+    }
+    Ok(line)
+}
+
+/// The record with at most `max` bytes as JSON. What makes it longer is left out: the details of a reload; of a checkpoint
+/// first the idempotency keys, the oldest first, then the ends of long reasons. Never a scope.
 ///
 /// # Errors
 /// The record is too long even so, or it has no JSON form.
-pub(super) fn line(record: &Record) -> Result<Vec<u8>, String> {
-    let whole = json(record)?;
-    if whole.len() <= LINE_MAX {
-        return Ok(whole);
-    }
-    let mut shorter = record.clone();
-    while shorten(&mut shorter) {
-        let line = json(&shorter)?;
-        if line.len() <= LINE_MAX {
-            return Ok(line);
+pub(super) fn fit(mut record: Record, max: usize) -> Result<Record, String> {
+    loop {
+        let bytes = json(&record)?.len();
+        if bytes <= max {
+            return Ok(record);
+        }
+        if !shorten(&mut record) {
+            return Err(format!("the record has {bytes} bytes, at most {max} are possible"));
         }
     }
-    Err(format!("record {} has {} bytes, at most {LINE_MAX} fit in a line", record.seq, whole.len()))
+}
+
+/// Leaves out the idempotency keys of kills, and the ends of their long reasons; `false` when there are none.
+pub(super) fn shorten_kills(kills: &mut [Record]) -> bool {
+    kills.iter_mut().fold(false, |shortened, kill| shorten_reason(kill) || shortened)
 }
 
 fn json(record: &Record) -> Result<Vec<u8>, String> {
@@ -55,33 +72,31 @@ fn json(record: &Record) -> Result<Vec<u8>, String> {
 
 /// Leaves out the next part that can be spared; `false` when there is none.
 fn shorten(record: &mut Record) -> bool {
-    match &mut record.what {
-        Deed::Reload { summary, diagnostics, .. } if !summary.is_empty() || !diagnostics.is_null() => {
-            summary.clear();
+    let shortened = match &mut record.what {
+        Deed::Reload { diagnostics, .. } if !diagnostics.is_null() => {
             *diagnostics = Value::Null;
             true
         }
+        Deed::Reload { summary, .. } if !summary.is_empty() => {
+            summary.truncate(summary.len() / 2);
+            true
+        }
         Deed::Checkpoint { keys, .. } if !keys.is_empty() => {
-            // Half of them at a time, the oldest first.
             keys.drain(..keys.len().div_ceil(2));
             true
         }
-        Deed::Checkpoint { kills, .. } if kills.iter().any(|kill| kill.key.is_some() || is_long(kill)) => {
-            for kill in kills {
-                kill.key = None;
-                kill.reason = kill.reason.take().map(|reason| reason.chars().take(SHORT_REASON).collect());
-            }
-            true
+        Deed::Checkpoint { kills, .. } => shorten_kills(kills),
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Kill { .. } | Deed::Revive { .. } | Deed::Refused { .. } => {
+            false
         }
-        Deed::Start { .. }
-        | Deed::Reload { .. }
-        | Deed::Kill { .. }
-        | Deed::Revive { .. }
-        | Deed::Refused { .. }
-        | Deed::Checkpoint { .. } => false,
-    }
+    };
+    shortened || shorten_reason(record)
 }
 
-fn is_long(record: &Record) -> bool {
-    record.reason.as_ref().is_some_and(|reason| reason.chars().nth(SHORT_REASON).is_some())
+fn shorten_reason(record: &mut Record) -> bool {
+    let end = record.reason.as_ref().and_then(|reason| Some(reason.char_indices().nth(SHORT_REASON)?.0));
+    if let (Some(reason), Some(end)) = (&mut record.reason, end) {
+        reason.truncate(end);
+    }
+    record.key.take().is_some() || end.is_some()
 }

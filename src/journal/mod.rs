@@ -24,6 +24,7 @@ mod tests;
 mod trouble;
 mod verify;
 mod writer;
+mod writing;
 
 pub use damage::{Damage, DamageKind};
 pub use disk_files::DiskFiles;
@@ -37,4 +38,5 @@ pub use read::{ReadPage, records_after};
 pub use record::{Actor, Deed, IdempotencyKey, JOURNAL_VERSION, Record, ScopeFields, Via, rfc3339};
 pub use saved_state::SavedState;
 pub use verify::{FileVerified, Problem, VerifyReport, verify, verify_bytes};
-pub use writer::{JournalWriter, WriterLimits};
+pub use writer::JournalWriter;
+pub use writing::WriterLimits;

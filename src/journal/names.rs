@@ -13,8 +13,7 @@ pub(super) fn rotated(first_seq: u64) -> String {
 /// The sequence number in the name of a full file; `None` for all other names.
 pub(super) fn rotated_seq(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("journal-")?.strip_suffix(".jsonl")?;
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    digits.parse().ok().filter(|seq| is_number && rotated(*seq) == name)
+    digits.parse().ok().filter(|seq| rotated(*seq) == name)
 }
 
 /// The name for a damaged file; `attempt` from 1 makes it one that is not used.
@@ -26,15 +25,10 @@ pub(super) fn damaged(first_seq: u64, attempt: u32) -> String {
     }
 }
 
-/// Whether a file was set aside because it is damaged.
-pub(super) fn is_damaged(name: &str) -> bool {
-    let end = name.strip_prefix("journal-").and_then(|rest| rest.split_once(".damaged"));
-    end.is_some_and(|(seq, end)| {
-        let attempt = end.strip_suffix(".jsonl").map(|attempt| attempt.trim_start_matches('-'));
-        is_number(seq) && attempt.is_some_and(|attempt| attempt.is_empty() || is_number(attempt))
-    })
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+/// The sequence number in the name of a file that was set aside because it is damaged; `None` for all other names.
+pub(super) fn damaged_seq(name: &str) -> Option<u64> {
+    let (seq, end) = name.strip_prefix("journal-")?.strip_suffix(".jsonl")?.split_once(".damaged")?;
+    let seq = seq.parse().ok()?;
+    let attempt = if end.is_empty() { 1 } else { end.strip_prefix('-')?.parse().ok()? };
+    Some(seq).filter(|seq| damaged(*seq, attempt) == name)
 }

@@ -139,12 +139,22 @@ fn read_newest(files: &dyn JournalFiles, fold: &mut Fold) -> io::Result<Newest> 
     let name = if names.iter().any(|name| name == CURRENT) {
         CURRENT.to_owned()
     } else {
-        let full = names.iter().filter(|name| rotated_seq(name).is_some()).max_by_key(|name| rotated_seq(name));
-        let Some(name) = full else { return Ok(Newest::default()) };
-        name.clone()
+        let Some(full) = newest_full(&names) else { return Ok(Newest::default()) };
+        full.clone()
     };
     let len = fold_file(fold, files.read(&name)?)?;
+    if len == 0
+        && let Some(full) = newest_full(&names).filter(|full| **full != name)
+    {
+        // It always begins with a checkpoint: another program emptied it.
+        fold_file(fold, files.read(full)?)?;
+        fold.damage_of_file(DamageKind::NoBeginning);
+    }
     Ok(Newest { name, len })
+}
+
+fn newest_full(names: &[String]) -> Option<&String> {
+    names.iter().filter(|name| rotated_seq(name).is_some()).max_by_key(|name| rotated_seq(name))
 }
 
 /// The saved state, or why there is none although there is a file.
@@ -153,7 +163,9 @@ fn read_saved(files: &dyn JournalFiles) -> (Option<SavedState>, Option<String>) 
     let read = match files.read(SAVED) {
         Err(error) if error.kind() == ErrorKind::NotFound => return (None, None),
         Err(error) => Err(error),
-        Ok(file) => file.take(SAVED_STATE_MAX + 1).read_to_end(&mut bytes),
+        Ok(file) => {
+            file.take(u64::try_from(SAVED_STATE_MAX).unwrap_or(u64::MAX).saturating_add(1)).read_to_end(&mut bytes)
+        }
     };
     match read.map_err(|error| error.to_string()).and_then(|_| SavedState::parse(&bytes)) {
         Ok(saved) => (Some(saved), None),

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::line::line;
+use super::chain::parse;
+use super::line::{RECORD_MAX, fit, line};
 use super::record::{Actor, Deed, IdempotencyKey, JOURNAL_VERSION, Record};
 use crate::route::KillScope;
 
@@ -13,6 +14,9 @@ use crate::route::KillScope;
 const WAITING_MAX: usize = 1_024;
 /// How many records are written at once.
 const BATCH_MAX: usize = 256;
+
+/// The longest scope of a kill, as JSON, in bytes.
+const SCOPE_MAX: usize = 512;
 
 /// A record without its place in the chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +84,7 @@ struct Queue {
     records: VecDeque<Arc<Record>>,
     failure: Option<String>,
     stop: bool,
+    abandoned: bool,
     ended: bool,
 }
 
@@ -116,8 +121,8 @@ impl Pending {
     /// It is a revive, and the journal cannot be written or is far behind; or it fits in no line.
     pub fn add(&self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
         let mut queue = self.lock();
-        let record = draft.record(queue.seq + 1);
-        line(&record).map_err(NotRecorded)?;
+        let record = fit(draft.record(queue.seq + 1), RECORD_MAX).map_err(NotRecorded)?;
+        is_readable(&record).map_err(NotRecorded)?;
         if raises(&record.what) {
             queue.may_raise().map_err(NotRecorded)?;
         }
@@ -130,6 +135,13 @@ impl Pending {
         debug_assert!(queue.records.len() <= WAITING_MAX, "what waits has a bound");
         self.changed.notify_all();
         Ok(record)
+    }
+
+    /// Whether nothing waits.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        let queue = self.lock();
+        queue.records.is_empty() && queue.lost.is_none()
     }
 
     /// The last sequence number that was given.
@@ -191,13 +203,25 @@ impl Pending {
         self.lock().stop
     }
 
-    /// Ends the writer when all is written, or cannot be; waits at most `timeout` for that.
-    pub fn stop(&self, timeout: Duration) -> bool {
-        let mut queue = self.lock();
-        queue.stop = true;
+    /// The writer is to end when all is written, or cannot be.
+    pub fn finish(&self) {
+        self.lock().stop = true;
         self.changed.notify_all();
-        let waited = self.changed.wait_timeout_while(queue, timeout, |queue| !queue.ended);
-        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
+    /// Ends the writer when all is written, or cannot be. When that takes longer than `timeout`, it begins no other write,
+    /// and this returns `false`.
+    pub fn stop(&self, timeout: Duration) -> bool {
+        self.finish();
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, |queue| !queue.ended);
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        queue.abandoned = !queue.ended;
+        queue.ended
+    }
+
+    /// Whether the writer must begin no other write.
+    pub fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
     }
 
     /// The writer has ended.
@@ -254,6 +278,19 @@ impl Draft {
     }
 }
 
+/// Checks that a reader takes the record, and that many of its kind fit in a checkpoint.
+fn is_readable(record: &Record) -> Result<(), String> {
+    let read = parse(&line(record)?).map_err(|fault| fault.to_string())?;
+    if let Deed::Kill { scope, .. } | Deed::Revive { scope } = &record.what {
+        let bytes = serde_json::to_vec(scope).map_or(0, |json| json.len());
+        if bytes > SCOPE_MAX {
+            return Err(format!("the scope has {bytes} bytes, at most {SCOPE_MAX} are possible: use a shorter name"));
+        }
+        debug_assert_eq!(read.what, record.what, "a scope is read as it was written");
+    }
+    Ok(())
+}
+
 /// Whether a deed raises exposure: it is durable before it takes effect.
 pub(super) const fn raises(deed: &Deed) -> bool {
     match deed {
@@ -270,5 +307,6 @@ pub(super) const fn raises(deed: &Deed) -> bool {
 pub(super) fn refusal(record: &Record, why: &str) -> Option<Record> {
     let Deed::Revive { scope } = &record.what else { return None };
     let what = Deed::Refused { scope: scope.clone(), because: why.to_owned() };
-    Some(Record { what, ..record.clone() })
+    // Without its key: the same call is to be tried again.
+    Some(Record { what, key: None, ..record.clone() })
 }

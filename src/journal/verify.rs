@@ -1,17 +1,17 @@
 //! Verification: every line of every file continues the chain, every file continues the one before, and the saved state
 //! was made of it.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::Duration;
 
 use super::chain::Chain;
 use super::damage::{Damage, DamageKind};
 use super::files::JournalFiles;
+use super::line::FULL;
 use super::lines::{LineRead, Lines};
-use super::names::is_damaged;
+use super::names::damaged_seq;
 use super::open::peek;
-use super::read::in_order;
+use super::read::read_in_order;
 use super::record::{Deed, Record};
 
 /// How many problems a report has.
@@ -94,26 +94,26 @@ impl VerifyReport {
 /// # Errors
 /// The folder or a file cannot be read.
 pub fn verify(files: &dyn JournalFiles) -> io::Result<VerifyReport> {
-    let mut verified = VerifyReport::default();
     // Before the files, so that the saved state is not newer than what is read of them.
     let whole = peek(files, Duration::ZERO, "");
-    let mut names: VecDeque<String> = in_order(files)?.into();
-    let mut aside: Vec<String> = files.list()?.into_iter().filter(|name| is_damaged(name)).collect();
+    let mut report = read_in_order(files, |names| {
+        let mut report = VerifyReport::default();
+        let mut before: Option<Chain> = None;
+        for name in names {
+            before = Some(verify_file(&mut report, name, files.read(name)?, before.as_ref())?);
+        }
+        Ok(report)
+    })?;
+    let mut aside: Vec<String> = files.list()?.into_iter().filter(|name| damaged_seq(name).is_some()).collect();
     aside.sort_unstable();
-    let mut before: Option<Chain> = None;
-    while let Some(name) = names.pop_front() {
-        let chain = verify_file(&mut verified, &name, files.read(&name)?, before.as_ref())?;
-        before = Some(chain);
-    }
     for name in aside {
-        verified
-            .notes
-            .push(format!("{name} was damaged and is set aside; the file after it begins with what was read of it"));
+        let note = "was damaged and is set aside; the file after it begins with what was read of it";
+        report.notes.push(format!("{name} {note}"));
     }
     if let Some(damage) = whole.folded.damage.filter(|damage| damage.kind.is_of_saved_state()) {
-        verified.add_damage(&damage.file, damage.kind);
+        report.add_damage(&damage.file, damage.kind);
     }
-    Ok(verified)
+    Ok(report)
 }
 
 /// Verifies the text of one file.
@@ -180,6 +180,6 @@ fn continues(chain: &Chain, first: Option<&Record>, before: Option<&Chain>) -> O
         let expected = before.seq();
         return (chain.seq() != expected).then_some(DamageKind::Gap { expected, found: first.seq });
     }
-    let is_after_damage = because != super::line::FULL;
+    let is_after_damage = because != FULL;
     (!is_after_damage).then_some(DamageKind::BrokenChain)
 }

@@ -81,6 +81,35 @@ fn shipped_routes_files_are_valid() {
     assert!(said.is_empty(), "{said}");
 }
 
+/// `[state] dir` of all shipped routes files but the example: the second place where the commands look for the socket.
+const STATE_DIR: &str = "/var/lib/pointsman";
+
+#[test]
+fn every_platform_has_a_state_folder() {
+    let named = format!("dir = \"{STATE_DIR}\"");
+    let is_routes = |text: &str| text.contains("schema = 1");
+    let mut routes: Vec<PathBuf> = files(Path::new("deploy"), ".toml");
+    routes.extend(files(Path::new("deploy"), ".yaml").into_iter().filter(|path| is_routes(&read(path))));
+    let yaml = routes.iter().filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).count();
+    assert!(routes.len() >= 8 && yaml >= 4, "{routes:?}");
+    for path in routes.iter().filter(|path| !path.ends_with("kustomization.yaml")) {
+        assert!(read(path).contains(&named), "{} does not name the state folder", path.display());
+    }
+    for (path, line) in [
+        ("deploy/systemd/pointsman.service", "StateDirectory=pointsman\nStateDirectoryMode=0700\n"),
+        ("deploy/systemd/pointsman.service", "RuntimeDirectory=pointsman\n"),
+        ("deploy/container/Dockerfile", "VOLUME /var/lib/pointsman\n"),
+        ("deploy/compose.yaml", "- state:/var/lib/pointsman\n"),
+        ("deploy/kubernetes/deployment.yaml", "{ name: state, mountPath: /var/lib/pointsman }\n"),
+        ("deploy/helm/pointsman/templates/_pod.tpl", "mountPath: /var/lib/pointsman\n"),
+        ("src/cli/admin/endpoint.rs", "\"/var/lib/pointsman/run/admin.sock\""),
+    ] {
+        assert!(read(path).contains(line), "{path} has no line `{}`", line.trim_end());
+    }
+    let loaded = load(Path::new("deploy/systemd/routes.toml"), &|_| None).expect("a valid file");
+    assert_eq!(loaded.rules.admin.socket.as_deref(), Some(Path::new("/var/lib/pointsman/run/admin.sock")));
+}
+
 #[test]
 fn the_shipped_binary_is_built_tested_and_measured_with_the_profile_dist() {
     let manifest: toml::Table = toml::from_str(&read("Cargo.toml")).unwrap();

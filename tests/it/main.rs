@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 #![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "metrics that count are whole numbers")]
 
+mod acts;
 mod admin;
 mod admin_addresses;
 mod admin_answers;
 mod advisories;
 mod agree;
 mod answers;
+mod api;
 mod check_formats;
 mod cli;
 mod dead_endpoints;

@@ -5,6 +5,7 @@
 //! as public unless `private_networks` lists it: some Kubernetes networks use it for pods, but internet providers use
 //! it for their customers, too.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -205,14 +206,16 @@ fn refuse_public(context: &mut Context<'_>, text: &SpannedString<'_>, address: S
         (false, false) => ("no authentication", format!("{TOKENS} and {TLS} in `[admin]`")),
     };
     let message = format!("`{}` is a public address, and the admin listener has {missing}", &**text);
+    // Borrowed, since help with a value of a variable is not shown.
     let help = if IpNet::V4(SHARED).contains(&address.ip().to_canonical()) {
-        format!(
+        Cow::Borrowed(
             "100.64.0.0/10 is shared address space, which internet providers use for their customers; if it is the network \
-             of your pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`; otherwise write {needed}"
+             of your pods, write `private_networks = [\"100.64.0.0/10\"]` in `[admin]`; otherwise it needs `tokens` and `tls`",
         )
     } else {
         let port = address.port();
-        format!("write `127.0.0.1:{port}`, or a private address that only operators can reach; or write {needed}")
+        let private = format!("write `127.0.0.1:{port}`, or a private address that only operators can reach");
+        Cow::Owned(format!("{private}; or write {needed}"))
     };
     context.report(Finding::error("public-admin", text.span, message).help(help));
 }

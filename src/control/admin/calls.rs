@@ -15,13 +15,15 @@ use super::problem::{ProblemForm, ProblemKind};
 use super::response::{pretty, respond, text, wants_text};
 use super::{explain, kills, metrics, shadow, status};
 use crate::control::event::{Event, FilesEvent};
-use crate::control::files::NO_FILE;
+use crate::control::files::{ConfigChecker, NO_FILE};
 use crate::control::outcome::{ReloadCause, ReloadOutcome};
 use crate::control::state::{ControlState, Unready};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
 /// The most event streams.
 const STREAMS_MAX: usize = 128;
+/// The most threads that read the journal's files at once; more readers wait.
+const FILE_READS_MAX: usize = 4;
 
 /// The state that handlers use.
 #[derive(Clone)]
@@ -32,21 +34,47 @@ pub(super) struct AdminState {
     pub failures: Arc<TokenFailures>,
     /// The places of event streams.
     pub streams: Arc<Semaphore>,
+    /// Limits the readers of the journal's files.
+    pub file_reads: Arc<Semaphore>,
+    /// Checks a text in the place of the file.
+    pub checker: ConfigChecker,
     /// Whether the listener has closed.
     pub closing: watch::Receiver<bool>,
     /// The table of calls as text.
     pub index: Arc<str>,
+    /// The OpenAPI document.
+    pub openapi: Arc<str>,
 }
 
 impl AdminState {
-    pub fn new(control: Arc<ControlState>, events: mpsc::Sender<Event>, closing: watch::Receiver<bool>) -> Self {
-        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { control, events, failures: Arc::default(), streams, closing, index: "".into() }
+    pub fn new(
+        control: Arc<ControlState>,
+        events: mpsc::Sender<Event>,
+        checker: ConfigChecker,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        let (streams, file_reads) = (places(STREAMS_MAX), places(FILE_READS_MAX));
+        Self {
+            control,
+            events,
+            failures: Arc::default(),
+            streams,
+            file_reads,
+            checker,
+            closing,
+            index: "".into(),
+            openapi: "".into(),
+        }
     }
 }
 
 pub(super) async fn index(State(state): State<AdminState>) -> Response {
     text(StatusCode::OK, &state.index)
+}
+
+pub(super) async fn openapi(State(state): State<AdminState>) -> Response {
+    respond(StatusCode::OK, "application/json", state.openapi.to_string())
 }
 
 pub(super) fn metrics_page(state: &ControlState) -> Response {

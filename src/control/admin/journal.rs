@@ -1,4 +1,4 @@
-//! `/v1/journal`: records of the journal from a sequence number on.
+//! `/v1/journal`: records of the journal from a sequence number on, from memory or from the files.
 
 use std::sync::Arc;
 
@@ -13,32 +13,31 @@ use super::kills;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::query::{NumberParameter, numbers};
 use super::response::pretty;
-use crate::control::state::ControlState;
-use crate::journal::Record;
+use crate::journal::{self, DiskFiles, Record};
 
 /// The most records of one answer.
-const LIMIT_MAX: u64 = 1_000;
+pub(super) const RECORDS_MAX: usize = 1_000;
 /// The records of one answer without `limit`.
-const LIMIT: u64 = 100;
+const RECORDS: u64 = 100;
 
 /// The sequence number after which records are read.
 pub(super) const AFTER: NumberParameter = NumberParameter { name: "after", min: 0, max: SEQ_MAX };
 /// The most records of an answer.
-pub(super) const LIMIT_PARAMETER: NumberParameter = NumberParameter { name: "limit", min: 1, max: LIMIT_MAX };
+pub(super) const LIMIT: NumberParameter = NumberParameter { name: "limit", min: 1, max: RECORDS_MAX as u64 };
 
 pub(super) async fn journal(State(state): State<AdminState>, RawQuery(query): RawQuery) -> Response {
-    match page(&state.control, query.as_deref()).await {
+    match page(&state, query.as_deref()).await {
         Ok(response) => response,
         Err(problem) => problem.respond(ProblemForm::Document),
     }
 }
 
-async fn page(state: &Arc<ControlState>, query: Option<&str>) -> Result<Response, CallProblem> {
-    let [after, limit] = numbers(query, [AFTER, LIMIT_PARAMETER])?;
-    let limit = usize::try_from(limit.unwrap_or(LIMIT)).unwrap_or(usize::MAX);
+async fn page(state: &AdminState, query: Option<&str>) -> Result<Response, CallProblem> {
+    let [after, limit] = numbers(query, [AFTER, LIMIT])?;
+    let limit = usize::try_from(limit.unwrap_or(RECORDS)).unwrap_or(RECORDS_MAX);
     let mut records = records_after(state, after.unwrap_or(0), limit).await?;
     records.truncate(limit);
-    let health = state.release.health();
+    let health = state.control.release.health();
     Ok(pretty(
         StatusCode::OK,
         &json!({
@@ -50,14 +49,25 @@ async fn page(state: &Arc<ControlState>, query: Option<&str>) -> Result<Response
     ))
 }
 
-/// At most this many records after `seq`: from memory, or from the files.
-pub(super) async fn records_after(
-    state: &Arc<ControlState>,
-    seq: u64,
-    _limit: usize,
-) -> Result<Vec<Arc<Record>>, CallProblem> {
-    if let Some(records) = state.release.records_after(seq) {
+/// Records after `seq`: from memory, or at most `limit` from the files, on a thread that may block. Records that are older
+/// than the oldest file are gone.
+///
+/// # Errors
+/// When the files cannot be read.
+pub(super) async fn records_after(state: &AdminState, seq: u64, limit: usize) -> Result<Vec<Arc<Record>>, CallProblem> {
+    if let Some(records) = state.control.release.records_after(seq) {
         return Ok(records);
     }
-    Err(ProblemKind::Failed.because("older records are in the files only", "read them with `pointsman journal --dir`"))
+    // The semaphore is never closed.
+    let Ok(_permit) = state.file_reads.acquire().await else { return Ok(Vec::new()) };
+    let dir = state.control.snapshot().rules.state.dir.clone();
+    let read = tokio::task::spawn_blocking(move || journal::records_after(&DiskFiles::new(&dir), seq, limit));
+    match read.await {
+        Ok(Ok(page)) => Ok(page.records.into_iter().map(Arc::new).collect()),
+        Ok(Err(error)) => {
+            let help = "see `journal` in /status, and `pointsman journal --verify`";
+            Err(ProblemKind::Failed.because(format!("the files of the journal cannot be read: {error}"), help))
+        }
+        Err(error) => Err(ProblemKind::Failed.because(error.to_string(), "see the log")),
+    }
 }

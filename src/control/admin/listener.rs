@@ -16,13 +16,16 @@ use super::access::{AdminClient, ClientOrigin, ConnectionLife, SocketPeer, user_
 use super::calls::AdminState;
 use super::connection::{Places, serve};
 use super::router::router;
+use super::tls::AdminTls;
 use super::unix_socket::{BoundSocket, OtherListener, SocketPlace};
 use crate::control::event::Event;
+use crate::control::files::ConfigChecker;
 use crate::control::hand_over::{InheritedSockets, SocketOwner};
 use crate::control::state::{AdminSocketState, ControlState};
 use crate::control::system::{BindError, bind};
 use crate::route::Rules;
 use crate::snapshot::ListeningSocket;
+use crate::tls::Server;
 
 /// Concurrent connections to all addresses; more wait in the kernel.
 const CONNECTIONS_MAX: usize = 512;
@@ -44,6 +47,8 @@ pub struct AdminListener {
     closing: watch::Sender<bool>,
     places: Places,
     socket_places: Places,
+    /// The TLS configuration of the addresses; `None` for cleartext.
+    tls: watch::Sender<Option<AdminTls>>,
     serving: Vec<ServedAddress>,
     /// The place of the Unix socket that the rules name.
     socket_place: Option<SocketPlace>,
@@ -63,10 +68,11 @@ struct ServedSocket {
     accepting: JoinHandle<()>,
 }
 
-/// A prepared listener: its addresses, in the order of the file, and the place of its socket.
+/// A prepared listener: its addresses, in the order of the file, their TLS, and the place of its socket.
 #[derive(Debug)]
 pub struct PreparedAdmin {
     addresses: Vec<PreparedAddress>,
+    tls: Option<AdminTls>,
     socket: Option<SocketPlace>,
 }
 
@@ -91,15 +97,16 @@ struct Bound {
 impl AdminListener {
     /// A listener without addresses.
     #[must_use]
-    pub fn new(state: Arc<ControlState>, events: mpsc::Sender<Event>) -> Self {
+    pub fn new(state: Arc<ControlState>, events: mpsc::Sender<Event>, checker: ConfigChecker) -> Self {
         let closing = watch::Sender::new(false);
-        let router = router(AdminState::new(Arc::clone(&state), events, closing.subscribe()));
+        let router = router(AdminState::new(Arc::clone(&state), events, checker, closing.subscribe()));
         Self {
             state,
             router,
             closing,
             places: Places::new(CONNECTIONS_MAX, RESERVED_CONNECTIONS),
             socket_places: Places::new(SOCKET_CONNECTIONS_MAX, RESERVED_SOCKET_CONNECTIONS),
+            tls: watch::Sender::new(None),
             serving: Vec::new(),
             socket_place: None,
             socket: None,
@@ -110,7 +117,12 @@ impl AdminListener {
     ///
     /// # Errors
     /// The addresses that cannot be bound.
-    pub fn prepare(&self, rules: &Rules, inherited: &mut InheritedSockets) -> Result<PreparedAdmin, Vec<BindError>> {
+    pub fn prepare(
+        &self,
+        rules: &Rules,
+        tls: Option<&Arc<Server>>,
+        inherited: &mut InheritedSockets,
+    ) -> Result<PreparedAdmin, Vec<BindError>> {
         let wanted = rules.admin.addresses.as_slice();
         // Each served socket is used once: the file may have port 0 several times.
         let mut served: Vec<SocketAddr> = self.serving.iter().map(|one| one.wanted).collect();
@@ -128,12 +140,16 @@ impl AdminListener {
                 }
             }
         }
-        if errors.is_empty() { Ok(PreparedAdmin { addresses, socket: SocketPlace::of(rules) }) } else { Err(errors) }
+        let tls = tls.map(|server| AdminTls::of(server));
+        let socket = SocketPlace::of(rules);
+        if errors.is_empty() { Ok(PreparedAdmin { addresses, tls, socket }) } else { Err(errors) }
     }
 
     /// Serves exactly these addresses from now on, and returns the bound ones. Connections to removed addresses run to
     /// their end. The Unix socket follows with [`Self::open_socket`].
     pub fn adopt(&mut self, prepared: PreparedAdmin) -> Vec<SocketAddr> {
+        // First: no new address is served in cleartext.
+        self.tls.send_replace(prepared.tls);
         let mut before = std::mem::take(&mut self.serving);
         for place in prepared.addresses {
             match place {
@@ -142,7 +158,8 @@ impl AdminListener {
                     self.serving.extend(at.map(|at| before.remove(at)));
                 }
                 PreparedAddress::New(Bound { wanted, socket, listener, address: bound }) => {
-                    let accepting = accept(listener, bound, self.router.clone(), self.places.clone());
+                    let accept = AddressAccept { listener, bound, tls: self.tls.subscribe() };
+                    let accepting = accept.run(self.router.clone(), self.places.clone());
                     self.serving.push(ServedAddress { wanted, bound, socket, accepting: tokio::spawn(accepting) });
                 }
             }
@@ -232,20 +249,41 @@ fn open(wanted: SocketAddr, all: &[SocketAddr], inherited: &mut InheritedSockets
     Ok(Bound { wanted, address: socket.local_addr()?, socket, listener })
 }
 
-async fn accept(listener: TcpListener, bound: SocketAddr, router: Router, places: Places) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let Some(place) = places.take().await else { return };
-                let origin = ClientOrigin::Tcp { peer: peer.ip(), bound };
-                let client = AdminClient { origin, place: place.kind, life: ConnectionLife::new() };
-                let router = router.clone();
-                tokio::spawn(async move {
-                    serve(stream, client, router).await;
-                    drop(place);
-                });
+/// Accepts the connections of an address.
+struct AddressAccept {
+    listener: TcpListener,
+    bound: SocketAddr,
+    tls: watch::Receiver<Option<AdminTls>>,
+}
+
+impl AddressAccept {
+    async fn run(self, router: Router, places: Places) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let Some(place) = places.take().await else { return };
+                    let (peer, bound) = (peer.ip(), self.bound);
+                    let (router, tls) = (router.clone(), self.tls.borrow().clone());
+                    tokio::spawn(async move {
+                        let kind = place.kind;
+                        let client = |certificate| AdminClient {
+                            origin: ClientOrigin::Tcp { peer, bound, certificate },
+                            place: kind,
+                            life: ConnectionLife::new(),
+                        };
+                        match tls {
+                            None => serve(stream, client(None), router).await,
+                            Some(tls) => {
+                                if let Some(accepted) = tls.accept(stream).await {
+                                    serve(accepted.stream, client(accepted.certificate), router).await;
+                                }
+                            }
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => pause_after(&error).await,
             }
-            Err(error) => pause_after(&error).await,
         }
     }
 }

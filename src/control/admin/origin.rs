@@ -94,7 +94,7 @@ mod tests {
             map.insert(*name, value.parse().expect("a value"));
         }
         let bound = bound.parse().expect("an address");
-        let client = ClientOrigin::Tcp { peer: IpAddr::from([127, 0, 0, 1]), bound };
+        let client = ClientOrigin::Tcp { peer: IpAddr::from([127, 0, 0, 1]), bound, certificate: None };
         super::check(&client, &["edge.example".to_owned()], method, &map)
     }
 

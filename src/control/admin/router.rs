@@ -9,19 +9,22 @@ use std::any::Any;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::handler::Handler;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use axum::{Router, middleware};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::{CallAccess, CallPlaces, Gate, check_access};
 use super::calls::{self, AdminState};
+use super::openapi::{CallRow, document};
+use super::operation::Operation;
 use super::page::PageLimits;
 use super::response::{add_fields, text};
-use super::{acts, journal, origin};
+use super::{acts, config_calls, events, journal, origin};
 use crate::control::state::ControlState;
 
 /// A call: a row of the table.
@@ -31,6 +34,7 @@ struct AdminCall {
     access: CallAccess,
     places: CallPlaces,
     help: &'static str,
+    operation: Operation,
     route: MethodRouter<AdminState>,
 }
 
@@ -47,36 +51,56 @@ fn first_calls() -> Vec<AdminCall> {
             Read,
             "configuration, listeners, routes with their shares, upstreams, as JSON",
             calls::status_page,
-        ),
+        )
+        .with(Operation::page("Status")),
         AdminCall::get(
             "/explain",
             Read,
             "why a request gets its variant: ?host=&path=&method=&header=K:V&cookie=K=V&client_ip=&peer=",
             calls::explain,
-        ),
+        )
+        .with(Operation::EXPLAIN),
         AdminCall::page(
             "/shadow",
             Read,
             "dark launches: outcomes of copies and differences in responses, as JSON",
             calls::shadow_page,
-        ),
-        AdminCall::post("/reload", Reload, "reload the files", calls::reload),
+        )
+        .with(Operation::page("Shadows")),
+        AdminCall::post("/reload", Reload, "reload the files", calls::reload).with(Operation::RELOAD),
     ]
 }
 
 /// The calls of `/v1`.
 fn v1_calls() -> Vec<AdminCall> {
-    use CallAccess::{Operate, Read};
+    use CallAccess::{Operate, Read, Reload};
+    let page = |path, help, schema, work| AdminCall::page(path, Read, help, work).with(Operation::page(schema));
+    let check = PageLimits::new("/v1/config/check");
+    let check = async move |State(state): State<AdminState>, headers: HeaderMap, body: Body| {
+        config_calls::check(check, state, headers, body).await
+    };
     vec![
-        AdminCall::page("/v1/status", Read, "what /status shows", calls::status_page),
-        AdminCall::page("/v1/kill", Read, "what is killed, by whom and why", calls::kills_page).on_any_place(),
-        AdminCall::post("/v1/kill", Operate, "take a scope out of service, at once", acts::kill).on_any_place(),
-        AdminCall::post("/v1/revive", Operate, "lift a kill", acts::revive).on_any_place(),
-        AdminCall::page("/v1/routes", Read, "routes with their shares", calls::routes_page),
-        AdminCall::page("/v1/upstreams", Read, "upstreams and their endpoints", calls::upstreams_page),
-        AdminCall::page("/v1/shadows", Read, "what /shadow shows", calls::shadow_page),
-        AdminCall::page("/v1/experiments", Read, "experiments with their evidence", calls::experiments_page),
-        AdminCall::get("/v1/journal", Read, "records of the journal: ?after=SEQ&limit=", journal::journal),
+        page("/v1/status", "what /status shows", "Status", calls::status_page),
+        page("/v1/kill", "what is killed, by whom and why", "KillList", calls::kills_page).on_any_place(),
+        AdminCall::post("/v1/kill", Operate, "take a scope out of service, at once", acts::kill)
+            .with(Operation::KILL)
+            .on_any_place(),
+        AdminCall::post("/v1/revive", Operate, "lift a kill", acts::revive).with(Operation::REVIVE).on_any_place(),
+        page("/v1/routes", "routes with their shares", "Routes", calls::routes_page),
+        page("/v1/upstreams", "upstreams and their endpoints", "Upstreams", calls::upstreams_page),
+        page("/v1/shadows", "what /shadow shows", "Shadows", calls::shadow_page),
+        page("/v1/experiments", "experiments with their evidence", "Experiments", calls::experiments_page),
+        page("/v1/config", "the configuration in effect, and the last outcome", "Config", config_calls::config_page),
+        AdminCall::post("/v1/config/check", Operate, "what an edit would do; nothing is applied", check)
+            .with(Operation::CHECK),
+        AdminCall::post("/v1/config/reload", Reload, "reload the files", config_calls::reload)
+            .with(Operation::CONFIG_RELOAD),
+        AdminCall::get("/v1/journal", Read, "records of the journal: ?after=SEQ&limit=", journal::journal)
+            .with(Operation::JOURNAL),
+        AdminCall::get("/v1/events", Read, "the same as server-sent events: ?after=SEQ", events::events)
+            .with(Operation::EVENTS),
+        AdminCall::get("/v1/openapi.json", Read, "this table for programs: OpenAPI 3.1", calls::openapi)
+            .with(Operation::page("OpenApi")),
     ]
 }
 
@@ -91,6 +115,7 @@ fn calls() -> Vec<AdminCall> {
 pub(super) fn router(mut state: AdminState) -> Router {
     let calls = calls();
     state.index = index(&calls).into();
+    state.openapi = format!("{:#}\n", document(calls.iter().map(AdminCall::row))).into();
     let mut router = Router::new().fallback(calls::unknown_path);
     for path in paths(&calls) {
         let methods: Vec<Method> =
@@ -134,7 +159,7 @@ impl AdminCall {
         handler: impl Handler<T, AdminState>,
     ) -> Self {
         let route = MethodRouter::new().get(handler);
-        Self { path, method: Method::GET, access, places: CallPlaces::Shared, help, route }
+        Self { path, method: Method::GET, access, places: CallPlaces::Shared, help, operation: Operation::TEXT, route }
     }
 
     fn post<T: 'static>(
@@ -144,7 +169,7 @@ impl AdminCall {
         handler: impl Handler<T, AdminState>,
     ) -> Self {
         let route = MethodRouter::new().post(handler);
-        Self { path, method: Method::POST, access, places: CallPlaces::Shared, help, route }
+        Self { path, method: Method::POST, access, places: CallPlaces::Shared, help, operation: Operation::TEXT, route }
     }
 
     /// A page, built from the state of the control plane.
@@ -152,6 +177,17 @@ impl AdminCall {
         let limits = PageLimits::new(path);
         let handler = async move |State(state): State<AdminState>| limits.answer(move || work(&state.control)).await;
         Self::get(path, access, help, handler)
+    }
+
+    /// With what the call takes and answers.
+    fn with(self, operation: Operation) -> Self {
+        Self { operation, ..self }
+    }
+
+    /// The call for the document.
+    fn row(&self) -> CallRow<'_> {
+        let Self { path, method, access, help, operation, .. } = self;
+        CallRow { path, method, access: *access, help, operation }
     }
 
     /// The call is answered when the shared places are taken.
@@ -188,10 +224,10 @@ fn index(calls: &[AdminCall]) -> String {
 mod tests {
     use std::io::{Read, Seek};
 
-    use axum::body::{Body, to_bytes};
+    use axum::body::to_bytes;
     use axum::extract::Request;
     use axum::routing::get;
-    use http::{HeaderMap, header};
+    use http::header;
     use tower::ServiceExt;
 
     use super::*;

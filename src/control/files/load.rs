@@ -22,6 +22,10 @@ pub(in crate::control) const NO_FILE: &str = "there is no file to read again: th
 /// it falls back to the certificate in use. Called on a blocking thread.
 pub type ConfigLoader = Arc<dyn Fn(&LastGood) -> Result<Loaded, Diagnostics> + Send + Sync>;
 
+/// Reads, validates and compiles a text in the place of the file, without other effects; its includes are read beside
+/// the file. Called on a blocking thread.
+pub type ConfigChecker = Arc<dyn Fn(&str) -> Result<Loaded, Diagnostics> + Send + Sync>;
+
 /// Why loading failed.
 #[derive(Debug)]
 pub enum LoadError {

@@ -119,6 +119,12 @@ impl ReleaseView {
         self.lock().records_after(seq)
     }
 
+    /// The sequence number of the oldest record in memory.
+    #[must_use]
+    pub fn oldest_seq(&self) -> Option<u64> {
+        self.lock().recent.front().map(|record| record.seq)
+    }
+
     /// The records after `seq` that are in memory (`None`: older ones are on the disk only), and all later ones as they
     /// are made.
     pub fn follow(&self, seq: u64) -> (Option<Vec<Arc<Record>>>, broadcast::Receiver<Arc<Record>>) {

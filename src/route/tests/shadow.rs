@@ -208,6 +208,11 @@ fn explain_shows_a_copy() {
     assert_eq!(copied(&by_request, "/").word(), "20%");
     assert_eq!(copied(&by_request, "/").step.text, "20 % of the requests of stable are copied");
     assert_eq!(copied(&by_request.clone().all_killed(), "/").step.text, "not copied: kill: all");
+    let killed = by_request.clone().having(SplitState::kill_shadow);
+    assert_eq!(
+        (copied(&killed, "/").step.text.as_str(), copied(&killed, "/").chance),
+        ("not copied: kill: shadow", Weight::ZERO)
+    );
     let mut post = shadowed(split("checkout", &[]), 200_000, SampleBy::Request);
     post.shadow.as_mut().unwrap().methods = vec![Method::POST, Method::PUT];
     assert_eq!(copied(&only(post), "/").step.text, "not copied: its methods are POST, PUT");

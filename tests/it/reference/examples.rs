@@ -34,6 +34,9 @@ pub fn of(page: &str) -> Vec<Example> {
     found
 }
 
+/// The file of tokens.
+const TOKENS: &str = "certs/admin-tokens.toml";
+
 /// A folder with the files that examples name: certificates, keys, lists.
 pub struct Folder(tempfile::TempDir);
 
@@ -57,12 +60,18 @@ impl Folder {
         write("certs/geo.mmdb", &countries(&[("192.0.2.0/24", "DE")]));
         write("tenants/contractual.txt", b"acme\n");
         write("routes.d/empty.toml", b"");
+        write(TOKENS, b"");
         Self(folder)
     }
 
     /// The errors that `check` reports for an example, and the tests in it that fail.
     pub fn check(&self, example: &str) -> String {
-        let text = complete(example);
+        let text = if toml::from_str::<Value>(example).is_ok_and(|file| file.get("token").is_some()) {
+            fs::write(self.0.path().join(TOKENS), example).expect("a writable folder");
+            complete(&format!("[admin]\ntokens = \"{TOKENS}\"\n"))
+        } else {
+            complete(example)
+        };
         let name = self.0.path().join("routes.toml");
         let env = |name: &str| (name == "OTLP_TOKEN").then(|| "secret-0123456789".to_owned());
         match load_text(&name.to_string_lossy(), &text, &env) {
@@ -138,5 +147,6 @@ fn a_part_of_a_file_is_completed() {
     assert_eq!(folder.check("[[route]]\nname = \"shop\"\nstable = \"shop-v1\"\n"), "");
     assert!(folder.check("[[route]]\nname = \"shop\"\nstabel = \"shop-v1\"\n").contains("unknown-key"));
     assert!(folder.check("[[route\n").contains("error"), "invalid TOML is an error");
+    assert!(folder.check("[[token]]\nname = \"ana\"\n").contains("`roles` is missing"));
     assert!(Path::new(&folder.0.path().join("certs/clients.pem")).exists());
 }

@@ -71,7 +71,15 @@ fn comparisons_that_wait_for_a_slow_response_take_no_permit() {
 }
 
 #[test]
-fn kill_all_stops_copies_that_wait_for_their_requests() {
+fn kills_stop_copies_that_wait_for_their_requests() {
+    // Another route before this one: in the new rules it has another place.
+    let first = "[[route]]\nname = \"first\"\nmatch = { host = \"first\" }\nrespond = {}\n";
+    for (kill, before) in [("all = true", ""), ("shadows = [\"all\"]", ""), ("shadows = [\"all\"]", first)] {
+        a_kill_stops_waiting_copies(&format!("{before}[kill]\n{kill}\n"));
+    }
+}
+
+fn a_kill_stops_waiting_copies(kill: &str) {
     let go = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&go);
     let main = Upstream::script(move |mut conn| {
@@ -85,7 +93,7 @@ fn kill_all_stops_copies_that_wait_for_their_requests() {
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     until("it has reached its upstream", || (main.requests() == 1).then_some(()));
-    proxy.rewrite(&format!("[kill]\nall = true\n{}", compared("control = 100")));
+    proxy.rewrite(&format!("{kill}{}", compared("control = 100")));
     go.store(true, Ordering::Release);
     assert_eq!(client.read_response().status, 200);
     let figures = Figures::settled(&proxy, 1);

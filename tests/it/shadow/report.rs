@@ -56,6 +56,12 @@ fn the_effective_share_and_a_kill_are_reported() {
     for said in printed(&proxy) {
         assert!(said.contains("none now: `kill.all` is set") && said.contains("none yet"), "{said}");
     }
+    proxy.rewrite(&format!("[kill]\nshadows = \"all\"\n{text}{COMPARED}"));
+    let killed = route(&page(&proxy));
+    assert_eq!((&killed["killed_by"], &killed["weight_actual"]), (&json!("shadow"), &json!(0.0)), "{killed}");
+    for said in printed(&proxy) {
+        assert!(said.contains("none now: the shadow is killed"), "{said}");
+    }
 }
 
 #[test]

@@ -7,6 +7,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The service of the StatefulSet's replicas. */}}
+{{- define "pointsman.headless" -}}
+{{- printf "%s-replicas" (include "pointsman.name" . | trunc 54 | trimSuffix "-") -}}
+{{- end -}}
+
+{{/* Not empty if the routes name the state folder. */}}
+{{- define "pointsman.hasState" -}}
+{{- if regexMatch `(?m)^\s*dir\s*=\s*"/var/lib/pointsman"` .Values.routes }}yes{{ end -}}
+{{- end -}}
+
+{{/* The kind of the workload. */}}
+{{- define "pointsman.kind" -}}
+{{- if .Values.persistence.enabled }}StatefulSet{{ else }}Deployment{{ end -}}
+{{- end -}}
+
 {{- define "pointsman.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

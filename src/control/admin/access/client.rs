@@ -25,6 +25,8 @@ pub(in crate::control::admin) enum ClientOrigin {
         peer: IpAddr,
         /// The address that it connected to.
         bound: SocketAddr,
+        /// The common name in its verified certificate.
+        certificate: Option<String>,
     },
     /// The Unix socket; `None` when the kernel gives no credentials.
     Socket(Option<SocketPeer>),

@@ -70,8 +70,10 @@ impl CallAttempt<'_> {
         }
         match self.client {
             ClientOrigin::Socket(peer) => self.admit_peer(peer.as_ref(), settings),
-            ClientOrigin::Tcp { .. } if settings.tokens.is_some() => Err(missing_token()),
-            ClientOrigin::Tcp { .. } => self.admit_without_tokens(),
+            ClientOrigin::Tcp { certificate, .. } => match &settings.tokens {
+                Some(tokens) => self.admit_certificate(tokens, certificate.as_deref()),
+                None => self.admit_without_tokens(),
+            },
         }
     }
 
@@ -85,6 +87,21 @@ impl CallAttempt<'_> {
             let help = "use a token of the file that `[admin] tokens` names; `pointsman token new` makes one";
             return Err(ProblemKind::TokenUnknown.because("no token has this digest", help));
         };
+        self.admit_as(token, Via::Token)
+    }
+
+    /// The name in the certificate is that of a token, whose roles it has.
+    fn admit_certificate(&self, tokens: &TokenList, name: Option<&str>) -> Result<Admitted, CallProblem> {
+        let Some(name) = name else { return Err(missing_token()) };
+        let Some(token) = tokens.named(name) else {
+            let detail = format!("no token has the name of the client certificate, `{name}`");
+            let help = "add a token of this name to the file that `[admin] tokens` names, or send a token";
+            return Err(ProblemKind::TokenUnknown.because(detail, help));
+        };
+        self.admit_as(token, Via::Certificate)
+    }
+
+    fn admit_as(&self, token: &AdminToken, via: Via) -> Result<Admitted, CallProblem> {
         if token.is_expired(self.now) {
             let detail = format!("the token `{}` has expired", token.name);
             let help = "make a new one with `pointsman token new`, or change `expires` in the file of tokens";
@@ -96,7 +113,7 @@ impl CallAttempt<'_> {
             let help = format!("add \"{needed}\" to `roles` of this token, or use a token that has it");
             return Err(ProblemKind::RoleMissing.because(detail, help).with("role", needed));
         }
-        Ok(Admitted { actor: Actor { name: token.name.clone(), via: Via::Token }, token: Some(sha256) })
+        Ok(Admitted { actor: Actor { name: token.name.clone(), via }, token: Some(token.sha256) })
     }
 
     fn admit_peer(&self, peer: Option<&SocketPeer>, settings: &AdminSpec) -> Result<Admitted, CallProblem> {
@@ -251,6 +268,7 @@ mod tests {
         let tcp = |peer: &str| ClientOrigin::Tcp {
             peer: peer.parse().expect("an address"),
             bound: SocketAddr::from(([10, 0, 0, 9], 9_900)),
+            certificate: None,
         };
         match name {
             "own" => peer(OWN_UID, "pointsman"),
@@ -334,6 +352,23 @@ mod tests {
                 assert_eq!(row(way_in, Tokens::Some, Some(authorization)), expected, "{way_in} {authorization}");
             }
         }
+    }
+
+    #[test]
+    fn a_client_certificate_has_the_roles_of_the_token_with_its_name() {
+        let admit = |name: &str, tokens, authorization: Option<&[u8]>| {
+            let ClientOrigin::Tcp { peer, bound, .. } = way("10.1.2.3") else { panic!("an address") };
+            let client = ClientOrigin::Tcp { peer, bound, certificate: Some(name.to_owned()) };
+            let access = CallAccess::Operate;
+            let attempt = CallAttempt { access, client: &client, authorization, now: NOW, own_uid: OWN_UID };
+            attempt.admit(&settings(tokens)).map(|admitted| admitted.actor.via).map_err(|problem| problem.kind)
+        };
+        assert_eq!(admit("operator", Tokens::Some, None), Ok(Via::Certificate));
+        assert_eq!(admit("viewer", Tokens::Some, None), Err(ProblemKind::RoleMissing));
+        assert_eq!(admit("expired", Tokens::Some, None), Err(ProblemKind::TokenExpired));
+        assert_eq!(admit("stranger", Tokens::Some, None), Err(ProblemKind::TokenUnknown));
+        assert_eq!(admit("viewer", Tokens::Some, Some(b"Bearer operator")), Ok(Via::Token), "a token comes first");
+        assert_eq!(admit("operator", Tokens::None, None), Err(ProblemKind::SocketOnly), "it names no token");
     }
 
     #[test]

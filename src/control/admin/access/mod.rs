@@ -7,7 +7,7 @@ mod failures;
 mod gate;
 mod users;
 
-pub(super) use client::{AdminClient, ClientOrigin, ConnectionLife, PlaceKind, SocketPeer};
+pub(super) use client::{AdminClient, ClientOrigin, ConnectionLife, PlaceKind, SocketPeer, StreamHold};
 pub(super) use decision::{Admitted, CallAccess};
 pub(super) use failures::TokenFailures;
 pub(super) use gate::{CallPlaces, Gate, check_access};

@@ -1,0 +1,167 @@
+//! The calls about the configuration: what is applied, what an edit would do, and a reload.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body::CallBody;
+use super::calls::{self, AdminState};
+use super::fields::{self, REASON_CHARS_MAX, present};
+use super::format::time;
+use super::page::PageLimits;
+use super::problem::{CallProblem, ProblemForm, ProblemKind};
+use super::response::pretty;
+use super::status;
+use crate::config::Color;
+use crate::control::release::{KillInForce, KillSource};
+use crate::control::state::ControlState;
+use crate::route::{
+    CalledKill, ConfigDiff, EffectiveConfig, Flow, Moved, MovedUpstream, RouteChange, compare, summary,
+};
+
+/// The media types of a text to check.
+const MEDIA_TYPES: [&str; 3] = ["application/json", "text/plain", "application/toml"];
+
+/// The body of `/v1/config/check` as JSON.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckBody {
+    #[serde(default, deserialize_with = "present")]
+    toml: Option<String>,
+}
+
+/// The body of `/v1/config/reload`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadBody {
+    #[serde(default, deserialize_with = "present")]
+    reason: Option<String>,
+}
+
+/// `/v1/config`: what is applied, and the last outcome.
+pub(super) fn config_page(state: &ControlState) -> Response {
+    let snapshot = state.snapshot();
+    let data = state.lock().clone();
+    pretty(
+        StatusCode::OK,
+        &json!({
+            "generation": snapshot.generation.0,
+            "hash": data.hash,
+            "file": data.file,
+            "files": data.files,
+            "applied_at": time(data.applied_at),
+            "last_reload": data.last.as_ref().map(status::last_reload),
+            "last_change": data.changed.as_ref().map(status::last_reload),
+        }),
+    )
+}
+
+pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body) -> Response {
+    match reload_asked(&headers, body).await {
+        Ok(()) => calls::reload(State(state), headers, Body::empty()).await,
+        Err(problem) => problem.respond(ProblemForm::Document),
+    }
+}
+
+async fn reload_asked(headers: &HeaderMap, body: Body) -> Result<(), CallProblem> {
+    let body = CallBody::read(headers, body, &["application/json"]).await?;
+    if body.text.trim().is_empty() {
+        return Ok(());
+    }
+    let ReloadBody { reason } = body.json()?;
+    reason.map_or(Ok(()), |reason| fields::check_text("reason", &reason, REASON_CHARS_MAX))
+}
+
+/// Checks a text against what runs, within these limits. Nothing is applied.
+pub(super) async fn check(limits: PageLimits, state: AdminState, headers: HeaderMap, body: Body) -> Response {
+    let text = match text_to_check(&headers, body).await {
+        Ok(text) => text,
+        Err(problem) => return problem.respond(ProblemForm::Document),
+    };
+    limits.answer(move || pretty(StatusCode::OK, &checked(&state, &text))).await
+}
+
+async fn text_to_check(headers: &HeaderMap, body: Body) -> Result<String, CallProblem> {
+    let body = CallBody::read(headers, body, &MEDIA_TYPES).await?;
+    if body.media != "application/json" {
+        return Ok(body.text);
+    }
+    let CheckBody { toml } = body.json()?;
+    toml.ok_or_else(|| {
+        let help = "send the text of the routes file in \"toml\", or as text/plain";
+        ProblemKind::BadBody.because("`toml` is missing", help).with("field", "toml")
+    })
+}
+
+/// What an edit would do: its diagnostics and, when it is valid, the changes against what runs.
+fn checked(state: &AdminState, text: &str) -> Value {
+    let snapshot = state.control.snapshot();
+    let (loaded, diagnostics) = match (state.checker)(text) {
+        Ok(loaded) => {
+            let warnings = loaded.warnings.clone();
+            (Some(loaded), warnings)
+        }
+        Err(diagnostics) => (None, diagnostics),
+    };
+    let running = snapshot.effective();
+    // Kills by people stay in force, so they are part of both sides.
+    let kills: Vec<CalledKill> = state.control.release.kills().into_iter().filter_map(called).collect();
+    let edited = loaded.as_ref().map(|loaded| (&loaded.rules, loaded.overlay.with_called_kills(&loaded.rules, &kills)));
+    let edited = edited.as_ref().map(|(rules, overlay)| EffectiveConfig { rules, overlay });
+    json!({
+        "valid": loaded.is_some(),
+        "generation": snapshot.generation.0,
+        "diagnostics": diagnostics.to_json(),
+        "text": diagnostics.render(Color::Never),
+        "summary": edited.map(|edited| summary(running, edited)),
+        "what_if": edited.map(|edited| difference(&compare(running, edited))),
+    })
+}
+
+/// A kill that a person made.
+fn called(kill: KillInForce) -> Option<CalledKill> {
+    match kill.source {
+        KillSource::File(_) => None,
+        KillSource::Call { close_streams, .. } => Some(CalledKill { scope: kill.scope, close_streams }),
+    }
+}
+
+fn difference(found: &ConfigDiff) -> Value {
+    json!({
+        "added": found.added,
+        "removed": found.removed,
+        "changed": found.changed.iter().map(change).collect::<Vec<_>>(),
+        "others": found.others,
+        "moved_upstreams": found.moved_upstreams.iter().map(moved_upstream).collect::<Vec<_>>(),
+    })
+}
+
+fn moved_upstream(moved: &MovedUpstream) -> Value {
+    let answer = |(route, variant, share): &(String, String, u32)| json!({ "route": route, "variant": variant, "percent": in_percent(*share) });
+    json!({ "upstream": moved.upstream, "answers": moved.answers.iter().map(answer).collect::<Vec<_>>() })
+}
+
+fn change(change: &RouteChange) -> Value {
+    let flow = |flow: &Flow| json!({ "from": flow.from, "to": flow.to, "percent": in_percent(flow.millionths) });
+    let flows = |flows: &[Flow]| flows.iter().map(flow).collect::<Value>();
+    let (flows, note, unknown) = match &change.moved {
+        Moved::Exactly(all) => (flows(all), None, None),
+        Moved::ByWeight(all, note) => (flows(all), Some(*note), None),
+        Moved::Unknown(why) => (Value::Null, None, Some(*why)),
+    };
+    json!({
+        "route": change.route,
+        "words": change.words,
+        "moved_percent": change.moved.millionths().map(in_percent),
+        "moves": flows,
+        "note": note,
+        "unknown_because": unknown,
+    })
+}
+
+fn in_percent(millionths: u32) -> f64 {
+    f64::from(millionths) / 10_000.0
+}

@@ -1,0 +1,186 @@
+//! What a call takes and answers: for its row in the table of calls, and for the OpenAPI document.
+
+use super::problem::ProblemKind;
+
+/// What a call takes and answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operation {
+    /// Its parameters.
+    pub parameters: &'static [CallParameter],
+    /// Its body, if it takes one.
+    pub body: Option<BodyDoc>,
+    /// What it answers with 200.
+    pub answer: AnswerDoc,
+    /// The problems besides those of access.
+    pub problems: &'static [ProblemKind],
+}
+
+/// A parameter of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallParameter {
+    pub name: &'static str,
+    pub place: ParameterPlace,
+    pub doc: &'static str,
+    /// The name of its schema.
+    pub schema: &'static str,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ParameterPlace {
+    /// In the query.
+    Query,
+    /// In the header.
+    Header,
+}
+
+/// The body of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyDoc {
+    /// The name of the schema of its JSON.
+    pub schema: &'static str,
+    /// Further media types, as text.
+    pub text: &'static [&'static str],
+}
+
+/// The answer of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerDoc {
+    pub media: &'static str,
+    /// The name of its schema.
+    pub schema: &'static str,
+}
+
+const KEY: CallParameter = CallParameter {
+    name: "Idempotency-Key",
+    place: ParameterPlace::Header,
+    doc: "The same call with the same key is done once; kept for a day.",
+    schema: "IdempotencyKey",
+};
+const AFTER: CallParameter = CallParameter {
+    name: "after",
+    place: ParameterPlace::Query,
+    doc: "Only records with larger sequence numbers.",
+    schema: "Sequence",
+};
+const LIMIT: CallParameter = CallParameter {
+    name: "limit",
+    place: ParameterPlace::Query,
+    doc: "The most records; 100 by default.",
+    schema: "Limit",
+};
+const LAST_EVENT_ID: CallParameter = CallParameter {
+    name: "Last-Event-ID",
+    place: ParameterPlace::Header,
+    doc: "The `id` of the last event that was read; it comes before `after`.",
+    schema: "Sequence",
+};
+
+const fn query(name: &'static str, doc: &'static str) -> CallParameter {
+    CallParameter { name, place: ParameterPlace::Query, doc, schema: "Text" }
+}
+
+const EXPLAIN: [CallParameter; 9] = [
+    query("host", "The host."),
+    query("path", "The path, with its query."),
+    query("method", "The method."),
+    query("header", "A header field, `K:V`."),
+    query("cookie", "A cookie, `K=V`."),
+    query("client_ip", "The address of the client."),
+    query("client_cert", "A field of the certificate of the client, `cn=…`."),
+    query("listener", "The name of the listener."),
+    query("peer", "The address of the peer."),
+];
+
+impl Operation {
+    /// A call that takes nothing and answers with text.
+    pub const TEXT: Self = Self::answering(AnswerDoc { media: "text/plain", schema: "Text" });
+    /// `/explain`.
+    pub const EXPLAIN: Self = Self {
+        parameters: &EXPLAIN,
+        problems: &[ProblemKind::BadQuery],
+        ..Self::answering(AnswerDoc { media: "application/json", schema: "Explanation" })
+    };
+    /// `/reload`.
+    pub const RELOAD: Self =
+        Self { problems: &[ProblemKind::Rejected, ProblemKind::Stopping], ..Self::page("ReloadOutcome") };
+    /// `/v1/kill`, with POST.
+    pub const KILL: Self = Self {
+        parameters: &[KEY],
+        body: Some(BodyDoc { schema: "Kill", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::BadKey,
+            ProblemKind::UnknownScope,
+            ProblemKind::BodyLate,
+            ProblemKind::Stale,
+            ProblemKind::TooManyKills,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+            ProblemKind::NothingToKill,
+            ProblemKind::KeyReused,
+            ProblemKind::Stopping,
+        ],
+        ..Self::page("ActOutcome")
+    };
+    /// `/v1/revive`.
+    pub const REVIVE: Self = Self {
+        body: Some(BodyDoc { schema: "Revive", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::BadKey,
+            ProblemKind::UnknownScope,
+            ProblemKind::BodyLate,
+            ProblemKind::NotKilled,
+            ProblemKind::KilledByFile,
+            ProblemKind::Stale,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+            ProblemKind::NothingToKill,
+            ProblemKind::KeyReused,
+            ProblemKind::NotRecorded,
+            ProblemKind::Stopping,
+        ],
+        ..Self::KILL
+    };
+    /// `/v1/journal`.
+    pub const JOURNAL: Self = Self {
+        parameters: &[AFTER, LIMIT],
+        problems: &[ProblemKind::BadQuery, ProblemKind::Failed],
+        ..Self::page("JournalPage")
+    };
+    /// `/v1/events`.
+    pub const EVENTS: Self = Self {
+        parameters: &[AFTER, LAST_EVENT_ID],
+        problems: &[ProblemKind::BadQuery],
+        ..Self::answering(AnswerDoc { media: "text/event-stream", schema: "Text" })
+    };
+    /// `/v1/config/check`.
+    pub const CHECK: Self = Self {
+        body: Some(BodyDoc { schema: "ConfigText", text: &["text/plain", "application/toml"] }),
+        problems: &[ProblemKind::BadBody, ProblemKind::BodyLate, ProblemKind::BodyTooLarge, ProblemKind::MediaType],
+        ..Self::page("ConfigCheck")
+    };
+    /// `/v1/config/reload`.
+    pub const CONFIG_RELOAD: Self = Self {
+        body: Some(BodyDoc { schema: "Reload", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::BodyLate,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+            ProblemKind::Rejected,
+            ProblemKind::Stopping,
+        ],
+        ..Self::page("ReloadOutcome")
+    };
+
+    /// A call that takes nothing and answers with JSON of this schema.
+    pub const fn page(schema: &'static str) -> Self {
+        Self::answering(AnswerDoc { media: "application/json", schema })
+    }
+
+    const fn answering(answer: AnswerDoc) -> Self {
+        Self { parameters: &[], body: None, answer, problems: &[] }
+    }
+}

@@ -1,0 +1,332 @@
+//! Damaged, cut, missing, newer and foreign files. The law: with the saved state beside it, no kill is lost.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::{any, prop_assert, proptest};
+
+use super::super::memory_files::{Loss, MemoryFiles};
+use super::super::{DamageKind, JournalFiles, SavedState, fold, verify, verify_bytes};
+use super::crash::acts;
+use super::{Act, Run, SCRIPT, WriterLimits, draft, kills, look, numbered, replay, scope, scope_of, small, written};
+use crate::journal::{Deed, Folded};
+use crate::route::KillScope;
+
+const CURRENT: &str = "journal.jsonl";
+const SAVED: &str = "snapshot.json";
+
+fn scopes(folded: &Folded) -> BTreeSet<KillScope> {
+    folded.kills.iter().map(scope_of).collect()
+}
+
+fn text(files: &MemoryFiles) -> Vec<u8> {
+    files.content(CURRENT).expect("a journal")
+}
+
+fn saved(files: &MemoryFiles) -> Option<SavedState> {
+    files.content(SAVED).map(|bytes| SavedState::parse(&bytes).expect("a saved state"))
+}
+
+/// Where the line with this byte begins and ends.
+fn line_at(text: &[u8], at: usize) -> (usize, usize) {
+    let begin = text[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    (begin, text[at..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| at + end + 1))
+}
+
+/// Folds a changed journal with its saved state and without.
+fn survives(changed: &[u8], saved: Option<SavedState>, intact: &BTreeSet<KillScope>, context: &str) {
+    let folded = fold(changed, saved, Duration::ZERO);
+    let missing: Vec<_> = intact.difference(&scopes(&folded)).cloned().collect();
+    assert!(missing.is_empty(), "{context}: {missing:?} lost; {:?}", folded.damage);
+}
+
+#[test]
+fn no_flipped_bit_loses_a_kill() {
+    for end in [3, 4, 9, SCRIPT.len()] {
+        let files = written(&SCRIPT[..end]);
+        let (text, saved) = (text(&files), saved(&files));
+        let intact = scopes(&look(&files).folded);
+        assert_eq!(intact, replay(numbered(&SCRIPT[..end])).into_keys().collect());
+        for at in 0..text.len() {
+            let mut changed = text.clone();
+            changed[at] ^= 1 << (at % 8);
+            survives(&changed, saved.clone(), &intact, &format!("{end} records, byte {at}"));
+        }
+    }
+}
+
+#[test]
+fn no_cut_loses_a_kill() {
+    let files = written(SCRIPT);
+    let (text, saved) = (text(&files), saved(&files));
+    let intact = scopes(&look(&files).folded);
+    for end in 0..text.len() {
+        survives(&text[..end], saved.clone(), &intact, &format!("cut to {end} bytes"));
+    }
+}
+
+/// Without a saved state: what is lost is at most what the damaged lines say themselves.
+#[test]
+fn without_a_saved_state_only_the_damaged_lines_are_lost() {
+    let files = written(SCRIPT);
+    let text = text(&files);
+    let intact = look(&files).folded;
+    for at in 0..text.len() {
+        let mut changed = text.clone();
+        changed[at] ^= 1 << (at % 8);
+        let (begin, end) = line_at(&text, at);
+        // A changed line feed joins two lines.
+        let end = if text[at] == b'\n' && end < text.len() { line_at(&text, end).1 } else { end };
+        let said: Vec<u64> = fold(&text[..end], None, Duration::ZERO).kills.iter().map(|kill| kill.seq).collect();
+        let before = fold(&text[..begin], None, Duration::ZERO).last_seq;
+        let lost = |seq: u64| said.contains(&seq) && seq > before;
+        let found = scopes(&fold(&changed, None, Duration::ZERO));
+        for kill in intact.kills.iter().filter(|kill| !lost(kill.seq)) {
+            assert!(found.contains(&scope_of(kill)), "byte {at}: {kill:?}");
+        }
+    }
+}
+
+#[test]
+fn verification_finds_every_changed_byte() {
+    let files = written(SCRIPT);
+    let text = text(&files);
+    assert!(verify(&files).expect("readable").is_intact());
+    let last = line_at(&text, text.len() - 1).0;
+    for at in 0..text.len() {
+        let mut changed = text.clone();
+        changed[at] ^= 0x15;
+        let report = verify_bytes(&changed);
+        if at < last {
+            assert!(!report.is_intact(), "byte {at}");
+        } else {
+            // The last line is covered by the saved state, unless its line feed alone is gone.
+            files.set(CURRENT, &changed);
+            let report = verify(&files).expect("readable");
+            assert!(!report.is_intact(), "byte {at} of the last line");
+        }
+    }
+}
+
+#[test]
+fn behind_damage_kills_apply_and_revives_do_not() {
+    let files = written(&[Act::Kill(1), Act::Reload, Act::Revive(1), Act::Kill(2)]);
+    let mut changed = text(&files);
+    let reload = line_at(&changed, 0).1;
+    changed[reload] = b'#';
+    for saved in [None, saved(&files)] {
+        let folded = fold(&changed, saved, Duration::ZERO);
+        let damage = folded.damage.clone().expect("the second line is no record");
+        assert!(matches!(damage.kind, DamageKind::NotARecord(_)) && damage.line == 2, "{damage}");
+        assert_eq!(scopes(&folded), [scope(1), scope(2)].into());
+        assert_eq!(folded.last_seq, 4);
+    }
+}
+
+#[test]
+fn a_problem_names_its_place() {
+    let files = written(SCRIPT);
+    let mut changed = text(&files);
+    let second = line_at(&changed, 0).1;
+    changed[second + 1] = b'#';
+    files.set(CURRENT, &changed);
+    let report = verify(&files).expect("readable");
+    let problem = &report.problems[0];
+    assert_eq!((problem.damage.file.as_str(), problem.damage.line), (CURRENT, 2));
+    assert_eq!((problem.from_byte, problem.to_byte), (second as u64, line_at(&changed, second).1 as u64));
+    assert!(problem.begins.starts_with("{#v\":1") && problem.ends.ends_with('}'), "{problem:?}");
+    assert!(problem.damage.to_string().starts_with("journal.jsonl:2: the line is no record: "), "{problem:?}");
+}
+
+#[test]
+fn writing_goes_on_after_damage_in_a_new_file() {
+    let files = written(SCRIPT);
+    let intact = kills(&look(&files).folded);
+    for _ in 0..3 {
+        let mut changed = text(&files);
+        changed[5] ^= 1;
+        files.set(CURRENT, &changed);
+        let mut run = Run::begin(&files, WriterLimits::default());
+        assert!(run.opened.folded.damage.is_some() && run.opened.failure.is_none());
+        run.play(&[]);
+        let opened = look(&files);
+        assert_eq!(opened.folded.damage, None);
+        for scope in intact.keys() {
+            assert!(kills(&opened.folded).contains_key(scope), "{scope} stays killed");
+        }
+        assert_eq!(opened.folded.last_seq, SCRIPT.len() as u64, "no number is given twice");
+        let report = verify(&files).expect("readable");
+        assert!(report.is_intact() && !report.notes.is_empty(), "{report:?}");
+    }
+    let names = files.list().expect("a list");
+    let aside: Vec<_> = names.iter().filter(|name| name.contains("damaged")).collect();
+    assert_eq!(aside.len(), 3, "damaged files are kept: {names:?}");
+    let mut run = Run::begin(&files, WriterLimits::default());
+    assert_eq!(run.play(&[Act::Kill(4)]), [(SCRIPT.len() as u64 + 1, Act::Kill(4))]);
+}
+
+#[test]
+fn damage_and_crashes_together_lose_no_kill() {
+    let with_saved = || {
+        let files = written(SCRIPT);
+        let mut changed = text(&files);
+        changed[5] ^= 1;
+        files.set(CURRENT, &changed);
+        files
+    };
+    let without_saved = || {
+        let files = with_saved();
+        files.take(SAVED);
+        files
+    };
+    let cases: [&dyn Fn() -> MemoryFiles; 2] = [&with_saved, &without_saved];
+    for damaged in cases {
+        let files = damaged();
+        let readable = scopes(&look(&files).folded);
+        assert!(readable.len() >= 2, "{readable:?}");
+        let before = files.steps();
+        Run::begin(&files, small()).play(&[Act::Kill(4)]);
+        let steps = files.steps() - before;
+        for crash in 0..steps {
+            let files = damaged();
+            files.crash_at(files.steps() + crash);
+            Run::begin(&files, small()).play(&[Act::Kill(4)]);
+            files.restart(Loss::All);
+            assert!(scopes(&look(&files).folded).is_superset(&readable), "a crash at step {crash}");
+            Run::begin(&files, small()).play(&[]);
+            let opened = look(&files);
+            assert_eq!(opened.folded.damage, None, "a crash at step {crash}");
+            assert!(scopes(&opened.folded).is_superset(&readable), "a crash at step {crash}");
+        }
+    }
+}
+
+#[test]
+fn a_journal_that_is_removed_or_emptied_leaves_the_saved_kills() {
+    let files = written(SCRIPT);
+    let intact = kills(&look(&files).folded);
+    let removed = |files: &MemoryFiles| files.take(CURRENT);
+    let emptied = |files: &MemoryFiles| files.set(CURRENT, b"");
+    let cut = |files: &MemoryFiles| files.set(CURRENT, &text(files)[..line_at(&text(files), 0).1]);
+    let cases: [(&dyn Fn(&MemoryFiles), DamageKind); 3] = [
+        (&removed, DamageKind::Missing),
+        (&emptied, DamageKind::Missing),
+        (&cut, DamageKind::EndsBefore { saved: 13, last: 1 }),
+    ];
+    for (change, expected) in cases {
+        let files = written(SCRIPT);
+        change(&files);
+        let mut run = Run::begin(&files, small());
+        assert_eq!(run.opened.folded.damage.as_ref().map(|damage| &damage.kind), Some(&expected));
+        assert!(!run.opened.is_fresh);
+        assert_eq!(kills(&run.opened.folded), intact);
+        assert_eq!(run.play(&[Act::Reload]), [(14, Act::Reload)], "numbers go on");
+        assert_eq!(look(&files).folded.damage, None);
+    }
+    // While the process runs.
+    let files = MemoryFiles::default();
+    let mut run = Run::begin(&files, WriterLimits::default());
+    run.play(&[Act::Kill(1)]);
+    files.take(CURRENT);
+    run.play(&[Act::Kill(2)]);
+    files.set(CURRENT, b"");
+    run.play(&[Act::Kill(3)]);
+    assert_eq!(run.happened.failures.get(), 0);
+    let opened = look(&files);
+    assert_eq!((opened.folded.damage, opened.folded.kills.len()), (None, 3));
+}
+
+#[test]
+fn a_newer_journal_counts_as_far_as_it_is_read_and_is_not_written() {
+    let files = written(&SCRIPT[..3]);
+    let intact = kills(&look(&files).folded);
+    let mut changed = text(&files);
+    changed.extend_from_slice(b"{\"v\":2,\"seq\":4,\"what\":\"rollback\",\"prev\":\"x\"}\n");
+    files.set(CURRENT, &changed);
+    let mut run = Run::begin(&files, small());
+    let failure = run.opened.failure.clone().expect("it is not written");
+    assert!(failure.contains("version 2") && failure.contains("run that version"), "{failure}");
+    assert_eq!(kills(&run.opened.folded), intact);
+    assert!(run.pending.add(draft(super::deed(Act::Kill(3)))).is_ok(), "a kill is always taken");
+    let report = |progress| run.happened.note(progress);
+    assert!(run.writing.step(&report).is_err());
+    assert_eq!(text(&files), changed);
+}
+
+#[test]
+fn a_journal_from_another_machine_is_noted() {
+    let files = MemoryFiles::default();
+    let mut run = Run::begin(&files, small());
+    let start = |host: &str| Deed::Start { version: "1".to_owned(), host: host.to_owned(), pid: 1 };
+    run.pending.add(draft(start("there"))).expect("taken");
+    assert!(run.write());
+    let opened = look(&files);
+    assert_eq!(opened.folded.damage, None);
+    assert!(opened.folded.notes[0].contains("machine there, this one is here"), "{:?}", opened.folded.notes);
+    run.pending.add(draft(start("here"))).expect("taken");
+    assert!(run.write());
+    assert!(look(&files).folded.notes.is_empty());
+}
+
+#[test]
+fn a_torn_last_line_is_a_note() {
+    let files = written(SCRIPT);
+    let intact = kills(&look(&files).folded);
+    let mut torn = text(&files);
+    torn.extend_from_slice(b"{\"v\":1,\"seq\":14");
+    files.set(CURRENT, &torn);
+    let opened = look(&files);
+    assert_eq!((opened.folded.damage.clone(), kills(&opened.folded)), (None, intact));
+    assert!(opened.folded.notes[0].starts_with("line 14 is not complete (15 bytes)"), "{:?}", opened.folded.notes);
+    Run::begin(&files, small()).play(&[Act::Reload]);
+    assert!(verify(&files).expect("readable").is_intact(), "it is cut off");
+}
+
+#[test]
+fn a_damaged_saved_state_changes_nothing() {
+    let files = written(SCRIPT);
+    let intact = look(&files).folded;
+    let bytes = files.content(SAVED).expect("a saved state");
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1 << (at % 8);
+        files.set(SAVED, &changed);
+        let opened = look(&files);
+        assert_eq!((&opened.folded.damage, &opened.folded.kills), (&None, &intact.kills), "byte {at}");
+        assert_eq!(opened.folded.notes.len(), 1, "byte {at}");
+    }
+    files.set(SAVED, &bytes[..bytes.len() - 1]);
+    files.take(CURRENT);
+    let opened = look(&files);
+    assert_eq!(opened.folded.damage.map(|damage| damage.kind), Some(DamageKind::Missing));
+}
+
+#[test]
+fn a_file_that_is_missing_between_two_is_found() {
+    let files = MemoryFiles::default();
+    let script: Vec<Act> = (0..30).map(|number| Act::Kill(number % 5)).collect();
+    let limits = WriterLimits { files_max: 20, ..small() };
+    Run::begin(&files, limits).play(&script);
+    assert!(verify(&files).expect("readable").is_intact());
+    let names = files.list().expect("a list");
+    let between = names.iter().filter(|name| name.starts_with("journal-")).nth(2).expect("many files");
+    files.take(between);
+    let report = verify(&files).expect("readable");
+    assert_eq!(report.problems.len(), 1, "{report:?}");
+    assert_eq!(report.problems[0].damage.kind, DamageKind::BrokenChain);
+}
+
+proptest! {
+    #[test]
+    fn no_changed_byte_loses_a_kill(
+        script in proptest::collection::vec(acts(), 1..20), at in any::<usize>(), byte in any::<u8>(),
+    ) {
+        let files = written(&script);
+        let intact = scopes(&look(&files).folded);
+        let mut changed = text(&files);
+        let at = at % changed.len();
+        changed[at] = byte;
+        let folded = fold(&changed, saved(&files), Duration::ZERO);
+        prop_assert!(scopes(&folded).is_superset(&intact), "byte {at}: {folded:?}");
+    }
+}
