@@ -97,7 +97,7 @@ fn a_kill_needs_no_flags_on_the_machine_itself() {
     }
     let list: Value = serde_json::from_str(&shop.check(&["kill", "--json"], 0).stdout).unwrap();
     assert_eq!(list["kills"].as_array().unwrap().len(), 2, "{list}");
-    has(&shop.check(&["status"], 0).stdout, &["killed"]);
+    has(&shop.check(&["status"], 0).stdout, &["KILLED  variant shop:canary, by ", ": errors since 14:02", "killed"]);
     let revived = shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
     has(&revived.stdout, &["revived variant shop:canary: in force on 1 of 1 worker"]);
     assert_eq!(shop.answers(), "v2");
@@ -423,4 +423,32 @@ fn an_admin_listener_with_tls_is_trusted_by_its_authority() {
     has(&kill("none.pem", 1).stderr, &["cannot read none.pem"]);
     has(&kill("ca.pem", 0).stdout, &["killed all: in force on 1 of 1 worker"]);
     assert_eq!(shop.answers(), "v1");
+}
+
+#[test]
+fn the_journal_is_read_and_verified_in_its_files() {
+    let shop = shop();
+    shop.check(&["kill", CANARY[0], CANARY[1], "--reason", "errors"], 0);
+    shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
+    let whole = shop.check(&["journal", "--verify"], 0).stdout;
+    has(&whole, &["journal.jsonl", "the chain is whole: "]);
+    let state = shop.dir().join("state");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let of = |more: &[&str], code| {
+        check(elsewhere.path(), &[&["journal", "--dir", state.to_str().unwrap()], more].concat(), code)
+    };
+    assert_eq!(of(&["--verify"], 0).stdout, whole, "as by the running proxy");
+    has(&of(&[], 0).stdout, &["kill variant shop:canary: errors", "revive variant shop:canary: fixed"]);
+    assert_eq!(of(&["--limit", "1", "--json"], 0).stdout.lines().count(), 1);
+    // One changed letter.
+    let file = state.join("journal.jsonl");
+    let changed = fs::read_to_string(&file).unwrap().replace("\"errors\"", "\"eRrors\"");
+    fs::write(&file, changed).unwrap();
+    let broken = of(&["--verify"], 1);
+    has(&broken.stderr, &["broken: journal.jsonl:", "the chain is broken: "]);
+    let json: Value = serde_json::from_str(&of(&["--verify", "--json"], 1).stdout).unwrap();
+    assert!(json["intact"] == false && json["problems"][0]["line"].as_u64() > Some(1), "{json}");
+    let none = check(elsewhere.path(), &["journal", "--verify", "--dir", "."], 1);
+    has(&none.stderr, &["there is no journal in ."]);
+    check(elsewhere.path(), &["journal", "--verify", "--follow"], 64);
 }
