@@ -45,6 +45,8 @@ contains "status has a row for the canary" 'canary +50 ' "$output"
 equal "status --json" 1 "$("$pointsman" status --json | json 'it["generation"]')"
 contains "reload reports that there is no file" 'no file' "$("$pointsman" reload)"
 
+stop_proxy
+
 # init writes a file that runs; a rejected reload ends with 78 and is on top of the status.
 free_ports port admin_port
 export POINTSMAN_ADMIN=127.0.0.1:$admin_port
