@@ -9,6 +9,8 @@ mod compare;
 mod config;
 #[path = "../fuzz/bodies/head.rs"]
 mod head;
+#[path = "../fuzz/bodies/journal.rs"]
+mod journal;
 #[path = "../fuzz/bodies/proxy.rs"]
 mod proxy;
 #[path = "../fuzz/bodies/route.rs"]
@@ -63,6 +65,9 @@ const PIECES: &[&[u8]] = &[
     b"\\ud83d",
     b"\"a\":",
     b"null",
+    b"\"kill\"",
+    b"\"revive\"",
+    b"\"tenant\":\"acme\",",
 ];
 
 fn check(name: &str, rounds: usize, body: fn(&[u8])) {
@@ -128,4 +133,14 @@ fn any_proxy_header() {
 #[test]
 fn any_two_answers() {
     check("compare", 20_000, compare::any);
+}
+
+#[test]
+fn any_bytes_as_a_journal() {
+    let seed = include_bytes!("../fuzz/seeds/journal/records");
+    let verified = pointsman::journal::verify_bytes(seed);
+    assert!(verified.is_intact() && verified.records == 10, "mutations start from a good file: {verified:?}");
+    let saved = include_bytes!("../fuzz/seeds/journal/saved");
+    assert!(pointsman::journal::SavedState::parse(saved).is_ok(), "and from a good saved state");
+    check("journal", 4_000, journal::any);
 }

@@ -163,7 +163,8 @@ pub struct DemoArguments {
 EXAMPLE
   pointsman check                            # routes.toml
   pointsman check edge.toml --format github  # annotations in CI; or sarif
-  git show :routes.toml | pointsman check - --stdin-name routes.toml")]
+  git show :routes.toml | pointsman check - --stdin-name routes.toml
+  pointsman check --against 10.0.0.7:9900    # what it would change there")]
 pub struct CheckArguments {
     /// The routes file.
     #[arg(default_value = DEFAULT_FILE, help = "The routes file, `-` for standard input")]
@@ -182,6 +183,13 @@ pub struct CheckArguments {
     #[arg(long, value_name = "FILE")]
     #[arg(help = "The name of standard input in diagnostics; `include` is relative to it [default: none]")]
     pub stdin_name: Option<PathBuf>,
+    /// The proxy that is asked instead.
+    #[arg(long, value_name = "URL", value_parser = AdminPlace::named, conflicts_with = "stdin_name")]
+    #[arg(help = "Ask this running proxy instead: what the file would change there; a URL, HOST:PORT or unix:/path")]
+    pub against: Option<AdminPlace>,
+    /// Who asks.
+    #[command(flatten)]
+    pub credentials: CredentialArguments,
 }
 
 impl CheckArguments {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::admin::{AdminEndpoint, AdminResponse, FetchOptions, Purpose, Sent};
 use super::args::ReloadArguments;
 use super::paint::{Paint, Terminal};
-use super::{Exit, out};
+use super::{Exit, diagnostic_text, out};
 use crate::compare::escape_controls;
 
 /// A reload of many routes takes seconds, and one requested during a hand-over waits for its end.
@@ -48,7 +48,10 @@ pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result
     } else if exit == Exit::Ok {
         out::print(&in_words(outcome, terminal.stdout))?;
     } else {
-        out::print_error(&coloured(outcome["text"].as_str().unwrap_or("the file is rejected"), terminal.stderr));
+        out::print_error(&diagnostic_text::coloured(
+            outcome["text"].as_str().unwrap_or("the file is rejected"),
+            terminal.stderr,
+        ));
         let message = if is_stopping { "not reloaded" } else { "rejected: the running configuration stays in effect" };
         out::print_error(&terminal.stderr.red(message));
     }
@@ -92,24 +95,6 @@ fn in_words(outcome: &Value, paint: Paint) -> String {
     text
 }
 
-/// Diagnostics that came as plain text, with the colours of `check`.
-fn coloured(text: &str, paint: Paint) -> String {
-    let line = |line: &str| {
-        let line = escape_controls(line);
-        match line.split_once(']') {
-            Some((code, rest)) if code.starts_with("error[") => {
-                format!("{}{}", paint.red(&format!("{code}]")), paint.bold(rest))
-            }
-            Some((code, rest)) if code.starts_with("warning[") => {
-                format!("{}{}", paint.yellow(&format!("{code}]")), paint.bold(rest))
-            }
-            _ if line.trim_start_matches([' ', '|']).starts_with('^') => paint.red(&line),
-            _ => line.into_owned(),
-        }
-    };
-    text.trim_end().lines().map(line).collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -128,15 +113,5 @@ mod tests {
         assert_eq!(text, "no change: generation 2 stays in effect\n  last change: shop canary killed");
         let hostile = json!({ "outcome": "applied", "generation": 3, "summary": ["a\u{1b}[2J"] });
         assert!(!in_words(&hostile, Paint::Plain).contains('\u{1b}'));
-    }
-
-    #[test]
-    fn diagnostics_keep_their_text_and_get_colours() {
-        let text = "error[unknown-key]: unknown key\n --> routes.toml:1:1\n  |\n1 | a[0] = 1\n  | ^\n\n1 error\n";
-        assert_eq!(coloured(text, Paint::Plain), text.trim_end());
-        let painted = coloured(text, Paint::Colour);
-        assert!(painted.starts_with("\x1b[31merror[unknown-key]\x1b[0m\x1b[1m: unknown key\x1b[0m\n"), "{painted:?}");
-        assert!(painted.contains("\x1b[31m  | ^\x1b[0m"), "{painted:?}");
-        assert_eq!(coloured("a\u{1b}b\u{202e}\u{200b}c", Paint::Plain), "a\\u{1b}b\\u{202e}\\u{200b}c");
     }
 }

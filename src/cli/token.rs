@@ -45,7 +45,7 @@ fn new(arguments: &NewTokenArguments, terminal: Terminal) -> anyhow::Result<Exit
     // The token alone is on standard output: a script can take it from there.
     let paint = terminal.stderr;
     out::print_error(&format!(
-        "{}\n\n{}\nThe token of {}, which is shown only now:\n",
+        "{}\n\n{}\n\nThe token of {}, which is shown only now:\n",
         paint.bold("Add this to the file that `[admin] tokens` names:"),
         paint.cyan(lines.trim_end()),
         arguments.name,

@@ -1,6 +1,6 @@
 //! Reads records from a sequence number on, over full files, in bounded memory.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
 use super::files::JournalFiles;
 use super::lines::{LineRead, Lines};
@@ -28,7 +28,7 @@ pub struct ReadPage {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub(super) fn in_order(files: &dyn JournalFiles) -> io::Result<Vec<String>> {
+fn in_order(files: &dyn JournalFiles) -> io::Result<Vec<String>> {
     let names = files.list()?;
     let mut full: Vec<u64> = names.iter().filter_map(|name| rotated_seq(name)).collect();
     full.sort_unstable();
@@ -37,23 +37,37 @@ pub(super) fn in_order(files: &dyn JournalFiles) -> io::Result<Vec<String>> {
     Ok(ordered)
 }
 
+/// Reads the files in order with `read`; again when a writer has begun a new file meanwhile, as records may then be in a
+/// file that was not read.
+///
+/// # Errors
+/// The folder or a file cannot be read.
+pub(super) fn read_in_order<T>(
+    files: &dyn JournalFiles,
+    mut read: impl FnMut(&[String]) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut ordered = in_order(files)?;
+    for _ in 1..ATTEMPTS_MAX {
+        let result = read(&ordered);
+        let now = in_order(files)?;
+        if now == ordered {
+            return result;
+        }
+        ordered = now;
+    }
+    read(&ordered)
+}
+
 /// At most `limit` records with numbers above `after`, without checkpoints. Records that are older than the oldest file
 /// are gone.
 ///
 /// # Errors
 /// The folder or a file cannot be read.
 pub fn records_after(files: &dyn JournalFiles, after: u64, limit: usize) -> io::Result<ReadPage> {
-    let mut attempt = 1;
-    loop {
-        match page(files, after, limit) {
-            Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS_MAX => attempt += 1,
-            result => return result,
-        }
-    }
+    read_in_order(files, |ordered| page(files, ordered, after, limit))
 }
 
-fn page(files: &dyn JournalFiles, after: u64, limit: usize) -> io::Result<ReadPage> {
-    let ordered = in_order(files)?;
+fn page(files: &dyn JournalFiles, ordered: &[String], after: u64, limit: usize) -> io::Result<ReadPage> {
     let mut page = ReadPage::default();
     let mut bytes = 0;
     for (at, name) in ordered.iter().enumerate() {

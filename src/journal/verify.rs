@@ -1,7 +1,6 @@
 //! Verification: every line of every file continues the chain, every file continues the one before, and the saved state
 //! was made of it.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use super::line::FULL;
 use super::lines::{LineRead, Lines};
 use super::names::damaged_seq;
 use super::open::peek;
-use super::read::in_order;
+use super::read::read_in_order;
 use super::record::{Deed, Record};
 
 /// How many problems a report has.
@@ -95,26 +94,26 @@ impl VerifyReport {
 /// # Errors
 /// The folder or a file cannot be read.
 pub fn verify(files: &dyn JournalFiles) -> io::Result<VerifyReport> {
-    let mut verified = VerifyReport::default();
     // Before the files, so that the saved state is not newer than what is read of them.
     let whole = peek(files, Duration::ZERO, "");
-    let mut names: VecDeque<String> = in_order(files)?.into();
+    let mut report = read_in_order(files, |names| {
+        let mut report = VerifyReport::default();
+        let mut before: Option<Chain> = None;
+        for name in names {
+            before = Some(verify_file(&mut report, name, files.read(name)?, before.as_ref())?);
+        }
+        Ok(report)
+    })?;
     let mut aside: Vec<String> = files.list()?.into_iter().filter(|name| damaged_seq(name).is_some()).collect();
     aside.sort_unstable();
-    let mut before: Option<Chain> = None;
-    while let Some(name) = names.pop_front() {
-        let chain = verify_file(&mut verified, &name, files.read(&name)?, before.as_ref())?;
-        before = Some(chain);
-    }
     for name in aside {
-        verified
-            .notes
-            .push(format!("{name} was damaged and is set aside; the file after it begins with what was read of it"));
+        let note = "was damaged and is set aside; the file after it begins with what was read of it";
+        report.notes.push(format!("{name} {note}"));
     }
     if let Some(damage) = whole.folded.damage.filter(|damage| damage.kind.is_of_saved_state()) {
-        verified.add_damage(&damage.file, damage.kind);
+        report.add_damage(&damage.file, damage.kind);
     }
-    Ok(verified)
+    Ok(report)
 }
 
 /// Verifies the text of one file.

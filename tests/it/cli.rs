@@ -496,6 +496,16 @@ fn the_demo_runs_follows_an_edit_and_stops() {
     let (confirmed, noisy) = report.split_once("noisy:").unwrap();
     assert!(confirmed.contains("$.price_cents") && !confirmed.contains("$.request"), "{report}");
     assert!(noisy.contains("$.request") && !noisy.contains("$.price_cents"), "{report}");
+    // The brake of the tour, from the folder of the demo.
+    let act = |verb: &str| finish(&stage, &[verb, "--variant", "shop:canary", "--reason", "it fails"]);
+    let killed = act("kill");
+    assert_eq!(killed.code, 0, "{}", killed.stderr);
+    assert!(get("x-canary: always").1.starts_with("stable"));
+    let revived = act("revive");
+    assert_eq!(revived.code, 0, "{}", revived.stderr);
+    assert!(get("x-canary: always").1.starts_with("canary"));
+    let journal = finish(&stage, &["journal"]).stdout;
+    assert!(journal.contains("kill variant shop:canary: it fails"), "{journal}");
     // All weight on the canary: in time every caller gets it.
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("weight   = 10", "weight   = 100")).unwrap();

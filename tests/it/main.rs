@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 #![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "metrics that count are whole numbers")]
 
+mod acts;
 mod admin;
 mod admin_addresses;
 mod admin_answers;

@@ -32,7 +32,7 @@ pub fn command(dir: &Path, arguments: &[&str]) -> Command {
     }
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(dir).stdin(Stdio::null());
-    for variable in ["NO_COLOR", "RUST_LOG", "POINTSMAN_ADMIN", "COLUMNS"] {
+    for variable in ["NO_COLOR", "RUST_LOG", "POINTSMAN_ADMIN", "POINTSMAN_TOKEN", "COLUMNS"] {
         command.env_remove(variable);
     }
     command

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::harness::Pty;
-use crate::process::{Running, ask};
+use crate::process::{Running, ask, finish};
 
 const DEMO: [&str; 5] = ["demo", "--port", "0", "--admin-port", "0"];
 
@@ -78,15 +78,23 @@ fn the_live_line_fits_and_the_keys_work() {
         live(pty).filter(|line| line.contains("fault: errors") && !line.contains(" 0 errors/s"))
     });
     demo.press("k");
-    demo.line_with("edited: variants = [\"shop:canary\"] in");
     // A line that is wider than the window breaks at a blank.
-    demo.line_with(&format!("    {}", file.display()));
-    demo.line_with("generation 2: ");
+    demo.line_with("killed variant shop:canary: in force on ");
     live_at(&mut demo, 120);
     demo.until("a killed canary", |pty| live(pty).filter(|line| line.contains("(killed)")));
+    demo.press("k");
+    demo.line_with("revived variant shop:canary: in force on ");
+    demo.until("a canary", |pty| live(pty).filter(|line| line.contains("(set 10)")));
+    // What another terminal does is news.
+    let folder = file.parent().unwrap().to_owned();
+    let act = |verb| finish(&folder, &[verb, "--variant", "shop:canary", "--reason", "it fails"]);
+    assert_eq!(act("kill").code, 0);
+    demo.line_with("canary killed by ");
+    assert_eq!(act("revive").code, 0);
+    demo.line_with("canary revived");
     demo.press("+");
     demo.line_with("edited: weight = 20 in");
-    demo.line_with("generation 3: ");
+    demo.line_with("generation 2: ");
     demo.press("o");
     demo.line_with("canary's fault: off");
     assert!(file.exists());
@@ -157,7 +165,8 @@ fn a_demo_without_a_terminal_reads_no_keys_and_keeps_what_it_was_given() {
     let switch = demo.word_after("curl -s -X POST").replace("/errors", "");
     assert_eq!(ask(&switch, "POST /errors HTTP/1.1\ncontent-length: 0").0, 200);
     assert_eq!(demo.word_after("canary's fault:"), "errors:");
-    assert_eq!(demo.word_after("what an operator does now:"), "sed");
+    let kill = demo.line_with("what an operator does now:");
+    assert!(kill.contains(" kill --admin unix:") && kill.contains("--variant shop:canary"), "{kill}");
     demo.signal("TERM");
     let (code, rest) = demo.end();
     let kept = stage.canonicalize().unwrap().join("routes.toml");

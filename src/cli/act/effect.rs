@@ -66,9 +66,9 @@ fn moved(route: &Value, only: Option<&String>, direction: Direction) -> Vec<Stri
     others.map(line).collect()
 }
 
-/// What was measured: ` (0.98 % of the requests, about 420 callers)`.
+/// What was measured: ` (9.80 % of the requests, about 420 callers)`.
 fn seen(route: &Value, variant: &Value) -> Option<String> {
-    let share = variant["share"].as_f64().map(|share| format!("{:.2} % of the requests", share * 100.0));
+    let share = variant["share"].as_f64().map(|share| format!("{share:.2} % of the requests"));
     let sampled = route["experiment"]["variants"].as_array().into_iter().flatten();
     let keys = sampled.filter(|one| one["name"] == variant["name"]).find_map(|one| one["keys"].as_f64());
     let callers = keys.filter(|keys| *keys >= 1.0).map(|keys| format!("about {keys:.0} callers"));
@@ -101,8 +101,8 @@ mod tests {
     fn status() -> Value {
         json!({ "routes": [
             { "name": "shop", "variants": [
-                { "name": "stable", "weight": 90.0, "share": 0.9 },
-                { "name": "canary", "weight": 10.0, "share": 0.098 },
+                { "name": "stable", "weight": 90.0, "share": 90.2 },
+                { "name": "canary", "weight": 10.0, "share": 9.8 },
             ], "experiment": { "variants": [{ "name": "canary", "keys": 419.6 }] } },
             { "name": "api", "variants": [{ "name": "stable", "weight": 100.0 }],
                 "shadow": { "upstream": "shop-v3", "weight": 100.0 } },

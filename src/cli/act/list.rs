@@ -4,10 +4,9 @@ use serde_json::Value;
 
 use crate::cli::admin::{AdminEndpoint, FetchOptions};
 use crate::cli::args::ActOutput;
+use crate::cli::kill_row::KillRow;
 use crate::cli::paint::{Paint, Terminal};
 use crate::cli::{Exit, out};
-use crate::compare::escape_controls;
-use crate::journal::ScopeFields;
 
 /// Prints what is killed.
 pub(super) async fn list(admin: &AdminEndpoint, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
@@ -32,45 +31,9 @@ fn table(page: &Value, paint: Paint) -> String {
     let mut lines = vec![paint.dim(&format!("{:<scope$}  {:<by$}  {:<since$}  WHY", "SCOPE", "BY", "SINCE"))];
     for row in &kills {
         let name = paint.red(&format!("{:<scope$}", row.scope));
-        lines.push(format!("{name}  {:<by$}  {:<since$}  {}", row.by, row.since, row.why).trim_end().to_owned());
+        lines.push(format!("{name}  {:<by$}  {:<since$}  {}", row.by, row.since, row.why()).trim_end().to_owned());
     }
     lines.join("\n")
-}
-
-/// A kill in force.
-pub(super) struct KillRow {
-    scope: String,
-    by: String,
-    since: String,
-    why: String,
-}
-
-impl KillRow {
-    fn read(kill: &Value) -> Self {
-        let text = |value: &Value| escape_controls(value.as_str().unwrap_or_default()).into_owned();
-        let fields = if kill["scope"].is_object() { &kill["scope"] } else { kill };
-        let scope = serde_json::from_value::<ScopeFields>(fields.clone()).ok().and_then(|fields| fields.scope());
-        let scope =
-            scope.map_or_else(|| text(&kill["scope"]), |scope| escape_controls(&scope.to_string()).into_owned());
-        let is_file = kill["source"] == "file";
-        let by = if is_file {
-            format!("{}:{}", text(&kill["file"]), kill["line"])
-        } else {
-            format!("{} ({})", text(&kill["who"]["name"]), text(&kill["who"]["via"]))
-        };
-        let mut notes = vec![text(&kill["reason"])];
-        notes.extend((kill["matches"] == false).then(|| "[not in the running configuration]".to_owned()));
-        notes.extend((kill["durable"] == false).then(|| "[NOT RECORDED]".to_owned()));
-        let why = notes.into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join(" ");
-        let at = text(&kill["at"]);
-        let since = at.split('.').next().map(|at| at.replace('T', " ")).filter(|at| !at.is_empty());
-        Self {
-            scope,
-            by,
-            since: since.map_or_else(|| "-".to_owned(), |at| format!("{}Z", at.trim_end_matches('Z'))),
-            why,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -82,7 +45,7 @@ mod tests {
     #[test]
     fn kills_are_a_table() {
         let page = json!({ "kills": [
-            { "scope": { "route": "search" }, "source": "file", "file": "routes.toml", "line": 12, "matches": true },
+            { "scope": { "route": "search" }, "source": "file", "place": "routes.toml:12", "matches": true },
             { "scope": { "variant": "shop:canary" }, "source": "call", "who": { "name": "ana", "via": "socket" },
               "reason": "errors", "at": "2026-11-29T14:03:10.123Z", "seq": 12, "durable": true, "matches": false },
         ] });

@@ -9,4 +9,6 @@ mod revive;
 mod send;
 
 pub use kill::kill;
+pub use outcome::said;
 pub use revive::revive;
+pub use send::ActOrder;

@@ -40,6 +40,17 @@ pub(super) fn report(
     Ok(if outcome.is_everywhere() { Exit::Ok } else { Exit::Failed })
 }
 
+/// The answer to an act in one line, or why nothing was done.
+///
+/// # Errors
+/// The act was refused.
+pub fn said(order: &ActOrder<'_>, answer: &AdminResponse) -> Result<String, String> {
+    if let Some(document) = answer.json().filter(|document| document["record"].is_object()) {
+        return Ok(ActReport::read(&document).line(order));
+    }
+    Err(ProblemDocument::read(answer).map_or_else(|| answer.line(), |problem| problem.text()))
+}
+
 /// Reports why nothing was done.
 fn refused(answer: &AdminResponse, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
     let Some(problem) = ProblemDocument::read(answer) else {
@@ -79,8 +90,6 @@ impl ActReport {
         let number = |key: &str| document[key].as_u64().unwrap_or(0);
         let because =
             text(&document["not_durable_because"]).unwrap_or_else(|| "it took longer than a second".to_owned());
-        let still = &document["still_killed_by"];
-        let place = || Some(format!("{}:{}", text(&still["file"])?, still["line"].as_u64()?));
         Self {
             seq: document["record"]["seq"].as_u64().unwrap_or(0),
             in_force_ms: document["in_force_ms"].as_f64(),
@@ -88,7 +97,7 @@ impl ActReport {
             workers: number("workers"),
             not_durable: (document["durable"] == false).then_some(because),
             repeated: document["repeated"] == true,
-            still_killed_by: text(still).or_else(place),
+            still_killed_by: text(&document["still_killed_by"]),
         }
     }
 
@@ -169,7 +178,7 @@ mod tests {
         let report = read(&document);
         assert!(!report.is_everywhere() && report.alarms(&ORDER).len() == 2);
         assert!(report.line(&ORDER).contains("in force on 1 of 2 workers after 1 s"), "{}", report.line(&ORDER));
-        document["still_killed_by"] = json!({ "file": "routes.toml", "line": 7 });
+        document["still_killed_by"] = json!("routes.toml:7");
         assert!(read(&document).alarms(&ORDER)[2].contains("STILL KILLED by the file: routes.toml:7"));
         document["repeated"] = json!(true);
         assert_eq!(read(&document).line(&ORDER), "killed all before, by the same call: #12");

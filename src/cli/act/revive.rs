@@ -4,7 +4,7 @@ use super::effect::{Direction, effect};
 use super::kill::missing_reason;
 use super::outcome::report;
 use super::question::{ask, can_ask, is_yes};
-use super::send::{ActOrder, status};
+use super::send::{ActOrder, seen, status};
 use crate::cli::admin::Purpose;
 use crate::cli::args::ReviveArguments;
 use crate::cli::paint::Terminal;
@@ -24,9 +24,13 @@ pub fn revive(arguments: &ReviveArguments, terminal: Terminal) -> anyhow::Result
     let admin = arguments.admin.find(Purpose::Act)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let seen = if can_ask() { status(&admin).await } else { None };
-        for line in seen.iter().flat_map(|status| effect(status, &scope, Direction::Revive)) {
-            out::print_error(&format!("  {line}"));
+        let mut expect = None;
+        if can_ask() {
+            // What is decided after this is shown before the act is done.
+            expect = seen(&admin).await;
+            for line in status(&admin).await.iter().flat_map(|page| effect(page, &scope, Direction::Revive)) {
+                out::print_error(&format!("  {line}"));
+            }
         }
         let reason = match &arguments.reason {
             Some(reason) => Some(reason.clone()),
@@ -44,8 +48,6 @@ pub fn revive(arguments: &ReviveArguments, terminal: Terminal) -> anyhow::Result
                 return Ok(Exit::Refused);
             }
         }
-        // What was decided since the person saw the status is shown first.
-        let expect = seen.as_ref().and_then(|status| status["journal"]["seq"].as_u64()).filter(|seq| *seq > 0);
         let order = ActOrder { verb: "revive", scope: &scope, reason: &reason, close_streams: None, expect };
         let answer = order.send(&admin).await?;
         report(&order, &answer, arguments.output(), terminal)

@@ -14,14 +14,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const STATUS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// An act to send.
-pub(super) struct ActOrder<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct ActOrder<'a> {
     /// `kill` or `revive`.
-    pub(super) verb: &'static str,
-    pub(super) scope: &'a KillScope,
-    pub(super) reason: &'a str,
-    pub(super) close_streams: Option<Duration>,
+    pub verb: &'static str,
+    /// The scope.
+    pub scope: &'a KillScope,
+    /// Why.
+    pub reason: &'a str,
+    /// When streams in the scope are closed.
+    pub close_streams: Option<Duration>,
     /// The sequence number that the person saw.
-    pub(super) expect: Option<u64>,
+    pub expect: Option<u64>,
 }
 
 impl ActOrder<'_> {
@@ -38,11 +42,20 @@ impl ActOrder<'_> {
     }
 
     /// Sends it.
-    pub(super) async fn send(&self, admin: &AdminEndpoint) -> anyhow::Result<AdminResponse> {
+    ///
+    /// # Errors
+    /// The proxy does not answer.
+    pub async fn send(&self, admin: &AdminEndpoint) -> anyhow::Result<AdminResponse> {
         let key = uuid::Uuid::new_v4().to_string();
         let sent = Sent::Json(self.body().to_string().into(), Some(key));
         admin.ask(&format!("/v1/{}", self.verb), FetchOptions::post(sent, PATIENCE)).await
     }
+}
+
+/// The newest sequence number of the journal, if the proxy answers at once.
+pub(super) async fn seen(admin: &AdminEndpoint) -> Option<u64> {
+    let answer = admin.ask("/v1/kill", FetchOptions::within(STATUS_PATIENCE)).await.ok()?;
+    admin.page(&answer).ok()?["seq"].as_u64()
 }
 
 /// The status of the proxy, if it answers at once.

@@ -8,6 +8,21 @@ use serde_json::Value;
 use super::fetch::AdminResponse;
 use crate::compare::escape_controls;
 
+/// What to do about a problem, by the last part of its `type`.
+const ADVICE: &[(&str, &str)] = &[
+    ("not-killed", "`pointsman kill` lists what is killed"),
+    ("token-missing", WITH_TOKEN),
+    ("socket-only", WITH_TOKEN),
+    ("token-unknown", "`pointsman token hash < FILE` prints the hash that the tokens file must have"),
+    ("stale", "run the command again when you still want this"),
+    (
+        "not-recorded",
+        "this raises exposure, and is recorded first: `pointsman status` shows what is wrong with the journal",
+    ),
+];
+const WITH_TOKEN: &str = "run it on the machine of the proxy, over its socket, or give a token: --token-file FILE or \
+                          POINTSMAN_TOKEN";
+
 /// A problem document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProblemDocument {
@@ -26,21 +41,21 @@ impl ProblemDocument {
         is_problem.then_some(Self { status: answer.status, document })
     }
 
+    /// What to do in the words of the command line, where the API's are those of a program.
+    fn advice(&self) -> Option<&'static str> {
+        let name = self.document["type"].as_str()?.rsplit(':').next()?;
+        ADVICE.iter().find(|(known, _)| *known == name).map(|(_, advice)| *advice)
+    }
+
     /// What is wrong, and what to do: a line each.
     #[must_use]
     pub fn text(&self) -> String {
         let text = |key: &str| self.document[key].as_str().filter(|text| !text.is_empty());
         let mut out = text("detail").or(text("title")).unwrap_or_default().to_owned();
-        if let (Some(file), Some(line)) = (text("file"), self.document["line"].as_u64()) {
-            let place = format!("{file}:{line}");
-            if !out.contains(&place) {
-                let _ = write!(out, "\n  --> {place}"); // writing to memory cannot fail
-            }
+        if let Some(place) = text("place").filter(|place| !out.contains(place)) {
+            let _ = write!(out, "\n  --> {place}"); // writing to memory cannot fail
         }
-        if let Some(similar) = text("similar").filter(|similar| !out.contains(&format!("`{similar}`"))) {
-            let _ = write!(out, "\n  = help: did you mean `{similar}`?");
-        }
-        for help in text("help").into_iter().flat_map(str::lines) {
+        for help in self.advice().or(text("help")).into_iter().flat_map(str::lines) {
             let _ = write!(out, "\n  = help: {help}");
         }
         out.lines().map(escape_controls).collect::<Vec<_>>().join("\n")
@@ -62,15 +77,15 @@ mod tests {
     fn a_problem_is_text_with_a_remedy() {
         let document = json!({
             "type": "urn:pointsman:problem:unknown-scope", "title": "Unknown scope", "status": 404,
-            "detail": "there is no route `chekout`", "similar": "checkout", "help": "GET /v1/routes lists\u{1b}[2J them",
+            "detail": "there is no route `chekout`", "help": "did you mean\u{1b}[2J `checkout`?",
         });
         let problem = ProblemDocument::read(&answer(404, &document)).unwrap();
-        assert_eq!(
-            problem.text(),
-            "there is no route `chekout`\n  = help: did you mean `checkout`?\n  = help: GET /v1/routes lists\\u{1b}[2J them"
-        );
-        let by_file =
-            json!({ "type": "x:killed-by-file", "title": "The file kills it", "file": "routes.toml", "line": 12 });
+        assert_eq!(problem.text(), "there is no route `chekout`\n  = help: did you mean\\u{1b}[2J `checkout`?");
+        let without_token =
+            json!({ "type": "urn:pointsman:problem:token-missing", "title": "t", "help": "send a header" });
+        let text = ProblemDocument::read(&answer(401, &without_token)).unwrap().text();
+        assert!(text.contains("--token-file") && !text.contains("header"), "{text}");
+        let by_file = json!({ "type": "x:killed-by-file", "title": "The file kills it", "place": "routes.toml:12" });
         let text = ProblemDocument::read(&answer(409, &by_file)).unwrap().text();
         assert_eq!(text, "The file kills it\n  --> routes.toml:12");
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::format::CheckFormat;
-use super::{github, sarif};
+use super::{against, github, sarif};
 use crate::cli::args::CheckArguments;
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
@@ -28,6 +28,9 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
     if arguments.stdin_name.is_some() && arguments.file != Path::new("-") {
         out::print_error("--stdin-name is the name of standard input: write `pointsman check - --stdin-name FILE`");
         return Ok(Exit::Usage);
+    }
+    if let Some(place) = &arguments.against {
+        return against::against(place, arguments, terminal);
     }
     let report = inspect(arguments);
     let exit = if report.diagnostics.errors() == 0 { Exit::Ok } else { Exit::BadFile };

@@ -1,5 +1,6 @@
 //! `check`: checks a routes file and reports the diagnostics in the requested format.
 
+mod against;
 mod format;
 mod github;
 mod inspect;

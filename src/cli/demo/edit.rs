@@ -1,4 +1,4 @@
-//! Edits of the demo's `routes.toml` by a key: the same lines that an operator changes by hand.
+//! Edits of the demo's `routes.toml` by a key: the same line that an operator changes by hand.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,16 @@ use anyhow::{Context, bail};
 /// What a key changes in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edit {
-    /// The canary is killed, or revived when it is.
-    Kill,
     /// The canary's weight goes up.
     More,
     /// The canary's weight goes down.
     Less,
 }
 
+/// The table of the line.
+const TABLE: &str = "route.canary";
+/// Its key.
+const KEY: &str = "weight";
 /// By how many percent a key changes the weight.
 const STEP: f64 = 10.0;
 /// A weight has four decimals at most: a sum of two numbers in binary can have more.
@@ -30,8 +32,7 @@ impl Edit {
         let shown = file.display();
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
         let Some((new, line)) = self.edited(&text) else {
-            let line = self.place();
-            bail!("{shown} has no line `{} = …` in [{}]: edit it by hand", line.key, line.table);
+            bail!("{shown} has no line `{KEY} = …` in [{TABLE}]: edit it by hand");
         };
         if new == text {
             return Ok(format!("not edited: {line} already, in {shown}"));
@@ -43,16 +44,8 @@ impl Edit {
         Ok(format!("edited: {line} in {shown}"))
     }
 
-    const fn place(self) -> Place {
-        match self {
-            Self::Kill => Place { table: "kill", key: "variants" },
-            Self::More | Self::Less => Place { table: "route.canary", key: "weight" },
-        }
-    }
-
     /// The text with the line changed, and that line without its comment.
     fn edited(self, text: &str) -> Option<(String, String)> {
-        let place = self.place();
         let mut table = "";
         let mut begins = 0;
         for line in text.split_inclusive('\n') {
@@ -60,15 +53,15 @@ impl Edit {
             if let Some(rest) = trimmed.strip_prefix('[') {
                 table = rest.split(']').next().unwrap_or("").trim_start_matches('[');
             }
-            if table == place.table
+            if table == TABLE
                 && let Some((key, value)) = line.split_once('=')
-                && key.trim() == place.key
+                && key.trim() == KEY
             {
                 let at = begins + key.len() + 1;
                 let (old, new) = self.value(value)?;
                 let value_at = at + value.find(old)?;
                 let edited = format!("{}{new}{}", &text[..value_at], &text[value_at + old.len()..]);
-                return Some((edited, format!("{} = {new}", place.key)));
+                return Some((edited, format!("{KEY} = {new}")));
             }
             begins += line.len();
         }
@@ -78,11 +71,6 @@ impl Edit {
     /// The value that begins this text, and the one to put there.
     fn value(self, text: &str) -> Option<(&str, String)> {
         let text = text.trim_start();
-        if self == Self::Kill {
-            let old = &text[..=text.starts_with('[').then(|| text.find(']'))??];
-            let new = if old.contains("\"shop:canary\"") { "[]" } else { "[\"shop:canary\"]" };
-            return Some((old, new.to_owned()));
-        }
         let end = text.find(|letter: char| !(letter.is_ascii_digit() || letter == '.')).unwrap_or(text.len());
         let old = &text[..end];
         let weight: f64 = old.parse().ok()?;
@@ -90,11 +78,6 @@ impl Edit {
         let new = (weight + step).clamp(0.0, 100.0);
         Some((old, ((new * PARTS).round() / PARTS).to_string()))
     }
-}
-
-struct Place {
-    table: &'static str,
-    key: &'static str,
 }
 
 #[cfg(test)]
@@ -107,10 +90,6 @@ mod tests {
 
     #[test]
     fn a_key_changes_one_line() {
-        let (killed, line) = Edit::Kill.edited(FILE).unwrap();
-        assert_eq!(line, "variants = [\"shop:canary\"]");
-        assert_eq!(killed, FILE.replace("variants = []", "variants = [\"shop:canary\"]"));
-        assert_eq!(Edit::Kill.edited(&killed).unwrap().0, FILE, "the same key revives it");
         let (more, line) = Edit::More.edited(FILE).unwrap();
         assert_eq!((more, line.as_str()), (FILE.replace("= 10 ", "= 20 "), "weight = 20"));
         assert_eq!(Edit::Less.edited(FILE).unwrap().1, "weight = 0");
@@ -133,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_shipped_file_has_the_lines() {
-        for edit in [Edit::Kill, Edit::More, Edit::Less] {
+        for edit in [Edit::More, Edit::Less] {
             assert!(edit.edited(include_str!("routes.toml")).is_some(), "{edit:?}");
         }
     }
@@ -142,10 +121,10 @@ mod tests {
     fn a_file_without_the_line_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("routes.toml");
-        for text in ["", "[kill]\nall = true\n", "[kill]\nvariants = 7\n", "[other]\nvariants = []\n"] {
+        for text in ["", "[route.canary]\nupstream = 1\n", "[route.canary]\nweight = x\n", "[other]\nweight = 1\n"] {
             fs::write(&file, text).unwrap();
-            let refused = Edit::Kill.apply(&file).unwrap_err().to_string();
-            assert!(refused.contains("`variants = …` in [kill]: edit it by hand"), "{refused}");
+            let refused = Edit::More.apply(&file).unwrap_err().to_string();
+            assert!(refused.contains("`weight = …` in [route.canary]: edit it by hand"), "{refused}");
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
         fs::write(&file, FILE).unwrap();

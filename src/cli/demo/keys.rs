@@ -23,6 +23,8 @@ pub(super) enum DemoKey {
     Slow,
     /// The canary has no fault.
     Off,
+    /// The canary is killed, or revived when it is.
+    Kill,
     /// The file is edited.
     Edit(Edit),
     /// The list of keys is shown.
@@ -43,7 +45,7 @@ impl DemoKey {
             b'e' | b'f' => Self::Errors,
             b's' => Self::Slow,
             b'o' => Self::Off,
-            b'k' => Self::Edit(Edit::Kill),
+            b'k' => Self::Kill,
             b'+' | b'=' => Self::Edit(Edit::More),
             b'-' => Self::Edit(Edit::Less),
             b'h' | b'?' => Self::Help,
@@ -143,7 +145,7 @@ mod tests {
         for (bytes, key) in [
             (&b"e"[..], Some((DemoKey::Errors, 1))),
             (b"f\n", Some((DemoKey::Errors, 1))),
-            (b"k", Some((DemoKey::Edit(Edit::Kill), 1))),
+            (b"k", Some((DemoKey::Kill, 1))),
             (b"q", Some((DemoKey::Quit, 1))),
             (b"++", Some((DemoKey::Edit(Edit::More), 2))),
             (b"---\n", Some((DemoKey::Edit(Edit::Less), 3))),

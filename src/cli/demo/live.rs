@@ -12,12 +12,12 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::brake::{BrakeAct, DemoBrake};
 use super::dark_launch::{DemoFindings, PAGE_PATIENCE};
 use super::keys::{DemoKey, KEYS, SingleKeys};
 use super::live_figures::{LiveFigures, SetWeight};
 use super::panel::{Live, Panel};
 use super::service::{DemoFault, Switch};
-use super::tour;
 use crate::cli::admin::{AdminEndpoint, FetchOptions};
 use crate::compare::escape_controls;
 
@@ -32,6 +32,8 @@ const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub(super) struct LiveView {
     /// The proxy.
     pub(super) admin: AdminEndpoint,
+    /// The brake, where its socket can be found.
+    pub(super) brake: Option<DemoBrake>,
     /// What the dark launch finds.
     pub(super) findings: DemoFindings,
     /// The canary's fault.
@@ -54,6 +56,8 @@ pub(super) struct StatusReading {
     generation: u64,
     weight: f64,
     killed: bool,
+    /// Who killed it, and why, when it was by a call.
+    killed_by: Option<String>,
     stable: u64,
     canary: u64,
     errors: u64,
@@ -86,7 +90,7 @@ impl LiveView {
                     second += 1;
                     self.tick(&mut window).await
                 }
-                Some(key) = pressed(&mut self.keys) => self.handle_key(key, &window),
+                Some(key) = pressed(&mut self.keys) => self.handle_key(key, &mut window).await,
                 _ = resized.recv() => Vec::new(),
                 _ = continued.recv() => {
                     if let Some((_, single)) = &self.keys {
@@ -111,12 +115,12 @@ impl LiveView {
             keep_small(log);
         }
         let Some(reading) = read(&self.admin).await else { return Vec::new() };
-        let mut news: Vec<String> = window.push(reading).into_iter().collect();
+        let mut news = window.push(reading);
         news.extend(self.findings.news().await);
         news
     }
 
-    fn handle_key(&mut self, key: DemoKey, window: &ReadingWindow) -> Vec<String> {
+    async fn handle_key(&mut self, key: DemoKey, window: &mut ReadingWindow) -> Vec<String> {
         // Once is enough for keys that do nothing.
         let hinted = std::mem::replace(&mut self.hinted, key == DemoKey::Unknown);
         match key {
@@ -124,6 +128,7 @@ impl LiveView {
             DemoKey::Slow => drop(self.switch.press(DemoFault::Slow)),
             DemoKey::Off if self.switch.fault() == DemoFault::Off => return vec![self.described(DemoFault::Off)],
             DemoKey::Off => self.switch.set(DemoFault::Off),
+            DemoKey::Kill => return self.press_brake(window).await,
             DemoKey::Edit(_) if window.is_rejected() => {
                 let file = self.file.display();
                 return vec![format!("not edited: {file} is invalid at the moment; correct it by hand first")];
@@ -142,6 +147,22 @@ impl LiveView {
         Vec::new()
     }
 
+    /// Kills the canary, or revives it when it is killed.
+    async fn press_brake(&self, window: &mut ReadingWindow) -> Vec<String> {
+        let Some(brake) = &self.brake else {
+            let file = self.file.display();
+            return vec![format!("not killed: the admin socket is not there; write it to [kill] of {file}")];
+        };
+        let act = if window.is_killed() { BrakeAct::Revive } else { BrakeAct::Kill };
+        match brake.press(act).await {
+            Ok(done) => {
+                window.set_killed(act);
+                vec![done]
+            }
+            Err(why) => vec![format!("not done: {why}")],
+        }
+    }
+
     /// What a fault is, and what an operator does about it.
     fn described(&self, fault: DemoFault) -> String {
         let what = match fault {
@@ -149,9 +170,10 @@ impl LiveView {
             DemoFault::Errors => "errors: the canary answers 500",
             DemoFault::Slow => "slow: the canary takes 400 ms for each answer",
         };
-        let cure = match self.keys {
-            Some(_) => "k kills the canary: all callers get stable; o ends the fault".to_owned(),
-            None => tour::kill(&self.file),
+        let cure = match (&self.keys, &self.brake) {
+            (Some(_), _) => "k kills the canary: all callers get stable; o ends the fault",
+            (None, Some(brake)) => &brake.line,
+            (None, None) => "write \"shop:canary\" to `variants` of [kill] in the routes file",
         };
         format!("canary's fault: {what}\n  what an operator does now: {cure}")
     }
@@ -194,12 +216,21 @@ impl StatusReading {
             generation: status["generation"].as_u64()?,
             weight: canary["weight"].as_f64().unwrap_or(0.0),
             killed: canary["killed"].as_bool().unwrap_or(false),
+            killed_by: killed_by(&status["kills"]),
             stable: requests(stable),
             canary: requests(canary),
             errors: errors(stable) + errors(canary),
             reload: Reload::parse(&status["last_reload"], &status["last_change"]),
         })
     }
+}
+
+/// The newest kill by a call, in words.
+fn killed_by(kills: &Value) -> Option<String> {
+    let calls = kills.as_array()?.iter().filter(|kill| kill["source"] == "call");
+    let kill = calls.max_by_key(|kill| kill["seq"].as_u64())?;
+    let (who, reason) = (kill["who"]["name"].as_str().unwrap_or("?"), kill["reason"].as_str().unwrap_or_default());
+    Some(escape_controls(&format!("canary killed by {who}: {reason}")).into_owned())
 }
 
 impl Reload {
@@ -229,8 +260,28 @@ impl ReadingWindow {
         self.0.back().and_then(|last| last.reload.as_ref()).is_some_and(|reload| reload.rejected.is_some())
     }
 
+    /// Whether the canary is killed.
+    fn is_killed(&self) -> bool {
+        self.0.back().is_some_and(|last| last.killed)
+    }
+
+    /// The demo itself has done this: it is no news of the next reading. Earlier figures do not describe what follows.
+    fn set_killed(&mut self, act: BrakeAct) {
+        if let Some(mut last) = self.0.pop_back() {
+            last.killed = act == BrakeAct::Kill;
+            last.killed_by = None;
+            self.0.clear();
+            self.0.push_back(last);
+        }
+    }
+
     /// Takes a reading, and returns what is new since the previous one.
-    fn push(&mut self, reading: StatusReading) -> Option<String> {
+    fn push(&mut self, reading: StatusReading) -> Vec<String> {
+        let killed = self.0.back().and_then(|last| match (last.killed, reading.killed) {
+            (false, true) => Some(reading.killed_by.clone().unwrap_or_else(|| "canary killed by the file".to_owned())),
+            (true, false) => Some("canary revived".to_owned()),
+            (true, true) | (false, false) => None,
+        });
         let news = self.0.back().and_then(|last| {
             let reload = reading.reload.as_ref().filter(|reload| last.reload.as_ref() != Some(reload))?;
             match &reload.rejected {
@@ -239,15 +290,16 @@ impl ReadingWindow {
                 None => Some(generations(last.generation, reading.generation, &reload.summary.join("; "))),
             }
         });
-        // Figures from before an edit do not describe the shares after it.
-        if self.0.back().is_some_and(|last| last.generation != reading.generation) {
+        // Figures from before an edit or a kill do not describe the shares after it.
+        let is_other = |last: &StatusReading| last.generation != reading.generation || last.killed != reading.killed;
+        if self.0.back().is_some_and(is_other) {
             self.0.clear();
         }
         self.0.push_back(reading);
         if self.0.len() > READINGS {
             self.0.pop_front();
         }
-        news
+        news.into_iter().chain(killed).collect()
     }
 
     /// What the live line shows.
@@ -301,7 +353,7 @@ mod tests {
     fn a_share_is_that_of_the_window() {
         let mut window = ReadingWindow::default();
         for second in 0..20 {
-            assert_eq!(window.push(reading(1, 45 * second, 5 * second)), None);
+            assert!(window.push(reading(1, 45 * second, 5 * second)).is_empty());
         }
         let shown = line(&window, DemoFault::Off);
         assert!(shown.contains("canary  10.0 % (set 10)  50 req/s  0 errors/s  generation 1"), "{shown}");
@@ -356,15 +408,39 @@ mod tests {
             Some(Reload { at: at.to_owned(), rejected: rejected.map(str::to_owned), summary })
         };
         let mut window = ReadingWindow::default();
-        assert_eq!(window.push(StatusReading { reload: reload("1", None), ..reading(1, 0, 0) }), None);
+        assert!(window.push(StatusReading { reload: reload("1", None), ..reading(1, 0, 0) }).is_empty());
         let news = window.push(StatusReading { reload: reload("2", None), ..reading(2, 0, 0) });
-        assert_eq!(news.as_deref(), Some("generation 2: shop canary 10 → 50"));
-        assert_eq!(window.push(StatusReading { reload: reload("2", None), ..reading(2, 0, 0) }), None);
+        assert_eq!(news, ["generation 2: shop canary 10 → 50"]);
+        assert!(window.push(StatusReading { reload: reload("2", None), ..reading(2, 0, 0) }).is_empty());
         let news = window.push(StatusReading { reload: reload("3", Some("error: no")), ..reading(2, 0, 0) });
-        assert_eq!(news.as_deref(), Some("error: no\nrejected: generation 2 stays in effect"));
+        assert_eq!(news, ["error: no\nrejected: generation 2 stays in effect"]);
         assert!(window.is_rejected(), "keys do not edit the file");
         window.push(StatusReading { reload: reload("4", None), ..reading(3, 0, 0) });
         assert!(!window.is_rejected());
+    }
+
+    #[test]
+    fn a_kill_by_another_terminal_is_news_and_restarts_the_figures() {
+        let mut window = ReadingWindow::default();
+        let killed = |killed_by: Option<&str>| StatusReading {
+            killed: true,
+            killed_by: killed_by.map(str::to_owned),
+            ..reading(1, 1000, 100)
+        };
+        window.push(reading(1, 0, 0));
+        window.push(reading(1, 1000, 100));
+        assert_eq!(window.push(killed(Some("canary killed by ana: errors"))), ["canary killed by ana: errors"]);
+        assert!(window.is_killed() && window.live(DemoFault::Off) == Live::Measuring);
+        assert_eq!(window.push(reading(1, 1000, 100)), ["canary revived"]);
+        window.set_killed(BrakeAct::Kill);
+        assert!(window.push(killed(None)).is_empty(), "the key has said it");
+        let kills = serde_json::json!([
+            { "source": "file", "place": "routes.toml:1" },
+            { "source": "call", "seq": 2, "who": { "name": "a\u{1b}" }, "reason": "errors" },
+            { "source": "call", "seq": 1, "who": { "name": "bo" }, "reason": "older" },
+        ]);
+        assert_eq!(killed_by(&kills).unwrap(), "canary killed by a\\u{1b}: errors");
+        assert_eq!(killed_by(&Value::Null), None);
     }
 
     #[test]

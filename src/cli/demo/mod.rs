@@ -1,5 +1,6 @@
 //! `demo`: three small services, the proxy and its admin listener in one process, and a guided tour.
 
+mod brake;
 mod certificate;
 mod dark_launch;
 mod edit;

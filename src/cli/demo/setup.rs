@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
+use super::brake::DemoBrake;
 use super::certificate;
 use super::dark_launch::DemoFindings;
 use super::file::{self, DemoAddresses, DemoDirectory};
@@ -24,6 +25,7 @@ use crate::cli::admin::{AdminEndpoint, AdminPlace, Credentials};
 use crate::cli::args::DemoArguments;
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out, run};
+use crate::config;
 use crate::telemetry::Medium;
 
 /// Where the proxy listens for TLS, if the port is free.
@@ -49,10 +51,12 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let control = service::bind(port_or_any(SWITCH_PORT, arguments)).or_else(|_| service::bind(0))?;
     let env = certificate::environment()?;
     let DemoSetup { file, folder, places, stable, canary, dark } = new_setup(arguments, &env, &mut notes)?;
+    let environment = env.clone();
     let app = start(&file, env)?;
     let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
     let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
     let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
+    let socket = socket(&file, &environment)?;
     let keyboard = Keyboard::take();
     let stage = TourContext {
         proxy,
@@ -62,6 +66,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         canary: places.canary,
         dark: places.dark,
         switch: control.local_addr()?,
+        socket: socket.as_deref(),
         file: &file,
         program: &program,
         keys: keyboard.is_some().then_some(KEYS),
@@ -72,6 +77,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let listener = AdminEndpoint::at(AdminPlace::Url(format!("http://{admin}")), Credentials::default());
     let watch = LiveView {
         admin: listener.clone(),
+        brake: socket.as_ref().map(|socket| DemoBrake::new(socket, &program)),
         findings: DemoFindings::new(listener),
         switch: Switch::default(),
         panel: panel.clone(),
@@ -163,6 +169,11 @@ impl DemoTasks {
             Ok(self.watch.run().await?)
         })
     }
+}
+
+/// The socket of the admin listener, where it could be bound.
+fn socket(file: &Path, env: &Environment) -> anyhow::Result<Option<PathBuf>> {
+    Ok(config::load(file, &**env)?.rules.admin.socket.clone().filter(|socket| socket.exists()))
 }
 
 fn start(file: &Path, env: Environment) -> anyhow::Result<App> {

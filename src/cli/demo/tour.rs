@@ -8,7 +8,7 @@ use crate::cli::admin::VARIABLE;
 use crate::cli::paint::Paint;
 
 /// Where things are.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct TourContext<'a> {
     /// Where the proxy listens.
     pub(super) proxy: SocketAddr,
@@ -24,6 +24,8 @@ pub(super) struct TourContext<'a> {
     pub(super) dark: Option<SocketAddr>,
     /// Where the canary's fault is switched.
     pub(super) switch: SocketAddr,
+    /// The socket of the admin listener, where it can be found: in the folder of the file.
+    pub(super) socket: Option<&'a Path>,
     /// The file to edit.
     pub(super) file: &'a Path,
     /// This program, as it can be called again.
@@ -71,9 +73,10 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
             "sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' routes.toml".to_owned(),
         ),
         (
-            "kill: all callers off the canary, and back",
-            format!("{KILL} routes.toml\n    sed -i.bak 's/^variants = .*/variants = []/' routes.toml"),
+            "kill: all callers off the canary at once, and back",
+            format!("pointsman kill {SCOPE} --reason 'it fails'\n    pointsman revive {SCOPE} --reason 'it is fixed'"),
         ),
+        ("who changed what, when and why", "pointsman journal".to_owned()),
         ("make the canary fail", format!("curl -s -X POST http://{switch}/errors    # /slow, /off")),
     ];
     let dark = stage.dark.map(|_| {
@@ -108,18 +111,30 @@ fn setup(stage: &TourContext<'_>) -> Vec<String> {
     let folder = stage.file.parent().unwrap_or_else(|| Path::new("."));
     let mut lines =
         vec![format!("cd {}", quoted(&folder.to_string_lossy())), format!("alias pointsman={}", quoted(stage.program))];
-    if stage.admin != SocketAddr::from(([127, 0, 0, 1], 9900)) {
-        lines.push(format!("export {VARIABLE}=http://{}", stage.admin));
+    // In its folder the socket is found without a name.
+    match stage.socket {
+        Some(socket) if socket != folder.join(SOCKET) => {
+            let name = format!("unix:{}", socket.display());
+            lines.push(format!("export {VARIABLE}={}", quoted(&name)));
+        }
+        None if stage.admin != SocketAddr::from(([127, 0, 0, 1], 9900)) => {
+            lines.push(format!("export {VARIABLE}=http://{}", stage.admin));
+        }
+        Some(_) | None => {}
     }
     lines
 }
 
-/// The line for a shell that takes everybody off the canary, without its file.
-const KILL: &str = "sed -i.bak 's/^variants = \\[\\]/variants = [\"shop:canary\"]/'";
+/// The socket, from the folder of the file.
+const SOCKET: &str = "state/run/admin.sock";
 
-/// The line for a shell that takes everybody off the canary.
-pub(super) fn kill(file: &Path) -> String {
-    format!("{KILL} {}", quoted(&file.to_string_lossy()))
+/// The scope that the tour kills.
+const SCOPE: &str = "--variant shop:canary";
+
+/// The line for a shell that takes everybody off the canary, from any folder.
+pub(super) fn kill(program: &str, socket: &Path) -> String {
+    let (program, socket) = (quoted(program), quoted(&format!("unix:{}", socket.display())));
+    format!("{program} kill --admin {socket} {SCOPE} --reason 'it fails'")
 }
 
 /// A word as a shell takes it.
@@ -156,6 +171,7 @@ mod tests {
             canary: at(1004),
             dark: Some(at(1007)),
             switch: at(1005),
+            socket: Some(Path::new("/tmp/demo/state/run/admin.sock")),
             file: Path::new("/tmp/demo/routes.toml"),
             program: "/usr/bin/pointsman",
             keys: Some("keys: x"),
@@ -179,10 +195,16 @@ mod tests {
             assert!(text.contains(place), "{place} is missing in\n{text}");
         }
         for line in
-            ["    cd /tmp/demo\n", "alias pointsman=/usr/bin/pointsman", "export POINTSMAN_ADMIN=http://127.0.0.1:1002"]
+            ["    cd /tmp/demo\n", "alias pointsman=/usr/bin/pointsman", "pointsman kill --variant shop:canary --r"]
         {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+        assert!(!text.contains("export"), "the socket is found in the folder");
+        let without = tour(&TourContext { socket: None, ..stage }, Paint::Plain);
+        assert!(without.contains("export POINTSMAN_ADMIN=http://127.0.0.1:1002\n"), "{without}");
+        let socket = Some(Path::new("/run/a b.sock"));
+        let elsewhere = tour(&TourContext { socket, ..stage }, Paint::Plain);
+        assert!(elsewhere.contains("export POINTSMAN_ADMIN='unix:/run/a b.sock'\n"), "{elsewhere}");
         let wide = text.lines().find(|line| line.chars().count() > 80);
         assert_eq!(wide, None, "it fits a terminal");
     }

@@ -31,7 +31,10 @@ pub fn markdown(page: &StatusPage) -> String {
         let _ = writeln!(text, "* last reload at {}: {}", reload.at, cell(&summary));
     }
     if !page.kills.is_empty() {
-        let _ = writeln!(text, "* **killed**: {}", cell(&page.kills.join(", ")));
+        let _ = writeln!(text, "* **killed**: {}", cell(&page.kills.join("; ")));
+    }
+    if let Some(trouble) = &page.journal_trouble {
+        let _ = writeln!(text, "* **journal**: {}", cell(trouble));
     }
     text.push_str("\n| route | variant | set | share | requests | errors | p50 ms | p99 ms | comparison |\n");
     text.push_str("|---|---|---|---|---|---|---|---|---|\n");

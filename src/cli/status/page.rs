@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::cli::kill_row::KillRow;
 use crate::compare::escape_controls;
 
 /// The status of a proxy.
@@ -23,6 +24,8 @@ pub struct StatusPage {
     pub listeners: Vec<ListenerStatus>,
     /// What is killed.
     pub kills: Vec<String>,
+    /// What is wrong with the journal.
+    pub journal_trouble: Option<String>,
     pub routes: Vec<RouteStatus>,
     pub shadows: Vec<ShadowStatus>,
     pub upstreams: Vec<UpstreamStatus>,
@@ -145,6 +148,7 @@ impl StatusPage {
             hand_over_failure: optional(&page["hand_over_failure"]),
             listeners: items(&page["listeners"]).map(listener).collect(),
             kills: kills(page),
+            journal_trouble: journal_trouble(&page["journal"]),
             routes: routes.clone().map(route).collect(),
             shadows: routes.filter(|route| route["shadow"].is_object()).map(shadow).collect(),
             upstreams: items(&page["upstreams"]).map(|one| upstream(one, &page["names"])).collect(),
@@ -237,8 +241,23 @@ pub(super) fn parsed(place: &str, value: &Value) -> anyhow::Result<StatusPage> {
         .ok_or_else(|| anyhow::anyhow!("{place} answers something else: is this the admin listener?"))
 }
 
-/// Everything that is killed, in words.
+/// Why kills and revives are not recorded now, or what was wrong with the records at the start.
+fn journal_trouble(journal: &Value) -> Option<String> {
+    let failure = optional(&journal["failure"]).map(|why| {
+        let (seq, durable) = (number(&journal["seq"]), number(&journal["durable_seq"]));
+        let waiting = seq.saturating_sub(durable);
+        let records = if waiting == 1 { "1 record waits".to_owned() } else { format!("{waiting} records wait") };
+        format!("THE JOURNAL CANNOT BE WRITTEN: {why}; {records}, and a restart forgets kills that are not recorded")
+    });
+    let damage = || optional(&journal["damage"]).map(|why| format!("the journal was damaged at the start: {why}"));
+    failure.or_else(damage)
+}
+
+/// Everything that is killed, in words: with who and why, where the proxy says so.
 fn kills(page: &Value) -> Vec<String> {
+    if page["kills"].is_array() {
+        return items(&page["kills"]).map(|kill| KillRow::read(kill).sentence()).collect();
+    }
     let mut kills = Vec::new();
     if page["kill"]["all"] == true {
         kills.push("all: every route serves stable, no copies are made".to_owned());

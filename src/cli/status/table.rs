@@ -24,6 +24,8 @@ const ROUTE_LINES_MIN: usize = 6;
 const NAMES_MIN: usize = 18;
 /// Errors from here on are red.
 const ERRORS_BAD: f64 = 0.05;
+/// Kills that are shown.
+const KILLS_MAX: usize = 6;
 /// Listeners that are shown.
 const LISTENERS_MAX: usize = 4;
 
@@ -41,7 +43,8 @@ type Ink = fn(Paint, &str) -> String;
 pub fn table(page: &StatusPage, size: Size, rows: Rows, paint: Paint) -> String {
     let mut lines = head(page, size.columns, paint);
     lines.push(String::new());
-    let layout = Layout::of(page, size.columns);
+    let columns = size.columns;
+    let layout = Layout::of(page, columns);
     let mut order: Vec<&RouteStatus> = page.routes.iter().collect();
     order.sort_by_key(|route| std::cmp::Reverse(route.total));
     let routes: Vec<Vec<String>> = order.into_iter().map(|route| layout.route(route, paint)).collect();
@@ -59,15 +62,15 @@ pub fn table(page: &StatusPage, size: Size, rows: Rows, paint: Paint) -> String 
     let for_routes = room - for_upstreams - for_shadows;
     let has_rates = page.routes.iter().any(|route| route.traffic.rate.is_some());
     lines.push(paint.dim(&layout.title(if has_rates { "REQ/S" } else { "REQUESTS" })));
-    list(&mut lines, &Section { what: "route", blocks: &routes, room: for_routes }, hint, paint);
+    list(&mut lines, &Section { what: "route", blocks: &routes, room: for_routes, columns }, hint, paint);
     if !shadows.is_empty() {
         lines.extend([String::new(), paint.dim("SHADOW")]);
-        list(&mut lines, &Section { what: "shadow", blocks: &shadows, room: for_shadows }, hint, paint);
+        list(&mut lines, &Section { what: "shadow", blocks: &shadows, room: for_shadows, columns }, hint, paint);
     }
     if !upstreams.is_empty() {
         let title = upstream_row(widths(page, size.columns), ["UPSTREAM", "ENDPOINTS", "CONNECTIONS", "IN FLIGHT"]);
         lines.extend([String::new(), paint.dim(&title)]);
-        list(&mut lines, &Section { what: "upstream", blocks: &upstreams, room: for_upstreams }, hint, paint);
+        list(&mut lines, &Section { what: "upstream", blocks: &upstreams, room: for_upstreams, columns }, hint, paint);
     }
     let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
     lines.join("\n") + "\n"
@@ -83,12 +86,13 @@ struct Section<'a> {
     /// The lines of each entry.
     blocks: &'a [Vec<String>],
     room: usize,
+    columns: usize,
 }
 
 /// Adds as many blocks as fit, and a line with the number of blocks left out. The first block is always shown; it is
 /// cut where it is longer than the room.
 fn list(lines: &mut Vec<String>, section: &Section<'_>, hint: &str, paint: Paint) {
-    let Section { what, blocks, room } = *section;
+    let Section { what, blocks, room, columns } = *section;
     let Some((first, others)) = blocks.split_first() else { return };
     let cut = first.len().saturating_sub(room.max(1));
     lines.extend(first[..first.len() - cut].iter().cloned());
@@ -109,7 +113,8 @@ fn list(lines: &mut Vec<String>, section: &Section<'_>, hint: &str, paint: Paint
     let rows = more(cut, "row").map(|rows| format!("{rows} of this {what}"));
     let left_out: Vec<String> = rows.into_iter().chain(more(others.len() - shown, what)).collect();
     if !left_out.is_empty() {
-        lines.push(paint.dim(&format!("… and {}{hint}", left_out.join(", "))));
+        let text = format!("… and {}{hint}", left_out.join(", "));
+        lines.extend(wrapped(&text, columns).iter().map(|line| paint.dim(line)));
     }
 }
 
@@ -142,8 +147,15 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {
         add_line(plain, &reloaded(reload));
     }
-    if !page.kills.is_empty() {
-        add_line(Paint::red, &format!("KILLED  {}", page.kills.join(", ")));
+    for kill in page.kills.iter().take(KILLS_MAX) {
+        add_line(Paint::red, &format!("KILLED  {kill}"));
+    }
+    if page.kills.len() > KILLS_MAX {
+        let more = page.kills.len() - KILLS_MAX;
+        add_line(Paint::red, &format!("… and {more} more kills: `pointsman kill` lists them"));
+    }
+    if let Some(trouble) = &page.journal_trouble {
+        add_line(|paint, line| paint.bold(&paint.red(line)), trouble);
     }
     if let Some(why) = &page.hand_over_failure {
         add_line(Paint::yellow, &format!("the last hand-over failed: {why}"));

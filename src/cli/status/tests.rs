@@ -65,6 +65,24 @@ fn page() -> Value {
     })
 }
 
+/// A proxy with kills by people, whose disk is full.
+fn killed() -> Value {
+    let mut page = page();
+    let call = |scope: Value, durable: bool| {
+        json!({ "scope": scope, "source": "call", "who": { "name": "ana", "via": "socket" }, "reason": "errors since 14:02",
+            "at": "2026-11-22T15:59:04.123Z", "seq": 12, "durable": durable, "matches": true })
+    };
+    let mut kills = vec![
+        json!({ "scope": { "tenant": "acme" }, "source": "file", "place": "routes.toml:12", "matches": true }),
+        call(json!({ "variant": "search:ranker-b" }), false),
+    ];
+    kills.extend((0..6).map(|number| call(json!({ "route": format!("route-{number}") }), true)));
+    page["kills"] = json!(kills);
+    page["journal"] = json!({ "dir": "/var/lib/pointsman", "seq": 18, "durable_seq": 17, "failure": "no space left on device",
+        "damage": null });
+    page
+}
+
 fn rejected() -> Value {
     let mut page = page();
     page["last_reload"] = json!({
@@ -90,6 +108,7 @@ fn a_fixed_status_looks_like_this() {
     let parts = [
         ("80 columns", drawn(&page(), 80)),
         ("80 columns, rejected", drawn(&rejected(), 80)),
+        ("80 columns, killed", drawn(&killed(), 80)),
         ("56 columns", drawn(&page(), 56)),
         ("120 columns", drawn(&page(), 120)),
         ("Markdown", markdown(&StatusPage::parse(&rejected()).unwrap())),
@@ -105,7 +124,7 @@ fn a_fixed_status_looks_like_this() {
 
 #[test]
 fn no_line_is_wider_than_the_terminal() {
-    for page in [page(), rejected()] {
+    for page in [page(), rejected(), killed()] {
         for columns in [50, 56, 60, 72, 80, 100, 132, 200] {
             let text = drawn(&page, columns);
             let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > columns).collect();

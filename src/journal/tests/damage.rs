@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use proptest::prelude::{any, prop_assert, proptest};
 
-use super::super::memory_files::MemoryFiles;
+use super::super::memory_files::{Loss, MemoryFiles};
 use super::super::{DamageKind, JournalFiles, SavedState, fold, verify, verify_bytes};
 use super::crash::acts;
-use super::{Act, Run, SCRIPT, WriterLimits, draft, kills, look, numbered, replay, scope_of, small, written};
+use super::{Act, Run, SCRIPT, WriterLimits, draft, kills, look, numbered, replay, scope, scope_of, small, written};
 use crate::journal::{Deed, Folded};
 use crate::route::KillScope;
 
@@ -109,6 +109,21 @@ fn verification_finds_every_changed_byte() {
 }
 
 #[test]
+fn behind_damage_kills_apply_and_revives_do_not() {
+    let files = written(&[Act::Kill(1), Act::Reload, Act::Revive(1), Act::Kill(2)]);
+    let mut changed = text(&files);
+    let reload = line_at(&changed, 0).1;
+    changed[reload] = b'#';
+    for saved in [None, saved(&files)] {
+        let folded = fold(&changed, saved, Duration::ZERO);
+        let damage = folded.damage.clone().expect("the second line is no record");
+        assert!(matches!(damage.kind, DamageKind::NotARecord(_)) && damage.line == 2, "{damage}");
+        assert_eq!(scopes(&folded), [scope(1), scope(2)].into());
+        assert_eq!(folded.last_seq, 4);
+    }
+}
+
+#[test]
 fn a_problem_names_its_place() {
     let files = written(SCRIPT);
     let mut changed = text(&files);
@@ -152,28 +167,37 @@ fn writing_goes_on_after_damage_in_a_new_file() {
 
 #[test]
 fn damage_and_crashes_together_lose_no_kill() {
-    let damaged = || {
+    let with_saved = || {
         let files = written(SCRIPT);
         let mut changed = text(&files);
         changed[5] ^= 1;
         files.set(CURRENT, &changed);
         files
     };
-    let intact = scopes(&look(&written(SCRIPT)).folded);
-    let files = damaged();
-    let before = files.steps();
-    Run::begin(&files, small()).play(&[Act::Kill(4)]);
-    let steps = files.steps() - before;
-    for crash in 0..steps {
+    let without_saved = || {
+        let files = with_saved();
+        files.take(SAVED);
+        files
+    };
+    let cases: [&dyn Fn() -> MemoryFiles; 2] = [&with_saved, &without_saved];
+    for damaged in cases {
         let files = damaged();
-        files.crash_at(files.steps() + crash);
+        let readable = scopes(&look(&files).folded);
+        assert!(readable.len() >= 2, "{readable:?}");
+        let before = files.steps();
         Run::begin(&files, small()).play(&[Act::Kill(4)]);
-        files.restart(super::super::memory_files::Loss::All);
-        assert!(scopes(&look(&files).folded).is_superset(&intact), "a crash at step {crash}");
-        Run::begin(&files, small()).play(&[]);
-        let opened = look(&files);
-        assert_eq!(opened.folded.damage, None, "a crash at step {crash}");
-        assert!(scopes(&opened.folded).is_superset(&intact), "a crash at step {crash}");
+        let steps = files.steps() - before;
+        for crash in 0..steps {
+            let files = damaged();
+            files.crash_at(files.steps() + crash);
+            Run::begin(&files, small()).play(&[Act::Kill(4)]);
+            files.restart(Loss::All);
+            assert!(scopes(&look(&files).folded).is_superset(&readable), "a crash at step {crash}");
+            Run::begin(&files, small()).play(&[]);
+            let opened = look(&files);
+            assert_eq!(opened.folded.damage, None, "a crash at step {crash}");
+            assert!(scopes(&opened.folded).is_superset(&readable), "a crash at step {crash}");
+        }
     }
 }
 

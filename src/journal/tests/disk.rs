@@ -1,7 +1,9 @@
 //! The writer's thread, the lock and a real disk.
 
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use super::super::{
     DiskFiles, HeldJournal, JournalFiles, JournalProgress, JournalWriter, LockError, StateLock, WriterLimits, open,
     peek, records_after, verify,
 };
-use super::{Act, SCRIPT, deed, draft, kills, look, numbered, replay};
+use super::{Act, Run, SCRIPT, deed, draft, kills, look, numbered, replay, small};
 use crate::clock::Clock;
 
 /// How long a test waits for the writer.
@@ -114,4 +116,67 @@ fn one_process_holds_a_folder() {
     drop(StateLock::take(dir.path()).expect("it is free again"));
     let missing = StateLock::take(&dir.path().join("missing")).expect_err("there is no folder");
     assert!(matches!(&missing, LockError::Unusable(why) if why.contains("missing/lock")), "{missing}");
+}
+
+/// A folder in which the writer begins new files after some looks at the names.
+#[derive(Debug)]
+struct Rotating {
+    before: MemoryFiles,
+    after: MemoryFiles,
+    looks: AtomicU32,
+    old_looks: u32,
+}
+
+impl JournalFiles for Rotating {
+    fn place(&self) -> String {
+        self.after.place()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let looks = self.looks.fetch_add(1, Relaxed);
+        if looks < self.old_looks { self.before.list() } else { self.after.list() }
+    }
+
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        self.after.read(name)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.after.sync(name)
+    }
+
+    fn append(&self, name: &str, len: u64, bytes: &[u8]) -> io::Result<()> {
+        self.after.append(name, len, bytes)
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.after.replace(name, bytes)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.after.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.after.remove(name)
+    }
+}
+
+#[test]
+fn a_reader_misses_no_record_while_a_file_is_begun() {
+    let played = |count: usize| {
+        let files = MemoryFiles::default();
+        Run::begin(&files, WriterLimits { files_max: 9, ..small() }).play(&SCRIPT[..count]);
+        files
+    };
+    for count in 1..SCRIPT.len() {
+        let folder =
+            |old_looks| Rotating { before: played(count), after: played(SCRIPT.len()), looks: 0.into(), old_looks };
+        let page = records_after(&folder(1), 0, 100).expect("readable");
+        let found: Vec<u64> = page.records.iter().map(|record| record.seq).collect();
+        assert_eq!(found, (1..=13).collect::<Vec<_>>(), "from {count} records on");
+        // Its first look is for the saved state.
+        let report = verify(&folder(2)).expect("readable");
+        assert!(report.is_intact() && report.files.len() > 3, "from {count} records on: {report:?}");
+    }
 }

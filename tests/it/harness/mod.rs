@@ -19,7 +19,7 @@ pub mod wire;
 
 pub use certs::{Authority, Pair};
 pub use h2_client::H2;
-pub use proxy::{ONE_ROUTE, Proxy};
+pub use proxy::{ONE_ROUTE, Proxy, Setup};
 pub use pty::Pty;
 pub use raw::{Answer, Raw};
 pub use unreachable::{FullBacklog, RefusingAddress};

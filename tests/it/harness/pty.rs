@@ -54,7 +54,10 @@ impl Pty {
         // Makes the terminal the controlling one of the process: keys such as Ctrl-C become signals.
         let mut command = Command::new("setsid");
         command.args(["--ctty", BINARY]).args(arguments).current_dir(dir).env("TMPDIR", dir);
-        command.env_remove("POINTSMAN_LOG").stdin(end()).stdout(end()).stderr(end());
+        for variable in ["POINTSMAN_LOG", "POINTSMAN_ADMIN", "POINTSMAN_TOKEN"] {
+            command.env_remove(variable);
+        }
+        command.stdin(end()).stdout(end()).stderr(end());
         more(&mut command);
         let child = command.spawn().unwrap();
         drop((command, follower));
