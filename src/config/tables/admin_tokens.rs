@@ -3,7 +3,7 @@
 //!
 //! Diagnostics never show what may be a token or its hash: lines of this file and messages about it are covered.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ pub(in crate::config) fn tokens(context: &mut Context<'_>, item: &Item<'_>) -> O
     Some(known.tokens.into_iter().collect())
 }
 
-fn read_text(context: &mut Context<'_>, written: &SpannedString<'_>, path: &PathBuf) -> Option<String> {
+fn read_text(context: &mut Context<'_>, written: &SpannedString<'_>, path: &Path) -> Option<String> {
     context.watch(path);
     let bytes = match read::bytes(path) {
         Ok(bytes) => bytes,

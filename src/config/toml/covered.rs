@@ -39,9 +39,9 @@ fn cover_runs(out: &mut String, text: &str) {
     while !rest.is_empty() {
         let run = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
         if run >= SECRET_CHARS_MIN {
-            cover(out, run)
+            cover(out, run);
         } else {
-            out.push_str(&rest[..run])
+            out.push_str(&rest[..run]);
         }
         rest = &rest[run..];
         let other = rest.find(is_part).unwrap_or(rest.len());
