@@ -29,6 +29,9 @@ pub use crate::telemetry::exposition::SharedRecorder;
 /// How long the worker threads may take to end after the control plane has stopped.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the start waits for another process to give the state folder up.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+
 /// How a proxy is started from a file.
 #[derive(Clone)]
 pub struct Options {
@@ -109,6 +112,8 @@ impl Options {
             notify: self.notify,
             screen: self.screen,
             recorder: self.recorder,
+            lock_wait: LOCK_WAIT,
+            journal_files: None,
         }
     }
 }

@@ -4,6 +4,7 @@ mod admin;
 mod brake;
 mod harness;
 mod names;
+mod recorded;
 mod recorder;
 mod rejected;
 mod reload;

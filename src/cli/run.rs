@@ -100,7 +100,7 @@ pub(super) fn refused(error: &StartError, terminal: Terminal) -> Exit {
             load::print_diagnostics(diagnostics, terminal.stderr);
             Exit::BadFile
         }
-        StartError::Bind(_) | StartError::Io(..) => {
+        StartError::Bind(_) | StartError::Io(..) | StartError::State(_) => {
             out::print_error(&error.to_string());
             Exit::Failed
         }

@@ -78,6 +78,7 @@ impl Controller {
             // The requests that were cut are still to be recorded.
             let _ = tokio::time::timeout(LAST_RECORDS_TIMEOUT, self.drain.finished()).await;
         }
+        self.release.ledger.stop(Duration::from_secs(2));
         self.log.stop(self.state.clock, Duration::from_secs(2));
         self.traces.stop(Duration::from_secs(2));
         if let Some(pusher) = &self.pusher {

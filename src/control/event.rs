@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::files::LoadResult;
 use super::outcome::{ReloadCause, ReloadOutcome};
-use super::release::{Act, ActReply};
+use super::release::{Act, ActReply, HeldFolder};
 use super::resolver::LookupResult;
 use crate::drain::Phase;
+use crate::journal::Record;
 
 /// Receives the outcome of a reload.
 pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome) + Send>;
@@ -48,6 +49,12 @@ pub enum ResolverEvent {
 pub enum ReleaseEvent {
     /// A person acts.
     Act(Box<Act>, ActReply),
+    /// The journal's thread has reported.
+    Written,
+    /// The process that took over has decided this; this one follows, for what it still serves.
+    OfSuccessor(Box<Record>),
+    /// The state folder is ours, after another process held it.
+    Held(Box<HeldFolder>),
     /// The time is up for the disk to take the record of a revive, by its number.
     ReviveDue(u64),
 }
@@ -68,6 +75,8 @@ pub enum ProcessEvent {
     HandOver,
     /// The hand-over has ended: the indexes of the sockets that the new process uses, or the reason for the failure.
     HandedOver(Result<Vec<usize>, String>),
+    /// The journal is written and given up: the new process may take it. The indexes of the sockets that it uses.
+    JournalPassed(Vec<usize>),
     /// Close the listening sockets that are no longer accepted from.
     Close,
     /// Check the workers, the certificates and the access log.

@@ -17,6 +17,7 @@ mod release;
 mod resolver;
 mod retired;
 mod start;
+mod start_error;
 mod state;
 mod system;
 
@@ -29,6 +30,7 @@ pub use next_snapshot::with_overlay;
 pub use outcome::{ReloadCause, ReloadOutcome};
 pub use release::{Act, ActError, ActOutcome, JournalHealth, KillInForce, KillSource, PersonAct, ReleaseView};
 pub use resolver::{DnsAnswer, LookupResult, Resolve, SystemResolver};
-pub use start::{ControlSettings, StartError, StartedControl, WorkerParts, bound, start};
+pub use start::{ControlSettings, StartedControl, WorkerParts, bound, start};
+pub use start_error::StartError;
 pub use state::ControlState;
 pub use system::{Signals, Stopped, SystemdNotify};

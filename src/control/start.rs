@@ -1,7 +1,6 @@
 //! The start: everything that must succeed before the first request, in order. An error here ends the process.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,18 +14,20 @@ use super::admin::{AdminListener, OtherListener, PreparedAdmin, push_regularly};
 use super::adoption::wait_for_workers;
 use super::controller::Controller;
 use super::event::{Event, ProcessEvent, ResolverEvent};
-use super::files::{ConfigChecker, ConfigLoader, LoadError, Rejection, Watcher, run_load, warn, writable};
+use super::files::{ConfigChecker, ConfigLoader, Rejection, Watcher, run_load, warn, writable};
 use super::hand_over::{InheritedSockets, Succession};
 use super::next_snapshot;
 use super::outcome::{ReloadCause, ReloadOutcome};
-use super::release::{ActiveKills, Ledger, Release};
+use super::release::{ActiveKills, FolderSettings, Release};
 use super::resolver::{LookupResult, Resolve, WatchedNames};
 use super::retired::RetiredSnapshots;
+use super::start_error::StartError;
 use super::state::{ControlState, Counts, LastReload};
 use super::system::{BindError, ServiceState, Shutdown, Signals, SystemdNotify, listen_to_signals};
 use crate::clock::Clock;
-use crate::config::{Color, Diagnostics, Loaded};
+use crate::config::{Diagnostics, Loaded};
 use crate::drain::{Drain, DrainWatch};
+use crate::journal::JournalFiles;
 use crate::route::{Generation, Rules};
 use crate::shadow_compare::{Comparator, JobSender};
 use crate::snapshot::{Listener, Snapshot, SnapshotStore};
@@ -79,49 +80,10 @@ pub struct ControlSettings {
     pub screen: Screen,
     /// A metrics recorder of the embedding program.
     pub recorder: Option<SharedRecorder>,
-}
-
-/// Why the proxy did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The file is invalid.
-    Config(Diagnostics),
-    /// An address cannot be bound, or the access log cannot be opened.
-    Bind(Rejection),
-    /// A system call failed.
-    Io(&'static str, io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(diagnostics) => f.write_str(diagnostics.render(Color::Never).trim_end()),
-            Self::Bind(rejection) => f.write_str(rejection.text.trim_end()),
-            Self::Io(what, error) => write!(f, "error[start]: {what}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<LoadError> for StartError {
-    fn from(unread: LoadError) -> Self {
-        match unread {
-            LoadError::Invalid(diagnostics) => Self::Config(diagnostics),
-            LoadError::Internal(error) => Self::Io("reading the configuration", io::Error::other(error)),
-        }
-    }
-}
-
-impl StartError {
-    /// The exit code of the process: 78 for an invalid file, else 1.
-    #[must_use]
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Config(_) => 78,
-            Self::Bind(_) | Self::Io(..) => 1,
-        }
-    }
+    /// How long the start waits for another process to give the state folder up.
+    pub lock_wait: Duration,
+    /// The files of the journal; `None`: those of the state folder.
+    pub journal_files: Option<Arc<dyn JournalFiles>>,
 }
 
 /// What the control plane gives a worker.
@@ -180,7 +142,6 @@ fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
 pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartError> {
     let ControlSettings { load, check, file, resolver, clock, workers, mut succession, .. } = settings;
     let began = clock.now();
-    let counting = telemetry::control::new_recorder();
     let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
     let loaded = loading.result?;
     let rules = Arc::new(loaded.rules);
@@ -191,11 +152,11 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let log = log(&rules, settings.screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
-    let kills = ActiveKills::of_file(loaded.overlay, loaded.kills);
+    let kills = ActiveKills::of_file(loaded.overlay.clone(), loaded.kills);
     let inputs = next_snapshot::SnapshotInputs {
         generation: FIRST,
         rules: Arc::clone(&rules),
-        overlay: kills.union(&rules),
+        overlay: loaded.overlay,
         // No worker accepts until all workers can.
         listeners: Arc::default(),
         identity_providers: loaded.identity_providers,
@@ -204,7 +165,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         now: clock.wall(),
     };
     let store = SnapshotStore::new(next_snapshot::build(None, inputs));
-    let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(counting) };
+    let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(telemetry::control::new_recorder()) };
     let state = Arc::new(ControlState::new(clock, counts, store.follow(), start_comparator(clock)?));
     let admin = AdminListener::new(Arc::clone(&state), sender.clone(), check);
     let prepared = prepare(&admin, &state, loaded.admin_tls.as_ref(), &mut succession.inherited, unbound)?;
@@ -213,16 +174,14 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     // Load balancers must not see a gap when one process takes over from another.
     state.lock().names_settled = succession.predecessor.is_some();
     let look_ups = unreachable(sender.clone());
-    if settings.signals == Signals::Handle {
-        listen_to_signals(sender.clone()).map_err(|error| StartError::Io("the handling of signals", error))?;
-    }
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, loading.began_at);
     state.lock().files = loaded.watched;
     warn(&loaded.warnings);
     record_start(&state, loaded.hash, file, clock.now().duration_since(began));
+    let folder = FolderSettings::new(&rules.state.dir, settings.journal_files, settings.lock_wait, clock);
     let (shutdown, drain) = (Shutdown::new(settings.drain_delay, settings.drain_deadline), Drain::new());
-    let controller = Controller {
+    let mut controller = Controller {
         state,
         store,
         log,
@@ -245,10 +204,15 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         retired: RetiredSnapshots::default(),
         closing: Vec::new(),
         succession,
-        release: Release::new(kills, Ledger::default()),
+        release: Release::new(kills, folder),
         notify: settings.notify,
     };
-    controller.show_release();
+    controller.resume().await?;
+    // Until here a signal ends the process.
+    if settings.signals == Signals::Handle {
+        listen_to_signals(controller.sender.clone())
+            .map_err(|error| StartError::Io("the handling of signals", error))?;
+    }
     Ok(StartedControl { controller, listeners, admin: prepared, look_ups })
 }
 
@@ -380,6 +344,9 @@ impl StartedControl {
         let mut other = OtherListener::Keep;
         if let Some(predecessor) = controller.succession.predecessor.take() {
             predecessor.confirm_serving().await;
+            controller.succession.forwarder = Some(predecessor.forwarder());
+            let taken = controller.take_over_journal().await;
+            taken.map_err(|error| StartError::Io("the journal's thread", error))?;
             other = OtherListener::Replace;
         }
         controller.admin.open_socket(other);

@@ -128,7 +128,16 @@ async fn serve(
             worker.connections.emptied().await;
         }
     };
+    // Kills count in a drain too: after a hand-over the new process sends its kills to this one.
+    let follow = async {
+        while snapshots.changed().await.is_ok() {
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            proxy.adopt(snapshot);
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
+        () = follow => {}
         () = idle => finish_copies(worker).await,
         () = drained.reached(Phase::Forced) => {
             worker.meter().forced.add(worker.connections.len() as u64);

@@ -8,36 +8,36 @@ use crate::app::{Act, ActError, ActOutcome, App, PersonAct, ReloadOutcome};
 use crate::journal::{Actor, IdempotencyKey, Via};
 use crate::route::KillScope;
 
-fn act(what: PersonAct) -> Act {
+pub(super) fn act(what: PersonAct) -> Act {
     let who = Actor { name: "ana".into(), via: Via::Socket };
     Act { who, what, reason: "it fails".into(), key: None, expect: None }
 }
 
-fn kill(scope: KillScope) -> Act {
+pub(super) fn kill(scope: KillScope) -> Act {
     act(PersonAct::Kill { scope, close_streams: None })
 }
 
-fn revive(scope: KillScope) -> Act {
+pub(super) fn revive(scope: KillScope) -> Act {
     act(PersonAct::Revive(scope))
 }
 
-fn canary() -> KillScope {
+pub(super) fn canary() -> KillScope {
     KillScope::Variant { route: "api".into(), variant: "canary".into() }
 }
 
-fn api() -> KillScope {
+pub(super) fn api() -> KillScope {
     KillScope::Route("api".into())
 }
 
 /// A folder whose canary gets everything, and both upstreams.
-fn serving() -> Folder {
+pub(super) fn serving() -> Folder {
     let (one, two) = (upstream("one"), upstream("two"));
     let text = file(100).replace("127.0.0.1:1\"", &format!("{one}\"")).replace("127.0.0.1:2\"", &format!("{two}\""));
     let text = text.replace("[[route]]", "[identity]\ntenant = [\"query:tenant\"]\n[[route]]");
     Folder::new(&text)
 }
 
-fn done(app: &App, act: Act) -> ActOutcome {
+pub(super) fn done(app: &App, act: Act) -> ActOutcome {
     let outcome = app.act(act).expect("done");
     assert_eq!(outcome.workers_in_force, outcome.workers, "{outcome:?}");
     assert!(outcome.in_force_ms.is_some_and(|ms| ms < 1_000.0), "{outcome:?}");

@@ -16,7 +16,8 @@ pub(super) fn kills(state: &ControlState) -> Value {
     })
 }
 
-fn kill(kill: &KillInForce) -> Value {
+/// One kill.
+pub(super) fn kill(kill: &KillInForce) -> Value {
     let mut value = json!({
         "scope": ScopeFields::from(&kill.scope),
         "matches": kill.matches,

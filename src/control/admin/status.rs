@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::experiment::experiment;
 use super::format::{ratio, time};
+use super::kills::kill;
 use crate::control::measure::{Durations, VariantCounts, shares};
 use crate::control::outcome::ReloadOutcome;
+use crate::control::release::JournalHealth;
 use crate::control::state::{ControlState, LastReload};
 use crate::drain::Phase;
 use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, VariantId};
@@ -43,6 +45,9 @@ pub fn status(state: &ControlState) -> Value {
         "admin": data.admin,
         "admin_socket": { "path": data.admin_socket.path, "trouble": data.admin_socket.trouble },
         "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.killed_tenants() },
+        "kills": state.release.kills().iter().map(kill).collect::<Vec<_>>(),
+        "journal": journal(&state.release.health()),
+        "release": { "seq": state.release.health().seq },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &data.baselines),
         "upstreams": upstreams(&snapshot),
@@ -81,6 +86,11 @@ pub(super) fn experiments_table(state: &ControlState) -> Value {
     };
     let experiments: Vec<Value> = routes(&snapshot, &baselines).into_iter().filter_map(experiment).collect();
     json!({ "generation": snapshot.generation.0, "experiments": experiments })
+}
+
+fn journal(health: &JournalHealth) -> Value {
+    let JournalHealth { dir, seq, durable_seq, failure, damage } = health;
+    json!({ "dir": dir, "seq": seq, "durable_seq": durable_seq, "failure": failure, "damage": damage })
 }
 
 const fn phase(phase: Phase) -> &'static str {

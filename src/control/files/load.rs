@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,6 +106,14 @@ impl From<LoadError> for Rejection {
 
 fn diagnostic(code: &str, message: &str, help: &str) -> Value {
     json!({ "severity": "error", "code": code, "message": message, "labels": [], "help": help })
+}
+
+/// A rejection because the state folder is another one.
+pub(in crate::control) fn other_state_dir(old: &Path, new: &Path) -> Rejection {
+    let (old, new) = (old.display(), new.display());
+    let message = format!("`[state] dir` is `{new}`, and this process uses `{old}`: its kills and journal are there");
+    let help = format!("restart the proxy to use the other folder, or write `dir = \"{old}\"` in `[state]` again");
+    Rejection::new("state-dir", &message, &help)
 }
 
 /// Logs the warnings of a load.

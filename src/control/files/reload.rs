@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::load::{LoadError, LoadResult, NO_FILE};
+use super::load::{LoadError, LoadResult, NO_FILE, other_state_dir};
 use super::load_task::run_load;
 use super::pending_reload::{PendingReload, stopping};
 use crate::control::adoption::wait_for_workers;
@@ -95,6 +95,9 @@ impl Controller {
                 }
             }
             Ok(_) if self.is_successor_serving() => return self.hold_reload(),
+            Ok(loaded) if loaded.rules.state != self.store.load().rules.state => {
+                ReloadOutcome::Rejected(other_state_dir(&self.store.load().rules.state.dir, &loaded.rules.state.dir))
+            }
             Ok(loaded) => {
                 // Sockets that wait to be closed belong to no configuration, and the new one may need their addresses.
                 self.close_sockets();
@@ -169,6 +172,7 @@ impl Controller {
                 if matches!(outcome, ReloadOutcome::Rejected(_)) { "; the last reload was rejected" } else { "" };
             self.notify.send(ServiceState::Ready, Some(&format!("serving generation {generation}{trouble}")));
         }
+        self.record_reload(reloading.cause, &outcome);
         self.state.record_reload(&LastReload { cause: reloading.cause, outcome, at: self.state.clock.wall(), took });
         let last = self.state.lock().last.clone();
         if let Some(last) = last {

@@ -14,11 +14,13 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::journal::Record;
+
 /// Upper bound of a datagram.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// A message of the hand-over protocol.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum HandOverMessage {
     /// Old to new: a socket; its descriptor is attached.
@@ -37,6 +39,8 @@ pub(super) enum HandOverMessage {
     Farewell,
     /// Old to new: the hand-over is cancelled, end.
     Dismissed,
+    /// New to old, after the farewell: a kill or a revive.
+    Decided(Box<Record>),
 }
 
 /// How a socket was used.

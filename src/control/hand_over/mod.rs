@@ -4,9 +4,11 @@
 //!
 //! The protocol, over a pair of Unix sockets, one of which is the standard input of the new process: the old process
 //! sends the sockets; the new one loads its file, starts its workers and sends *ready*; the old one sends *go*; the new
-//! one accepts and sends *serving*; the old one notifies systemd of the new main process and sends *farewell*.
+//! one accepts and sends *serving*; the old one gives the journal up, notifies systemd of the new main process and sends
+//! *farewell*. Until the old one ends, the new one sends it each kill and revive.
 
 mod channel;
+mod forwarder;
 mod handshake;
 mod inherited_sockets;
 mod new_process;

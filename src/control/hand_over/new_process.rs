@@ -2,18 +2,22 @@
 //! to.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::fcntl_dupfd_cloexec;
 
 use super::channel::{HandOverChannel, HandOverMessage};
+use super::forwarder::RecordForwarder;
 use super::handshake::{HandOver, HandOverAttempt};
 use super::inherited_sockets::InheritedSockets;
 use super::program::Program;
 
 /// The variable that starts a hand-over: the version of the protocol. The channel is the standard input.
 pub(super) const VARIABLE: &str = "POINTSMAN_HAND_OVER";
+/// The variable with the state folder of the previous process.
+pub(super) const STATE_VARIABLE: &str = "POINTSMAN_HAND_OVER_STATE";
 /// The version of the protocol.
 pub(super) const VERSION: &str = "1";
 /// Default time limit of a hand-over.
@@ -32,6 +36,10 @@ pub struct Succession {
     pub(in crate::control) inherited: InheritedSockets,
     /// The predecessor, which waits for this process.
     pub predecessor: Option<Predecessor>,
+    /// The state folder of the predecessor: kills in force and their journal.
+    pub(in crate::control) state_dir: Option<PathBuf>,
+    /// Sends what is decided to the predecessor, while that still serves.
+    pub(in crate::control) forwarder: Option<RecordForwarder>,
     /// The program that a hand-over starts; `None` when this process cannot hand over.
     pub(super) program: Option<Program>,
     /// Time limit for the new process to serve.
@@ -48,6 +56,8 @@ impl Default for Succession {
         Self {
             inherited: InheritedSockets::default(),
             predecessor: None,
+            state_dir: None,
+            forwarder: None,
             program: None,
             patience: PATIENCE,
             handing_over: None,
@@ -64,7 +74,8 @@ impl Succession {
     pub fn of_this_process() -> io::Result<Self> {
         let mut inherited = InheritedSockets::from_systemd();
         let predecessor = Predecessor::connect(&mut inherited)?;
-        Ok(Self { inherited, predecessor, program: Program::of_this_process(), ..Self::default() })
+        let state_dir = std::env::var_os(STATE_VARIABLE).map(PathBuf::from).filter(|_| predecessor.is_some());
+        Ok(Self { inherited, predecessor, state_dir, program: Program::of_this_process(), ..Self::default() })
     }
 
     /// Sets the time limit for a new process to serve.
@@ -142,6 +153,11 @@ impl Predecessor {
             Ok(received) => tracing::warn!(?received, "took over from the previous process, which did not confirm"),
             Err(error) => tracing::warn!(%error, "took over from the previous process, which did not confirm"),
         }
+    }
+
+    /// Sends what this process decides from now on.
+    pub(in crate::control) fn forwarder(self) -> RecordForwarder {
+        RecordForwarder::start(self.0)
     }
 
     async fn receive(&self) -> io::Result<Option<HandOverMessage>> {

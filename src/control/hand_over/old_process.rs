@@ -8,8 +8,9 @@ use super::super::controller::Controller;
 use super::super::event::{Event, ProcessEvent};
 use super::super::outcome::ReloadCause;
 use super::channel::{HandOverChannel, HandOverMessage, SocketLabel, SocketOrigin};
+use super::forwarder::follow_successor;
 use super::handshake::{HandOver, HandOverAttempt, HandOverDecision, OfferedSocket, reap, run_handshake};
-use super::new_process::{VARIABLE, VERSION};
+use super::new_process::{STATE_VARIABLE, VARIABLE, VERSION};
 use super::program::Program;
 use crate::control::system::ServiceState;
 use crate::drain::Phase;
@@ -64,6 +65,8 @@ impl Controller {
         let (channel, theirs) = HandOverChannel::pair()?;
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).stdin(Stdio::from(theirs)).env(VARIABLE, VERSION);
+        let state_dir = &self.store.load().rules.state.dir;
+        command.env(STATE_VARIABLE, std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.clone()));
         for name in OWN_VARIABLES {
             command.env_remove(name);
         }
@@ -121,7 +124,10 @@ impl Controller {
         let stopping = self.shutdown.phase() > Phase::Running;
         match result {
             Ok(_) if stopping => handing_over.terminate(),
-            Ok(taken) => self.complete_hand_over(&handing_over, &taken),
+            Ok(taken) => {
+                self.succession.handing_over = Some(handing_over);
+                self.pass_journal(taken);
+            }
             Err(why) if stopping => tracing::info!(pid = handing_over.pid, "new process ended: {why}"),
             Err(why) => {
                 // The next attempt waits for the held reload.
@@ -136,6 +142,16 @@ impl Controller {
                     );
                 }
             }
+        }
+    }
+
+    /// The journal is given up: says farewell.
+    pub(in crate::control) fn handle_journal_passed(&mut self, taken: &[usize]) {
+        let Some(mut handing_over) = self.succession.handing_over.take() else { return };
+        if self.shutdown.phase() > Phase::Running {
+            handing_over.terminate();
+        } else {
+            self.complete_hand_over(handing_over, taken);
         }
     }
 
@@ -161,7 +177,7 @@ impl Controller {
     }
 
     /// Completes the hand-over: the new process owns the sockets that it took, and this one drains.
-    fn complete_hand_over(&mut self, handing_over: &HandOver, taken: &[usize]) {
+    fn complete_hand_over(&mut self, handing_over: HandOver, taken: &[usize]) {
         let pid = handing_over.pid;
         let took_ms = self.state.clock.now().saturating_duration_since(handing_over.began).as_millis();
         let took_ms = u64::try_from(took_ms).unwrap_or(u64::MAX);
@@ -174,6 +190,7 @@ impl Controller {
         if let Err(error) = handing_over.channel.send(&HandOverMessage::Farewell, None) {
             tracing::warn!(pid, %error, "new process could not be notified of the end of the hand-over");
         }
+        follow_successor(handing_over.channel, self.sender.clone());
         tracing::info!(pid, took_ms, "handed over: the new process serves, this one drains");
         self.shutdown.begin_after_hand_over(self.state.clock.now(), &self.sender);
         self.advance_phase(Phase::Lame);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::act::{ActOutcome, ActReply};
+use super::act::{ActError, ActOutcome, ActReply};
 use super::ledger::Written;
 use crate::control::adoption::wait_for_workers;
 use crate::control::state::ControlState;
@@ -15,7 +15,9 @@ use crate::route::{Edition, SourceLocation};
 use crate::telemetry;
 
 /// How long an act waits for the workers and for the disk.
-pub(in crate::control) const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a revive waits for the disk. It is not urgent, and disks pause.
+pub(super) const REVIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An act whose caller waits.
 pub(in crate::control) struct WaitingCaller {
@@ -24,6 +26,14 @@ pub(in crate::control) struct WaitingCaller {
     pub arrived: Instant,
     /// One of the places for acts that wait.
     pub place: Option<OwnedSemaphorePermit>,
+}
+
+impl WaitingCaller {
+    /// Answers that nothing was done.
+    pub fn refuse(self, error: ActError) {
+        // An error means that the caller has left.
+        let _ = self.reply.send(Err(error));
+    }
 }
 
 /// What is in force, or will be when the workers use it.
@@ -45,8 +55,9 @@ pub(in crate::control) async fn answer(
 ) {
     let WaitingCaller { reply, arrived, place } = caller;
     let Published { record, edition, still_killed_by, repeated } = published;
-    // An act without a place does not wait.
-    let deadline = if place.is_some() { arrived + ANSWER_TIMEOUT } else { arrived };
+    // An act without a place does not wait. A revive may have waited for the disk already.
+    let now = state.clock.now();
+    let deadline = if place.is_some() { now + ANSWER_TIMEOUT } else { now };
     let workers = state.counts.registry.workers;
     let workers_in_force = wait_for_workers(&state, edition, deadline).await;
     let took = state.clock.now().saturating_duration_since(arrived);

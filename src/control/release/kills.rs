@@ -58,6 +58,18 @@ impl ActiveKills {
         }
     }
 
+    /// Puts in force what the journal says, in the place of what was known of it.
+    pub fn restore(&mut self, records: Vec<Record>) {
+        self.by_people.clear();
+        records.into_iter().map(Arc::new).for_each(|record| self.apply(&record));
+    }
+
+    /// The time limit for streams of the kill of exactly this scope by a person.
+    pub fn close_streams_ms(&self, scope: &KillScope) -> Option<u64> {
+        let after = close_streams(self.by_people.get(scope)?)?;
+        u64::try_from(after.as_millis()).ok()
+    }
+
     /// The record of the kill of exactly this scope by a person.
     pub fn killed_by_people(&self, scope: &KillScope) -> Option<&Arc<Record>> {
         self.by_people.get(scope)

@@ -3,14 +3,19 @@
 mod act;
 mod answer;
 mod check;
+mod folder;
 mod kills;
 mod ledger;
 mod perform;
+mod recording;
 mod release_state;
+mod resume;
+mod succession;
 mod view;
 
 pub use act::{Act, ActError, ActOutcome, ActReply, PersonAct};
+pub(super) use folder::FolderSettings;
+pub use folder::HeldFolder;
 pub(super) use kills::ActiveKills;
-pub(super) use ledger::Ledger;
 pub(super) use release_state::Release;
 pub use view::{JournalHealth, KillInForce, KillSource, ReleaseView};

@@ -1,20 +1,18 @@
-//! An act of a person, from the event to its answer. A kill is published first and recorded then; a revive raises
+//! An act of a person, from the event to its answer. A kill is in force before the disk has its record; a revive raises
 //! exposure, so it is on the disk before it is published.
 
 use std::sync::Arc;
 
 use super::act::{Act, ActError, ActReply, PersonAct};
-use super::answer::{ANSWER_TIMEOUT, Published, WaitingCaller, answer};
+use super::answer::{Published, REVIVE_TIMEOUT, WaitingCaller, answer};
 use super::check::find_scope;
-use super::ledger::{Circumstances, ReleaseDecision, Written};
+use super::recording::log;
 use super::release_state::{WAITING_MAX, WaitingRevive};
-use super::view::JournalHealth;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ReleaseEvent};
 use crate::drain::Phase;
-use crate::journal::{Deed, Record, ScopeFields, rfc3339};
+use crate::journal::{Actor, Deed, Record, ScopeFields};
 use crate::route::Edition;
-use crate::telemetry;
 
 /// How many newer records an outdated act gets.
 const NEWER_MAX: usize = 20;
@@ -24,8 +22,16 @@ impl Controller {
     pub(in crate::control) fn handle_release(&mut self, event: ReleaseEvent) {
         match event {
             ReleaseEvent::Act(act, reply) => self.act(*act, reply),
-            ReleaseEvent::ReviveDue(seq) => self.give_up_revive(seq),
+            ReleaseEvent::Written => self.follow_journal(),
+            ReleaseEvent::Held(held) => {
+                if let Err(error) = self.follow_held_journal(*held) {
+                    tracing::error!(%error, "the journal's thread cannot be started");
+                }
+            }
+            ReleaseEvent::ReviveDue(seq) => self.take_back_revive(seq),
+            ReleaseEvent::OfSuccessor(record) => self.follow_successor(&Arc::new(*record)),
         }
+        self.show_release();
     }
 
     fn act(&mut self, act: Act, reply: ActReply) {
@@ -38,8 +44,7 @@ impl Controller {
                 let published = Published { record, edition, still_killed_by: None, repeated: true };
                 return self.answer_when_in_force(caller, published);
             }
-            // An error means that the caller has left.
-            Err(error) => return drop(caller.reply.send(Err(error))),
+            Err(error) => return caller.refuse(error),
         }
         match act.what {
             PersonAct::Kill { .. } => self.kill(act, caller),
@@ -49,7 +54,7 @@ impl Controller {
 
     /// Whether an act may be done. The record of an earlier call, if this is a repetition.
     fn judge(&self, act: &Act) -> Result<Option<Arc<Record>>, ActError> {
-        if self.shutdown.phase() > Phase::Running {
+        if self.shutdown.phase() > Phase::Running || self.is_passing_journal() {
             return Err(ActError::Stopping);
         }
         if let Some(key) = &act.key
@@ -76,57 +81,96 @@ impl Controller {
         }
     }
 
-    /// Kills: published at once, recorded then.
+    /// Kills: in force at once. The record goes to the journal's thread meanwhile.
     fn kill(&mut self, act: Act, caller: WaitingCaller) {
-        let record = self.number(decision(act));
-        self.release.kills.apply(&record);
-        let edition = self.publish_kills();
-        self.write(&record);
-        self.answer_when_in_force(caller, Published { record, edition, still_killed_by: None, repeated: false });
+        let draft = self.draft_of(act);
+        match self.release.ledger.append(draft) {
+            Ok(record) => {
+                self.release.kills.apply(&record);
+                let edition = self.publish_kills();
+                self.announce(&record);
+                let published = Published { record, edition, still_killed_by: None, repeated: false };
+                self.answer_when_in_force(caller, published);
+            }
+            Err(why) => caller.refuse(ActError::NotRecorded(why.to_string())),
+        }
     }
 
     /// Revives: recorded, and published when the record is on the disk.
     fn revive(&mut self, act: Act, caller: WaitingCaller) {
         let PersonAct::Revive(scope) = act.what.clone() else { return };
-        let written = self.release.ledger.written();
-        let refused = match (&caller.place, written.failure) {
-            (_, Some(why)) => Some(why),
-            (None, None) => Some(format!("{WAITING_MAX} acts wait for the disk already")),
-            (Some(_), None) => None,
-        };
-        if let Some(why) = refused {
-            return drop(caller.reply.send(Err(ActError::NotRecorded(why))));
+        if caller.place.is_none() {
+            let why = format!("{WAITING_MAX} acts wait for the disk already; try again");
+            return caller.refuse(ActError::NotRecorded(why));
         }
-        let record = self.number(decision(act));
-        let (seq, due) = (record.seq, caller.arrived + ANSWER_TIMEOUT);
-        self.release.revives.insert(seq, WaitingRevive { record: Arc::clone(&record), scope, caller });
-        self.write(&record);
+        let draft = self.draft_of(act);
+        let record = match self.release.ledger.append(draft) {
+            Ok(record) => record,
+            Err(why) => return caller.refuse(ActError::NotRecorded(why.to_string())),
+        };
+        self.announce(&record);
+        let (seq, due) = (record.seq, caller.arrived + REVIVE_TIMEOUT);
+        self.release.revives.insert(seq, WaitingRevive { record, scope, caller });
         let events = self.sender.clone();
         tokio::spawn(async move {
             tokio::time::sleep_until(due.into()).await;
             // Sending fails when the controller has ended.
             let _ = events.send(Event::Release(ReleaseEvent::ReviveDue(seq))).await;
         });
-        self.publish_written_revives();
+        self.follow_journal();
     }
 
-    /// Publishes the revives whose records are on the disk.
-    fn publish_written_revives(&mut self) {
-        let Written { durable_seq, .. } = self.release.ledger.written();
+    /// Publishes the revives whose records are on the disk, and answers those that the disk did not take.
+    fn follow_journal(&mut self) {
+        for refused in self.release.ledger.take_refused() {
+            self.refuse_revive(refused.seq, &refused.why);
+        }
+        let written = self.release.ledger.written();
+        let durable_seq = written.durable_seq;
         while let Some(first) = self.release.revives.first_entry().filter(|first| *first.key() <= durable_seq) {
             let WaitingRevive { record, scope, caller } = first.remove();
             self.release.kills.apply(&record);
             let still_killed_by = self.release.kills.place_in_file(&scope).cloned();
             let edition = self.publish_kills();
+            self.forward(&record);
             self.answer_when_in_force(caller, Published { record, edition, still_killed_by, repeated: false });
         }
+        self.report_failure(written);
     }
 
-    /// Refuses a revive whose record the disk has not taken in time.
-    fn give_up_revive(&mut self, seq: u64) {
-        let Some(revive) = self.release.revives.remove(&seq) else { return };
-        let why = "the disk has not taken the record within a second".to_owned();
-        let _ = revive.caller.reply.send(Err(ActError::NotRecorded(why)));
+    /// Answers a revive that the disk did not take; it is not tried again, and its scope stays killed.
+    fn refuse_revive(&mut self, seq: u64, why: &str) {
+        self.release.ledger.forget(seq);
+        let Some(WaitingRevive { record, scope, caller }) = self.release.revives.remove(&seq) else { return };
+        let what = Deed::Refused { scope: ScopeFields::from(&scope), because: why.to_owned() };
+        self.state.release.replace(&Arc::new(Record { what, ..Record::clone(&record) }));
+        caller.refuse(ActError::NotRecorded(why.to_owned()));
+    }
+
+    /// Takes back a revive whose record the disk has not taken in time: should it get there after all, a kill follows.
+    fn take_back_revive(&mut self, seq: u64) {
+        let Some(WaitingRevive { record, scope, caller }) = self.release.revives.remove(&seq) else { return };
+        self.release.ledger.forget(seq);
+        let close_streams_ms = self.release.kills.close_streams_ms(&scope);
+        let by = &record.who.name;
+        let reason = format!("the revive by {by} (record {seq}) was not on the disk in time, and is taken back");
+        let kill = Deed::Kill { scope: ScopeFields::from(&scope), close_streams_ms };
+        let draft = self.draft(Actor::process(), kill, Some(reason));
+        if let Ok(record) = self.release.ledger.append(draft) {
+            self.release.kills.apply(&record);
+            self.announce(&record);
+        }
+        let seconds = REVIVE_TIMEOUT.as_secs();
+        caller.refuse(ActError::NotRecorded(format!(
+            "the disk of the state folder has not taken the record within {seconds} s: examine it; the scope stays killed"
+        )));
+    }
+
+    /// Applies what the process that took over has decided to what this one still serves.
+    fn follow_successor(&mut self, record: &Arc<Record>) {
+        self.release.kills.apply(record);
+        self.publish_kills();
+        log(record);
     }
 
     /// Publishes the union of all kills; returns the edition.
@@ -139,59 +183,4 @@ impl Controller {
         let (state, written) = (Arc::clone(&self.state), self.release.ledger.follow());
         tokio::spawn(answer(caller, published, state, written));
     }
-
-    /// Makes the next record, and logs what it says.
-    fn number(&mut self, decision: ReleaseDecision) -> Arc<Record> {
-        let circumstances = Circumstances {
-            at: rfc3339(self.state.clock.wall()),
-            config: self.state.lock().hash.clone(),
-            generation: self.store.load().generation.0,
-        };
-        self.release.ledger.number(decision, circumstances)
-    }
-
-    /// Hands a record to the journal, logs it, and shows it.
-    fn write(&mut self, record: &Arc<Record>) {
-        self.release.ledger.write(record);
-        log(record);
-        self.state.release.add(Arc::clone(record));
-        self.show_release();
-    }
-
-    /// Shows kills and journal to the admin listener and the metrics.
-    pub(in crate::control) fn show_release(&self) {
-        let (kills, ledger) = (&self.release.kills, &self.release.ledger);
-        let Written { durable_seq, failure } = ledger.written();
-        let counts = kills.counts();
-        telemetry::control::set_kills(&self.state.counts.recorder, counts.by_file, counts.by_people);
-        self.state.release.set_kills(kills.list(&self.store.load().rules, durable_seq), kills.file_overlay().clone());
-        let dir = self.store.load().rules.state.dir.display().to_string();
-        let health = JournalHealth { dir, seq: ledger.seq(), durable_seq, failure, damage: None };
-        self.state.release.set_health(health);
-    }
-}
-
-/// What an act decides.
-fn decision(act: Act) -> ReleaseDecision {
-    let Act { who, what, reason, key, expect: _ } = act;
-    let what = match what {
-        PersonAct::Kill { scope, close_streams } => Deed::Kill {
-            scope: ScopeFields::from(&scope),
-            close_streams_ms: close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-        },
-        PersonAct::Revive(scope) => Deed::Revive { scope: ScopeFields::from(&scope) },
-    };
-    ReleaseDecision { who, what, reason: Some(reason), key }
-}
-
-/// Logs a kill or a revive: who, what and why.
-fn log(record: &Record) {
-    let (word, scope) = match &record.what {
-        Deed::Kill { scope, .. } => ("killed", scope),
-        Deed::Revive { scope } => ("revived", scope),
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. } => return,
-    };
-    let scope = scope.scope().map(|scope| scope.to_string()).unwrap_or_default();
-    let (seq, who, why) = (record.seq, record.who.name.as_str(), record.reason.as_deref().unwrap_or_default());
-    tracing::warn!(seq, who, via = ?record.who.via, why, "{word}: {scope}");
 }

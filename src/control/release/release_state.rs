@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::answer::WaitingCaller;
+use super::folder::FolderSettings;
 use super::kills::ActiveKills;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Written};
 use crate::journal::Record;
 use crate::route::KillScope;
 
@@ -17,6 +18,12 @@ pub(super) const WAITING_MAX: usize = 256;
 pub(in crate::control) struct Release {
     pub kills: ActiveKills,
     pub ledger: Ledger,
+    /// The state folder.
+    pub folder: FolderSettings,
+    /// What was wrong with the journal at the start.
+    pub damage: Option<String>,
+    /// How far the journal was written when that was last looked at.
+    pub known: Written,
     /// Revives that wait for the disk, by the number of their record.
     pub(super) revives: BTreeMap<u64, WaitingRevive>,
     pub(super) places: Arc<Semaphore>,
@@ -30,8 +37,18 @@ pub(in crate::control) struct WaitingRevive {
 }
 
 impl Release {
-    /// Release control with these kills and this journal.
-    pub fn new(kills: ActiveKills, ledger: Ledger) -> Self {
-        Self { kills, ledger, revives: BTreeMap::new(), places: Arc::new(Semaphore::new(WAITING_MAX)) }
+    /// Release control with the kills of the file, before the journal of this folder is read.
+    pub fn new(kills: ActiveKills, folder: FolderSettings) -> Self {
+        let ledger = Ledger::of_another_process(0, "the journal is not read yet".to_owned());
+        let known = ledger.written();
+        Self {
+            kills,
+            ledger,
+            folder,
+            damage: None,
+            known,
+            revives: BTreeMap::new(),
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
+        }
     }
 }

@@ -25,6 +25,8 @@ struct ViewData {
     /// `None` before the start.
     file_overlay: Option<Overlay>,
     recent: VecDeque<Arc<Record>>,
+    /// Records up to this number are not in memory.
+    before: u64,
     health: JournalHealth,
 }
 
@@ -114,7 +116,7 @@ impl ReleaseView {
     /// The records after `seq` that are in memory; `None` when older ones are on the disk only.
     #[must_use]
     pub fn records_after(&self, seq: u64) -> Option<Vec<Arc<Record>>> {
-        records_after(&self.lock().recent, seq)
+        self.lock().records_after(seq)
     }
 
     /// The sequence number of the oldest record in memory.
@@ -127,18 +129,34 @@ impl ReleaseView {
     /// are made.
     pub fn follow(&self, seq: u64) -> (Option<Vec<Arc<Record>>>, broadcast::Receiver<Arc<Record>>) {
         let data = self.lock();
-        (records_after(&data.recent, seq), self.news.subscribe())
+        (data.records_after(seq), self.news.subscribe())
     }
 
     /// Adds a record.
     pub(in crate::control) fn add(&self, record: Arc<Record>) {
         let mut data = self.lock();
         if data.recent.len() == RECENT_MAX {
-            data.recent.pop_front();
+            data.before = data.recent.pop_front().map_or(0, |record| record.seq);
         }
         data.recent.push_back(Arc::clone(&record));
         // An error means that no reader follows.
         let _ = self.news.send(record);
+    }
+
+    /// Replaces a record: what it says was not done. Those who follow get it once more.
+    pub(in crate::control) fn replace(&self, record: &Arc<Record>) {
+        let mut data = self.lock();
+        if let Some(known) = data.recent.iter_mut().find(|known| known.seq == record.seq) {
+            *known = Arc::clone(record);
+        }
+        let _ = self.news.send(Arc::clone(record));
+    }
+
+    /// Begins after this record of the files: it and those before are not in memory.
+    pub(in crate::control) fn begin_after(&self, seq: u64) {
+        let mut data = self.lock();
+        data.recent.clear();
+        data.before = seq;
     }
 
     /// Sets the kills in force, and the overlay of the file alone.
@@ -157,7 +175,8 @@ impl ReleaseView {
     }
 }
 
-fn records_after(recent: &VecDeque<Arc<Record>>, seq: u64) -> Option<Vec<Arc<Record>>> {
-    let is_complete = recent.front().is_none_or(|first| first.seq <= seq + 1);
-    is_complete.then(|| recent.iter().filter(|record| record.seq > seq).cloned().collect())
+impl ViewData {
+    fn records_after(&self, seq: u64) -> Option<Vec<Arc<Record>>> {
+        (seq >= self.before).then(|| self.recent.iter().filter(|record| record.seq > seq).cloned().collect())
+    }
 }

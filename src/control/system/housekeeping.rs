@@ -11,6 +11,7 @@ impl Controller {
     pub(in crate::control) fn run_housekeeping(&mut self, ended: usize) {
         self.retired.drop_unused();
         self.reread_certificates();
+        self.retry_journal();
         self.admin.check_socket();
         telemetry::control::set_log_lines_lost(&self.state.counts.recorder, self.log.lines_lost());
         {

@@ -33,6 +33,7 @@ impl Controller {
             ProcessEvent::Due(phase) => return self.enter_phase(phase),
             ProcessEvent::HandOver => self.begin_hand_over(),
             ProcessEvent::HandedOver(result) => self.handle_handed_over(result),
+            ProcessEvent::JournalPassed(taken) => self.handle_journal_passed(&taken),
             ProcessEvent::Close => self.close_sockets(),
             ProcessEvent::Housekeeping { ended } => self.run_housekeeping(ended),
         }

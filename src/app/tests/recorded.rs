@@ -1,0 +1,324 @@
+//! The journal behind the brake: kills survive a restart, a full disk changes nothing for traffic, two processes do not
+//! share a folder.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::brake::{act, api, canary, done, kill, revive, serving};
+use super::harness::{Folder, eventually, get};
+use super::traffic::Client;
+use crate::app::{ActError, App, PersonAct, StartError, workers};
+use crate::control::ControlSettings;
+use crate::journal::{Deed, DiskFiles, JournalFiles, Record, StateLock, verify};
+
+/// The files of a disk that can be full, or hang.
+#[derive(Debug)]
+struct Faulty {
+    disk: DiskFiles,
+    is_full: AtomicBool,
+    hangs: AtomicBool,
+}
+
+impl Faulty {
+    fn new(folder: &Folder) -> Arc<Self> {
+        let disk = DiskFiles::new(&folder.path("state"));
+        Arc::new(Self { disk, is_full: AtomicBool::new(false), hangs: AtomicBool::new(false) })
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&DiskFiles) -> io::Result<T>) -> io::Result<T> {
+        while self.hangs.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if self.is_full.load(SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { write(&self.disk) }
+    }
+}
+
+impl JournalFiles for Faulty {
+    fn place(&self) -> String {
+        self.disk.place()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        self.disk.read(name)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.write(|disk| disk.sync(name))
+    }
+
+    fn append(&self, name: &str, len: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write(|disk| disk.append(name, len, bytes))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.write(|disk| disk.replace(name, bytes))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.write(|disk| disk.rename(from, to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.write(|disk| disk.remove(name))
+    }
+}
+
+fn start_on(folder: &Folder, files: Arc<Faulty>) -> App {
+    let settings = ControlSettings { journal_files: Some(files), ..folder.options().settings() };
+    App::launch(settings, workers()).expect("started")
+}
+
+fn start_waiting(folder: &Folder, lock_wait: Duration) -> Result<App, StartError> {
+    App::launch(ControlSettings { lock_wait, ..folder.options().settings() }, workers())
+}
+
+/// The records on the disk.
+fn records(folder: &Folder) -> Vec<Record> {
+    let text = std::fs::read_to_string(folder.path("state/journal.jsonl")).expect("a journal");
+    text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect()
+}
+
+#[test]
+fn a_kill_is_in_force_from_the_first_request_after_a_restart() {
+    let folder = serving();
+    let app = App::start(folder.options()).expect("started");
+    let killed = done(&app, kill(canary()));
+    assert!(killed.durable, "{killed:?}");
+    let revived = done(&app, kill(api()));
+    assert!(done(&app, revive(api())).durable && revived.durable);
+    drop(app);
+    let app = App::start(folder.options()).expect("started again");
+    assert_eq!(Client::connect(&app).get("/a").1, "one");
+    let again = done(&app, kill(canary()));
+    // A start lies between.
+    assert_eq!(again.record.seq, killed.record.seq + 4);
+    assert!(done(&app, revive(canary())).durable);
+    drop(app);
+    let app = App::start(folder.options()).expect("started again");
+    assert_eq!(Client::connect(&app).get("/a").1, "two");
+    drop(app);
+    let report = verify(&DiskFiles::new(&folder.path("state"))).expect("read");
+    assert!(report.is_intact(), "{report:?}");
+}
+
+#[test]
+fn reloads_are_recorded_with_what_changed_or_what_was_wrong() {
+    let folder = serving();
+    let app = App::start(folder.options()).expect("started");
+    let text = std::fs::read_to_string(folder.path("routes.toml")).expect("the file");
+    folder.write("routes.toml", &text.replace("weight = 100", "weight = 7"));
+    assert_eq!(app.reload().name(), "applied");
+    assert_eq!(app.reload().name(), "unchanged");
+    folder.write("routes.toml", &text.replace("weight = 100", "weight = 7000"));
+    assert_eq!(app.reload().name(), "rejected");
+    folder.write("routes.toml", &text.replace("[[route]]", "[state]\ndir = \"elsewhere\"\n[[route]]"));
+    let other = app.reload().to_text();
+    assert!(other.contains("restart the proxy to use the other folder"), "{other}");
+    assert!(done(&app, kill(canary())).durable, "the folder stays the same");
+    drop(app);
+    let records = records(&folder);
+    let of = |record: &Record| match &record.what {
+        Deed::Start { .. } => "start".to_owned(),
+        Deed::Kill { .. } => "kill".to_owned(),
+        Deed::Reload { outcome, summary, diagnostics, .. } => {
+            format!("{outcome} {} {}", summary.join("; "), diagnostics[0]["code"])
+        }
+        other => format!("{other:?}"),
+    };
+    let all: Vec<String> = records.iter().map(of).collect();
+    let expected =
+        ["start", "applied api canary 100 → 7 null", "rejected  \"out-of-range\"", "rejected  \"state-dir\"", "kill"];
+    assert_eq!(all, expected);
+    assert!(!folder.path("elsewhere").exists());
+}
+
+#[test]
+fn a_full_disk_does_not_stop_a_kill_and_stops_a_revive() {
+    let folder = serving();
+    let files = Faulty::new(&folder);
+    let app = start_on(&folder, Arc::clone(&files));
+    let mut client = Client::connect(&app);
+    assert!(done(&app, kill(api())).durable);
+    files.is_full.store(true, SeqCst);
+    let killed = done(&app, kill(canary()));
+    let why = killed.not_durable_because.expect("a reason");
+    assert!(!killed.durable && why.contains("make room on its disk"), "{why}");
+    let Err(ActError::NotRecorded(why)) = app.act(revive(api())) else { panic!("revived") };
+    assert!(why.contains("make room on its disk"), "{why}");
+    assert_eq!(client.get("/a").1, "one", "traffic goes on, and both kills are in force");
+    let metrics = get(&app, "/metrics").body;
+    assert!(metrics.contains("pointsman_journal_writable 0\n"), "{metrics}");
+    assert!(metrics.contains("pointsman_journal_failures_total 1\n"), "{metrics}");
+    files.is_full.store(false, SeqCst);
+    eventually("the journal is written again", || {
+        get(&app, "/metrics").body.contains("pointsman_journal_writable 1\n")
+    });
+    assert!(done(&app, revive(api())).durable);
+    drop(app);
+    let app = App::start(folder.options()).expect("started again");
+    assert_eq!(Client::connect(&app).get("/a").1, "one", "the canary's kill was written when there was room");
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_no_kill_and_no_request() {
+    let folder = serving();
+    let files = Faulty::new(&folder);
+    let app = start_on(&folder, Arc::clone(&files));
+    let mut client = Client::connect(&app);
+    assert!(done(&app, kill(canary())).durable);
+    files.hangs.store(true, SeqCst);
+    let killed = done(&app, kill(api()));
+    assert!(!killed.durable && killed.not_durable_because.is_some_and(|why| why.contains("within a second")));
+    let Err(ActError::NotRecorded(why)) = app.act(revive(canary())) else { panic!("revived") };
+    assert!(why.contains("within 5 s"), "{why}");
+    assert_eq!(client.get("/a").1, "one");
+    files.hangs.store(false, SeqCst);
+    assert!(done(&app, revive(api())).durable);
+    assert_eq!(client.get("/a").1, "one", "the revive that came too late is not done later");
+    drop(app);
+    let app = App::start(folder.options()).expect("started again");
+    assert_eq!(Client::connect(&app).get("/a").1, "one");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_no_failed_start() {
+    let folder = serving();
+    folder.write("state", "a file in the place of the folder");
+    let app = App::start(folder.options()).expect("started");
+    let mut client = Client::connect(&app);
+    let killed = done(&app, kill(canary()));
+    assert!(!killed.durable && killed.not_durable_because.is_some(), "in force without being durable");
+    assert_eq!(client.get("/a").1, "one");
+    assert!(matches!(app.act(revive(canary())), Err(ActError::NotRecorded(_))));
+    assert!(get(&app, "/metrics").body.contains("pointsman_journal_writable 0\n"));
+    drop(app);
+    std::fs::remove_file(folder.path("state")).expect("removed");
+    let app = App::start(folder.options()).expect("started again");
+    assert!(done(&app, kill(canary())).durable);
+}
+
+#[test]
+fn a_second_process_on_the_folder_does_not_start() {
+    let folder = serving();
+    let app = App::start(folder.options()).expect("started");
+    let Err(error) = start_waiting(&folder, Duration::from_millis(100)) else { panic!("two on one folder") };
+    let text = error.to_string();
+    assert!(text.contains(&format!("process {} uses the state folder", std::process::id())), "{text}");
+    assert_eq!(error.exit_code(), 1);
+    assert!(done(&app, kill(canary())).durable, "the first one goes on");
+    // One that waits starts when the folder is free.
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| start_waiting(&folder, Duration::from_mins(1)));
+        drop(app);
+        waiting.join().expect("no panic").expect("started")
+    });
+    assert_eq!(Client::connect(&waiting).get("/a").1, "one");
+}
+
+#[test]
+fn a_damaged_journal_revives_nothing_and_says_so() {
+    let folder = serving();
+    let app = App::start(folder.options()).expect("started");
+    assert!(done(&app, kill(canary())).durable && done(&app, kill(api())).durable);
+    assert!(done(&app, revive(canary())).durable);
+    drop(app);
+    let path = folder.path("state/journal.jsonl");
+    let text = std::fs::read_to_string(&path).expect("a journal");
+    std::fs::write(&path, text.replacen("it fails", "it faiLs", 1)).expect("written");
+    let app = App::start(folder.options()).expect("started");
+    assert_eq!(Client::connect(&app).get("/a").1, "one");
+    let status = app.status();
+    assert!(status["journal"]["damage"].as_str().is_some_and(|why| why.contains("the chain is broken")), "{status}");
+    assert!(get(&app, "/metrics").body.contains("pointsman_journal_damaged 1\n"));
+    assert!(done(&app, revive(api())).durable, "it goes on in a new file");
+}
+
+#[test]
+fn an_act_while_a_reload_is_under_way_is_done_at_once() {
+    let folder = serving();
+    let (give, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let mut settings = folder.options().settings();
+    let (load, is_first) = (Arc::clone(&settings.load), AtomicBool::new(true));
+    settings.load = Arc::new(move |last_good| {
+        if !is_first.swap(false, SeqCst) {
+            let _ = wait.lock().expect("one load at a time").recv();
+        }
+        load(last_good)
+    });
+    let app = App::launch(settings, workers()).expect("started");
+    let text = std::fs::read_to_string(folder.path("routes.toml")).expect("the file");
+    folder.write("routes.toml", &text.replace("weight = 100", "weight = 99"));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| app.reload().name());
+        assert!(done(&app, kill(canary())).durable);
+        assert_eq!(Client::connect(&app).get("/a").1, "one");
+        give.send(()).expect("the load waits");
+        assert_eq!(reload.join().expect("no panic"), "applied");
+    });
+    assert_eq!(Client::connect(&app).get("/a").1, "one");
+    assert_eq!(app.status()["generation"], 2);
+}
+
+#[test]
+fn what_the_file_kills_is_lifted_in_the_file_alone() {
+    let folder = serving();
+    let text = std::fs::read_to_string(folder.path("routes.toml")).expect("the file");
+    folder.write("routes.toml", &format!("{text}[kill]\nvariants = [\"api:canary\"]\n"));
+    let app = App::start(folder.options()).expect("started");
+    let mut client = Client::connect(&app);
+    assert_eq!(client.get("/a").1, "one");
+    let Err(ActError::KilledByFile { scope, place }) = app.act(revive(canary())) else { panic!("revived") };
+    assert_eq!(scope, canary());
+    assert!(place.file.ends_with("routes.toml") && place.line > 1, "{place:?}");
+    // Killed by both: the revive lifts that of the person, and says that the file still kills.
+    done(&app, kill(canary()));
+    let status = app.status();
+    let sources: Vec<_> = status["kills"].as_array().expect("a list").iter().map(|kill| &kill["source"]).collect();
+    assert_eq!(sources, ["file", "call"], "{status}");
+    let revived = done(&app, revive(canary()));
+    assert_eq!(revived.still_killed_by, Some(place));
+    assert_eq!(client.get("/a").1, "one");
+    folder.write("routes.toml", &text);
+    assert_eq!(app.reload().name(), "applied");
+    assert_eq!(client.get("/a").1, "two");
+}
+
+#[test]
+fn status_shows_each_kill_with_who_and_why() {
+    let folder = serving();
+    let app = App::start(folder.options()).expect("started");
+    done(&app, act(PersonAct::Kill { scope: canary(), close_streams: Some(Duration::from_secs(5)) }));
+    eventually("the record is durable", || app.status()["kills"][0]["durable"] == true);
+    let status = app.status();
+    let kill = &status["kills"][0];
+    assert_eq!(kill["scope"]["variant"], "api:canary");
+    assert_eq!((&kill["who"]["name"], &kill["reason"]), (&"ana".into(), &"it fails".into()));
+    assert_eq!((&kill["matches"], &kill["seq"], &kill["close_streams_ms"]), (&true.into(), &2.into(), &5_000.into()));
+    assert_eq!((&status["journal"]["durable_seq"], &status["journal"]["seq"]), (&2.into(), &2.into()));
+    assert_eq!(status["release"]["seq"], 2);
+    assert_eq!(status["kill"]["all"], false);
+    // A kill of a route that goes stays in the list.
+    let text = std::fs::read_to_string(folder.path("routes.toml")).expect("the file");
+    folder.write("routes.toml", &text.replace("name = \"api\"", "name = \"other\""));
+    assert_eq!(app.reload().name(), "applied");
+    assert_eq!(app.status()["kills"][0]["matches"], false);
+    assert!(done(&app, revive(canary())).durable);
+    assert_eq!(app.status()["kills"], serde_json::json!([]));
+}
+
+#[test]
+fn the_folder_is_free_again_when_the_app_ends() {
+    let folder = serving();
+    let app = App::start(folder.options()).expect("started");
+    assert!(StateLock::take(&folder.path("state")).is_err());
+    app.stop();
+    let _ = app.wait();
+    assert!(StateLock::take(&folder.path("state")).is_ok());
+}

@@ -1,0 +1,90 @@
+//! The state folder: where it is, how it is taken and read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::journal::{DiskFiles, HeldJournal, JournalFiles, LockError, Opened, StateLock, host_name, open, peek};
+
+/// How often the lock is tried again.
+const LOCK_EVERY: Duration = Duration::from_millis(50);
+
+/// A journal that this process may write, with the lock of its folder; without it when the folder cannot have one.
+pub struct HeldFolder {
+    pub(super) journal: HeldJournal,
+    pub(super) lock: Option<StateLock>,
+}
+
+/// Where and how the journal is opened.
+#[derive(Clone)]
+pub(in crate::control) struct FolderSettings {
+    pub dir: PathBuf,
+    pub files: Arc<dyn JournalFiles>,
+    /// How long to wait for another process to give the folder up.
+    pub lock_wait: Duration,
+    pub clock: Clock,
+}
+
+impl FolderSettings {
+    /// The journal on the disk; tests give other files.
+    pub fn new(dir: &Path, files: Option<Arc<dyn JournalFiles>>, lock_wait: Duration, clock: Clock) -> Self {
+        let files = files.unwrap_or_else(|| Arc::new(DiskFiles::new(dir)));
+        Self { dir: dir.to_owned(), files, lock_wait, clock }
+    }
+
+    /// The same with another time to wait.
+    pub const fn waiting(mut self, lock_wait: Duration) -> Self {
+        self.lock_wait = lock_wait;
+        self
+    }
+
+    /// Reads the journal that the process before writes.
+    pub async fn read(self) -> Opened {
+        let Self { files, clock, .. } = self;
+        let read = move || peek(&*files, clock.wall(), &host_name());
+        // The task ends with a panic only, which has been printed.
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
+    /// Takes the folder and reads the journal. A folder that cannot be written is no error: kills are in force without
+    /// being durable.
+    ///
+    /// # Errors
+    /// Another process has the folder.
+    pub async fn hold(self) -> Result<HeldFolder, LockError> {
+        let lock = self.lock().await?;
+        let Self { files, clock, .. } = self;
+        let journal = tokio::task::spawn_blocking(move || open(files, clock.wall(), &host_name())).await;
+        match journal {
+            Ok(journal) => Ok(HeldFolder { journal, lock }),
+            Err(error) => Err(LockError::Unusable(format!("reading the journal failed: {error}"))),
+        }
+    }
+
+    async fn lock(&self) -> Result<Option<StateLock>, LockError> {
+        let deadline = self.clock.now() + self.lock_wait;
+        let mut is_said = false;
+        loop {
+            let dir = self.dir.clone();
+            let taken = tokio::task::spawn_blocking(move || {
+                // Where this fails, taking the lock fails too, with the reason.
+                let _ = DiskFiles::create_dir(&dir);
+                StateLock::take(&dir)
+            });
+            match taken.await {
+                Ok(Ok(lock)) => return Ok(Some(lock)),
+                // The journal's thread says what is wrong with the folder.
+                Ok(Err(LockError::Unusable(_))) | Err(_) => return Ok(None),
+                Ok(Err(held)) if self.clock.now() >= deadline => return Err(held),
+                Ok(Err(held)) => {
+                    if !std::mem::replace(&mut is_said, true) {
+                        let seconds = self.lock_wait.as_secs_f32();
+                        tracing::warn!("waiting for at most {seconds} s: {held}");
+                    }
+                    tokio::time::sleep(LOCK_EVERY).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Records of decisions: made, handed to the journal, logged, counted and shown.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::act::{Act, PersonAct};
+use super::ledger::Written;
+use super::view::JournalHealth;
+use crate::control::controller::Controller;
+use crate::control::outcome::{ReloadCause, ReloadOutcome};
+use crate::journal::{Actor, Deed, Draft, Record, ScopeFields, Via, rfc3339};
+use crate::telemetry;
+use crate::telemetry::control::JournalFigures;
+
+/// The most lines of a summary in a record.
+const SUMMARY_MAX: usize = 100;
+/// The most diagnostics in a record.
+const DIAGNOSTICS_MAX: usize = 20;
+/// The longest diagnostics in a record, in bytes.
+const DIAGNOSTICS_BYTES_MAX: usize = 64 * 1024;
+
+impl Controller {
+    /// A decision under the configuration in effect.
+    pub(super) fn draft(&self, who: Actor, what: Deed, reason: Option<String>) -> Draft {
+        let (at, config) = (rfc3339(self.state.clock.wall()), self.state.lock().hash.clone());
+        Draft { at, who, what, reason, key: None, config, generation: self.store.load().generation.0 }
+    }
+
+    /// What an act decides.
+    pub(super) fn draft_of(&self, act: Act) -> Draft {
+        let Act { who, what, reason, key, expect: _ } = act;
+        let what = match what {
+            PersonAct::Kill { scope, close_streams } => Deed::Kill {
+                scope: ScopeFields::from(&scope),
+                close_streams_ms: close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            },
+            PersonAct::Revive(scope) => Deed::Revive { scope: ScopeFields::from(&scope) },
+        };
+        Draft { key, ..self.draft(who, what, Some(reason)) }
+    }
+
+    /// Records what the proxy itself has done. It needs no durability: nothing waits for it.
+    pub(super) fn record_deed(&mut self, who: Actor, what: Deed) {
+        let draft = self.draft(who, what, None);
+        match self.release.ledger.append(draft) {
+            Ok(record) => self.announce(&record),
+            Err(why) => tracing::error!("not recorded in the journal: {why}"),
+        }
+    }
+
+    /// Records a reload that applied or rejected the files.
+    pub(in crate::control) fn record_reload(&mut self, cause: ReloadCause, outcome: &ReloadOutcome) {
+        let (mut summary, mut diagnostics) = (Vec::new(), Value::Null);
+        match outcome {
+            ReloadOutcome::Unchanged { .. } => return,
+            ReloadOutcome::Applied { summary: changes, .. } => {
+                summary.extend(changes.iter().take(SUMMARY_MAX).cloned());
+                if let Some(more @ 1..) = changes.len().checked_sub(SUMMARY_MAX) {
+                    summary.push(format!("and {more} more"));
+                }
+            }
+            ReloadOutcome::Rejected(rejection) => diagnostics = shortened(&rejection.json),
+        }
+        let via = match cause {
+            ReloadCause::Start | ReloadCause::Call => Via::Process,
+            ReloadCause::Watch => Via::File,
+            ReloadCause::Signal => Via::Signal,
+        };
+        let (cause, outcome) = (cause.name().to_owned(), outcome.name().to_owned());
+        self.record_deed(Actor { via, ..Actor::process() }, Deed::Reload { cause, outcome, summary, diagnostics });
+        self.show_release();
+    }
+
+    /// Logs a record, counts it, shows it to those who follow the journal, and forwards it to a process that drains.
+    pub(super) fn announce(&self, record: &Arc<Record>) {
+        log(record);
+        telemetry::control::count_record(&self.state.counts.recorder, kind(&record.what));
+        self.state.release.add(Arc::clone(record));
+        if matches!(record.what, Deed::Kill { .. }) {
+            self.forward(record);
+        }
+    }
+
+    /// Logs that the journal cannot be written, or can be again; once for each change.
+    pub(super) fn report_failure(&mut self, written: Written) {
+        let before = std::mem::replace(&mut self.release.known, written);
+        let now = &self.release.known;
+        for _ in before.failures..now.failures {
+            telemetry::control::count_journal_failure(&self.state.counts.recorder);
+        }
+        match (&before.failure, &now.failure) {
+            (before, Some(why)) if before.as_ref() != Some(why) => {
+                tracing::error!("the journal cannot be written: {why}; kills are in force without being durable");
+            }
+            (Some(_), None) => tracing::info!(durable_seq = now.durable_seq, "the journal can be written again"),
+            (_, Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// Shows kills and journal to the admin listener and in the metrics.
+    pub(in crate::control) fn show_release(&self) {
+        let (kills, ledger, recorder) = (&self.release.kills, &self.release.ledger, &self.state.counts.recorder);
+        let Written { durable_seq, failure, .. } = ledger.written();
+        let (counts, seq) = (kills.counts(), ledger.seq());
+        let is_damaged = self.release.damage.is_some();
+        let figures = JournalFigures { is_writable: failure.is_none(), is_damaged, seq, durable_seq };
+        telemetry::control::set_kills(recorder, counts.by_file, counts.by_people);
+        telemetry::control::set_journal(recorder, &figures);
+        let rules = &self.store.load().rules;
+        self.state.release.set_kills(kills.list(rules, durable_seq), kills.file_overlay().clone());
+        let (dir, damage) = (rules.state.dir.display().to_string(), self.release.damage.clone());
+        self.state.release.set_health(JournalHealth { dir, seq, durable_seq, failure, damage });
+    }
+}
+
+/// The value of the label `what`, and the name of the event.
+const fn kind(what: &Deed) -> &'static str {
+    match what {
+        Deed::Start { .. } => "start",
+        Deed::Reload { .. } => "reload",
+        Deed::Kill { .. } => "kill",
+        Deed::Revive { .. } => "revive",
+        // The journal's thread makes checkpoints; they are not announced.
+        Deed::Refused { .. } | Deed::Checkpoint { .. } => "refused",
+    }
+}
+
+/// Logs a kill or a revive: who, what and why.
+pub(super) fn log(record: &Record) {
+    let (word, scope) = match &record.what {
+        Deed::Kill { scope, .. } => ("killed", scope),
+        Deed::Revive { scope } => ("revived", scope),
+        Deed::Refused { scope, .. } => ("revive refused", scope),
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Checkpoint { .. } => return,
+    };
+    let scope = scope.scope().map(|scope| scope.to_string()).unwrap_or_default();
+    let (seq, who, why) = (record.seq, record.who.name.as_str(), record.reason.as_deref().unwrap_or_default());
+    tracing::warn!(seq, who, via = ?record.who.via, why, "{word}: {scope}");
+}
+
+/// The first diagnostics, so that a record fits in a line.
+fn shortened(diagnostics: &Value) -> Value {
+    let Some(all) = diagnostics.as_array() else { return diagnostics.clone() };
+    let mut first: Vec<Value> = all.iter().take(DIAGNOSTICS_MAX).cloned().collect();
+    let size = |first: &[Value]| first.iter().map(|one| one.to_string().len()).sum::<usize>();
+    while size(&first) > DIAGNOSTICS_BYTES_MAX {
+        first.pop();
+    }
+    if let Some(more @ 1..) = all.len().checked_sub(first.len()) {
+        first.push(json!({ "message": format!("and {more} more") }));
+    }
+    Value::Array(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn diagnostics_fit_in_a_line() {
+        let few = json!([{ "message": "a" }, { "message": "b" }]);
+        assert_eq!(shortened(&few), few);
+        let one = |n: usize| json!({ "message": "x".repeat(n) });
+        let many = shortened(&Value::Array(vec![one(10); 1_000]));
+        assert_eq!(many.as_array().map(Vec::len), Some(DIAGNOSTICS_MAX + 1));
+        assert_eq!(many[DIAGNOSTICS_MAX]["message"], "and 980 more");
+        let long = shortened(&Value::Array(vec![one(DIAGNOSTICS_BYTES_MAX); 2]));
+        assert_eq!(long, json!([{ "message": "and 2 more" }]));
+    }
+}

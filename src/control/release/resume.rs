@@ -1,0 +1,102 @@
+//! The start of release control: takes the state folder, folds the journal, and goes on with it. A hand-over's new
+//! process first reads without the folder's lock, and takes it when the old one has given it up.
+
+use std::io;
+use std::path::Path;
+
+use super::folder::HeldFolder;
+use super::ledger::Pen;
+use crate::control::controller::Controller;
+use crate::control::event::{Event, ReleaseEvent};
+use crate::control::start_error::StartError;
+use crate::journal::{Actor, Deed, JournalWriter, Opened, WriterLimits, host_name};
+
+impl Controller {
+    /// Takes the state folder and puts its kills in force, before a listener is open. In a hand-over it only reads: the
+    /// process before has the folder until its farewell.
+    ///
+    /// # Errors
+    /// Another process has the folder, or the journal's thread cannot be started.
+    pub(in crate::control) async fn resume(&mut self) -> Result<(), StartError> {
+        let folder = self.release.folder.clone();
+        if self.succession.predecessor.is_some() {
+            let absolute = |dir: &Path| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+            let before = self.succession.state_dir.as_deref().map(absolute);
+            if let Some(before) = before.filter(|before| *before != absolute(&folder.dir)) {
+                return Err(StartError::of_other_state_dir(&before, &folder.dir));
+            }
+            let opened = folder.read().await;
+            self.restore(opened);
+            self.publish_kills();
+        } else {
+            let held = folder.hold().await.map_err(StartError::State)?;
+            self.follow_held_journal(held).map_err(|error| StartError::Io("the journal's thread", error))?;
+        }
+        self.watch_journal();
+        self.show_release();
+        Ok(())
+    }
+
+    /// Goes on with a journal that this process holds from now on, and publishes what it says.
+    ///
+    /// # Errors
+    /// The journal's thread cannot be started.
+    pub(super) fn follow_held_journal(&mut self, held: HeldFolder) -> io::Result<()> {
+        if self.release.ledger.is_ours() {
+            return Ok(());
+        }
+        self.hold_journal(held)?;
+        self.publish_kills();
+        self.show_release();
+        Ok(())
+    }
+
+    /// Goes on with a journal that this process holds from now on: what it says is in force, and what was decided
+    /// meanwhile is recorded.
+    ///
+    /// # Errors
+    /// The journal's thread cannot be started.
+    fn hold_journal(&mut self, held: HeldFolder) -> io::Result<()> {
+        let HeldFolder { journal, lock } = held;
+        let opened = journal.opened.clone();
+        if let Some(damage) = &opened.folded.damage {
+            tracing::error!("the journal is damaged: {damage}");
+        }
+        opened.folded.notes.iter().for_each(|note| tracing::warn!("journal: {note}"));
+        let ledger = &mut self.release.ledger;
+        ledger.begin(opened.folded.last_seq);
+        let writer = JournalWriter::start(journal, WriterLimits::default(), self.state.clock, ledger.progress())?;
+        let decided = ledger.take_over(Pen { writer, lock });
+        self.restore(opened);
+        let (version, host) = (env!("CARGO_PKG_VERSION").to_owned(), host_name());
+        self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() });
+        for draft in decided {
+            if let Ok(record) = self.release.ledger.append(draft) {
+                self.release.kills.apply(&record);
+                self.state.release.add(record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts in force what the journal says.
+    fn restore(&mut self, opened: Opened) {
+        let folded = opened.folded;
+        self.release.damage = folded.damage.map(|damage| damage.to_string());
+        self.release.kills.restore(folded.kills);
+        self.release.ledger.remember(folded.keys);
+        self.state.release.begin_after(folded.last_seq);
+    }
+
+    /// Sends an event whenever the journal's thread has reported.
+    fn watch_journal(&self) {
+        let (mut written, events) = (self.release.ledger.follow(), self.sender.clone());
+        tokio::spawn(async move {
+            while written.changed().await.is_ok() {
+                if events.send(Event::Release(ReleaseEvent::Written)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
