@@ -67,12 +67,12 @@ fn chain(records: &mut [Record]) -> Vec<u8> {
 }
 
 fn json(record: &Record) -> Vec<u8> {
-    serde_json::to_vec(record).expect("a record that was read can be written")
+    serde_json::to_vec(record).unwrap_or_else(|error| panic!("a record that was read can be written: {error}"))
 }
 
 fn replay(records: &[Record]) -> BTreeSet<KillScope> {
     let mut kills = BTreeSet::new();
-    let scope = |fields: &ScopeFields| fields.scope().expect("one scope");
+    let scope = |fields: &ScopeFields| fields.scope().unwrap_or_else(|| panic!("{fields:?} is not one scope"));
     for record in records {
         match &record.what {
             Deed::Kill { scope: fields, .. } => drop(kills.insert(scope(fields))),

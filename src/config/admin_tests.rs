@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::route::{AdminRole, AdminSpec, KillScope, RouteId};
 
@@ -55,7 +57,7 @@ fn tokens_have_names_roles_and_dates() {
     let tokens = Folder::new(TOKENS, &text).admin().tokens.unwrap();
     assert_eq!(tokens.len(), 2);
     let ana = tokens.find(&[0xaa; 32]).unwrap();
-    assert_eq!((&*ana.name, ana.expires_at), ("ana", Some(Duration::from_secs(32_503_680_000))));
+    assert_eq!((&*ana.name, ana.expires_at), ("ana", Some(Duration::from_hours(9_028_800))));
     let deploy = tokens.find(&[0x0f; 32]).unwrap();
     assert_eq!((&*deploy.name, deploy.expires_at), ("CI: deploy", None));
     assert!(deploy.roles.contains(&AdminRole::Approver("tech-lead".to_owned())));
@@ -79,6 +81,35 @@ fn tokens_are_an_input_and_hidden() {
     assert_eq!(summary, ["admin tokens changed"]);
     folder.write("certs/tokens.toml", "sha256 = ");
     assert!(folder.load().is_err());
+}
+
+/// Changes one character of the text.
+fn edited(text: &str, at: usize, with: &str) -> String {
+    let mut chars: Vec<String> = text.chars().map(String::from).collect();
+    let at = at % chars.len();
+    with.clone_into(&mut chars[at]);
+    chars.concat()
+}
+
+proptest! {
+    #[test]
+    fn no_mistake_in_the_file_shows_a_hash_or_a_token(
+        at in any::<usize>(),
+        with in prop::sample::select(vec!["", "\n", "\"", "=", "#", "[", "]", "x = ", "'", "\\", "\"\"\"", "\u{e9}", "${", "."]),
+        key in prop::sample::select(vec!["sha256", "token", "value", "name2", "\"SECRET\""]),
+    ) {
+        let secret = "5eCre7".repeat(11)[..64].to_owned();
+        let hash = "0123456789abcdef".repeat(4);
+        let text = format!("[[token]]\nname = \"ana\"\nroles = [\"viewer\"]\n{key} = \"{secret}\" # {secret}\n{}{secret}\n",
+            entry("bo", 'x').replace(&"x".repeat(64), &hash)).replace("SECRET", &secret);
+        let folder = Folder::new(TOKENS, &edited(&text, at, with));
+        let errors = folder.load().unwrap_err();
+        let shown = format!("{errors}{}", errors.to_json());
+        // 128 of 256 bits stay unknown.
+        for part in [&secret, &hash].into_iter().flat_map(|whole| (0..=32).map(|from| &whole[from..from + 32])) {
+            prop_assert!(!shown.contains(part), "{}", shown);
+        }
+    }
 }
 
 #[test]

@@ -60,7 +60,11 @@ pub(super) fn fit(mut record: Record, max: usize) -> Result<Record, String> {
 
 /// Leaves out the idempotency keys of kills, and the ends of their long reasons; `false` when there are none.
 pub(super) fn shorten_kills(kills: &mut [Record]) -> bool {
-    kills.iter_mut().fold(false, |shortened, kill| shorten_reason(kill) || shortened)
+    let mut shortened = false;
+    for kill in kills {
+        shortened |= shorten_reason(kill);
+    }
+    shortened
 }
 
 fn json(record: &Record) -> Result<Vec<u8>, String> {

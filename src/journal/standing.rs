@@ -52,7 +52,9 @@ impl Standing {
                 let before = std::mem::take(&mut self.kills);
                 self.add_kills(kills);
                 self.keys.clear();
-                keys.iter().for_each(|record| self.keep_key(record));
+                for record in keys {
+                    self.keep_key(record);
+                }
                 if self.kills == before { Kills::Same } else { Kills::Changed }
             }
             Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } => Kills::Same,
@@ -66,7 +68,9 @@ impl Standing {
             Deed::Kill { .. } => drop(self.apply(record)),
             Deed::Checkpoint { kills, keys, .. } => {
                 self.add_kills(kills);
-                keys.iter().for_each(|record| self.keep_key(record));
+                for record in keys {
+                    self.keep_key(record);
+                }
             }
             Deed::Start { .. } | Deed::Reload { .. } | Deed::Revive { .. } | Deed::Refused { .. } => {}
         }

@@ -84,7 +84,7 @@ fn write_all(mut writing: Writing, limits: WriterLimits, progress: &dyn Fn(Journ
     let pending = writing.pending();
     let mut pause = limits.pause_min;
     if let Some(why) = writing.closed() {
-        writing.fail(why, progress);
+        writing.fail(&why, progress);
     }
     loop {
         let is_last = pending.is_stopping();
@@ -100,7 +100,7 @@ fn write_all(mut writing: Writing, limits: WriterLimits, progress: &dyn Fn(Journ
             }
             Err(WriteFault::Changed) => {}
             Err(WriteFault::Disk(why)) => {
-                writing.fail(why, progress);
+                writing.fail(&why, progress);
                 if is_last {
                     break;
                 }

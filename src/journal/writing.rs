@@ -121,26 +121,26 @@ impl Writing {
     }
 
     /// Reports a failure, and refuses revives: they would take effect at a time when they are no longer wanted.
-    pub fn fail(&mut self, why: String, progress: &dyn Fn(JournalProgress)) {
+    pub fn fail(&mut self, why: &str, progress: &dyn Fn(JournalProgress)) {
         if let (Some(len), None, Ok(files)) = (self.resume.tail.len, &self.resume.closed, self.files()) {
             // A part of the batch may be in the file; if the cut fails too, the next attempt begins with it.
             let _ = files.append(CURRENT, len, b"");
         }
         let mut refused = self.lost.as_mut().map(|lost| std::mem::take(&mut lost.refused)).unwrap_or_default();
         for record in &mut self.batch {
-            if let Some(replaced) = refusal(record, &why) {
+            if let Some(replaced) = refusal(record, why) {
                 refused.push(replaced.seq);
                 *record = Arc::new(replaced);
             }
         }
         // First the failure: from here on the queue takes no revive.
-        let is_news = self.pending.set_failure(Some(why.clone()));
-        refused.extend(self.pending.refuse(&why));
+        let is_news = self.pending.set_failure(Some(why.to_owned()));
+        refused.extend(self.pending.refuse(why));
         if is_news {
-            progress(JournalProgress::Failed { why: why.clone() });
+            progress(JournalProgress::Failed { why: why.to_owned() });
         }
         for seq in refused {
-            progress(JournalProgress::Refused { seq, why: why.clone() });
+            progress(JournalProgress::Refused { seq, why: why.to_owned() });
         }
     }
 

@@ -1,9 +1,9 @@
 //! The file of `admin.tokens`: names, roles, and SHA-256 of tokens. The file is watched. A token that has expired is a
 //! warning, never an error: a date must not stop a start or a reload.
 //!
-//! Messages never show what may be a token or its hash: the lines of this file are covered before they are excerpts.
+//! Diagnostics never show what may be a token or its hash: lines of this file and messages about it are covered.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use ahash::HashMap;
 use crate::clock::Clock;
 use crate::config::read;
 use crate::config::toml::context::Context;
+use crate::config::toml::covered::covered;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::document::{Document, Value};
 use crate::config::toml::item::Item;
@@ -30,8 +31,8 @@ const TOKENS_MAX: usize = 10_000;
 /// The longest name of a token, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 
-/// Runs of letters and digits of at least this length are covered in excerpts: a token of 256 bits has more.
-const SECRET_CHARS_MIN: usize = 32;
+/// The keys whose values messages may show.
+const SHOWN_KEYS: [&str; 3] = ["name", "roles", "expires"];
 
 /// How to make a token.
 const HOW: &str =
@@ -72,9 +73,9 @@ pub(in crate::config) fn tokens(context: &mut Context<'_>, item: &Item<'_>) -> O
     let path = context.beside(written.span.file, &written);
     let text = read_text(context, &written, &path)?;
     let name: Arc<str> = path.to_string_lossy().into();
-    let covered = covered(&text);
-    debug_assert_eq!(covered.len(), text.len(), "every place stays where it is");
+    let covered = covered(&text, &SHOWN_KEYS);
     let file = context.files.add(Source { name, text: covered.as_str().into() });
+    context.has_secrets.push(file);
     let document = parse(context, file, &text, &covered)?;
     let reader = Reader::root(&document, &TOKENS);
     let tables = reader.tables(context, "token", &TOKEN);
@@ -95,7 +96,7 @@ pub(in crate::config) fn tokens(context: &mut Context<'_>, item: &Item<'_>) -> O
     Some(known.tokens.into_iter().collect())
 }
 
-fn read_text(context: &mut Context<'_>, written: &SpannedString<'_>, path: &PathBuf) -> Option<String> {
+fn read_text(context: &mut Context<'_>, written: &SpannedString<'_>, path: &Path) -> Option<String> {
     context.watch(path);
     let bytes = match read::bytes(path) {
         Ok(bytes) => bytes,
@@ -249,68 +250,9 @@ fn instant(written: &str) -> Option<jiff::Timestamp> {
     written.parse::<jiff::Timestamp>().ok().or_else(|| utc(written.parse().ok()?))
 }
 
-/// The text for excerpts, of the same length: without values that may be a token or a hash.
-fn covered(text: &str) -> String {
-    const SHOWN_KEYS: [&str; 3] = ["name", "roles", "expires"];
-    let mut out = String::with_capacity(text.len());
-    for line in text.split_inclusive('\n') {
-        let key = line.split('=').next().unwrap_or_default().trim();
-        let is_shown = line.trim_start().starts_with(['[', '#']) || SHOWN_KEYS.contains(&key);
-        let shown = match (is_shown, line.find('=')) {
-            (true, _) => line.len(),
-            (false, Some(at)) => at + 1,
-            (false, None) => 0,
-        };
-        let (shown, hidden) = line.split_at(shown);
-        cover_runs(&mut out, shown);
-        let is_kept = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
-        hidden.chars().for_each(|c| if is_kept(c) { out.push(c) } else { cover(&mut out, c.len_utf8()) });
-    }
-    out
-}
-
-/// Covers long runs of characters of which tokens and hashes consist.
-fn cover_runs(out: &mut String, text: &str) {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '=' | '.');
-    let mut rest = text;
-    while !rest.is_empty() {
-        let run = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-        if run >= SECRET_CHARS_MIN {
-            cover(out, run)
-        } else {
-            out.push_str(&rest[..run])
-        }
-        rest = &rest[run..];
-        let other = rest.find(is_part).unwrap_or(rest.len());
-        out.push_str(&rest[..other]);
-        rest = &rest[other..];
-    }
-}
-
-fn cover(out: &mut String, bytes: usize) {
-    out.extend(std::iter::repeat_n('*', bytes));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn secrets_are_covered_in_place() {
-        let hash = "0123456789abcdef".repeat(4);
-        for (text, expected) in [
-            ("[[token]]\nname = \"ana\"\n", "[[token]]\nname = \"ana\"\n".to_owned()),
-            (&*format!("sha256 = \"{hash}\"\r\n"), format!("sha256 = \"{}\"\r\n", "*".repeat(64))),
-            ("token = 'pmt é'", "token = '*** **'".to_owned()),
-            ("secret", "******".to_owned()),
-            (&*format!("# was {hash}"), format!("# was {}", "*".repeat(64))),
-            (&*format!("name = \"{hash}\" # {hash}"), format!("name = \"{0}\" # {0}", "*".repeat(64))),
-            ("token = [{ name = \"a\" }]", "token = ** **** * \"*\" **".to_owned()),
-        ] {
-            assert_eq!(covered(text), expected, "{text}");
-            assert_eq!(covered(text).len(), text.len(), "{text}");
-        }
-    }
 
     #[test]
     fn dates_end_with_their_day() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ahash::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::covered::without_secrets;
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
 use super::source::{Files, Source, Span};
 use super::variable_masks::VariableMasks;
@@ -37,6 +38,8 @@ pub(in crate::config) struct Context<'e> {
     /// The identities that requests can have: `tenant` and `user` if `[identity]` says where they are read,
     /// `client_cert` if a listener requests one.
     pub(in crate::config) identified: Vec<&'static str>,
+    /// Files in which messages must not repeat long values, since they may be tokens.
+    pub(in crate::config) has_secrets: Vec<u16>,
     /// The certificates and authorities of the active configuration, to fall back to.
     pub(in crate::config) last_good: &'e LastGood,
     /// The certificates and authorities of this load.
@@ -60,6 +63,7 @@ impl<'e> Context<'e> {
             has_jwt: false,
             has_geo: false,
             identified: Vec::new(),
+            has_secrets: Vec::new(),
             last_good,
             in_use: LastGood::default(),
         }
@@ -135,6 +139,9 @@ impl<'e> Context<'e> {
         }
         let Finding { severity, code, message, labels, help } = self.variables.mask(self.suggest_braces(finding));
         let help = help.map(Cow::into_owned);
+        let is_secret = labels.first().is_some_and(|(at, _)| self.has_secrets.contains(&at.file));
+        let shown = |text: String| if is_secret { without_secrets(&text) } else { text };
+        let (message, help) = (shown(message), help.map(shown));
         let order = labels.first().map_or((0, 0), |(at, _)| (at.file, if at.is_whole() { 0 } else { at.start }));
         let labels = labels.into_iter().map(|(at, text)| self.label(at, text)).collect();
         self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, order });

@@ -5,6 +5,7 @@ pub(super) mod bracket_titles;
 pub(super) mod brackets;
 pub(super) mod collector;
 pub(super) mod context;
+pub(super) mod covered;
 pub(super) mod destination;
 pub(super) mod diagnostic;
 pub(super) mod document;

@@ -15,6 +15,9 @@ use crate::route::KillScope;
 const CURRENT: &str = "journal.jsonl";
 const SAVED: &str = "snapshot.json";
 
+/// What another program does to the files.
+type Change = fn(&MemoryFiles);
+
 fn scopes(folded: &Folded) -> BTreeSet<KillScope> {
     folded.kills.iter().map(scope_of).collect()
 }
@@ -205,13 +208,13 @@ fn damage_and_crashes_together_lose_no_kill() {
 fn a_journal_that_is_removed_or_emptied_leaves_the_saved_kills() {
     let files = written(SCRIPT);
     let intact = kills(&look(&files).folded);
-    let removed = |files: &MemoryFiles| files.take(CURRENT);
-    let emptied = |files: &MemoryFiles| files.set(CURRENT, b"");
-    let cut = |files: &MemoryFiles| files.set(CURRENT, &text(files)[..line_at(&text(files), 0).1]);
-    let cases: [(&dyn Fn(&MemoryFiles), DamageKind); 3] = [
-        (&removed, DamageKind::Missing),
-        (&emptied, DamageKind::Missing),
-        (&cut, DamageKind::EndsBefore { saved: 13, last: 1 }),
+    let removed: Change = |files| files.take(CURRENT);
+    let emptied: Change = |files| files.set(CURRENT, b"");
+    let cut: Change = |files| files.set(CURRENT, &text(files)[..line_at(&text(files), 0).1]);
+    let cases: [(Change, DamageKind); 3] = [
+        (removed, DamageKind::Missing),
+        (emptied, DamageKind::Missing),
+        (cut, DamageKind::EndsBefore { saved: 13, last: 1 }),
     ];
     for (change, expected) in cases {
         let files = written(SCRIPT);
@@ -248,7 +251,7 @@ fn a_newer_journal_counts_as_far_as_it_is_read_and_is_not_written() {
     assert!(failure.contains("version 2") && failure.contains("run that version"), "{failure}");
     assert_eq!(kills(&run.opened.folded), intact);
     assert!(run.pending.add(draft(super::deed(Act::Kill(3)))).is_ok(), "a kill is always taken");
-    let report = |progress| run.happened.note(progress);
+    let report = |progress| run.happened.note(&progress);
     assert!(run.writing.step(&report).is_err());
     assert_eq!(text(&files), changed);
 }

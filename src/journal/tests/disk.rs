@@ -16,7 +16,7 @@ use super::{Act, Run, SCRIPT, deed, draft, kills, look, numbered, replay, small}
 use crate::clock::Clock;
 
 /// How long a test waits for the writer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn start(held: HeldJournal, limits: WriterLimits) -> (JournalWriter, Receiver<JournalProgress>) {
     let (sender, progress) = channel();

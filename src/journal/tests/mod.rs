@@ -128,14 +128,14 @@ struct Happened {
 }
 
 impl Happened {
-    fn note(&self, progress: JournalProgress) {
+    fn note(&self, progress: &JournalProgress) {
         match progress {
             JournalProgress::Durable(seq) => {
-                assert!(seq > self.durable.get(), "progress goes up");
-                self.durable.set(seq);
+                assert!(*seq > self.durable.get(), "progress goes up");
+                self.durable.set(*seq);
             }
             JournalProgress::Refused { seq, .. } => {
-                assert!(self.refused.borrow_mut().insert(seq), "a revive is refused once");
+                assert!(self.refused.borrow_mut().insert(*seq), "a revive is refused once");
             }
             JournalProgress::Failed { .. } => self.failures.set(self.failures.get() + 1),
             JournalProgress::Recovered => {}
@@ -162,7 +162,7 @@ impl Run {
 
     /// Writes what is due and what waits; `false` when the machine stops.
     fn write(&mut self) -> bool {
-        let report = |progress| self.happened.note(progress);
+        let report = |progress| self.happened.note(&progress);
         for _ in 0..ATTEMPTS_MAX {
             match self.writing.step(&report) {
                 Ok(()) => {
@@ -172,7 +172,7 @@ impl Run {
                     }
                 }
                 Err(WriteFault::Changed) => {}
-                Err(WriteFault::Disk(why)) => self.writing.fail(why, &report),
+                Err(WriteFault::Disk(why)) => self.writing.fail(&why, &report),
             }
             if self.files.is_down() {
                 return false;

@@ -48,6 +48,9 @@ fn changes_are_described_in_words_and_shares() {
     check(&both, &latched, &["checkout canary revived"], Some(0));
     let killed = checkout(50_000).having(SplitState::kill);
     check(&five, &killed, &["checkout killed"], Some(50_000));
+    let shadow = checkout(50_000).having(SplitState::kill_shadow);
+    check(&five, &shadow, &["checkout shadow killed"], Some(0));
+    check(&shadow, &five, &["checkout shadow revived"], Some(0));
     let all = checkout(50_000).all_killed();
     check(&five, &all, &["everything killed"], Some(50_000));
 
