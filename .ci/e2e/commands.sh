@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# demo without a terminal, and the commands: init, check, run without a file, status, reload, explain, what-if, schema.
+# demo without a terminal, and the commands: init, check, run without a file, status, kill, revive, journal, token,
+# reload, explain, what-if, schema.
 source "$(dirname "$0")/lib.sh"
 
 launch "$pointsman" demo --port 0 --admin-port 0
@@ -27,7 +28,7 @@ contains "explain prints the bucket" '[Bb]ucket' "$output"
   fail "explain --json is not JSON"
 contains "what-if prints the share" '10' "$("$pointsman" what-if "$file" --against "$scratch/old.toml")"
 "$pointsman" schema | json it >/dev/null || fail "schema is not JSON"
-for name in run demo init check status reload explain what-if compare schema; do
+for name in run demo init check status kill revive reload journal events token explain what-if compare schema; do
   contains "$name --help has an example" 'pointsman' "$("$pointsman" "$name" --help)"
 done
 
@@ -43,6 +44,8 @@ contains "status shows that there is no file" 'no file' "$output"
 contains "status has a row for the canary" 'canary +50 ' "$output"
 equal "status --json" 1 "$("$pointsman" status --json | json 'it["generation"]')"
 contains "reload reports that there is no file" 'no file' "$("$pointsman" reload)"
+
+stop_proxy
 
 # init writes a file that runs; a rejected reload ends with 78 and is on top of the status.
 free_ports port admin_port
@@ -65,6 +68,16 @@ sed -i 's/^stabel =/stable =/; s/weight = 5 /weight = 6 /' "$scratch/fresh.toml"
 contains "a reload of a valid file ends with 0" '^0 (reloaded|no change): generation 2' "$(reload)"
 contains "status shows the new weight" 'canary +6 ' "$("$pointsman" status)"
 
+# In its folder the socket of the proxy is found, and an act needs no token.
+output=$(cd "$scratch" && unset POINTSMAN_ADMIN && "$pointsman" kill --variant app:canary --reason 'errors')
+contains "kill is in force" '^killed variant app:canary: in force on [0-9]+ of [0-9]+ workers? after ' "$output"
+contains "status shows the kill" 'killed' "$("$pointsman" status)"
+contains "without a token nothing acts over TCP" 'token' "$("$pointsman" revive --variant app:canary --reason 'fixed' 2>&1)"
+output=$(cd "$scratch" && unset POINTSMAN_ADMIN && "$pointsman" revive --variant app:canary --reason 'fixed')
+contains "revive lifts it" '^revived variant app:canary: in force' "$output"
+contains "the journal has both" 'revive variant app:canary: fixed' "$("$pointsman" journal)"
+contains "a token has 256 bits" '^pm_[0-9a-f]{64}$' "$("$pointsman" token new ana --role operator 2>/dev/null)"
+
 # On a terminal --watch overwrites its last frame, no line is too wide, and Ctrl-C ends it with 0.
 python3 "$here/terminal.py" "$pointsman" status --watch 100ms || fail "status --watch on a terminal"
 passed=$((passed + 1))
@@ -74,6 +87,6 @@ output=$("$pointsman" status 2>&1) || code=$?
 equal "without a proxy the exit code is 1" 1 "$code"
 contains "without a proxy there is advice" 'POINTSMAN_ADMIN' "$output"
 code=0
-output=$("$pointsman" kill shop:canary 2>&1) || code=$?
+output=$("$pointsman" rollback shop:canary 2>&1) || code=$?
 equal "a command of other proxies is wrong usage" 64 "$code"
-contains "a command of other proxies: advice" '\[kill\] variants' "$output"
+contains "a command of other proxies: advice" 'pointsman kill --variant' "$output"

@@ -13,6 +13,13 @@ act() {
 verify() {
   act journal --dir "$state" --verify
 }
+# whole WHAT COMMAND…: the verification succeeds.
+whole() {
+  local what=$1 output
+  shift
+  output=$("$@" 2>&1) || fail "$what: $output"
+  contains "$what" 'records' "$output"
+}
 killed() {
   [ "$(admin /v1/kill 2>/dev/null | grep -c "\"$1\"")" -gt 0 ] && echo yes
 }
@@ -34,6 +41,7 @@ admin = { address = "127.0.0.1:$its_admin_port", socket = "off" }
 [[listener]]
 address = "127.0.0.1:$its_port"
 [[route]]
+name = "all"
 match = { path = "/*" }
 respond = { status = 204 }
 TOML
@@ -65,9 +73,9 @@ act revive --variant more:canary --reason "over" --yes >/dev/null
 set_weight 30 31
 eventually "an edit is in the journal" 1 bash -c "grep -c '\"reload\"' '$state/journal.jsonl'"
 act kill --shadow none --reason "no such shadow" --yes >/dev/null 2>&1 && fail "a shadow that does not exist was killed"
-contains "verify while it runs" '' "$(act journal --verify)"
+whole "verify while it runs" act journal --verify
 kill_now "$proxy_pid"
-contains "verify after SIGKILL" '' "$(verify)"
+whole "verify after SIGKILL" verify
 cp -a "$state" "$scratch/whole"
 lines=$(wc -l <"$state/journal.jsonl")
 within "records" 6 20 "$lines"
@@ -101,7 +109,7 @@ eventually "a line that was cut: the kills before it" yes killed all
 equal "a cut at the end is no damage" 0 "$(metric pointsman_journal_damaged)"
 act kill --all --reason "behind the cut" --yes >/dev/null
 kill_now "$proxy_pid"
-contains "the chain goes on behind the cut" '' "$(verify)"
+whole "the chain goes on behind the cut" verify
 
 cp -a "$scratch/whole" "$scratch/missing"
 rm "$scratch/missing/journal.jsonl"
@@ -116,7 +124,8 @@ before=$(sha256sum <"$scratch/newer/journal.jsonl")
 run_on "$scratch/newer"
 eventually "a newer version: the kills before it" yes killed all
 equal "the newer journal cannot be written" 0 "$(metric pointsman_journal_writable)"
-answer=$(act kill --all --reason "beside a newer journal" --yes --json)
+answer=$(act kill --all --reason "beside a newer journal" --yes --json 2>"$scratch/alarm")
+contains "the command says why" 'NOT RECORDED.*newer|NOT RECORDED.*version 2' "$(<"$scratch/alarm")"
 equal "a kill beside it is not on the disk" False "$(json 'it["durable"]' <<<"$answer")"
 kill_now "$proxy_pid"
 equal "the newer journal is as before" "$before" "$(sha256sum <"$state/journal.jsonl")"
@@ -141,11 +150,11 @@ run_on "$scratch/whole"
 equal "kills that were answered as durable" 4320 "$(python3 "$here/many_kills.py" "$state/run/admin.sock" all 4320)"
 within "full files" 1 2 "$(find "$state" -name 'journal-*.jsonl' | wc -l)"
 within "bytes of the new file" 1 16800000 "$(stat -c %s "$state/journal.jsonl")"
-contains "the chain goes over the files" '' "$(act journal --verify)"
+whole "the chain goes over the files" act journal --verify
 kill_now "$proxy_pid"
 start_proxy
 equal "the kills are in force after SIGKILL" yesyes "$(killed all)$(killed acme)"
-contains "the chain after SIGKILL" '' "$(act journal --verify)"
+whole "the chain after SIGKILL" act journal --verify
 kill_now "$proxy_pid"
 
 # ---- the second process

@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
-use crate::harness::{Proxy, Pty, Raw, Setup, Upstream};
+use crate::harness::{Authority, Proxy, Pty, Raw, Setup, Upstream};
 use crate::process::{Finished, Running, command, finish};
 
 const SHOP: &str = r#"
@@ -94,7 +97,7 @@ fn a_kill_needs_no_flags_on_the_machine_itself() {
     }
     let list: Value = serde_json::from_str(&shop.check(&["kill", "--json"], 0).stdout).unwrap();
     assert_eq!(list["kills"].as_array().unwrap().len(), 2, "{list}");
-    has(&shop.check(&["status"], 0).stdout, &["killed"]);
+    has(&shop.check(&["status"], 0).stdout, &["KILLED  variant shop:canary, by ", "errors since 14:02"]);
     let revived = shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
     has(&revived.stdout, &["revived variant shop:canary: in force on 1 of 1 worker"]);
     assert_eq!(shop.answers(), "v2");
@@ -332,4 +335,120 @@ fn a_file_is_checked_against_what_runs() {
     has(&check(dir.path(), &["check", "none.toml", "--against", &socket], 1).stderr, &["cannot read none.toml"]);
     fs::write(dir.path().join("large.toml"), "#".repeat((1 << 20) + 1)).unwrap();
     has(&check(dir.path(), &["check", "large.toml", "--against", &socket], 1).stderr, &["larger than 1 MiB"]);
+}
+
+/// Answers one connection after the other with these texts, and sends the requests as they came.
+fn scripted(answers: Vec<String>) -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, requests) = channel();
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = vec![0; 4096];
+            let length = stream.read(&mut head).unwrap();
+            sender.send(String::from_utf8_lossy(&head[..length]).into_owned()).unwrap();
+            // A reader that has gone is its own affair.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    (address, requests)
+}
+
+/// A field of the head of a request.
+fn field<'a>(request: &'a str, name: &str) -> &'a str {
+    let line = request.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {name} in\n{request}"))
+}
+
+#[test]
+fn an_act_whose_connection_breaks_is_sent_again_with_its_key() {
+    let body = r#"{"record":{"seq":7},"in_force_ms":1.5,"workers_in_force":2,"workers":2,"durable":false,"not_durable_because":"no space left on device","repeated":false}"#;
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let (address, requests) = scripted(vec![String::new(), answer]);
+    let dir = tempfile::tempdir().unwrap();
+    let killed = check(dir.path(), &["kill", "--all", "--reason", "INC-1", "--admin", &address], 0);
+    has(&killed.stdout, &["killed all: in force on 2 of 2 workers after 1.5 ms, #7, not yet recorded"]);
+    has(&killed.stderr, &["NOT RECORDED: the kill is in force, but a restart forgets it: no space left on device"]);
+    let (first, second) = (requests.recv().unwrap(), requests.recv().unwrap());
+    assert!(first.starts_with("POST /v1/kill HTTP/1.1\r\n"), "{first}");
+    assert_eq!(field(&first, "idempotency-key"), field(&second, "idempotency-key"));
+    assert_eq!(field(&first, "content-type"), "application/json");
+}
+
+#[test]
+fn a_broken_event_stream_continues_after_the_last_record() {
+    let event = |seq: u64| {
+        let record = format!(
+            r#"{{"seq":{seq},"at":"2026-11-29T14:00:00.000Z","who":{{"name":"ana","via":"socket"}},"what":"kill","all":true,"reason":"r"}}"#
+        );
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: hello\n\nid: {seq}\ndata: {record}\n\n")
+    };
+    let (address, requests) = scripted(vec![event(41), event(42), String::new()]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut events =
+        Running::start(dir.path(), &["events", "--follow", "--after", "40", "--table", "--admin", &address]);
+    has(&events.line_with("    41  "), &["2026-11-29 14:00:00Z  ana (socket)", "kill all: r"]);
+    events.line_with("    42  ");
+    for after in [40, 41, 42] {
+        let request = requests.recv().unwrap();
+        assert!(request.starts_with(&format!("GET /v1/events?after={after} HTTP/1.1\r\n")), "{request}");
+    }
+    events.line_with("no answer, trying again every second");
+    events.signal("INT");
+    assert_eq!(events.end().0, 0);
+}
+
+#[test]
+fn an_admin_listener_with_tls_is_trusted_by_its_authority() {
+    let dir = tempfile::tempdir().unwrap();
+    let (authority, other) = (Authority::new("ours"), Authority::new("other"));
+    authority.leaf(&["127.0.0.1"]).write(dir.path(), "admin");
+    fs::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
+    fs::write(dir.path().join("other.pem"), &other.pem).unwrap();
+    let lines = token(dir.path(), "ana", "operator");
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let setup = Setup::default()
+        .file("tokens.toml", &lines)
+        .file("admin.crt", &read("admin.crt"))
+        .file("admin.key", &read("admin.key"));
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\ntokens = \"tokens.toml\"\ntls = { certificates = [{ cert = \"admin.crt\", key = \"admin.key\" }] }\n";
+    let shop = shop_with(setup, &format!("{admin}{SHOP}"));
+    let url = format!("https://{}", shop.proxy.admin());
+    let kill = |ca: &str, code| {
+        let words = ["kill", "--all", "--reason", "x", "--admin", &url, "--token-file", "ana.token", "--ca", ca];
+        check(dir.path(), &words, code)
+    };
+    has(&kill("other.pem", 1).stderr, &["the TLS handshake failed"]);
+    has(&kill("none.pem", 1).stderr, &["cannot read none.pem"]);
+    has(&kill("ca.pem", 0).stdout, &["killed all: in force on 1 of 1 worker"]);
+    assert_eq!(shop.answers(), "v1");
+}
+
+#[test]
+fn the_journal_is_read_and_verified_in_its_files() {
+    let shop = shop();
+    shop.check(&["kill", CANARY[0], CANARY[1], "--reason", "errors"], 0);
+    shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
+    let whole = shop.check(&["journal", "--verify"], 0).stdout;
+    has(&whole, &["journal.jsonl", "the chain is whole: "]);
+    let state = shop.dir().join("state");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let of = |more: &[&str], code| {
+        check(elsewhere.path(), &[&["journal", "--dir", state.to_str().unwrap()], more].concat(), code)
+    };
+    assert_eq!(of(&["--verify"], 0).stdout, whole, "as by the running proxy");
+    has(&of(&[], 0).stdout, &["kill variant shop:canary: errors", "revive variant shop:canary: fixed"]);
+    assert_eq!(of(&["--limit", "1", "--json"], 0).stdout.lines().count(), 1);
+    // One changed letter.
+    let file = state.join("journal.jsonl");
+    let changed = fs::read_to_string(&file).unwrap().replace("\"errors\"", "\"eRrors\"");
+    fs::write(&file, changed).unwrap();
+    let broken = of(&["--verify"], 1);
+    has(&broken.stderr, &["broken: journal.jsonl:", "the chain is broken: "]);
+    let json: Value = serde_json::from_str(&of(&["--verify", "--json"], 1).stdout).unwrap();
+    assert!(json["intact"] == false && json["problems"][0]["line"].as_u64() > Some(1), "{json}");
+    let none = check(elsewhere.path(), &["journal", "--verify", "--dir", "."], 1);
+    has(&none.stderr, &["there is no journal in ."]);
+    check(elsewhere.path(), &["journal", "--verify", "--follow"], 64);
 }

@@ -164,7 +164,7 @@ fn a_rejected_file_is_shown_first_until_it_is_fixed() {
     }
     proxy.rewrite(&format!("{SHOP}[kill]\nvariants = [\"shop:canary\"]\n"));
     let text = check(proxy.dir(), &status, 0).stdout;
-    assert!(!text.contains("REJECTED") && text.contains("KILLED  shop:canary"), "{text}");
+    assert!(!text.contains("REJECTED") && text.contains("KILLED  variant shop:canary, by "), "{text}");
     assert!(text.contains("generation 2") && text.contains("shop canary killed"), "{text}");
 }
 

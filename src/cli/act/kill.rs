@@ -23,9 +23,11 @@ pub fn kill(arguments: &KillArguments, terminal: Terminal) -> anyhow::Result<Exi
     };
     let admin = arguments.admin.find(Purpose::Act)?;
     runtime.block_on(async {
-        let Answered::Go(reason) = questions(&admin, arguments, &scope, terminal).await else {
-            return Ok(Exit::Refused);
-        };
+        let is_shown = is_asked(arguments, &scope);
+        if is_shown {
+            show_effect(&admin, &scope).await;
+        }
+        let Answered::Go(reason) = questions(arguments, &scope, terminal) else { return Ok(Exit::Refused) };
         let Some(reason) = reason else {
             out::print_error(&missing_reason(terminal));
             return Ok(Exit::Usage);
@@ -33,8 +35,19 @@ pub fn kill(arguments: &KillArguments, terminal: Terminal) -> anyhow::Result<Exi
         let close_streams = arguments.close_streams;
         let order = ActOrder { verb: "kill", scope: &scope, reason: &reason, close_streams, expect: None };
         let answer = order.send(&admin).await?;
-        report(&order, &answer, arguments.output(), terminal)
+        let exit = report(&order, &answer, arguments.output(), terminal)?;
+        if exit == Exit::Ok && !is_shown && can_ask() {
+            show_effect(&admin, &scope).await;
+        }
+        Ok(exit)
     })
+}
+
+/// Shows who moves. A proxy that does not answer at once is no reason to wait.
+async fn show_effect(admin: &AdminEndpoint, scope: &KillScope) {
+    for line in status(admin).await.iter().flat_map(|page| effect(page, scope, Direction::Kill)) {
+        out::print_error(&format!("  {line}"));
+    }
 }
 
 /// What a person answered.
@@ -45,30 +58,29 @@ enum Answered {
     Go(Option<String>),
 }
 
-/// Asks for what is missing: a reason, and a yes when more than one route is concerned.
-async fn questions(
-    admin: &AdminEndpoint,
-    arguments: &KillArguments,
-    scope: &KillScope,
-    terminal: Terminal,
-) -> Answered {
-    let needs_yes = scope.route().is_none() && !arguments.yes;
-    if (arguments.reason.is_some() && !needs_yes) || !can_ask() {
+/// Whether the act needs a yes: more than one route is concerned.
+fn needs_yes(arguments: &KillArguments, scope: &KillScope) -> bool {
+    scope.route().is_none() && !arguments.yes
+}
+
+/// Whether a person is asked before the call.
+fn is_asked(arguments: &KillArguments, scope: &KillScope) -> bool {
+    can_ask() && (arguments.reason.is_none() || needs_yes(arguments, scope))
+}
+
+/// Asks for what is missing: a reason, and a yes.
+fn questions(arguments: &KillArguments, scope: &KillScope, terminal: Terminal) -> Answered {
+    if !is_asked(arguments, scope) {
         return Answered::Go(arguments.reason.clone());
     }
-    // A proxy that does not answer at once is no reason to wait.
-    let effect = status(admin).await.map(|status| effect(&status, scope, Direction::Kill)).unwrap_or_default();
-    for line in &effect {
-        out::print_error(&format!("  {line}"));
-    }
+    let question = |words: &str| ask(&terminal.stderr.bold(words));
     let reason = match &arguments.reason {
         Some(reason) => Some(reason.clone()),
-        None => ask(&terminal.stderr.bold(&format!("Why kill {scope}? A reason, for the journal:"))),
+        None => question(&format!("Why kill {scope}? A reason, for the journal:")),
     };
-    if reason.is_some()
-        && needs_yes
-        && !is_yes(ask(&terminal.stderr.bold(&format!("Kill {scope}? yes or no:"))).as_deref())
-    {
+    let is_refused =
+        || needs_yes(arguments, scope) && !is_yes(question(&format!("Kill {scope}? yes or no:")).as_deref());
+    if reason.is_some() && is_refused() {
         out::print_error("not killed");
         return Answered::No;
     }

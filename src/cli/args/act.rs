@@ -13,20 +13,20 @@ use crate::route::KillScope;
 #[group(id = "scope", multiple = false)]
 pub struct ScopeArguments {
     /// Everything.
-    #[arg(long, help = "Every route serves stable only, and no copies are made")]
+    #[arg(long, help = "Everything: all routes, variants and copies")]
     pub all: bool,
     /// A route.
-    #[arg(long, value_name = "ROUTE", value_parser = name, help = "This route serves stable only")]
+    #[arg(long, value_name = "ROUTE", value_parser = name, help = "All variants of this route but stable")]
     pub route: Option<String>,
     /// A variant.
     #[arg(long, value_name = "ROUTE:VARIANT", value_parser = variant)]
-    #[arg(help = "This variant of a route gets no requests; its callers get stable")]
+    #[arg(help = "One variant of a route; its callers get stable")]
     pub variant: Option<KillScope>,
     /// A tenant.
-    #[arg(long, value_name = "TENANT", value_parser = name, help = "This tenant always gets stable")]
+    #[arg(long, value_name = "TENANT", value_parser = name, help = "A tenant, on every route")]
     pub tenant: Option<String>,
     /// A shadow.
-    #[arg(long, value_name = "ROUTE", value_parser = name, help = "The shadow of this route gets no copies")]
+    #[arg(long, value_name = "ROUTE", value_parser = name, help = "The copies of the requests of this route")]
     pub shadow: Option<String>,
     /// A scope without its option, as people type it in a hurry.
     #[arg(value_name = "SCOPE", value_parser = without_option, hide = true)]

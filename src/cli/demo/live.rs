@@ -227,8 +227,10 @@ impl StatusReading {
 
 /// The newest kill by a call, in words.
 fn killed_by(kills: &Value) -> Option<String> {
+    let is_of_canary =
+        |scope: &Value| scope["all"] == true || scope["route"] == "shop" || scope["variant"] == "shop:canary";
     let calls = kills.as_array()?.iter().filter(|kill| kill["source"] == "call");
-    let kill = calls.max_by_key(|kill| kill["seq"].as_u64())?;
+    let kill = calls.filter(|kill| is_of_canary(&kill["scope"])).max_by_key(|kill| kill["seq"].as_u64())?;
     let (who, reason) = (kill["who"]["name"].as_str().unwrap_or("?"), kill["reason"].as_str().unwrap_or_default());
     Some(escape_controls(&format!("canary killed by {who}: {reason}")).into_owned())
 }
@@ -436,8 +438,9 @@ mod tests {
         assert!(window.push(killed(None)).is_empty(), "the key has said it");
         let kills = serde_json::json!([
             { "source": "file", "place": "routes.toml:1" },
-            { "source": "call", "seq": 2, "who": { "name": "a\u{1b}" }, "reason": "errors" },
-            { "source": "call", "seq": 1, "who": { "name": "bo" }, "reason": "older" },
+            { "source": "call", "scope": { "all": true }, "seq": 2, "who": { "name": "a\u{1b}" }, "reason": "errors" },
+            { "source": "call", "scope": { "route": "shop" }, "seq": 1, "who": { "name": "bo" }, "reason": "older" },
+            { "source": "call", "scope": { "shadow": "api" }, "seq": 3, "who": { "name": "bo" }, "reason": "other" },
         ]);
         assert_eq!(killed_by(&kills).unwrap(), "canary killed by a\\u{1b}: errors");
         assert_eq!(killed_by(&Value::Null), None);

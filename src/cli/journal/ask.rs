@@ -76,8 +76,11 @@ async fn state_dir(admin: &AdminEndpoint) -> anyhow::Result<PathBuf> {
     let dir = dir.ok_or_else(|| anyhow!("{} has no journal; --dir DIR names a state directory", answer.place))?;
     let help =
         "it is read from this machine's disk; run the command where the proxy runs, or copy the folder: --dir DIR";
-    ensure!(Path::new(dir).is_dir(), "the proxy's state directory {dir} is not here\n  = help: {help}");
-    Ok(dir.into())
+    // A relative path is that of the proxy's working directory.
+    let cwd = page["pid"].as_u64().map(|pid| Path::new("/proc").join(pid.to_string()).join("cwd"));
+    let seen = cwd.map_or_else(|| dir.into(), |cwd| cwd.join(dir));
+    ensure!(seen.is_dir(), "the proxy's state directory {dir} is not here\n  = help: {help}");
+    Ok(seen)
 }
 
 fn filter(arguments: &JournalArguments) -> RecordFilter {

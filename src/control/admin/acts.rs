@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::access::Admitted;
 use super::body::CallBody;
 use super::calls::AdminState;
-use super::fields::{self, NAME_CHARS_MAX, REASON_CHARS_MAX, present};
+use super::fields::{self, NAME_CHARS_MAX, REASON_CHARS_MAX, present, sequence};
 use super::kills;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::response::pretty;
@@ -44,7 +44,7 @@ struct KillBody {
     reason: Option<String>,
     #[serde(default, deserialize_with = "present")]
     close_streams: Option<String>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "sequence")]
     expect: Option<u64>,
 }
 
@@ -64,7 +64,7 @@ struct ReviveBody {
     shadow: Option<String>,
     #[serde(default, deserialize_with = "present")]
     reason: Option<String>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "sequence")]
     expect: Option<u64>,
 }
 
@@ -131,14 +131,12 @@ fn wanted_kill(body: &CallBody) -> Result<Wanted, CallProblem> {
     let KillBody { all, route, variant, tenant, shadow, reason, close_streams, expect } = body.json()?;
     let scope = scope(ScopeFields { all, route, variant, tenant, shadow })?;
     let close_streams = close_streams.as_deref().map(fields::close_streams).transpose()?;
-    fields::check_expect(expect)?;
     Ok(Wanted { what: PersonAct::Kill { scope, close_streams }, reason: checked_reason(reason)?, expect })
 }
 
 fn wanted_revive(body: &CallBody) -> Result<Wanted, CallProblem> {
     let ReviveBody { all, route, variant, tenant, shadow, reason, expect } = body.json()?;
     let scope = scope(ScopeFields { all, route, variant, tenant, shadow })?;
-    fields::check_expect(expect)?;
     Ok(Wanted { what: PersonAct::Revive(scope), reason: checked_reason(reason)?, expect })
 }
 
@@ -251,6 +249,8 @@ mod tests {
         let scope = KillScope::Variant { route: "shop".to_owned(), variant: "new".to_owned() };
         assert_eq!(what, PersonAct::Kill { scope, close_streams: Some(Duration::from_secs(5)) });
         assert_eq!((reason.as_str(), expect), ("p99", Some(7)));
+        let float = wanted_kill(&body(r#"{"all": true, "reason": "x", "expect": 7.0}"#)).ok().expect("valid");
+        assert_eq!(float.expect, Some(7));
         let wanted = wanted_revive(&body(r#"{"all": true, "reason": "fixed"}"#)).ok().expect("valid");
         assert_eq!(wanted.what, PersonAct::Revive(KillScope::All));
     }
@@ -269,8 +269,12 @@ mod tests {
             (r#"{"route": "r", "reson": "x"}"#, "unknown field `reson`, expected one of `all`, `route`"),
             (r#"{"route": "r", "route": "s", "reason": "x"}"#, "duplicate field `route`"),
             (r#"{"route": 1, "reason": "x"}"#, "invalid type"),
-            (r#"{"route": "r", "reason": "x", "expect": -1}"#, "invalid value"),
-            (r#"{"route": "r", "reason": "x", "expect": 9007199254740992}"#, "`expect` is too large"),
+            (r#"{"route": "r", "reason": "x", "expect": -1}"#, "-1 is not a sequence number"),
+            (r#"{"route": "r", "reason": "x", "expect": 1.5}"#, "1.5 is not a sequence number"),
+            (
+                r#"{"route": "r", "reason": "x", "expect": 9007199254740992}"#,
+                "9007199254740992 is not a sequence number",
+            ),
             (r#"{"route": "r", "reason": "x", "close_streams": "5"}"#, "`close_streams` is not a duration"),
             ("", "not a JSON object"),
             ("[]", "not a JSON object"),

@@ -82,7 +82,11 @@ impl CallBody {
 }
 
 fn media_type(headers: &HeaderMap) -> String {
-    let written = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    let written = all.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if all.next().is_some() {
+        return "several".to_owned();
+    }
     written.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
@@ -139,6 +143,9 @@ mod tests {
         assert_eq!(read("application/json", Body::from(vec![0xff])).await.err(), Some(ProblemKind::BadBody));
         assert!(read("Application/JSON; charset=utf-8", text(1)).await.is_ok());
         assert_eq!(read("text/plain", text(1)).await.err(), Some(ProblemKind::MediaType));
+        let mut two = with_media("application/json");
+        two.append(header::CONTENT_TYPE, "text/plain".parse().expect("a value"));
+        assert!(CallBody::read(&two, text(1), &["application/json"]).await.is_err());
         let none = CallBody::read(&HeaderMap::new(), text(1), &["application/json"]).await;
         assert_eq!(none.expect_err("refused").detail, "there is no Content-Type");
     }

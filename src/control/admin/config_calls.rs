@@ -68,9 +68,6 @@ pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, 
 
 async fn reload_asked(headers: &HeaderMap, body: Body) -> Result<(), CallProblem> {
     let body = CallBody::read(headers, body, &["application/json"]).await?;
-    if body.text.trim().is_empty() {
-        return Ok(());
-    }
     let ReloadBody { reason } = body.json()?;
     reason.map_or(Ok(()), |reason| fields::check_text("reason", &reason, REASON_CHARS_MAX))
 }

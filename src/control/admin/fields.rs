@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::problem::{CallProblem, ProblemKind};
@@ -42,16 +43,18 @@ pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()
     Err(ProblemKind::BadBody.because(error, help).with("field", field))
 }
 
-/// Checks `expect`.
-///
-/// # Errors
-/// When the number is too large.
-pub(super) fn check_expect(expect: Option<u64>) -> Result<(), CallProblem> {
-    if expect.is_some_and(|seq| seq > SEQ_MAX) {
-        let help = "write the sequence number of the last record that you saw";
-        return Err(ProblemKind::BadBody.because("`expect` is too large", help).with("field", "expect"));
-    }
-    Ok(())
+/// Reads a sequence number; `7.0` is 7, as in JSON Schema.
+pub(super) fn sequence<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
+    let number = serde_json::Number::deserialize(field)?;
+    let whole = number.as_u64().or_else(|| whole_number(number.as_f64()?));
+    let valid = whole.filter(|seq| *seq <= SEQ_MAX);
+    valid.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is not a sequence number (0 to {SEQ_MAX})")))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the bounds are checked")]
+fn whole_number(number: f64) -> Option<u64> {
+    let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    is_whole.then_some(number as u64)
 }
 
 /// Reads `close_streams`, such as `5s`.

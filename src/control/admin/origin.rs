@@ -44,7 +44,9 @@ pub(super) async fn reject_foreign_origins(
 fn check(client: &ClientOrigin, hosts: &[String], method: &Method, headers: &HeaderMap) -> Result<(), CallProblem> {
     let ClientOrigin::Tcp { bound, .. } = client else { return Ok(()) };
     let reads = method == Method::GET || method == Method::HEAD;
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let mut written = headers.get_all(header::HOST).iter();
+    let host = written.next().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = if written.next().is_some() { "" } else { host };
     let (name, is_address) = host_name(host);
     let is_served = is_address || hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
     if !is_served && (bound.ip().to_canonical().is_loopback() || !reads) {
@@ -91,7 +93,7 @@ mod tests {
     fn outcome(bound: &str, method: &Method, headers: &[(&'static str, &str)]) -> Result<(), CallProblem> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(*name, value.parse().expect("a value"));
+            map.append(*name, value.parse().expect("a value"));
         }
         let bound = bound.parse().expect("an address");
         let client = ClientOrigin::Tcp { peer: IpAddr::from([127, 0, 0, 1]), bound, certificate: None };
@@ -118,6 +120,7 @@ mod tests {
             check("10.0.0.1:9900", get, &[("host", error)], Ok(()));
         }
         check("127.0.0.1:9900", get, &[], host);
+        check("127.0.0.1:9900", get, &[("host", "localhost"), ("host", "localhost")], host);
         check("10.0.0.1:9900", get, &[("host", "pointsman.monitoring.svc:9900")], Ok(()));
         check("10.0.0.1:9900", post, &[("host", "EDGE.example:9900")], Ok(()));
         let local = ("host", "localhost:9900");

@@ -85,7 +85,7 @@ kinds! {
     BodyTooLarge 413 "body-too-large" "the body is too large";
     MediaType 415 "media-type" "the call takes another media type";
     NothingToKill 422 "nothing-to-kill" "the scope has nothing to kill";
-    KeyReused 422 "key-reused" "the Idempotency-Key belongs to another call";
+    KeyReused 409 "key-reused" "the Idempotency-Key belongs to another call";
     Rejected 422 "rejected" "the files are invalid";
     Failed 500 "failed" "the call failed";
     Busy 503 "busy" "too many calls of this kind at once";
