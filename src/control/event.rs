@@ -8,7 +8,7 @@ use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{Act, ActReply, HeldFolder};
 use super::resolver::LookupResult;
 use crate::drain::Phase;
-use crate::journal::Record;
+use crate::journal::{Record, StateLock};
 
 /// Receives the outcome of a reload.
 pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome) + Send>;
@@ -55,6 +55,8 @@ pub enum ReleaseEvent {
     OfSuccessor(Box<Record>),
     /// The state folder is ours, after another process held it.
     Held(Box<HeldFolder>),
+    /// The state folder, which could not have a lock at the start, is locked now.
+    Locked(StateLock),
     /// The time is up for the disk to take the record of a revive, by its number.
     ReviveDue(u64),
 }

@@ -488,9 +488,10 @@ impl MeterRegistry {
         self.adoption.notify_waiters();
     }
 
-    /// The number of workers that use `edition` or a later one.
+    /// The number of workers that use `edition` or a later one, or have drained and ended.
     #[must_use]
     pub fn adopted(&self, edition: Edition) -> usize {
-        (0..self.workers).filter(|worker| self.worker.of(*worker).edition.load(Acquire) >= edition.0).count()
+        let meters = (0..self.workers).map(|worker| self.worker.of(worker));
+        meters.filter(|meter| meter.ended.load(Acquire) || meter.edition.load(Acquire) >= edition.0).count()
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use serde_json::Value;
 
+use crate::api::{call, exchange};
 use crate::harness::proxy::series;
 use crate::harness::{ONE_ROUTE, PATIENCE, Raw, Upstream, Wire, until};
 use crate::process::{BINARY, Running};
@@ -468,6 +469,96 @@ fn a_stop_of_the_service_does_not_cut_requests_of_the_old_process() {
     drop(held.words);
     assert_eq!(client.read_response().text(), "whole");
     ends(old);
+}
+
+/// Rules whose canary gets every caller.
+fn canary_rules(stable: &Upstream, canary: &Upstream, more: &str) -> String {
+    let route = format!(
+        "[upstream.canary]\nendpoints = [\"http://{}\"]\n[[route]]\nname = \"all\"\nmatch = {{ path = \"/*\" }}\n\
+         sticky = [\"client_ip\"]\nstable = \"main\"\ncanary = {{ upstream = \"canary\", weight = 100 }}\n",
+        canary.address()
+    );
+    let text = rules(stable, more);
+    let (upstreams, _) = text.split_once("[[route]]").unwrap();
+    format!("{upstreams}{route}")
+}
+
+/// Kills or revives over the socket; the answer says in force and durable.
+fn act(service: &Service, path: &str, body: &str) -> Value {
+    let socket = service.dir.path().join("state/run/admin.sock");
+    let request = call("POST", path, "", body);
+    let done = until("the act is done", || {
+        // Around the farewell, the old process refuses and the new one binds the socket.
+        let reply = exchange(UnixStream::connect(&socket).ok()?, &request);
+        (reply.status == 200).then(|| reply.json())
+    });
+    assert_eq!(done["durable"], true, "{done}");
+    done
+}
+
+fn name_served(service: &Service) -> String {
+    Raw::connect(service.address).get("/", "").json()["name"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn kills_go_on_in_the_new_process() {
+    let (stable, canary) = (Upstream::echo().named("stable"), Upstream::echo().named("canary"));
+    let service = Service::with(&canary_rules(&stable, &canary, ""), &["--workers", "2"], &[]);
+    assert_eq!(name_served(&service), "canary");
+    act(&service, "/v1/kill", r#"{"route": "all", "reason": "it fails"}"#);
+    assert_eq!(name_served(&service), "stable");
+    let old = service.pid();
+    service.hand_over();
+    assert_eq!(name_served(&service), "stable", "from its first request on");
+    ends(old);
+    act(&service, "/v1/kill", r#"{"variant": "all:canary", "reason": "it still fails"}"#);
+    act(&service, "/v1/revive", r#"{"route": "all", "reason": "one is enough"}"#);
+    service.hand_over();
+    assert_eq!(name_served(&service), "stable");
+    act(&service, "/v1/revive", r#"{"variant": "all:canary", "reason": "it is repaired"}"#);
+    assert_eq!(name_served(&service), "canary");
+    let journal = std::fs::read_to_string(service.dir.path().join("state/journal.jsonl")).unwrap();
+    let seqs: Vec<u64> =
+        journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>(), "one journal without gaps:\n{journal}");
+}
+
+#[test]
+fn a_kill_in_the_new_process_closes_streams_of_the_old_one() {
+    let (held, stable) = (held(), Upstream::echo().named("stable"));
+    // The drain alone would let it go on for longer than a test waits.
+    let options = ["--workers", "2", "--drain-deadline", "10m"];
+    let service = Service::with(&canary_rules(&stable, &held.upstream, ""), &options, &[]);
+    let mut client = Raw::connect(service.address);
+    client.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+    held.arrived.recv_timeout(PATIENCE).unwrap();
+    held.words.send("before").unwrap();
+    let old = service.pid();
+    service.hand_over();
+    assert!(alive(old), "the old one has a stream");
+    act(&service, "/v1/kill", r#"{"route": "all", "reason": "it fails", "close_streams": "1ms"}"#);
+    // Its last stream ends, and with it the process.
+    assert!(client.try_response().is_err(), "the stream is cut");
+    ends(old);
+    drop(held.words);
+}
+
+#[test]
+fn a_failed_hand_over_leaves_the_journal_with_the_old_process() {
+    let (stable, canary) = (Upstream::echo().named("stable"), Upstream::echo().named("canary"));
+    let service = Service::with(&canary_rules(&stable, &canary, ""), &["--workers", "2"], &[]);
+    act(&service, "/v1/kill", r#"{"route": "all", "reason": "it fails"}"#);
+    install(service.dir.path(), script("exit 3"));
+    assert!(service.hand_over_in_vain().contains("exit status: 3"));
+    // A new process with another state folder would not know the kill.
+    std::fs::write(service.dir.path().join("next.toml"), canary_rules(&stable, &canary, "[state]\ndir = \"other\"\n"))
+        .unwrap();
+    install(service.dir.path(), script(&format!("exec {BINARY} run next.toml --workers 2")));
+    let why = service.hand_over_in_vain();
+    assert!(why.contains("restart the proxy to use the other folder"), "{why}");
+    assert_eq!(name_served(&service), "stable");
+    act(&service, "/v1/revive", r#"{"route": "all", "reason": "it is repaired"}"#);
+    assert_eq!(name_served(&service), "canary");
 }
 
 /// Systemd's end of `NOTIFY_SOCKET`.

@@ -11,6 +11,7 @@ mod advisories;
 mod agree;
 mod answers;
 mod api;
+mod brake;
 mod check_formats;
 mod cli;
 mod dead_endpoints;

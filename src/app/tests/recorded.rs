@@ -314,6 +314,23 @@ fn status_shows_each_kill_with_who_and_why() {
 }
 
 #[test]
+fn a_folder_that_can_be_written_again_gets_its_lock() {
+    let folder = serving();
+    folder.write("state/lock/in-the-way", "");
+    let files = Faulty::new(&folder);
+    files.is_full.store(true, SeqCst);
+    let app = start_on(&folder, Arc::clone(&files));
+    assert!(!done(&app, kill(canary())).durable);
+    std::fs::remove_dir_all(folder.path("state/lock")).expect("removed");
+    files.is_full.store(false, SeqCst);
+    eventually("the lock names this process", || {
+        std::fs::read_to_string(folder.path("state/lock")).is_ok_and(|text| text.ends_with('\n'))
+    });
+    assert!(StateLock::take(&folder.path("state")).is_err());
+    assert!(done(&app, revive(canary())).durable);
+}
+
+#[test]
 fn the_folder_is_free_again_when_the_app_ends() {
     let folder = serving();
     let app = App::start(folder.options()).expect("started");

@@ -74,8 +74,12 @@ impl FolderSettings {
             });
             match taken.await {
                 Ok(Ok(lock)) => return Ok(Some(lock)),
-                // The journal's thread says what is wrong with the folder.
-                Ok(Err(LockError::Unusable(_))) | Err(_) => return Ok(None),
+                Ok(Err(LockError::Unusable(why))) => {
+                    tracing::warn!("the state folder has no lock: {why}");
+                    return Ok(None);
+                }
+                // A panic, which has been printed.
+                Err(_) => return Ok(None),
                 Ok(Err(held)) if self.clock.now() >= deadline => return Err(held),
                 Ok(Err(held)) => {
                     if !std::mem::replace(&mut is_said, true) {

@@ -107,10 +107,27 @@ impl Ledger {
     pub fn give_up(&mut self, why: String) -> Option<Pen> {
         let seq = self.seq();
         let before = std::mem::replace(&mut self.pages, Pages::Theirs { seq, kept: Vec::new() });
-        self.written.send_modify(|written| written.failure = Some(why));
+        self.set_failure(why);
         match before {
             Pages::Ours { writer, lock } => Some(Pen { writer, lock }),
             Pages::Theirs { .. } => None,
+        }
+    }
+
+    /// The journal cannot be written, for this reason.
+    pub fn set_failure(&self, why: String) {
+        self.written.send_modify(|written| written.failure = Some(why));
+    }
+
+    /// Whether this process writes without the lock of the folder, which could not have one.
+    pub const fn lacks_lock(&self) -> bool {
+        matches!(self.pages, Pages::Ours { lock: None, .. })
+    }
+
+    /// The folder is locked now.
+    pub fn set_lock(&mut self, taken: StateLock) {
+        if let Pages::Ours { lock, .. } = &mut self.pages {
+            *lock = Some(taken);
         }
     }
 

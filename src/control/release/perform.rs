@@ -28,6 +28,7 @@ impl Controller {
                     tracing::error!(%error, "the journal's thread cannot be started");
                 }
             }
+            ReleaseEvent::Locked(lock) => self.release.ledger.set_lock(lock),
             ReleaseEvent::ReviveDue(seq) => self.take_back_revive(seq),
             ReleaseEvent::OfSuccessor(record) => self.follow_successor(&Arc::new(*record)),
         }
@@ -54,7 +55,10 @@ impl Controller {
 
     /// Whether an act may be done. The record of an earlier call, if this is a repetition.
     fn judge(&self, act: &Act) -> Result<Option<Arc<Record>>, ActError> {
-        if self.shutdown.phase() > Phase::Running || self.is_passing_journal() {
+        // A kill counts in a drain too: requests and streams go on. After a hand-over, the new process decides.
+        let is_draining = self.shutdown.phase() > Phase::Running;
+        let may_act = matches!(act.what, PersonAct::Kill { .. }) && self.release.ledger.is_ours();
+        if self.is_passing_journal() || (is_draining && !may_act) {
             return Err(ActError::Stopping);
         }
         if let Some(key) = &act.key

@@ -90,10 +90,15 @@ impl Controller {
             telemetry::control::count_journal_failure(&self.state.counts.recorder);
         }
         match (&before.failure, &now.failure) {
+            // What another process holds was logged when that was found.
+            _ if !self.release.ledger.is_ours() => {}
             (before, Some(why)) if before.as_ref() != Some(why) => {
                 tracing::error!("the journal cannot be written: {why}; kills are in force without being durable");
             }
-            (Some(_), None) => tracing::info!(durable_seq = now.durable_seq, "the journal can be written again"),
+            (Some(_), None) => {
+                tracing::info!(durable_seq = now.durable_seq, "the journal can be written again");
+                self.lock_recovered_folder();
+            }
             (_, Some(_)) | (None, None) => {}
         }
     }

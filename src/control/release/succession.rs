@@ -9,7 +9,7 @@ use super::ledger::Pen;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ProcessEvent, ReleaseEvent};
 use crate::drain::Phase;
-use crate::journal::Record;
+use crate::journal::{Record, StateLock};
 
 /// How long the old process may take to write what waits.
 const PASS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,11 +25,14 @@ impl Controller {
         let events = self.sender.clone();
         tokio::task::spawn_blocking(move || {
             if let Some(Pen { mut writer, lock }) = pen {
-                if !writer.stop(PASS_TIMEOUT) {
+                if writer.stop(PASS_TIMEOUT) {
+                    // Only now: the new process reads what was written.
+                    drop(lock);
+                } else {
                     tracing::error!("hand-over: not every record of the journal is on the disk");
+                    // The thread may still write: the folder is free when this process ends.
+                    std::mem::forget(lock);
                 }
-                // Only now: the new process reads what was written.
-                drop(lock);
             }
             // Sending fails when the controller has ended.
             let _ = events.blocking_send(Event::Process(ProcessEvent::JournalPassed(taken)));
@@ -51,6 +54,7 @@ impl Controller {
             Ok(held) => self.follow_held_journal(held),
             Err(held) => {
                 tracing::error!("the journal is not written: {held}");
+                self.release.ledger.set_failure(held.to_string());
                 Ok(())
             }
         }
@@ -68,6 +72,18 @@ impl Controller {
                 // Sending fails when the controller has ended.
                 let _ = events.send(Event::Release(ReleaseEvent::Held(Box::new(held)))).await;
             }
+        });
+    }
+
+    /// Takes the lock of a folder that could not have one at the start, now that it can be written.
+    pub(super) fn lock_recovered_folder(&self) {
+        if !self.release.ledger.lacks_lock() {
+            return;
+        }
+        let (dir, events) = (self.release.folder.dir.clone(), self.sender.clone());
+        tokio::task::spawn_blocking(move || match StateLock::take(&dir) {
+            Ok(lock) => drop(events.blocking_send(Event::Release(ReleaseEvent::Locked(lock)))),
+            Err(error) => tracing::error!("the state folder has no lock: {error}"),
         });
     }
 
