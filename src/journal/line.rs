@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::record::{Deed, Record};
 
-/// The longest line, in bytes, without its line feed. A longer one is damage, so that a reader's memory has a bound.
-pub const LINE_MAX: usize = 1024 * 1024;
+/// The longest line, in bytes, without its line feed: a checkpoint with 10 000 kills fits. A longer one is damage, so that a
+/// reader's memory has a bound.
+pub const LINE_MAX: usize = 16 * 1024 * 1024;
 
 /// The longest record but a checkpoint, as JSON, in bytes.
 pub(super) const RECORD_MAX: usize = 64 * 1024;

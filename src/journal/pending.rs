@@ -15,8 +15,8 @@ const WAITING_MAX: usize = 1_024;
 /// How many records are written at once.
 const BATCH_MAX: usize = 256;
 
-/// The longest scope of a kill, as JSON, in bytes.
-const SCOPE_MAX: usize = 512;
+/// The longest scope of a kill, as JSON, in bytes: names have at most 256 characters.
+const SCOPE_MAX: usize = 4 * 1024;
 
 /// A record without its place in the chain.
 #[derive(Clone, Debug, PartialEq)]

@@ -43,7 +43,7 @@ impl JournalWriter {
     ///
     /// # Errors
     /// It is a revive, and the journal cannot be written now or is far behind; or its scope is not valid or is longer than
-    /// 512 bytes. No other record is refused.
+    /// 4 KiB. No other record is refused.
     pub fn append(&self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
         self.pending.add(draft)
     }

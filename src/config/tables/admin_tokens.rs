@@ -77,6 +77,7 @@ pub(in crate::config) fn tokens(context: &mut Context<'_>, item: &Item<'_>) -> O
     let file = context.files.add(Source { name, text: covered.as_str().into() });
     context.has_secrets.push(file);
     let document = parse(context, file, &text, &covered)?;
+    let errors = context.errors();
     let reader = Reader::root(&document, &TOKENS);
     let tables = reader.tables(context, "token", &TOKEN);
     reader.finish(context);
@@ -85,7 +86,7 @@ pub(in crate::config) fn tokens(context: &mut Context<'_>, item: &Item<'_>) -> O
         context.report(Finding::error("too-many", first.span(), message));
         return None;
     }
-    if tables.is_empty() {
+    if tables.is_empty() && errors == context.errors() {
         let message = format!("`{}` has no `[[token]]`: every request with a token is refused", path.display());
         context.report(Finding::warning("no-token", written.span, message).help(HOW));
     }

@@ -37,7 +37,7 @@ fn a_record_without_a_valid_scope_is_not_taken() {
     let pending = Pending::after(0);
     let kill = |scope| draft(Deed::Kill { scope, close_streams_ms: None });
     let twice = ScopeFields { all: Some(true), route: Some("a".to_owned()), ..ScopeFields::default() };
-    let long = ScopeFields { tenant: Some("t".repeat(600)), ..ScopeFields::default() };
+    let long = ScopeFields { tenant: Some("t".repeat(5_000)), ..ScopeFields::default() };
     for scope in [ScopeFields::default(), twice, long] {
         assert!(pending.add(kill(scope.clone())).is_err(), "{scope:?}");
     }
@@ -93,4 +93,28 @@ fn what_waits_is_taken_in_order() {
         seen.extend(records.iter().map(|record| record.seq));
     }
     assert_eq!(seen, (42..342).collect::<Vec<_>>());
+}
+
+#[test]
+fn ten_thousand_kills_outlive_damage() {
+    let files = MemoryFiles::default();
+    let mut run = Run::begin(&files, WriterLimits::default());
+    for number in 0..10_000 {
+        let tenant = Some(format!("{number:0>256}"));
+        let mut kill = draft(Deed::Kill {
+            scope: ScopeFields { tenant, ..ScopeFields::default() },
+            close_streams_ms: Some(1_000),
+        });
+        kill.reason = Some("why ".repeat(300));
+        run.pending.add(kill).expect("a kill is always taken");
+    }
+    assert!(run.write());
+    assert_eq!((run.happened.failures.get(), run.happened.durable.get()), (0, 10_000));
+    let mut changed = files.content("journal.jsonl").expect("a journal");
+    changed[5] ^= 1;
+    files.set("journal.jsonl", &changed);
+    let mut run = Run::begin(&files, WriterLimits::default());
+    assert!(run.opened.folded.damage.is_some() && run.write());
+    let opened = look(&files);
+    assert_eq!((opened.folded.damage, opened.folded.kills.len()), (None, 10_000));
 }
