@@ -43,7 +43,7 @@ pub(super) struct AdminState {
     pub closing: watch::Receiver<bool>,
     /// The table of calls as text.
     pub index: Arc<str>,
-    /// The OpenAPI document.
+    /// The `OpenAPI` document.
     pub openapi: Arc<str>,
 }
 
