@@ -82,6 +82,8 @@ pub struct ControlSettings {
     pub recorder: Option<SharedRecorder>,
     /// How long the start waits for another process to give the state folder up.
     pub lock_wait: Duration,
+    /// How long the answer to a kill or revive waits for the workers and for the disk.
+    pub act_patience: Duration,
     /// The files of the journal; `None`: those of the state folder.
     pub journal_files: Option<Arc<dyn JournalFiles>>,
 }
@@ -204,7 +206,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         retired: RetiredSnapshots::default(),
         closing: Vec::new(),
         succession,
-        release: Release::new(kills, folder),
+        release: Release::new(kills, folder, settings.act_patience),
         notify: settings.notify,
     };
     controller.resume().await?;

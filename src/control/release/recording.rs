@@ -92,6 +92,13 @@ impl Controller {
         }
     }
 
+    /// Logs a revive that the disk did not take, counts it, and shows it in the place of its record.
+    pub(super) fn announce_refusal(&self, record: &Arc<Record>) {
+        log(record);
+        telemetry::control::count_record(&self.state.counts.recorder, kind(&record.what));
+        self.state.release.replace(record);
+    }
+
     /// Logs that the journal cannot be written, or can be again; once for each change.
     pub(super) fn report_failure(&mut self, written: Written) {
         let before = std::mem::replace(&mut self.release.known, written);
@@ -123,7 +130,7 @@ impl Controller {
         telemetry::control::set_kills(recorder, counts.by_file, counts.by_people);
         telemetry::control::set_journal(recorder, &figures);
         let rules = &self.store.load().rules;
-        self.state.release.set_kills(kills.list(rules, durable_seq), kills.file_overlay().clone());
+        self.state.release.set_kills(kills.list(rules, durable_seq));
         let (dir, damage) = (rules.state.dir.display().to_string(), self.release.damage.clone());
         self.state.release.set_health(JournalHealth { dir, seq, durable_seq, failure, damage });
     }
