@@ -22,7 +22,7 @@ const FIELDS_MAX: usize = 40;
 /// When the proxy cannot be asked, or has no such route.
 pub fn compare(arguments: &CompareArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let admin = arguments.admin.find(Purpose::Read)?;
-    let mut page = admin.page(&admin.ask_blocking("/shadow", FetchOptions::get())?)?;
+    let mut page = admin.ask_blocking("/shadow", FetchOptions::get())?.page()?;
     if let (Some(wanted), Some(routes)) = (&arguments.route, page["routes"].as_array_mut()) {
         let known: Vec<String> = routes.iter().filter_map(|route| route["route"].as_str()).map(str::to_owned).collect();
         routes.retain(|route| route["route"] == wanted.as_str());

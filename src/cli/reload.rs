@@ -34,7 +34,7 @@ pub fn reload(arguments: &ReloadArguments, terminal: Terminal) -> anyhow::Result
     let outcome: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let Some((outcome, word)) = outcome.as_ref().and_then(|outcome| Some((outcome, outcome["outcome"].as_str()?)))
     else {
-        admin.page(&answer)?;
+        answer.page()?;
         bail!("{} answers without an outcome: is this the admin listener?", answer.place);
     };
     let is_stopping = outcome["diagnostics"][0]["code"] == "stopping";

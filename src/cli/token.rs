@@ -1,5 +1,6 @@
 //! `token`: a new token, or the hash of one. The token is printed once and stored nowhere.
 
+use std::fmt::Write as _;
 use std::io::Read;
 
 use anyhow::{Context, anyhow, ensure};
@@ -32,9 +33,12 @@ pub fn token(arguments: &TokenArguments, terminal: Terminal) -> anyhow::Result<E
 fn new(arguments: &NewTokenArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let mut random = [0; RANDOM_BYTES];
     SystemRandom::new().fill(&mut random).map_err(|_| anyhow!("the system gives no random numbers"))?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let token = format!("{PREFIX}{digits}");
-    let (hash, lines) = (sha256_hex(token.as_bytes()), entry(arguments, &sha256_hex(token.as_bytes())));
+    let mut token = PREFIX.to_owned();
+    for byte in random {
+        let _ = write!(token, "{byte:02x}"); // writing to memory cannot fail
+    }
+    let hash = sha256_hex(token.as_bytes());
+    let lines = entry(arguments, &hash);
     if arguments.json {
         let (name, roles) = (&arguments.name, &arguments.roles);
         let value: Value = json!({ "token": token, "name": name, "roles": roles, "sha256": hash,

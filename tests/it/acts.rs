@@ -95,11 +95,11 @@ fn a_kill_needs_no_flags_on_the_machine_itself() {
         let list = shop.check(words, 0).stdout;
         has(&list, &["variant shop:canary", "errors since 14:02", "(socket)", "route api", "routes.toml:"]);
     }
-    let list: Value = serde_json::from_str(&shop.check(&["kill", "--json"], 0).stdout).unwrap();
-    assert_eq!(list["kills"].as_array().unwrap().len(), 2, "{list}");
+    let listed: Value = serde_json::from_str(&shop.check(&["kill", "--json"], 0).stdout).unwrap();
+    assert_eq!(listed["kills"].as_array().unwrap().len(), 2, "{listed}");
     has(&shop.check(&["status"], 0).stdout, &["KILLED  variant shop:canary, by ", "errors since 14:02"]);
-    let revived = shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
-    has(&revived.stdout, &["revived variant shop:canary: in force on 1 of 1 worker"]);
+    let lifted = shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
+    has(&lifted.stdout, &["revived variant shop:canary: in force on 1 of 1 worker"]);
     assert_eq!(shop.answers(), "v2");
     let journal = shop.check(&["journal"], 0).stdout;
     has(&journal, &["kill variant shop:canary: errors since 14:02", "revive variant shop:canary: fixed", "(socket)"]);
@@ -177,7 +177,7 @@ fn token(dir: &Path, name: &str, role: &str) -> String {
     assert!(!made.stderr.contains(&token), "the token is on standard output alone");
     fs::write(dir.join(format!("{name}.token")), &made.stdout).unwrap();
     let lines = made.stderr.lines().skip_while(|line| *line != "[[token]]").take_while(|line| !line.is_empty());
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.chain([""]).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

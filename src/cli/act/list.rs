@@ -10,7 +10,7 @@ use crate::cli::{Exit, out};
 
 /// Prints what is killed.
 pub(super) async fn list(admin: &AdminEndpoint, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
-    let page = admin.page(&admin.ask("/v1/kill", FetchOptions::get()).await?)?;
+    let page = admin.ask("/v1/kill", FetchOptions::get()).await?.page()?;
     match output {
         ActOutput::Json => out::print_json(&page)?,
         ActOutput::Text => out::print(&table(&page, terminal.stdout))?,

@@ -55,13 +55,13 @@ impl ActOrder<'_> {
 /// The newest sequence number of the journal, if the proxy answers at once.
 pub(super) async fn seen(admin: &AdminEndpoint) -> Option<u64> {
     let answer = admin.ask("/v1/kill", FetchOptions::within(STATUS_PATIENCE)).await.ok()?;
-    admin.page(&answer).ok()?["seq"].as_u64()
+    answer.page().ok()?["seq"].as_u64()
 }
 
 /// The status of the proxy, if it answers at once.
 pub(super) async fn status(admin: &AdminEndpoint) -> Option<Value> {
     let answer = admin.ask("/v1/status", FetchOptions::within(STATUS_PATIENCE)).await.ok()?;
-    admin.page(&answer).ok()
+    answer.page().ok()
 }
 
 #[cfg(test)]

@@ -4,15 +4,13 @@
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
-use anyhow::{anyhow, bail, ensure};
-use http::{Response, StatusCode};
+use anyhow::{anyhow, bail};
+use http::Response;
 use hyper::body::Incoming;
-use serde_json::Value;
 
 use super::dial::{self, Dialled, LATE, TrustedOwner};
 use super::fetch::{self, AdminResponse, FetchOptions};
 use super::place::AdminPlace;
-use super::problem::ProblemDocument;
 use super::token::BearerToken;
 
 /// The variable that names the admin listener where no option does.
@@ -170,16 +168,6 @@ impl AdminEndpoint {
         opened.await.unwrap_or_else(|_| Err(self.late(path)))
     }
 
-    /// The JSON of a page.
-    ///
-    /// # Errors
-    /// When it is none, with what to do.
-    pub fn page(&self, answer: &AdminResponse) -> anyhow::Result<Value> {
-        expect_ok(answer)?;
-        let page = answer.json().filter(Value::is_object);
-        page.ok_or_else(|| anyhow!("{} answers without JSON: is this the admin listener?", answer.place))
-    }
-
     async fn ask_once(&self, path: &str, options: &FetchOptions) -> anyhow::Result<AdminResponse> {
         let Reached { place, dialled } = self.reach(path, options).await?;
         let uri = place.uri(path)?;
@@ -234,20 +222,6 @@ impl AdminEndpoint {
                      `[state] dir`";
         format!("\n  = help: {named}\n  = help: {there}")
     }
-}
-
-fn expect_ok(answer: &AdminResponse) -> anyhow::Result<()> {
-    let (place, status) = (&answer.place, answer.status);
-    if status != StatusCode::OK
-        && let Some(problem) = ProblemDocument::read(answer)
-    {
-        bail!("{place} answers: {}", problem.text());
-    }
-    if status == StatusCode::FORBIDDEN || status == StatusCode::UNAUTHORIZED {
-        bail!("{place} answers {status}: {}", answer.line());
-    }
-    ensure!(status == StatusCode::OK, "{place} answers {status}: is this the admin listener?");
-    Ok(())
 }
 
 #[cfg(test)]

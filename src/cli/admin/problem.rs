@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use anyhow::{anyhow, bail, ensure};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -59,6 +60,25 @@ impl ProblemDocument {
             let _ = write!(out, "\n  = help: {help}");
         }
         out.lines().map(escape_controls).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl AdminResponse {
+    /// The JSON of a page.
+    ///
+    /// # Errors
+    /// It is none, with what to do.
+    pub fn page(&self) -> anyhow::Result<Value> {
+        let Self { place, status, .. } = self;
+        if let Some(problem) = ProblemDocument::read(self) {
+            bail!("{place} answers: {}", problem.text());
+        }
+        if *status == StatusCode::FORBIDDEN || *status == StatusCode::UNAUTHORIZED {
+            bail!("{place} answers {status}: {}", self.line());
+        }
+        ensure!(*status == StatusCode::OK, "{place} answers {status}: is this the admin listener?");
+        let page = self.json().filter(Value::is_object);
+        page.ok_or_else(|| anyhow!("{place} answers without JSON: is this the admin listener?"))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::cli::{Exit, diagnostic_text, out};
 use crate::compare::escape_controls;
 
 /// Many routes take seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The proxy reads no larger file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -40,7 +40,7 @@ pub(super) fn against(place: &AdminPlace, arguments: &CheckArguments, terminal: 
         out::print_error(&format!("{}: {}", terminal.stderr.red("refused"), problem.text()));
         return Ok(if problem.status.is_server_error() { Exit::Failed } else { Exit::Refused });
     }
-    let page = admin.page(&answer)?;
+    let page = answer.page()?;
     let Some(is_valid) = page["valid"].as_bool() else {
         bail!("{} answers something else: is this the admin listener?", answer.place);
     };

@@ -71,7 +71,7 @@ pub fn journal(arguments: &JournalArguments, terminal: Terminal) -> anyhow::Resu
 /// The state folder of the running proxy.
 async fn state_dir(admin: &AdminEndpoint) -> anyhow::Result<PathBuf> {
     let answer = admin.ask("/v1/status", FetchOptions::get()).await?;
-    let page = admin.page(&answer)?;
+    let page = answer.page()?;
     let dir = page["journal"]["dir"].as_str().filter(|dir| !dir.is_empty());
     let dir = dir.ok_or_else(|| anyhow!("{} has no journal; --dir DIR names a state directory", answer.place))?;
     let help =

@@ -18,7 +18,7 @@ pub(super) async fn pages(
     let mut after = after;
     loop {
         let answer = admin.ask(&format!("/v1/journal?after={after}&limit={PAGE}"), FetchOptions::get()).await?;
-        let page = admin.page(&answer)?;
+        let page = answer.page()?;
         let records = page["records"].as_array();
         let records = records.ok_or_else(|| anyhow!("{} answers without records", answer.place))?;
         for record in records {

@@ -26,7 +26,7 @@ pub fn status(arguments: &StatusArguments, terminal: Terminal) -> anyhow::Result
         return watch::watch(&admin, every, terminal);
     }
     let answer = admin.ask_blocking("/status", FetchOptions::get())?;
-    let value = admin.page(&answer)?;
+    let value = answer.page()?;
     let format = if arguments.json { ReportFormat::Json } else { arguments.format };
     match format {
         ReportFormat::Json => out::print_json(&value)?,

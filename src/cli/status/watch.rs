@@ -70,7 +70,7 @@ struct Look {
 
 async fn look(admin: &AdminEndpoint) -> anyhow::Result<Look> {
     let answer = admin.ask("/status", FetchOptions::get()).await?;
-    let page = parsed(&answer.place, &admin.page(&answer)?)?;
+    let page = parsed(&answer.place, &answer.page()?)?;
     Ok(Look { page, place: answer.place })
 }
 
