@@ -199,7 +199,7 @@ impl AdminListener {
             let listener = UnixListener::from_std(listener).map_err(|error| error.to_string())?;
             Ok((bound, listener))
         });
-        let path = Some(place.path.clone());
+        let path = place.path.clone();
         let trouble = match bound {
             Ok((bound, listener)) => {
                 let accepting = accept_local(listener, self.router.clone(), self.socket_places.clone());
@@ -208,9 +208,8 @@ impl AdminListener {
             }
             Err(trouble) => Some(trouble),
         };
-        let now = AdminSocketState { path: path.clone(), trouble };
+        let now = AdminSocketState { path: Some(path.clone()), trouble };
         let before = std::mem::replace(&mut self.state.lock().admin_socket, now.clone());
-        let path = path.unwrap_or_default();
         let path = path.display();
         match &now.trouble {
             Some(trouble) if before != now => tracing::warn!(%path, "the admin socket is not available: {trouble}"),

@@ -37,7 +37,7 @@ impl Controller {
 
     fn act(&mut self, act: Act, reply: ActReply) {
         let place = Arc::clone(&self.release.places).try_acquire_owned().ok();
-        let caller = WaitingCaller { reply, arrived: self.state.clock.now(), place };
+        let caller = WaitingCaller { reply, arrived: self.state.clock.now(), place, patience: self.release.patience };
         match self.judge(&act) {
             Ok(None) => {}
             Ok(Some(record)) => {
@@ -147,7 +147,8 @@ impl Controller {
         self.release.ledger.forget(seq);
         let Some(WaitingRevive { record, scope, caller }) = self.release.revives.remove(&seq) else { return };
         let what = Deed::Refused { scope: ScopeFields::from(&scope), because: why.to_owned() };
-        self.state.release.replace(&Arc::new(Record { what, ..Record::clone(&record) }));
+        let record = Arc::new(Record { what, ..Record::clone(&record) });
+        self.announce_refusal(&record);
         caller.refuse(ActError::NotRecorded(why.to_owned()));
     }
 

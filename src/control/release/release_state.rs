@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -26,6 +27,8 @@ pub(in crate::control) struct Release {
     pub known: Written,
     /// Revives that wait for the disk, by the number of their record.
     pub(super) revives: BTreeMap<u64, WaitingRevive>,
+    /// How long the answer to an act waits for workers and disk.
+    pub(super) patience: Duration,
     pub(super) places: Arc<Semaphore>,
 }
 
@@ -38,7 +41,7 @@ pub(in crate::control) struct WaitingRevive {
 
 impl Release {
     /// Release control with the kills of the file, before the journal of this folder is read.
-    pub fn new(kills: ActiveKills, folder: FolderSettings) -> Self {
+    pub fn new(kills: ActiveKills, folder: FolderSettings, patience: Duration) -> Self {
         let ledger = Ledger::of_another_process(0, "the journal is not read yet".to_owned());
         let known = ledger.written();
         Self {
@@ -48,6 +51,7 @@ impl Release {
             damage: None,
             known,
             revives: BTreeMap::new(),
+            patience,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
         }
     }
