@@ -211,11 +211,17 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     };
     controller.resume().await?;
     // Until here a signal ends the process.
-    if settings.signals == Signals::Handle {
-        listen_to_signals(controller.sender.clone())
-            .map_err(|error| StartError::Io("the handling of signals", error))?;
-    }
+    handle_signals(settings.signals, &controller.sender)?;
     Ok(StartedControl { controller, listeners, admin: prepared, look_ups })
+}
+
+fn handle_signals(signals: Signals, events: &mpsc::Sender<Event>) -> Result<(), StartError> {
+    match signals {
+        Signals::Ignore => Ok(()),
+        Signals::Handle => {
+            listen_to_signals(events.clone()).map_err(|error| StartError::Io("the handling of signals", error))
+        }
+    }
 }
 
 /// The first load: there are no certificates in use to fall back to.

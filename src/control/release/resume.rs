@@ -69,7 +69,7 @@ impl Controller {
         let decided = ledger.take_over(Pen { writer, lock });
         self.restore(opened);
         let (version, host) = (env!("CARGO_PKG_VERSION").to_owned(), host_name());
-        self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() });
+        self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() }, None);
         for draft in decided {
             if let Ok(record) = self.release.ledger.append(draft) {
                 self.release.kills.apply(&record);
