@@ -32,6 +32,9 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the start waits for another process to give the state folder up.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
+/// How long the answer to a kill or revive waits for the workers and for the disk.
+const ACT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How a proxy is started from a file.
 #[derive(Clone)]
 pub struct Options {
@@ -113,6 +116,7 @@ impl Options {
             screen: self.screen,
             recorder: self.recorder,
             lock_wait: LOCK_WAIT,
+            act_patience: ACT_PATIENCE,
             journal_files: None,
         }
     }

@@ -92,6 +92,8 @@ fn edited(text: &str, at: usize, with: &str) -> String {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_mistake_in_the_file_shows_a_hash_or_a_token(
         at in any::<usize>(),

@@ -8,7 +8,7 @@ use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{Act, ActReply, HeldFolder};
 use super::resolver::LookupResult;
 use crate::drain::Phase;
-use crate::journal::{LockError, Record};
+use crate::journal::{Actor, LockError, Record};
 
 /// Receives the outcome of a reload.
 pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome) + Send>;
@@ -25,10 +25,21 @@ pub enum Event {
     Process(ProcessEvent),
 }
 
+/// A reload that a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadRequest {
+    /// Who asks.
+    pub who: Actor,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// A step of a reload.
 pub enum FilesEvent {
     /// Reload the files.
     Reload(ReloadCause, Option<ReloadReply>),
+    /// A person asks for a reload.
+    Asked(ReloadRequest, ReloadReply),
     /// The files were loaded.
     Loaded(Box<LoadResult>),
     /// The wait for the workers has ended; the number of workers that use the new generation.

@@ -23,7 +23,7 @@ mod system;
 
 pub use admin::status;
 pub use controller::Controller;
-pub use event::{Event, FilesEvent, ProcessEvent, ReleaseEvent, ReloadReply, ResolverEvent};
+pub use event::{Event, FilesEvent, ProcessEvent, ReleaseEvent, ReloadReply, ReloadRequest, ResolverEvent};
 pub use files::{ConfigChecker, ConfigLoader, Rejection};
 pub use hand_over::Succession;
 pub use next_snapshot::with_overlay;

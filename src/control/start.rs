@@ -82,6 +82,8 @@ pub struct ControlSettings {
     pub recorder: Option<SharedRecorder>,
     /// How long the start waits for another process to give the state folder up.
     pub lock_wait: Duration,
+    /// How long the answer to a kill or revive waits for the workers and for the disk.
+    pub act_patience: Duration,
     /// The files of the journal; `None`: those of the state folder.
     pub journal_files: Option<Arc<dyn JournalFiles>>,
 }
@@ -204,16 +206,22 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         retired: RetiredSnapshots::default(),
         closing: Vec::new(),
         succession,
-        release: Release::new(kills, folder),
+        release: Release::new(kills, folder, settings.act_patience),
         notify: settings.notify,
     };
     controller.resume().await?;
     // Until here a signal ends the process.
-    if settings.signals == Signals::Handle {
-        listen_to_signals(controller.sender.clone())
-            .map_err(|error| StartError::Io("the handling of signals", error))?;
-    }
+    handle_signals(settings.signals, &controller.sender)?;
     Ok(StartedControl { controller, listeners, admin: prepared, look_ups })
+}
+
+fn handle_signals(signals: Signals, events: &mpsc::Sender<Event>) -> Result<(), StartError> {
+    match signals {
+        Signals::Ignore => Ok(()),
+        Signals::Handle => {
+            listen_to_signals(events.clone()).map_err(|error| StartError::Io("the handling of signals", error))
+        }
+    }
 }
 
 /// The first load: there are no certificates in use to fall back to.

@@ -142,7 +142,7 @@ impl Answers {
             (r#"("hash": ")[^"]+"#.to_owned(), "${1}HASH"),
             // A part of the machine's memory.
             (r#"("held_bytes_max": )\d+"#.to_owned(), "${1}N"),
-            (r#"("(?:pid|uptime_s|took_ms)": )\d+"#.to_owned(), "${1}N"),
+            (r#"("(?:pid|uptime_s|took_ms|durable_seq)": )\d+"#.to_owned(), "${1}N"),
         ];
         let masks = masks.into_iter().map(|(pattern, with)| (Regex::new(&pattern).unwrap(), with)).collect();
         Self { masks, ..Self::default() }

@@ -15,7 +15,9 @@ use serde_json::Value;
 use crate::harness::{Proxy, connect_from, until};
 
 mod document;
+mod edits;
 mod places;
+mod secured;
 mod stream;
 
 /// Two variants, and a tenant to kill.

@@ -25,7 +25,7 @@ struct Shop {
 /// A process that serves a shop.
 struct Serving<'a> {
     shop: &'a Shop,
-    process: Running,
+    _process: Running,
     address: SocketAddr,
 }
 
@@ -79,7 +79,7 @@ from = ["stable", "canary"]
         let mut process = Running::start(self.dir.path(), &["run", "--workers", "2"]);
         let address = process.word_after("listener").trim_start_matches("http://").parse().unwrap();
         process.word_after("admin");
-        Serving { shop: self, process, address }
+        Serving { shop: self, _process: process, address }
     }
 }
 
@@ -112,12 +112,12 @@ fn post(dir: &Path, path: &str, scope: &Value) -> Reply {
     exchange(socket, &call("POST", path, "", &body.to_string()))
 }
 
-/// An act that is done: in force on all workers, and durable.
+/// An act that is done, and in force on all workers.
 #[track_caller]
 fn done(reply: &Reply) -> Value {
     assert_eq!(reply.status, 200, "{reply:?}");
     let value = reply.json();
-    assert_eq!((&value["durable"], &value["workers_in_force"]), (&json!(true), &json!(2)), "{value}");
+    assert_eq!(value["workers_in_force"], 2, "{value}");
     assert!(value["in_force_ms"].is_number(), "{value}");
     value
 }
@@ -160,6 +160,10 @@ fn a_kill_counts_from_the_first_request_after_kill_nine() {
     let mut serving = shop.start();
     for round in 0..3 {
         let killed = done(&serving.kill(&json!({"variant": "shop:canary"})));
+        // The disk of a busy machine may take more than the second that an answer waits.
+        until("it is durable", || {
+            (serving.status()["journal"]["durable_seq"] == killed["record"]["seq"]).then_some(())
+        });
         // Dropping the process kills it with signal 9.
         drop(serving);
         serving = shop.start();
@@ -247,7 +251,8 @@ fn two_processes_do_not_share_a_folder() {
     let mut second = Running::start(shop.dir.path(), &["run", "--workers", "1"]);
     let line = second.line_with("waiting for at most 30 s");
     assert!(line.contains("uses the state folder"), "{line}");
-    done(&serving.kill(&json!({"route": "shop"})));
+    let killed = done(&serving.kill(&json!({"route": "shop"})));
+    until("it is durable", || (serving.status()["journal"]["durable_seq"] == killed["record"]["seq"]).then_some(()));
     // The first one is killed, and the second one goes on with its kills.
     drop(serving);
     let address: SocketAddr = second.word_after("listener").trim_start_matches("http://").parse().unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use super::brake::{act, api, canary, done, kill, revive, serving};
+use super::brake::{PATIENCE, act, api, canary, done, kill, revive, serving, start};
 use super::harness::{Folder, eventually, get};
 use super::traffic::Client;
 use crate::app::{Act, ActError, App, PersonAct, StartError, workers};
@@ -70,13 +70,14 @@ impl JournalFiles for Faulty {
     }
 }
 
+/// On these files; the answers to acts wait a second, as in production.
 fn start_on(folder: &Folder, files: Arc<Faulty>) -> App {
     let settings = ControlSettings { journal_files: Some(files), ..folder.options().settings() };
     App::launch(settings, workers()).expect("started")
 }
 
 fn start_waiting(folder: &Folder, lock_wait: Duration) -> Result<App, StartError> {
-    App::launch(ControlSettings { lock_wait, ..folder.options().settings() }, workers())
+    App::launch(ControlSettings { lock_wait, act_patience: PATIENCE, ..folder.options().settings() }, workers())
 }
 
 /// The records on the disk.
@@ -88,20 +89,20 @@ fn records(folder: &Folder) -> Vec<Record> {
 #[test]
 fn a_kill_is_in_force_from_the_first_request_after_a_restart() {
     let folder = serving();
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     let killed = done(&app, kill(canary()));
     assert!(killed.durable, "{killed:?}");
     let revived = done(&app, kill(api()));
     assert!(done(&app, revive(api())).durable && revived.durable);
     drop(app);
-    let app = App::start(folder.options()).expect("started again");
+    let app = start(&folder);
     assert_eq!(Client::connect(&app).get("/a").1, "one");
     let again = done(&app, kill(canary()));
     // A start lies between.
     assert_eq!(again.record.seq, killed.record.seq + 4);
     assert!(done(&app, revive(canary())).durable);
     drop(app);
-    let app = App::start(folder.options()).expect("started again");
+    let app = start(&folder);
     assert_eq!(Client::connect(&app).get("/a").1, "two");
     drop(app);
     let report = verify(&DiskFiles::new(&folder.path("state"))).expect("read");
@@ -111,7 +112,7 @@ fn a_kill_is_in_force_from_the_first_request_after_a_restart() {
 #[test]
 fn reloads_are_recorded_with_what_changed_or_what_was_wrong() {
     let folder = serving();
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     let text = std::fs::read_to_string(folder.path("routes.toml")).expect("the file");
     folder.write("routes.toml", &text.replace("weight = 100", "weight = 7"));
     assert_eq!(app.reload().name(), "applied");
@@ -162,7 +163,7 @@ fn a_full_disk_does_not_stop_a_kill_and_stops_a_revive() {
     });
     assert!(done(&app, revive(api())).durable);
     drop(app);
-    let app = App::start(folder.options()).expect("started again");
+    let app = start(&folder);
     assert_eq!(Client::connect(&app).get("/a").1, "one", "the canary's kill was written when there was room");
 }
 
@@ -175,7 +176,7 @@ fn a_disk_that_hangs_holds_up_no_kill_and_no_request() {
     assert!(done(&app, kill(canary())).durable);
     files.hangs.store(true, SeqCst);
     let killed = done(&app, kill(api()));
-    assert!(!killed.durable && killed.not_durable_because.is_some_and(|why| why.contains("within a second")));
+    assert!(!killed.durable && killed.not_durable_because.is_some_and(|why| why.contains("within 1 s")));
     let Err(ActError::NotRecorded(why)) = app.act(revive(canary())) else { panic!("revived") };
     assert!(why.contains("within 5 s"), "{why}");
     assert_eq!(client.get("/a").1, "one");
@@ -188,7 +189,30 @@ fn a_disk_that_hangs_holds_up_no_kill_and_no_request() {
     assert!(done(&app, revive(api())).durable);
     assert_eq!(client.get("/a").1, "one", "the revive that came too late is not done later");
     drop(app);
-    let app = App::start(folder.options()).expect("started again");
+    let app = start(&folder);
+    assert_eq!(Client::connect(&app).get("/a").1, "one");
+}
+
+#[test]
+fn a_kill_that_comes_while_a_revive_waits_for_the_disk_is_not_undone() {
+    let folder = serving();
+    let files = Faulty::new(&folder);
+    let app = start_on(&folder, Arc::clone(&files));
+    let mut client = Client::connect(&app);
+    assert!(done(&app, kill(canary())).durable);
+    files.hangs.store(true, SeqCst);
+    std::thread::scope(|scope| {
+        let revived = scope.spawn(|| done(&app, revive(canary())));
+        eventually("the revive has a number", || app.status()["release"]["seq"] == 3);
+        let again = done(&app, kill(canary()));
+        assert!(!again.durable && again.record.seq == 4, "{again:?}");
+        files.hangs.store(false, SeqCst);
+        assert!(revived.join().expect("no panic").durable);
+    });
+    assert_eq!(client.get("/a").1, "one", "the later kill holds");
+    assert_eq!(app.status()["kills"][0]["seq"], 4);
+    drop(app);
+    let app = start(&folder);
     assert_eq!(Client::connect(&app).get("/a").1, "one");
 }
 
@@ -196,7 +220,7 @@ fn a_disk_that_hangs_holds_up_no_kill_and_no_request() {
 fn a_folder_that_cannot_be_made_is_no_failed_start() {
     let folder = serving();
     folder.write("state", "a file in the place of the folder");
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     let mut client = Client::connect(&app);
     let killed = done(&app, kill(canary()));
     assert!(!killed.durable && killed.not_durable_because.is_some(), "in force without being durable");
@@ -205,21 +229,21 @@ fn a_folder_that_cannot_be_made_is_no_failed_start() {
     assert!(get(&app, "/metrics").body.contains("pointsman_journal_writable 0\n"));
     drop(app);
     std::fs::remove_file(folder.path("state")).expect("removed");
-    let app = App::start(folder.options()).expect("started again");
+    let app = start(&folder);
     assert!(done(&app, kill(canary())).durable);
 }
 
 #[test]
 fn a_folder_without_a_lock_is_not_written() {
     let folder = serving();
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     assert!(done(&app, kill(canary())).durable);
     drop(app);
     let (journal, lock) = (folder.path("state/journal.jsonl"), folder.path("state/lock"));
     let before = std::fs::read(&journal).expect("a journal");
     std::fs::remove_file(&lock).expect("removed");
     folder.write("state/lock/in-the-way", "");
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     assert_eq!(Client::connect(&app).get("/a").1, "one", "the journal is read");
     let killed = done(&app, kill(api()));
     assert!(!killed.durable && killed.not_durable_because.is_some_and(|why| why.contains("state/lock")));
@@ -237,7 +261,7 @@ fn a_folder_without_a_lock_is_not_written() {
     eventually("the folder is ours", || app.status()["journal"]["failure"].is_null());
     assert!(done(&app, revive(canary())).durable);
     drop(app);
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     assert_eq!(Client::connect(&app).get("/a").1, "one", "the kill of the time without a lock is recorded");
     assert!(verify(&DiskFiles::new(&folder.path("state"))).expect("read").is_intact());
 }
@@ -246,7 +270,7 @@ fn a_folder_without_a_lock_is_not_written() {
 fn a_journal_that_cannot_be_read_is_a_failure_and_no_damage() {
     let folder = serving();
     folder.write("state/journal.jsonl/in-the-way", "");
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     let killed = done(&app, kill(canary()));
     assert!(!killed.durable && killed.not_durable_because.is_some());
     let status = app.status();
@@ -272,7 +296,7 @@ fn routes_and_all_are_killed_however_many_tenants_are() {
         .collect();
     let saved = SavedState::new(10_000, "", kills).to_bytes().expect("it fits");
     folder.write("state/snapshot.json", &String::from_utf8(saved).expect("JSON"));
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     assert_eq!(app.act(kill(KillScope::Tenant("more".into()))), Err(ActError::TooMany(10_000)));
     app.act(kill(KillScope::Tenant("t1".into()))).expect("it is killed already");
     for scope in [canary(), KillScope::All] {
@@ -285,7 +309,8 @@ fn routes_and_all_are_killed_however_many_tenants_are() {
 fn a_call_that_is_repeated_while_it_waits_gets_the_same_answer() {
     let folder = serving();
     let files = Faulty::new(&folder);
-    let app = start_on(&folder, Arc::clone(&files));
+    let settings = ControlSettings { journal_files: Some(files.clone()), ..folder.options().settings() };
+    let app = App::launch(ControlSettings { act_patience: PATIENCE, ..settings }, workers()).expect("started");
     assert!(done(&app, kill(canary())).durable);
     files.hangs.store(true, SeqCst);
     let key = Some(IdempotencyKey { key: "k1".into(), call: "a".into() });
@@ -304,7 +329,7 @@ fn a_call_that_is_repeated_while_it_waits_gets_the_same_answer() {
 #[test]
 fn a_second_process_on_the_folder_does_not_start() {
     let folder = serving();
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     let Err(error) = start_waiting(&folder, Duration::from_millis(100)) else { panic!("two on one folder") };
     let text = error.to_string();
     assert!(text.contains(&format!("process {} uses the state folder", std::process::id())), "{text}");
@@ -322,14 +347,14 @@ fn a_second_process_on_the_folder_does_not_start() {
 #[test]
 fn a_damaged_journal_revives_nothing_and_says_so() {
     let folder = serving();
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     assert!(done(&app, kill(canary())).durable && done(&app, kill(api())).durable);
     assert!(done(&app, revive(canary())).durable);
     drop(app);
     let path = folder.path("state/journal.jsonl");
     let text = std::fs::read_to_string(&path).expect("a journal");
     std::fs::write(&path, text.replacen("it fails", "it faiLs", 1)).expect("written");
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     assert_eq!(Client::connect(&app).get("/a").1, "one");
     let status = app.status();
     assert!(status["journal"]["damage"].as_str().is_some_and(|why| why.contains("the chain is broken")), "{status}");
@@ -368,8 +393,8 @@ fn an_act_while_a_reload_is_under_way_is_done_at_once() {
 fn what_the_file_kills_is_lifted_in_the_file_alone() {
     let folder = serving();
     let text = std::fs::read_to_string(folder.path("routes.toml")).expect("the file");
-    folder.write("routes.toml", &format!("{text}[kill]\nvariants = [\"api:canary\"]\n"));
-    let app = App::start(folder.options()).expect("started");
+    folder.write("routes.toml", &format!("{text}[kill]\nvariants = [\"api:canary\"]\ntenants = [\"b\", \"a\"]\n"));
+    let app = start(&folder);
     let mut client = Client::connect(&app);
     assert_eq!(client.get("/a").1, "one");
     let Err(ActError::KilledByFile { scope, place }) = app.act(revive(canary())) else { panic!("revived") };
@@ -379,7 +404,10 @@ fn what_the_file_kills_is_lifted_in_the_file_alone() {
     done(&app, kill(canary()));
     let status = app.status();
     let sources: Vec<_> = status["kills"].as_array().expect("a list").iter().map(|kill| &kill["source"]).collect();
-    assert_eq!(sources, ["file", "call"], "{status}");
+    assert_eq!(sources, ["file", "file", "file", "call"], "{status}");
+    assert_eq!(status["kills"][1]["scope"]["tenant"], "a");
+    let tenant = KillScope::Tenant("b".into());
+    assert!(matches!(app.act(revive(tenant)), Err(ActError::KilledByFile { .. })));
     let revived = done(&app, revive(canary()));
     assert_eq!(revived.still_killed_by, Some(place));
     assert_eq!(client.get("/a").1, "one");
@@ -391,7 +419,7 @@ fn what_the_file_kills_is_lifted_in_the_file_alone() {
 #[test]
 fn status_shows_each_kill_with_who_and_why() {
     let folder = serving();
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     done(&app, act(PersonAct::Kill { scope: canary(), close_streams: Some(Duration::from_secs(5)) }));
     eventually("the record is durable", || app.status()["kills"][0]["durable"] == true);
     let status = app.status();
@@ -431,7 +459,7 @@ fn a_folder_that_can_be_written_again_gets_its_lock() {
 #[test]
 fn the_folder_is_free_again_when_the_app_ends() {
     let folder = serving();
-    let app = App::start(folder.options()).expect("started");
+    let app = start(&folder);
     assert!(StateLock::take(&folder.path("state")).is_err());
     app.stop();
     let _ = app.wait();

@@ -69,6 +69,7 @@ struct ReviveBody {
 }
 
 /// What a body asks for.
+#[derive(Debug)]
 struct Wanted {
     what: PersonAct,
     reason: String,
@@ -129,18 +130,18 @@ async fn act(
 
 fn wanted_kill(body: &CallBody) -> Result<Wanted, CallProblem> {
     let KillBody { all, route, variant, tenant, shadow, reason, close_streams, expect } = body.json()?;
-    let scope = scope(ScopeFields { all, route, variant, tenant, shadow })?;
+    let scope = scope(&ScopeFields { all, route, variant, tenant, shadow })?;
     let close_streams = close_streams.as_deref().map(fields::close_streams).transpose()?;
     Ok(Wanted { what: PersonAct::Kill { scope, close_streams }, reason: checked_reason(reason)?, expect })
 }
 
 fn wanted_revive(body: &CallBody) -> Result<Wanted, CallProblem> {
     let ReviveBody { all, route, variant, tenant, shadow, reason, expect } = body.json()?;
-    let scope = scope(ScopeFields { all, route, variant, tenant, shadow })?;
+    let scope = scope(&ScopeFields { all, route, variant, tenant, shadow })?;
     Ok(Wanted { what: PersonAct::Revive(scope), reason: checked_reason(reason)?, expect })
 }
 
-fn scope(written: ScopeFields) -> Result<KillScope, CallProblem> {
+fn scope(written: &ScopeFields) -> Result<KillScope, CallProblem> {
     let names = [
         ("route", &written.route),
         ("variant", &written.variant),
@@ -238,20 +239,20 @@ mod tests {
     }
 
     fn kill_error(text: &str) -> String {
-        wanted_kill(&body(text)).err().expect("an error").detail
+        wanted_kill(&body(text)).expect_err("an error").detail
     }
 
     #[test]
     fn a_body_names_one_scope_and_a_reason() {
         let wanted =
             wanted_kill(&body(r#"{"variant": "shop:new", "reason": "p99", "close_streams": "5s", "expect": 7}"#));
-        let Wanted { what, reason, expect } = wanted.ok().expect("valid");
+        let Wanted { what, reason, expect } = wanted.expect("valid");
         let scope = KillScope::Variant { route: "shop".to_owned(), variant: "new".to_owned() };
         assert_eq!(what, PersonAct::Kill { scope, close_streams: Some(Duration::from_secs(5)) });
         assert_eq!((reason.as_str(), expect), ("p99", Some(7)));
-        let float = wanted_kill(&body(r#"{"all": true, "reason": "x", "expect": 7.0}"#)).ok().expect("valid");
+        let float = wanted_kill(&body(r#"{"all": true, "reason": "x", "expect": 7.0}"#)).expect("valid");
         assert_eq!(float.expect, Some(7));
-        let wanted = wanted_revive(&body(r#"{"all": true, "reason": "fixed"}"#)).ok().expect("valid");
+        let wanted = wanted_revive(&body(r#"{"all": true, "reason": "fixed"}"#)).expect("valid");
         assert_eq!(wanted.what, PersonAct::Revive(KillScope::All));
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -10,13 +11,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::access::TokenFailures;
+use super::access::{Admitted, TokenFailures};
 use super::problem::{ProblemForm, ProblemKind};
 use super::response::{pretty, respond, text, wants_text};
 use super::{explain, kills, metrics, shadow, status};
-use crate::control::event::{Event, FilesEvent};
+use crate::control::event::{Event, FilesEvent, ReloadRequest};
 use crate::control::files::{ConfigChecker, NO_FILE};
-use crate::control::outcome::{ReloadCause, ReloadOutcome};
+use crate::control::outcome::ReloadOutcome;
 use crate::control::state::{ControlState, Unready};
 use crate::telemetry::exposition::CONTENT_TYPE;
 
@@ -42,7 +43,7 @@ pub(super) struct AdminState {
     pub closing: watch::Receiver<bool>,
     /// The table of calls as text.
     pub index: Arc<str>,
-    /// The OpenAPI document.
+    /// The `OpenAPI` document.
     pub openapi: Arc<str>,
 }
 
@@ -123,16 +124,26 @@ pub(super) async fn explain(State(state): State<AdminState>, RawQuery(query): Ra
 /// Waits until the files are loaded and, when they have changed, until the workers use them. The request body is not
 /// read, and is kept until the response: hyper closes the connection of a request whose body is dropped before it has
 /// arrived.
-pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, _body: Body) -> Response {
+pub(super) async fn reload(
+    State(state): State<AdminState>,
+    Extension(admitted): Extension<Admitted>,
+    headers: HeaderMap,
+    _body: Body,
+) -> Response {
+    reload_for(&state, ReloadRequest { who: admitted.actor, reason: None }, &headers).await
+}
+
+/// Asks for a reload, and answers with its outcome.
+pub(super) async fn reload_for(state: &AdminState, request: ReloadRequest, headers: &HeaderMap) -> Response {
     let (reply, replied) = oneshot::channel();
     let reply = Box::new(move |outcome: &ReloadOutcome| drop(reply.send(outcome.clone())));
-    let sent = state.events.send(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply)))).await;
+    let sent = state.events.send(Event::Files(FilesEvent::Asked(request, reply))).await;
     let outcome = match sent {
         Ok(()) => replied.await.ok(),
         Err(_) => None,
     };
     match outcome {
-        Some(outcome) => reloaded(&state.control, &outcome, &headers),
+        Some(outcome) => reloaded(&state.control, &outcome, headers),
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping"),
     }
 }

@@ -1,5 +1,6 @@
 //! The calls about the configuration: what is applied, what an edit would do, and a reload.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
@@ -7,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::access::Admitted;
 use super::body::CallBody;
 use super::calls::{self, AdminState};
 use super::fields::{self, REASON_CHARS_MAX, present};
@@ -16,6 +18,7 @@ use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::response::pretty;
 use super::status;
 use crate::config::Color;
+use crate::control::event::ReloadRequest;
 use crate::control::release::{KillInForce, KillSource};
 use crate::control::state::ControlState;
 use crate::route::{
@@ -59,17 +62,25 @@ pub(super) fn config_page(state: &ControlState) -> Response {
     )
 }
 
-pub(super) async fn reload(State(state): State<AdminState>, headers: HeaderMap, body: Body) -> Response {
-    match reload_asked(&headers, body).await {
-        Ok(()) => calls::reload(State(state), headers, Body::empty()).await,
+pub(super) async fn reload(
+    State(state): State<AdminState>,
+    Extension(admitted): Extension<Admitted>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match reload_reason(&headers, body).await {
+        Ok(reason) => calls::reload_for(&state, ReloadRequest { who: admitted.actor, reason }, &headers).await,
         Err(problem) => problem.respond(ProblemForm::Document),
     }
 }
 
-async fn reload_asked(headers: &HeaderMap, body: Body) -> Result<(), CallProblem> {
+async fn reload_reason(headers: &HeaderMap, body: Body) -> Result<Option<String>, CallProblem> {
     let body = CallBody::read(headers, body, &["application/json"]).await?;
     let ReloadBody { reason } = body.json()?;
-    reason.map_or(Ok(()), |reason| fields::check_text("reason", &reason, REASON_CHARS_MAX))
+    if let Some(reason) = &reason {
+        fields::check_text("reason", reason, REASON_CHARS_MAX)?;
+    }
+    Ok(reason)
 }
 
 /// Checks a text against what runs, within these limits. Nothing is applied.

@@ -176,7 +176,8 @@ impl AdminListener {
 
     /// Tries again when the Unix socket could not be bound, or its file was removed.
     pub fn check_socket(&mut self) {
-        if self.socket.as_ref().is_none_or(|socket| !socket.bound.is_in_place()) {
+        let has_folder = self.socket_place.as_ref().is_some_and(SocketPlace::has_folder);
+        if has_folder && self.socket.as_ref().is_none_or(|socket| !socket.bound.is_in_place()) {
             self.open_socket(OtherListener::Keep);
         }
     }
@@ -199,7 +200,7 @@ impl AdminListener {
             let listener = UnixListener::from_std(listener).map_err(|error| error.to_string())?;
             Ok((bound, listener))
         });
-        let path = Some(place.path.clone());
+        let path = place.path.clone();
         let trouble = match bound {
             Ok((bound, listener)) => {
                 let accepting = accept_local(listener, self.router.clone(), self.socket_places.clone());
@@ -208,9 +209,8 @@ impl AdminListener {
             }
             Err(trouble) => Some(trouble),
         };
-        let now = AdminSocketState { path: path.clone(), trouble };
+        let now = AdminSocketState { path: Some(path.clone()), trouble };
         let before = std::mem::replace(&mut self.state.lock().admin_socket, now.clone());
-        let path = path.unwrap_or_default();
         let path = path.display();
         match &now.trouble {
             Some(trouble) if before != now => tracing::warn!(%path, "the admin socket is not available: {trouble}"),

@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document, made from the table of calls.
+//! The `OpenAPI` 3.1 document, made from the table of calls.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a call takes and answers: for its row in the table of calls, and for the OpenAPI document.
+//! What a call takes and answers: for its row in the table of calls, and for the `OpenAPI` document.
 
 use super::problem::ProblemKind;
 

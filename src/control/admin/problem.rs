@@ -1,8 +1,8 @@
-//! CallProblem documents (RFC 9457): every error of the `/v1` calls, and what to do about it.
+//! Problem documents (RFC 9457): every error of the `/v1` calls, and what to do about it.
 
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::response::{respond, text};
 
@@ -20,7 +20,7 @@ pub(super) struct CallProblem {
     pub detail: String,
     pub help: String,
     /// Further members, such as a similar name.
-    pub data: Map<String, Value>,
+    pub data: Vec<(&'static str, Value)>,
 }
 
 /// How a problem is written.
@@ -101,14 +101,14 @@ impl ProblemKind {
 
     /// A problem of this kind.
     pub fn because(self, detail: impl Into<String>, help: impl Into<String>) -> CallProblem {
-        CallProblem { kind: self, detail: detail.into(), help: help.into(), data: Map::new() }
+        CallProblem { kind: self, detail: detail.into(), help: help.into(), data: Vec::new() }
     }
 }
 
 impl CallProblem {
     /// The same problem with a further member.
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.data.insert(name.to_owned(), value.into());
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.data.push((name, value.into()));
         self
     }
 
@@ -123,7 +123,7 @@ impl CallProblem {
             "help": self.help,
         });
         if let Some(members) = value.as_object_mut() {
-            members.extend(self.data.clone());
+            members.extend(self.data.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         }
         value
     }

@@ -1,4 +1,4 @@
-//! The router of the admin listener: every call in one table, and the layers around them. The index page, the OpenAPI
+//! The router of the admin listener: every call in one table, and the layers around them. The index page, the `OpenAPI`
 //! document and the response to an unknown path list the same table.
 //!
 //! Limits: `connection.rs` limits the head and the life of a connection. `page.rs` limits pages; a request that waits

@@ -1,4 +1,4 @@
-//! The schemas of the OpenAPI document: JSON Schema 2020-12.
+//! The schemas of the `OpenAPI` document: JSON Schema 2020-12.
 
 use serde_json::{Value, json};
 
@@ -153,7 +153,7 @@ fn records() -> Value {
                 "seq": { "type": "integer", "minimum": 1 },
                 "at": { "type": "string" },
                 "who": { "$ref": "#/components/schemas/Actor" },
-                "what": { "enum": ["start", "reload", "kill", "revive", "checkpoint"] },
+                "what": { "enum": ["start", "reload", "kill", "revive", "refused", "checkpoint"] },
                 "reason": { "type": "string" },
                 "key": { "type": "object" },
                 "config": { "type": "string" },

@@ -58,6 +58,12 @@ impl SocketPlace {
         Some(Self { path, group: socket_group.clone(), state_dir })
     }
 
+    /// Whether the folder of the socket exists. A folder that was removed is not made again behind the back of the person
+    /// who removed it.
+    pub fn has_folder(&self) -> bool {
+        self.path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.exists())
+    }
+
     /// Binds the socket.
     ///
     /// # Errors
@@ -81,12 +87,14 @@ impl SocketPlace {
             if path.file_name().is_some_and(|name| name.len() > NEW.len()) { folder.join(NEW) } else { path.into() };
         remove_file(&new).map_err(|error| format!("{} cannot be removed: {error}", new.display()))?;
         let explain = |error: io::Error| {
-            let hint = match error.kind() {
-                io::ErrorKind::NotFound => ": the folder does not exist",
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    ": make its folder writable for the user of the proxy, or set `socket` in `[admin]`"
-                }
-                _ => "",
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            let is_closed = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+            let hint = if is_missing {
+                ": the folder does not exist"
+            } else if is_closed {
+                ": make its folder writable for the user of the proxy, or set `socket` in `[admin]`"
+            } else {
+                ""
             };
             format!("{error}{hint}")
         };
@@ -247,12 +255,12 @@ mod tests {
         let (first, listener) = place.bind(OtherListener::Keep).expect("bound");
         let error = place.bind(OtherListener::Keep).expect_err("in use");
         assert!(error.starts_with("another process listens at "), "{error}");
-        let (second, _listening) = place.bind(OtherListener::Replace).expect("taken over");
+        let (second, listening) = place.bind(OtherListener::Replace).expect("taken over");
         assert!(!first.is_in_place() && second.is_in_place());
         drop((first, listener));
         assert!(second.is_in_place(), "the first one leaves the path of the second");
         std::mem::forget(second);
-        drop(_listening);
+        drop(listening);
         place.bind(OtherListener::Keep).expect("a stale socket is replaced");
     }
 

@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use super::load::Rejection;
-use crate::control::event::ReloadReply;
+use crate::control::event::{ReloadReply, ReloadRequest};
 use crate::control::outcome::{ReloadCause, ReloadOutcome};
 
 /// A reload in progress, or one that starts when that has ended.
 pub(in crate::control) struct PendingReload {
     pub(super) cause: ReloadCause,
+    /// The person who asked for it first.
+    pub(super) request: Option<ReloadRequest>,
     pub(super) replies: Vec<ReloadReply>,
     pub(super) began: Instant,
     /// Set while the reload waits for the workers.
@@ -18,7 +20,7 @@ pub(in crate::control) struct PendingReload {
 impl PendingReload {
     /// A reload that starts now.
     pub(super) fn new(cause: ReloadCause, began: Instant) -> Self {
-        Self { cause, replies: Vec::new(), began, outcome: None }
+        Self { cause, request: None, replies: Vec::new(), began, outcome: None }
     }
 
     /// The replies to send when it ends.

@@ -32,6 +32,13 @@ impl Controller {
                 }
                 self.reload(cause, reply);
             }
+            FilesEvent::Asked(request, reply) => {
+                self.log.reopen();
+                self.reload(ReloadCause::Call, Some(reply));
+                if let Some(pending) = self.next_reload.as_mut().or(self.reloading.as_mut()) {
+                    pending.request.get_or_insert(request);
+                }
+            }
             FilesEvent::Loaded(result) => self.handle_loaded(*result),
             FilesEvent::Adopted(workers) => self.handle_adopted(workers),
         }
@@ -172,7 +179,7 @@ impl Controller {
                 if matches!(outcome, ReloadOutcome::Rejected(_)) { "; the last reload was rejected" } else { "" };
             self.notify.send(ServiceState::Ready, Some(&format!("serving generation {generation}{trouble}")));
         }
-        self.record_reload(reloading.cause, &outcome);
+        self.record_reload(reloading.cause, reloading.request, &outcome);
         self.state.record_reload(&LastReload { cause: reloading.cause, outcome, at: self.state.clock.wall(), took });
         let last = self.state.lock().last.clone();
         if let Some(last) = last {

@@ -1,5 +1,5 @@
 //! The answer to an act that is published: it waits, in a task of its own, until every worker uses the act and its
-//! record is on the disk, at most for a second.
+//! record is on the disk, for a second by default.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +14,6 @@ use crate::journal::Record;
 use crate::route::{Edition, SourceLocation};
 use crate::telemetry;
 
-/// How long an act waits for the workers and for the disk.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a revive waits for the disk. It is not urgent, and disks pause.
 pub(super) const REVIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -26,6 +24,8 @@ pub(in crate::control) struct WaitingCaller {
     pub arrived: Instant,
     /// One of the places for acts that wait.
     pub place: Option<OwnedSemaphorePermit>,
+    /// How long the answer waits for the workers and for the disk.
+    pub patience: Duration,
 }
 
 impl WaitingCaller {
@@ -55,16 +55,16 @@ pub(in crate::control) async fn answer(
     state: Arc<ControlState>,
     mut written: watch::Receiver<Written>,
 ) {
-    let WaitingCaller { reply, arrived, place } = caller;
+    let WaitingCaller { reply, arrived, place, patience } = caller;
     let Published { record, edition, still_killed_by, repeated, killed } = published;
     // An act without a place does not wait. A revive may have waited for the disk already.
     let now = state.clock.now();
-    let deadline = if place.is_some() { now + ANSWER_TIMEOUT } else { now };
+    let deadline = if place.is_some() { now + patience } else { now };
     let workers = state.counts.registry.workers;
     let workers_in_force = wait_for_workers(&state, edition, deadline).await;
     let took = state.clock.now().saturating_duration_since(arrived);
     // When a repeated act came into force is not known any more.
-    let in_force_ms = (workers_in_force >= workers && !repeated).then(|| took.as_secs_f64() * 1e3);
+    let in_force_ms = (workers_in_force >= workers && !repeated).then_some(took.as_secs_f64() * 1e3);
     if in_force_ms.is_some() {
         telemetry::control::record_act_in_force(&state.counts.recorder, took);
     }
@@ -74,7 +74,10 @@ pub(in crate::control) async fn answer(
     let _ = tokio::time::timeout(left, written.wait_for(decided)).await;
     let written = written.borrow().clone();
     let durable = written.durable_seq >= record.seq;
-    let late = || "the disk has not taken the record within a second".to_owned();
+    let late = || match place {
+        Some(_) => format!("the disk has not taken the record within {} s", patience.as_secs_f32()),
+        None => "too many acts wait for the disk: this one is not waited for".to_owned(),
+    };
     let outcome = ActOutcome {
         record,
         in_force_ms,

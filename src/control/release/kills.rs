@@ -11,6 +11,9 @@ use crate::route::{CalledKill, FileKills, KillScope, Overlay, RouteNames, Rules,
 /// The most tenants that are killed by people.
 pub(in crate::control) const CALLED_KILLS_MAX: usize = 10_000;
 
+/// How many tenants of the file are listed: it may kill 100 000.
+const LISTED_TENANTS_MAX: usize = 100;
+
 /// The kills, each with its source.
 #[derive(Debug)]
 pub(in crate::control) struct ActiveKills {
@@ -18,6 +21,8 @@ pub(in crate::control) struct ActiveKills {
     file_overlay: Overlay,
     /// What the file kills, with the places.
     by_file: FileKills,
+    /// The same for people.
+    file_list: Vec<KillInForce>,
     /// What people killed; each with the record of its kill.
     by_people: BTreeMap<KillScope, Arc<Record>>,
 }
@@ -25,11 +30,13 @@ pub(in crate::control) struct ActiveKills {
 impl ActiveKills {
     /// The kills of a file alone.
     pub fn of_file(overlay: Overlay, by_file: FileKills) -> Self {
-        Self { file_overlay: overlay, by_file, by_people: BTreeMap::new() }
+        let file_list = listed(&by_file);
+        Self { file_overlay: overlay, by_file, file_list, by_people: BTreeMap::new() }
     }
 
     /// Follows a new file. Kills by people stay: only a revive lifts them.
     pub fn follow_file(&mut self, overlay: Overlay, by_file: FileKills) {
+        self.file_list = listed(&by_file);
         (self.file_overlay, self.by_file) = (overlay, by_file);
     }
 
@@ -119,14 +126,9 @@ impl ActiveKills {
         KillCounts { by_file: self.by_file.iter().count() + tenants, by_people: self.by_people.len() }
     }
 
-    /// The list for people: those of the file first, then by age. The tenants of the file are not in it.
+    /// The list for people: those of the file first, then by age.
     pub fn list(&self, rules: &Rules, durable_seq: u64) -> Vec<KillInForce> {
         let names = RouteNames::new(rules, self.by_people.len());
-        let in_file = self.by_file.iter().map(|(scope, place)| KillInForce {
-            scope: scope.clone(),
-            source: KillSource::File(place.clone()),
-            matches: true,
-        });
         let mut by_age: Vec<_> = self.by_people.iter().collect();
         by_age.sort_by_key(|(_, record)| record.seq);
         let by_people = by_age.into_iter().map(|(scope, record)| KillInForce {
@@ -134,8 +136,24 @@ impl ActiveKills {
             source: source(record, durable_seq),
             matches: names.find(scope).is_ok(),
         });
-        in_file.chain(by_people).collect()
+        self.file_list.iter().cloned().chain(by_people).collect()
     }
+}
+
+/// What the file kills; of its tenants the first by name.
+fn listed(by_file: &FileKills) -> Vec<KillInForce> {
+    let in_file = |scope: KillScope, place: &SourceLocation| {
+        let source = KillSource::File(place.clone());
+        KillInForce { scope, source, matches: true }
+    };
+    let mut list: Vec<_> = by_file.iter().map(|(scope, place)| in_file(scope.clone(), place)).collect();
+    if let Some(tenants) = by_file.tenants() {
+        let mut names: Vec<&str> = tenants.names.iter().collect();
+        names.sort_unstable();
+        let first = names.into_iter().take(LISTED_TENANTS_MAX);
+        list.extend(first.map(|name| in_file(KillScope::Tenant(name.to_owned()), &tenants.place)));
+    }
+    list
 }
 
 /// The number of kills by source.

@@ -33,7 +33,7 @@ impl Controller {
 
     fn act(&mut self, act: Act, reply: ActReply) {
         let place = Arc::clone(&self.release.places).try_acquire_owned().ok();
-        let caller = WaitingCaller { reply, arrived: self.state.clock.now(), place };
+        let caller = WaitingCaller { reply, arrived: self.state.clock.now(), place, patience: self.release.patience };
         match self.judge(&act) {
             Ok(None) => {}
             Ok(Some(record)) => return self.repeat(&record, caller),

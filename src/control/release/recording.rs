@@ -8,6 +8,7 @@ use super::act::{Act, PersonAct};
 use super::ledger::Written;
 use super::view::JournalHealth;
 use crate::control::controller::Controller;
+use crate::control::event::ReloadRequest;
 use crate::control::outcome::{ReloadCause, ReloadOutcome};
 use crate::journal::{Actor, Deed, Draft, Record, ScopeFields, Via, rfc3339};
 use crate::telemetry;
@@ -40,9 +41,9 @@ impl Controller {
         Draft { key, ..self.draft(who, what, Some(reason)) }
     }
 
-    /// Records what the proxy itself has done. It needs no durability: nothing waits for it.
-    pub(super) fn record_deed(&mut self, who: Actor, what: Deed) {
-        let draft = self.draft(who, what, None);
+    /// Records what is already done. It needs no durability: nothing waits for it.
+    pub(super) fn record_deed(&mut self, who: Actor, what: Deed, reason: Option<String>) {
+        let draft = self.draft(who, what, reason);
         match self.release.ledger.append(draft) {
             Ok(record) => self.announce(&record),
             Err(why) => tracing::error!("not recorded in the journal: {why}"),
@@ -50,7 +51,12 @@ impl Controller {
     }
 
     /// Records a reload that applied or rejected the files.
-    pub(in crate::control) fn record_reload(&mut self, cause: ReloadCause, outcome: &ReloadOutcome) {
+    pub(in crate::control) fn record_reload(
+        &mut self,
+        cause: ReloadCause,
+        request: Option<ReloadRequest>,
+        outcome: &ReloadOutcome,
+    ) {
         let (mut summary, mut diagnostics) = (Vec::new(), Value::Null);
         match outcome {
             ReloadOutcome::Unchanged { .. } => return,
@@ -68,7 +74,11 @@ impl Controller {
             ReloadCause::Signal => Via::Signal,
         };
         let (cause, outcome) = (cause.name().to_owned(), outcome.name().to_owned());
-        self.record_deed(Actor { via, ..Actor::process() }, Deed::Reload { cause, outcome, summary, diagnostics });
+        let deed = Deed::Reload { cause, outcome, summary, diagnostics };
+        match request {
+            Some(ReloadRequest { who, reason }) => self.record_deed(who, deed, reason),
+            None => self.record_deed(Actor { via, ..Actor::process() }, deed, None),
+        }
         self.show_release();
     }
 
@@ -124,7 +134,7 @@ impl Controller {
         telemetry::control::set_kills(recorder, counts.by_file, counts.by_people);
         telemetry::control::set_journal(recorder, &figures);
         let rules = &self.store.load().rules;
-        self.state.release.set_kills(kills.list(rules, durable_seq), kills.file_overlay().clone());
+        self.state.release.set_kills(kills.list(rules, durable_seq));
         let (dir, damage) = (rules.state.dir.display().to_string(), self.release.damage.clone());
         self.state.release.set_health(JournalHealth { dir, seq, durable_seq, failure, damage });
     }

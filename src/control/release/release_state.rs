@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -30,6 +31,8 @@ pub(in crate::control) struct Release {
     pub(super) unseen: BTreeMap<u64, Arc<Record>>,
     /// An attempt to take the state folder is under way.
     pub(super) is_folder_awaited: bool,
+    /// How long the answer to an act waits for workers and disk.
+    pub(super) patience: Duration,
     pub(super) places: Arc<Semaphore>,
 }
 
@@ -44,7 +47,7 @@ pub(in crate::control) struct WaitingRevive {
 
 impl Release {
     /// Release control with the kills of the file, before the journal of this folder is read.
-    pub fn new(kills: ActiveKills, folder: FolderSettings) -> Self {
+    pub fn new(kills: ActiveKills, folder: FolderSettings, patience: Duration) -> Self {
         let ledger = Ledger::of_another_process(0, "the journal is not read yet".to_owned());
         let known = ledger.written();
         Self {
@@ -56,6 +59,7 @@ impl Release {
             revives: BTreeMap::new(),
             unseen: BTreeMap::new(),
             is_folder_awaited: false,
+            patience,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
         }
     }

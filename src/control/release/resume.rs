@@ -86,7 +86,7 @@ impl Controller {
             tracing::error!("the journal is damaged: {damage}");
         }
         let (version, host) = (env!("CARGO_PKG_VERSION").to_owned(), host_name());
-        self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() });
+        self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() }, None);
         for draft in decided {
             if let Ok(record) = self.release.ledger.append(draft) {
                 self.release.kills.apply(&record);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::journal::{Actor, Record};
-use crate::route::{KillScope, Overlay, SourceLocation};
+use crate::route::{KillScope, SourceLocation};
 
 /// The records that are kept in memory, for readers that follow.
 const RECENT_MAX: usize = 1_000;
@@ -22,8 +22,6 @@ pub struct ReleaseView {
 #[derive(Debug, Default)]
 struct ViewData {
     kills: Vec<KillInForce>,
-    /// `None` before the start.
-    file_overlay: Option<Overlay>,
     recent: VecDeque<Arc<Record>>,
     /// Records up to this number are not in memory.
     before: u64,
@@ -92,13 +90,6 @@ impl ReleaseView {
         self.lock().kills.clone()
     }
 
-    /// The overlay of the file alone, without kills by people: to compare a file with the file in effect. `None` before
-    /// the start.
-    #[must_use]
-    pub fn file_overlay(&self) -> Option<Overlay> {
-        self.lock().file_overlay.clone()
-    }
-
     /// The newest records after `seq`, at most `limit`, oldest first.
     pub(in crate::control) fn newest_after(&self, seq: u64, limit: usize) -> Vec<Arc<Record>> {
         let data = self.lock();
@@ -150,10 +141,9 @@ impl ReleaseView {
         data.before = seq;
     }
 
-    /// Sets the kills in force, and the overlay of the file alone.
-    pub(in crate::control) fn set_kills(&self, kills: Vec<KillInForce>, file_overlay: Overlay) {
-        let mut data = self.lock();
-        (data.kills, data.file_overlay) = (kills, Some(file_overlay));
+    /// Sets the kills in force.
+    pub(in crate::control) fn set_kills(&self, kills: Vec<KillInForce>) {
+        self.lock().kills = kills;
     }
 
     /// Sets the health of the journal.
