@@ -198,11 +198,11 @@ fn a_broken_file_on_the_disk_keeps_no_kill_from_working() {
 fn no_request_that_begins_after_the_answer_reaches_the_canary() {
     let shop = Shop::new();
     let serving = shop.start();
-    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (is_done, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while !stop.load(SeqCst) {
+                while !is_done.load(SeqCst) {
                     let mut client = Raw::connect(serving.address);
                     for _ in 0..50 {
                         assert_eq!(client.get("/", "").status, 200);
@@ -222,7 +222,7 @@ fn no_request_that_begins_after_the_answer_reaches_the_canary() {
             done(&serving.revive(&json!({"variant": "shop:canary"})));
             assert_eq!(serving.served("/revived"), "canary");
         }
-        stop.store(true, SeqCst);
+        is_done.store(true, SeqCst);
     });
 }
 
