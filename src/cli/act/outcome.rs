@@ -102,7 +102,7 @@ impl ActReport {
     }
 
     fn is_everywhere(&self) -> bool {
-        self.in_force_ms.is_some() && self.workers_in_force >= self.workers
+        (self.repeated || self.in_force_ms.is_some()) && self.workers_in_force >= self.workers
     }
 
     /// A kill that a restart forgets is no success for a script.

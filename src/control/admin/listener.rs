@@ -176,7 +176,8 @@ impl AdminListener {
 
     /// Tries again when the Unix socket could not be bound, or its file was removed.
     pub fn check_socket(&mut self) {
-        if self.socket.as_ref().is_none_or(|socket| !socket.bound.is_in_place()) {
+        let has_folder = self.socket_place.as_ref().is_some_and(SocketPlace::has_folder);
+        if has_folder && self.socket.as_ref().is_none_or(|socket| !socket.bound.is_in_place()) {
             self.open_socket(OtherListener::Keep);
         }
     }

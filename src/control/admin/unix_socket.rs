@@ -58,6 +58,12 @@ impl SocketPlace {
         Some(Self { path, group: socket_group.clone(), state_dir })
     }
 
+    /// Whether the folder of the socket exists. A folder that was removed is not made again behind the back of the person
+    /// who removed it.
+    pub fn has_folder(&self) -> bool {
+        self.path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.exists())
+    }
+
     /// Binds the socket.
     ///
     /// # Errors
