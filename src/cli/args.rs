@@ -210,7 +210,7 @@ comes from the first trusted proxy, which forwards --client-ip as the client.
 EXAMPLE
   pointsman explain --host shop.example.com --path /pay --cookie uid=alice
   pointsman explain edge.toml --path /     # no host: the routes match any
-  pointsman explain --admin --path /       # the proxy on this machine, with its kills
+  pointsman explain --admin --path /       # what runs, with its kills
   pointsman explain --admin 127.0.0.1:9900 --path / --header 'x-canary: always'")]
 pub struct ExplainArguments {
     /// The routes file.
