@@ -11,8 +11,8 @@ use crate::drain::Phase;
 use crate::journal::Actor;
 use crate::journal::{Record, StateLock};
 
-/// Receives the outcome of a reload.
-pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome) + Send>;
+/// Receives the outcome of a reload, and the sequence number of its record in the journal, if it has one.
+pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome, Option<u64>) + Send>;
 
 /// An event.
 pub enum Event {

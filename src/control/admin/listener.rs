@@ -273,7 +273,7 @@ impl AddressAccept {
                         match tls {
                             None => serve(stream, client(None), router).await,
                             Some(tls) => {
-                                if let Some(accepted) = tls.accept(stream).await {
+                                if let Some(accepted) = tls.accept(stream, kind.head_timeout()).await {
                                     serve(accepted.stream, client(accepted.certificate), router).await;
                                 }
                             }

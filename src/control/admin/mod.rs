@@ -27,6 +27,7 @@ mod router;
 mod schemas;
 mod shadow;
 mod status;
+mod timed_writes;
 mod tls;
 mod unix_socket;
 
