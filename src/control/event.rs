@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::admin::SocketCheck;
 use super::files::LoadResult;
 use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{Act, ActReply, HeldFolder};
@@ -91,6 +92,8 @@ pub enum ProcessEvent {
     HandedOver(Result<Vec<usize>, String>),
     /// The journal is written and given up: the new process may take it. The indexes of the sockets that it uses.
     JournalPassed(Vec<usize>),
+    /// The Unix socket of the admin listener was checked; `None` when that failed.
+    SocketChecked(Option<Box<SocketCheck>>),
     /// Close the listening sockets that are no longer accepted from.
     Close,
     /// Check the workers, the certificates and the access log.
