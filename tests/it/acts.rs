@@ -95,11 +95,11 @@ fn a_kill_needs_no_flags_on_the_machine_itself() {
         let list = shop.check(words, 0).stdout;
         has(&list, &["variant shop:canary", "errors since 14:02", "(socket)", "route api", "routes.toml:"]);
     }
-    let listed: Value = serde_json::from_str(&shop.check(&["kill", "--json"], 0).stdout).unwrap();
-    assert_eq!(listed["kills"].as_array().unwrap().len(), 2, "{listed}");
+    let kills: Value = serde_json::from_str(&shop.check(&["kill", "--json"], 0).stdout).unwrap();
+    assert_eq!(kills["kills"].as_array().unwrap().len(), 2, "{kills}");
     has(&shop.check(&["status"], 0).stdout, &["KILLED  variant shop:canary, by ", "errors since 14:02"]);
-    let lifted = shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
-    has(&lifted.stdout, &["revived variant shop:canary: in force on 1 of 1 worker"]);
+    let undone = shop.check(&["revive", CANARY[0], CANARY[1], "--reason", "fixed"], 0);
+    has(&undone.stdout, &["revived variant shop:canary: in force on 1 of 1 worker"]);
     assert_eq!(shop.answers(), "v2");
     let journal = shop.check(&["journal"], 0).stdout;
     has(&journal, &["kill variant shop:canary: errors since 14:02", "revive variant shop:canary: fixed", "(socket)"]);

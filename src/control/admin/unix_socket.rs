@@ -61,7 +61,7 @@ pub struct SocketCheck {
     pub(super) place: SocketPlace,
     /// The file of the socket that was served when the check began.
     pub(super) before: Option<SocketFile>,
-    /// A new socket; `None` when the one before is in place.
+    /// A new socket; `None` when the one before is in place, or the folder is gone.
     pub(super) bound: Option<Result<(BoundSocket, UnixListener), String>>,
 }
 
@@ -69,7 +69,7 @@ impl SocketCheck {
     /// Binds the socket again when its file is gone, or when there was none. It may block.
     pub(super) fn run(place: SocketPlace, before: Option<SocketFile>) -> Self {
         let is_in_place = before.as_ref().is_some_and(SocketFile::is_in_place);
-        let bound = (!is_in_place).then(|| place.bind(OtherListener::Keep));
+        let bound = (!is_in_place && place.has_folder()).then(|| place.bind(OtherListener::Keep));
         Self { place, before, bound }
     }
 }
@@ -81,6 +81,12 @@ impl SocketPlace {
         let path = socket.clone()?;
         let state_dir = (path == rules.state.socket()).then(|| rules.state.dir.clone());
         Some(Self { path, group: socket_group.clone(), state_dir })
+    }
+
+    /// Whether the folder of the socket exists. A folder that was removed is not made again behind the back of the person
+    /// who removed it.
+    pub fn has_folder(&self) -> bool {
+        self.path.parent().is_none_or(|folder| folder.as_os_str().is_empty() || folder.exists())
     }
 
     /// Binds the socket.

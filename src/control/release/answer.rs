@@ -61,7 +61,7 @@ pub(in crate::control) async fn answer(
     let workers = state.counts.registry.workers;
     let workers_in_force = wait_for_workers(&state, edition, deadline).await;
     let took = state.clock.now().saturating_duration_since(arrived);
-    let in_force_ms = (workers_in_force >= workers).then(|| took.as_secs_f64() * 1e3);
+    let in_force_ms = (workers_in_force >= workers).then_some(took.as_secs_f64() * 1e3);
     if in_force_ms.is_some() && !repeated {
         telemetry::control::record_act_in_force(&state.counts.recorder, took);
     }

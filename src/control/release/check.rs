@@ -9,10 +9,7 @@ use crate::route::{KillScope, Route, RouteId, RouteNames, Rules, ScopeFault};
 /// # Errors
 /// What is missing, with a similar name, or why there is nothing to kill.
 pub(super) fn find_scope(scope: &KillScope, rules: &Rules) -> Result<(), ActError> {
-    let fault = match RouteNames::new(rules, 1).find(scope) {
-        Ok(_) => return Ok(()),
-        Err(fault) => fault,
-    };
+    let Err(fault) = RouteNames::new(rules, 1).find(scope) else { return Ok(()) };
     let name = scope.route().unwrap_or_default();
     Err(match fault {
         ScopeFault::NoRoute => {
