@@ -199,7 +199,7 @@ fn matching_files(context: &mut Context<'_>, base: &Path, pattern: &SpannedStrin
     }
     if !context.may_open(FileUse::Pattern, &base.join(&**pattern)) {
         let message = format!("`{}` is not searched: {}", &**pattern, read::NOT_APPLIED);
-        context.report(Finding::error("not-applied", pattern.span, message));
+        context.report(Finding::error("unreadable", pattern.span, message));
         return Vec::new();
     }
     let found = read::glob(base, pattern);

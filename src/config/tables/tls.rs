@@ -145,7 +145,7 @@ fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<
     context.watch(&path);
     if !context.may_open(FileUse::PemDirectory, &path) {
         let message = format!("cannot read `{}`: {}", path.display(), read::NOT_APPLIED);
-        return context.report(Finding::error("not-applied", text.span, message));
+        return context.report(Finding::error("unreadable", text.span, message));
     }
     let in_use = context.last_good.found_in(&path);
     let found = match certificate_pairs::find(&path, &in_use) {

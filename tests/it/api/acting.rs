@@ -26,7 +26,7 @@ fn expect_shows_what_others_did_before_a_restart_too() {
     let stale = kill(&format!(r#"{{"tenant": "acme", "reason": "a test", "expect": {}}}"#, seq - 1));
     assert_eq!(stale.problem(), "stale");
     let answer = stale.json();
-    assert_eq!(answer["records"][0], first.json()["record"], "it is in the files only");
+    assert_eq!((&answer["records"][0]["seq"], &answer["records"][0]["reason"]), (&seq.into(), &"p99 rises".into()));
     assert_eq!(answer["records_complete"], true);
     let beyond = kill(r#"{"tenant": "acme", "reason": "a test", "expect": 9999}"#);
     assert_eq!((beyond.status, beyond.problem().as_str()), (409, "stale"));

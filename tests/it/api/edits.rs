@@ -74,19 +74,18 @@ fn a_reload_is_recorded_with_who_asked_and_why() {
 #[test]
 fn a_check_opens_only_files_that_are_applied() {
     let proxy = Proxy::workers(1)
-        .file("conf.d/more.toml", "[upstream.more]\nendpoints = [\"http://127.0.0.1:3\"]\n")
+        .file("part-1.toml", "[upstream.more]\nendpoints = [\"http://127.0.0.1:3\"]\n")
         .file("tenants.txt", "acme\n")
         .file("secret.key", "private words of a key\n")
-        .start(&format!("include = \"conf.d/*.toml\"\n[kill]\ntenants = {{ file = \"tenants.txt\" }}\n{SHOP}"));
+        .start(&format!("include = \"part-*.toml\"\n[kill]\ntenants = {{ file = \"tenants.txt\" }}\n{SHOP}"));
     let running = std::fs::read_to_string(proxy.dir().join("routes.toml")).unwrap();
     assert_eq!(check(&proxy, &running)["valid"], true);
-    let include = |pattern: &str| running.replace("conf.d/*.toml", pattern);
-    assert_eq!(check(&proxy, &include("conf.d/more.toml"))["valid"], true, "a file of an applied pattern");
-    std::fs::write(proxy.dir().join("conf.d/new.toml"), "[upstream.new]\nendpoints = [\"http://127.0.0.1:4\"]\n")
-        .unwrap();
+    let include = |pattern: &str| running.replace("part-*.toml", pattern);
+    assert_eq!(check(&proxy, &include("part-1.toml"))["valid"], true, "a file of an applied pattern");
+    std::fs::write(proxy.dir().join("part-2.toml"), "[upstream.new]\nendpoints = [\"http://127.0.0.1:4\"]\n").unwrap();
     assert_eq!(check(&proxy, &running)["valid"], true, "a new file of an applied pattern");
     let absolute = proxy.dir().join("secret.key");
-    for pattern in ["secret.key", "*.key", "tenants.txt", "conf.d/../secret.key", absolute.to_str().unwrap()] {
+    for pattern in ["secret.key", "*.key", "tenants.txt", "part-1.toml/../secret.key", absolute.to_str().unwrap()] {
         let found = check(&proxy, &include(pattern));
         assert_eq!(found["valid"], false, "{pattern}");
         let text = found.to_string();

@@ -146,7 +146,8 @@ fn a_stream_without_a_token_ends_when_tokens_are_configured() {
         Proxy::workers(1).file("tokens.toml", &tokens(&[("viewer", "viewer", "")])).start(&format!("{admin}{SHOP}"));
     let mut anonymous = Events::open(&proxy, "", "");
     let mut early = Events::open(&proxy, "", &bearer("viewer"));
-    proxy.rewrite(&format!("{admin}tokens = \"tokens.toml\"\n{SHOP}"));
+    proxy.write(&format!("{admin}tokens = \"tokens.toml\"\n{SHOP}"));
+    assert_ne!(proxy.app().reload().name(), "rejected");
     while anonymous.next().is_some() {}
     act(&proxy, "/v1/kill", r#"{"route": "shop", "reason": "p99 rises"}"#);
     early.named("kill");
