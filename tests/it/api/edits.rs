@@ -5,6 +5,18 @@ use serde_json::Value;
 use super::{SHOP, bearer, call, over_socket, over_tcp, with_tokens};
 use crate::harness::{Proxy, until};
 
+/// An include before the tables that each file has.
+const OWN_TABLES: &str = r#"
+schema = 1
+include = "part-*.toml"
+[[listener]]
+address = "127.0.0.1:0"
+[admin]
+address = "127.0.0.1:0"
+[access_log]
+sink = "off"
+"#;
+
 fn check(proxy: &Proxy, toml: &str) -> Value {
     let body = serde_json::json!({ "toml": toml }).to_string();
     let reply = over_socket(proxy, &call("POST", "/v1/config/check", "", &body));
@@ -77,7 +89,7 @@ fn a_check_opens_only_files_that_are_applied() {
         .file("part-1.toml", "[upstream.more]\nendpoints = [\"http://127.0.0.1:3\"]\n")
         .file("tenants.txt", "acme\n")
         .file("secret.key", "private words of a key\n")
-        .start(&format!("include = \"part-*.toml\"\n[kill]\ntenants = {{ file = \"tenants.txt\" }}\n{SHOP}"));
+        .start(&format!("{OWN_TABLES}[kill]\ntenants = {{ file = \"tenants.txt\" }}\n{SHOP}"));
     let running = std::fs::read_to_string(proxy.dir().join("routes.toml")).unwrap();
     assert_eq!(check(&proxy, &running)["valid"], true);
     let include = |pattern: &str| running.replace("part-*.toml", pattern);
