@@ -24,7 +24,7 @@ struct Shop {
 /// A process that serves a shop.
 struct Serving<'a> {
     shop: &'a Shop,
-    process: Running,
+    _process: Running,
     address: SocketAddr,
 }
 
@@ -78,7 +78,7 @@ from = ["stable", "canary"]
         let mut process = Running::start(self.dir.path(), &["run", "--workers", "2"]);
         let address = process.word_after("listener").trim_start_matches("http://").parse().unwrap();
         process.word_after("admin");
-        Serving { shop: self, process, address }
+        Serving { shop: self, _process: process, address }
     }
 }
 
@@ -197,11 +197,11 @@ fn a_broken_file_on_the_disk_keeps_no_kill_from_working() {
 fn no_request_that_begins_after_the_answer_reaches_the_canary() {
     let shop = Shop::new();
     let serving = shop.start();
-    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (is_done, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while !stop.load(SeqCst) {
+                while !is_done.load(SeqCst) {
                     let mut client = Raw::connect(serving.address);
                     for _ in 0..50 {
                         assert_eq!(client.get("/", "").status, 200);
@@ -221,7 +221,7 @@ fn no_request_that_begins_after_the_answer_reaches_the_canary() {
             done(&serving.revive(&json!({"variant": "shop:canary"})));
             assert_eq!(serving.served("/revived"), "canary");
         }
-        stop.store(true, SeqCst);
+        is_done.store(true, SeqCst);
     });
 }
 

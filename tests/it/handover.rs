@@ -487,12 +487,11 @@ fn canary_rules(stable: &Upstream, canary: &Upstream, more: &str) -> String {
 fn act(service: &Service, path: &str, body: &str) -> Value {
     let socket = service.dir.path().join("state/run/admin.sock");
     let request = call("POST", path, "", body);
-    let done = until("the act is done", || {
+    until("the act is done", || {
         // Around the farewell, the old process refuses and the new one binds the socket.
         let reply = exchange(UnixStream::connect(&socket).ok()?, &request);
         (reply.status == 200).then(|| reply.json())
-    });
-    done
+    })
 }
 
 fn name_served(service: &Service) -> String {

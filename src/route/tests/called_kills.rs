@@ -108,7 +108,8 @@ proptest! {
             }
             let is_called = |kill: &CalledKill| match &kill.scope {
                 KillScope::Shadow(name) => id == RouteId(2) && name == "r2",
-                scope => *scope == KillScope::All,
+                KillScope::All => true,
+                KillScope::Route(_) | KillScope::Variant { .. } | KillScope::Tenant(_) => false,
             };
             let expected = kills.iter().any(is_called) || file.overlay.shadow_kill(id).is_some();
             prop_assert_eq!(union.shadow_kill(id).is_some(), expected);

@@ -1,4 +1,4 @@
-//! The OpenAPI document: every call is in it, and every reference leads somewhere.
+//! The `OpenAPI` document: every call is in it, and every reference leads somewhere.
 
 use serde_json::Value;
 
