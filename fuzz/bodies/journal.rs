@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pointsman::journal::{Deed, Folded, Record, SavedState, ScopeFields, fold, hash, verify_bytes};
+use pointsman::journal::{Actor, Deed, Folded, Record, SavedState, ScopeFields, fold, hash, verify_bytes};
 use pointsman::route::KillScope;
 
 /// Any bytes as a journal; then its records, made into a chain that is intact.
@@ -40,8 +40,25 @@ fn read(text: &[u8]) -> Folded {
     if let (Some(damage), Some(problem)) = (&folded.damage, verified.problems.first()) {
         assert_eq!(damage, &problem.damage, "they find the same first");
     }
-    let least = fold(text, Some(SavedState::default()), Duration::ZERO);
+    // A saved state that is ahead of the journal: that ends too early.
+    let kill = Deed::Kill { scope: ScopeFields::from(&KillScope::Tenant("saved".to_owned())), close_streams_ms: None };
+    let seq = folded.last_seq + 1;
+    let saved = Record {
+        v: 1,
+        seq,
+        at: String::new(),
+        who: Actor::process(),
+        what: kill,
+        reason: None,
+        key: None,
+        config: String::new(),
+        generation: 1,
+        prev: String::new(),
+    };
+    let least = fold(text, Some(SavedState::new(seq, "", vec![saved])), Duration::ZERO);
+    assert!(least.damage.is_some(), "the journal ends before the saved state");
     assert!(scopes(&least).is_superset(&scopes(&folded)), "more damage leaves no fewer kills");
+    assert!(scopes(&least).contains(&KillScope::Tenant("saved".to_owned())), "what was saved is in force");
     folded
 }
 

@@ -9,8 +9,7 @@ use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{Act, ActReply, HeldFolder};
 use super::resolver::LookupResult;
 use crate::drain::Phase;
-use crate::journal::Actor;
-use crate::journal::{Record, StateLock};
+use crate::journal::{Actor, LockError, Record};
 
 /// Receives the outcome of a reload, and the sequence number of its record in the journal, if it has one.
 pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome, Option<u64>) + Send>;
@@ -66,10 +65,15 @@ pub enum ReleaseEvent {
     Written,
     /// The process that took over has decided this; this one follows, for what it still serves.
     OfSuccessor(Box<Record>),
-    /// The state folder is ours, after another process held it.
-    Held(Box<HeldFolder>),
-    /// The state folder, which could not have a lock at the start, is locked now.
-    Locked(StateLock),
+    /// The state folder is ours, after another process held it or it could not have a lock; or why not.
+    Held(Result<Box<HeldFolder>, LockError>),
+    /// The process before has said farewell.
+    TakenOver {
+        /// Its kills that are not on the disk.
+        undurable: Vec<Record>,
+        /// The state folder is ours, or why not.
+        held: Result<Box<HeldFolder>, LockError>,
+    },
     /// The time is up for the disk to take the record of a revive, by its number.
     ReviveDue(u64),
 }

@@ -346,26 +346,41 @@ impl StartedControl {
             may.map_err(|error| StartError::Io("the hand-over", error))?;
         }
         controller.succession.inherited.settle();
+        let is_taking_over = controller.succession.predecessor.is_some();
+        if is_taking_over {
+            // The process before may have killed more since this one began to start.
+            controller.read_journal().await;
+        }
         controller.publish_listeners(listeners);
         let admin = controller.admin.adopt(admin);
         controller.state.lock().admin = admin;
         controller.mark_used_sockets();
-        let mut other = OtherListener::Keep;
-        if let Some(predecessor) = controller.succession.predecessor.take() {
-            predecessor.confirm_serving().await;
-            controller.succession.forwarder = Some(predecessor.forwarder());
-            let taken = controller.take_over_journal().await;
-            taken.map_err(|error| StartError::Io("the journal's thread", error))?;
-            other = OtherListener::Replace;
+        if is_taking_over {
+            controller.begin_take_over();
+        } else {
+            controller.begin_service(OtherListener::Keep);
         }
-        controller.admin.open_socket(other);
-        controller.notify.send(ServiceState::MainPid(std::process::id()), None);
-        controller.notify.send(ServiceState::Ready, Some(&format!("serving generation {FIRST}")));
         if let Some(pusher) = &controller.pusher {
             tokio::spawn(push_regularly(Arc::clone(pusher), Arc::clone(&controller.state)));
         }
         tokio::spawn(send_housekeeping_ticks(threads, controller.notify.watchdog(), controller.sender.clone()));
         Ok(controller)
+    }
+}
+
+impl Controller {
+    /// The process before has said farewell: this one is the service.
+    pub(super) fn begin_service_after_hand_over(&mut self) {
+        self.begin_service(OtherListener::Replace);
+        if let Some(attempt) = self.succession.hand_over_next.take() {
+            self.hand_over(attempt);
+        }
+    }
+
+    fn begin_service(&mut self, other: OtherListener) {
+        self.admin.open_socket(other);
+        self.notify.send(ServiceState::MainPid(std::process::id()), None);
+        self.notify.send(ServiceState::Ready, Some(&format!("serving generation {FIRST}")));
     }
 }
 

@@ -104,6 +104,7 @@ fn read(files: &dyn JournalFiles, now: Duration, host: &str) -> (Opened, Resume)
     let tail = Tail {
         len: is_current.then_some(newest.len),
         first_seq,
+        checkpoint_len: 0,
         seq: folded.last_seq,
         head: folded.head.clone(),
         config,

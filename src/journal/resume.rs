@@ -24,6 +24,8 @@ pub(super) struct Tail {
     pub len: Option<u64>,
     /// The sequence number of its first line.
     pub first_seq: u64,
+    /// The length of its checkpoint; 0 when it has none, or was begun by another process.
+    pub checkpoint_len: u64,
     /// The last sequence number.
     pub seq: u64,
     /// The hash of the last line.

@@ -113,8 +113,9 @@ impl Writing {
             self.resume.is_save_due = false;
         }
         let tail = &self.resume.tail;
-        // A file that has only its checkpoint is not full, however long that is.
-        if tail.len.is_some_and(|len| len >= self.limits.file_bytes_max) && tail.seq > tail.first_seq {
+        // A long checkpoint is not written anew for each record.
+        let full = self.limits.file_bytes_max.max(tail.checkpoint_len.saturating_mul(2));
+        if tail.len.is_some_and(|len| len >= full) && tail.seq > tail.first_seq {
             self.resume.new_file = Some(NewFile::Full);
         }
         Ok(())
@@ -161,7 +162,8 @@ impl Writing {
         };
         let text = match self.checkpoint(&self.resume.standing, self.resume.tail.seq, because) {
             Err(_) if reason == NewFile::Full && self.resume.tail.len.is_some() => {
-                // So many kills that they fit in no line: the file grows on.
+                // So many kills that they fit in no line: the file grows on, to twice its length.
+                self.resume.tail.checkpoint_len = self.resume.tail.len.unwrap_or_default();
                 self.resume.new_file = None;
                 return Ok(());
             }
@@ -182,6 +184,7 @@ impl Writing {
         self.files()?.replace(CURRENT, &bytes).map_err(|error| self.fault(&error))?;
         let tail = &mut self.resume.tail;
         tail.len = Some(length(&bytes));
+        tail.checkpoint_len = length(&bytes);
         tail.first_seq = tail.seq;
         tail.head = head;
         self.resume.new_file = None;
@@ -240,6 +243,13 @@ impl Writing {
     fn write(&mut self, bytes: &[u8], first_seq: u64) -> Result<(), WriteFault> {
         let files = self.files()?;
         let Some(len) = self.resume.tail.len else {
+            let names = files.list().map_err(|error| self.fault(&error))?;
+            if names.iter().any(|name| name == CURRENT) {
+                // Never in the place of records that were not read.
+                let why = format!("{CURRENT} was made by another program, after this one had read the folder");
+                self.resume.new_file = Some(NewFile::Damaged(why));
+                return Err(WriteFault::Changed);
+            }
             files.replace(CURRENT, bytes).map_err(|error| self.fault(&error))?;
             self.resume.tail.len = Some(length(bytes));
             self.resume.tail.first_seq = first_seq;

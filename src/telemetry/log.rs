@@ -31,7 +31,8 @@ pub fn init_tracing(screen: Screen) {
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .with_env_var(FILTER_VARIABLE)
         .from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written is lost: to report that on standard error as well would be a panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     // An error means that a subscriber is set already.
     let _ = match screen.medium {
         Medium::Terminal => log.event_format(TerminalFormat { ink: screen.ink, clock: Mutex::default() }).try_init(),

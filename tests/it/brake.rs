@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use pointsman::clock::Clock;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Reply, call, exchange};
 use crate::harness::{Raw, Upstream, until};
-use crate::process::Running;
+use crate::process::{BINARY, Running};
 
 /// Two upstreams, a shadow, and a route whose canary gets every caller.
 struct Shop {
@@ -223,6 +224,24 @@ fn no_request_that_begins_after_the_answer_reaches_the_canary() {
         }
         is_done.store(true, SeqCst);
     });
+}
+
+#[test]
+fn a_kill_works_while_the_log_cannot_be_written() {
+    let shop = Shop::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" run --workers 2 2>/dev/full", BINARY]).current_dir(shop.dir.path());
+    let _process = Running::watch(command);
+    let socket = shop.dir.path().join("state/run/admin.sock");
+    let stream = until("the socket is open", || UnixStream::connect(&socket).ok());
+    let status = exchange(stream, &call("GET", "/v1/status", "", "")).json();
+    let address: SocketAddr = status["listeners"][0]["address"].as_str().unwrap().parse().unwrap();
+    let served = || Raw::connect(address).get("/", "").json()["name"].as_str().unwrap().to_owned();
+    assert_eq!(served(), "canary");
+    done(&post(shop.dir.path(), "/v1/kill", &json!({ "route": "shop" })));
+    assert_eq!(served(), "stable");
+    done(&post(shop.dir.path(), "/v1/revive", &json!({ "route": "shop" })));
+    assert_eq!(served(), "canary");
 }
 
 #[test]

@@ -150,13 +150,19 @@ fn a_repeated_call_gets_its_record_and_an_outdated_one_what_has_changed() {
     let app = start(&folder);
     let key = |call: &str| Some(IdempotencyKey { key: "k1".into(), call: call.into() });
     let first = done(&app, Act { key: key("a"), ..kill(canary()) });
-    let second = done(&app, Act { key: key("a"), ..kill(canary()) });
+    let again = || app.act(Act { key: key("a"), ..kill(canary()) });
+    let second = again().expect("repeated");
     assert_eq!((&second.record, second.repeated, first.repeated), (&first.record, true, false));
+    assert_eq!((second.in_force_ms, second.killed), (None, true), "when it came into force is not said again");
+    let other = Actor { name: "bob".into(), via: Via::Socket };
+    assert_eq!(app.act(Act { key: key("a"), who: other, ..kill(canary()) }), Err(ActError::KeyReused));
     assert_eq!(app.act(Act { key: key("b"), ..kill(api()) }), Err(ActError::KeyReused));
     let seq = first.record.seq;
     let stale = app.act(Act { expect: Some(seq - 1), ..revive(canary()) });
     assert_eq!(stale, Err(ActError::Stale(vec![first.record])));
     done(&app, Act { expect: Some(seq), ..revive(canary()) });
+    let third = again().expect("repeated");
+    assert!(third.repeated && !third.killed, "another act has lifted it: {third:?}");
 }
 
 #[test]

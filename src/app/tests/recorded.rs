@@ -9,9 +9,9 @@ use std::time::Duration;
 use super::brake::{PATIENCE, act, api, canary, done, kill, revive, serving, start};
 use super::harness::{Folder, eventually, get};
 use super::traffic::Client;
-use crate::app::{ActError, App, PersonAct, StartError, workers};
+use crate::app::{Act, ActError, App, PersonAct, StartError, workers};
 use crate::control::ControlSettings;
-use crate::journal::{Deed, DiskFiles, JournalFiles, Record, StateLock, verify};
+use crate::journal::{Actor, Deed, DiskFiles, IdempotencyKey, JournalFiles, Record, SavedState, StateLock, verify};
 use crate::route::KillScope;
 
 /// The files of a disk that can be full, or hang.
@@ -180,6 +180,11 @@ fn a_disk_that_hangs_holds_up_no_kill_and_no_request() {
     let Err(ActError::NotRecorded(why)) = app.act(revive(canary())) else { panic!("revived") };
     assert!(why.contains("within 5 s"), "{why}");
     assert_eq!(client.get("/a").1, "one");
+    let journal = get(&app, "/v1/journal").json();
+    let mut seen: Vec<_> = journal["records"].as_array().expect("a list").iter().collect();
+    seen.sort_by_key(|record| record["seq"].as_u64());
+    let seen: Vec<_> = seen.iter().map(|record| &record["what"]).collect();
+    assert_eq!(seen, ["start", "kill", "kill", "refused", "kill"], "readers never see the revive: {journal}");
     files.hangs.store(false, SeqCst);
     assert!(done(&app, revive(api())).durable);
     assert_eq!(client.get("/a").1, "one", "the revive that came too late is not done later");
@@ -226,6 +231,99 @@ fn a_folder_that_cannot_be_made_is_no_failed_start() {
     std::fs::remove_file(folder.path("state")).expect("removed");
     let app = start(&folder);
     assert!(done(&app, kill(canary())).durable);
+}
+
+#[test]
+fn a_folder_without_a_lock_is_not_written() {
+    let folder = serving();
+    let app = start(&folder);
+    assert!(done(&app, kill(canary())).durable);
+    drop(app);
+    let (journal, lock) = (folder.path("state/journal.jsonl"), folder.path("state/lock"));
+    let before = std::fs::read(&journal).expect("a journal");
+    std::fs::remove_file(&lock).expect("removed");
+    folder.write("state/lock/in-the-way", "");
+    let app = start(&folder);
+    assert_eq!(Client::connect(&app).get("/a").1, "one", "the journal is read");
+    let killed = done(&app, kill(api()));
+    assert!(!killed.durable && killed.not_durable_because.is_some_and(|why| why.contains("state/lock")));
+    assert_eq!(killed.record.seq, 3, "after the last one of the journal");
+    // Another process takes the folder meanwhile.
+    std::fs::remove_dir_all(&lock).expect("removed");
+    let other = StateLock::take(&folder.path("state"));
+    let other = other.expect("it is free");
+    let named = format!("process {} uses the state folder", std::process::id());
+    eventually("the failure names the other process", || {
+        app.status()["journal"]["failure"].as_str().is_some_and(|why| why.contains(&named))
+    });
+    assert_eq!(std::fs::read(&journal).expect("a journal"), before, "its journal is not touched");
+    drop(other);
+    eventually("the folder is ours", || app.status()["journal"]["failure"].is_null());
+    assert!(done(&app, revive(canary())).durable);
+    drop(app);
+    let app = start(&folder);
+    assert_eq!(Client::connect(&app).get("/a").1, "one", "the kill of the time without a lock is recorded");
+    assert!(verify(&DiskFiles::new(&folder.path("state"))).expect("read").is_intact());
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_a_failure_and_no_damage() {
+    let folder = serving();
+    folder.write("state/journal.jsonl/in-the-way", "");
+    let app = start(&folder);
+    let killed = done(&app, kill(canary()));
+    assert!(!killed.durable && killed.not_durable_because.is_some());
+    let status = app.status();
+    assert!(status["journal"]["damage"].is_null() && status["journal"]["failure"].is_string(), "{status}");
+}
+
+#[test]
+fn routes_and_all_are_killed_however_many_tenants_are() {
+    let folder = serving();
+    let kills: Vec<Record> = (1..=10_000)
+        .map(|seq| Record {
+            v: 1,
+            seq,
+            at: "2026-11-29T12:00:00.000Z".into(),
+            who: Actor::process(),
+            what: Deed::Kill { scope: (&KillScope::Tenant(format!("t{seq}"))).into(), close_streams_ms: None },
+            reason: None,
+            key: None,
+            config: String::new(),
+            generation: 1,
+            prev: String::new(),
+        })
+        .collect();
+    let saved = SavedState::new(10_000, "", kills).to_bytes().expect("it fits");
+    folder.write("state/snapshot.json", &String::from_utf8(saved).expect("JSON"));
+    let app = start(&folder);
+    assert_eq!(app.act(kill(KillScope::Tenant("more".into()))), Err(ActError::TooMany(10_000)));
+    app.act(kill(KillScope::Tenant("t1".into()))).expect("it is killed already");
+    for scope in [canary(), KillScope::All] {
+        app.act(kill(scope.clone())).expect("killed");
+        assert_eq!(Client::connect(&app).get("/a").1, "one", "{scope}");
+    }
+}
+
+#[test]
+fn a_call_that_is_repeated_while_it_waits_gets_the_same_answer() {
+    let folder = serving();
+    let files = Faulty::new(&folder);
+    let settings = ControlSettings { journal_files: Some(files.clone()), ..folder.options().settings() };
+    let app = App::launch(ControlSettings { act_patience: PATIENCE, ..settings }, workers()).expect("started");
+    assert!(done(&app, kill(canary())).durable);
+    files.hangs.store(true, SeqCst);
+    let key = Some(IdempotencyKey { key: "k1".into(), call: "a".into() });
+    let again = || app.act(Act { key: key.clone(), ..revive(canary()) }).expect("revived");
+    std::thread::scope(|scope| {
+        let calls = [scope.spawn(again), scope.spawn(again), scope.spawn(again)];
+        eventually("one is taken", || app.status()["release"]["seq"] == 3);
+        files.hangs.store(false, SeqCst);
+        let outcomes = calls.map(|call| call.join().expect("no panic"));
+        assert!(outcomes.iter().all(|one| one.record.seq == 3 && one.durable && !one.killed), "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|one| one.repeated).count(), 2, "{outcomes:?}");
+    });
+    assert_eq!(Client::connect(&app).get("/a").1, "two");
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl ActReport {
     }
 
     fn is_everywhere(&self) -> bool {
-        self.in_force_ms.is_some() && self.workers_in_force >= self.workers
+        (self.repeated || self.in_force_ms.is_some()) && self.workers_in_force >= self.workers
     }
 
     fn line(&self, order: &ActOrder<'_>) -> String {

@@ -58,6 +58,7 @@ pub(super) fn outcome(outcome: &ActOutcome) -> Value {
         "durable": outcome.durable,
         "not_durable_because": outcome.not_durable_because,
         "repeated": outcome.repeated,
+        "killed": outcome.killed,
         "still_killed_by": outcome.still_killed_by.as_ref().map(|place| format!("{}:{}", place.file, place.line)),
     })
 }

@@ -169,7 +169,7 @@ fn outcomes() -> Value {
     json!({
         "ActOutcome": {
             "type": "object",
-            "required": ["record", "in_force_ms", "workers_in_force", "workers", "durable", "repeated"],
+            "required": ["record", "in_force_ms", "workers_in_force", "workers", "durable", "repeated", "killed"],
             "properties": {
                 "record": { "$ref": "#/components/schemas/Record" },
                 "in_force_ms": {
@@ -181,6 +181,7 @@ fn outcomes() -> Value {
                 "durable": { "type": "boolean", "description": "Whether the record is on the disk." },
                 "not_durable_because": { "type": ["string", "null"] },
                 "repeated": { "type": "boolean", "description": "The same call was made before." },
+                "killed": { "type": "boolean", "description": "The scope is killed now, by people or by the file." },
                 "still_killed_by": { "type": ["string", "null"] },
             },
         },

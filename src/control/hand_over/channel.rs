@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::journal::Record;
 
 /// Upper bound of a datagram.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+const MESSAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// A message of the hand-over protocol.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub(super) enum HandOverMessage {
     Farewell,
     /// Old to new: the hand-over is cancelled, end.
     Dismissed,
-    /// New to old, after the farewell: a kill or a revive.
+    /// New to old, after `Serving`: a kill or a revive. Old to new, before the farewell: a kill that is not on the disk.
     Decided(Box<Record>),
 }
 

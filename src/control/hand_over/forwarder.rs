@@ -43,6 +43,19 @@ impl RecordForwarder {
     }
 }
 
+/// Sends kills that are not on the disk to the new process, before the farewell.
+#[derive(Debug)]
+pub(in crate::control) struct KillSender(pub(super) HandOverChannel);
+
+impl KillSender {
+    /// Sends a kill; blocks while the other process does not read.
+    pub fn send(&self, record: &Record) {
+        if let Err(error) = self.0.send(&HandOverMessage::Decided(Box::new(record.clone())), None) {
+            tracing::error!(seq = record.seq, %error, "the new process does not know a kill that is not on the disk");
+        }
+    }
+}
+
 /// Receives what the new process decides, on a thread that may block, until that ends.
 pub(super) fn follow_successor(channel: HandOverChannel, events: mpsc::Sender<Event>) {
     tokio::task::spawn_blocking(move || {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::channel::{HandOverChannel, HandOverMessage, SocketLabel};
+use super::forwarder::KillSender;
 use crate::clock::Clock;
 use crate::snapshot::ListeningSocket;
 
@@ -57,6 +58,11 @@ impl HandOver {
     /// Whether it was cancelled before it was allowed to serve.
     pub(super) fn is_dismissed(&self) -> bool {
         self.decision.get() == Some(&HandOverDecision::Dismissed)
+    }
+
+    /// Sends kills that are not on the disk; `None` when no descriptor is left.
+    pub(in crate::control) fn kill_sender(&self) -> Option<KillSender> {
+        self.channel.duplicate().map(KillSender).ok()
     }
 
     /// Cancels the hand-over unless the new process was allowed to serve. Returns whether it did.

@@ -4,8 +4,9 @@
 //!
 //! The protocol, over a pair of Unix sockets, one of which is the standard input of the new process: the old process
 //! sends the sockets; the new one loads its file, starts its workers and sends *ready*; the old one sends *go*; the new
-//! one accepts and sends *serving*; the old one gives the journal up, notifies systemd of the new main process and sends
-//! *farewell*. Until the old one ends, the new one sends it each kill and revive.
+//! one accepts and sends *serving*; the old one gives the journal up, sends the kills that are not on the disk, notifies
+//! systemd of the new main process and sends *farewell*. Until the old one ends, the new one sends it each kill and
+//! revive.
 
 mod channel;
 mod forwarder;
@@ -15,5 +16,6 @@ mod new_process;
 mod old_process;
 mod program;
 
+pub(super) use handshake::HandOver;
 pub(super) use inherited_sockets::{InheritedSockets, SocketOwner};
 pub use new_process::Succession;

@@ -13,6 +13,7 @@ use super::forwarder::RecordForwarder;
 use super::handshake::{HandOver, HandOverAttempt};
 use super::inherited_sockets::InheritedSockets;
 use super::program::Program;
+use crate::journal::Record;
 
 /// The variable that starts a hand-over: the version of the protocol. The channel is the standard input.
 pub(super) const VARIABLE: &str = "POINTSMAN_HAND_OVER";
@@ -145,13 +146,31 @@ impl Predecessor {
         }
     }
 
-    /// Confirms that this process serves, and waits until systemd knows it as the main process.
-    pub(in crate::control) async fn confirm_serving(&self) {
+    /// Confirms that this process serves.
+    pub(in crate::control) fn confirm_serving(&self) {
+        // If this fails, receiving fails too.
         let _ = self.0.send(&HandOverMessage::Serving, None);
-        match self.receive().await {
-            Ok(Some(HandOverMessage::Farewell)) => tracing::info!("took over from the previous process"),
-            Ok(received) => tracing::warn!(?received, "took over from the previous process, which did not confirm"),
-            Err(error) => tracing::warn!(%error, "took over from the previous process, which did not confirm"),
+    }
+
+    /// Waits until systemd knows this process as the main process. Returns the kills that no disk has.
+    pub(in crate::control) async fn wait_for_farewell(&self) -> Vec<Record> {
+        let mut undurable = Vec::new();
+        loop {
+            match self.receive().await {
+                Ok(Some(HandOverMessage::Decided(record))) => undurable.push(*record),
+                Ok(Some(HandOverMessage::Farewell)) => {
+                    tracing::info!("took over from the previous process");
+                    return undurable;
+                }
+                Ok(received) => {
+                    tracing::warn!(?received, "took over from the previous process, which did not confirm");
+                    return undurable;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "took over from the previous process, which did not confirm");
+                    return undurable;
+                }
+            }
         }
     }
 

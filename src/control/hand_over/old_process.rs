@@ -34,8 +34,8 @@ impl Controller {
                 handing_over.attempt = HandOverAttempt::First;
             }
             tracing::warn!(pid = handing_over.pid, "hand-over request ignored: a hand-over is in progress");
-        } else if self.reloading.is_some() {
-            // Hand over after the reload, with its result.
+        } else if self.reloading.is_some() || self.succession.predecessor.is_some() {
+            // Hand over after the reload, with its result, or when this process has taken over itself.
             self.succession.hand_over_next = Some(attempt);
         } else if std::process::id() == 1 {
             // When process 1 ends, its container ends.
@@ -147,6 +147,7 @@ impl Controller {
 
     /// The journal is given up: says farewell.
     pub(in crate::control) fn handle_journal_passed(&mut self, taken: &[usize]) {
+        self.note_passed_journal();
         let Some(mut handing_over) = self.succession.handing_over.take() else { return };
         if self.shutdown.phase() > Phase::Running {
             handing_over.terminate();

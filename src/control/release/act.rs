@@ -42,7 +42,8 @@ pub enum PersonAct {
 pub struct ActOutcome {
     /// Its record.
     pub record: Arc<Record>,
-    /// The time from its arrival until every worker used it, in milliseconds; `None` when some did not within a second.
+    /// The time from its arrival until every worker used it, in milliseconds; `None` when some did not within a second, and
+    /// for a repeated call.
     pub in_force_ms: Option<f64>,
     /// How many workers use it.
     pub workers_in_force: usize,
@@ -54,6 +55,8 @@ pub struct ActOutcome {
     pub not_durable_because: Option<String>,
     /// The same call was made before: this is its record, and nothing was done now.
     pub repeated: bool,
+    /// Whether the scope is killed now, by people or by the file: others may have acted since a repeated call.
+    pub killed: bool,
     /// A revive lifted the kill by people, and the file still kills the scope here.
     pub still_killed_by: Option<SourceLocation>,
 }
@@ -81,7 +84,7 @@ pub enum ActError {
     },
     /// Others acted since `expect`: their records, at most 20.
     Stale(Vec<Arc<Record>>),
-    /// The same `Idempotency-Key` was used for another call.
+    /// The same `Idempotency-Key` was used for another call, or by another identity.
     KeyReused,
     /// The journal cannot be written, and this act raises exposure.
     NotRecorded(String),

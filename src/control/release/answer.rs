@@ -44,6 +44,8 @@ pub(in crate::control) struct Published {
     pub still_killed_by: Option<SourceLocation>,
     /// The same call was made before.
     pub repeated: bool,
+    /// Whether the scope is killed, by people or by the file.
+    pub killed: bool,
 }
 
 /// Waits and answers.
@@ -54,15 +56,16 @@ pub(in crate::control) async fn answer(
     mut written: watch::Receiver<Written>,
 ) {
     let WaitingCaller { reply, arrived, place, patience } = caller;
-    let Published { record, edition, still_killed_by, repeated } = published;
+    let Published { record, edition, still_killed_by, repeated, killed } = published;
     // An act without a place does not wait. A revive may have waited for the disk already.
     let now = state.clock.now();
     let deadline = if place.is_some() { now + patience } else { now };
     let workers = state.counts.registry.workers;
     let workers_in_force = wait_for_workers(&state, edition, deadline).await;
     let took = state.clock.now().saturating_duration_since(arrived);
-    let in_force_ms = (workers_in_force >= workers).then_some(took.as_secs_f64() * 1e3);
-    if in_force_ms.is_some() && !repeated {
+    // When a repeated act came into force is not known any more.
+    let in_force_ms = (workers_in_force >= workers && !repeated).then_some(took.as_secs_f64() * 1e3);
+    if in_force_ms.is_some() {
         telemetry::control::record_act_in_force(&state.counts.recorder, took);
     }
     let left = deadline.saturating_duration_since(state.clock.now());
@@ -83,6 +86,7 @@ pub(in crate::control) async fn answer(
         durable,
         not_durable_because: (!durable).then(|| written.failure.unwrap_or_else(late)),
         repeated,
+        killed,
         still_killed_by,
     };
     // An error means that the caller has left.

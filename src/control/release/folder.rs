@@ -10,10 +10,10 @@ use crate::journal::{DiskFiles, HeldJournal, JournalFiles, LockError, Opened, St
 /// How often the lock is tried again.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
 
-/// A journal that this process may write, with the lock of its folder; without it when the folder cannot have one.
+/// A journal that this process may write, with the lock of its folder.
 pub struct HeldFolder {
     pub(super) journal: HeldJournal,
-    pub(super) lock: Option<StateLock>,
+    pub(super) lock: StateLock,
 }
 
 /// Where and how the journal is opened.
@@ -47,11 +47,10 @@ impl FolderSettings {
         tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 
-    /// Takes the folder and reads the journal. A folder that cannot be written is no error: kills are in force without
-    /// being durable.
+    /// Takes the folder and reads the journal.
     ///
     /// # Errors
-    /// Another process has the folder.
+    /// Another process has the folder, or it cannot have a lock: nothing may be written to it.
     pub async fn hold(self) -> Result<HeldFolder, LockError> {
         let lock = self.lock().await?;
         let Self { files, clock, .. } = self;
@@ -62,7 +61,7 @@ impl FolderSettings {
         }
     }
 
-    async fn lock(&self) -> Result<Option<StateLock>, LockError> {
+    async fn lock(&self) -> Result<StateLock, LockError> {
         let deadline = self.clock.now() + self.lock_wait;
         let mut is_said = false;
         loop {
@@ -73,13 +72,9 @@ impl FolderSettings {
                 StateLock::take(&dir)
             });
             match taken.await {
-                Ok(Ok(lock)) => return Ok(Some(lock)),
-                Ok(Err(LockError::Unusable(why))) => {
-                    tracing::warn!("the state folder has no lock: {why}");
-                    return Ok(None);
-                }
-                // A panic, which has been printed.
-                Err(_) => return Ok(None),
+                Ok(Ok(lock)) => return Ok(lock),
+                Ok(Err(unusable @ LockError::Unusable(_))) => return Err(unusable),
+                Err(error) => return Err(LockError::Unusable(format!("taking the lock failed: {error}"))),
                 Ok(Err(held)) if self.clock.now() >= deadline => return Err(held),
                 Ok(Err(held)) => {
                     if !std::mem::replace(&mut is_said, true) {

@@ -8,7 +8,7 @@ use super::view::{KillInForce, KillSource};
 use crate::journal::{Deed, Record};
 use crate::route::{CalledKill, FileKills, KillScope, Overlay, RouteNames, Rules, SourceLocation};
 
-/// The most kills by people.
+/// The most tenants that are killed by people.
 pub(in crate::control) const CALLED_KILLS_MAX: usize = 10_000;
 
 /// How many tenants of the file are listed: it may kill 100 000.
@@ -65,9 +65,14 @@ impl ActiveKills {
         }
     }
 
-    /// Puts in force what the journal says, in the place of what was known of it.
+    /// Puts in force what an intact journal says, in the place of what was known of it.
     pub fn restore(&mut self, records: Vec<Record>) {
         self.by_people.clear();
+        self.add(records);
+    }
+
+    /// Puts kills in force, in addition to those that are.
+    pub fn add(&mut self, records: Vec<Record>) {
         records.into_iter().map(Arc::new).for_each(|record| self.apply(&record));
     }
 
@@ -82,14 +87,28 @@ impl ActiveKills {
         self.by_people.get(scope)
     }
 
+    /// Whether people or the file kill exactly this scope.
+    pub fn is_killed(&self, scope: &KillScope) -> bool {
+        self.by_people.contains_key(scope) || self.by_file.place_of(scope).is_some()
+    }
+
     /// Where the file kills exactly this scope.
     pub fn place_in_file(&self, scope: &KillScope) -> Option<&SourceLocation> {
         self.by_file.place_of(scope)
     }
 
-    /// Whether no further scope may be killed.
-    pub fn is_full(&self) -> bool {
-        self.by_people.len() >= CALLED_KILLS_MAX
+    /// The records of the kills by people.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.by_people.values()
+    }
+
+    /// Whether this scope may not be killed in addition. Scopes that the rules have are always accepted: only tenants are
+    /// without number.
+    pub fn is_full_for(&self, scope: &KillScope) -> bool {
+        let is_tenant = |scope: &KillScope| matches!(scope, KillScope::Tenant(_));
+        is_tenant(scope)
+            && !self.by_people.contains_key(scope)
+            && self.by_people.keys().filter(|killed| is_tenant(killed)).count() >= CALLED_KILLS_MAX
     }
 
     /// The overlay in force: the file's kills and those by people.

@@ -1,7 +1,7 @@
 //! The journal as the controller sees it: it numbers records, hands them to the journal's thread, and knows how far
 //! that has written.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use tokio::sync::watch;
 
 use crate::journal::{
     Deed, Draft, IdempotencyKey, JOURNAL_VERSION, JournalProgress, JournalWriter, NotRecorded, Record, StateLock,
+    rfc3339,
 };
+use crate::route::KillScope;
 
 /// How many records with an `Idempotency-Key` are remembered.
 const KEYS_MAX: usize = 1_000;
-/// How many kills wait for a journal that another process holds.
-const KEPT_MAX: usize = 1_024;
+/// How long they are.
+const KEYS_FOR: Duration = Duration::from_hours(24);
 
 /// How far the journal is written. The journal's thread sets it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,18 +52,19 @@ enum Pages {
     /// It does.
     Ours {
         writer: JournalWriter,
-        /// Held as long as this process writes; a folder that cannot be written has none.
-        lock: Option<StateLock>,
+        /// Held as long as this process writes.
+        lock: StateLock,
     },
-    /// Another process holds it. Kills are in force without being durable, and are recorded when this process gets it.
-    Theirs { seq: u64, kept: Vec<Draft> },
+    /// Another process holds it, or the folder cannot have a lock. Kills are in force without being durable, and are
+    /// recorded when this process gets it: the last of each scope, with its number here.
+    Theirs { seq: u64, kept: BTreeMap<KillScope, (u64, Draft)> },
 }
 
 /// The part of a [`Ledger`] that writes: given up in a hand-over.
 #[derive(Debug)]
 pub(in crate::control) struct Pen {
     pub writer: JournalWriter,
-    pub lock: Option<StateLock>,
+    pub lock: StateLock,
 }
 
 impl Written {
@@ -83,7 +86,7 @@ impl Ledger {
     /// A journal that another process holds, for this reason; the last record that was read from it is `seq`.
     pub fn of_another_process(seq: u64, why: String) -> Self {
         let written = Written { durable_seq: seq, failure: Some(why), ..Written::default() };
-        let pages = Pages::Theirs { seq, kept: Vec::new() };
+        let pages = Pages::Theirs { seq, kept: BTreeMap::new() };
         Self { pages, keys: VecDeque::new(), written: Arc::new(watch::channel(written).0) }
     }
 
@@ -99,16 +102,26 @@ impl Ledger {
         let Pen { writer, lock } = pen;
         match std::mem::replace(&mut self.pages, Pages::Ours { writer, lock }) {
             Pages::Ours { .. } => Vec::new(),
-            Pages::Theirs { kept, .. } => kept,
+            Pages::Theirs { kept, .. } => {
+                let mut kept: Vec<(u64, Draft)> = kept.into_values().collect();
+                kept.sort_unstable_by_key(|(seq, _)| *seq);
+                kept.into_iter().map(|(_, draft)| draft).collect()
+            }
         }
     }
 
-    /// Gives the journal up; what is decided from now on is not recorded, for this reason.
-    pub fn give_up(&mut self, why: String) -> Option<Pen> {
+    /// The journal that another process writes has been read to this record.
+    pub fn follow_theirs(&mut self, last_seq: u64) {
+        if let Pages::Theirs { seq, .. } = &mut self.pages {
+            *seq = (*seq).max(last_seq);
+            self.written.send_modify(|written| written.durable_seq = written.durable_seq.max(last_seq));
+        }
+    }
+
+    /// Gives the journal up; what is decided from now on is not recorded.
+    pub fn give_up(&mut self) -> Option<Pen> {
         let seq = self.seq();
-        let before = std::mem::replace(&mut self.pages, Pages::Theirs { seq, kept: Vec::new() });
-        self.set_failure(why);
-        match before {
+        match std::mem::replace(&mut self.pages, Pages::Theirs { seq, kept: BTreeMap::new() }) {
             Pages::Ours { writer, lock } => Some(Pen { writer, lock }),
             Pages::Theirs { .. } => None,
         }
@@ -117,18 +130,6 @@ impl Ledger {
     /// The journal cannot be written, for this reason.
     pub fn set_failure(&self, why: String) {
         self.written.send_modify(|written| written.failure = Some(why));
-    }
-
-    /// Whether this process writes without the lock of the folder, which could not have one.
-    pub const fn lacks_lock(&self) -> bool {
-        matches!(self.pages, Pages::Ours { lock: None, .. })
-    }
-
-    /// The folder is locked now.
-    pub fn set_lock(&mut self, taken: StateLock) {
-        if let Pages::Ours { lock, .. } = &mut self.pages {
-            *lock = Some(taken);
-        }
     }
 
     /// Whether this process writes the journal.
@@ -174,25 +175,42 @@ impl Ledger {
         move |progress| written.send_modify(|written| written.follow(progress))
     }
 
-    /// The revives that the disk did not take since the last call.
-    pub fn take_refused(&self) -> Vec<RefusedRevive> {
-        let mut refused = Vec::new();
+    /// How far the journal is written, with the revives that the disk did not take since the last call: both as of the
+    /// same moment.
+    pub fn take_written(&self) -> Written {
+        let mut now = Written::default();
         // Followers need not look at it again.
         self.written.send_if_modified(|written| {
-            refused = std::mem::take(&mut written.refused);
+            now = written.clone();
+            written.refused.clear();
             false
         });
-        refused
+        now
     }
 
-    /// The record of the call with this key, if it was made before.
-    pub fn record_of(&self, key: &IdempotencyKey) -> Option<&Arc<Record>> {
-        self.keys.iter().rev().find(|record| record.key.as_ref().is_some_and(|known| known.key == key.key))
+    /// The record of the call with this key, if it was made in the last 24 hours.
+    pub fn record_of(&self, key: &IdempotencyKey, now: Duration) -> Option<&Arc<Record>> {
+        let known = |record: &&Arc<Record>| record.key.as_ref().is_some_and(|known| known.key == key.key);
+        // Times of this form are in the order of their text.
+        let since = rfc3339(now.saturating_sub(KEYS_FOR));
+        self.keys.iter().rev().find(known).filter(|record| record.at >= since)
     }
 
     /// Forgets the key of an act that was not done.
     pub fn forget(&mut self, seq: u64) {
         self.keys.retain(|record| record.seq != seq);
+    }
+
+    /// Keeps a kill of the process before, which its disk did not take, until this process can record it. Returns its
+    /// record; `None` when this process has killed the scope meanwhile.
+    pub fn keep(&mut self, record: Record) -> Option<Arc<Record>> {
+        let Deed::Kill { scope, .. } = &record.what else { return None };
+        let scope = scope.scope()?;
+        if matches!(&self.pages, Pages::Theirs { kept, .. } if kept.contains_key(&scope)) {
+            return None;
+        }
+        let Record { at, who, what, reason, key, config, generation, .. } = record;
+        self.append(Draft { at, who, what, reason, key, config, generation }).ok()
     }
 
     /// Numbers a record and hands it to the journal's thread. Never waits.
@@ -207,8 +225,10 @@ impl Ledger {
             }
             Pages::Theirs { seq, kept } => {
                 *seq += 1;
-                if kept.len() < KEPT_MAX && matches!(draft.what, Deed::Kill { .. }) {
-                    kept.push(draft.clone());
+                if let Deed::Kill { scope, .. } = &draft.what
+                    && let Some(scope) = scope.scope()
+                {
+                    kept.insert(scope, (*seq, draft.clone()));
                 }
                 Arc::new(unwritten(draft, *seq))
             }
@@ -227,4 +247,39 @@ impl Ledger {
 fn unwritten(draft: Draft, seq: u64) -> Record {
     let Draft { at, who, what, reason, key, config, generation } = draft;
     Record { v: JOURNAL_VERSION, seq, at, who, what, reason, key, config, generation, prev: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Actor, ScopeFields};
+
+    fn kill(at: Duration, tenant: &str) -> Draft {
+        let scope = ScopeFields::from(&KillScope::Tenant(tenant.to_owned()));
+        let key = Some(IdempotencyKey { key: "k".to_owned(), call: tenant.to_owned() });
+        let what = Deed::Kill { scope, close_streams_ms: None };
+        Draft { at: rfc3339(at), who: Actor::process(), what, reason: None, key, config: String::new(), generation: 1 }
+    }
+
+    #[test]
+    fn a_key_is_known_for_a_day() {
+        let mut ledger = Ledger::of_another_process(0, "a test".to_owned());
+        let at = Duration::from_secs(1_800_000_000);
+        let key = ledger.append(kill(at, "a")).expect("a kill is always taken").key.clone().expect("a key");
+        assert!(ledger.record_of(&key, at + KEYS_FOR).is_some());
+        assert!(ledger.record_of(&key, at + KEYS_FOR + Duration::from_millis(1)).is_none());
+    }
+
+    #[test]
+    fn numbers_go_on_after_what_was_read_and_each_scope_is_kept_once() {
+        let mut ledger = Ledger::of_another_process(0, "a test".to_owned());
+        ledger.follow_theirs(7);
+        let tenants = (0..2_000).map(|n| format!("t{n}")).chain(["t0".to_owned()]);
+        for (tenant, seq) in tenants.zip(8..) {
+            assert_eq!(ledger.append(kill(Duration::ZERO, &tenant)).expect("taken").seq, seq);
+        }
+        let Pages::Theirs { kept, .. } = &ledger.pages else { panic!("{ledger:?}") };
+        assert_eq!(kept.len(), 2_000);
+        assert_eq!(kept[&KillScope::Tenant("t0".to_owned())].0, 2_008);
+    }
 }

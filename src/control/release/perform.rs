@@ -12,7 +12,7 @@ use crate::control::controller::Controller;
 use crate::control::event::{Event, ReleaseEvent};
 use crate::drain::Phase;
 use crate::journal::{Actor, Deed, Record, ScopeFields};
-use crate::route::Edition;
+use crate::route::{Edition, KillScope};
 
 /// How many newer records an outdated act gets.
 const NEWER_MAX: usize = 20;
@@ -23,12 +23,8 @@ impl Controller {
         match event {
             ReleaseEvent::Act(act, reply) => self.act(*act, reply),
             ReleaseEvent::Written => self.follow_journal(),
-            ReleaseEvent::Held(held) => {
-                if let Err(error) = self.follow_held_journal(*held) {
-                    tracing::error!(%error, "the journal's thread cannot be started");
-                }
-            }
-            ReleaseEvent::Locked(lock) => self.release.ledger.set_lock(lock),
+            ReleaseEvent::Held(held) => self.follow_folder(held),
+            ReleaseEvent::TakenOver { undurable, held } => self.finish_take_over(undurable, held),
             ReleaseEvent::ReviveDue(seq) => self.take_back_revive(seq),
             ReleaseEvent::OfSuccessor(record) => self.follow_successor(&Arc::new(*record)),
         }
@@ -40,11 +36,7 @@ impl Controller {
         let caller = WaitingCaller { reply, arrived: self.state.clock.now(), place, patience: self.release.patience };
         match self.judge(&act) {
             Ok(None) => {}
-            Ok(Some(record)) => {
-                let edition = self.store.load().edition;
-                let published = Published { record, edition, still_killed_by: None, repeated: true };
-                return self.answer_when_in_force(caller, published);
-            }
+            Ok(Some(record)) => return self.repeat(&record, caller),
             Err(error) => return caller.refuse(error),
         }
         match act.what {
@@ -62,9 +54,9 @@ impl Controller {
             return Err(ActError::Stopping);
         }
         if let Some(key) = &act.key
-            && let Some(record) = self.release.ledger.record_of(key)
+            && let Some(record) = self.release.ledger.record_of(key, self.state.clock.wall())
         {
-            let is_same = record.key.as_ref() == Some(key);
+            let is_same = record.key.as_ref() == Some(key) && record.who == act.who;
             return if is_same { Ok(Some(Arc::clone(record))) } else { Err(ActError::KeyReused) };
         }
         if let Some(expect) = act.expect.filter(|expect| *expect != self.release.ledger.seq()) {
@@ -74,8 +66,7 @@ impl Controller {
         match &act.what {
             PersonAct::Kill { scope, .. } => {
                 find_scope(scope, &self.store.load().rules)?;
-                let is_new = kills.killed_by_people(scope).is_none();
-                if is_new && kills.is_full() { Err(ActError::TooMany(kills.counts().by_people)) } else { Ok(None) }
+                if kills.is_full_for(scope) { Err(ActError::TooMany(kills.counts().by_people)) } else { Ok(None) }
             }
             PersonAct::Revive(scope) => match (kills.killed_by_people(scope), kills.place_in_file(scope)) {
                 (Some(_), _) => Ok(None),
@@ -83,6 +74,22 @@ impl Controller {
                 (None, None) => Err(ActError::NotKilled(scope.clone())),
             },
         }
+    }
+
+    /// Answers a call that was made before: with what is in force now, or together with the first while that waits.
+    fn repeat(&mut self, record: &Arc<Record>, caller: WaitingCaller) {
+        if let Some(first) = self.release.revives.get_mut(&record.seq) {
+            if caller.place.is_none() {
+                return caller.refuse(too_many_wait());
+            }
+            return first.repeats.push(caller);
+        }
+        let edition = self.store.load().edition;
+        let scope = scope_of(record);
+        let killed = scope.as_ref().is_some_and(|scope| self.release.kills.is_killed(scope));
+        let record = Arc::clone(record);
+        let published = Published { record, edition, still_killed_by: None, repeated: true, killed };
+        self.answer_when_in_force(caller, published);
     }
 
     /// Kills: in force at once. The record goes to the journal's thread meanwhile.
@@ -93,7 +100,7 @@ impl Controller {
                 self.release.kills.apply(&record);
                 let edition = self.publish_kills();
                 self.announce(&record);
-                let published = Published { record, edition, still_killed_by: None, repeated: false };
+                let published = Published { record, edition, still_killed_by: None, repeated: false, killed: true };
                 self.answer_when_in_force(caller, published);
             }
             Err(why) => caller.refuse(ActError::NotRecorded(why.to_string())),
@@ -104,17 +111,15 @@ impl Controller {
     fn revive(&mut self, act: Act, caller: WaitingCaller) {
         let PersonAct::Revive(scope) = act.what.clone() else { return };
         if caller.place.is_none() {
-            let why = format!("{WAITING_MAX} acts wait for the disk already; try again");
-            return caller.refuse(ActError::NotRecorded(why));
+            return caller.refuse(too_many_wait());
         }
         let draft = self.draft_of(act);
         let record = match self.release.ledger.append(draft) {
             Ok(record) => record,
             Err(why) => return caller.refuse(ActError::NotRecorded(why.to_string())),
         };
-        self.announce(&record);
         let (seq, due) = (record.seq, caller.arrived + REVIVE_TIMEOUT);
-        self.release.revives.insert(seq, WaitingRevive { record, scope, caller });
+        self.release.revives.insert(seq, WaitingRevive { record, scope, caller, repeats: Vec::new() });
         let events = self.sender.clone();
         tokio::spawn(async move {
             tokio::time::sleep_until(due.into()).await;
@@ -126,18 +131,24 @@ impl Controller {
 
     /// Publishes the revives whose records are on the disk, and answers those that the disk did not take.
     fn follow_journal(&mut self) {
-        for refused in self.release.ledger.take_refused() {
+        let mut written = self.release.ledger.take_written();
+        for refused in std::mem::take(&mut written.refused) {
             self.refuse_revive(refused.seq, &refused.why);
         }
-        let written = self.release.ledger.written();
         let durable_seq = written.durable_seq;
         while let Some(first) = self.release.revives.first_entry().filter(|first| *first.key() <= durable_seq) {
-            let WaitingRevive { record, scope, caller } = first.remove();
+            let WaitingRevive { record, scope, caller, repeats } = first.remove();
             self.release.kills.apply(&record);
             let still_killed_by = self.release.kills.place_in_file(&scope).cloned();
+            let killed = self.release.kills.is_killed(&scope);
             let edition = self.publish_kills();
-            self.forward(&record);
-            self.answer_when_in_force(caller, Published { record, edition, still_killed_by, repeated: false });
+            self.announce(&record);
+            let mut repeated = false;
+            for caller in std::iter::once(caller).chain(repeats) {
+                let (record, still_killed_by) = (Arc::clone(&record), still_killed_by.clone());
+                self.answer_when_in_force(caller, Published { record, edition, still_killed_by, repeated, killed });
+                repeated = true;
+            }
         }
         self.report_failure(written);
     }
@@ -145,19 +156,31 @@ impl Controller {
     /// Answers a revive that the disk did not take; it is not tried again, and its scope stays killed.
     fn refuse_revive(&mut self, seq: u64, why: &str) {
         self.release.ledger.forget(seq);
-        let Some(WaitingRevive { record, scope, caller }) = self.release.revives.remove(&seq) else { return };
+        let Some(WaitingRevive { record, scope, caller, repeats }) = self.release.revives.remove(&seq) else { return };
         let what = Deed::Refused { scope: ScopeFields::from(&scope), because: why.to_owned() };
-        let record = Arc::new(Record { what, ..Record::clone(&record) });
-        self.announce_refusal(&record);
-        caller.refuse(ActError::NotRecorded(why.to_owned()));
+        self.announce(&Arc::new(Record { what, ..Record::clone(&record) }));
+        for caller in std::iter::once(caller).chain(repeats) {
+            caller.refuse(ActError::NotRecorded(why.to_owned()));
+        }
     }
 
     /// Takes back a revive whose record the disk has not taken in time: should it get there after all, a kill follows.
     fn take_back_revive(&mut self, seq: u64) {
-        let Some(WaitingRevive { record, scope, caller }) = self.release.revives.remove(&seq) else { return };
-        self.release.ledger.forget(seq);
+        let Some(WaitingRevive { record, scope, .. }) = self.release.revives.get(&seq) else { return };
+        let (by, scope) = (record.who.name.clone(), scope.clone());
+        let seconds = REVIVE_TIMEOUT.as_secs();
+        self.refuse_revive(
+            seq,
+            &format!(
+                "the disk of the state folder has not taken the record within {seconds} s: examine it; the scope stays \
+                 killed"
+            ),
+        );
+        // A later kill of the scope outlives the revive by itself.
+        if self.release.kills.killed_by_people(&scope).is_none_or(|kill| kill.seq > seq) {
+            return;
+        }
         let close_streams_ms = self.release.kills.close_streams_ms(&scope);
-        let by = &record.who.name;
         let reason = format!("the revive by {by} (record {seq}) was not on the disk in time, and is taken back");
         let kill = Deed::Kill { scope: ScopeFields::from(&scope), close_streams_ms };
         let draft = self.draft(Actor::process(), kill, Some(reason));
@@ -165,10 +188,6 @@ impl Controller {
             self.release.kills.apply(&record);
             self.announce(&record);
         }
-        let seconds = REVIVE_TIMEOUT.as_secs();
-        caller.refuse(ActError::NotRecorded(format!(
-            "the disk of the state folder has not taken the record within {seconds} s: examine it; the scope stays killed"
-        )));
     }
 
     /// Applies what the process that took over has decided to what this one still serves.
@@ -176,6 +195,8 @@ impl Controller {
         self.release.kills.apply(record);
         self.publish_kills();
         log(record);
+        // The process before this one may still serve too.
+        self.forward(record);
     }
 
     /// Publishes the union of all kills; returns the edition.
@@ -187,5 +208,17 @@ impl Controller {
     fn answer_when_in_force(&self, caller: WaitingCaller, published: Published) {
         let (state, written) = (Arc::clone(&self.state), self.release.ledger.follow());
         tokio::spawn(answer(caller, published, state, written));
+    }
+}
+
+fn too_many_wait() -> ActError {
+    ActError::NotRecorded(format!("{WAITING_MAX} acts wait for the disk already; try again"))
+}
+
+/// The scope of a kill or a revive.
+fn scope_of(record: &Record) -> Option<KillScope> {
+    match &record.what {
+        Deed::Kill { scope, .. } | Deed::Revive { scope } | Deed::Refused { scope, .. } => scope.scope(),
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Checkpoint { .. } => None,
     }
 }

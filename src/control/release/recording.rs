@@ -90,20 +90,25 @@ impl Controller {
     }
 
     /// Logs a record, counts it, shows it to those who follow the journal, and forwards it to a process that drains.
-    pub(super) fn announce(&self, record: &Arc<Record>) {
+    pub(super) fn announce(&mut self, record: &Arc<Record>) {
         log(record);
         telemetry::control::count_record(&self.state.counts.recorder, kind(&record.what));
-        self.state.release.add(Arc::clone(record));
-        if matches!(record.what, Deed::Kill { .. }) {
+        if matches!(record.what, Deed::Kill { .. } | Deed::Revive { .. }) {
             self.forward(record);
         }
+        self.release.unseen.insert(record.seq, Arc::clone(record));
+        self.show_records();
     }
 
-    /// Logs a revive that the disk did not take, counts it, and shows it in the place of its record.
-    pub(super) fn announce_refusal(&self, record: &Arc<Record>) {
-        log(record);
-        telemetry::control::count_record(&self.state.counts.recorder, kind(&record.what));
-        self.state.release.replace(record);
+    /// Shows records to those who follow the journal, in the order of their numbers: what comes after a revive waits until
+    /// that is done or refused.
+    pub(super) fn show_records(&mut self) {
+        let waiting = self.release.revives.first_key_value().map(|(seq, _)| *seq);
+        while let Some(first) = self.release.unseen.first_entry()
+            && waiting.is_none_or(|waiting| *first.key() < waiting)
+        {
+            self.state.release.add(first.remove());
+        }
     }
 
     /// Logs that the journal cannot be written, or can be again; once for each change.
@@ -121,7 +126,6 @@ impl Controller {
             }
             (Some(_), None) => {
                 tracing::info!(durable_seq = now.durable_seq, "the journal can be written again");
-                self.lock_recovered_folder();
             }
             (_, Some(_)) | (None, None) => {}
         }

@@ -27,6 +27,10 @@ pub(in crate::control) struct Release {
     pub known: Written,
     /// Revives that wait for the disk, by the number of their record.
     pub(super) revives: BTreeMap<u64, WaitingRevive>,
+    /// Records that those who follow see after the revives before them, by their number.
+    pub(super) unseen: BTreeMap<u64, Arc<Record>>,
+    /// An attempt to take the state folder is under way.
+    pub(super) is_folder_awaited: bool,
     /// How long the answer to an act waits for workers and disk.
     pub(super) patience: Duration,
     pub(super) places: Arc<Semaphore>,
@@ -37,6 +41,8 @@ pub(in crate::control) struct WaitingRevive {
     pub record: Arc<Record>,
     pub scope: KillScope,
     pub caller: WaitingCaller,
+    /// Those who have made the same call again meanwhile.
+    pub repeats: Vec<WaitingCaller>,
 }
 
 impl Release {
@@ -51,6 +57,8 @@ impl Release {
             damage: None,
             known,
             revives: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            is_folder_awaited: false,
             patience,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
         }

@@ -9,7 +9,8 @@ use super::ledger::Pen;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ReleaseEvent};
 use crate::control::start_error::StartError;
-use crate::journal::{Actor, Deed, JournalWriter, Opened, WriterLimits, host_name};
+use crate::journal::{Actor, DamageKind, Deed, JournalWriter, LockError, Opened, WriterLimits, host_name};
+use crate::telemetry;
 
 impl Controller {
     /// Takes the state folder and puts its kills in force, before a listener is open. In a hand-over it only reads: the
@@ -25,16 +26,31 @@ impl Controller {
             if let Some(before) = before.filter(|before| *before != absolute(&folder.dir)) {
                 return Err(StartError::of_other_state_dir(&before, &folder.dir));
             }
-            let opened = folder.read().await;
-            self.restore(opened);
-            self.publish_kills();
+            self.read_journal().await;
         } else {
-            let held = folder.hold().await.map_err(StartError::State)?;
-            self.follow_held_journal(held).map_err(|error| StartError::Io("the journal's thread", error))?;
+            match folder.hold().await {
+                Ok(held) => {
+                    self.follow_held_journal(held).map_err(|error| StartError::Io("the journal's thread", error))?
+                }
+                Err(held @ LockError::Held { .. }) => return Err(StartError::State(held)),
+                // No failed start: kills are in force without being durable until the folder can be taken.
+                Err(LockError::Unusable(why)) => {
+                    self.read_journal().await;
+                    telemetry::control::count_journal_failure(&self.state.counts.recorder);
+                    self.miss_journal(why);
+                }
+            }
         }
         self.watch_journal();
         self.show_release();
         Ok(())
+    }
+
+    /// Reads the journal without holding it: its kills are in force.
+    pub(in crate::control) async fn read_journal(&mut self) {
+        let opened = self.release.folder.clone().read().await;
+        self.restore(opened);
+        self.publish_kills();
     }
 
     /// Goes on with a journal that this process holds from now on, and publishes what it says.
@@ -59,15 +75,16 @@ impl Controller {
     fn hold_journal(&mut self, held: HeldFolder) -> io::Result<()> {
         let HeldFolder { journal, lock } = held;
         let opened = journal.opened.clone();
-        if let Some(damage) = &opened.folded.damage {
-            tracing::error!("the journal is damaged: {damage}");
-        }
         opened.folded.notes.iter().for_each(|note| tracing::warn!("journal: {note}"));
         let ledger = &mut self.release.ledger;
         ledger.begin(opened.folded.last_seq);
+        self.release.known = ledger.written();
         let writer = JournalWriter::start(journal, WriterLimits::default(), self.state.clock, ledger.progress())?;
         let decided = ledger.take_over(Pen { writer, lock });
         self.restore(opened);
+        if let Some(damage) = &self.release.damage {
+            tracing::error!("the journal is damaged: {damage}");
+        }
         let (version, host) = (env!("CARGO_PKG_VERSION").to_owned(), host_name());
         self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() }, None);
         for draft in decided {
@@ -79,11 +96,19 @@ impl Controller {
         Ok(())
     }
 
-    /// Puts in force what the journal says.
+    /// Puts in force what the journal says. A damaged one lifts no kill.
     fn restore(&mut self, opened: Opened) {
         let folded = opened.folded;
-        self.release.damage = folded.damage.map(|damage| damage.to_string());
-        self.release.kills.restore(folded.kills);
+        let kills = &mut self.release.kills;
+        if folded.damage.is_none() {
+            kills.restore(folded.kills)
+        } else {
+            kills.add(folded.kills)
+        }
+        // A file that cannot be read is a failure, and may be intact.
+        let damage = folded.damage.filter(|damage| !matches!(damage.kind, DamageKind::Unreadable(_)));
+        self.release.damage = damage.map(|damage| damage.to_string());
+        self.release.ledger.follow_theirs(folded.last_seq);
         self.release.ledger.remember(folded.keys);
         self.state.release.begin_after(folded.last_seq);
     }

@@ -1,15 +1,16 @@
 //! Release control in a hand-over: the old process gives the journal up before its farewell, the new one takes it, and
 //! decides for both while the old one still serves requests.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::folder::HeldFolder;
 use super::ledger::Pen;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ProcessEvent, ReleaseEvent};
+use crate::control::hand_over::HandOver;
 use crate::drain::Phase;
-use crate::journal::{Record, StateLock};
+use crate::journal::{LockError, Record};
 
 /// How long the old process may take to write what waits.
 const PASS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,12 +18,16 @@ const PASS_TIMEOUT: Duration = Duration::from_secs(2);
 const TAKE_OVER_WAIT: Duration = Duration::from_secs(2);
 /// Why nothing is recorded here after a hand-over.
 const PASSED: &str = "the process that takes over writes the journal";
+/// Why nothing is recorded here before the farewell of the old process.
+const TAKING_OVER: &str = "this process takes over: it records the kill when the process before has passed the journal";
 
 impl Controller {
     /// The new process serves: writes what waits, gives the journal up, and reports that.
     pub(in crate::control) fn pass_journal(&mut self, taken: Vec<usize>) {
-        let pen = self.release.ledger.give_up(PASSED.to_owned());
-        let events = self.sender.clone();
+        let pen = self.release.ledger.give_up();
+        let kills: Vec<Arc<Record>> = self.release.kills.records().cloned().collect();
+        let sender = self.succession.handing_over.as_ref().and_then(HandOver::kill_sender);
+        let (written, events) = (self.release.ledger.follow(), self.sender.clone());
         tokio::task::spawn_blocking(move || {
             if let Some(Pen { mut writer, lock }) = pen {
                 if writer.stop(PASS_TIMEOUT) {
@@ -34,9 +39,18 @@ impl Controller {
                     std::mem::forget(lock);
                 }
             }
+            let durable_seq = written.borrow().durable_seq;
+            if let Some(sender) = sender {
+                kills.iter().filter(|kill| kill.seq > durable_seq).for_each(|kill| sender.send(kill));
+            }
             // Sending fails when the controller has ended.
             let _ = events.blocking_send(Event::Process(ProcessEvent::JournalPassed(taken)));
         });
+    }
+
+    /// The journal is passed: from now on the other process records what is decided.
+    pub(in crate::control) fn note_passed_journal(&mut self) {
+        self.release.ledger.set_failure(PASSED.to_owned());
     }
 
     /// Whether the journal is given up and the farewell is not sent yet: what is decided now would be lost.
@@ -44,46 +58,72 @@ impl Controller {
         self.is_successor_serving() && !self.release.ledger.is_ours()
     }
 
-    /// The old process has said farewell: takes the journal, and what was decided there meanwhile is in force.
-    ///
-    /// # Errors
-    /// The journal's thread cannot be started.
-    pub(in crate::control) async fn take_over_journal(&mut self) -> io::Result<()> {
-        let folder = self.release.folder.clone().waiting(TAKE_OVER_WAIT);
-        match folder.hold().await {
-            Ok(held) => self.follow_held_journal(held),
-            Err(held) => {
-                tracing::error!("the journal is not written: {held}");
-                self.release.ledger.set_failure(held.to_string());
-                Ok(())
+    /// This process accepts: confirms that to the old one, and takes the journal after its farewell. What is decided until
+    /// then is in force at once, and is recorded then.
+    pub(in crate::control) fn begin_take_over(&mut self) {
+        let Some(predecessor) = self.succession.predecessor.clone() else { return };
+        predecessor.confirm_serving();
+        self.succession.forwarder = Some(predecessor.clone().forwarder());
+        self.release.ledger.set_failure(TAKING_OVER.to_owned());
+        let (folder, events) = (self.release.folder.clone().waiting(TAKE_OVER_WAIT), self.sender.clone());
+        tokio::spawn(async move {
+            let undurable = predecessor.wait_for_farewell().await;
+            let held = folder.hold().await.map(Box::new);
+            // Sending fails when the controller has ended.
+            let _ = events.send(Event::Release(ReleaseEvent::TakenOver { undurable, held })).await;
+        });
+    }
+
+    /// The old process has said farewell: its kills that no disk has are in force here too, and the journal is ours.
+    pub(super) fn finish_take_over(&mut self, undurable: Vec<Record>, held: Result<Box<HeldFolder>, LockError>) {
+        self.succession.predecessor = None;
+        for record in undurable {
+            if let Some(record) = self.release.ledger.keep(record) {
+                self.release.kills.apply(&record);
             }
+        }
+        self.publish_kills();
+        self.follow_folder(held);
+        self.begin_service_after_hand_over();
+    }
+
+    /// The folder is ours, or why not.
+    pub(super) fn follow_folder(&mut self, held: Result<Box<HeldFolder>, LockError>) {
+        self.release.is_folder_awaited = false;
+        match held {
+            Ok(held) => {
+                if let Err(error) = self.follow_held_journal(*held) {
+                    self.miss_journal(format!("the journal's thread cannot be started: {error}"));
+                }
+            }
+            Err(why) if self.release.ledger.is_ours() => tracing::debug!(%why, "the folder is ours already"),
+            Err(why) => self.miss_journal(why.to_string()),
         }
     }
 
-    /// Tries again to take a journal that another process held. Housekeeping calls it.
-    pub(in crate::control) fn retry_journal(&self) {
-        let is_wanted = !self.release.ledger.is_ours() && !self.is_handing_over();
-        if !is_wanted || self.shutdown.phase() > Phase::Running {
+    /// The journal cannot be had, for this reason.
+    pub(super) fn miss_journal(&mut self, why: String) {
+        if self.release.ledger.written().failure.as_ref() != Some(&why) {
+            tracing::error!("the journal cannot be written: {why}; kills are in force without being durable");
+            self.release.ledger.set_failure(why);
+        }
+    }
+
+    /// Tries again to take a folder that another process held, or that could not have a lock. Housekeeping calls it.
+    pub(in crate::control) fn retry_journal(&mut self) {
+        let is_in_hand_over = self.is_handing_over() || self.succession.predecessor.is_some();
+        if self.release.ledger.is_ours() || is_in_hand_over || self.shutdown.phase() > Phase::Running {
+            return;
+        }
+        // One attempt at a time: a disk may hang.
+        if std::mem::replace(&mut self.release.is_folder_awaited, true) {
             return;
         }
         let (folder, events) = (self.release.folder.clone().waiting(Duration::ZERO), self.sender.clone());
         tokio::spawn(async move {
-            if let Ok(held) = folder.hold().await {
-                // Sending fails when the controller has ended.
-                let _ = events.send(Event::Release(ReleaseEvent::Held(Box::new(held)))).await;
-            }
-        });
-    }
-
-    /// Takes the lock of a folder that could not have one at the start, now that it can be written.
-    pub(super) fn lock_recovered_folder(&self) {
-        if !self.release.ledger.lacks_lock() {
-            return;
-        }
-        let (dir, events) = (self.release.folder.dir.clone(), self.sender.clone());
-        tokio::task::spawn_blocking(move || match StateLock::take(&dir) {
-            Ok(lock) => drop(events.blocking_send(Event::Release(ReleaseEvent::Locked(lock)))),
-            Err(error) => tracing::error!("the state folder has no lock: {error}"),
+            let held = folder.hold().await.map(Box::new);
+            // Sending fails when the controller has ended.
+            let _ = events.send(Event::Release(ReleaseEvent::Held(held))).await;
         });
     }
 

@@ -130,7 +130,7 @@ impl ReleaseView {
         (data.records_after(seq), self.news.subscribe())
     }
 
-    /// Adds a record.
+    /// Adds a record; its number is higher than those before.
     pub(in crate::control) fn add(&self, record: Arc<Record>) {
         let mut data = self.lock();
         if data.recent.len() == RECENT_MAX {
@@ -139,15 +139,6 @@ impl ReleaseView {
         data.recent.push_back(Arc::clone(&record));
         // An error means that no reader follows.
         let _ = self.news.send(record);
-    }
-
-    /// Replaces a record: what it says was not done. Those who follow get it once more.
-    pub(in crate::control) fn replace(&self, record: &Arc<Record>) {
-        let mut data = self.lock();
-        if let Some(known) = data.recent.iter_mut().find(|known| known.seq == record.seq) {
-            *known = Arc::clone(record);
-        }
-        let _ = self.news.send(Arc::clone(record));
     }
 
     /// Begins after this record of the files: it and those before are not in memory.

@@ -12,7 +12,9 @@ impl Controller {
         self.retired.drop_unused();
         self.reread_certificates();
         self.retry_journal();
-        self.admin.check_socket();
+        if self.succession.predecessor.is_none() {
+            self.admin.check_socket();
+        }
         telemetry::control::set_log_lines_lost(&self.state.counts.recorder, self.log.lines_lost());
         {
             let mut data = self.state.lock();

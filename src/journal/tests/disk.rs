@@ -12,7 +12,7 @@ use super::super::{
     DiskFiles, HeldJournal, JournalFiles, JournalProgress, JournalWriter, LockError, StateLock, WriterLimits, open,
     peek, records_after, verify,
 };
-use super::{Act, Run, SCRIPT, deed, draft, kills, look, numbered, replay, small};
+use super::{Act, Run, SCRIPT, deed, draft, kills, look, numbered, replay, scope, small};
 use crate::clock::Clock;
 
 /// How long a test waits for the writer.
@@ -75,6 +75,35 @@ fn a_disk_that_refuses_is_reported_and_tried_again() {
     assert_eq!(next(&progress), JournalProgress::Durable(2));
     assert!(writer.stop(PATIENCE));
     assert!(look(&files).folded.kills.is_empty());
+}
+
+#[test]
+fn a_long_checkpoint_is_not_written_for_each_record() {
+    let files = MemoryFiles::default();
+    let mut run = Run::begin(&files, WriterLimits { files_max: 1_000, ..small() });
+    for number in 0..100 {
+        run.play(&[Act::Kill(number)]);
+    }
+    let begun = || files.list().expect("a folder").len();
+    let before = begun();
+    for _ in 0..20 {
+        run.play(&[Act::Reload]);
+    }
+    assert!(begun() <= before + 1, "a checkpoint has 100 kills, a record is short: {:?}", files.list());
+    assert_eq!(kills(&look(&files).folded).len(), 81);
+}
+
+#[test]
+fn a_journal_that_appears_after_the_folder_was_read_is_kept() {
+    let files = MemoryFiles::default();
+    let mut run = Run::begin(&files, WriterLimits::default());
+    files.replace("journal.jsonl", b"of another program\n").expect("written");
+    run.play(&[Act::Kill(1)]);
+    let mut text = String::new();
+    let kept = files.list().expect("a folder").into_iter().find(|name| name.contains("damaged")).expect("it is kept");
+    files.read(&kept).expect("there").read_to_string(&mut text).expect("text");
+    assert_eq!(text, "of another program\n");
+    assert_eq!(kills(&look(&files).folded), [(scope(1), 1)].into());
 }
 
 #[test]
