@@ -12,8 +12,8 @@ fn text_pattern() -> String {
         // Letters above are written as they are: dialects differ in how such a one is escaped.
         if letter < '\u{10000}' { format!("\\u{:04x}", u32::from(letter)) } else { letter.to_string() }
     };
-    let empty: String =
-        EMPTY_LETTERS.iter().map(|[first, last]| format!("{}-{}", escaped(*first), escaped(*last))).collect();
+    let ranges = EMPTY_LETTERS.iter().map(|[first, last]| [escaped(*first), escaped(*last)].join("-"));
+    let empty = ranges.collect::<String>();
     let printable = "[^\\u0000-\\u001f\\u007f-\\u009f]*";
     format!("^{printable}[^{empty}]{printable}$")
 }
