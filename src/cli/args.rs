@@ -1,7 +1,7 @@
 //! The command line: commands and arguments, with an example for each.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -188,6 +188,7 @@ pub struct CheckArguments {
     #[arg(long, value_name = "URL", value_parser = proxy, num_args = 0..=1, conflicts_with = "stdin_name")]
     #[arg(help = "Ask a running proxy instead, what the file would change there: a URL, HOST:PORT or unix:/path \
         [default: POINTSMAN_ADMIN, else the socket, else http://127.0.0.1:9900]")]
+    #[expect(clippy::option_option, reason = "how clap reads an option with an optional value")]
     pub against: Option<Option<AdminPlace>>,
     /// Who asks.
     #[command(flatten)]
@@ -224,6 +225,7 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "URL", value_parser = proxy, num_args = 0..=1)]
     #[arg(help = "Ask a running proxy instead of a file: its admin listener, as a URL, HOST:PORT or unix:/path \
         [default: POINTSMAN_ADMIN, else the socket, else http://127.0.0.1:9900]")]
+    #[expect(clippy::option_option, reason = "how clap reads an option with an optional value")]
     pub admin: Option<Option<AdminPlace>>,
     /// Who asks.
     #[command(flatten)]
@@ -325,7 +327,7 @@ pub struct VersionArguments {}
 
 /// A proxy to ask, where a file may stand beside the option.
 fn proxy(text: &str) -> Result<AdminPlace, String> {
-    let is_file = text.ends_with(".toml");
+    let is_file = Path::new(text).extension().is_some_and(|end| end == "toml");
     if is_file { Err(format!("that is a file: write `{text}` before the option")) } else { AdminPlace::named(text) }
 }
 
