@@ -143,6 +143,7 @@ fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
 /// When the file is invalid, an address cannot be bound, or a system call fails.
 pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartError> {
     let ControlSettings { load, check, file, resolver, clock, workers, mut succession, .. } = settings;
+    settings.signals.outlive_file_limit();
     let began = clock.now();
     let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
     let loaded = loading.result?;
