@@ -120,7 +120,10 @@ class Bench:
     def __init__(self, folder: pathlib.Path, binary: str, requests: int):
         self.folder, self.binary, self.requests = folder, binary, requests
         self.ports = {"http": machine.free_port(), "h2c": machine.free_port()}
+        # One process a state folder.
         (folder / "upstream.toml").write_text(f"""schema = 1
+[state]
+dir = "upstream-state"
 [[listener]]
 address = "127.0.0.1:{self.ports["http"]}"
 [admin]
