@@ -103,7 +103,7 @@ impl Options {
                 Some(text) => config::load_text(&path.to_string_lossy(), text, &*env),
                 None => config::load_keeping(&path, &*env, last_good),
             }),
-            check: Arc::new(move |text| config::load_text(&name, text, &*variables)),
+            check: Arc::new(move |text, running| config::load_edit(&name, text, &*variables, running)),
             resolver: self.resolver,
             workers: self.workers.unwrap_or_else(cores).get(),
             clock: Clock,
@@ -236,7 +236,7 @@ impl App {
     #[must_use]
     pub fn reload(&self) -> ReloadOutcome {
         let (reply, replied) = sync_channel(1);
-        let reply = Box::new(move |outcome: &ReloadOutcome| drop(reply.send(outcome.clone())));
+        let reply = Box::new(move |outcome: &ReloadOutcome, _: Option<u64>| drop(reply.send(outcome.clone())));
         self.send(Event::Files(FilesEvent::Reload(ReloadCause::Call, Some(reply))));
         replied.recv().unwrap_or_else(|_| {
             let help = "start it again";

@@ -142,10 +142,16 @@ fn public_addresses_need_tokens_and_tls() {
 
 #[test]
 fn lists_are_read_and_bounded() {
-    let admin =
-        Folder::new("hosts = ['Admin.Example.COM', 'a.']\nsocket_operators = 'ana'\nsocket_group = 'ops'", "").admin();
+    let admin = Folder::new(
+        "hosts = ['Admin.Example.COM', 'a.']\nsocket_operators = ['ana', 'uid:1000']\nsocket_group = 'ops'",
+        "",
+    )
+    .admin();
     assert_eq!(admin.hosts, ["admin.example.com", "a"]);
-    assert_eq!((admin.socket_operators, admin.socket_group.as_deref()), (vec!["ana".to_owned()], Some("ops")));
+    assert_eq!(
+        (admin.socket_operators, admin.socket_group.as_deref()),
+        (vec!["ana".to_owned(), "uid:1000".to_owned()], Some("ops"))
+    );
     for (key, max) in [("hosts", 100), ("socket_operators", 1_000)] {
         let list = |count: usize| {
             let names: Vec<_> = (0..count).map(|n| format!("'n{n}'")).collect();

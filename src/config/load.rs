@@ -8,6 +8,7 @@ use super::compile::{self, Compiled, FILE};
 use super::read;
 use super::read::ReadError;
 use super::tables::route_test::RouteTest;
+use super::toml::applied_files::{AppliedFiles, FileUse};
 use super::toml::context::{Context, Env, FinishedLoad};
 use super::toml::diagnostic::{Diagnostics, Finding};
 use super::toml::document::Document;
@@ -40,6 +41,8 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// The paths that the result depends on: files, directories of globs, lists of tenants.
     pub watched: Vec<PathBuf>,
+    /// The files that were read, with their uses.
+    pub applied: AppliedFiles,
     /// XXH3-128 of all inputs in order, in hex.
     pub hash: String,
     /// The `[[test]]` tables.
@@ -73,7 +76,7 @@ pub fn load_keeping(path: &Path, env: Env<'_>, last_good: &LastGood) -> Result<L
     let mut context = Context::new(env, last_good);
     context.watch(path);
     let name: Arc<str> = path.to_string_lossy().into();
-    let source = read_source(&mut context, path, name, None);
+    let source = to_source(&mut context, read::bytes(path), name, None);
     finish(context, source)
 }
 
@@ -84,6 +87,17 @@ pub fn load_keeping(path: &Path, env: Env<'_>, last_good: &LastGood) -> Result<L
 pub fn load_text(name: &str, text: &str, env: Env<'_>) -> Result<Loaded, Diagnostics> {
     let last_good = LastGood::default();
     let context = Context::new(env, &last_good);
+    finish(context, Some(Source { name: name.into(), text: text.into() }))
+}
+
+/// Loads a text that someone sends. It opens only files that the running configuration uses in the same way.
+///
+/// # Errors
+/// All errors and warnings.
+pub fn load_edit(name: &str, text: &str, env: Env<'_>, running: &AppliedFiles) -> Result<Loaded, Diagnostics> {
+    let last_good = LastGood::default();
+    let mut context = Context::new(env, &last_good);
+    context.allowed = Some(running);
     finish(context, Some(Source { name: name.into(), text: text.into() }))
 }
 
@@ -103,7 +117,7 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
     let ended = context.end()?;
     match compiled {
         Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests }) => {
-            let FinishedLoad { warnings, watched, hash, in_use } = ended;
+            let FinishedLoad { warnings, watched, applied, hash, in_use } = ended;
             Ok(Loaded {
                 rules,
                 overlay,
@@ -113,6 +127,7 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
                 identity_providers,
                 warnings,
                 watched,
+                applied,
                 hash,
                 tests,
                 in_use,
@@ -146,10 +161,11 @@ fn read_included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) ->
     let mut all = Vec::new();
     for item in Reader::root(root, &FILE).get("include").map(|item| item.one_or_more()).unwrap_or_default() {
         let Some(pattern) = item.shown_text(context) else { continue };
+        let is_glob = is_glob(&pattern);
         for path in matching_files(context, base, &pattern) {
             let canonical = path.canonicalize().unwrap_or_else(|_| path.clone());
             if known.contains(&canonical) {
-                if !pattern.contains(['*', '?']) {
+                if !is_glob {
                     let message = format!("`{}` is already included", path.display());
                     context.report(Finding::error("included-twice", pattern.span, message));
                 }
@@ -163,7 +179,10 @@ fn read_included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) ->
             }
             context.watch(&path);
             let name: Arc<str> = path.to_string_lossy().into();
-            if let Some(source) = read_source(context, &path, name, Some(pattern.span)) {
+            // All files of a pattern that may be opened may be opened.
+            let may_open = context.may_open(FileUse::Included, &path) || is_glob;
+            let read = if may_open { read::bytes(&path) } else { Err(ReadError::NotApplied) };
+            if let Some(source) = to_source(context, read, name, Some(pattern.span)) {
                 let text = Arc::clone(&source.text);
                 debug_assert!(all.len() < INCLUDED_MAX, "further files are refused above");
                 all.push((context.add(source), text));
@@ -175,8 +194,13 @@ fn read_included(context: &mut Context<'_>, root: &Document<'_>, path: &Path) ->
 
 /// The files of one `include`; warns if a glob matches none.
 fn matching_files(context: &mut Context<'_>, base: &Path, pattern: &SpannedString<'_>) -> Vec<PathBuf> {
-    if !pattern.contains(['*', '?']) {
+    if !is_glob(pattern) {
         return vec![base.join(&**pattern)];
+    }
+    if !context.may_open(FileUse::Pattern, &base.join(&**pattern)) {
+        let message = format!("`{}` is not searched: {}", &**pattern, read::NOT_APPLIED);
+        context.report(Finding::error("unreadable", pattern.span, message));
+        return Vec::new();
     }
     let found = read::glob(base, pattern);
     for directory in &found.directories {
@@ -191,9 +215,8 @@ fn matching_files(context: &mut Context<'_>, base: &Path, pattern: &SpannedStrin
     found.files
 }
 
-/// Reads a file as text. Reports errors at `at`, or else for the file as a whole.
-fn read_source(context: &mut Context<'_>, path: &Path, name: Arc<str>, at: Option<Span>) -> Option<Source> {
-    to_source(context, read::bytes(path), name, at)
+fn is_glob(pattern: &str) -> bool {
+    pattern.contains(['*', '?'])
 }
 
 /// Converts the bytes of a file to text. Reports errors at `at`, or else for the file as a whole.

@@ -17,11 +17,12 @@ mod tables;
 mod tests;
 mod toml;
 
-pub use load::{Loaded, load, load_input, load_keeping, load_text};
+pub use load::{Loaded, load, load_edit, load_input, load_keeping, load_text};
 pub use route_test_run::{RouteTestRun, run_route_tests};
 pub use schema::schema;
 pub use tables::route_test::RouteTest;
 
+pub use self::toml::applied_files::AppliedFiles;
 pub use self::toml::context::Env;
 pub use self::toml::diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 pub use self::toml::grammar::parse_duration;

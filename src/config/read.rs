@@ -4,8 +4,15 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
+use super::toml::applied_files::FileUse;
+use super::toml::context::Context;
+
 /// The largest file.
 pub(super) const FILE_BYTES_MAX: u64 = 32 << 20;
+
+/// Why a check over the API does not open a file.
+pub(super) const NOT_APPLIED: &str =
+    "the running configuration does not use it in this way, and a check over the API opens no other files";
 
 /// Why a file was not read.
 #[derive(Debug)]
@@ -16,6 +23,8 @@ pub(super) enum ReadError {
     NotRegular(&'static str),
     /// Too large: its size and the limit, in bytes.
     TooLarge(u64, u64),
+    /// The load may not open it.
+    NotApplied,
 }
 
 impl fmt::Display for ReadError {
@@ -30,8 +39,24 @@ impl fmt::Display for ReadError {
             Self::TooLarge(bytes, max) => {
                 write!(f, "it has {} MiB; the limit is {} MiB", bytes >> 20, max >> 20)
             }
+            Self::NotApplied => f.write_str(NOT_APPLIED),
         }
     }
+}
+
+/// Reads a file that the load may open, of at most [`FILE_BYTES_MAX`].
+pub(super) fn opened(context: &mut Context<'_>, file_use: FileUse, path: &Path) -> Result<Vec<u8>, ReadError> {
+    opened_within(context, file_use, path, FILE_BYTES_MAX)
+}
+
+/// Reads a file that the load may open, of at most `bytes_max`.
+pub(super) fn opened_within(
+    context: &mut Context<'_>,
+    file_use: FileUse,
+    path: &Path,
+    bytes_max: u64,
+) -> Result<Vec<u8>, ReadError> {
+    if context.may_open(file_use, path) { bytes_within(path, bytes_max) } else { Err(ReadError::NotApplied) }
 }
 
 /// Reads a regular file of at most [`FILE_BYTES_MAX`].
@@ -40,7 +65,7 @@ pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
 }
 
 /// Reads a regular file of at most `bytes_max`.
-pub(super) fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
+fn bytes_within(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ReadError> {
     let metadata = std::fs::metadata(path).map_err(ReadError::System)?;
     if metadata.is_dir() {
         return Err(ReadError::NotRegular("a directory"));

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::admin::SocketCheck;
 use super::files::LoadResult;
 use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{Act, ActReply, HeldFolder};
@@ -10,8 +11,8 @@ use super::resolver::LookupResult;
 use crate::drain::Phase;
 use crate::journal::{Actor, LockError, Record};
 
-/// Receives the outcome of a reload.
-pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome) + Send>;
+/// Receives the outcome of a reload, and the sequence number of its record in the journal, if it has one.
+pub type ReloadReply = Box<dyn FnOnce(&ReloadOutcome, Option<u64>) + Send>;
 
 /// An event.
 pub enum Event {
@@ -95,6 +96,8 @@ pub enum ProcessEvent {
     HandedOver(Result<Vec<usize>, String>),
     /// The journal is written and given up: the new process may take it. The indexes of the sockets that it uses.
     JournalPassed(Vec<usize>),
+    /// The Unix socket of the admin listener was checked; `None` when that failed.
+    SocketChecked(Option<Box<SocketCheck>>),
     /// Close the listening sockets that are no longer accepted from.
     Close,
     /// Check the workers, the certificates and the access log.

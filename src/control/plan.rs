@@ -143,6 +143,7 @@ impl Controller {
             let mut data = self.state.lock();
             data.hash = loaded.hash;
             data.files = loaded.watched;
+            data.applied = Arc::new(loaded.applied);
             data.names.retain(|name, _| wanted.contains(name));
             data.baselines.follow(old.effective(), next.effective(), &next.routes);
             data.admin = admin;

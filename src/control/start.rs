@@ -180,6 +180,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let watcher = Watcher::start(settings.poll_interval, clock, sender.clone());
     watcher.follow(&loaded.watched, loading.began_at);
     state.lock().files = loaded.watched;
+    state.lock().applied = Arc::new(loaded.applied);
     warn(&loaded.warnings);
     record_start(&state, loaded.hash, file, clock.now().duration_since(began));
     let folder = FolderSettings::new(&rules.state.dir, settings.journal_files, settings.lock_wait, clock);

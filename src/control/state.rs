@@ -14,6 +14,7 @@ use super::outcome::{ReloadCause, ReloadOutcome, kept_summary};
 use super::release::ReleaseView;
 use super::resolver::{LookupResult, NO_ANSWER_YET, NameChange, NameState};
 use crate::clock::Clock;
+use crate::config::AppliedFiles;
 use crate::drain::Phase;
 use crate::shadow_compare::Comparator;
 use crate::snapshot::Snapshot;
@@ -65,6 +66,8 @@ pub struct MutableState {
     pub file: Option<PathBuf>,
     /// The paths that the configuration depends on.
     pub files: Vec<PathBuf>,
+    /// The files that the configuration has read, with their uses.
+    pub applied: Arc<AppliedFiles>,
     /// The resolved names.
     pub names: BTreeMap<String, NameState>,
     /// Readiness no longer depends on names: they have resolved, `dns.start_patience` has passed, or this process took

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::harness::{Proxy, connect_from, until};
 
+mod acting;
 mod document;
 mod edits;
 mod places;

@@ -54,7 +54,7 @@ pub(in crate::config) const ADMIN: TableSpec = TableSpec {
         optional(
             "socket_operators",
             Shape::OneOrMore(&Shape::Text),
-            "Users that may act by the socket, besides root and the user of the proxy; at most 1000.",
+            "Users (names, or `uid:N`) that may act by the socket, besides root and the user of the proxy; at most 1000.",
         ),
         optional(
             "hosts",
@@ -87,6 +87,9 @@ const HOSTS_MAX: usize = 100;
 /// The longest path of a Unix socket on Linux, in bytes, without the zero at its end (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
+/// An account that may be written as `uid:N`.
+const USER: &str = "user";
+
 /// The longest name of a user or a group, in bytes.
 const ACCOUNT_BYTES_MAX: usize = 256;
 
@@ -111,7 +114,7 @@ pub(in crate::config) fn admin(
     let socket_group = reader.get("socket_group").and_then(|item| account(context, &item, "group"));
     let socket_operators = short_list(context, reader, "socket_operators", OPERATORS_MAX);
     let socket_operators =
-        value::parse_unique(context, &socket_operators, |context, item| account(context, item, "user"));
+        value::parse_unique(context, &socket_operators, |context, item| account(context, item, USER));
     let hosts = short_list(context, reader, "hosts", HOSTS_MAX);
     let hosts = value::parse_unique(context, &hosts, host);
     let tokens = reader.get("tokens").and_then(|item| admin_tokens::tokens(context, &item));
@@ -268,16 +271,21 @@ fn short_list<'d>(context: &mut Context<'_>, reader: &Reader<'d>, key: &'static 
     items
 }
 
-/// The name of a user or a group. Whether the system has it is seen at the start.
+/// The name of a user or a group, or `uid:N` for a user without one. Whether the system has it is seen at the start.
 fn account(context: &mut Context<'_>, item: &Item<'_>, what: &str) -> Option<String> {
     let text = item.shown_text(context)?;
+    let number = text.strip_prefix("uid:").filter(|_| what == USER);
+    if number.is_some_and(|number| number.parse::<u32>().is_ok_and(|uid| uid.to_string() == number)) {
+        return Some(text.to_string());
+    }
     let is_name = !text.is_empty() && text.trim() == &*text && !text.contains(|c: char| c.is_control() || c == ':');
     if is_name && text.len() <= ACCOUNT_BYTES_MAX {
         return Some(text.to_string());
     }
     let message = format!("`{}` is not the name of a {what}", text.shown());
     context.report(
-        Finding::error("bad-account", text.span, message).help("write a name as in `/etc/passwd` or `/etc/group`"),
+        Finding::error("bad-account", text.span, message)
+            .help("write a name as in `/etc/passwd` or `/etc/group`, or `uid:N` for a user without a name"),
     );
     None
 }

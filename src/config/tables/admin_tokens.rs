@@ -11,6 +11,7 @@ use ahash::HashMap;
 
 use crate::clock::Clock;
 use crate::config::read;
+use crate::config::toml::applied_files::FileUse;
 use crate::config::toml::context::Context;
 use crate::config::toml::covered::covered;
 use crate::config::toml::diagnostic::Finding;
@@ -99,7 +100,7 @@ pub(in crate::config) fn tokens(context: &mut Context<'_>, item: &Item<'_>) -> O
 
 fn read_text(context: &mut Context<'_>, written: &SpannedString<'_>, path: &Path) -> Option<String> {
     context.watch(path);
-    let bytes = match read::bytes(path) {
+    let bytes = match read::opened(context, FileUse::Tokens, path) {
         Ok(bytes) => bytes,
         Err(error) => {
             let message = format!("cannot read `{}`: {error}", path.display());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::read;
+use crate::config::toml::applied_files::FileUse;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
@@ -186,7 +187,7 @@ fn file(context: &mut Context<'_>, written: &SpannedString<'_>) -> Option<(PathB
     let base = context.files.name(written.span.file);
     let path = Path::new(&*base).parent().unwrap_or_else(|| Path::new("")).join(&**written);
     context.watch(&path);
-    match read::bytes(&path) {
+    match read::opened(context, FileUse::Pem, &path) {
         Ok(bytes) => {
             context.depend(&bytes);
             Some((path, bytes))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::read;
+use crate::config::toml::applied_files::FileUse;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -159,7 +160,7 @@ fn geo_database(context: &mut Context<'_>, item: &Item<'_>) -> Option<GeoDatabas
 fn file(context: &mut Context<'_>, written: &SpannedString<'_>, bytes_max: u64) -> Option<Vec<u8>> {
     let path = resolve(context, written);
     context.watch(&path);
-    match read::bytes_within(&path, bytes_max) {
+    match read::opened_within(context, FileUse::Identity, &path, bytes_max) {
         Ok(bytes) => {
             context.depend(&bytes);
             Some(bytes)

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::read;
+use crate::config::toml::applied_files::FileUse;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -50,7 +51,7 @@ fn from_file(context: &mut Context<'_>, written: &SpannedString<'_>) -> Option<T
         return Some(list);
     }
     context.watch(&path);
-    let bytes = match read::bytes(&path) {
+    let bytes = match read::opened(context, FileUse::Tenants, &path) {
         Ok(bytes) => bytes,
         Err(error) => {
             let message = format!("cannot read `{}`: {error}", path.display());

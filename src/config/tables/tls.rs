@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::certificate_pairs::{self, CertificatePair, Pem};
 use crate::clock::Clock;
 use crate::config::read;
+use crate::config::toml::applied_files::FileUse;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -142,6 +143,10 @@ fn certificates(context: &mut Context<'_>, item: &Item<'_>) -> Vec<ServedCertifi
 fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<ServedCertificate>) {
     let path = resolve(context, text);
     context.watch(&path);
+    if !context.may_open(FileUse::PemDirectory, &path) {
+        let message = format!("cannot read `{}`: {}", path.display(), read::NOT_APPLIED);
+        return context.report(Finding::error("unreadable", text.span, message));
+    }
     let in_use = context.last_good.found_in(&path);
     let found = match certificate_pairs::find(&path, &in_use) {
         Ok(found) => found,
@@ -161,7 +166,10 @@ fn directory(context: &mut Context<'_>, text: &SpannedString<'_>, all: &mut Vec<
             return;
         }
     };
-    found.directories.iter().for_each(|directory| context.watch(directory));
+    for directory in &found.directories {
+        context.watch(directory);
+        context.may_open(FileUse::PemDirectory, directory);
+    }
     for key in &found.lone_keys {
         let message = format!("there is no certificate for the key `{}`", key.display());
         let help = "the certificate for `NAME.key` or `NAME-key.pem` is `NAME.crt` or `NAME.pem`, that for `privkey.pem` is \
@@ -401,7 +409,7 @@ fn contents(context: &mut Context<'_>, pem: &Pem) -> Result<Vec<u8>, Certificate
         Pem::File(path) => path,
     };
     context.watch(path);
-    let read = read::bytes(path);
+    let read = read::opened(context, FileUse::Pem, path);
     // The digest instead of the bytes: the hash is public, and must not depend on a private key directly.
     let digest = read.as_ref().map_or_else(ToString::to_string, |bytes| tls::sha256_hex(bytes));
     context.depend(digest.as_bytes());

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ahash::{HashMap, HashSet};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::applied_files::{AppliedFiles, FileUse};
 use super::covered::without_secrets;
 use super::diagnostic::{Diagnostic, Diagnostics, Finding, Label, Severity};
 use super::source::{Files, Source, Span};
@@ -27,6 +28,9 @@ pub(in crate::config) struct Context<'e> {
     env: Env<'e>,
     diagnostics: Diagnostics,
     watched: Vec<PathBuf>,
+    applied: AppliedFiles,
+    /// The only files that this load opens; `None`: it opens every one.
+    pub(in crate::config) allowed: Option<&'e AppliedFiles>,
     known: HashSet<PathBuf>,
     lists: HashMap<PathBuf, TenantList>,
     regexes: usize,
@@ -56,6 +60,8 @@ impl<'e> Context<'e> {
             env,
             diagnostics,
             watched: Vec::new(),
+            applied: AppliedFiles::default(),
+            allowed: None,
             known,
             lists,
             regexes: 0,
@@ -97,6 +103,12 @@ impl<'e> Context<'e> {
         if self.known.insert(path.to_owned()) {
             self.watched.push(path.to_owned());
         }
+    }
+
+    /// Records that the result depends on this file; returns whether it may be opened.
+    pub(in crate::config) fn may_open(&mut self, file_use: FileUse, path: &Path) -> bool {
+        self.applied.insert(file_use, path);
+        self.allowed.is_none_or(|allowed| allowed.contain(file_use, path))
     }
 
     /// The list that was already read from this path: each file is read once.
@@ -183,7 +195,13 @@ impl<'e> Context<'e> {
             return Err(self.diagnostics);
         }
         let hash = format!("{:032x}", self.hash.digest128());
-        Ok(FinishedLoad { warnings: self.diagnostics, watched: self.watched, hash, in_use: self.in_use })
+        Ok(FinishedLoad {
+            warnings: self.diagnostics,
+            watched: self.watched,
+            applied: self.applied,
+            hash,
+            in_use: self.in_use,
+        })
     }
 }
 
@@ -202,6 +220,7 @@ fn unbraced(text: &str) -> Option<&str> {
 pub(in crate::config) struct FinishedLoad {
     pub(in crate::config) warnings: Diagnostics,
     pub(in crate::config) watched: Vec<PathBuf>,
+    pub(in crate::config) applied: AppliedFiles,
     pub(in crate::config) hash: String,
     pub(in crate::config) in_use: LastGood,
 }

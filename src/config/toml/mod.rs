@@ -1,6 +1,7 @@
 //! Parses TOML, keeps the place of every key and value, and reports all errors with help.
 
 pub(super) mod address;
+pub(super) mod applied_files;
 pub(super) mod bracket_titles;
 pub(super) mod brackets;
 pub(super) mod collector;

@@ -9,12 +9,14 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::access::Admitted;
 use super::body::CallBody;
 use super::calls::AdminState;
 use super::fields::{self, NAME_CHARS_MAX, REASON_CHARS_MAX, present, sequence};
+use super::journal;
 use super::kills;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::response::pretty;
@@ -23,8 +25,8 @@ use crate::control::release::{Act, ActError, ActOutcome, PersonAct};
 use crate::journal::{IdempotencyKey, ScopeFields};
 use crate::route::KillScope;
 
-/// The header of a call that may be repeated.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The most records that an outdated act gets.
+const NEWER_MAX: usize = 20;
 
 /// The body of `/v1/kill`.
 #[derive(Debug, Default, Deserialize)]
@@ -114,7 +116,7 @@ async fn act(
     body: Body,
     wanted: fn(&CallBody) -> Result<Wanted, CallProblem>,
 ) -> Result<ActOutcome, CallProblem> {
-    let key = call.headers.get(IDEMPOTENCY_KEY).map(|key| fields::check_key(key.as_bytes())).transpose()?;
+    let key = fields::idempotency_key(call.headers)?;
     let body = CallBody::read(call.headers, body, &["application/json"]).await?;
     let Wanted { what, reason, expect } = wanted(&body)?;
     let key = key.map(|key| IdempotencyKey { key, call: digest_of(call.path, &body.text) });
@@ -125,7 +127,30 @@ async fn act(
         Ok(()) => replied.await.unwrap_or(Err(ActError::Stopping)),
         Err(_) => Err(ActError::Stopping),
     };
-    outcome.map_err(problem)
+    match (outcome, expect) {
+        (Err(ActError::Stale(_)), Some(expect)) => Err(stale(state, expect).await),
+        (outcome, _) => outcome.map_err(problem),
+    }
+}
+
+/// The problem of an act whose `expect` is not the newest record: what was recorded since, from memory or the files.
+async fn stale(state: &AdminState, expect: u64) -> CallProblem {
+    let newest = state.control.release.last_seq();
+    if expect > newest {
+        let detail = format!("`expect` is {expect}, and the last record of this journal is {newest}");
+        let help = "read the journal again: the state that you saw is of another one";
+        return ProblemKind::Stale.because(detail, help).with("records", Vec::<Value>::new());
+    }
+    let after = expect.max(newest.saturating_sub(NEWER_MAX as u64));
+    let mut records = journal::records_after(state, after, NEWER_MAX).await.unwrap_or_default();
+    records.truncate(NEWER_MAX);
+    let is_complete = records.first().is_some_and(|first| first.seq == expect + 1);
+    let records: Vec<_> = records.iter().map(|record| kills::record(record)).collect();
+    let help = "read `records`; when you still want to act, send the newest `seq` as `expect`";
+    let detail = "the journal has later records than `expect`";
+    let help =
+        if is_complete { help.to_owned() } else { format!("{help}; /v1/journal?after={expect} has all of them") };
+    ProblemKind::Stale.because(detail, help).with("records", records).with("records_complete", is_complete)
 }
 
 fn wanted_kill(body: &CallBody) -> Result<Wanted, CallProblem> {
@@ -207,9 +232,7 @@ fn problem(error: ActError) -> CallProblem {
         }
         ActError::Stale(records) => {
             let records: Vec<_> = records.iter().map(|record| kills::record(record)).collect();
-            let help = "read `records`; when you still want to act, send the newest `seq` as `expect`";
-            let detail = "the journal has later records than `expect`";
-            ProblemKind::Stale.because(detail, help).with("records", records)
+            ProblemKind::Stale.because("others acted", "read the journal").with("records", records)
         }
         ActError::KeyReused => {
             let help = "send a new key for a new call";

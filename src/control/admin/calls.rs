@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::access::{Admitted, TokenFailures};
@@ -130,22 +130,18 @@ pub(super) async fn reload(
     headers: HeaderMap,
     _body: Body,
 ) -> Response {
-    reload_for(&state, ReloadRequest { who: admitted.actor, reason: None }, &headers).await
-}
-
-/// Asks for a reload, and answers with its outcome.
-pub(super) async fn reload_for(state: &AdminState, request: ReloadRequest, headers: &HeaderMap) -> Response {
-    let (reply, replied) = oneshot::channel();
-    let reply = Box::new(move |outcome: &ReloadOutcome| drop(reply.send(outcome.clone())));
-    let sent = state.events.send(Event::Files(FilesEvent::Asked(request, reply))).await;
-    let outcome = match sent {
-        Ok(()) => replied.await.ok(),
-        Err(_) => None,
-    };
-    match outcome {
-        Some(outcome) => reloaded(&state.control, &outcome, headers),
+    match reload_for(&state, ReloadRequest { who: admitted.actor, reason: None }).await {
+        Some((outcome, _)) => reloaded(&state.control, &outcome, &headers),
         None => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping"),
     }
+}
+
+/// Asks for a reload; returns its outcome with the number of its record. `None` when the proxy is stopping.
+pub(super) async fn reload_for(state: &AdminState, request: ReloadRequest) -> Option<(ReloadOutcome, Option<u64>)> {
+    let (reply, replied) = oneshot::channel();
+    let reply = Box::new(move |outcome: &ReloadOutcome, seq| drop(reply.send((outcome.clone(), seq))));
+    state.events.send(Event::Files(FilesEvent::Asked(request, reply))).await.ok()?;
+    replied.await.ok()
 }
 
 fn reloaded(state: &ControlState, outcome: &ReloadOutcome, headers: &HeaderMap) -> Response {
@@ -153,6 +149,12 @@ fn reloaded(state: &ControlState, outcome: &ReloadOutcome, headers: &HeaderMap) 
         ReloadOutcome::Unchanged { .. } | ReloadOutcome::Applied { .. } => StatusCode::OK,
         ReloadOutcome::Rejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
+    let (words, value) = in_words(state, outcome);
+    if wants_text(headers) { text(status, &words) } else { pretty(status, &value) }
+}
+
+/// The outcome of a reload as text and as JSON.
+pub(super) fn in_words(state: &ControlState, outcome: &ReloadOutcome) -> (String, Value) {
     let (mut words, mut value) = (outcome.to_text(), outcome.to_json());
     if let (Some(summary), true) = (value["summary"].as_array_mut(), state.lock().file.is_none()) {
         summary.push(json!(NO_FILE));
@@ -163,7 +165,7 @@ fn reloaded(state: &ControlState, outcome: &ReloadOutcome, headers: &HeaderMap) 
         value["last_change"] = status::last_reload(last);
         let _ = write!(words, "  last change: {}", last.outcome.to_text());
     }
-    if wants_text(headers) { text(status, &words) } else { pretty(status, &value) }
+    (words, value)
 }
 
 fn health_response(health: Result<(), Unready>) -> Response {
@@ -176,7 +178,11 @@ fn health_response(health: Result<(), Unready>) -> Response {
 pub(super) async fn unknown_path(State(state): State<AdminState>, uri: Uri) -> Response {
     let path = uri.path();
     match ProblemForm::of(path) {
-        ProblemForm::Text => text(StatusCode::NOT_FOUND, &format!("there is no {path} here\n\n{}", state.index)),
+        ProblemForm::Text => {
+            let is_open = state.control.snapshot().rules.admin.tokens.is_none();
+            let index = if is_open { &*state.index } else { "" };
+            text(StatusCode::NOT_FOUND, &format!("there is no {path} here\n\n{index}"))
+        }
         ProblemForm::Document => {
             let problem = ProblemKind::NoSuchPath.because(format!("there is no {path}"), "GET / lists the calls");
             problem.respond(ProblemForm::Document)

@@ -1,5 +1,7 @@
 //! The calls about the configuration: what is applied, what an edit would do, and a reload.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -19,6 +21,7 @@ use super::response::pretty;
 use super::status;
 use crate::config::Color;
 use crate::control::event::ReloadRequest;
+use crate::control::outcome::ReloadOutcome;
 use crate::control::release::{KillInForce, KillSource};
 use crate::control::state::ControlState;
 use crate::route::{
@@ -69,9 +72,35 @@ pub(super) async fn reload(
     body: Body,
 ) -> Response {
     match reload_reason(&headers, body).await {
-        Ok(reason) => calls::reload_for(&state, ReloadRequest { who: admitted.actor, reason }, &headers).await,
+        Ok(reason) => {
+            let outcome = calls::reload_for(&state, ReloadRequest { who: admitted.actor, reason }).await;
+            reloaded(&state.control, outcome)
+        }
         Err(problem) => problem.respond(ProblemForm::Document),
     }
+}
+
+/// The answer to a reload: its outcome with the number of its record, or a problem.
+fn reloaded(state: &ControlState, outcome: Option<(ReloadOutcome, Option<u64>)>) -> Response {
+    let help = "ask the process that takes over";
+    let Some((outcome, seq)) = outcome else {
+        return ProblemKind::Stopping.because("the proxy is stopping", help).respond(ProblemForm::Document);
+    };
+    let (_, mut value) = calls::in_words(state, &outcome);
+    value["seq"] = json!(seq);
+    if !matches!(outcome, ReloadOutcome::Rejected(_)) {
+        return pretty(StatusCode::OK, &value);
+    }
+    let is_stopping = value["diagnostics"][0]["code"] == "stopping";
+    let problem = if is_stopping {
+        ProblemKind::Stopping.because("the proxy is stopping", help)
+    } else {
+        let help = "mend what `diagnostics` lists; the running configuration stays in effect";
+        ProblemKind::Rejected.because("the new configuration is not applied", help)
+    };
+    let members = ["outcome", "diagnostics", "text", "seq"].into_iter();
+    let problem = members.fold(problem, |problem, name| problem.with(name, value[name].take()));
+    problem.respond(ProblemForm::Document)
 }
 
 async fn reload_reason(headers: &HeaderMap, body: Body) -> Result<Option<String>, CallProblem> {
@@ -107,7 +136,8 @@ async fn text_to_check(headers: &HeaderMap, body: Body) -> Result<String, CallPr
 /// What an edit would do: its diagnostics and, when it is valid, the changes against what runs.
 fn checked(state: &AdminState, text: &str) -> Value {
     let snapshot = state.control.snapshot();
-    let (loaded, diagnostics) = match (state.checker)(text) {
+    let applied = Arc::clone(&state.control.lock().applied);
+    let (loaded, diagnostics) = match (state.checker)(text, &applied) {
         Ok(loaded) => {
             let warnings = loaded.warnings.clone();
             (Some(loaded), warnings)

@@ -15,11 +15,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
 use super::access::{AdminClient, PlaceKind};
+use super::timed_writes::TimedWrites;
 
 /// Time limit for a request head, which also limits idle connections.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same on a reserved place.
 const RESERVED_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Lifetime of a connection on a reserved place, from its TLS handshake on.
+const RESERVED_LIFE_MAX: Duration = Duration::from_secs(10);
+/// How long a write may wait for the client.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lifetime of a connection without event streams: no client occupies one of the few for longer.
 const LIFE_MAX: Duration = Duration::from_mins(5);
 
@@ -63,6 +68,23 @@ impl Places {
     }
 }
 
+impl PlaceKind {
+    /// How long a TLS handshake may take, and a request head after it.
+    pub(super) const fn head_timeout(self) -> Duration {
+        match self {
+            Self::Shared => HEAD_TIMEOUT,
+            Self::Reserved => RESERVED_HEAD_TIMEOUT,
+        }
+    }
+
+    const fn life_max(self) -> Duration {
+        match self {
+            Self::Shared => LIFE_MAX,
+            Self::Reserved => RESERVED_LIFE_MAX,
+        }
+    }
+}
+
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, client: AdminClient, router: Router) {
     let (life, place) = (client.life.clone(), client.place);
@@ -79,19 +101,15 @@ pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, client: A
             })
         }
     });
-    let head_timeout = match place {
-        PlaceKind::Shared => HEAD_TIMEOUT,
-        PlaceKind::Reserved => RESERVED_HEAD_TIMEOUT,
-    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(place.head_timeout())
         .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(TimedWrites::new(stream, WRITE_TIMEOUT)), service);
     // Errors of a client need no log; no connection lives longer than its life.
     tokio::select! {
         _ = connection => {}
-        () = life.end(LIFE_MAX) => {}
+        () = life.end(place.life_max()) => {}
     }
 }
 

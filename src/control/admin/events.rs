@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::access::{AdminClient, Admitted, StreamHold};
+use super::access::{AdminClient, CallAccess, CallAttempt, ClientOrigin, StreamHold, own_uid};
 use super::calls::AdminState;
 use super::fields::SEQ_MAX;
 use super::journal::{AFTER, RECORDS_MAX, records_after};
@@ -39,7 +39,6 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) async fn events(
     State(state): State<AdminState>,
     Extension(client): Extension<AdminClient>,
-    Extension(admitted): Extension<Admitted>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -52,7 +51,9 @@ pub(super) async fn events(
         return ProblemKind::Busy.because("all event streams are taken", help).respond(ProblemForm::Document);
     };
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let stream = EventStream { state, admitted, sender, seq, _permit: permit, _hold: client.life.hold() };
+    let authorization = headers.get(header::AUTHORIZATION).map(|field| field.as_bytes().to_vec());
+    let reader = StreamReader { origin: client.origin, authorization };
+    let stream = EventStream { state, reader, sender, seq, _permit: permit, _hold: client.life.hold() };
     tokio::spawn(stream.run());
     let mut response = Response::new(Body::new(EventBody(receiver)));
     *response.status_mut() = StatusCode::OK;
@@ -61,14 +62,15 @@ pub(super) async fn events(
 }
 
 /// The sequence number after which the stream begins: that of the last event that the reader has seen, or of the query,
-/// or now.
+/// or the newest.
 fn first_seq(state: &AdminState, headers: &HeaderMap, query: Option<&str>) -> Result<u64, CallProblem> {
     let [after] = numbers(query, [AFTER])?;
-    let Some(last) = headers.get(LAST_EVENT_ID) else {
-        return Ok(after.unwrap_or_else(|| state.control.release.health().seq));
-    };
+    let newest = state.control.release.last_seq();
+    // A number that is not given yet comes from another journal: this one is read from its oldest record on.
+    let known = |seq: u64| if seq > newest { 0 } else { seq };
+    let Some(last) = headers.get(LAST_EVENT_ID) else { return Ok(after.map_or(newest, known)) };
     let last = last.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
-    last.and_then(|text| text.parse().ok()).filter(|seq| *seq <= SEQ_MAX).ok_or_else(|| {
+    last.and_then(|text| text.parse().ok()).filter(|seq| *seq <= SEQ_MAX).map(known).ok_or_else(|| {
         ProblemKind::BadQuery.because("Last-Event-ID is not a sequence number", "send the `id` of the last event")
     })
 }
@@ -76,12 +78,19 @@ fn first_seq(state: &AdminState, headers: &HeaderMap, query: Option<&str>) -> Re
 /// One event stream.
 struct EventStream {
     state: AdminState,
-    admitted: Admitted,
+    reader: StreamReader,
     sender: mpsc::Sender<Bytes>,
     /// The last sequence number that was sent.
     seq: u64,
     _permit: OwnedSemaphorePermit,
     _hold: StreamHold,
+}
+
+/// The reader of a stream, as it was admitted.
+struct StreamReader {
+    origin: ClientOrigin,
+    /// The `Authorization` field of its call.
+    authorization: Option<Vec<u8>>,
 }
 
 /// Why a stream ends: the reader has gone, is too slow, or may read no more; the listener has closed; or the journal
@@ -161,11 +170,18 @@ impl EventStream {
         Ok(())
     }
 
-    /// Checks that the reader may still read.
+    /// Checks that the reader may still read: it would be admitted now, too.
     fn check(&self) -> Result<(), StreamEnd> {
         let snapshot = self.state.control.snapshot();
-        let now = self.state.control.clock.wall();
-        if self.admitted.may_still_read(&snapshot.rules.admin, now) { Ok(()) } else { Err(StreamEnd) }
+        let StreamReader { origin, authorization } = &self.reader;
+        let attempt = CallAttempt {
+            access: CallAccess::Read,
+            client: origin,
+            authorization: authorization.as_deref(),
+            now: self.state.control.clock.wall(),
+            own_uid: own_uid(),
+        };
+        attempt.admit(&snapshot.rules.admin).map(|_| ()).map_err(|_| StreamEnd)
     }
 
     async fn send(&self, text: Bytes) -> Result<(), StreamEnd> {

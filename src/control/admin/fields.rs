@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -16,6 +17,8 @@ pub(super) const NAME_CHARS_MAX: usize = 256;
 pub(super) const SEQ_MAX: u64 = (1 << 53) - 1;
 /// The longest time limit for streams.
 pub(super) const CLOSE_STREAMS_MAX: Duration = Duration::from_hours(24);
+/// The header of a call that may be repeated.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The longest `Idempotency-Key`, in characters.
 pub(super) const KEY_CHARS_MAX: usize = 128;
 
@@ -30,7 +33,7 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) 
 /// What is wrong with it.
 pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<(), CallProblem> {
     let count = text.chars().count();
-    let error = if text.chars().all(|letter| letter == ' ') {
+    let error = if !text.chars().any(is_visible) {
         format!("`{field}` is blank")
     } else if text.chars().any(char::is_control) {
         format!("`{field}` has control characters")
@@ -41,6 +44,15 @@ pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()
     };
     let help = format!("write 1 to {chars_max} characters, without control characters");
     Err(ProblemKind::BadBody.because(error, help).with("field", field))
+}
+
+/// Whether a letter shows anything: no white space, no mark that only joins, directs or fills.
+fn is_visible(letter: char) -> bool {
+    let is_empty = matches!(letter,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    !is_empty && !letter.is_whitespace()
 }
 
 /// Reads a sequence number; `7.0` is 7, as in JSON Schema.
@@ -71,11 +83,20 @@ pub(super) fn close_streams(text: &str) -> Result<Duration, CallProblem> {
     Ok(duration)
 }
 
-/// Checks an `Idempotency-Key`.
+/// The `Idempotency-Key` of a call.
 ///
 /// # Errors
-/// When it is empty, too long, or has other than visible characters.
-pub(super) fn check_key(key: &[u8]) -> Result<String, CallProblem> {
+/// When it is there twice, empty, too long, or has other than visible characters.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, CallProblem> {
+    let mut all = headers.get_all(IDEMPOTENCY_KEY).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(key), None) => check_key(key.as_bytes()).map(Some),
+        (Some(_), Some(_)) => Err(ProblemKind::BadKey.because("the field is there twice", "send it once")),
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<String, CallProblem> {
     let is_valid = (1..=KEY_CHARS_MAX).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
     match std::str::from_utf8(key) {
         Ok(key) if is_valid => Ok(key.to_owned()),
@@ -95,7 +116,7 @@ mod tests {
         let check = |text: &str| check_text("reason", text, 5).map_err(|problem| problem.detail);
         assert_eq!(check("größe"), Ok(()));
         assert_eq!(check("größer"), Err("`reason` has 6 characters".to_owned()));
-        for blank in ["", " ", "   "] {
+        for blank in ["", " ", "   ", "\u{200b}", "\u{a0}\u{3000}", "\u{2060} \u{feff}"] {
             assert_eq!(check(blank), Err("`reason` is blank".to_owned()));
         }
         for control in ["a\nb", "\u{1b}[1m", "a\u{7f}", "a\u{85}"] {
@@ -114,5 +135,11 @@ mod tests {
         for bad in [&b""[..], b"a b", "ä".as_bytes(), &[b'x'; 129], b"a\x7f"] {
             assert!(check_key(bad).is_err(), "{bad:?}");
         }
+        let mut headers = HeaderMap::new();
+        assert_eq!(idempotency_key(&headers), Ok(None));
+        headers.append(IDEMPOTENCY_KEY, "a".parse().expect("a value"));
+        assert_eq!(idempotency_key(&headers), Ok(Some("a".to_owned())));
+        headers.append(IDEMPOTENCY_KEY, "a".parse().expect("a value"));
+        assert_eq!(idempotency_key(&headers).map_err(|problem| problem.kind), Err(ProblemKind::BadKey));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener as LocalListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use super::calls::AdminState;
 use super::connection::{Places, serve};
 use super::router::router;
 use super::tls::AdminTls;
-use super::unix_socket::{BoundSocket, OtherListener, SocketPlace};
-use crate::control::event::Event;
+use super::unix_socket::{BoundSocket, OtherListener, SocketCheck, SocketPlace};
+use crate::control::event::{Event, ProcessEvent};
 use crate::control::files::ConfigChecker;
 use crate::control::hand_over::{InheritedSockets, SocketOwner};
 use crate::control::state::{AdminSocketState, ControlState};
@@ -53,6 +54,9 @@ pub struct AdminListener {
     /// The place of the Unix socket that the rules name.
     socket_place: Option<SocketPlace>,
     socket: Option<ServedSocket>,
+    /// Whether the socket is being checked.
+    is_checking: bool,
+    events: mpsc::Sender<Event>,
 }
 
 struct ServedAddress {
@@ -99,7 +103,7 @@ impl AdminListener {
     #[must_use]
     pub fn new(state: Arc<ControlState>, events: mpsc::Sender<Event>, checker: ConfigChecker) -> Self {
         let closing = watch::Sender::new(false);
-        let router = router(AdminState::new(Arc::clone(&state), events, checker, closing.subscribe()));
+        let router = router(AdminState::new(Arc::clone(&state), events.clone(), checker, closing.subscribe()));
         Self {
             state,
             router,
@@ -110,6 +114,8 @@ impl AdminListener {
             serving: Vec::new(),
             socket_place: None,
             socket: None,
+            is_checking: false,
+            events,
         }
     }
 
@@ -174,20 +180,39 @@ impl AdminListener {
         self.serving.iter().map(|one| (one.wanted, &one.socket))
     }
 
-    /// Tries again when the Unix socket could not be bound, or its file was removed.
+    /// Tries again when the Unix socket could not be bound, or its file was removed: on a thread that may block. The
+    /// result comes as an event.
     pub fn check_socket(&mut self) {
-        let has_folder = self.socket_place.as_ref().is_some_and(SocketPlace::has_folder);
-        if has_folder && self.socket.as_ref().is_none_or(|socket| !socket.bound.is_in_place()) {
-            self.open_socket(OtherListener::Keep);
+        let Some(place) = self.socket_place.clone() else { return };
+        if *self.closing.borrow() || std::mem::replace(&mut self.is_checking, true) {
+            return;
+        }
+        let before = self.socket.as_ref().map(|socket| socket.bound.file().clone());
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let check = tokio::task::spawn_blocking(move || SocketCheck::run(place, before)).await;
+            // The task ends with a panic only, which has been printed. Sending fails when the controller has ended.
+            let event = ProcessEvent::SocketChecked(check.ok().map(Box::new));
+            let _ = events.send(Event::Process(event)).await;
+        });
+    }
+
+    /// Serves what a check has bound, unless the rules or the socket have changed since.
+    pub fn adopt_socket(&mut self, check: Option<Box<SocketCheck>>) {
+        self.is_checking = false;
+        let Some(SocketCheck { place, before, bound: Some(bound) }) = check.map(|check| *check) else { return };
+        let is_same = self.socket.as_ref().map(|socket| socket.bound.file()) == before.as_ref();
+        if is_same && self.socket_place.as_ref() == Some(&place) && !*self.closing.borrow() {
+            self.close_socket();
+            self.serve_socket(place, bound);
         }
     }
 
     /// Serves the Unix socket that the rules name. A failure is logged and shown in `/status`.
     pub fn open_socket(&mut self, other: OtherListener) {
-        let is_served = self
-            .socket
-            .as_ref()
-            .is_some_and(|socket| Some(&socket.place) == self.socket_place.as_ref() && socket.bound.is_in_place());
+        let is_served = self.socket.as_ref().is_some_and(|socket| {
+            Some(&socket.place) == self.socket_place.as_ref() && socket.bound.file().is_in_place()
+        });
         if is_served || *self.closing.borrow() {
             return;
         }
@@ -196,13 +221,21 @@ impl AdminListener {
             self.state.lock().admin_socket = AdminSocketState::default();
             return;
         };
-        let bound = place.bind(other).and_then(|(bound, listener)| {
+        let bound = place.bind(other);
+        self.serve_socket(place, bound);
+    }
+
+    fn serve_socket(&mut self, place: SocketPlace, bound: Result<(BoundSocket, LocalListener), String>) {
+        let bound = bound.and_then(|(bound, listener)| {
             let listener = UnixListener::from_std(listener).map_err(|error| error.to_string())?;
             Ok((bound, listener))
         });
         let path = place.path.clone();
         let trouble = match bound {
             Ok((bound, listener)) => {
+                if let Some(remark) = &bound.remark {
+                    tracing::warn!("{remark}");
+                }
                 let accepting = accept_local(listener, self.router.clone(), self.socket_places.clone());
                 self.socket = Some(ServedSocket { place, bound, accepting: tokio::spawn(accepting) });
                 None
@@ -274,7 +307,7 @@ impl AddressAccept {
                         match tls {
                             None => serve(stream, client(None), router).await,
                             Some(tls) => {
-                                if let Some(accepted) = tls.accept(stream).await {
+                                if let Some(accepted) = tls.accept(stream, kind.head_timeout()).await {
                                     serve(accepted.stream, client(accepted.certificate), router).await;
                                 }
                             }

@@ -27,6 +27,7 @@ mod router;
 mod schemas;
 mod shadow;
 mod status;
+mod timed_writes;
 mod tls;
 mod unix_socket;
 
@@ -34,3 +35,4 @@ pub(super) use listener::{AdminListener, PreparedAdmin};
 pub(super) use push::{push_last, push_regularly};
 pub use status::status;
 pub(super) use unix_socket::OtherListener;
+pub use unix_socket::SocketCheck;

@@ -91,7 +91,7 @@ fn parameter(parameter: &CallParameter) -> Value {
 
 /// The problems of a call: its own, and those of access, place and origin.
 pub(super) fn problems(call: CallRow<'_>) -> Vec<ProblemKind> {
-    let mut kinds = vec![ProblemKind::HostNotServed, ProblemKind::Busy];
+    let mut kinds = vec![ProblemKind::HostNotServed, ProblemKind::Busy, ProblemKind::Failed, ProblemKind::Stopping];
     if call.access != CallAccess::Public {
         kinds.extend([
             ProblemKind::TokenMissing,
@@ -109,7 +109,7 @@ pub(super) fn problems(call: CallRow<'_>) -> Vec<ProblemKind> {
     if *call.method == Method::POST {
         kinds.push(ProblemKind::OtherSite);
     }
-    kinds.extend(call.operation.problems);
+    kinds.extend(call.operation.problems.iter().filter(|kind| !kinds.contains(kind)).copied().collect::<Vec<_>>());
     kinds
 }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use tokio::sync::Semaphore;
 
+use super::problem::{ProblemForm, ProblemKind};
 use super::response::text;
 
 /// Concurrent builds of one page; more requests wait. A build runs to its end, even when its client has disconnected.
@@ -36,37 +37,42 @@ impl PageLimits {
     /// Builds the page within its limits.
     pub(super) async fn answer(&self, work: impl FnOnce() -> Response + Send + 'static) -> Response {
         let Ok(_request) = self.requests.try_acquire() else {
-            return unavailable("too many requests for this page at once; try again");
+            return self.unavailable(ProblemKind::Busy, "too many requests for this page at once; try again");
         };
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(&self.builds).acquire_owned().await else {
-            return unavailable("the proxy is stopping");
+            return self.unavailable(ProblemKind::Stopping, "the proxy is stopping");
         };
         let work = move || {
             // A thread cannot be cancelled: the permit is released with the build, not with the request.
             let _permit = permit;
             work()
         };
-        if let Ok(response) = tokio::time::timeout(self.timeout, on_blocking_thread(work)).await {
-            return response;
+        match tokio::time::timeout(self.timeout, on_blocking_thread(work)).await {
+            Ok(Some(response)) => return response,
+            Ok(None) => return self.unavailable(ProblemKind::Stopping, "the proxy is stopping"),
+            Err(_) => {}
         }
         let (path, limit_s) = (self.path, self.timeout.as_secs_f64());
         tracing::warn!(path, limit_s, "the admin listener could not write a page in time");
-        unavailable("this page could not be written in time")
+        self.unavailable(ProblemKind::Busy, "this page could not be written in time")
+    }
+
+    fn unavailable(&self, kind: ProblemKind, why: &str) -> Response {
+        match ProblemForm::of(self.path) {
+            ProblemForm::Text => text(StatusCode::SERVICE_UNAVAILABLE, why),
+            ProblemForm::Document => kind.because(why, "try again").respond(ProblemForm::Document),
+        }
     }
 }
 
-fn unavailable(why: &str) -> Response {
-    text(StatusCode::SERVICE_UNAVAILABLE, why)
-}
-
-/// Runs on a blocking thread, so that reloads and signals do not wait.
-async fn on_blocking_thread(work: impl FnOnce() -> Response + Send + 'static) -> Response {
+/// Runs on a blocking thread, so that reloads and signals do not wait. `None` when the runtime ends.
+async fn on_blocking_thread(work: impl FnOnce() -> Response + Send + 'static) -> Option<Response> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(response) => response,
+        Ok(response) => Some(response),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => unavailable("the proxy is stopping"),
+            Err(_) => None,
         },
     }
 }

@@ -16,7 +16,7 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// Adds the fields that every response has.
-pub(super) async fn add_fields(mut response: Response) -> Response {
+pub(super) fn add_fields(mut response: Response) -> Response {
     let same_origin = HeaderValue::from_static("same-origin");
     let fields = [
         (header::CACHE_CONTROL, NO_STORE),

@@ -10,8 +10,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::handler::Handler;
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
 use axum::{Router, middleware};
@@ -23,9 +24,13 @@ use super::calls::{self, AdminState};
 use super::openapi::{CallRow, document};
 use super::operation::Operation;
 use super::page::PageLimits;
+use super::problem::{ProblemForm, ProblemKind};
 use super::response::{add_fields, text};
 use super::{acts, config_calls, events, journal, origin};
 use crate::control::state::ControlState;
+
+/// The text of a response whose handler has panicked.
+const PANICKED: &str = "this page could not be written; see the log";
 
 /// A call: a row of the table.
 struct AdminCall {
@@ -148,8 +153,22 @@ fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>, control: Arc<Con
 
 /// The layers that need no state: the last one is outermost.
 fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router.layer(CatchPanicLayer::custom(panicked)).layer(middleware::map_response(add_fields))
+    router.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn(finish))
 }
+
+/// Gives a response the fields that every one has, and the form of its path when its handler has panicked.
+async fn finish(request: Request, next: Next) -> Response {
+    let form = ProblemForm::of(request.uri().path());
+    let mut response = next.run(request).await;
+    if response.extensions().get::<Panicked>().is_some() && form == ProblemForm::Document {
+        response = ProblemKind::Failed.because(PANICKED, "see the log of the proxy").respond(form);
+    }
+    add_fields(response)
+}
+
+/// Marks the response of a handler that has panicked.
+#[derive(Clone, Copy)]
+struct Panicked;
 
 impl AdminCall {
     fn get<T: 'static>(
@@ -207,7 +226,9 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
     tracing::error!("the admin listener failed to answer a request, panic: {message}");
-    text(StatusCode::INTERNAL_SERVER_ERROR, "this page could not be written; see the log")
+    let mut response = text(StatusCode::INTERNAL_SERVER_ERROR, PANICKED);
+    response.extensions_mut().insert(Panicked);
+    response
 }
 
 fn index(calls: &[AdminCall]) -> String {
@@ -225,7 +246,6 @@ mod tests {
     use std::io::{Read, Seek};
 
     use axum::body::to_bytes;
-    use axum::extract::Request;
     use axum::routing::get;
     use http::header;
     use tower::ServiceExt;
@@ -271,6 +291,7 @@ mod tests {
             Router::new()
                 .route("/panic", get(async || -> Response { panic!("out of ink") }))
                 .route("/page", get(page))
+                .route("/v1/panic", get(async || -> Response { panic!("out of toner") }))
                 .route("/fine", get(async || text(StatusCode::OK, "fine"))),
         );
         for path in ["/panic", "/page"] {
@@ -281,6 +302,10 @@ mod tests {
             let fine = get_of(router.clone(), "/fine").await;
             assert_eq!((fine.status, &*fine.body), (StatusCode::OK, "fine\n"), "after {path}");
         }
+        let document = get_of(router, "/v1/panic").await;
+        assert_eq!(document.headers[header::CONTENT_TYPE], "application/problem+json");
+        assert!(document.body.contains("urn:pointsman:problem:failed"), "{}", document.body);
+        has_fields_of_every_answer(&document);
         let mut logged = String::new();
         log.rewind().and_then(|()| log.read_to_string(&mut logged)).expect("a text");
         for message in ["panic: out of ink", "panic: out of paper"] {

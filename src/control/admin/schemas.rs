@@ -28,6 +28,7 @@ pub(super) fn schemas() -> Value {
                 "diagnostics": { "type": "array", "items": { "type": "object" } },
                 "text": { "type": "string" },
                 "last_change": { "type": "object" },
+                "seq": { "type": ["integer", "null"], "description": "The number of its record." },
             },
         },
     });

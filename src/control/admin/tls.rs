@@ -11,9 +11,6 @@ use tokio_rustls::server::TlsStream;
 use crate::clock::Clock;
 use crate::tls::{ClientIdentity, Server};
 
-/// How long a handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The TLS configuration of the admin listener.
 #[derive(Clone)]
 pub(super) struct AdminTls(Arc<ServerConfig>);
@@ -40,9 +37,9 @@ impl AdminTls {
     }
 
     /// Performs the handshake; `None` when it fails or takes too long.
-    pub async fn accept(&self, stream: TcpStream) -> Option<AcceptedTls> {
+    pub async fn accept(&self, stream: TcpStream, timeout: Duration) -> Option<AcceptedTls> {
         let accept = TlsAcceptor::from(Arc::clone(&self.0)).accept(stream);
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept).await {
+        let stream = match tokio::time::timeout(timeout, accept).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a TLS handshake with the admin listener failed");

@@ -17,8 +17,6 @@ use crate::route::{AdminSpec, Rules};
 
 /// The longest path of a socket, in bytes.
 const PATH_BYTES_MAX: usize = 107;
-/// The name under which a socket is bound first; shorter than any name that it gets.
-const NEW: &str = ".n";
 
 /// Where the socket is, and who may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +40,39 @@ pub(in crate::control) enum OtherListener {
 /// A bound socket. Its file is removed when it is dropped, unless another socket has taken the path.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
-    pub path: PathBuf,
-    file: FileId,
+    file: SocketFile,
+    /// What is wrong with its folders.
+    pub remark: Option<String>,
+}
+
+/// The file of a bound socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    id: FileId,
 }
 
 /// Device and inode.
 type FileId = [u64; 2];
+
+/// The result of a check of the socket.
+#[derive(Debug)]
+pub struct SocketCheck {
+    pub(super) place: SocketPlace,
+    /// The file of the socket that was served when the check began.
+    pub(super) before: Option<SocketFile>,
+    /// A new socket; `None` when the one before is in place, or the folder is gone.
+    pub(super) bound: Option<Result<(BoundSocket, UnixListener), String>>,
+}
+
+impl SocketCheck {
+    /// Binds the socket again when its file is gone, or when there was none. It may block.
+    pub(super) fn run(place: SocketPlace, before: Option<SocketFile>) -> Self {
+        let is_in_place = before.as_ref().is_some_and(SocketFile::is_in_place);
+        let bound = (!is_in_place && place.has_folder()).then(|| place.bind(OtherListener::Keep));
+        Self { place, before, bound }
+    }
+}
 
 impl SocketPlace {
     /// The place that these rules name; `None` when the socket is off.
@@ -79,13 +104,16 @@ impl SocketPlace {
         }
         let gid = self.group.as_deref().map(group_id).transpose()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        if let Some(state_dir) = &self.state_dir {
-            make_folders(state_dir, folder, gid)?;
-        }
+        let remark = match &self.state_dir {
+            Some(state_dir) => make_folders(state_dir, folder, gid)?,
+            None => None,
+        };
         check_replaceable(path, other)?;
+        // With the process, so that two of them do not meet; the system may allow no longer name than the one it gets.
+        let new = format!(".n{}", std::process::id());
         let new =
-            if path.file_name().is_some_and(|name| name.len() > NEW.len()) { folder.join(NEW) } else { path.into() };
-        remove_file(&new).map_err(|error| format!("{} cannot be removed: {error}", new.display()))?;
+            if path.file_name().is_some_and(|name| name.len() >= new.len()) { folder.join(new) } else { path.into() };
+        remove_socket(&new).map_err(|error| format!("{} cannot be removed: {error}", new.display()))?;
         let explain = |error: io::Error| {
             let is_missing = error.kind() == io::ErrorKind::NotFound;
             let is_closed = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
@@ -101,10 +129,10 @@ impl SocketPlace {
         let listener = UnixListener::bind(&new).map_err(explain)?;
         let bound = finish(&listener, &new, path, gid);
         if bound.is_err() {
-            let _ = fs::remove_file(&new);
+            let _ = remove_socket(&new);
         }
-        let file = bound.map_err(explain)?;
-        Ok((BoundSocket { path: path.to_owned(), file }, listener))
+        let id = bound.map_err(explain)?;
+        Ok((BoundSocket { file: SocketFile { path: path.to_owned(), id }, remark }, listener))
     }
 }
 
@@ -123,16 +151,23 @@ fn finish(listener: &UnixListener, new: &Path, path: &Path, gid: Option<u32>) ->
 }
 
 impl BoundSocket {
+    /// Its file.
+    pub const fn file(&self) -> &SocketFile {
+        &self.file
+    }
+}
+
+impl SocketFile {
     /// Whether the path still leads to this socket.
     pub fn is_in_place(&self) -> bool {
-        file_id(&self.path).is_ok_and(|file| file == self.file)
+        file_id(&self.path).is_ok_and(|id| id == self.id)
     }
 }
 
 impl Drop for BoundSocket {
     fn drop(&mut self) {
-        if self.is_in_place() {
-            let _ = fs::remove_file(&self.path);
+        if self.file.is_in_place() {
+            let _ = remove_socket(&self.file.path);
         }
     }
 }
@@ -141,11 +176,10 @@ fn file_id(path: &Path) -> io::Result<FileId> {
     fs::symlink_metadata(path).map(|file| [file.dev(), file.ino()])
 }
 
-/// Makes `[state] dir` and its folder `run`, or checks them.
-fn make_folders(state_dir: &Path, run: &Path, gid: Option<u32>) -> Result<(), String> {
+/// Makes `[state] dir` and its folder `run`, or closes them to others. Returns what it could not close.
+fn make_folders(state_dir: &Path, run: &Path, gid: Option<u32>) -> Result<Option<String>, String> {
     let explain = |path: &Path, error: &io::Error| format!("{} cannot be used: {error}", path.display());
     let make = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
-    let is_new = !state_dir.exists();
     make(state_dir).map_err(|error| explain(state_dir, &error))?;
     make(run).map_err(|error| explain(run, &error))?;
     let own = rustix::process::geteuid().as_raw();
@@ -162,11 +196,21 @@ fn make_folders(state_dir: &Path, run: &Path, gid: Option<u32>) -> Result<(), St
         fs::set_permissions(path, Permissions::from_mode(mode))
     };
     set(run, mode).map_err(|error| explain(run, &error))?;
-    if gid.is_some() || is_new {
-        let mode = if gid.is_some() { 0o710 } else { 0o700 };
+    let mode = if gid.is_some() { 0o710 } else { 0o700 };
+    let folder = fs::metadata(state_dir).map_err(|error| explain(state_dir, &error))?;
+    // A folder with the sticky bit, such as /tmp, is there for others, too.
+    let is_own = folder.uid() == own && folder.mode() & 0o1000 == 0;
+    if gid.is_some() || is_own {
         set(state_dir, mode).map_err(|error| explain(state_dir, &error))?;
+        return Ok(None);
     }
-    Ok(())
+    let found = folder.mode() & 0o7777;
+    let dir = state_dir.display();
+    Ok((found & 0o077 & !mode != 0).then(|| {
+        format!(
+            "others can use the state folder {dir} (mode {found:o}): give the proxy one of its own, with mode {mode:o}"
+        )
+    }))
 }
 
 /// Checks that nothing is lost when the path is replaced.
@@ -197,10 +241,16 @@ fn is_listened_to(path: &Path) -> bool {
     })
 }
 
-fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+/// Removes a socket, if there is one; other files stay.
+fn remove_socket(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(file) if !file.file_type().is_socket() => Err(io::Error::other("it is not a socket")),
+        Ok(_) => match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        },
     }
 }
 
@@ -229,7 +279,7 @@ mod tests {
             [dir.path().join("state"), dir.path().join("state/run"), place.path.clone()].map(|path| mode(&path));
         assert_eq!(modes, [0o700, 0o700, 0o600]);
         UnixStream::connect(&place.path).expect("it listens");
-        assert!(bound.is_in_place());
+        assert!(bound.file().is_in_place());
         drop(bound);
         assert!(!place.path.exists(), "its file goes with it");
     }
@@ -249,6 +299,50 @@ mod tests {
     }
 
     #[test]
+    fn an_open_state_folder_is_closed_and_a_group_can_go() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let state_dir = dir.path().join("state");
+        fs::create_dir(&state_dir).expect("made");
+        let bind = |group: Option<&str>| {
+            let (bound, _listener) = place(dir.path(), group).bind(OtherListener::Replace).expect("bound");
+            assert_eq!(bound.remark, None);
+            [state_dir.clone(), state_dir.join("run"), state_dir.join("run/admin.sock")].map(|path| mode(&path))
+        };
+        fs::set_permissions(&state_dir, Permissions::from_mode(0o755)).expect("set");
+        assert_eq!(bind(None), [0o700, 0o700, 0o600]);
+        let own = nix::unistd::Group::from_gid(nix::unistd::getegid()).expect("groups").expect("a name").name;
+        assert_eq!(bind(Some(&own)), [0o710, 0o750, 0o660]);
+        assert_eq!(bind(None), [0o700, 0o700, 0o600]);
+        fs::set_permissions(&state_dir, Permissions::from_mode(0o1777)).expect("set");
+        let (bound, _listener) = place(dir.path(), None).bind(OtherListener::Replace).expect("bound");
+        assert!(bound.remark.as_ref().is_some_and(|remark| remark.contains("(mode 1777)")), "{:?}", bound.remark);
+        assert_eq!(mode(&state_dir), 0o1777, "it is there for others, too");
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_not_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let other = dir.path().join(format!(".n{}", std::process::id()));
+        fs::write(&other, "words").expect("written");
+        let place = SocketPlace { path: dir.path().join("a-longer-name.sock"), group: None, state_dir: None };
+        let error = place.bind(OtherListener::Keep).expect_err("not bound");
+        assert!(error.ends_with("cannot be removed: it is not a socket"), "{error}");
+        assert!(other.exists());
+    }
+
+    #[test]
+    fn a_check_binds_only_a_socket_that_is_gone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let place = place(dir.path(), None);
+        let (bound, _listener) = place.bind(OtherListener::Keep).expect("bound");
+        let before = Some(bound.file().clone());
+        assert!(SocketCheck::run(place.clone(), before.clone()).bound.is_none());
+        fs::remove_file(&place.path).expect("removed");
+        let check = SocketCheck::run(place.clone(), before);
+        assert!(check.bound.is_some_and(|bound| bound.is_ok_and(|(bound, _)| bound.file().is_in_place())));
+    }
+
+    #[test]
     fn only_a_socket_without_a_listener_is_replaced() {
         let dir = tempfile::tempdir().expect("a folder");
         let place = place(dir.path(), None);
@@ -256,9 +350,9 @@ mod tests {
         let error = place.bind(OtherListener::Keep).expect_err("in use");
         assert!(error.starts_with("another process listens at "), "{error}");
         let (second, listening) = place.bind(OtherListener::Replace).expect("taken over");
-        assert!(!first.is_in_place() && second.is_in_place());
+        assert!(!first.file().is_in_place() && second.file().is_in_place());
         drop((first, listener));
-        assert!(second.is_in_place(), "the first one leaves the path of the second");
+        assert!(second.file().is_in_place(), "the first one leaves the path of the second");
         std::mem::forget(second);
         drop(listening);
         place.bind(OtherListener::Keep).expect("a stale socket is replaced");

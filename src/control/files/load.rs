@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::{Color, Diagnostics, Loaded};
+use crate::config::{AppliedFiles, Color, Diagnostics, Loaded};
 use crate::control::resolver::LookupResult;
 use crate::control::system::BindError;
 use crate::route::LogSink;
@@ -22,9 +22,9 @@ pub(in crate::control) const NO_FILE: &str = "there is no file to read again: th
 /// it falls back to the certificate in use. Called on a blocking thread.
 pub type ConfigLoader = Arc<dyn Fn(&LastGood) -> Result<Loaded, Diagnostics> + Send + Sync>;
 
-/// Reads, validates and compiles a text in the place of the file, without other effects; its includes are read beside
-/// the file. Called on a blocking thread.
-pub type ConfigChecker = Arc<dyn Fn(&str) -> Result<Loaded, Diagnostics> + Send + Sync>;
+/// Reads, validates and compiles a text in the place of the file, without other effects. It opens only files that
+/// are applied. Called on a blocking thread.
+pub type ConfigChecker = Arc<dyn Fn(&str, &AppliedFiles) -> Result<Loaded, Diagnostics> + Send + Sync>;
 
 /// Why loading failed.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ impl PendingReload {
 
     /// Replies that the proxy is stopping.
     pub(in crate::control) fn refuse(self) {
-        self.replies.into_iter().for_each(|reply| reply(&stopping()));
+        self.replies.into_iter().for_each(|reply| reply(&stopping(), None));
     }
 }
 

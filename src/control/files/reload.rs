@@ -47,7 +47,7 @@ impl Controller {
     pub(in crate::control) fn reload(&mut self, cause: ReloadCause, reply: Option<ReloadReply>) {
         if self.shutdown.phase() > Phase::Running {
             if let Some(reply) = reply {
-                reply(&stopping());
+                reply(&stopping(), None);
             }
             return;
         }
@@ -179,11 +179,11 @@ impl Controller {
                 if matches!(outcome, ReloadOutcome::Rejected(_)) { "; the last reload was rejected" } else { "" };
             self.notify.send(ServiceState::Ready, Some(&format!("serving generation {generation}{trouble}")));
         }
-        self.record_reload(reloading.cause, reloading.request, &outcome);
+        let seq = self.record_reload(reloading.cause, reloading.request, &outcome);
         self.state.record_reload(&LastReload { cause: reloading.cause, outcome, at: self.state.clock.wall(), took });
         let last = self.state.lock().last.clone();
         if let Some(last) = last {
-            reloading.replies.into_iter().for_each(|reply| reply(&last.outcome));
+            reloading.replies.into_iter().for_each(|reply| reply(&last.outcome, seq));
         }
         if let Some(next) = self.next_reload.take() {
             self.start_reload(next);

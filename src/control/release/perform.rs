@@ -59,7 +59,7 @@ impl Controller {
             let is_same = record.key.as_ref() == Some(key) && record.who == act.who;
             return if is_same { Ok(Some(Arc::clone(record))) } else { Err(ActError::KeyReused) };
         }
-        if let Some(expect) = act.expect.filter(|expect| *expect < self.release.ledger.seq()) {
+        if let Some(expect) = act.expect.filter(|expect| *expect != self.release.ledger.seq()) {
             return Err(ActError::Stale(self.state.release.newest_after(expect, NEWER_MAX)));
         }
         let kills = &self.release.kills;

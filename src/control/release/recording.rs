@@ -41,25 +41,31 @@ impl Controller {
         Draft { key, ..self.draft(who, what, Some(reason)) }
     }
 
-    /// Records what is already done. It needs no durability: nothing waits for it.
-    pub(super) fn record_deed(&mut self, who: Actor, what: Deed, reason: Option<String>) {
+    /// Records what is already done, and returns the sequence number. It needs no durability: nothing waits for it.
+    pub(super) fn record_deed(&mut self, who: Actor, what: Deed, reason: Option<String>) -> Option<u64> {
         let draft = self.draft(who, what, reason);
         match self.release.ledger.append(draft) {
-            Ok(record) => self.announce(&record),
-            Err(why) => tracing::error!("not recorded in the journal: {why}"),
+            Ok(record) => {
+                self.announce(&record);
+                Some(record.seq)
+            }
+            Err(why) => {
+                tracing::error!("not recorded in the journal: {why}");
+                None
+            }
         }
     }
 
-    /// Records a reload that applied or rejected the files.
+    /// Records a reload that applied or rejected the files, and returns the sequence number.
     pub(in crate::control) fn record_reload(
         &mut self,
         cause: ReloadCause,
         request: Option<ReloadRequest>,
         outcome: &ReloadOutcome,
-    ) {
+    ) -> Option<u64> {
         let (mut summary, mut diagnostics) = (Vec::new(), Value::Null);
         match outcome {
-            ReloadOutcome::Unchanged { .. } => return,
+            ReloadOutcome::Unchanged { .. } => return None,
             ReloadOutcome::Applied { summary: changes, .. } => {
                 summary.extend(changes.iter().take(SUMMARY_MAX).cloned());
                 if let Some(more @ 1..) = changes.len().checked_sub(SUMMARY_MAX) {
@@ -75,11 +81,12 @@ impl Controller {
         };
         let (cause, outcome) = (cause.name().to_owned(), outcome.name().to_owned());
         let deed = Deed::Reload { cause, outcome, summary, diagnostics };
-        match request {
+        let seq = match request {
             Some(ReloadRequest { who, reason }) => self.record_deed(who, deed, reason),
             None => self.record_deed(Actor { via, ..Actor::process() }, deed, None),
-        }
+        };
         self.show_release();
+        seq
     }
 
     /// Logs a record, counts it, shows it to those who follow the journal, and forwards it to a process that drains.

@@ -110,6 +110,13 @@ impl ReleaseView {
         self.lock().records_after(seq)
     }
 
+    /// The sequence number of the newest record.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        let data = self.lock();
+        data.recent.back().map_or(data.health.seq, |record| record.seq.max(data.health.seq))
+    }
+
     /// The sequence number of the oldest record in memory.
     #[must_use]
     pub fn oldest_seq(&self) -> Option<u64> {

@@ -35,6 +35,7 @@ impl Controller {
             ProcessEvent::HandedOver(result) => self.handle_handed_over(result),
             ProcessEvent::JournalPassed(taken) => self.handle_journal_passed(&taken),
             ProcessEvent::Close => self.close_sockets(),
+            ProcessEvent::SocketChecked(check) => self.admin.adopt_socket(check),
             ProcessEvent::Housekeeping { ended } => self.run_housekeeping(ended),
         }
         None

@@ -138,3 +138,26 @@ fn streams_have_a_limit_and_end_with_the_proxy() {
         while stream.0.read_line(&mut String::new()).is_ok_and(|count| count > 0) {}
     }
 }
+
+#[test]
+fn a_stream_without_a_token_ends_when_tokens_are_configured() {
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+    let proxy =
+        Proxy::workers(1).file("tokens.toml", &tokens(&[("viewer", "viewer", "")])).start(&format!("{admin}{SHOP}"));
+    let mut anonymous = Events::open(&proxy, "", "");
+    let mut early = Events::open(&proxy, "", &bearer("viewer"));
+    proxy.write(&format!("{admin}tokens = \"tokens.toml\"\n{SHOP}"));
+    assert_ne!(proxy.app().reload().name(), "rejected");
+    while anonymous.next().is_some() {}
+    act(&proxy, "/v1/kill", r#"{"route": "shop", "reason": "p99 rises"}"#);
+    early.named("kill");
+}
+
+#[test]
+fn a_number_that_is_not_given_yet_begins_at_the_oldest_record() {
+    let proxy = Proxy::start(SHOP);
+    let kill = act(&proxy, "/v1/kill", r#"{"route": "shop", "reason": "p99 rises"}"#);
+    for (query, lines) in [("?after=9999", ""), ("", "Last-Event-ID: 9999\r\n")] {
+        assert_eq!(Events::open(&proxy, query, lines).named("kill").record, kill["record"]);
+    }
+}

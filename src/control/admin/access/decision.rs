@@ -52,8 +52,6 @@ pub(in crate::control::admin) struct CallAttempt<'a> {
 pub(in crate::control::admin) struct Admitted {
     /// Who it is.
     pub actor: Actor,
-    /// The digest of its token.
-    pub token: Option<[u8; 32]>,
 }
 
 impl CallAttempt<'_> {
@@ -113,7 +111,7 @@ impl CallAttempt<'_> {
             let help = format!("add \"{needed}\" to `roles` of this token, or use a token that has it");
             return Err(ProblemKind::RoleMissing.because(detail, help).with("role", needed));
         }
-        Ok(Admitted { actor: Actor { name: token.name.clone(), via }, token: Some(token.sha256) })
+        Ok(Admitted { actor: Actor { name: token.name.clone(), via } })
     }
 
     fn admit_peer(&self, peer: Option<&SocketPeer>, settings: &AdminSpec) -> Result<Admitted, CallProblem> {
@@ -122,14 +120,15 @@ impl CallAttempt<'_> {
             let detail = "the kernel gives no user id for the other end of the socket";
             return Err(ProblemKind::UserUnknown.because(detail, help));
         };
-        let is_listed = settings.socket_operators.contains(&peer.user);
+        let number = format!("uid:{}", peer.uid);
+        let is_listed = settings.socket_operators.iter().any(|name| *name == peer.user || *name == number);
         if peer.uid == 0 || peer.uid == self.own_uid || is_listed {
-            return Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket }, token: None });
+            return Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket } });
         }
         match self.access {
             _ if settings.tokens.is_some() => Err(missing_token()),
             CallAccess::Public | CallAccess::Metrics | CallAccess::Read => {
-                Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket }, token: None })
+                Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket } })
             }
             CallAccess::Reload | CallAccess::Operate => {
                 let detail = format!("the user `{}` is not root, not the user of the proxy, and not listed", peer.user);
@@ -154,15 +153,6 @@ impl CallAttempt<'_> {
                 Err(ProblemKind::SocketOnly.because(detail, help))
             }
         }
-    }
-}
-
-impl Admitted {
-    /// Whether it may go on reading: its token is still in the file and has not expired.
-    pub fn may_still_read(&self, settings: &AdminSpec, now: Duration) -> bool {
-        let Some(sha256) = &self.token else { return true };
-        let token = settings.tokens.as_ref().and_then(|tokens| find(tokens, sha256));
-        token.is_some_and(|token| !token.is_expired(now) && CallAccess::Read.is_granted_by(token))
     }
 }
 
@@ -193,7 +183,7 @@ fn anonymous(client: &ClientOrigin) -> Admitted {
         ClientOrigin::Tcp { peer, .. } => (peer.to_string(), Via::Loopback),
         ClientOrigin::Socket(peer) => (peer.as_ref().map_or_else(String::new, |peer| peer.user.clone()), Via::Socket),
     };
-    Admitted { actor: Actor { name, via }, token: None }
+    Admitted { actor: Actor { name, via } }
 }
 
 fn missing_token() -> CallProblem {
@@ -254,7 +244,7 @@ mod tests {
             Tokens::Some => Some(all.into_iter().collect()),
             Tokens::None => None,
         };
-        AdminSpec { tokens, socket_operators: vec!["olga".to_owned()], ..AdminSpec::default() }
+        AdminSpec { tokens, socket_operators: vec!["olga".to_owned(), "uid:9".to_owned()], ..AdminSpec::default() }
     }
 
     #[derive(Clone, Copy)]
@@ -275,6 +265,8 @@ mod tests {
             "root" => peer(0, "root"),
             "operator" => peer(7, "olga"),
             "other" => peer(8, "otto"),
+            "listed by number" => peer(9, "nina"),
+            "listed without a name" => peer(9, "uid:9"),
             "overflow" => peer(OVERFLOW_UID, "olga"),
             "unidentified" => ClientOrigin::Socket(None),
             address => tcp(address),
@@ -307,6 +299,8 @@ mod tests {
             ("own", "+ + + + +"),
             ("root", "+ + + + +"),
             ("operator", "+ + + + +"),
+            ("listed by number", "+ + + + +"),
+            ("listed without a name", "+ + + + +"),
             ("other", "+ + + user-not-listed user-not-listed"),
             ("overflow", "+ user-unknown user-unknown user-unknown user-unknown"),
             ("unidentified", "+ user-unknown user-unknown user-unknown user-unknown"),
@@ -383,9 +377,5 @@ mod tests {
         assert_eq!(by_token.actor, Actor { name: "operator".to_owned(), via: Via::Token });
         let by_user = admit(&way("operator"), None);
         assert_eq!(by_user.actor, Actor { name: "olga".to_owned(), via: Via::Socket });
-        assert!(by_token.may_still_read(&settings, NOW));
-        assert!(!by_token.may_still_read(&settings, Duration::from_secs(1_001)), "it has expired");
-        assert!(!by_token.may_still_read(&AdminSpec::default(), NOW), "it was removed");
-        assert!(by_user.may_still_read(&AdminSpec::default(), NOW));
     }
 }

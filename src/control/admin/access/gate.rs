@@ -50,7 +50,7 @@ pub(in crate::control::admin) async fn check_access(
         client: &client.origin,
         authorization: request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
         now: gate.control.clock.wall(),
-        own_uid: rustix::process::geteuid().as_raw(),
+        own_uid: own_uid(),
     };
     match attempt.admit(&gate.control.snapshot().rules.admin) {
         Ok(admitted) => {
@@ -64,6 +64,11 @@ pub(in crate::control::admin) async fn check_access(
             problem.respond(form)
         }
     }
+}
+
+/// The user of this process.
+pub(in crate::control::admin) fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 impl Gate {

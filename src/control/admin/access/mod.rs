@@ -8,7 +8,7 @@ mod gate;
 mod users;
 
 pub(super) use client::{AdminClient, ClientOrigin, ConnectionLife, PlaceKind, SocketPeer, StreamHold};
-pub(super) use decision::{Admitted, CallAccess};
+pub(super) use decision::{Admitted, CallAccess, CallAttempt};
 pub(super) use failures::TokenFailures;
-pub(super) use gate::{CallPlaces, Gate, check_access};
+pub(super) use gate::{CallPlaces, Gate, check_access, own_uid};
 pub(super) use users::{group_id, user_name};
