@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use serde_json::Value;
 
-use crate::api::{call, exchange};
+use crate::api::{call, try_exchange};
 use crate::harness::proxy::series;
 use crate::harness::{ONE_ROUTE, PATIENCE, Raw, Upstream, Wire, until};
 use crate::process::{BINARY, Running};
@@ -504,8 +504,8 @@ fn act_at_once(service: &Service, path: &str, body: &str) -> Value {
     let request = call("POST", path, "", body);
     until("the act is done", || {
         // Around the farewell, the old process refuses and the new one binds the socket.
-        let reply = exchange(UnixStream::connect(&socket).ok()?, &request);
-        (reply.status == 200).then(|| reply.json())
+        let reply = try_exchange(UnixStream::connect(&socket).ok()?, &request).filter(|reply| reply.status == 200)?;
+        serde_json::from_str(&reply.body).ok()
     })
 }
 
