@@ -597,7 +597,8 @@ fn a_kill_that_no_disk_has_goes_on_in_the_new_process() {
     let old = service.pid();
     service.hand_over();
     ends(old);
-    assert_eq!(name_served(&service), "stable");
+    // The kill arrives with the farewell.
+    until("the kill is in force", || (name_served(&service) == "stable").then_some(()));
     std::fs::remove_dir_all(in_the_way).unwrap();
     until("the kill is on the disk", || (service.status()["kills"][0]["durable"] == true).then_some(()));
     act(&service, "/v1/revive", r#"{"route": "all", "reason": "it is repaired"}"#);

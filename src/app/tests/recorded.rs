@@ -453,6 +453,7 @@ fn a_folder_that_can_be_written_again_gets_its_lock() {
         std::fs::read_to_string(folder.path("state/lock")).is_ok_and(|text| text.ends_with('\n'))
     });
     assert!(StateLock::take(&folder.path("state")).is_err());
+    eventually("the journal is written", || app.status()["journal"]["failure"].is_null());
     assert!(done(&app, revive(canary())).durable);
 }
 
