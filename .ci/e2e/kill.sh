@@ -164,7 +164,8 @@ writable() { metric pointsman_journal_writable; }
 equal "the journal can be written" 1 "$(writable)"
 dd if=/dev/zero of="$disk/filler" bs=4k 2>/dev/null || true
 # Longer than the rest of the file's last page, which is on the disk already.
-answer=$(act_there kill --route all --reason "$(printf '\xf0\x9f\x9b\x91%.0s' {1..950})" --yes --json 2>"$scratch/alarm")
+answer=$(act_there kill --route all --reason "$(printf '\xf0\x9f\x9b\x91%.0s' {1..950})" --yes --json 2>"$scratch/alarm") || ended=$?
+equal "the exit code of a kill that is not on the disk" 5 "${ended:-0}"
 killed=$(after)
 equal "the kill is not on the disk" False "$(json 'it["durable"]' <<<"$answer")"
 contains "the command is loud about it" 'NOT RECORDED.*No space left' "$(<"$scratch/alarm")"
@@ -191,7 +192,8 @@ sed -i "s|^\[admin\]|&\nsocket = \"$scratch/admin.sock\"|" "$scratch/routes.toml
 start_proxy
 eventually "a read-only folder is no failed start" 0 writable
 contains "the log says so" '[Rr]ead-only' "$(<"$scratch/pointsman.log")"
-answer=$(act kill --all --reason "on a read-only disk" --yes --json --admin "unix:$scratch/admin.sock" 2>"$scratch/alarm")
+answer=$(act kill --all --reason "on a read-only disk" --yes --json --admin "unix:$scratch/admin.sock" 2>"$scratch/alarm") || ended=$?
+equal "the exit code of a kill on a read-only disk" 5 "${ended:-0}"
 contains "the command says why" 'NOT RECORDED.*Read-only' "$(<"$scratch/alarm")"
 equal "a kill there is not on the disk" False "$(json 'it["durable"]' <<<"$answer")"
 equal "a kill there is in force" True "$(json 'it["in_force_ms"] is not None' <<<"$answer")"

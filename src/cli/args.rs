@@ -1,7 +1,7 @@
 //! The command line: commands and arguments, with an example for each.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -19,7 +19,7 @@ mod token;
 
 pub use act::{ActOutput, KillArguments, ReviveArguments};
 pub use journal::{EventsArguments, JournalArguments};
-pub use live::{CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
+pub use live::{AdminArguments, CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 pub use token::{NewTokenArguments, TokenArguments, TokenCommand};
 
@@ -164,7 +164,8 @@ EXAMPLE
   pointsman check                            # routes.toml
   pointsman check edge.toml --format github  # annotations in CI; or sarif
   git show :routes.toml | pointsman check - --stdin-name routes.toml
-  pointsman check --against 10.0.0.7:9900    # what it would change there")]
+  pointsman check --against                  # what it would change here
+  pointsman check edge.toml --against 10.0.0.7:9900")]
 pub struct CheckArguments {
     /// The routes file.
     #[arg(default_value = DEFAULT_FILE, help = "The routes file, `-` for standard input")]
@@ -184,9 +185,11 @@ pub struct CheckArguments {
     #[arg(help = "The name of standard input in diagnostics; `include` is relative to it [default: none]")]
     pub stdin_name: Option<PathBuf>,
     /// The proxy that is asked instead.
-    #[arg(long, value_name = "URL", value_parser = AdminPlace::named, conflicts_with = "stdin_name")]
-    #[arg(help = "Ask this running proxy instead: what the file would change there; a URL, HOST:PORT or unix:/path")]
-    pub against: Option<AdminPlace>,
+    #[arg(long, value_name = "URL", value_parser = proxy, num_args = 0..=1, conflicts_with = "stdin_name")]
+    #[arg(help = "Ask a running proxy instead, what the file would change there: a URL, HOST:PORT or unix:/path \
+        [default: POINTSMAN_ADMIN, else the socket, else http://127.0.0.1:9900]")]
+    #[expect(clippy::option_option, reason = "how clap reads an option with an optional value")]
+    pub against: Option<Option<AdminPlace>>,
     /// Who asks.
     #[command(flatten)]
     pub credentials: CredentialArguments,
@@ -208,6 +211,7 @@ comes from the first trusted proxy, which forwards --client-ip as the client.
 EXAMPLE
   pointsman explain --host shop.example.com --path /pay --cookie uid=alice
   pointsman explain edge.toml --path /     # no host: the routes match any
+  pointsman explain --admin --path /       # what runs, with its kills
   pointsman explain --admin 127.0.0.1:9900 --path / --header 'x-canary: always'")]
 pub struct ExplainArguments {
     /// The routes file.
@@ -218,9 +222,11 @@ pub struct ExplainArguments {
     #[arg(long = "file", value_name = "FILE", conflicts_with = "admin", hide = true)]
     pub file_option: Option<PathBuf>,
     /// Ask a running proxy.
-    #[arg(long, value_name = "URL", value_parser = AdminPlace::named)]
-    #[arg(help = "Ask a running proxy instead of a file: its admin listener, as a URL, HOST:PORT or unix:/path")]
-    pub admin: Option<AdminPlace>,
+    #[arg(long, value_name = "URL", value_parser = proxy, num_args = 0..=1)]
+    #[arg(help = "Ask a running proxy instead of a file: its admin listener, as a URL, HOST:PORT or unix:/path \
+        [default: POINTSMAN_ADMIN, else the socket, else http://127.0.0.1:9900]")]
+    #[expect(clippy::option_option, reason = "how clap reads an option with an optional value")]
+    pub admin: Option<Option<AdminPlace>>,
     /// Who asks.
     #[command(flatten)]
     pub credentials: CredentialArguments,
@@ -318,6 +324,12 @@ EXAMPLE
   pointsman version
   pointsman --version        # the same")]
 pub struct VersionArguments {}
+
+/// A proxy to ask, where a file may stand beside the option.
+fn proxy(text: &str) -> Result<AdminPlace, String> {
+    let is_file = Path::new(text).extension().is_some_and(|end| end == "toml");
+    if is_file { Err(format!("that is a file: write `{text}` before the option")) } else { AdminPlace::named(text) }
+}
 
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write a header as NAME:VALUE")?;

@@ -11,6 +11,8 @@ pub enum Exit {
     Failed,
     /// The proxy refuses the act, or the person answered the question with no.
     Refused,
+    /// The kill is in force, and a restart forgets it: the journal does not have it.
+    NotRecorded,
     /// The command line is wrong.
     Usage,
     /// The routes file is wrong.
@@ -25,6 +27,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Failed => 1,
             Self::Refused => 2,
+            Self::NotRecorded => 5,
             Self::Usage => 64,
             Self::BadFile => 78,
         }

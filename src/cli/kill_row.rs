@@ -2,8 +2,12 @@
 
 use serde_json::Value;
 
+use crate::cli::out;
 use crate::compare::escape_controls;
 use crate::journal::ScopeFields;
+
+/// Letters of a reason that are shown; the journal has all.
+const REASON_CHARS_MAX: usize = 200;
 
 /// A kill in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub struct KillRow {
     pub scope: String,
     /// `ana (socket)`, or the place in the file.
     pub by: String,
+    /// `ana`, or the place in the file.
+    pub who: String,
     /// `2026-11-29 14:03:10Z`; `-` for a kill of the file.
     pub since: String,
     /// The reason; empty for a kill of the file.
@@ -27,11 +33,9 @@ impl KillRow {
         let text = |value: &Value| escape_controls(value.as_str().unwrap_or_default()).into_owned();
         let scope = serde_json::from_value::<ScopeFields>(kill["scope"].clone()).ok().and_then(|fields| fields.scope());
         let scope = scope.map_or_else(|| "?".to_owned(), |scope| escape_controls(&scope.to_string()).into_owned());
-        let by = if kill["source"] == "file" {
-            text(&kill["place"])
-        } else {
-            format!("{} ({})", text(&kill["who"]["name"]), text(&kill["who"]["via"]))
-        };
+        let is_by_file = kill["source"] == "file";
+        let who = text(if is_by_file { &kill["place"] } else { &kill["who"]["name"] });
+        let by = if is_by_file { who.clone() } else { format!("{who} ({})", text(&kill["who"]["via"])) };
         let at = text(&kill["at"]);
         let at = at.split('.').next().map(|at| at.trim_end_matches('Z').replace('T', " ")).filter(|at| !at.is_empty());
         let not_there = (kill["matches"] == false).then_some("not in the running configuration");
@@ -39,17 +43,18 @@ impl KillRow {
         Self {
             scope,
             by,
+            who,
             since: at.map_or_else(|| "-".to_owned(), |at| format!("{at}Z")),
             reason: text(&kill["reason"]),
             notes: not_there.into_iter().chain(not_recorded).collect(),
         }
     }
 
-    /// The reason, and the notes in brackets.
+    /// The reason, cut to a line, and the notes in brackets.
     #[must_use]
     pub fn why(&self) -> String {
         let notes = self.notes.iter().map(|note| format!("[{note}]"));
-        Some(self.reason.clone())
+        Some(out::shortened(&self.reason, REASON_CHARS_MAX))
             .filter(|reason| !reason.is_empty())
             .into_iter()
             .chain(notes)
@@ -83,5 +88,7 @@ mod tests {
         let file = json!({ "scope": { "all": true }, "source": "file", "place": "routes.toml:12", "matches": true });
         assert_eq!(KillRow::read(&file).sentence(), "all, by routes.toml:12");
         assert_eq!(KillRow::read(&json!({})).scope, "?");
+        let long = json!({ "scope": { "all": true }, "source": "call", "reason": "x".repeat(1_000), "matches": true });
+        assert_eq!(KillRow::read(&long).why(), format!("{}…", "x".repeat(199)));
     }
 }

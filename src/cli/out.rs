@@ -32,6 +32,15 @@ pub fn print_error(text: &str) {
     let _ = write!(std::io::stderr().lock(), "{text}{newline}");
 }
 
+/// Text of at most `chars` letters; of a longer one the beginning, ended by `…`.
+#[must_use]
+pub fn shortened(text: &str, chars: usize) -> String {
+    if text.chars().count() <= chars {
+        return text.to_owned();
+    }
+    text.chars().take(chars.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// `1 route`, `2 routes`.
 #[must_use]
 pub fn count(n: usize, one: &str) -> String {

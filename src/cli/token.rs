@@ -5,11 +5,15 @@ use std::io::Read;
 
 use anyhow::{Context, anyhow, ensure};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::args::{NewTokenArguments, TokenArguments, TokenCommand};
 use super::paint::Terminal;
 use super::{Exit, out};
+use crate::clock::Clock;
 use crate::tls::sha256_hex;
 
 /// What a token begins with: scanners for leaked secrets find it.
@@ -31,6 +35,13 @@ pub fn token(arguments: &TokenArguments, terminal: Terminal) -> anyhow::Result<E
 }
 
 fn new(arguments: &NewTokenArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    if let Some(day) = arguments.expires.as_ref().filter(|day| is_past(day)) {
+        let error = terminal.stderr.red("error");
+        out::print_error(&format!(
+            "{error}: {day} is over\n  = help: write a day from today on, or leave --expires away"
+        ));
+        return Ok(Exit::Usage);
+    }
     let mut random = [0; RANDOM_BYTES];
     SystemRandom::new().fill(&mut random).map_err(|_| anyhow!("the system gives no random numbers"))?;
     let mut token = PREFIX.to_owned();
@@ -59,6 +70,13 @@ fn new(arguments: &NewTokenArguments, terminal: Terminal) -> anyhow::Result<Exit
         "\nIt is used by POINTSMAN_TOKEN, by --token-file FILE, or as the header `Authorization: Bearer TOKEN`.",
     );
     Ok(Exit::Ok)
+}
+
+/// Whether a day is over, as the proxy counts days: in UTC.
+fn is_past(day: &str) -> bool {
+    let wall = SignedDuration::try_from(Clock.wall()).unwrap_or(SignedDuration::MAX);
+    let now = Timestamp::UNIX_EPOCH.checked_add(wall).unwrap_or(Timestamp::MAX);
+    day.parse::<Date>().is_ok_and(|day| day < now.to_zoned(TimeZone::UTC).date())
 }
 
 /// The lines of the tokens file.

@@ -4,7 +4,7 @@ use std::io;
 
 use super::files::JournalFiles;
 use super::lines::{LineRead, Lines};
-use super::names::{CURRENT, rotated_seq};
+use super::names::{CURRENT, damaged_seq, rotated_seq};
 use super::record::{Deed, Record};
 
 /// How many bytes of lines a page has at most, beyond its first record.
@@ -22,6 +22,8 @@ pub struct ReadPage {
     pub has_more: bool,
     /// How many lines were left out as they are no records: a verification says which.
     pub unreadable: u64,
+    /// How many of the records are in files that were set aside because of damage.
+    pub set_aside: u64,
 }
 
 /// The files that hold records, in order: full ones, then `journal.jsonl`.
@@ -37,6 +39,28 @@ fn in_order(files: &dyn JournalFiles) -> io::Result<Vec<String>> {
     Ok(ordered)
 }
 
+/// The files that hold records, and those that were set aside as they are damaged: each of these before the file that
+/// begins with what was read of it.
+///
+/// # Errors
+/// The folder cannot be read.
+fn with_set_aside(files: &dyn JournalFiles) -> io::Result<Vec<String>> {
+    let mut aside: Vec<(u64, String)> =
+        files.list()?.into_iter().filter_map(|name| Some((damaged_seq(&name)?, name))).collect();
+    aside.sort_unstable();
+    let mut ordered = Vec::new();
+    let mut aside = aside.into_iter().peekable();
+    for name in in_order(files)? {
+        let begins = rotated_seq(&name).unwrap_or(u64::MAX);
+        while let Some((_, damaged)) = aside.next_if(|(seq, _)| *seq <= begins) {
+            ordered.push(damaged);
+        }
+        ordered.push(name);
+    }
+    ordered.extend(aside.map(|(_, name)| name));
+    Ok(ordered)
+}
+
 /// Reads the files in order with `read`; again when a writer has begun a new file meanwhile, as records may then be in a
 /// file that was not read.
 ///
@@ -44,12 +68,20 @@ fn in_order(files: &dyn JournalFiles) -> io::Result<Vec<String>> {
 /// The folder or a file cannot be read.
 pub(super) fn read_in_order<T>(
     files: &dyn JournalFiles,
+    read: impl FnMut(&[String]) -> io::Result<T>,
+) -> io::Result<T> {
+    read_listed(files, in_order, read)
+}
+
+fn read_listed<T>(
+    files: &dyn JournalFiles,
+    list: fn(&dyn JournalFiles) -> io::Result<Vec<String>>,
     mut read: impl FnMut(&[String]) -> io::Result<T>,
 ) -> io::Result<T> {
-    let mut ordered = in_order(files)?;
+    let mut ordered = list(files)?;
     for _ in 1..ATTEMPTS_MAX {
         let result = read(&ordered);
-        let now = in_order(files)?;
+        let now = list(files)?;
         if now == ordered {
             return result;
         }
@@ -58,13 +90,13 @@ pub(super) fn read_in_order<T>(
     read(&ordered)
 }
 
-/// At most `limit` records with numbers above `after`, without checkpoints. Records that are older than the oldest file
-/// are gone.
+/// At most `limit` records with numbers above `after`, without checkpoints, by rising numbers. Records that are older than
+/// the oldest file are gone. Of a file that was set aside because of damage, those that can be read.
 ///
 /// # Errors
 /// The folder or a file cannot be read.
 pub fn records_after(files: &dyn JournalFiles, after: u64, limit: usize) -> io::Result<ReadPage> {
-    read_in_order(files, |ordered| page(files, ordered, after, limit))
+    read_listed(files, with_set_aside, |ordered| page(files, ordered, after, limit))
 }
 
 fn page(files: &dyn JournalFiles, ordered: &[String], after: u64, limit: usize) -> io::Result<ReadPage> {
@@ -72,7 +104,8 @@ fn page(files: &dyn JournalFiles, ordered: &[String], after: u64, limit: usize) 
     let mut bytes = 0;
     for (at, name) in ordered.iter().enumerate() {
         // All records of this file are older than the first of the next.
-        let next = ordered.get(at + 1).and_then(|next| rotated_seq(next));
+        let next = ordered.get(at + 1).and_then(|next| rotated_seq(next).or(damaged_seq(next)));
+        let is_aside = damaged_seq(name).is_some();
         if next.is_some_and(|next| next <= after) {
             continue;
         }
@@ -88,7 +121,9 @@ fn page(files: &dyn JournalFiles, ordered: &[String], after: u64, limit: usize) 
                 page.unreadable += 1;
                 continue;
             };
-            if record.seq <= after || matches!(record.what, Deed::Checkpoint { .. }) {
+            // Behind damage a number may be there twice.
+            let last = page.records.last().map_or(after, |last| last.seq);
+            if record.seq <= last || matches!(record.what, Deed::Checkpoint { .. }) {
                 continue;
             }
             if page.records.len() >= limit || (bytes + lines.line().len() > PAGE_BYTES_MAX && !page.records.is_empty())
@@ -97,6 +132,7 @@ fn page(files: &dyn JournalFiles, ordered: &[String], after: u64, limit: usize) 
                 return Ok(page);
             }
             bytes += lines.line().len();
+            page.set_aside += u64::from(is_aside);
             page.records.push(record);
         }
     }

@@ -107,7 +107,12 @@ pub fn verify(files: &dyn JournalFiles) -> io::Result<VerifyReport> {
     let mut aside: Vec<String> = files.list()?.into_iter().filter(|name| damaged_seq(name).is_some()).collect();
     aside.sort_unstable();
     for name in aside {
-        let note = "was damaged and is set aside; the file after it begins with what was read of it";
+        let mut of_it = VerifyReport::default();
+        verify_file(&mut of_it, &name, files.read(&name)?, None)?;
+        of_it.problems.into_iter().for_each(|problem| report.add(problem));
+        report.more_problems += of_it.more_problems;
+        let note = "was set aside; the file after it begins with what was read of it: inspect it, then move it out of \
+                    the folder";
         report.notes.push(format!("{name} {note}"));
     }
     if let Some(damage) = whole.folded.damage.filter(|damage| damage.kind.is_of_saved_state()) {

@@ -116,18 +116,71 @@ fn a_kill_needs_no_flags_on_the_machine_itself() {
 }
 
 #[test]
+fn kills_that_stand_are_named() {
+    let shop = shop();
+    let act = |verb: &str, words: &[&str]| shop.check(&[&[verb], words, &["--reason", "INC-1"]].concat(), 0);
+    for scope in [&["--all"][..], &["--route", "shop"], &CANARY] {
+        let killed = act("kill", scope);
+        assert!(!killed.stderr.contains("already"), "{}", killed.stderr);
+    }
+    has(&act("kill", &CANARY).stderr, &["variant shop:canary was already killed since 20", "Z by "]);
+    // The caller stays on stable, and that is said.
+    let lifted = act("revive", &CANARY);
+    has(&lifted.stderr, &["still killed by: all (#", "route shop (#", ": INC-1)"]);
+    assert_eq!(shop.answers(), "v1");
+    let mut again = Pty::start(shop.dir(), &["kill", CANARY[0], CANARY[1]], 160);
+    again.line_with("shop canary: no caller moves, already killed by all (#");
+    again.until("the question", |pty| pty.glass.lines().last()?.contains("Why kill").then_some(()));
+    again.press("INC-2\r");
+    again.line_with("killed variant shop:canary: in force");
+    assert_eq!(again.end(), 0);
+    let mut revive = Pty::start(shop.dir(), &["revive", "--all", "--reason", "x", "--yes"], 160);
+    revive.line_with("shop canary: no caller moves, still killed by route shop (#");
+    revive.line_with("still killed by: route api (");
+    assert_eq!(revive.end(), 0);
+    let explained = shop.check(&["explain", "--admin", "--cookie", "uid=alice"], 0);
+    has(&explained.stdout, &["kill"]);
+}
+
+#[test]
+fn every_kill_that_people_made_is_lifted_by_one_command() {
+    let shop = shop();
+    for scope in [&["--all"][..], &["--route", "shop"], &CANARY, &["--tenant", "acme"]] {
+        shop.check(&[&["kill", "--reason", "INC-1"], scope].concat(), 0);
+    }
+    has(&shop.check(&["revive", "--every-kill"], 64).stderr, &["a reason is missing"]);
+    let mut asked = Pty::start(shop.dir(), &["revive", "--every-kill", "--reason", "over"], 160);
+    asked.line_with("all, by ");
+    asked.until("the question", |pty| pty.glass.lines().last()?.contains("Lift 4 kills? yes or no:").then_some(()));
+    asked.press("no\r");
+    asked.line_with("not revived");
+    assert_eq!((asked.end(), shop.answers()), (2, "v1".to_owned()));
+    let lifted = shop.check(&["revive", "--every-kill", "--reason", "over"], 0);
+    has(
+        &lifted.stdout,
+        &["revived all: ", "revived route shop: ", "revived variant shop:canary: ", "revived tenant acme"],
+    );
+    has(&lifted.stderr, &["stays, by the file: route api, by "]);
+    assert_eq!(shop.answers(), "v2");
+    has(&shop.check(&["revive", "--every-kill", "--reason", "over"], 0).stderr, &["nothing is killed by people"]);
+    check(shop.dir(), &["revive", "--every-kill", "--all", "--reason", "x"], 64);
+}
+
+#[test]
 fn what_is_refused_has_a_remedy_and_an_exit_code() {
     let shop = shop();
     let reason = ["--reason", "test"];
     for (words, code, parts) in [
         (&["kill", "--variant", "shop:canry"][..], 2, &["`shop` has no variant `canry`", "did you mean"][..]),
-        (&["kill", "--route", "shp"], 2, &["there is no route `shp`", "did you mean"]),
+        (&["kill", "--route", "shp"], 2, &["there is no route `shp`", "did you mean", "  routes: shop, api"]),
         (&["kill", "--variant", "shop:stable"], 2, &["stable"]),
         (&["revive", "--variant", "shop:canary"], 2, &["is not killed", "`pointsman kill` lists"]),
         (&["revive", "--route", "api"], 2, &["routes.toml:", "[kill]"]),
         (&["revive"], 64, &["a scope is missing", "--variant"]),
         (&["kill", "--all", "--route", "shop"], 64, &["cannot be used with"]),
         (&["kill", "--variant", "shop"], 64, &["ROUTE:VARIANT"]),
+        (&["kill", "--variant", "canary"], 64, &["several routes have it", "shop:canary, api:canary"]),
+        (&["revive", "--variant", "canary"], 64, &["shop:canary, api:canary"]),
         (&["kill", "shop:canary"], 64, &["--variant shop:canary"]),
         (&["kill", "--route", "shop", "--close-streams", "soon"], 64, &["5s"]),
     ] {
@@ -235,6 +288,8 @@ fn the_hash_of_a_token_is_that_of_its_line() {
     for words in [&["token"][..], &["token", "new", "ana"], &["token", "new", "a b", "--role", "operator"]] {
         check(dir.path(), words, 64);
     }
+    let past = check(dir.path(), &["token", "new", "ana", "--role", "operator", "--expires", "2020-02-29"], 64);
+    has(&past.stderr, &["2020-02-29 is over"]);
     has(&check(dir.path(), &["token", "new", "ana", "--role", "admin"], 64).stderr, &["operator", "viewer"]);
 }
 
@@ -331,6 +386,10 @@ fn a_file_is_checked_against_what_runs() {
     let rejected = check(dir.path(), &["check", "--against", &socket], 78);
     has(&rejected.stderr, &["error[unknown-key]", "did you mean `stable`?", "would reject it"]);
     assert!(rejected.stdout.is_empty(), "{}", rejected.stdout);
+    // Found as by the other commands.
+    let here = shop.check(&["check", "--against"], 0);
+    has(&here.stdout, &["against generation 1 of unix:./state/run/admin.sock", "nothing changes"]);
+    has(&shop.check(&["check", "--against", "routes.toml"], 64).stderr, &["that is a file"]);
     check(dir.path(), &["check", "--against", &socket, "--format", "sarif"], 64);
     has(&check(dir.path(), &["check", "none.toml", "--against", &socket], 1).stderr, &["cannot read none.toml"]);
     fs::write(dir.path().join("large.toml"), "#".repeat((1 << 20) + 1)).unwrap();
@@ -367,7 +426,7 @@ fn an_act_whose_connection_breaks_is_sent_again_with_its_key() {
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let (address, requests) = scripted(vec![String::new(), answer]);
     let dir = tempfile::tempdir().unwrap();
-    let killed = check(dir.path(), &["kill", "--all", "--reason", "INC-1", "--admin", &address], 0);
+    let killed = check(dir.path(), &["kill", "--all", "--reason", "INC-1", "--admin", &address], 5);
     has(&killed.stdout, &["killed all: in force on 2 of 2 workers after 1.5 ms, #7, not yet recorded"]);
     has(&killed.stderr, &["NOT RECORDED: the kill is in force, but a restart forgets it: no space left on device"]);
     let (first, second) = (requests.recv().unwrap(), requests.recv().unwrap());

@@ -1,14 +1,17 @@
 //! `kill`: sent first, explained later. Only a question that a person has to answer stands before the call.
 
-use super::effect::{Direction, effect};
+use super::before::killed_before;
+use super::effect::{EffectOf, effect};
 use super::list;
+use super::names::{known_names, missing_route};
 use super::outcome::report;
 use super::question::{ask, can_ask, is_yes};
 use super::send::{ActOrder, status};
-use crate::cli::admin::{AdminEndpoint, Purpose};
-use crate::cli::args::KillArguments;
+use crate::cli::admin::{AdminEndpoint, AdminResponse, Purpose};
+use crate::cli::args::{ActOutput, KillArguments};
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out};
+use crate::compare::escape_controls;
 use crate::route::KillScope;
 
 /// Runs `kill`.
@@ -23,9 +26,13 @@ pub fn kill(arguments: &KillArguments, terminal: Terminal) -> anyhow::Result<Exi
     };
     let admin = arguments.admin.find(Purpose::Act)?;
     runtime.block_on(async {
+        if let Some(why) = missing_route(&admin, &scope).await {
+            out::print_error(&format!("{}: {why}", terminal.stderr.red("error")));
+            return Ok(Exit::Usage);
+        }
         let is_shown = is_asked(arguments, &scope);
         if is_shown {
-            show_effect(&admin, &scope).await;
+            show_effect(&admin, &scope, EffectOf::Kill).await;
         }
         let Answered::Go(reason) = questions(arguments, &scope, terminal) else { return Ok(Exit::Refused) };
         let Some(reason) = reason else {
@@ -36,17 +43,39 @@ pub fn kill(arguments: &KillArguments, terminal: Terminal) -> anyhow::Result<Exi
         let order = ActOrder { verb: "kill", scope: &scope, reason: &reason, close_streams, expect: None };
         let answer = order.send(&admin).await?;
         let exit = report(&order, &answer, arguments.output(), terminal)?;
-        if exit == Exit::Ok && !is_shown && can_ask() {
-            show_effect(&admin, &scope).await;
+        if matches!(exit, Exit::Ok | Exit::NotRecorded) && arguments.output() == ActOutput::Text {
+            show_earlier(&admin, &order, &answer).await;
+            if !is_shown && can_ask() {
+                show_effect(&admin, &scope, EffectOf::Killed).await;
+            }
         }
+        show_names(&admin, &order, &answer, arguments.output()).await;
         Ok(exit)
     })
 }
 
 /// Shows who moves. A proxy that does not answer at once is no reason to wait.
-async fn show_effect(admin: &AdminEndpoint, scope: &KillScope) {
-    for line in status(admin).await.iter().flat_map(|page| effect(page, scope, Direction::Kill)) {
+async fn show_effect(admin: &AdminEndpoint, scope: &KillScope, of: EffectOf) {
+    for line in status(admin).await.iter().flat_map(|page| effect(page, scope, of)) {
         out::print_error(&format!("  {line}"));
+    }
+}
+
+/// Lists the names that there are, when there is none such as the one that was typed.
+pub(super) async fn show_names(admin: &AdminEndpoint, order: &ActOrder<'_>, answer: &AdminResponse, output: ActOutput) {
+    if output == ActOutput::Text
+        && let Some(names) = known_names(admin, order.scope, answer).await
+    {
+        out::print_error(&format!("  {names}"));
+    }
+}
+
+/// Says that the scope was killed before, if it was.
+async fn show_earlier(admin: &AdminEndpoint, order: &ActOrder<'_>, answer: &AdminResponse) {
+    let Some(document) = answer.json().filter(|document| document["repeated"] != true) else { return };
+    let Some(seq) = document["record"]["seq"].as_u64() else { return };
+    if let Some(before) = killed_before(admin, order.scope, seq).await {
+        out::print_error(&format!("  {} {before}", escape_controls(&order.scope.to_string())));
     }
 }
 

@@ -1,12 +1,16 @@
 //! `kill` and `revive`: what an act would do, the questions before it, the call, and its outcome in words.
 
+mod before;
 mod effect;
+mod every;
 mod kill;
 mod list;
+mod names;
 mod outcome;
 mod question;
 mod revive;
 mod send;
+mod standing;
 
 pub use kill::kill;
 pub use outcome::said;

@@ -37,7 +37,7 @@ pub(super) fn report(
     for alarm in outcome.alarms(order) {
         out::print_error(&terminal.stderr.bold(&terminal.stderr.red(&alarm)));
     }
-    Ok(if outcome.is_everywhere() { Exit::Ok } else { Exit::Failed })
+    Ok(outcome.exit())
 }
 
 /// The answer to an act in one line, or why nothing was done.
@@ -105,6 +105,17 @@ impl ActReport {
         (self.repeated || self.in_force_ms.is_some()) && self.workers_in_force >= self.workers
     }
 
+    /// A kill that a restart forgets is no success for a script.
+    fn exit(&self) -> Exit {
+        if !self.is_everywhere() {
+            Exit::Failed
+        } else if self.not_durable.is_some() {
+            Exit::NotRecorded
+        } else {
+            Exit::Ok
+        }
+    }
+
     fn line(&self, order: &ActOrder<'_>) -> String {
         let Self { seq, workers_in_force, workers, .. } = self;
         let scope = escape_controls(&order.scope.to_string()).into_owned();
@@ -164,7 +175,7 @@ mod tests {
             read(&document).line(&ORDER),
             "killed all: in force on 2 of 2 workers after 1.4 ms, recorded as #12"
         );
-        assert!(read(&document).is_everywhere() && read(&document).alarms(&ORDER).is_empty());
+        assert!(read(&document).exit() == Exit::Ok && read(&document).alarms(&ORDER).is_empty());
         document["durable"] = json!(false);
         document["not_durable_because"] = json!("no space left on device");
         let report = read(&document);
@@ -173,10 +184,11 @@ mod tests {
             report.alarms(&ORDER)[0]
                 .starts_with("NOT RECORDED: the kill is in force, but a restart forgets it: no space")
         );
+        assert_eq!(report.exit(), Exit::NotRecorded);
         document["in_force_ms"] = Value::Null;
         document["workers_in_force"] = json!(1);
         let report = read(&document);
-        assert!(!report.is_everywhere() && report.alarms(&ORDER).len() == 2);
+        assert!(report.exit() == Exit::Failed && report.alarms(&ORDER).len() == 2);
         assert!(report.line(&ORDER).contains("in force on 1 of 2 workers after 1 s"), "{}", report.line(&ORDER));
         document["still_killed_by"] = json!("routes.toml:7");
         assert!(read(&document).alarms(&ORDER)[2].contains("STILL KILLED by the file: routes.toml:7"));

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Write, stderr, stdin};
 
+use crate::cli::paint::Paint;
+
 /// Whether a person can be asked.
 pub(super) fn can_ask() -> bool {
     stdin().is_terminal() && stderr().is_terminal()
@@ -16,6 +18,12 @@ pub(super) fn ask(words: &str) -> Option<String> {
     stdin().lock().read_line(&mut line).ok()?;
     let line = line.trim();
     (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// The reason of a revive: as given, else asked for on a terminal.
+pub(super) fn reason_to_revive(given: Option<&String>, what: &str, paint: Paint) -> Option<String> {
+    let question = || ask(&paint.bold(&format!("Why revive {what}? A reason, for the journal:")));
+    given.cloned().or_else(|| if can_ask() { question() } else { None })
 }
 
 /// Whether an answer is a yes.

@@ -11,7 +11,7 @@ use crate::route::KillScope;
 /// Bound on an act: the proxy answers within about a second.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Bound on the status that is shown before or after an act.
-const STATUS_PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const STATUS_PATIENCE: Duration = Duration::from_millis(500);
 
 /// An act to send.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +54,13 @@ impl ActOrder<'_> {
 
 /// The newest sequence number of the journal, if the proxy answers at once.
 pub(super) async fn seen(admin: &AdminEndpoint) -> Option<u64> {
+    killed(admin).await?["seq"].as_u64()
+}
+
+/// What is killed, if the proxy answers at once.
+pub(super) async fn killed(admin: &AdminEndpoint) -> Option<Value> {
     let answer = admin.ask("/v1/kill", FetchOptions::within(STATUS_PATIENCE)).await.ok()?;
-    answer.page().ok()?["seq"].as_u64()
+    answer.page().ok()
 }
 
 /// The status of the proxy, if it answers at once.

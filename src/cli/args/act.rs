@@ -13,7 +13,7 @@ use crate::route::KillScope;
 #[group(id = "scope", multiple = false)]
 pub struct ScopeArguments {
     /// Everything.
-    #[arg(long, help = "Everything: all routes, variants and copies")]
+    #[arg(long, help = "Everything: all routes, variants and copies, as one kill")]
     pub all: bool,
     /// A route.
     #[arg(long, value_name = "ROUTE", value_parser = name, help = "All variants of this route but stable")]
@@ -59,12 +59,14 @@ pub enum ActOutput {
 #[command(after_help = "\
 The kill is in force on all workers before the command ends. It survives reloads and restarts, works while the file on \
 disk is invalid, and only `revive` lifts it. On a terminal the command asks for the reason, and for a yes when more \
-than one route is concerned. Without a scope it lists what is killed.
+than one route is concerned. `kill --all` is a kill of its own, beside those of routes and variants. Without a scope \
+the command lists what is killed.
 
 EXIT CODES
   0   in force
   1   no proxy answers, or not in force on all workers after a second
   2   refused: no such route, no permission, or the question was answered with no
+  5   in force, but not recorded: a restart forgets it
 
 EXAMPLE
   pointsman kill --variant shop:canary --reason 'errors since 14:02'
@@ -107,17 +109,19 @@ impl KillArguments {
 /// `revive`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Lifts a kill that was made by `kill` or the API. What comes back is shown before, on a terminal. A kill in the routes \
-file is lifted by an edit of the file.
+Lifts the one kill of exactly this scope that was made by `kill` or the API: `--all` lifts the kill `all`, not those of \
+routes and variants; `--every-kill` lifts them all. What comes back is shown before, on a terminal, and what is still \
+killed by others is shown after. A kill in the routes file is lifted by an edit of the file.
 
 EXIT CODES
   0   lifted
-  1   no proxy answers, or the journal cannot be written
+  1   no proxy answers, the journal cannot be written, or one of --every-kill was not lifted
   2   refused: not killed, killed by the file, no permission, or the question was answered with no
 
 EXAMPLE
   pointsman revive --variant shop:canary --reason 'fixed in 2.0.1'
-  pointsman revive --all --reason 'INC-4711 is over' --yes")]
+  pointsman revive --all --reason 'INC-4711 is over' --yes
+  pointsman revive --every-kill --reason 'INC-4711 is over'")]
 pub struct ReviveArguments {
     /// The proxy.
     #[command(flatten)]
@@ -125,6 +129,9 @@ pub struct ReviveArguments {
     /// The scope.
     #[command(flatten)]
     pub scope: ScopeArguments,
+    /// All that people killed.
+    #[arg(long, conflicts_with = "scope", help = "Lift each kill that people made, one act each")]
+    pub every_kill: bool,
     /// Why.
     #[arg(long, value_name = "TEXT", value_parser = reason, help = "Why, for the journal")]
     pub reason: Option<String>,
@@ -161,7 +168,11 @@ fn without_option(text: &str) -> Result<String, String> {
     })
 }
 
+/// A variant of a route. Without the route, which is empty then, it is looked for in what runs.
 fn variant(text: &str) -> Result<KillScope, String> {
+    if !text.is_empty() && !text.contains(':') {
+        return Ok(KillScope::Variant { route: String::new(), variant: text.to_owned() });
+    }
     let parts = text.split_once(':').filter(|(route, variant)| !route.is_empty() && !variant.is_empty());
     let (route, variant) = parts.ok_or_else(|| "write ROUTE:VARIANT, such as shop:canary".to_owned())?;
     Ok(KillScope::Variant { route: route.to_owned(), variant: variant.to_owned() })
@@ -197,7 +208,9 @@ mod tests {
         let canary = KillScope::Variant { route: "shop".to_owned(), variant: "canary".to_owned() };
         assert_eq!(variant("shop:canary"), Ok(canary.clone()));
         assert_eq!(scope(ScopeArguments { variant: Some(canary.clone()), ..none() }), Some(canary));
-        for wrong in ["shop", ":canary", "shop:", ""] {
+        let bare = KillScope::Variant { route: String::new(), variant: "canary".to_owned() };
+        assert_eq!(variant("canary"), Ok(bare));
+        for wrong in [":canary", "shop:", ""] {
             assert!(variant(wrong).unwrap_err().contains("ROUTE:VARIANT"), "{wrong}");
         }
         for (bare, option) in [("shop:canary", "--variant shop:canary"), ("all", "--all"), ("shop", "--route shop")] {

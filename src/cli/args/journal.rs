@@ -29,7 +29,7 @@ pub struct JournalArguments {
     pub admin: AdminArguments,
     /// The oldest time.
     #[arg(long, value_name = "TIME", value_parser = Since::read)]
-    #[arg(help = "Only records since then: 2h ago, a date such as 2026-11-29, or 2026-11-29T14:00")]
+    #[arg(help = "Only records since then: 2h or '2h ago', a date such as 2026-11-29, or 2026-11-29T14:00")]
     pub since: Option<Since>,
     /// The actor.
     #[arg(long, value_name = "NAME", help = "Only records of this user or token")]
@@ -91,12 +91,13 @@ pub enum Since {
 }
 
 impl Since {
-    /// Reads `2h`, `2026-11-29`, `2026-11-29T14:00` (of this machine's time zone) or RFC 3339.
+    /// Reads `2h`, `2h ago`, `2026-11-29`, `2026-11-29T14:00` (of this machine's time zone) or RFC 3339.
     ///
     /// # Errors
     /// It is none of these.
     pub fn read(text: &str) -> Result<Self, String> {
-        if let Some(ago) = config::parse_duration(text) {
+        let ago = text.strip_suffix("ago").map_or(text, str::trim_end);
+        if let Some(ago) = config::parse_duration(ago) {
             return Ok(Self::Ago(ago));
         }
         if let Ok(at) = text.parse::<Timestamp>() {
@@ -132,7 +133,9 @@ mod tests {
     fn times_in_the_past() {
         let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
         let moment = |text: &str| Since::read(text).unwrap().moment(now).to_string();
-        assert_eq!(moment("2h"), "2026-11-29T10:00:00Z");
+        for text in ["2h", "2h ago", "2hago"] {
+            assert_eq!(moment(text), "2026-11-29T10:00:00Z", "{text}");
+        }
         assert_eq!(moment("1h30m"), "2026-11-29T10:30:00Z");
         assert_eq!(moment("2026-11-28T00:00:00Z"), "2026-11-28T00:00:00Z");
         assert_eq!(moment("2026-11-28T02:00:00+02:00"), "2026-11-28T00:00:00Z");
@@ -140,7 +143,7 @@ mod tests {
         for civil in ["2026-11-28", "2026-11-28T14:00", "2026-11-28 14:00:00"] {
             assert!(moment(civil).starts_with("2026-11-2"), "{civil}");
         }
-        for wrong in ["", "soon", "2026-13-01", "2h ago"] {
+        for wrong in ["", "soon", "2026-13-01", "ago", "an hour ago"] {
             assert!(Since::read(wrong).unwrap_err().contains("2h"), "{wrong}");
         }
     }

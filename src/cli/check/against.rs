@@ -9,8 +9,8 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 use super::format::CheckFormat;
-use crate::cli::admin::{AdminEndpoint, AdminPlace, FetchOptions, ProblemDocument, Sent};
-use crate::cli::args::CheckArguments;
+use crate::cli::admin::{AdminPlace, FetchOptions, ProblemDocument, Purpose, Sent};
+use crate::cli::args::{AdminArguments, CheckArguments};
 use crate::cli::paint::{Paint, Terminal};
 use crate::cli::{Exit, diagnostic_text, out};
 use crate::compare::escape_controls;
@@ -20,11 +20,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The proxy reads no larger file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Has the proxy at `place` check the file.
+/// Has the proxy at `place`, else the one that is found, check the file.
 ///
 /// # Errors
 /// The file cannot be read, or no proxy answers.
-pub(super) fn against(place: &AdminPlace, arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+pub(super) fn against(
+    place: Option<&AdminPlace>,
+    arguments: &CheckArguments,
+    terminal: Terminal,
+) -> anyhow::Result<Exit> {
     let json = match arguments.format() {
         CheckFormat::Text => false,
         CheckFormat::Json => true,
@@ -34,7 +38,8 @@ pub(super) fn against(place: &AdminPlace, arguments: &CheckArguments, terminal: 
         }
     };
     let text = read(&arguments.file)?;
-    let admin = AdminEndpoint::at(place.clone(), arguments.credentials.read()?);
+    let admin = AdminArguments { admin: place.cloned(), credentials: arguments.credentials.clone() };
+    let admin = admin.find(Purpose::Read)?;
     let answer = admin.ask_blocking("/v1/config/check", FetchOptions::post(Sent::Toml(text.into()), PATIENCE))?;
     if let Some(problem) = ProblemDocument::read(&answer) {
         out::print_error(&format!("{}: {}", terminal.stderr.red("refused"), problem.text()));

@@ -30,7 +30,7 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
         return Ok(Exit::Usage);
     }
     if let Some(place) = &arguments.against {
-        return against::against(place, arguments, terminal);
+        return against::against(place.as_ref(), arguments, terminal);
     }
     let report = inspect(arguments);
     let exit = if report.diagnostics.errors() == 0 { Exit::Ok } else { Exit::BadFile };
@@ -54,7 +54,7 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
     match exit {
         _ if arguments.quiet => {}
         Exit::Ok => out::print(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
-        Exit::BadFile | Exit::Failed | Exit::Refused | Exit::Usage => {
+        Exit::BadFile | Exit::Failed | Exit::Refused | Exit::NotRecorded | Exit::Usage => {
             out::print_error(&format!("{file}: {}", terminal.stderr.red(&summary)));
         }
     }

@@ -72,12 +72,12 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
             "shift the weight to 50 % and watch the bar",
             "sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' routes.toml".to_owned(),
         ),
+        ("make the canary fail", format!("curl -s -X POST http://{switch}/errors    # /slow, /off")),
         (
             "kill: all callers off the canary at once, and back",
             format!("pointsman kill {SCOPE} --reason 'it fails'\n    pointsman revive {SCOPE} --reason 'it is fixed'"),
         ),
         ("who changed what, when and why", "pointsman journal".to_owned()),
-        ("make the canary fail", format!("curl -s -X POST http://{switch}/errors    # /slow, /off")),
     ];
     let dark = stage.dark.map(|_| {
         (

@@ -8,8 +8,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 
 use super::draw::draw;
-use crate::cli::admin::{AdminEndpoint, AdminPlace, AdminResponse, FetchOptions};
-use crate::cli::args::{DEFAULT_FILE, ExplainArguments};
+use crate::cli::admin::{AdminPlace, AdminResponse, FetchOptions, Purpose};
+use crate::cli::args::{AdminArguments, DEFAULT_FILE, ExplainArguments};
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
 use crate::clock::Clock;
@@ -20,7 +20,7 @@ use crate::telemetry::explained;
 /// Explains one request.
 pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let answer = if let Some(admin) = &arguments.admin {
-        ask_proxy(admin, arguments)?
+        ask_proxy(admin.as_ref(), arguments)?
     } else {
         let file = arguments.file.as_ref().or(arguments.file_option.as_ref());
         let file = file.cloned().unwrap_or_else(|| DEFAULT_FILE.into());
@@ -65,8 +65,9 @@ fn query(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
     Ok(query)
 }
 
-fn ask_proxy(place: &AdminPlace, arguments: &ExplainArguments) -> anyhow::Result<Value> {
-    let admin = AdminEndpoint::at(place.clone(), arguments.credentials.read()?);
+fn ask_proxy(place: Option<&AdminPlace>, arguments: &ExplainArguments) -> anyhow::Result<Value> {
+    let admin = AdminArguments { admin: place.cloned(), credentials: arguments.credentials.clone() };
+    let admin = admin.find(Purpose::Read)?;
     explanation_of(&admin.ask_blocking(&path(arguments), FetchOptions::get())?)
 }
 

@@ -35,13 +35,14 @@ pub fn journal(arguments: &JournalArguments, terminal: Terminal) -> anyhow::Resu
         if arguments.verify {
             return verified(dir, output, terminal);
         }
-        let unreadable = records(dir, &mut |record| shown.take(record))?;
+        let notes = records(dir, &mut |record| shown.take(record))?;
         shown.end()?;
-        if unreadable > 0 {
-            let lines = out::count(usize::try_from(unreadable)?, "line");
-            out::print_error(
-                &terminal.stderr.yellow(&format!("{lines} of the files cannot be read: --verify shows them")),
-            );
+        let (lines, records) = (notes.unreadable, notes.set_aside);
+        let lines = (lines > 0).then(|| format!("{} cannot be read", count(lines, "line")));
+        let aside = (records > 0)
+            .then(|| format!("{} read from files that were set aside because of damage", count(records, "record")));
+        for note in lines.into_iter().chain(aside) {
+            out::print_error(&terminal.stderr.yellow(&format!("note: {note}: --verify shows what is wrong")));
         }
         return Ok(Exit::Ok);
     }
@@ -61,11 +62,15 @@ pub fn journal(arguments: &JournalArguments, terminal: Terminal) -> anyhow::Resu
             let mut each = |record: &Value| if filter.wants(record) { printer.print(record) } else { Ok(true) };
             tokio::select! {
                 ended = tokio::signal::ctrl_c() => ended?,
-                ended = follow(&admin, Some(last), &mut each) => ended?,
+                ended = follow(&admin, Some(last), &mut each) => return Ok(ended?.exit(terminal)),
             }
         }
         Ok(Exit::Ok)
     })
+}
+
+fn count(number: u64, one: &str) -> String {
+    out::count(usize::try_from(number).unwrap_or(usize::MAX), one)
 }
 
 /// The state folder of the running proxy.

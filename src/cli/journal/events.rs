@@ -31,7 +31,7 @@ pub fn events(arguments: &EventsArguments, terminal: Terminal) -> anyhow::Result
         };
         tokio::select! {
             ended = tokio::signal::ctrl_c() => ended?,
-            ended = follow(&admin, after, &mut each) => ended?,
+            ended = follow(&admin, after, &mut each) => return Ok(ended?.exit(terminal)),
         }
         Ok(Exit::Ok)
     })

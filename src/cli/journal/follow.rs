@@ -10,7 +10,8 @@ use tokio::time::{sleep, timeout};
 
 use super::sse::EventReader;
 use crate::cli::admin::{AdminEndpoint, AdminResponse, FetchOptions, ProblemDocument};
-use crate::cli::out;
+use crate::cli::paint::Terminal;
+use crate::cli::{Exit, out};
 
 /// Bound on the time to the first byte of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,19 +22,42 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Bound on the text of a refusal.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
+/// Why following has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FollowEnd {
+    /// The records have no reader any more.
+    Unread,
+    /// The proxy refuses: the token is not known any more, or may not read.
+    Refused(String),
+}
+
+impl FollowEnd {
+    /// Says why, where nothing else does, and how the command ends.
+    pub(super) fn exit(self, terminal: Terminal) -> Exit {
+        match self {
+            Self::Unread => Exit::Ok,
+            Self::Refused(why) => {
+                out::print_error(&format!("{}: {why}", terminal.stderr.red("refused")));
+                Exit::Refused
+            }
+        }
+    }
+}
+
 /// Passes each record after `after` to `each`, until it returns false. A proxy that does not answer at first is an
-/// error; one that does not answer later is waited for.
+/// error; one that does not answer later is waited for, unless it refuses.
 pub(super) async fn follow(
     admin: &AdminEndpoint,
     after: Option<u64>,
     each: &mut dyn FnMut(&Value) -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<FollowEnd> {
     let mut last = after;
     let mut is_known = false;
     let mut is_silent = false;
     loop {
         match stream(admin, &mut last, each).await {
-            Ok(StreamEnd::Unread) => return Ok(()),
+            Ok(StreamEnd::Unread) => return Ok(FollowEnd::Unread),
+            Ok(StreamEnd::Refused(why)) => return Ok(FollowEnd::Refused(why)),
             Ok(StreamEnd::Broken) => is_silent = false,
             Err(error) if !is_known => return Err(error),
             Err(error) if !is_silent => {
@@ -53,6 +77,8 @@ enum StreamEnd {
     Unread,
     /// The connection ended.
     Broken,
+    /// The proxy does not let this user read.
+    Refused(String),
 }
 
 async fn stream(
@@ -74,7 +100,11 @@ async fn stream(
         }
         let answer = AdminResponse { place, status, body: read.into() };
         let why = ProblemDocument::read(&answer).map_or_else(|| answer.line(), |problem| problem.text());
-        bail!("{} answers {status}: {why}", answer.place);
+        let why = format!("{} answers {status}: {why}", answer.place);
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Ok(StreamEnd::Refused(why));
+        }
+        bail!("{why}");
     }
     let mut reader = EventReader::default();
     while let Ok(Some(Ok(frame))) = timeout(SILENCE_MAX, body.frame()).await {

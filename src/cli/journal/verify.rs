@@ -46,8 +46,13 @@ fn text(report: &VerifyReport, paint: Paint) -> String {
     }
     for problem in &report.problems {
         let damage = &problem.damage;
-        let place = if damage.line > 0 { format!("{}:{}", damage.file, damage.line) } else { damage.file.clone() };
-        let _ = writeln!(text, "{}: {place}: {}", paint.red("broken"), escape_controls(&damage.kind.to_string()));
+        let place = match (damage.file.as_str(), damage.line) {
+            ("", 0) => String::new(),
+            ("", line) => format!("line {line}: "),
+            (file, 0) => format!("{file}: "),
+            (file, line) => format!("{file}:{line}: "),
+        };
+        let _ = writeln!(text, "{}: {place}{}", paint.red("broken"), escape_controls(&damage.kind.to_string()));
         if damage.line > 0 {
             let (from, to) = (problem.from_byte, problem.to_byte);
             let (begins, ends) = (escape_controls(&problem.begins), escape_controls(&problem.ends));

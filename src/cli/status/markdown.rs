@@ -33,6 +33,9 @@ pub fn markdown(page: &StatusPage) -> String {
     if !page.kills.is_empty() {
         let _ = writeln!(text, "* **killed**: {}", cell(&page.kills.join("; ")));
     }
+    if let Some(trouble) = &page.socket_trouble {
+        let _ = writeln!(text, "* **admin socket**: {}", cell(trouble));
+    }
     if let Some(trouble) = &page.journal_trouble {
         let _ = writeln!(text, "* **journal**: {}", cell(trouble));
     }

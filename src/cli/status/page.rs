@@ -24,6 +24,8 @@ pub struct StatusPage {
     pub listeners: Vec<ListenerStatus>,
     /// What is killed.
     pub kills: Vec<String>,
+    /// Why there is no admin socket.
+    pub socket_trouble: Option<String>,
     /// What is wrong with the journal.
     pub journal_trouble: Option<String>,
     pub routes: Vec<RouteStatus>,
@@ -148,6 +150,8 @@ impl StatusPage {
             hand_over_failure: optional(&page["hand_over_failure"]),
             listeners: items(&page["listeners"]).map(listener).collect(),
             kills: kills(page),
+            socket_trouble: optional(&page["admin_socket"]["trouble"])
+                .map(|why| format!("no admin socket: {why}; act over TCP with a token")),
             journal_trouble: journal_trouble(&page["journal"]),
             routes: routes.clone().map(route).collect(),
             shadows: routes.filter(|route| route["shadow"].is_object()).map(shadow).collect(),

@@ -154,7 +154,7 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
         let more = page.kills.len() - KILLS_MAX;
         add_line(Paint::red, &format!("… and {more} more kills: `pointsman kill` lists them"));
     }
-    if let Some(trouble) = &page.journal_trouble {
+    for trouble in page.socket_trouble.iter().chain(&page.journal_trouble) {
         add_line(|paint, line| paint.bold(&paint.red(line)), trouble);
     }
     if let Some(why) = &page.hand_over_failure {

@@ -225,3 +225,13 @@ fn stopping_waiting_and_foreign_text_are_shown() {
     assert!(text.contains("no file") && !text.contains('\u{1b}'), "{text}");
     assert!(StatusPage::parse(&json!({ "status": "ok" })).is_none());
 }
+
+#[test]
+fn a_missing_socket_is_on_top() {
+    let mut page = page();
+    page["admin_socket"] = json!({ "path": "/x/run/admin.sock", "trouble": "permission denied" });
+    let line = "no admin socket: permission denied; act over TCP with a token";
+    assert!(drawn(&page, 100).contains(line), "{}", drawn(&page, 100));
+    page["admin_socket"]["trouble"] = Value::Null;
+    assert!(!drawn(&page, 100).contains("no admin socket"));
+}

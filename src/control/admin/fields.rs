@@ -13,6 +13,32 @@ use crate::config::parse_duration;
 pub(super) const REASON_CHARS_MAX: usize = 1_000;
 /// The longest name of a scope, in characters.
 pub(super) const NAME_CHARS_MAX: usize = 256;
+/// Ranges of letters that show nothing: white space, and marks that only join, direct or fill.
+pub(super) const EMPTY_LETTERS: [[char; 2]; 23] = [
+    ['\u{0}', ' '],
+    ['\u{7f}', '\u{a0}'],
+    ['\u{ad}', '\u{ad}'],
+    ['\u{34f}', '\u{34f}'],
+    ['\u{61c}', '\u{61c}'],
+    ['\u{115f}', '\u{1160}'],
+    ['\u{1680}', '\u{1680}'],
+    ['\u{17b4}', '\u{17b5}'],
+    ['\u{180b}', '\u{180f}'],
+    ['\u{2000}', '\u{200f}'],
+    ['\u{2028}', '\u{202f}'],
+    ['\u{205f}', '\u{206f}'],
+    ['\u{2800}', '\u{2800}'],
+    ['\u{3000}', '\u{3000}'],
+    ['\u{3164}', '\u{3164}'],
+    ['\u{fe00}', '\u{fe0f}'],
+    ['\u{feff}', '\u{feff}'],
+    ['\u{ffa0}', '\u{ffa0}'],
+    ['\u{fff0}', '\u{fffb}'],
+    ['\u{1bca0}', '\u{1bca3}'],
+    ['\u{1d159}', '\u{1d159}'],
+    ['\u{1d173}', '\u{1d17a}'],
+    ['\u{e0000}', '\u{e0fff}'],
+];
 /// The largest sequence number in JSON: all readers have it exactly.
 pub(super) const SEQ_MAX: u64 = (1 << 53) - 1;
 /// The longest time limit for streams.
@@ -46,13 +72,9 @@ pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()
     Err(ProblemKind::BadBody.because(error, help).with("field", field))
 }
 
-/// Whether a letter shows anything: no white space, no mark that only joins, directs or fills.
+/// Whether a letter shows anything.
 fn is_visible(letter: char) -> bool {
-    let is_empty = matches!(letter,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-    !is_empty && !letter.is_whitespace()
+    !EMPTY_LETTERS.iter().any(|[first, last]| (*first..=*last).contains(&letter))
 }
 
 /// Reads a sequence number; `7.0` is 7, as in JSON Schema.

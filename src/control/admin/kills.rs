@@ -48,11 +48,16 @@ pub(super) fn record(record: &Record) -> Value {
     serde_json::to_value(record).unwrap_or_default()
 }
 
+/// Milliseconds without what is smaller than a microsecond.
+fn to_microseconds(ms: f64) -> f64 {
+    (ms * 1e3).round() / 1e3
+}
+
 /// The outcome of an act.
 pub(super) fn outcome(outcome: &ActOutcome) -> Value {
     json!({
         "record": record(&outcome.record),
-        "in_force_ms": outcome.in_force_ms,
+        "in_force_ms": outcome.in_force_ms.map(to_microseconds),
         "workers_in_force": outcome.workers_in_force,
         "workers": outcome.workers,
         "durable": outcome.durable,

@@ -89,6 +89,15 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn pages_of_v1_are_refused_with_problem_documents() {
+        for (path, media) in [("/v1/status", "application/problem+json"), ("/status", "text/plain; charset=utf-8")] {
+            let refused = PageLimits::new(path).unavailable(ProblemKind::Busy, "too many");
+            assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert_eq!(refused.headers()[http::header::CONTENT_TYPE], media, "{path}");
+        }
+    }
+
     /// A page whose build waits at a gate.
     struct Gated {
         limits: PageLimits,

@@ -2,13 +2,21 @@
 
 use serde_json::{Value, json};
 
-use super::fields::{KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, SEQ_MAX};
+use super::fields::{EMPTY_LETTERS, KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, SEQ_MAX};
 use super::journal::RECORDS_MAX;
 use super::problem::ProblemKind;
 
-/// A text without control characters that is not blank.
-const TEXT_PATTERN: &str =
-    "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\u0000-\\u0020\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
+/// A text without control characters, with a letter that shows something.
+fn text_pattern() -> String {
+    let escaped = |letter: char| {
+        // Letters above are written as they are: dialects differ in how such a one is escaped.
+        if letter < '\u{10000}' { format!("\\u{:04x}", u32::from(letter)) } else { letter.to_string() }
+    };
+    let ranges = EMPTY_LETTERS.iter().map(|[first, last]| [escaped(*first), escaped(*last)].join("-"));
+    let empty = ranges.collect::<String>();
+    let printable = "[^\\u0000-\\u001f\\u007f-\\u009f]*";
+    format!("^{printable}[^{empty}]{printable}$")
+}
 
 /// All schemas by name.
 pub(super) fn schemas() -> Value {
@@ -66,7 +74,7 @@ fn problem() -> Value {
 }
 
 fn text(chars_max: usize) -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": chars_max, "pattern": TEXT_PATTERN })
+    json!({ "type": "string", "minLength": 1, "maxLength": chars_max, "pattern": text_pattern() })
 }
 
 /// The fields that name a scope, and the rule that exactly one of them is set.
@@ -255,4 +263,22 @@ fn config() -> Value {
             },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use super::*;
+    use crate::control::admin::fields::check_text;
+
+    #[test]
+    fn the_pattern_of_texts_is_what_the_calls_accept() {
+        let pattern = Regex::new(&text_pattern()).expect("a pattern");
+        for letter in ('\0'..='\u{ffff}').chain('\u{1bc00}'..='\u{1d2ff}').chain('\u{e0000}'..='\u{e1000}') {
+            let text = letter.to_string();
+            assert_eq!(pattern.is_match(&text), check_text("reason", &text, 1).is_ok(), "{:x}", u32::from(letter));
+            assert!(!letter.is_whitespace() || !pattern.is_match(&text), "{:x}", u32::from(letter));
+        }
+    }
 }

@@ -14,6 +14,9 @@ pub(in crate::control) const CALLED_KILLS_MAX: usize = 10_000;
 /// How many tenants of the file are listed: it may kill 100 000.
 const LISTED_TENANTS_MAX: usize = 100;
 
+/// How many kills are named in the log at a start.
+const LOGGED_MAX: usize = 10;
+
 /// The kills, each with its source.
 #[derive(Debug)]
 pub(in crate::control) struct ActiveKills {
@@ -90,6 +93,15 @@ impl ActiveKills {
     /// Whether people or the file kill exactly this scope.
     pub fn is_killed(&self, scope: &KillScope) -> bool {
         self.by_people.contains_key(scope) || self.by_file.place_of(scope).is_some()
+    }
+
+    /// Logs what people killed before this process started, if anything.
+    pub fn log_from_before(&self) {
+        if !self.by_people.is_empty() {
+            let first: Vec<String> = self.by_people.keys().take(LOGGED_MAX).map(ToString::to_string).collect();
+            let (count, scopes) = (self.by_people.len(), first.join(", "));
+            tracing::warn!("{count} kills from before are in force, among them: {scopes}");
+        }
     }
 
     /// Where the file kills exactly this scope.

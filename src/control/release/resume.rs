@@ -41,6 +41,7 @@ impl Controller {
                 }
             }
         }
+        self.release.kills.log_from_before();
         self.watch_journal();
         self.show_release();
         Ok(())

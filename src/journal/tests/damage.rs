@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::{any, prop_assert, proptest};
 
 use super::super::memory_files::{Loss, MemoryFiles};
-use super::super::{DamageKind, JournalFiles, SavedState, fold, verify, verify_bytes};
+use super::super::{DamageKind, JournalFiles, Problem, SavedState, fold, records_after, verify, verify_bytes};
 use super::crash::acts;
 use super::{Act, Run, SCRIPT, WriterLimits, draft, kills, look, numbered, replay, scope, scope_of, small, written};
 use crate::journal::{Deed, Folded};
@@ -159,8 +159,16 @@ fn writing_goes_on_after_damage_in_a_new_file() {
         }
         assert_eq!(opened.folded.last_seq, SCRIPT.len() as u64, "no number is given twice");
         let report = verify(&files).expect("readable");
-        assert!(report.is_intact() && !report.notes.is_empty(), "{report:?}");
+        let is_aside = |problem: &&Problem| problem.damage.file.contains(".damaged");
+        assert_eq!(report.problems.iter().filter(is_aside).count(), report.problems.len(), "{report:?}");
+        assert!(!report.is_intact() && !report.notes.is_empty() && report.problems[0].damage.line == 1, "{report:?}");
     }
+    // What was set aside is read too, by rising numbers.
+    let page = records_after(&files, 0, 100).expect("readable");
+    let seqs: Vec<u64> = page.records.iter().map(|record| record.seq).collect();
+    assert!(seqs.is_sorted() && seqs.len() + 1 >= SCRIPT.len() && page.set_aside > 0, "{seqs:?}");
+    let rest = records_after(&files, seqs[2], 2).expect("readable");
+    assert_eq!(rest.records.iter().map(|record| record.seq).collect::<Vec<_>>(), seqs[3..5]);
     let names = files.list().expect("a list");
     let aside: Vec<_> = names.iter().filter(|name| name.contains("damaged")).collect();
     assert_eq!(aside.len(), 3, "damaged files are kept: {names:?}");

@@ -83,7 +83,7 @@ impl CallAttempt<'_> {
         let sha256 = sha256(presented);
         let Some(token) = find(tokens, &sha256) else {
             let help = "use a token of the file that `[admin] tokens` names; `pointsman token new` makes one";
-            return Err(ProblemKind::TokenUnknown.because("no token has this digest", help));
+            return Err(ProblemKind::TokenUnknown.because("the token is not known", help));
         };
         self.admit_as(token, Via::Token)
     }
