@@ -128,6 +128,7 @@ fn exporter(rules: &Rules, clock: Clock) -> Result<TraceExporter, StartError> {
 }
 
 fn log(rules: &Rules, screen: Screen, clock: Clock) -> Result<LogWriter, StartError> {
+    writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let started = LogWriter::start(rules.access_log.sink.clone(), screen, clock);
     started.map_err(|error| StartError::Io("the access log's thread", error))
 }
@@ -151,7 +152,6 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     let registry = Arc::new(MeterRegistry::new(workers));
     let listeners = next_snapshot::listeners(&[], &rules.listeners, &loaded.tls, workers, &mut succession.inherited);
-    writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, settings.screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
