@@ -128,6 +128,7 @@ fn exporter(rules: &Rules, clock: Clock) -> Result<TraceExporter, StartError> {
 }
 
 fn log(rules: &Rules, screen: Screen, clock: Clock) -> Result<LogWriter, StartError> {
+    writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let started = LogWriter::start(rules.access_log.sink.clone(), screen, clock);
     started.map_err(|error| StartError::Io("the access log's thread", error))
 }
@@ -143,6 +144,7 @@ fn start_comparator(clock: Clock) -> Result<Arc<Comparator>, StartError> {
 /// When the file is invalid, an address cannot be bound, or a system call fails.
 pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartError> {
     let ControlSettings { load, check, file, resolver, clock, workers, mut succession, .. } = settings;
+    settings.signals.outlive_file_limit();
     let began = clock.now();
     let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
     let loaded = loading.result?;
@@ -150,7 +152,6 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     let registry = Arc::new(MeterRegistry::new(workers));
     let listeners = next_snapshot::listeners(&[], &rules.listeners, &loaded.tls, workers, &mut succession.inherited);
-    writable(&rules.access_log.sink).map_err(StartError::Bind)?;
     let log = log(&rules, settings.screen, clock)?;
     let traces = exporter(&rules, clock)?;
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));

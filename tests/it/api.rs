@@ -61,15 +61,20 @@ impl Reply {
 }
 
 /// Sends a request and reads until the connection ends.
-pub fn exchange(mut stream: impl Read + Write, request: &str) -> Reply {
+pub fn exchange(stream: impl Read + Write, request: &str) -> Reply {
+    try_exchange(stream, request).expect("a response")
+}
+
+/// The same; `None` when the connection ends without a response, as around the end of a process.
+pub fn try_exchange(mut stream: impl Read + Write, request: &str) -> Option<Reply> {
     // The proxy may answer and close before it has read all.
     let _ = stream.write_all(request.as_bytes());
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     let text = String::from_utf8(bytes).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{head}"));
-    Reply { status, head: head.to_owned(), body: body.to_owned() }
+    Some(Reply { status, head: head.to_owned(), body: body.to_owned() })
 }
 
 /// A call, with further lines that each end in CRLF.

@@ -226,11 +226,12 @@ fn no_request_that_begins_after_the_answer_reaches_the_canary() {
     });
 }
 
-#[test]
-fn a_kill_works_while_the_log_cannot_be_written() {
+/// A process whose log cannot be written, started by this shell command: kills are in force.
+#[track_caller]
+fn kills_without_a_log(run: &str) -> Value {
     let shop = Shop::new();
     let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" run --workers 2 2>/dev/full", BINARY]).current_dir(shop.dir.path());
+    command.args(["-c", run, BINARY]).current_dir(shop.dir.path());
     let _process = Running::watch(command);
     let socket = shop.dir.path().join("state/run/admin.sock");
     let stream = until("the socket is open", || UnixStream::connect(&socket).ok());
@@ -238,10 +239,20 @@ fn a_kill_works_while_the_log_cannot_be_written() {
     let address: SocketAddr = status["listeners"][0]["address"].as_str().unwrap().parse().unwrap();
     let served = || Raw::connect(address).get("/", "").json()["name"].as_str().unwrap().to_owned();
     assert_eq!(served(), "canary");
-    done(&post(shop.dir.path(), "/v1/kill", &json!({ "route": "shop" })));
+    let killed = done(&post(shop.dir.path(), "/v1/kill", &json!({ "route": "shop" })));
     assert_eq!(served(), "stable");
-    done(&post(shop.dir.path(), "/v1/revive", &json!({ "route": "shop" })));
-    assert_eq!(served(), "canary");
+    killed
+}
+
+#[test]
+fn a_kill_works_while_the_log_cannot_be_written() {
+    kills_without_a_log("exec \"$0\" run --workers 2 2>/dev/full");
+}
+
+#[test]
+fn a_limit_for_file_sizes_ends_nothing() {
+    let killed = kills_without_a_log("ulimit -f 0; exec \"$0\" run --workers 2 2>log");
+    assert_eq!(killed["durable"], false, "{killed}");
 }
 
 #[test]

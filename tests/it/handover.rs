@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use serde_json::Value;
 
-use crate::api::{call, exchange};
+use crate::api::{call, try_exchange};
 use crate::harness::proxy::series;
 use crate::harness::{ONE_ROUTE, PATIENCE, Raw, Upstream, Wire, until};
 use crate::process::{BINARY, Running};
@@ -504,8 +504,8 @@ fn act_at_once(service: &Service, path: &str, body: &str) -> Value {
     let request = call("POST", path, "", body);
     until("the act is done", || {
         // Around the farewell, the old process refuses and the new one binds the socket.
-        let reply = exchange(UnixStream::connect(&socket).ok()?, &request);
-        (reply.status == 200).then(|| reply.json())
+        let reply = try_exchange(UnixStream::connect(&socket).ok()?, &request).filter(|reply| reply.status == 200)?;
+        serde_json::from_str(&reply.body).ok()
     })
 }
 
@@ -597,7 +597,8 @@ fn a_kill_that_no_disk_has_goes_on_in_the_new_process() {
     let old = service.pid();
     service.hand_over();
     ends(old);
-    assert_eq!(name_served(&service), "stable");
+    // The kill arrives with the farewell.
+    until("the kill is in force", || (name_served(&service) == "stable").then_some(()));
     std::fs::remove_dir_all(in_the_way).unwrap();
     until("the kill is on the disk", || (service.status()["kills"][0]["durable"] == true).then_some(()));
     act(&service, "/v1/revive", r#"{"route": "all", "reason": "it is repaired"}"#);

@@ -273,8 +273,8 @@ fn a_journal_that_cannot_be_read_is_a_failure_and_no_damage() {
     let app = start(&folder);
     let killed = done(&app, kill(canary()));
     assert!(!killed.durable && killed.not_durable_because.is_some());
-    let status = app.status();
-    assert!(status["journal"]["damage"].is_null() && status["journal"]["failure"].is_string(), "{status}");
+    eventually("the failure is shown", || app.status()["journal"]["failure"].is_string());
+    assert!(app.status()["journal"]["damage"].is_null());
 }
 
 #[test]
@@ -453,6 +453,7 @@ fn a_folder_that_can_be_written_again_gets_its_lock() {
         std::fs::read_to_string(folder.path("state/lock")).is_ok_and(|text| text.ends_with('\n'))
     });
     assert!(StateLock::take(&folder.path("state")).is_err());
+    eventually("the journal is written", || app.status()["journal"]["failure"].is_null());
     assert!(done(&app, revive(canary())).durable);
 }
 

@@ -236,7 +236,8 @@ fn problem(error: ActError) -> CallProblem {
         }
         ActError::KeyReused => {
             let help = "send a new key for a new call";
-            ProblemKind::KeyReused.because("the same key was sent with another call within the last day", help)
+            ProblemKind::KeyReused
+                .because("the same key was sent with another call, or by another identity, within the last day", help)
         }
         ActError::NotRecorded(why) => {
             let help = "this call raises exposure, and such calls are recorded first: make the journal writable (see \
@@ -244,7 +245,7 @@ fn problem(error: ActError) -> CallProblem {
             ProblemKind::NotRecorded.because(why, help)
         }
         ActError::TooMany(count) => {
-            let help = "lift some of them, or kill a wider scope";
+            let help = "lift some of them, or kill a route or variant: those always can be";
             ProblemKind::TooManyKills.because(format!("{count} kills are in force"), help)
         }
         ActError::Stopping => ProblemKind::Stopping.because("the proxy is stopping", "ask the process that takes over"),

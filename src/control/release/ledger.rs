@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_key_is_known_for_a_day() {
         let mut ledger = Ledger::of_another_process(0, "a test".to_owned());
-        let at = Duration::from_secs(1_800_000_000);
+        let at = Duration::from_secs(1_800_000_001);
         let key = ledger.append(kill(at, "a")).expect("a kill is always taken").key.clone().expect("a key");
         assert!(ledger.record_of(&key, at + KEYS_FOR).is_some());
         assert!(ledger.record_of(&key, at + KEYS_FOR + Duration::from_millis(1)).is_none());

@@ -30,7 +30,7 @@ impl Controller {
         } else {
             match folder.hold().await {
                 Ok(held) => {
-                    self.follow_held_journal(held).map_err(|error| StartError::Io("the journal's thread", error))?
+                    self.follow_held_journal(held).map_err(|error| StartError::Io("the journal's thread", error))?;
                 }
                 Err(held @ LockError::Held { .. }) => return Err(StartError::State(held)),
                 // No failed start: kills are in force without being durable until the folder can be taken.
@@ -102,9 +102,9 @@ impl Controller {
         let folded = opened.folded;
         let kills = &mut self.release.kills;
         if folded.damage.is_none() {
-            kills.restore(folded.kills)
+            kills.restore(folded.kills);
         } else {
-            kills.add(folded.kills)
+            kills.add(folded.kills);
         }
         // A file that cannot be read is a failure, and may be intact.
         let damage = folded.damage.filter(|damage| !matches!(damage.kind, DamageKind::Unreadable(_)));

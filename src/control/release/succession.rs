@@ -10,7 +10,8 @@ use crate::control::controller::Controller;
 use crate::control::event::{Event, ProcessEvent, ReleaseEvent};
 use crate::control::hand_over::HandOver;
 use crate::drain::Phase;
-use crate::journal::{LockError, Record};
+use crate::journal::{Deed, LockError, Record};
+use crate::route::KillScope;
 
 /// How long the old process may take to write what waits.
 const PASS_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ impl Controller {
     pub(in crate::control) fn pass_journal(&mut self, taken: Vec<usize>) {
         let pen = self.release.ledger.give_up();
         let kills: Vec<Arc<Record>> = self.release.kills.records().cloned().collect();
+        let revives: Vec<(u64, KillScope)> =
+            self.release.revives.iter().map(|(seq, waiting)| (*seq, waiting.scope.clone())).collect();
         let sender = self.succession.handing_over.as_ref().and_then(HandOver::kill_sender);
         let (written, events) = (self.release.ledger.follow(), self.sender.clone());
         tokio::task::spawn_blocking(move || {
@@ -41,7 +44,11 @@ impl Controller {
             }
             let durable_seq = written.borrow().durable_seq;
             if let Some(sender) = sender {
-                kills.iter().filter(|kill| kill.seq > durable_seq).for_each(|kill| sender.send(kill));
+                // A revive that is not on the disk by now is refused, and must not take effect later.
+                let late: Vec<&KillScope> =
+                    revives.iter().filter(|(seq, _)| *seq > durable_seq).map(|(_, scope)| scope).collect();
+                let is_late = |kill: &Record| killed_scope(kill).is_some_and(|scope| late.contains(&&scope));
+                kills.iter().filter(|kill| kill.seq > durable_seq || is_late(kill)).for_each(|kill| sender.send(kill));
             }
             // Sending fails when the controller has ended.
             let _ = events.blocking_send(Event::Process(ProcessEvent::JournalPassed(taken)));
@@ -92,8 +99,11 @@ impl Controller {
         self.release.is_folder_awaited = false;
         match held {
             Ok(held) => {
+                let failure = self.release.ledger.written().failure;
                 if let Err(error) = self.follow_held_journal(*held) {
                     self.miss_journal(format!("the journal's thread cannot be started: {error}"));
+                } else if failure.is_some_and(|why| why != TAKING_OVER) {
+                    tracing::info!("the journal can be written again");
                 }
             }
             Err(why) if self.release.ledger.is_ours() => tracing::debug!(%why, "the folder is ours already"),
@@ -132,5 +142,16 @@ impl Controller {
         if let Some(forwarder) = &self.succession.forwarder {
             forwarder.send(record);
         }
+    }
+}
+
+fn killed_scope(record: &Record) -> Option<KillScope> {
+    match &record.what {
+        Deed::Kill { scope, .. } => scope.scope(),
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Checkpoint { .. } => None,
     }
 }

@@ -15,6 +15,16 @@ pub enum Signals {
     Ignore,
 }
 
+impl Signals {
+    /// Lets a write beyond the limit for file sizes (`ulimit -f`) fail: the default action of `SIGXFSZ` ends the process.
+    pub(in crate::control) fn outlive_file_limit(self) {
+        if self == Self::Handle {
+            // Where this fails, the default action stays.
+            drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())));
+        }
+    }
+}
+
 /// Starts to turn signals into events.
 ///
 /// # Errors
