@@ -75,7 +75,9 @@ upload() {
 }
 before=$(memory_mib VmRSS)
 equal "a body of 1 GiB" "urn:pointsman:problem:body-too-large" "$(upload -T "$scratch/huge")"
-equal "the same in chunks" "urn:pointsman:problem:body-too-large" "$(upload -T - <"$scratch/huge")"
+upload_in_chunks() { upload -T - <"$scratch/huge"; }
+# Curl may see the end of the connection while it still sends, and loses the answer.
+eventually "the same in chunks" "urn:pointsman:problem:body-too-large" upload_in_chunks
 within "the memory for them, in MiB" -64 64 $(($(memory_mib VmRSS) - before))
 rm -f "$scratch/huge"
 python3 -c 'print("[" * 10000 + "]" * 10000)' >"$scratch/deep"
