@@ -40,6 +40,7 @@ serves_between() { within "requests on the canary: $1" 20 100000 "$(served_ok ca
 
 rejected() { metric pointsman_config_last_reload_success; }
 kills() { metric 'pointsman_kills{source="call"}'; }
+writable() { metric pointsman_journal_writable; }
 
 write_split 30 "$sticky_by_cookie
 [upstream.streams]
@@ -102,6 +103,8 @@ handed_over() { [ "$(admin /status | json 'it["pid"]')" != "$before" ] && echo y
 eventually "another process serves" yes handed_over
 proxy_pid=$(admin /status | json 'it["pid"]')
 pids+=("$proxy_pid")
+# An act while the journal is being passed on may be answered as not recorded.
+eventually "the new process writes the journal" 1 writable
 contains "the list after the hand-over" 'everything' "$(act kill --list)"
 act kill --variant all:canary --reason "at the new process" --yes >/dev/null
 act revive --variant all:canary --reason "at the new process" --yes >/dev/null
@@ -160,7 +163,6 @@ write_split 30
 printf '[state]\ndir = "%s"\n' "$disk/state" >>"$scratch/routes.toml"
 start_proxy
 start_load
-writable() { metric pointsman_journal_writable; }
 equal "the journal can be written" 1 "$(writable)"
 dd if=/dev/zero of="$disk/filler" bs=4k 2>/dev/null || true
 # Longer than the rest of the file's last page, which is on the disk already.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod brake;
+mod faulty_disk;
 mod harness;
 mod names;
 mod recorded;
