@@ -1,6 +1,7 @@
 //! Writes one request: its head together with the first piece of its body, then the rest as the socket has room. The
 //! writer knows whether a byte of the request was written, for the retry rule.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice, Write as _};
 use std::mem;
 use std::pin::Pin;
@@ -56,6 +57,21 @@ enum Step {
     Failed,
 }
 
+/// The worker's buffers for writing.
+#[derive(Clone, Copy)]
+pub(super) struct WriteBuffers<'a> {
+    /// The head of a request is built here.
+    head: &'a RefCell<Vec<u8>>,
+    /// Small parts are merged here.
+    scratch: &'a RefCell<Box<[u8]>>,
+}
+
+impl<'a> WriteBuffers<'a> {
+    pub(super) fn of(worker: &'a Worker) -> Self {
+        Self { head: &worker.head, scratch: &worker.scratch }
+    }
+}
+
 /// Why a request was not written completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WriteError {
@@ -100,12 +116,12 @@ impl RequestWriter {
         cx: &mut Context<'_>,
         socket: &mut Socket,
         request: &mut Request<RequestBody>,
-        worker: &Worker,
+        buffers: WriteBuffers<'_>,
     ) -> Poll<Result<(), WriteError>> {
         if self.step == Step::Head {
-            ready!(self.poll_head(cx, socket, request, worker))?;
+            ready!(self.poll_head(cx, socket, request, buffers))?;
         }
-        self.poll_body(cx, socket, request.body_mut(), worker)
+        self.poll_body(cx, socket, request.body_mut(), buffers)
     }
 
     /// Writes the head and, in the same write, the first piece of the body if there is one already.
@@ -114,13 +130,13 @@ impl RequestWriter {
         cx: &mut Context<'_>,
         socket: &mut Socket,
         request: &mut Request<RequestBody>,
-        worker: &Worker,
+        buffers: WriteBuffers<'_>,
     ) -> Poll<Result<(), WriteError>> {
         if !self.front.is_empty() {
             // An earlier poll has built the head; the socket took nothing of it.
-            return self.poll_first_write(cx, socket, request.body_mut(), worker, &[]);
+            return self.poll_first_write(cx, socket, request.body_mut(), buffers, &[]);
         }
-        let mut head = worker.head.borrow_mut();
+        let mut head = buffers.head.borrow_mut();
         head.clear();
         head.shrink_to(HEAD_KEPT_BYTES);
         self.framing = request_head::write(request, &mut head);
@@ -131,7 +147,7 @@ impl RequestWriter {
             self.consumed = !matches!(&polled, Some(Ok(frame)) if frame.is_data());
             self.take(polled, body)?;
         }
-        self.poll_first_write(cx, socket, body, worker, &head)
+        self.poll_first_write(cx, socket, body, buffers, &head)
     }
 
     fn poll_first_write(
@@ -139,14 +155,14 @@ impl RequestWriter {
         cx: &mut Context<'_>,
         socket: &mut Socket,
         body: &mut RequestBody,
-        worker: &Worker,
+        buffers: WriteBuffers<'_>,
         head: &[u8],
     ) -> Poll<Result<(), WriteError>> {
         let total = head.len() + self.pending();
         let slices: [&[u8]; 4] = [head, &self.front, &self.data, self.tail];
         let slices = slices.map(IoSlice::new);
         let slices = if total == head.len() { &slices[..1] } else { &slices };
-        match write_merged(socket, cx, slices, &worker.scratch) {
+        match write_merged(socket, cx, slices, buffers.scratch) {
             Poll::Pending => {
                 self.keep_rest_of(head);
                 Poll::Pending
@@ -187,7 +203,7 @@ impl RequestWriter {
         cx: &mut Context<'_>,
         socket: &mut Socket,
         body: &mut RequestBody,
-        worker: &Worker,
+        buffers: WriteBuffers<'_>,
     ) -> Poll<Result<(), WriteError>> {
         debug_assert!(self.step != Step::Head, "the head is written first");
         loop {
@@ -199,7 +215,7 @@ impl RequestWriter {
                     self.step = if flushed.is_ok() { Step::Done } else { Step::Failed };
                 }
                 Step::Body if self.pending() > 0 => {
-                    if ready!(self.poll_pending(cx, socket, worker)).is_err() {
+                    if ready!(self.poll_pending(cx, socket, buffers)).is_err() {
                         self.step = Step::Failed;
                     }
                 }
@@ -227,10 +243,15 @@ impl RequestWriter {
         self.front.len() + self.data.len() + self.tail.len()
     }
 
-    fn poll_pending(&mut self, cx: &mut Context<'_>, socket: &mut Socket, worker: &Worker) -> Poll<io::Result<()>> {
+    fn poll_pending(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket,
+        buffers: WriteBuffers<'_>,
+    ) -> Poll<io::Result<()>> {
         let slices: [&[u8]; 3] = [&self.front, &self.data, self.tail];
         let slices = slices.map(IoSlice::new);
-        let written = ready!(write_merged(socket, cx, &slices, &worker.scratch))?;
+        let written = ready!(write_merged(socket, cx, &slices, buffers.scratch))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -293,3 +314,6 @@ impl RequestWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,13 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::Request;
 
 use super::body::Http1Body;
 use super::connection::{Http1Connection, SendError};
-use super::request_writer::WriteError;
+use super::request_writer::{WriteBuffers, WriteError};
 use super::upload_task::UploadTask;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::downstream::informational::InformationalResponses;
@@ -44,8 +43,8 @@ fn poll(
     informational: Option<&InformationalResponses>,
 ) -> Poll<Result<ResponseHead, SendError>> {
     if connection.writer.is_active() {
-        let worker = Rc::clone(&connection.worker);
-        let written = connection.writer.poll(cx, &mut connection.io.socket.borrow_mut(), request, &worker);
+        let buffers = WriteBuffers::of(&connection.worker);
+        let written = connection.writer.poll(cx, &mut connection.io.socket.borrow_mut(), request, buffers);
         match written {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => connection.io.sent.set(true),

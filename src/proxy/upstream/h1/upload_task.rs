@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use super::connection::SharedSocket;
-use super::request_writer::{RequestWriter, WriteError};
+use super::request_writer::{RequestWriter, WriteBuffers, WriteError};
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::worker::Worker;
 
@@ -26,7 +26,9 @@ impl UploadTask {
     ) -> Self {
         let (io, worker) = (Rc::clone(io), Rc::clone(worker));
         Self(tokio::task::spawn_local(async move {
-            let written = poll_fn(|cx| writer.poll_body(cx, &mut io.socket.borrow_mut(), &mut body, &worker)).await;
+            let written =
+                poll_fn(|cx| writer.poll_body(cx, &mut io.socket.borrow_mut(), &mut body, WriteBuffers::of(&worker)))
+                    .await;
             io.sent.set(written.is_ok());
             written
         }))
