@@ -88,7 +88,7 @@ fn take_body(
         Some(length) => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        // Without this field, hyper's HTTP/1.1 client drops the body of a GET or HEAD.
+        // An HTTP/1.1 upstream needs one of the two fields to find the end of the body.
         None => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
