@@ -11,3 +11,6 @@ pub mod proxy_header;
 pub(super) mod raw_query;
 pub(super) mod response_scan;
 pub mod scan;
+
+#[cfg(test)]
+mod tests;
