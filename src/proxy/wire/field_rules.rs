@@ -75,7 +75,7 @@ impl FieldSummary {
 }
 
 /// Whether a field is hop-by-hop (RFC 9110 §7.6.1), or must not be forwarded for another reason.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     // Most names are ruled out by their length alone.
     match name.as_str().len() {
         2 => *name == header::TE,

@@ -2,32 +2,16 @@
 //! scanner stops the stream at a line (head, chunk size or trailer) that ends in a bare LF.
 
 use bytes::BytesMut;
-use http::Method;
 
 use super::chunks::ChunkScanner;
 use super::grammar::{BodyProgress, Bounds};
+pub(crate) use super::response_head::ExpectedResponse;
 
 /// A longer head passes unscanned: hyper rejects it.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// The bounds of a chunked body. The bound of trailers is hyper's own.
 const BOUNDS: Bounds =
     Bounds { header_bytes: 16 * 1024, headers: 0, uri_bytes: 0, chunk_extension_bytes: 16 * 1024, trailers: 100 };
-
-/// What a response consists of, by the method of its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ExpectedResponse {
-    /// A head alone: the request is a `HEAD`.
-    HeadOnly,
-    /// A head and a body.
-    HeadAndBody,
-}
-
-impl ExpectedResponse {
-    /// The response to a request with this method.
-    pub(crate) fn of(method: &Method) -> Self {
-        if *method == Method::HEAD { Self::HeadOnly } else { Self::HeadAndBody }
-    }
-}
 
 /// Scans one response after the other.
 #[derive(Debug)]
