@@ -24,13 +24,25 @@ pub enum BodyProgress {
     Ended,
 }
 
+/// Per byte, whether it may be part of a token.
+const TOKEN_BYTES: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 0x80 {
+        allowed[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        byte += 1;
+    }
+    allowed
+};
+
 /// Whether a byte may be part of a token (RFC 9110 §5.6.2).
 #[inline]
 pub(crate) const fn is_token(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-    ) || byte.is_ascii_alphanumeric()
+    TOKEN_BYTES[byte as usize]
 }
 
 /// Whether a byte may be part of a field's value (RFC 9110 §5.5). Bytes from 0x80 on are obs-text.
@@ -38,4 +50,64 @@ pub(crate) const fn is_token(byte: u8) -> bool {
 pub(super) const fn is_text(byte: u8) -> bool {
     // CR, LF, NUL and DEL are excluded; of the controls only HTAB is allowed.
     byte >= 0x20 && byte != 0x7f || byte == b'\t'
+}
+
+/// The length of the longest beginning that may be part of a field's value.
+pub(super) fn text_length(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    // Eight bytes at a time.
+    while let Some(word) = bytes[length..].first_chunk::<8>() {
+        let Some(at) = first_control(*word) else {
+            length += word.len();
+            continue;
+        };
+        if word[at] != b'\t' {
+            return length + at;
+        }
+        length += at + 1;
+    }
+    length + bytes[length..].iter().take_while(|byte| is_text(**byte)).count()
+}
+
+/// The first of eight bytes that is below 0x20 or DEL.
+fn first_control(bytes: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let word = u64::from_le_bytes(bytes);
+    // The high bit of a byte is set where the byte is one of these. A borrow sets others behind the first one only.
+    let below = word.wrapping_sub(ONES * 0x20) & !word;
+    let unlike_del = word ^ (ONES * 0x7f);
+    let found = (below | (unlike_del.wrapping_sub(ONES) & !unlike_del)) & (ONES * 0x80);
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_ends_at_the_first_other_byte() {
+        for length in 0..=20 {
+            for at in 0..length {
+                for byte in 0..=255_u8 {
+                    for around in [b'a', b' ', b'~', b'\t', 0x80, 0xff] {
+                        let mut bytes = vec![around; length];
+                        bytes[at] = byte;
+                        let end = if is_text(byte) { length } else { at };
+                        assert_eq!(text_length(&bytes), end, "{bytes:?}");
+                        bytes.push(0);
+                        bytes.extend_from_slice(b"\0\x7f\x80\x01 ");
+                        assert_eq!(text_length(&bytes), end, "{bytes:?}");
+                    }
+                }
+            }
+            assert_eq!(text_length(&vec![b'a'; length]), length);
+        }
+    }
+
+    #[test]
+    fn tokens() {
+        let allowed: Vec<u8> = (0..=255).filter(|byte| is_token(*byte)).collect();
+        let expected = b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~";
+        assert_eq!(allowed, expected);
+    }
 }
