@@ -24,25 +24,30 @@ pub enum BodyProgress {
     Ended,
 }
 
-/// Per byte, whether it may be part of a token.
-const TOKEN_BYTES: [bool; 256] = {
-    let mut allowed = [false; 256];
-    let mut byte: u8 = 0;
+/// The bytes of tokens, one entry a value.
+const TOKEN: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
     while byte < 0x80 {
-        allowed[byte as usize] = byte.is_ascii_alphanumeric()
+        table[byte as usize] = byte.is_ascii_alphanumeric()
             || matches!(
                 byte,
                 b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
             );
         byte += 1;
     }
-    allowed
+    table
 };
 
 /// Whether a byte may be part of a token (RFC 9110 §5.6.2).
 #[inline]
 pub(crate) const fn is_token(byte: u8) -> bool {
-    TOKEN_BYTES[byte as usize]
+    TOKEN[byte as usize]
+}
+
+/// The length of the token that `bytes` begin with; 0 if there is none.
+#[inline]
+pub(super) fn token_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !is_token(*byte)).unwrap_or(bytes.len())
 }
 
 /// Whether a byte may be part of a field's value (RFC 9110 §5.5). Bytes from 0x80 on are obs-text.
@@ -50,6 +55,12 @@ pub(crate) const fn is_token(byte: u8) -> bool {
 pub(super) const fn is_text(byte: u8) -> bool {
     // CR, LF, NUL and DEL are excluded; of the controls only HTAB is allowed.
     byte >= 0x20 && byte != 0x7f || byte == b'\t'
+}
+
+/// Whether all bytes may be part of a field's value. It visits all of them, so that many are compared at once.
+#[inline]
+pub(super) fn is_all_text(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |valid, byte| valid & is_text(*byte))
 }
 
 /// The length of the longest beginning that may be part of a field's value.
@@ -85,6 +96,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tokens_are_letters_digits_and_some_marks() {
+        let tokens: Vec<u8> = (0..=u8::MAX).filter(|byte| is_token(*byte)).collect();
+        let mut expected: Vec<u8> = b"!#$%&'*+-.^_`|~".to_vec();
+        expected.extend((b'0'..=b'9').chain(b'A'..=b'Z').chain(b'a'..=b'z'));
+        expected.sort_unstable();
+        assert_eq!(tokens, expected);
+        for (bytes, length) in [(&b""[..], 0), (b" a", 0), (b"Host: a", 4), (b"host", 4), (b"a\xff", 1)] {
+            assert_eq!(token_length(bytes), length, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn one_control_anywhere_is_no_text() {
+        for length in 0..70 {
+            let mut value = vec![b'a'; length];
+            assert!(is_all_text(&value));
+            for at in 0..length {
+                for byte in [0, b'\r', b'\n', 0x1f, 0x7f] {
+                    value[at] = byte;
+                    assert!(!is_all_text(&value), "{byte} at {at} of {length}");
+                }
+                for byte in [b'\t', b' ', b'~', 0x80, 0xff] {
+                    value[at] = byte;
+                    assert!(is_all_text(&value), "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn text_ends_at_the_first_other_byte() {
         for length in 0..=20 {
             for at in 0..length {
@@ -102,12 +143,5 @@ mod tests {
             }
             assert_eq!(text_length(&vec![b'a'; length]), length);
         }
-    }
-
-    #[test]
-    fn tokens() {
-        let allowed: Vec<u8> = (0..=255).filter(|byte| is_token(*byte)).collect();
-        let expected = b"!#$%&'*+-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~";
-        assert_eq!(allowed, expected);
     }
 }

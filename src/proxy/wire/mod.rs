@@ -11,5 +11,7 @@ pub mod proxy_header;
 pub(super) mod raw_query;
 pub mod response_body;
 pub mod response_head;
-pub(super) mod response_scan;
 pub mod scan;
+
+#[cfg(test)]
+mod tests;

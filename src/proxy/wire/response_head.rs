@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
 use super::field_rules::is_hop_by_hop;
-use super::grammar::{is_token, text_length};
+use super::grammar::{text_length, token_length};
 use super::scan::{content_length, is_framing_look_alike};
 
 /// The most fields that a [`HeaderMap`] holds in any case.
@@ -235,8 +235,7 @@ impl ResponseHeadScanner {
             return Err(MalformedResponse::TooLarge);
         }
         // A blank is not a token: this refuses a blank before the colon (RFC 9112 §5.1) and a folded line (§5.2).
-        let colon = bytes.iter().position(|byte| !is_token(*byte)).unwrap_or(bytes.len());
-        let (name, rest) = bytes.split_at(colon);
+        let (name, rest) = bytes.split_at(token_length(bytes));
         let [b':', rest @ ..] = rest else { return Err(MalformedResponse::Invalid) };
         let (value, rest) = rest.split_at(text_length(rest));
         if name.is_empty() || !rest.starts_with(b"\r\n") {
@@ -245,6 +244,7 @@ impl ResponseHeadScanner {
         if name.len() > NAME_BYTES_MAX {
             return Err(MalformedResponse::TooLarge);
         }
+        let colon = name.len();
         let line = colon + 1 + value.len() + 2;
         let value = value.trim_ascii_end();
         let value_end = self.line_at + colon + 1 + value.len();
