@@ -252,11 +252,11 @@ pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
 /// The number in a `Content-Length`: digits only, at most 2^63 - 1. A server that stores it in a signed integer reads a
 /// larger one as negative.
 pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
-    // 19 digits are below 2^64, so `parse` cannot overflow.
+    // 19 digits are below 2^64.
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let length = digits.iter().fold(0_u64, |length, digit| length * 10 + u64::from(digit - b'0'));
     i64::try_from(length).is_ok().then_some(length)
 }
 
