@@ -196,7 +196,7 @@ impl Host {
         if let Some(normal) = &self.normal {
             return normal;
         }
-        let text = self.value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("");
+        let text = self.value.as_ref().and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).unwrap_or("");
         text.get(..self.bytes).unwrap_or(text)
     }
 }
