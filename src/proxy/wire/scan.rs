@@ -7,7 +7,7 @@
 
 use super::chunks::ChunkScanner;
 pub use super::grammar::{BodyProgress, Bounds};
-use super::grammar::{is_all_text, is_token, token_length};
+use super::grammar::{is_token, text_length, token_length};
 use crate::telemetry::Refusal;
 
 /// The framing of the body after a head.
@@ -180,7 +180,7 @@ impl FramingFields {
         let value = rest.strip_prefix(b":").ok_or(Refusal::MalformedHead)?;
         // An empty name ended the head in other parsers (CVE-2023-25725). CR, LF and NUL in a value are dangerous,
         // since parsers read them differently (RFC 9110 §5.5).
-        if name.is_empty() || !is_all_text(value) {
+        if name.is_empty() || text_length(value) < value.len() {
             return Err(Refusal::MalformedHead);
         }
         // The length is compared first: it excludes most names at once.
