@@ -57,12 +57,6 @@ pub(super) const fn is_text(byte: u8) -> bool {
     byte >= 0x20 && byte != 0x7f || byte == b'\t'
 }
 
-/// Whether all bytes may be part of a field's value. It visits all of them, so that many are compared at once.
-#[inline]
-pub(super) fn is_all_text(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |valid, byte| valid & is_text(*byte))
-}
-
 /// The length of the longest beginning that may be part of a field's value.
 pub(super) fn text_length(bytes: &[u8]) -> usize {
     let mut length = 0;
@@ -104,24 +98,6 @@ mod tests {
         assert_eq!(tokens, expected);
         for (bytes, length) in [(&b""[..], 0), (b" a", 0), (b"Host: a", 4), (b"host", 4), (b"a\xff", 1)] {
             assert_eq!(token_length(bytes), length, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn one_control_anywhere_is_no_text() {
-        for length in 0..70 {
-            let mut value = vec![b'a'; length];
-            assert!(is_all_text(&value));
-            for at in 0..length {
-                for byte in [0, b'\r', b'\n', 0x1f, 0x7f] {
-                    value[at] = byte;
-                    assert!(!is_all_text(&value), "{byte} at {at} of {length}");
-                }
-                for byte in [b'\t', b' ', b'~', 0x80, 0xff] {
-                    value[at] = byte;
-                    assert!(is_all_text(&value), "{byte} at {at} of {length}");
-                }
-            }
         }
     }
 

@@ -17,6 +17,10 @@ const NAME_BYTES_MAX: usize = 65_535;
 /// Spans that stay allocated between two heads. A head with more fields is rare.
 const SPANS_KEPT_MAX: usize = 64;
 
+/// Room for the fields that the proxy adds. hyper keeps the map of a response for the connection's next request, which
+/// gets more of them.
+const FIELDS_ADDED: usize = 8;
+
 /// Limits on one head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
@@ -292,7 +296,7 @@ impl ResponseHeadScanner {
         if self.length == 0 || bytes.len() < self.length {
             return Err(MalformedResponse::Invalid);
         }
-        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        let mut headers = HeaderMap::with_capacity((self.fields.len() + FIELDS_ADDED).min(FIELDS_MAX));
         let mut hop_by_hop = false;
         for field in &self.fields {
             let name = &bytes[field.name_at as usize..field.name_end as usize];
