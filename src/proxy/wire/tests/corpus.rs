@@ -37,7 +37,7 @@ pub(super) fn samples() -> Vec<Sample> {
                 unsteady: marks.contains(&"~"),
                 text,
                 bytes,
-                limits: limits.clone(),
+                limits,
             }));
         }
     }
@@ -46,11 +46,12 @@ pub(super) fn samples() -> Vec<Sample> {
 
 /// The limits that a heading states: `KIND (BYTES bytes, FIELDS fields)`.
 fn limits_of(heading: &str) -> UpstreamLimits {
-    let numbers = heading.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    let stated = heading.split_once('(').map_or("", |(_, stated)| stated);
+    let numbers = stated.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse().ok());
     let [response_header_bytes, response_headers] = numbers.collect::<Vec<u32>>()[..] else {
         return UpstreamLimits::default();
     };
-    UpstreamLimits { response_header_bytes, response_headers, ..UpstreamLimits::default() }
+    UpstreamLimits { response_headers, response_header_bytes, ..UpstreamLimits::default() }
 }
 
 fn marks(line: &'static str) -> (Vec<&'static str>, &'static str) {
