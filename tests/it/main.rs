@@ -28,6 +28,7 @@ mod h2_upstream;
 mod handover;
 mod harness;
 mod hostile;
+mod hostile_answers;
 mod hostile_upstream;
 mod http1;
 mod identity;
