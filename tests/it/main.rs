@@ -52,4 +52,5 @@ mod traces;
 mod upgrade;
 mod uploads;
 mod upstream;
+mod upstream_streams;
 mod upstream_tls;
