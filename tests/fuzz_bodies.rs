@@ -13,6 +13,8 @@ mod head;
 mod journal;
 #[path = "../fuzz/bodies/proxy.rs"]
 mod proxy;
+#[path = "../fuzz/bodies/response.rs"]
+mod response;
 #[path = "../fuzz/bodies/route.rs"]
 mod route;
 
@@ -55,6 +57,9 @@ const PIECES: &[&[u8]] = &[
     b"HTTP/1.0",
     b"Transfer-Encoding: chunked\r\n",
     b"Content-Length: 0\r\n",
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    b"0\r\n\r\n",
     b"[[route]]\n",
     b"weight = 101\n",
     b"\xff\xfe",
@@ -123,6 +128,11 @@ fn any_host_and_path() {
 #[test]
 fn any_request_head() {
     check("head", 20_000, head::any);
+}
+
+#[test]
+fn any_response() {
+    check("response", 20_000, response::any);
 }
 
 #[test]

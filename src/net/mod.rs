@@ -11,6 +11,6 @@ mod vectored;
 pub use connect_error::{ConnectError, ConnectPhase};
 pub use connector::{Connected, connector, tcp, tls};
 pub use destination::Destination;
-pub use socket::{Socket, is_refusal, tls_error};
+pub use socket::{Socket, UnreadInput, is_refusal, tls_error};
 pub use unix::unix;
 pub(crate) use vectored::write_merged;

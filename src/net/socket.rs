@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use rustls::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +17,17 @@ pub enum Socket {
     Plain(TcpStream),
     /// TLS. Boxed, so that cleartext connections do not carry its size.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The unread input of an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnreadInput {
+    /// Nothing.
+    None,
+    /// Bytes that answer no request.
+    Bytes,
+    /// The peer has closed the connection, or it failed.
+    End,
 }
 
 impl Socket {
@@ -46,6 +57,28 @@ impl Socket {
         match self {
             Self::Plain(stream) => stream.poll_read_ready(cx),
             Self::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
+    /// What an idle connection has received that was not read. Makes no system call unless the socket is ready. A byte
+    /// may be lost: the connection is then of no more use.
+    pub fn unread_input(&mut self) -> UnreadInput {
+        let mut byte = [0];
+        match self {
+            Self::Plain(stream) => match stream.try_read(&mut byte) {
+                Ok(1..) => UnreadInput::Bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => UnreadInput::None,
+                Ok(0) | Err(_) => UnreadInput::End,
+            },
+            Self::Tls(stream) => {
+                // Records of the session itself (tickets, key updates) are no input.
+                let mut buffer = ReadBuf::new(&mut byte);
+                match Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+                    Poll::Pending => UnreadInput::None,
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => UnreadInput::Bytes,
+                    Poll::Ready(_) => UnreadInput::End,
+                }
+            }
         }
     }
 

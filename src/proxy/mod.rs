@@ -14,5 +14,5 @@ mod wire;
 mod worker;
 
 pub use thread::spawn;
-pub use wire::{proxy_header, scan};
+pub use wire::{proxy_header, response_body, response_head, scan};
 pub use worker::{PerClientLimits, WorkerSetup};

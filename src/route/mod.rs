@@ -37,10 +37,11 @@ pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSi
 pub use lookup::{Index, Lookup};
 pub use masks::{MASKED_MIN, Masks, is_word_byte};
 pub use matching::{
-    Caller, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, ForwardingFields, HeaderEdits,
-    HostPattern, HostTemplate, Identity, LastHop, NormalPath, Part, PathError, PathPattern, PathTemplate, Predicate,
-    RequestHead, Segment, StickyKey, StringMatch, Template, TemplateError, TemplateFault, TenantList, TokenFault,
-    Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host, normal_path,
+    Caller, CallerOrigin, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, ForwardingFields,
+    HeaderEdits, HostPattern, HostTemplate, Identity, LastHop, NormalPath, Part, PathError, PathPattern, PathTemplate,
+    Predicate, RequestHead, Segment, StickyKey, StringMatch, Template, TemplateError, TemplateFault, TenantList,
+    TokenFault, Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host,
+    normal_path,
 };
 pub use review::{
     ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation, Flow, HeaderEdit,

@@ -2,9 +2,11 @@
 
 use std::sync::OnceLock;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::Counter;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The status of a call: one of the 17 codes, or `UNSEEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ impl GrpcStatus {
     /// clients.
     #[must_use]
     pub fn of_fields(fields: &HeaderMap) -> Option<Self> {
-        let text = fields.get("grpc-status")?.to_str().ok()?;
+        let text = fields.get(GRPC_STATUS)?.to_str().ok()?;
         let code = text.parse::<u32>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
         let known = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code < Self::UNSEEN.0);
         Some(known.map_or(Self::UNKNOWN, Self))

@@ -12,7 +12,6 @@ use http_body::{Body, Frame, SizeHint};
 use super::body_error::BodyError;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::send_task::SendTask;
-use crate::proxy::worker::trailer_writer::TrailerWriter;
 
 /// Pieces of this size or more are shared with the request; smaller ones are copied.
 const SHARED_FROM_BYTES: usize = 64 * 1024;
@@ -28,8 +27,6 @@ pub(crate) struct CopyBody {
     length: Length,
     /// Bytes of the current turn.
     given: usize,
-    /// Writes its trailers, if it is chunked on an HTTP/1.1 connection.
-    pub(crate) trailing: Option<Rc<TrailerWriter>>,
     /// Tracks the progress of the body.
     pub(crate) send_task: Option<Rc<SendTask>>,
 }
@@ -95,7 +92,7 @@ impl CopyBody {
     /// A body of these pieces. `length` is the one in the request's head.
     pub(crate) fn new(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, length: Option<u64>) -> Self {
         let length = if length.is_some() { Length::Known } else { Length::Unknown };
-        Self { pieces: pieces.into(), trailers, length, given: 0, trailing: None, send_task: None }
+        Self { pieces: pieces.into(), trailers, length, given: 0, send_task: None }
     }
 
     /// The number of bytes left to send.
@@ -135,11 +132,7 @@ impl Body for CopyBody {
                 send_task.end();
             }
         }
-        let polled = Poll::Ready(frame.map(Ok));
-        match &this.trailing {
-            Some(trailing) => trailing.take_trailers(polled),
-            None => polled,
-        }
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {

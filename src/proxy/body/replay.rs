@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use hyper::ext::Protocol;
 
 use super::body_error::BodyError;
-use super::request_body::{ClientBody, RequestBody};
+use super::request_body::{ClientBody, RequestBody, ReturnedBody};
 use crate::proxy::wire::raw_query::RawQuery;
 use crate::retry::Resendable;
 
@@ -53,10 +53,13 @@ pub(crate) struct AttemptBody {
     length: Option<u64>,
 }
 
+/// The state of the attempts, and the length of the body if it is known.
+type SharedReplay = (Rc<RefCell<ReplayState>>, Option<u64>);
+
 /// A request that can be sent again.
 pub(crate) struct ReplayableRequest {
     head: Request<()>,
-    body: Option<(Rc<RefCell<ReplayState>>, Option<u64>)>,
+    body: Option<SharedReplay>,
 }
 
 impl ReplayableRequest {
@@ -76,12 +79,17 @@ impl ReplayableRequest {
         let (kept, body) = match mem::replace(request.body_mut(), RequestBody::Empty) {
             RequestBody::Empty => (None, RequestBody::Empty),
             RequestBody::Client(body) => {
-                let length = body.size_hint().exact();
-                let shared = ReplayState { body, kept: ReplayBuffer::default(), turn: 0 };
-                let shared = Rc::new(RefCell::new(shared));
-                let first = AttemptBody { shared: Rc::clone(&shared), turn: 0, left: length, length };
-                (Some((shared, length)), RequestBody::Attempt(Box::new(first)))
+                let (shared, first) = AttemptBody::first(body, &Bytes::new());
+                (Some(shared), RequestBody::Attempt(Box::new(first)))
             }
+            RequestBody::Returned(returned) => match *returned {
+                ReturnedBody { piece, rest: RequestBody::Client(body) } => {
+                    let (shared, first) = AttemptBody::first(body, &piece);
+                    (Some(shared), RequestBody::Attempt(Box::new(first)))
+                }
+                // A kept body whose attempt took a piece: its buffer is not what was sent, so it is sent once more only.
+                other => (None, RequestBody::Returned(Box::new(other))),
+            },
             RequestBody::Copy(body) => (None, RequestBody::Copy(body)),
             // The later attempt shares the kept part of the earlier one.
             RequestBody::Attempt(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Attempt(body)),
@@ -181,6 +189,17 @@ impl ReplayBuffer {
 }
 
 impl AttemptBody {
+    /// The first attempt to send a body of which `taken` was pulled already, and the state for later ones.
+    fn first(body: Box<ClientBody>, taken: &Bytes) -> (SharedReplay, Self) {
+        let length = body.size_hint().exact().map(|left| left + taken.len() as u64);
+        let mut kept = ReplayBuffer::default();
+        kept.keep(taken);
+        kept.sent = 0;
+        let shared = Rc::new(RefCell::new(ReplayState { body, kept, turn: 0 }));
+        let first = Self { shared: Rc::clone(&shared), turn: 0, left: length, length };
+        ((shared, length), first)
+    }
+
     /// The next frame.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let shared = &mut *self.shared.borrow_mut();
@@ -203,7 +222,7 @@ impl AttemptBody {
                 None => shared.kept.end(),
             }
         }
-        shared.body.upload.divert(polled)
+        polled
     }
 
     /// Whether the whole body was sent.

@@ -23,8 +23,10 @@ use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::Refusal;
 
 /// A request's body to an upstream.
+#[derive(Default)]
 pub(crate) enum RequestBody {
     /// No body.
+    #[default]
     Empty,
     /// Pulled from the client.
     Client(Box<ClientBody>),
@@ -32,6 +34,24 @@ pub(crate) enum RequestBody {
     Attempt(Box<AttemptBody>),
     /// The body of a copy.
     Copy(Box<CopyBody>),
+    /// A body whose first piece was taken, but not sent.
+    Returned(Box<ReturnedBody>),
+}
+
+/// A body, and the piece that comes before the rest of it.
+pub(crate) struct ReturnedBody {
+    pub(super) piece: Bytes,
+    pub(super) rest: RequestBody,
+}
+
+impl RequestBody {
+    /// Puts back a piece that was not sent: it is the next one again.
+    pub(crate) fn put_back(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            let rest = std::mem::take(self);
+            *self = Self::Returned(Box::new(ReturnedBody { piece, rest }));
+        }
+    }
 }
 
 /// A body that is pulled from the client.
@@ -192,9 +212,14 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Client(body) => Rc::clone(&body.upload).divert(body.poll(cx)),
+            Self::Client(body) => body.poll(cx),
             Self::Attempt(body) => body.poll(cx),
             Self::Copy(body) => Pin::new(&mut **body).poll_frame(cx),
+            returned @ Self::Returned(_) => {
+                let Self::Returned(body) = std::mem::take(returned) else { return Poll::Ready(None) };
+                *returned = body.rest;
+                Poll::Ready(Some(Ok(Frame::data(body.piece))))
+            }
         }
     }
 
@@ -204,6 +229,7 @@ impl Body for RequestBody {
             Self::Client(body) => body.is_end_stream(),
             Self::Attempt(body) => body.is_end_stream(),
             Self::Copy(body) => body.is_end_stream(),
+            Self::Returned(_) => false,
         }
     }
 
@@ -213,6 +239,10 @@ impl Body for RequestBody {
             Self::Client(body) => body.size_hint(),
             Self::Attempt(body) => body.size_hint(),
             Self::Copy(body) => body.size_hint(),
+            Self::Returned(body) => {
+                let rest = body.rest.size_hint().exact();
+                rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + body.piece.len() as u64))
+            }
         }
     }
 }

@@ -2,15 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::Poll;
-
-use bytes::Bytes;
-use http_body::Frame;
 
 use super::pace::Pace;
 use crate::proxy::worker::budget::{BodyWindow, UploadMemory};
 use crate::proxy::worker::send_task::SendTask;
-use crate::proxy::worker::trailer_writer::TrailerWriter;
 
 /// The state of a request's body.
 #[derive(Default)]
@@ -28,8 +23,6 @@ pub(crate) struct Upload {
     room: Cell<Option<UploadMemory>>,
     /// The task that sends it on an HTTP/2 stream.
     send_task: RefCell<Option<Rc<SendTask>>>,
-    /// Writes its trailers, if it is chunked on an HTTP/1.1 connection.
-    trailing: RefCell<Option<Rc<TrailerWriter>>>,
 }
 
 /// Why a request's body failed.
@@ -57,24 +50,6 @@ impl Upload {
     /// The body is sent on an HTTP/2 stream.
     pub(crate) fn set_send_task(&self, send_task: Rc<SendTask>) {
         *self.send_task.borrow_mut() = Some(send_task);
-        // An earlier attempt over HTTP/1.1 may have set it; on HTTP/2, hyper sends the trailers.
-        *self.trailing.borrow_mut() = None;
-    }
-
-    /// The body is sent in chunks; this writes its trailers.
-    pub(crate) fn set_trailers(&self, trailing: &Rc<TrailerWriter>) {
-        *self.trailing.borrow_mut() = Some(Rc::clone(trailing));
-    }
-
-    /// Takes the trailers out of a polled frame, if they are written separately.
-    pub(crate) fn divert<E>(
-        &self,
-        polled: Poll<Option<Result<Frame<Bytes>, E>>>,
-    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
-        match &*self.trailing.borrow() {
-            Some(trailing) => trailing.take_trailers(polled),
-            None => polled,
-        }
     }
 
     /// Notes that the body is polled. Only the first poll of an attempt has an effect.

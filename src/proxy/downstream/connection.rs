@@ -276,8 +276,11 @@ where
     drop(first);
     let mut leaving = false;
     // hyper moves the handler's future, and drops it after the response's head. Boxed, a stream that waits for its
-    // reader does not carry its size.
-    let boxed = service_fn(|request| Box::pin(call(service, request)));
+    // reader does not carry its size. The box comes first: the future is then made in it, not copied into it.
+    let boxed = service_fn(|request| {
+        let place = Box::new_uninit();
+        Box::into_pin(Box::write(place, call(service, request)))
+    });
     let mut connection = pin!(builder.serve_connection(io, boxed));
     std::future::poll_fn(|cx| {
         client.deadlines.register(cx);

@@ -39,15 +39,15 @@ impl InformationalResponses {
     }
 
     /// Adds a response, within the limit, and wakes the connection.
-    pub(crate) fn push(&self, code: u16, fields: &[httparse::Header<'_>]) {
+    pub(crate) fn push<'a>(&self, code: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         let Ok(status) = StatusCode::from_u16(code) else { return };
         let mut bytes = self.bytes.borrow_mut();
         let before = bytes.len();
         let reason = status.canonical_reason().unwrap_or("Informational");
         bytes.extend_from_slice(format!("HTTP/1.1 {code} {reason}\r\n").as_bytes());
-        for field in fields {
-            let name = HeaderName::from_bytes(field.name.as_bytes());
-            let value = HeaderValue::from_bytes(field.value);
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name);
+            let value = HeaderValue::from_bytes(value);
             if let (Ok(name), Ok(value)) = (name, value)
                 && crate::proxy::wire::field_rules::is_allowed_in_trailers(&name)
             {

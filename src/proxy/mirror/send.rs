@@ -1,14 +1,14 @@
 //! Sends one mirror request: a connection, the request, and as much of the response as is needed.
 
+use std::future::poll_fn;
+use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
 use super::capture::{COMPARED_BYTES_MAX, ResponseCapture};
 use super::permit::MemoryPermit;
@@ -17,13 +17,16 @@ use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::upstream::balance::{self, TriedEndpoints};
 use crate::proxy::upstream::connect::{self, Reuse};
-use crate::proxy::upstream::http_version::{for_h1, for_h2, is_chunked, name_host};
+use crate::proxy::upstream::h1;
+use crate::proxy::upstream::http_version::{for_h1, for_h2, name_host};
 use crate::proxy::upstream::lease::{CopyLease, InFlightGuard, Lease};
 use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
+use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::send_task::SendTask;
+use crate::retry::Reached;
 use crate::route::{MARKER, Protocol};
 use crate::shadow_compare::ObservedResponse;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
@@ -154,30 +157,28 @@ impl MirrorRequest<'_> {
                         return ShadowEnd::Dropped(ShadowDrop::Connect);
                     }
                     mark(&mut request);
-                    connection.state.begin(&request);
-                    if is_chunked(&request)
-                        && let RequestBody::Copy(body) = request.body_mut()
-                    {
-                        body.trailing = Some(Rc::clone(&connection.state.trailing));
-                    }
-                    connection.sender.try_send_request(request).await
+                    let sent = h1::send::send(connection, &mut request, None).await;
+                    sent.map(|(head, body)| UpstreamResponse::on_connection(head, body)).map_err(|error| error.reached)
                 }
                 Some(Lease::Stream(stream)) => {
                     let tls = endpoint.protocol() == Protocol::Https;
                     for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
-                    if let RequestBody::Copy(body) = request.body_mut() {
-                        // Set by an earlier attempt over HTTP/1.1, it would take the trailers out of the body.
-                        body.trailing = None;
-                    }
                     mark(&mut request);
-                    stream.sender.try_send_request(request).await
+                    let sent = stream.sender.try_send_request(mem::take(&mut request)).await;
+                    sent.map(UpstreamResponse::on_stream).map_err(|mut error| match error.take_message() {
+                        Some(unsent) => {
+                            request = unsent;
+                            Reached::Unsent
+                        }
+                        None => Reached::Unanswered,
+                    })
                 }
                 None => return ShadowEnd::Dropped(ShadowDrop::Connect),
             };
-            match sent.map_err(|mut error| error.take_message()) {
+            match sent {
                 Ok(response) => return self.read(worker, response, borrowed, outcome).await,
                 // The pooled connection had closed before the request was written: try another one.
-                Err(Some(unsent)) if reused => (request, reuse) = (unsent, Reuse::Never),
+                Err(Reached::Unsent) if reused => reuse = Reuse::Never,
                 Err(_) => return ShadowEnd::Dropped(ShadowDrop::Reset),
             }
         }
@@ -186,14 +187,14 @@ impl MirrorRequest<'_> {
     async fn read(
         &mut self,
         worker: &Worker,
-        response: Response<Incoming>,
+        response: UpstreamResponse,
         mut borrowed: CopyLease,
         outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
         let took = worker.clock.now().duration_since(self.sent_at);
         outcome.head_after = Some(took);
-        let end = ShadowEnd::Completed(response.status().as_u16());
-        let (parts, mut body) = response.into_parts();
+        let UpstreamResponse { head: parts, mut body, .. } = response;
+        let end = ShadowEnd::Completed(parts.status.as_u16());
         let memory = self.capture_memory.as_ref().map(Rc::clone);
         let mut capture = memory.map(|memory| {
             let mut headers = parts.headers;
@@ -206,7 +207,7 @@ impl MirrorRequest<'_> {
             // Only the status is needed, and it has arrived.
             return end;
         }
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = poll_fn(|cx| body.poll_frame(borrowed.lease(), cx)).await {
             let Ok(frame) = frame else { return ShadowEnd::Dropped(ShadowDrop::Reset) };
             if let (Some(capture), Some(data)) = (&mut capture, frame.data_ref()) {
                 capture.data(data);
@@ -221,10 +222,6 @@ impl MirrorRequest<'_> {
                 outcome.keep(capture, Ending::Complete);
                 return end;
             }
-        }
-        // hyper reports an early end with NO_ERROR as a normal one (HTTP/2).
-        if !borrowed.lease().is_some_and(|lease| lease.has_ended(&body)) {
-            return ShadowEnd::Dropped(ShadowDrop::Reset);
         }
         outcome.keep(capture, Ending::Complete);
         borrowed.release(worker.now_ms());

@@ -11,7 +11,7 @@ use super::upgrade_state::Upgrade;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::upstream::upgrade_request::UpgradeRequest;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::field_rules::{self, Peer};
+use crate::proxy::wire::field_rules::{self, FieldSummary, Peer};
 use crate::proxy::wire::header_fields::HeaderFields;
 use crate::proxy::worker::budget::HeadSize;
 use crate::route::{ClientIp, Identity, normal_host, normal_path};
@@ -53,7 +53,7 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     }
     let limits = &exchange.client.listener.spec.limits;
     if parts.version == Version::HTTP_2 {
-        inspect_h2(parts, limits.uri_bytes as usize)?;
+        inspect_h2(parts, exchange.request.field_summary, limits.uri_bytes as usize)?;
         // On HTTP/1.1 the scanner rejects such a head.
         if exchange.request.field_summary.framing_alias {
             return Err(Refusal::BadFraming);
@@ -69,7 +69,8 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
     let size = HeadSize { fields: parts.headers.len(), bytes: exchange.request.field_summary.bytes as usize };
     exchange.request.memory = Some(client.worker.budget.reserve_request(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
-    exchange.request.host = host(&parts.uri, parts.version, &parts.headers)?;
+    let field = host_field(&parts.headers, exchange.request.field_summary)?;
+    exchange.request.host = host(&parts.uri, parts.version, field)?;
     if exchange.client.tls.get().is_some_and(|secured| secured.is_misdirected(exchange.request.host.normal())) {
         return Err(Refusal::Misdirected);
     }
@@ -85,7 +86,7 @@ fn inspect(exchange: &mut Exchange, parts: &mut request::Parts) -> Result<(), Re
 }
 
 /// Rejects what HTTP/2 allows and HTTP/1.1 cannot carry unchanged (RFC 9113 §8).
-fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusal> {
+fn inspect_h2(parts: &request::Parts, summary: FieldSummary, uri_bytes_max: usize) -> Result<(), Refusal> {
     if field_rules::is_malformed_h2(&parts.headers)
         || !parts.method.as_str().bytes().all(crate::proxy::wire::grammar::is_token)
     {
@@ -94,10 +95,12 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
     if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(Refusal::MalformedHead);
     }
-    let mut lengths = parts.headers.all(&header::CONTENT_LENGTH);
-    let is_number = |length: &HeaderValue| crate::proxy::wire::scan::content_length(length.as_bytes()).is_some();
-    if lengths.next().is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
-        return Err(Refusal::BadFraming);
+    if summary.content_length {
+        let mut lengths = parts.headers.all(&header::CONTENT_LENGTH);
+        let is_number = |length: &HeaderValue| crate::proxy::wire::scan::content_length(length.as_bytes()).is_some();
+        if lengths.next().is_some_and(|length| !is_number(length)) || lengths.next().is_some() {
+            return Err(Refusal::BadFraming);
+        }
     }
     let target = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
     if target.len() > uri_bytes_max {
@@ -110,13 +113,19 @@ fn inspect_h2(parts: &request::Parts, uri_bytes_max: usize) -> Result<(), Refusa
     if target.starts_with('/') || asterisk { Ok(()) } else { Err(Refusal::BadPath) }
 }
 
-/// The host of a request. The authority of the target takes precedence over `Host`; on HTTP/2 both must be equal.
-fn host(uri: &Uri, version: Version, fields: &impl HeaderFields) -> Result<Host, Refusal> {
-    let mut hosts = fields.all(&header::HOST);
-    let field = hosts.next();
-    if hosts.next().is_some() {
-        return Err(Refusal::BadHost);
+/// The value of `Host`. Several are refused.
+fn host_field(fields: &impl HeaderFields, summary: FieldSummary) -> Result<Option<&HeaderValue>, Refusal> {
+    if !summary.host {
+        return Ok(None);
     }
+    let mut hosts = fields.all(&header::HOST);
+    let host = hosts.next();
+    if hosts.next().is_some() { Err(Refusal::BadHost) } else { Ok(host) }
+}
+
+/// The host of a request with this `Host` field. The authority of the target takes precedence over it; on HTTP/2 both
+/// must be equal.
+fn host(uri: &Uri, version: Version, field: Option<&HeaderValue>) -> Result<Host, Refusal> {
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let value = match (authority, field) {
         (Some(authority), field) => {
@@ -178,12 +187,11 @@ fn check_loop(fields: &impl HeaderFields) -> Result<(), Refusal> {
 fn apply_trust(received: &mut ReceivedRequest, client: &Client, parts: &mut request::Parts, identity: &Identity) {
     let peer = client.peer.ip();
     received.trusted = identity.trusts(peer);
-    if received.trusted {
-        if received.field_summary.trusted_only {
-            received.client_ip = ClientIp::find(identity, peer, &parts.headers);
-            received.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
-        }
-        received.request_id = parts.headers.first(&super::forwarding::REQUEST_ID).filter(|id| is_sane_id(id)).cloned();
+    if received.trusted && received.field_summary.trusted_only {
+        received.client_ip = ClientIp::find(identity, peer, &parts.headers);
+        received.forwarded_scheme = identity.forwarded_scheme(&parts.headers);
+        let id = parts.headers.first(&super::forwarding::REQUEST_ID);
+        received.request_id = id.filter(|id| is_sane_id(id)).cloned();
     }
     let peer = if received.trusted { Peer::Trusted } else { Peer::Untrusted };
     let aliases = field_rules::strip_untrusted(&mut parts.headers, received.field_summary, identity, peer);

@@ -1,17 +1,14 @@
 //! Answer: the response in the form that the client gets.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version};
-use http_body::Body;
-use hyper::body::Incoming;
 
 use super::exchange::{Exchange, ExchangeStage, SplitTarget};
 use super::response_body::{BodySource, ResponseBody};
 use crate::proxy::upstream::lease::Lease;
+use crate::proxy::upstream::upstream_response::{HopByHop, UpstreamBody, UpstreamResponse, WholeBody};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
 use crate::proxy::wire::grpc;
@@ -28,14 +25,16 @@ const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 /// Turns the upstream's response into the client's, if the budget has memory for its body.
 pub(crate) fn answer(
     exchange: &mut Exchange,
-    incoming: Response<Incoming>,
+    response: UpstreamResponse,
     target: SplitTarget<'_>,
 ) -> Result<Response<BodySource>, Fault> {
     let SplitTarget { route, split, .. } = target;
-    account(exchange, incoming.body())?;
-    let (mut parts, body) = incoming.into_parts();
+    let UpstreamResponse { head: mut parts, body, hop_by_hop } = response;
+    account(exchange, &body)?;
     parts.extensions.clear();
-    strip_hop_by_hop(&mut parts.headers);
+    if hop_by_hop == HopByHop::Possible {
+        strip_hop_by_hop(&mut parts.headers);
+    }
     if let Some(primary) = &exchange.mirror.primary {
         let took = exchange.attempt.latency.unwrap_or_default();
         primary.head(parts.status, &parts.headers, took, exchange.client.worker.clock.now());
@@ -88,7 +87,7 @@ fn keep_from_caches(headers: &mut HeaderMap) {
 
 /// Reads a small body at once if it has arrived, so that the upstream connection is free however slowly the client
 /// reads.
-fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> BodySource {
+fn settle(exchange: &mut Exchange, mut body: UpstreamBody, status: u16) -> BodySource {
     let length = body.size_hint().exact().unwrap_or(0);
     // Over HTTP/2, an upstream can send a body where none is allowed (RFC 9110 §6.4.1).
     let bodiless = exchange.request.method == http::Method::HEAD || matches!(status, 204 | 304);
@@ -99,23 +98,20 @@ fn settle(exchange: &mut Exchange, mut body: Incoming, status: u16) -> BodySourc
     if length == 0 || length > SMALL_BYTES_MAX || uploads {
         return BodySource::Upstream(body, None);
     }
-    let Poll::Ready(polled) = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop())) else {
-        return BodySource::Upstream(body, None);
-    };
-    match polled {
-        Some(Ok(frame)) if frame.data_ref().is_some_and(|data| data.len() as u64 == length) => {
+    match body.take_whole(&mut exchange.attempt.lease) {
+        WholeBody::Arrived(data) => {
             if let Some(lease) = exchange.attempt.lease.take() {
                 lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             }
             exchange.attempt.flight = None;
-            BodySource::Own(frame.into_data().ok())
+            BodySource::Own(Some(data))
         }
-        some => BodySource::Upstream(body, Some(Box::new(some))),
+        WholeBody::Later(polled) => BodySource::Upstream(body, polled),
     }
 }
 
 /// Reserves the buffers of a body, unless it is small.
-fn account(exchange: &mut Exchange, body: &Incoming) -> Result<(), Fault> {
+fn account(exchange: &mut Exchange, body: &UpstreamBody) -> Result<(), Fault> {
     let length = body.size_hint().exact();
     let Some(memory) = &mut exchange.request.memory else { return Ok(()) };
     if length.is_some_and(|length| length <= SMALL_BYTES_MAX) {

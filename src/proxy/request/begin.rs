@@ -56,7 +56,9 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         reader,
         memory: None,
     };
-    Box::new(Exchange {
+    // The box comes first: the exchange is then made in it, not copied into it.
+    let place = Box::new_uninit();
+    let exchange = Exchange {
         view,
         progress: ExchangeProgress {
             stage: ExchangeStage::Read,
@@ -76,7 +78,8 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         response: SentResponse::default(),
         client,
         proxy,
-    })
+    };
+    Box::write(place, exchange)
 }
 
 /// The trace id of a W3C `traceparent`: version, 32 hex digits, span, flags.

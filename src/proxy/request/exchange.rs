@@ -354,8 +354,13 @@ impl Exchange {
         let (bytes, _) = random.split_first_chunk::<10>().unwrap_or((&[0; 10], &[]));
         let id = uuid::Builder::from_unix_timestamp_millis(millis, bytes).into_uuid();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        let text = id.hyphenated().encode_lower(&mut text);
-        let value = HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"));
+        id.hyphenated().encode_lower(&mut text);
+        // One allocation, shared by the clones.
+        let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
+        let mut value = value.unwrap_or(HeaderValue::from_static("-"));
+        // HPACK would add each id to its dynamic table, where it is never found again and evicts other fields (RFC 7541
+        // §6.2.3).
+        value.set_sensitive(true);
         self.request.request_id = Some(value.clone());
         value
     }

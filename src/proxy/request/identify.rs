@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::caller::{CallerIdentity, IdentifiedCaller};
 use super::exchange::Exchange;
-use crate::route::{Claims, Country, Facts, Needs, Split, TokenFault, cookie};
+use crate::route::{CallerOrigin, Claims, Country, Facts, Needs, Split, TokenFault, cookie};
 
 /// The facts looked up about a caller; it owns what [`Facts`] borrows.
 #[derive(Default)]
@@ -71,8 +71,7 @@ pub(super) fn identify<'a>(
 ) -> IdentifiedCaller<'a> {
     let head = exchange.head(parts);
     let identity = &exchange.view.snapshot.rules.identity;
-    let mut caller = identity.caller(exchange.client.peer.ip(), &head, facts.facts());
-    caller.client_ip = exchange.request.client_ip;
+    let caller = identity.caller_from(origin(exchange), &head, facts.facts());
     let cookie = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
     let lacks = cookie.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none();
     let issued = lacks.then(new_identity);
@@ -87,8 +86,13 @@ pub(crate) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {
         return CallerIdentity::default();
     }
     let facts = look_up(exchange, &parts.headers);
-    let caller = identity.caller(exchange.client.peer.ip(), &exchange.head(parts), facts.facts());
+    let caller = identity.caller_from(origin(exchange), &exchange.head(parts), facts.facts());
     CallerIdentity { tenant: caller.tenant.map(|tenant| Box::from(&*tenant)), issued: None, token: facts.token }
+}
+
+/// Where the request comes from, as `admit` determined it.
+fn origin(exchange: &Exchange) -> CallerOrigin {
+    CallerOrigin { client_ip: exchange.request.client_ip, trusted: exchange.request.trusted }
 }
 
 /// A new random identity, which cannot be guessed.

@@ -38,14 +38,11 @@ pub(super) fn prepare(
         parts.headers.insert(header::CONTENT_LENGTH, NO_BYTES);
     }
     let h2 = parts.version == Version::HTTP_2;
-    if h2 {
+    if h2 && exchange.request.field_summary.cookie_lines {
         join_cookies(&mut parts.headers);
     }
     forwarding::add(exchange, &mut parts.headers);
-    let host = split.rewrite.host.clone().or_else(|| exchange.request.host.value.clone());
-    if let Some(host) = &host {
-        parts.headers.insert(header::HOST, host.clone());
-    }
+    set_host(exchange, split, parts);
     if !route.request_headers.is_empty() {
         edit(exchange, route, &mut parts.headers);
     }
@@ -54,7 +51,7 @@ pub(super) fn prepare(
         // Before the proxy reads a tunnel's stream, the client may fill its window: reserve it.
         exchange.prepared.ahead = ahead(exchange, None)?;
     }
-    parts.uri = upstream_uri(exchange, split, matched)?;
+    set_target(exchange, split, matched, &mut parts.uri)?;
     parts.version = Version::HTTP_11;
     let query = parts.extensions.remove::<RawQuery>();
     parts.extensions.clear();
@@ -62,6 +59,16 @@ pub(super) fn prepare(
         parts.extensions.insert(query);
     }
     Ok(body)
+}
+
+/// Sets `Host`. A host of the route takes precedence over the target's authority, and that over the received field.
+fn set_host(exchange: &Exchange, split: &Split, parts: &mut request::Parts) {
+    if split.rewrite.host.is_none() && parts.uri.authority().is_none() && parts.headers.contains_key(header::HOST) {
+        return;
+    }
+    if let Some(host) = split.rewrite.host.as_ref().or(exchange.request.host.value.as_ref()) {
+        parts.headers.insert(header::HOST, host.clone());
+    }
 }
 
 fn take_body(
@@ -81,7 +88,7 @@ fn take_body(
         Some(length) => {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        // Without this field, hyper's HTTP/1.1 client drops the body of a GET or HEAD.
+        // An HTTP/1.1 upstream needs one of the two fields to find the end of the body.
         None => {
             headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -120,11 +127,10 @@ fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyWindow>,
 
 /// Joins `Cookie` fields: HTTP/2 allows several, HTTP/1.1 only one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if all.len() < 2 {
         return;
     }
-    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(header::COOKIE, joined);
     }
@@ -143,19 +149,19 @@ fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
 /// An admitted request can be forwarded, so only a rewrite can make it invalid.
 const UNFIT: Fault = Fault::Refused(Refusal::Internal);
 
-/// The target in origin-form. The path is the normalized one that was matched.
-fn upstream_uri(exchange: &Exchange, split: &Split, matched: usize) -> Result<Uri, Fault> {
+/// Sets the target in origin-form. The path is the normalized one that was matched.
+fn set_target(exchange: &Exchange, split: &Split, matched: usize, uri: &mut Uri) -> Result<(), Fault> {
+    debug_assert!(*uri == exchange.request.uri, "no stage before changes the target");
     let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
-    let given = exchange.request.uri.path_and_query();
     let unchanged = exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_));
-    let path_and_query = match (given, exchange.request.uri.query()) {
+    let path_and_query = match (uri.path_and_query(), uri.query()) {
+        (Some(_), _) if unchanged && uri.authority().is_none() => return Ok(()),
         (Some(given), _) if unchanged => given.clone(),
         (_, Some(query)) => parse(&format!("{path}?{query}"))?,
         (_, None) => parse(&path)?,
     };
-    let mut parts = http::uri::Parts::default();
-    parts.path_and_query = Some(path_and_query);
-    Uri::from_parts(parts).map_err(|_| UNFIT)
+    *uri = Uri::from(path_and_query);
+    Ok(())
 }
 
 fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {

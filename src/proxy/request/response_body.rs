@@ -1,7 +1,4 @@
 //! Response bodies. Nothing is buffered: a piece is read from the upstream when the client's side polls for it.
-//!
-//! If a peer ends an HTTP/2 stream early with `NO_ERROR`, by `RST_STREAM` or `GOAWAY`, hyper reports a normal end. A
-//! body is complete only if `END_STREAM` was received (RFC 9113 §8.1); otherwise it was cut.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::exchange::{Exchange, ExchangeStage};
 use super::kill_streams::KillableStream;
@@ -18,6 +14,7 @@ use crate::compare::Ending;
 use crate::proxy::body::body_error::BodyError;
 use crate::proxy::body::pace::RATE_GRACE_MS;
 use crate::proxy::mirror::capture::PrimaryResponse;
+use crate::proxy::upstream::upstream_response::{PolledFrame, UpstreamBody};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::grpc;
 use crate::proxy::worker::deadline::{CoarseTimer, Deadline};
@@ -49,11 +46,8 @@ pub(crate) enum BodySource {
     /// Made by the proxy.
     Own(Option<Bytes>),
     /// Read from the upstream; and the frame that `answer` has polled already.
-    Upstream(Incoming, Option<Box<Polled>>),
+    Upstream(UpstreamBody, Option<Box<PolledFrame>>),
 }
-
-/// The result of polling a body for a frame.
-type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 impl ResponseBody {
     /// The body of the response to `exchange`.
@@ -224,7 +218,7 @@ impl Body for ResponseBody {
         };
         let polled = match polled.take() {
             Some(polled) => Poll::Ready(*polled),
-            None => Pin::new(&mut *incoming).poll_frame(cx),
+            None => incoming.poll_frame(&mut this.exchange.attempt.lease, cx),
         };
         match polled {
             Poll::Pending => {
@@ -234,11 +228,11 @@ impl Body for ResponseBody {
                 ready!(this.poll_idle(cx));
                 Poll::Ready(Some(Err(this.abort(EndedBy::Upstream, "idle_timeout"))))
             }
-            Poll::Ready(None) if this.exchange.attempt.lease.as_ref().is_none_or(|lease| lease.has_ended(incoming)) => {
+            Poll::Ready(None) => {
                 this.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(None | Some(Err(_))) => {
+            Poll::Ready(Some(Err(_))) => {
                 this.mirror(|primary| primary.end(Ending::Cut));
                 Poll::Ready(Some(Err(this.abort(EndedBy::Upstream, "upstream_reset"))))
             }

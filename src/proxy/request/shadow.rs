@@ -66,7 +66,9 @@ pub(crate) fn shadow(
         RequestBody::Client(body) => {
             body.tee = Some(Box::new(PendingCopy::new(copy, body.size_hint().exact(), shadow.max_body_bytes)));
         }
-        RequestBody::Empty | RequestBody::Attempt(_) | RequestBody::Copy(_) => copy::launch(copy, CopyBody::default()),
+        RequestBody::Empty | RequestBody::Attempt(_) | RequestBody::Copy(_) | RequestBody::Returned(_) => {
+            copy::launch(copy, CopyBody::default());
+        }
     }
 }
 

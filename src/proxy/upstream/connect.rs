@@ -6,28 +6,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioTimer;
 use tower::{ServiceBuilder, ServiceExt as _};
 
-use super::h1_io::UpstreamIo;
+use super::h1::connection::Http1Connection;
 use super::h2_io::UpstreamH2Io;
 use super::h2_peer::H2PeerState;
 use super::lease::{H2Stream, Lease};
-use super::open_connection::{ConnectionGuard, OpenConnection, SwitchedConnection};
-use super::pool::{ConnectTarget, EndpointPool, Http1Connection, Http2Connection, UpstreamPool};
+use super::open_connection::{ConnectionGuard, OpenConnection};
+use super::pool::{ConnectTarget, EndpointPool, Http2Connection, UpstreamPool};
 use super::tls;
 use crate::net::{self, ConnectError, ConnectPhase, Destination};
 use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::response_head::HeadLimits;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::send_task::StreamExecutor;
 use crate::route::{Protocol, UpstreamLimits};
 
 /// The overhead that HTTP/2 counts for each field of a head, besides its name and value (RFC 9113 §6.5.2).
 const FIELD_BYTES: u32 = 32;
-/// Size of a read buffer beyond the largest head.
-const BESIDES_HEAD_BYTES: usize = 8 * 1024;
 /// How long the proxy opens no connection to an endpoint that accepts no streams.
 const FULL_MS: u64 = 1000;
 /// Send buffer of one stream, for a request's body.
@@ -54,7 +52,7 @@ pub(crate) async fn lease(
     let protocol = endpoint.protocol();
     if protocol != Protocol::H2c
         && !matches!(reuse, Reuse::Never)
-        && let Some(connection) = idle(endpoint).await
+        && let Some(connection) = endpoint.pop()
     {
         return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
     }
@@ -117,17 +115,6 @@ fn shared(endpoint: &EndpointPool, reuse: &Reuse) -> Option<Lease> {
     endpoint.multiplexed(except).map(|connection| Lease::Stream(H2Stream::new(connection)))
 }
 
-/// The most recently used idle connection that is still open.
-async fn idle(endpoint: &EndpointPool) -> Option<Http1Connection> {
-    while let Some(mut connection) = endpoint.pop() {
-        let sender = &mut connection.sender;
-        if sender.is_ready() || (!sender.is_closed() && sender.ready().await.is_ok()) {
-            return Some(connection);
-        }
-    }
-    None
-}
-
 /// Opens a connection with the endpoint's protocol. The time limit runs from `began`.
 async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<Lease, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
@@ -153,38 +140,12 @@ async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) ->
         endpoint.multiplexed.borrow_mut().push(connection.clone());
         Ok(Lease::Stream(H2Stream::new(connection)))
     } else {
-        let connection = handshake_h1(worker, &upstream.upstream.limits, connection).await?;
+        let limits = &upstream.upstream.limits;
+        let limits =
+            HeadLimits { bytes: limits.response_header_bytes as usize, fields: limits.response_headers as usize };
+        let connection = Http1Connection::new(connection, limits, worker);
         Ok(Lease::Whole { connection, endpoint: Rc::clone(endpoint) })
     }
-}
-
-async fn handshake_h1(
-    worker: &Rc<Worker>,
-    limits: &UpstreamLimits,
-    OpenConnection { socket, guard }: OpenConnection,
-) -> Result<Http1Connection, Fault> {
-    let mut builder = http1::Builder::new();
-    let head_bytes = limits.response_header_bytes as usize;
-    builder
-        .max_buf_size(H1_BUFFER_BYTES.max(head_bytes + BESIDES_HEAD_BYTES))
-        .max_header_size(head_bytes)
-        .max_headers(limits.response_headers as usize);
-    let (io, state) = UpstreamIo::new(socket, worker);
-    let (sender, connection) = builder.handshake(io).await.map_err(|_| Fault::UpstreamProtocol)?;
-    let task = tokio::task::spawn_local({
-        let state = Rc::clone(&state);
-        async move {
-            let mut connection = connection;
-            if let Err(error) = (&mut connection).await {
-                tracing::debug!(%error, "upstream connection ended with an error");
-                return None;
-            }
-            // After a switch of protocols hyper ends without closing the connection.
-            let switched = state.upgrade_requested.get().then(|| connection.into_parts())?;
-            Some(SwitchedConnection { socket: switched.io.into_socket(), read_ahead: switched.read_buf, guard })
-        }
-    });
-    Ok(Http1Connection { sender, state, task })
 }
 
 async fn handshake_h2(

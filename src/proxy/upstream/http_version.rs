@@ -59,8 +59,3 @@ pub(crate) fn for_h1<B: Body>(request: &mut Request<B>, upgrade: Option<&Upgrade
     *request.version_mut() = Version::HTTP_11;
     Ok(())
 }
-
-/// Whether the body is sent in chunks.
-pub(crate) fn is_chunked<B>(request: &Request<B>) -> bool {
-    request.headers().contains_key(http::header::TRANSFER_ENCODING)
-}

@@ -3,12 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
+use super::h1::connection::Http1Connection;
 use super::h2_peer::H2PeerState;
-use super::pool::{EndpointPool, Http1Connection, Http2Connection, UpstreamPool};
+use super::pool::{EndpointPool, Http2Connection, UpstreamPool};
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::body::upload::Upload;
 use crate::proxy::wire::fault::Fault;
@@ -20,7 +19,7 @@ pub(crate) enum Lease {
     /// An HTTP/1.1 connection.
     Whole {
         /// The connection.
-        connection: Http1Connection,
+        connection: Box<Http1Connection>,
         /// The pool to which it returns.
         endpoint: Rc<EndpointPool>,
     },
@@ -63,40 +62,28 @@ impl Lease {
     /// Whether the upstream refused the proxy with a TLS alert.
     pub(crate) fn is_tls_refusal(&self) -> bool {
         match self {
-            Self::Whole { connection, .. } => connection.state.is_tls_refusal(),
+            Self::Whole { connection, .. } => connection.is_tls_refusal(),
             Self::Stream(stream) => stream.peer.is_tls_refusal(),
         }
     }
 
-    /// Whether a response whose body ended is complete. On a stream, the upstream must have sent `END_STREAM`.
-    pub(crate) fn has_ended(&self, answer: &Incoming) -> bool {
-        match self {
-            // On HTTP/1.1, hyper reports an early end as an error if the body has a length or chunks.
-            Self::Whole { .. } => true,
-            Self::Stream(_) => answer.is_end_stream(),
-        }
-    }
-
-    /// Ends the exchange early. hyper releases a connection or a stream only after the upstream has read the rest of a
-    /// started body, which may be never; with a body, this aborts it.
+    /// Ends the exchange early: closes the connection, or resets the stream.
     pub(crate) fn abandon(self, upload: Option<&Rc<Upload>>) {
-        // Without a body, it is enough to drop the lease.
-        let Some(upload) = upload else { return };
-        match self {
-            Self::Whole { connection, .. } => connection.task.abort(),
-            Self::Stream(_) => upload.cut(),
+        match (self, upload) {
+            // hyper releases a stream only after the upstream has read the rest of a started body, which may be never.
+            (Self::Stream(_), Some(upload)) => upload.cut(),
+            (Self::Stream(_), None) | (Self::Whole { .. }, _) => {}
         }
     }
 
-    /// Ends the exchange after a complete response. The connection returns to its pool. If the request's body is not
-    /// sent completely, the connection is closed instead; on a stream, the rest of the body is cancelled.
+    /// Ends the exchange after a complete response. The connection returns to its pool, or is closed if it cannot be
+    /// used again: if a part of the request is not sent, the upstream would read the next request as the rest of it.
+    /// On a stream, the rest of the body is cancelled.
     pub(crate) fn finish(self, upload: Option<&Rc<Upload>>, now_ms: u64) {
         match self {
-            Self::Whole { connection, endpoint } => {
-                // The upstream would read the next request as the rest of this body.
-                if upload.is_some_and(|upload| !upload.ended.get()) {
-                    connection.task.abort();
-                } else if !connection.sender.is_closed() {
+            Self::Whole { mut connection, endpoint } => {
+                if connection.is_reusable() {
+                    connection.rest();
                     endpoint.push(connection, now_ms);
                 }
             }
@@ -109,7 +96,8 @@ impl Lease {
     }
 }
 
-/// The lease of a copy. Unless it is released, dropping it aborts the connection or the stream, and the copy's body.
+/// The lease of a copy. Unless it is released, dropping it closes the connection or resets the stream, and ends the
+/// copy's body.
 pub(crate) struct CopyLease {
     lease: Option<Lease>,
     send_task: Rc<SendTask>,
@@ -120,16 +108,15 @@ impl CopyLease {
         Self { lease: Some(lease), send_task }
     }
 
-    pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
-        self.lease.as_mut()
+    pub(crate) fn lease(&mut self) -> &mut Option<Lease> {
+        &mut self.lease
     }
 
     /// Ends the lease after a complete response: a reusable connection returns to its pool.
     pub(crate) fn release(mut self, now_ms: u64) {
-        // If a part of the copy's body is unsent, the lease stays here, and `drop` aborts it.
-        if self.send_task.has_ended()
-            && let Some(lease) = self.lease.take()
-        {
+        // If a part of the copy's body is not sent on a stream, the lease stays here, and `drop` cancels the body.
+        let is_sent = matches!(self.lease, Some(Lease::Whole { .. })) || self.send_task.has_ended();
+        if let Some(lease) = self.lease.take_if(|_| is_sent) {
             lease.finish(None, now_ms);
         }
     }
@@ -138,10 +125,6 @@ impl CopyLease {
 impl Drop for CopyLease {
     fn drop(&mut self) {
         self.send_task.cancel();
-        match self.lease.take() {
-            Some(Lease::Whole { connection, .. }) => connection.task.abort(),
-            Some(Lease::Stream(_)) | None => {}
-        }
     }
 }
 

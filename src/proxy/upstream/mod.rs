@@ -3,7 +3,7 @@
 pub(super) mod balance;
 mod balancer_state;
 pub(super) mod connect;
-mod h1_io;
+pub(super) mod h1;
 mod h2_io;
 pub(super) mod h2_peer;
 pub(super) mod http_version;
@@ -13,4 +13,5 @@ pub(super) mod pool;
 pub(super) mod tls;
 pub(super) mod tunnel_end;
 pub(super) mod upgrade_request;
+pub(super) mod upstream_response;
 mod websocket;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::net::Socket;
 use crate::telemetry::UpstreamSeries;
 
@@ -14,17 +12,9 @@ pub(crate) struct ConnectionGuard {
 }
 
 /// A new connection.
-pub(super) struct OpenConnection {
-    pub(super) socket: Socket,
-    pub(super) guard: ConnectionGuard,
-}
-
-/// A connection that switched to another protocol than HTTP.
-pub(crate) struct SwitchedConnection {
-    pub(super) socket: Socket,
-    /// Bytes that hyper read after the response's head.
-    pub(super) read_ahead: Bytes,
-    pub(super) guard: ConnectionGuard,
+pub(crate) struct OpenConnection {
+    pub(crate) socket: Socket,
+    pub(crate) guard: ConnectionGuard,
 }
 
 impl ConnectionGuard {

@@ -5,13 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::client::conn::{http1, http2};
-use tokio::task::JoinHandle;
+use hyper::client::conn::http2;
 
 use super::balancer_state::BalancerState;
-use super::h1_io::H1ConnectionState;
+use super::h1::connection::Http1Connection;
 use super::h2_peer::H2PeerState;
-use super::open_connection::SwitchedConnection;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
@@ -84,17 +82,9 @@ pub(crate) struct ConnectTarget<'a> {
     pub(crate) endpoint: &'a Rc<EndpointPool>,
 }
 
-/// An HTTP/1.1 connection: one request at a time.
-pub(crate) struct Http1Connection {
-    pub(crate) sender: http1::SendRequest<RequestBody>,
-    pub(crate) state: Rc<H1ConnectionState>,
-    /// Ends with the connection; returns it if it switched to another protocol.
-    pub(crate) task: JoinHandle<Option<SwitchedConnection>>,
-}
-
 /// An idle HTTP/1.1 connection.
 pub(crate) struct IdleConnection {
-    connection: Http1Connection,
+    connection: Box<Http1Connection>,
     since_ms: u64,
 }
 
@@ -203,7 +193,7 @@ impl Pools {
         self.by_name.borrow().values().filter(is_crowded).map(|pool| pool.key()).collect()
     }
 
-    /// Closes connections that exceed their idle timeout.
+    /// Closes connections that exceed their idle timeout, and those that the upstream closed.
     pub(crate) fn sweep(&self, now_ms: u64) {
         if now_ms < self.swept_ms.get() + SWEEP_MS {
             return;
@@ -216,7 +206,7 @@ impl Pools {
                 let mut newer = idle.len();
                 idle.retain(|idle| {
                     newer -= 1;
-                    !idle.connection.sender.is_closed() && now_ms < idle.since_ms + idle_ms_max(newer)
+                    !idle.connection.is_stale() && now_ms < idle.since_ms + idle_ms_max(newer)
                 });
                 drop(idle);
                 endpoint.multiplexed.borrow_mut().retain(|connection| connection.stays(now_ms));
@@ -343,14 +333,19 @@ impl EndpointPool {
         self.endpoint.protocol
     }
 
-    /// Takes the most recently used connection.
-    pub(crate) fn pop(&self) -> Option<Http1Connection> {
-        // The newest, so that the oldest fall idle and are closed.
-        self.idle.borrow_mut().pop().map(|idle| idle.connection)
+    /// Takes the most recently used connection that is still open. The newest, so that the oldest fall idle and are
+    /// closed.
+    pub(super) fn pop(&self) -> Option<Box<Http1Connection>> {
+        loop {
+            let IdleConnection { connection, .. } = self.idle.borrow_mut().pop()?;
+            if !connection.is_stale() {
+                return Some(connection);
+            }
+        }
     }
 
     /// Returns a connection to the pool.
-    pub(crate) fn push(&self, connection: Http1Connection, now_ms: u64) {
+    pub(super) fn push(&self, connection: Box<Http1Connection>, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
         debug_assert!(idle.last().is_none_or(|last| last.since_ms <= now_ms), "the list is in the order of last use");
         idle.push(IdleConnection { connection, since_ms: now_ms });

@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::{Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
+use http::{StatusCode, header, response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
@@ -51,25 +50,26 @@ impl TunnelEnd {
     pub(crate) async fn take_over(
         lease: &mut Option<Lease>,
         upgrade: Option<&UpgradeRequest>,
-        response: &mut Response<Incoming>,
+        response: &mut response::Parts,
     ) -> Result<Self, Fault> {
         let lost = Fault::UpstreamReset;
         let side = match lease {
             Some(Lease::Whole { .. }) => {
                 let Some(Lease::Whole { connection, .. }) = lease.take() else { return Err(lost) };
-                let switched = connection.task.await.ok().flatten().ok_or(lost)?;
+                let switched = connection.into_switched().ok_or(lost)?;
                 Self::connection(switched.socket, switched.read_ahead, Some(switched.guard))
             }
             // The lease stays: it counts the stream until the tunnel ends.
             Some(Lease::Stream(_)) => {
-                let upgraded = hyper::upgrade::on(&mut *response).await.map_err(|_| lost)?;
+                let upgrade_of_stream = response.extensions.remove::<OnUpgrade>().ok_or(lost)?;
+                let upgraded = upgrade_of_stream.await.map_err(|_| lost)?;
                 let accept = upgrade.and_then(UpgradeRequest::accept).ok_or(lost)?;
-                response.headers_mut().insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                response.headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
                 Self::stream(upgraded)
             }
             None => return Err(lost),
         };
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.status = StatusCode::SWITCHING_PROTOCOLS;
         Ok(side)
     }
 

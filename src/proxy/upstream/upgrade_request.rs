@@ -2,8 +2,7 @@
 //! CONNECT (RFC 8441).
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version, request};
-use hyper::body::Incoming;
+use http::{Method, Request, StatusCode, Version, request, response};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
@@ -130,13 +129,13 @@ pub(crate) fn for_h1<B>(request: &mut Request<B>, upgrade: Option<&UpgradeReques
 
 /// Whether the upstream switched to WebSocket. An unrequested switch, a switch to another protocol and an invalid one
 /// are faults.
-pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &Response<Incoming>) -> Result<bool, Fault> {
-    let (status, http2) = (response.status(), response.version() == Version::HTTP_2);
+pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &response::Parts) -> Result<bool, Fault> {
+    let (status, http2) = (response.status, response.version == Version::HTTP_2);
     let Some(upgrade) = upgrade.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {
         return if status == StatusCode::SWITCHING_PROTOCOLS { Err(Fault::UpstreamProtocol) } else { Ok(false) };
     };
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return if upgrade.is_agreed(response.headers()) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
+        return if upgrade.is_agreed(&response.headers) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
     }
     // On HTTP/2 any 2xx switches, intended or not; 200 is the only valid one. An HTTP/2 client cannot get a 2xx without
     // a switch either.

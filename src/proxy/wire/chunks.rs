@@ -29,6 +29,8 @@ enum Sender {
 enum State {
     #[default]
     Size,
+    /// Blanks after a size.
+    Blanks,
     Extension,
     SizeLf,
     Data,
@@ -52,6 +54,27 @@ impl ChunkScanner {
         self.state == State::Data
     }
 
+    /// How many of this many bytes are data of the current chunk.
+    pub(super) fn data_left(&self, available: usize) -> usize {
+        debug_assert!(self.state == State::Data && self.size > 0, "an empty chunk has no data");
+        usize::try_from(self.size).unwrap_or(usize::MAX).min(available)
+    }
+
+    /// Skips this many bytes of data, at most [`Self::data_left`].
+    pub(super) fn skip_data(&mut self, bytes: usize) {
+        debug_assert!(bytes as u64 <= self.size, "a chunk has no more data than its size");
+        self.size = self.size.saturating_sub(bytes as u64);
+        if self.size == 0 {
+            self.state = State::DataCr;
+        }
+    }
+
+    /// Whether the next byte belongs to the trailer section, its final empty line included.
+    pub(super) fn is_in_trailers(&self) -> bool {
+        use State as S;
+        matches!(self.state, S::TrailerStart | S::TrailerName | S::TrailerValue | S::TrailerLf | S::EndLf)
+    }
+
     /// Scans bytes; see [`super::scan::BodyScanner::take`].
     pub(crate) fn take(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<(usize, BodyProgress), Refusal> {
         let (taken, progress) = self.take_valid(bytes, bounds);
@@ -63,27 +86,39 @@ impl ChunkScanner {
         let mut at = 0;
         while at < bytes.len() {
             if self.state == State::Data {
-                debug_assert!(self.size > 0, "an empty chunk has no data");
-                let taken = usize::try_from(self.size).unwrap_or(usize::MAX).min(bytes.len() - at);
-                self.size -= taken as u64;
+                let taken = self.data_left(bytes.len() - at);
+                self.skip_data(taken);
                 at += taken;
-                if self.size == 0 {
-                    self.state = State::DataCr;
-                }
                 continue;
             }
-            let byte = bytes[at];
-            // The only end of a body: the empty line after the trailers. The bytes behind it are the next request.
+            let (taken, progress) = self.take_framing(&bytes[at..], bounds);
+            at += taken;
+            if progress != Ok(BodyProgress::More) {
+                return (at, progress);
+            }
+        }
+        (at, Ok(BodyProgress::More))
+    }
+
+    /// Scans bytes up to the next byte of data, the trailer section, or the end of the body. The next byte is no data.
+    /// Returns how many are valid, also in front of an error.
+    pub(super) fn take_framing(&mut self, bytes: &[u8], bounds: &Bounds) -> (usize, Result<BodyProgress, Refusal>) {
+        for (at, byte) in bytes.iter().copied().enumerate() {
+            // The only end of a body: the empty line after the trailers. The bytes behind it are the next message.
             if self.state == State::EndLf && byte == b'\n' {
                 return (at + 1, Ok(BodyProgress::Ended));
             }
+            let before = self.state;
             match self.next_state(byte, bounds) {
                 Ok(next) => self.state = next,
                 Err(refusal) => return (at, Err(refusal)),
             }
-            at += 1;
+            // A size line is complete: data or trailers follow.
+            if before == State::SizeLf {
+                return (at + 1, Ok(BodyProgress::More));
+            }
         }
-        (at, Ok(BodyProgress::More))
+        (bytes.len(), Ok(BodyProgress::More))
     }
 
     fn next_state(&mut self, byte: u8, bounds: &Bounds) -> Result<State, Refusal> {
@@ -93,15 +128,16 @@ impl ChunkScanner {
             // Without a digit there is no size: an empty line must not count as the last chunk.
             (S::Size, b';') if self.digits > 0 => S::Extension,
             (S::Size, b'\r') if self.digits > 0 => S::SizeLf,
-            (S::Size, b' ' | b'\t') if self.digits > 0 && self.sender == Sender::Upstream => S::Extension,
-            (S::Extension, b'\r') => S::SizeLf,
+            (S::Size, b' ' | b'\t') if self.digits > 0 && self.sender == Sender::Upstream => S::Blanks,
+            (S::Blanks, b';') => S::Extension,
+            (S::Extension | S::Blanks, b'\r') => S::SizeLf,
             // `is_text` excludes CR and LF: a bare LF cannot end a chunk line (CVE-2025-22871).
-            (S::Extension, _) if is_text(byte) => {
+            (S::Extension, _) | (S::Blanks, b' ' | b'\t') if is_text(byte) => {
                 // Counted over the whole body: tiny chunks with long extensions cost CPU and bandwidth
                 // (CVE-2023-39326).
                 self.extension_bytes += 1;
                 bounded(self.extension_bytes, bounds.chunk_extension_bytes, Refusal::BadFraming)?;
-                S::Extension
+                self.state
             }
             (S::SizeLf, b'\n') => {
                 self.digits = 0;

@@ -3,7 +3,7 @@
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::grammar::is_token;
+use super::grammar::token_length;
 use super::header_fields::HeaderFields;
 use super::scan::{content_length, is_framing_look_alike};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, needs_trusted_peer};
@@ -25,7 +25,13 @@ pub(crate) struct FieldSummary {
     pub(crate) traced: bool,
     /// It has a `Via`.
     pub(crate) via: bool,
-    /// It has a hop-by-hop field.
+    /// It has a `Host`.
+    pub(crate) host: bool,
+    /// It has a `Content-Length`.
+    pub(crate) content_length: bool,
+    /// It has several `Cookie` lines.
+    pub(crate) cookie_lines: bool,
+    /// It has a hop-by-hop field, other than one `TE: trailers`, which stays.
     pub(crate) hop_by_hop: bool,
     /// The client accepts trailers.
     pub(crate) trailers: bool,
@@ -43,11 +49,14 @@ impl FieldSummary {
     /// Visits every field once.
     pub(crate) fn of(fields: &impl HeaderFields) -> Self {
         let mut summary = Self::default();
-        let mut bytes = 0;
+        let (mut bytes, mut cookies) = (0, 0);
         for (name, value) in fields.each() {
             bytes += name.as_str().len() + value.len();
             match *name {
-                header::HOST | header::USER_AGENT | header::COOKIE | header::CONTENT_LENGTH => {}
+                header::USER_AGENT => {}
+                header::HOST => summary.host = true,
+                header::COOKIE => cookies += 1,
+                header::CONTENT_LENGTH => summary.content_length = true,
                 header::ACCEPT => summary.json |= memchr::memmem::find(value.as_bytes(), b"application/json").is_some(),
                 header::CONTENT_TYPE => summary.grpc |= is_grpc_type(value),
                 header::VIA => summary.via = true,
@@ -55,6 +64,7 @@ impl FieldSummary {
             }
         }
         summary.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        summary.cookie_lines = cookies > 1;
         summary
     }
 
@@ -63,7 +73,10 @@ impl FieldSummary {
         match text {
             "traceparent" => self.traced = true,
             "x-pointsman-explain" => (self.explain, self.trusted_only) = (true, true),
-            "te" => (self.hop_by_hop, self.trailers) = (true, self.trailers || takes_trailers(value)),
+            "te" => {
+                self.hop_by_hop |= self.trailers || value != "trailers";
+                self.trailers |= takes_trailers(value);
+            }
             _ if is_hop_by_hop(name) => self.hop_by_hop = true,
             _ => {
                 self.trusted_only |= needs_trusted_peer(text);
@@ -75,7 +88,7 @@ impl FieldSummary {
 }
 
 /// Whether a field is hop-by-hop (RFC 9110 §7.6.1), or must not be forwarded for another reason.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     // Most names are ruled out by their length alone.
     match name.as_str().len() {
         2 => *name == header::TE,
@@ -131,6 +144,9 @@ pub(crate) fn is_allowed_in_trailers(name: &HeaderName) -> bool {
 
 /// Removes the fields that `Connection` names, then the hop-by-hop fields. `TE: trailers` stays.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -239,7 +255,7 @@ pub(crate) fn strip_protected(trailers: &mut HeaderMap, identity: &Identity) {
 pub(crate) fn is_malformed_h2(headers: &HeaderMap) -> bool {
     headers.iter().any(|(name, value)| {
         let ends = [value.as_bytes().first(), value.as_bytes().last()];
-        !name.as_str().bytes().all(is_token)
+        token_length(name.as_str().as_bytes()) < name.as_str().len()
             || ends.iter().any(|end| matches!(end, Some(b' ' | b'\t')))
             || (is_hop_by_hop(name)
                 && *name != header::TE
@@ -311,6 +327,9 @@ mod tests {
         strip_hop_by_hop(&mut given);
         assert_eq!(names(&given), ["host", "te", "x-kept"]);
         assert_eq!(given["te"], "trailers");
+        let again = given.clone();
+        strip_hop_by_hop(&mut given);
+        assert_eq!(given, again);
     }
 
     #[test]
@@ -344,7 +363,7 @@ mod tests {
     fn one_pass_finds_every_kind() {
         assert_eq!(
             FieldSummary::of(&headers(&[("host", "a"), ("accept", "text/html"), ("x-own", "1")])),
-            FieldSummary { bytes: 26, ..FieldSummary::default() }
+            FieldSummary { bytes: 26, host: true, ..FieldSummary::default() }
         );
         let all = [
             ("accept", "text/html"),
@@ -362,6 +381,22 @@ mod tests {
         for name in ["te", "upgrade", "keep-alive", "proxy", "proxy-connection", "http2-settings"] {
             assert!(FieldSummary::of(&headers(&[(name, "x")])).hop_by_hop, "{name}");
         }
+        for (lines, hop_by_hop, trailers) in [
+            (&["trailers"][..], false, true),
+            (&["Trailers"], true, true),
+            (&["gzip, trailers"], true, true),
+            (&["trailers", "trailers"], true, true),
+            (&["trailers", "gzip"], true, true),
+            (&["gzip", "trailers"], true, true),
+            (&["gzip"], true, false),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|value| ("te", *value)).collect();
+            let summary = FieldSummary::of(&headers(&lines));
+            assert_eq!((summary.hop_by_hop, summary.trailers), (hop_by_hop, trailers), "{lines:?}");
+        }
+        let one = FieldSummary::of(&headers(&[("content-length", "1"), ("cookie", "a=1")]));
+        assert!(one.content_length && !one.cookie_lines && !one.host);
+        assert!(FieldSummary::of(&headers(&[("cookie", "a=1"), ("cookie", "b=2")])).cookie_lines);
         for name in ["forwarded", "x-forwarded-for", "x-real-ip", "x-request-id", "x-pointsman-anything"] {
             assert!(FieldSummary::of(&headers(&[(name, "x")])).trusted_only, "{name}");
         }
@@ -417,6 +452,10 @@ mod tests {
         for line in [("connection", "close"), ("te", "gzip"), ("transfer-encoding", "chunked"), ("upgrade", "x")] {
             assert!(is_malformed_h2(&headers(&[line])), "{line:?}");
         }
+        // The names of HTTP/2 may have a quote, those of HTTP/1.1 not.
+        let mut quoted = HeaderMap::new();
+        quoted.insert(HeaderName::from_lowercase(b"x\"y").unwrap(), HeaderValue::from_static("a"));
+        assert!(is_malformed_h2(&quoted));
         let mut spaced = HeaderMap::new();
         spaced.insert("x", HeaderValue::from_bytes(b" a").unwrap());
         assert!(is_malformed_h2(&spaced));

@@ -189,19 +189,46 @@ impl HeaderBlocks {
         // The padding is at the end of the payload, perhaps partly in these bytes.
         let of_block = (bytes.len() + left).saturating_sub(self.padding).min(bytes.len());
         bytes = &bytes[..of_block];
-        while let Some((first, rest)) = bytes.split_first() {
-            if let Next::Name { left, first: None } | Next::Value { left, first: None } = &mut self.next
-                && *left > 1
-            {
-                // Only the first byte of a text matters, and its last byte ends it: skip those between.
-                let passed = usize::try_from(*left - 1).unwrap_or(usize::MAX).min(bytes.len());
-                *left -= passed as u64;
-                bytes = &bytes[passed..];
-                continue;
-            }
-            self.byte(*first);
-            bytes = rest;
+        while let Some(first) = bytes.first() {
+            bytes = match self.next {
+                Next::Name { left, first: coding } => &bytes[self.name(bytes, left, coding)..],
+                Next::Value { left, first: coding } => &bytes[self.value(bytes, left, coding)..],
+                Next::Representation | Next::NameLength | Next::ValueLength | Next::Integer { .. } => {
+                    self.byte(*first);
+                    &bytes[1..]
+                }
+                Next::Lost => return,
+            };
         }
+    }
+
+    /// Takes bytes of a name, of which `left` are missing. Only its first byte matters. Returns the number taken.
+    fn name(&mut self, bytes: &[u8], left: u64, first: Option<Coding>) -> usize {
+        if let (Some(coding), Some(byte)) = (first, bytes.first()) {
+            // `:` is 1011100 in the Huffman code.
+            let colon = if coding == Coding::Huffman { byte >> 1 == 0b101_1100 } else { *byte == b':' };
+            // A response has no other pseudo-field than the status; for requests, `Final` serves as well.
+            self.field = if colon { FieldKind::Final } else { FieldKind::Plain };
+        }
+        let taken = available(bytes, left);
+        let left = left - taken as u64;
+        self.next = if left > 0 { Next::Name { left, first: None } } else { Next::ValueLength };
+        taken
+    }
+
+    /// Takes bytes of a value, of which `left` are missing. Only its first byte matters. Returns the number taken.
+    fn value(&mut self, bytes: &[u8], left: u64, first: Option<Coding>) -> usize {
+        if let Some(coding) = first {
+            self.field = self.field.with_value(bytes.first().copied(), coding);
+        }
+        let taken = available(bytes, left);
+        let left = left - taken as u64;
+        if left > 0 {
+            self.next = Next::Value { left, first: None };
+        } else {
+            self.end_literal();
+        }
+        taken
     }
 
     fn byte(&mut self, byte: u8) {
@@ -226,26 +253,8 @@ impl HeaderBlocks {
                     self.next = Next::Integer { number, value, shift: shift + 7 };
                 }
             }
-            Next::Name { left, first } => {
-                if let Some(coding) = first {
-                    // `:` is 1011100 in the Huffman code.
-                    let colon = if coding == Coding::Huffman { byte >> 1 == 0b101_1100 } else { byte == b':' };
-                    // A response has no other pseudo-field than the status; for requests, `Final` serves as well.
-                    self.field = if colon { FieldKind::Final } else { FieldKind::Plain };
-                }
-                self.next = if left > 1 { Next::Name { left: left - 1, first: None } } else { Next::ValueLength };
-            }
-            Next::Value { left, first } => {
-                if let Some(coding) = first {
-                    self.field = self.field.with_value(Some(byte), coding);
-                }
-                if left > 1 {
-                    self.next = Next::Value { left: left - 1, first: None };
-                } else {
-                    self.end_literal();
-                }
-            }
-            Next::Lost => {}
+            // `payload` takes texts as a whole, and nothing of a malformed block.
+            Next::Name { .. } | Next::Value { .. } | Next::Lost => {}
         }
     }
 
@@ -311,6 +320,11 @@ impl HeaderBlocks {
         self.seen.any |= field != FieldKind::Plain;
         self.seen.is_final |= field == FieldKind::Final;
     }
+}
+
+/// The number of `bytes` that belong to a text, of which `left` bytes are missing.
+fn available(bytes: &[u8], left: u64) -> usize {
+    usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len())
 }
 
 const fn coding(byte: u8) -> Coding {

@@ -9,5 +9,6 @@ pub(super) mod header_blocks;
 pub(super) mod header_fields;
 pub mod proxy_header;
 pub(super) mod raw_query;
-pub(super) mod response_scan;
+pub mod response_body;
+pub mod response_head;
 pub mod scan;

@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use http::Request;
 
 /// The longest target that `http::Uri` accepts.
 const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
@@ -12,13 +11,6 @@ const TARGET_BYTES_MAX: usize = u16::MAX as usize - 1;
 /// A query with its original bytes: an extension of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct RawQuery(pub(crate) Bytes);
-
-/// A request line: as hyper writes it, and as it is sent instead.
-#[derive(Debug)]
-pub(crate) struct RawLine {
-    pub(crate) escaped: Vec<u8>,
-    pub(crate) raw: BytesMut,
-}
 
 /// The range of the query in a complete request head, if `http::Uri` rejects it.
 pub(crate) fn find(head: &[u8]) -> Option<Range<usize>> {
@@ -78,19 +70,6 @@ impl Rewritten {
     }
 }
 
-impl RawLine {
-    /// The request line of a request in origin-form with a [`RawQuery`].
-    pub(crate) fn of<B>(request: &Request<B>) -> Option<Box<Self>> {
-        let RawQuery(query) = request.extensions().get()?;
-        let (method, uri) = (request.method(), request.uri());
-        // Exactly as hyper writes it: `UpstreamIo` finds the line to replace by these bytes.
-        let escaped = format!("{method} {uri} HTTP/1.1\r\n").into_bytes();
-        let path = format!("{method} {}?", uri.path());
-        let raw = [path.as_bytes(), query, b" HTTP/1.1\r\n"].concat();
-        Some(Box::new(Self { escaped, raw: BytesMut::from(&raw[..]) }))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,16 +92,5 @@ mod tests {
         check(b"GET /a?b=\"<c>\" HTTP/1.1\r\nHost: a\r\n\r\n", Some("b=%22%3Cc%3E%22"));
         check(b"\r\nGET /a?\xe4?x HTTP/1.0\r\n\r\n", Some("%E4?x"));
         check("GET http://a/?\u{e4}\" HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes(), Some("%C3%A4%22"));
-    }
-
-    #[test]
-    fn the_request_line_has_the_original_query() {
-        let mut request = Request::new(());
-        assert!(RawLine::of(&request).is_none());
-        *request.uri_mut() = "/b?x=%22".parse().unwrap();
-        request.extensions_mut().insert(RawQuery(Bytes::from_static(b"x=\"")));
-        let line = RawLine::of(&request).unwrap();
-        assert_eq!(line.escaped, b"GET /b?x=%22 HTTP/1.1\r\n");
-        assert_eq!(line.raw, &b"GET /b?x=\" HTTP/1.1\r\n"[..]);
     }
 }

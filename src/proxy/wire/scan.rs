@@ -7,7 +7,7 @@
 
 use super::chunks::ChunkScanner;
 pub use super::grammar::{BodyProgress, Bounds};
-use super::grammar::{is_text, is_token};
+use super::grammar::{is_all_text, is_token, token_length};
 use crate::telemetry::Refusal;
 
 /// The framing of the body after a head.
@@ -110,9 +110,9 @@ enum Version {
 
 fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
     let malformed = Refusal::MalformedHead;
-    let method_end = memchr::memchr(b' ', line).ok_or(malformed)?;
-    let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
-    if method.is_empty() || method.len() > METHOD_BYTES_MAX || !method.iter().all(|b| is_token(*b)) {
+    let (method, rest) = line.split_at(token_length(line));
+    let rest = rest.strip_prefix(b" ").ok_or(malformed)?;
+    if method.is_empty() || method.len() > METHOD_BYTES_MAX {
         return Err(malformed);
     }
     // " HTTP/1.1" is 9 bytes. On a shorter rest the subtraction wraps, and the split fails.
@@ -136,22 +136,28 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
 /// brackets and backticks (RFC 3986 §2). In the query: any byte but controls, blanks and `#`, as in other proxies,
 /// since no parser splits the query in another way.
 pub(crate) fn is_uri(target: &[u8]) -> bool {
-    let (path, query) = target.split_at(memchr::memchr(b'?', target).unwrap_or(target.len()));
-    path.iter().all(|b| (0x21..0x7f).contains(b) && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`'))
-        && query.iter().all(|b| *b > 0x20 && !matches!(b, 0x7f | b'#'))
+    let in_path = |b: u8| matches!(b, 0x21..0x7f) && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`' | b'?');
+    let path = target.iter().position(|b| !in_path(*b)).unwrap_or(target.len());
+    match &target[path..] {
+        [] => true,
+        [b'?', query @ ..] => query.iter().all(|b| *b > 0x20 && !matches!(b, 0x7f | b'#')),
+        [..] => false,
+    }
 }
 
 /// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form only for `OPTIONS`. Admission
 /// refuses `CONNECT` with its authority-form: 405.
 fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     debug_assert!(!target.is_empty(), "`request_line` refuses an empty target");
+    if target[0] == b'/' {
+        return Ok(());
+    }
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
     // `is_uri` has checked the query, which may have bytes that `http::Uri` rejects.
     let before_query = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
     let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
     let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
     let is_valid = (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
-        || target[0] == b'/'
         || (target == b"*" && method == b"OPTIONS")
         || (absolute && http::Uri::try_from(before_query).is_ok());
     if is_valid { Ok(()) } else { Err(Refusal::MalformedHead) }
@@ -169,15 +175,12 @@ struct FramingFields {
 
 impl FramingFields {
     fn take(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let colon = memchr::memchr(b':', line).ok_or(Refusal::MalformedHead)?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        // An empty name ended the head in other parsers (CVE-2023-25725). A blank is not a token: this refuses a blank
-        // before the colon (RFC 9112 §5.1) and a folded line (§5.2).
-        if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
-            return Err(Refusal::MalformedHead);
-        }
-        // CR, LF and NUL in a value are dangerous, since parsers read them differently (RFC 9110 §5.5).
-        if !value.iter().all(|b| is_text(*b)) {
+        let (name, rest) = line.split_at(token_length(line));
+        // A blank is not a token: this refuses a blank before the colon (RFC 9112 §5.1) and a folded line (§5.2).
+        let value = rest.strip_prefix(b":").ok_or(Refusal::MalformedHead)?;
+        // An empty name ended the head in other parsers (CVE-2023-25725). CR, LF and NUL in a value are dangerous,
+        // since parsers read them differently (RFC 9110 §5.5).
+        if name.is_empty() || !is_all_text(value) {
             return Err(Refusal::MalformedHead);
         }
         // The length is compared first: it excludes most names at once.

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use super::share::{self, Share};
 use crate::telemetry::{Refusal, memory_bytes};
 
-/// Size to which hyper's read and write buffers of an HTTP/1.1 connection grow, on either side.
+/// Size to which the read and write buffers of an HTTP/1.1 connection grow, on either side. To upstreams, one read and
+/// one piece of a body have this size at most.
 pub(crate) const H1_BUFFER_BYTES: usize = 64 * 1024;
 /// Limit on the streams of one HTTP/2 connection to an upstream, even if the upstream allows more. Further requests
 /// open another connection.

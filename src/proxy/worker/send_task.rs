@@ -4,7 +4,7 @@
 //! the response future was dropped. [`StreamExecutor`] ties the task to its request, so that it can be cancelled.
 
 use std::cell::{Cell, RefCell};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -95,6 +95,8 @@ impl StreamExecutor {
 
 impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
+        // hyper's type for all its tasks has the size of the largest, and a task is moved several times in its life.
+        let future = Box::pin(future);
         if let Some(send_task) = self.0.0.take().upgrade() {
             tokio::task::spawn_local(until_cancelled(send_task, future));
         } else {
@@ -106,8 +108,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
 }
 
 /// Runs `future` to its end, or until `send_task` is cancelled.
-async fn until_cancelled(send_task: Rc<SendTask>, future: impl Future) {
-    let mut future = pin!(future);
+async fn until_cancelled<F: Future>(send_task: Rc<SendTask>, mut future: Pin<Box<F>>) {
     std::future::poll_fn(|cx| match send_task.poll_cancelled(cx) {
         Poll::Ready(()) => Poll::Ready(()),
         Poll::Pending => future.as_mut().poll(cx).map(drop),

@@ -89,7 +89,9 @@ impl TraceContext {
     /// Sets `traceparent` so that `span` is the parent of the upstream's spans.
     pub(crate) fn inject(&self, span: u64, headers: &mut HeaderMap) {
         let text = format!("00-{:032x}-{span:016x}-{:02x}", self.id, u8::from(self.sampled == Some(true)));
-        if let Ok(value) = HeaderValue::try_from(text) {
+        if let Ok(mut value) = HeaderValue::try_from(text) {
+            // No entry of HPACK's dynamic table: the span's id is unique.
+            value.set_sensitive(true);
             headers.insert(TRACEPARENT, value);
         }
         if self.parent.is_none() {

@@ -6,9 +6,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use http::HeaderMap;
-use http_body::Frame;
 use tokio::io::AsyncWrite as _;
 
 use crate::net::{Socket, write_merged};
@@ -38,20 +37,6 @@ impl TrailerWriter {
         }
         self.waits.set(!bytes.is_empty());
         bytes.extend_from_slice(CRLF);
-    }
-
-    /// Takes the trailers out of a polled frame. For hyper, the body ends there.
-    pub(crate) fn take_trailers<E>(
-        &self,
-        polled: Poll<Option<Result<Frame<Bytes>, E>>>,
-    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            self.set(trailers);
-            return Poll::Ready(None);
-        }
-        polled
     }
 
     /// Clears the trailers, for the next message.
@@ -143,15 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn only_trailers_are_taken_out_of_a_body() {
+    fn trailers_are_lines_with_an_empty_line_behind() {
         let trailing = TrailerWriter::default();
-        let data: Poll<Option<Result<_, io::Error>>> = Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))));
-        assert!(matches!(trailing.take_trailers(data), Poll::Ready(Some(Ok(_)))) && !trailing.waits.get());
         let mut trailers = HeaderMap::new();
         trailers.append("x-sum", "1".parse().unwrap());
         trailers.append("x-sum", "2".parse().unwrap());
-        let frame: Poll<Option<Result<_, io::Error>>> = Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-        assert!(matches!(trailing.take_trailers(frame), Poll::Ready(None)) && trailing.waits.get());
+        trailing.set(&trailers);
+        assert!(trailing.waits.get());
         assert_eq!(trailing.bytes.borrow()[..], b"x-sum: 1\r\nx-sum: 2\r\n\r\n"[..]);
         trailing.set(&HeaderMap::new());
         assert!(!trailing.waits.get());

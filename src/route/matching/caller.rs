@@ -58,13 +58,27 @@ pub struct Caller<'a> {
     pub facts: Facts<'a>,
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallerOrigin {
+    /// The client's address.
+    pub client_ip: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub trusted: bool,
+}
+
 impl Identity {
-    /// The caller of a request from `peer`, with facts that were looked up. Header extractors are used only if the peer
-    /// is trusted.
+    /// The caller of a request from `peer`, with facts that were looked up.
     #[must_use]
     pub fn caller<'a>(&self, peer: IpAddr, head: &RequestHead<'a>, facts: Facts<'a>) -> Caller<'a> {
-        let trusted = self.trusts(peer);
-        let client_ip = if trusted { ClientIp::find(self, peer, head.headers) } else { peer.to_canonical() };
+        let origin = CallerOrigin { client_ip: ClientIp::find(self, peer, head.headers), trusted: self.trusts(peer) };
+        self.caller_from(origin, head, facts)
+    }
+
+    /// The caller of a request whose origin is known. Header extractors are used only if the peer is trusted.
+    #[must_use]
+    pub fn caller_from<'a>(&self, origin: CallerOrigin, head: &RequestHead<'a>, facts: Facts<'a>) -> Caller<'a> {
+        let CallerOrigin { client_ip, trusted } = origin;
         let trust = if trusted { Trust::Trusted } else { Trust::Untrusted };
         let first = |places: &[Extractor]| places.iter().find_map(|place| place.read(head, trust, facts));
         Caller { client_ip, trusted, tenant: first(&self.tenant), user: first(&self.user), facts }

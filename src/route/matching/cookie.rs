@@ -5,12 +5,7 @@ use http::header::COOKIE;
 
 /// The value of the first cookie called `name`, as bytes: a value need not be UTF-8.
 pub(in crate::route) fn cookie_bytes<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .flat_map(|line| pairs(line.as_bytes()))
-        .find(|(n, _)| *n == name.as_bytes())
-        .map(|(_, v)| v)
+    headers.get_all(COOKIE).iter().find_map(|line| value_in(line.as_bytes(), name.as_bytes()))
 }
 
 /// The value of the first cookie called `name`; `None` if it is missing, empty or not UTF-8.
@@ -20,11 +15,11 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// Names and values of one line. A piece without `=` is ignored.
-fn pairs(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    line.split(|&b| b == b';').filter_map(|piece| {
-        let equals = memchr::memchr(b'=', piece)?;
-        Some((piece[..equals].trim_ascii(), unquote(piece[equals + 1..].trim_ascii())))
+/// The value of the first pair of one line with this name. A piece without `=` is ignored.
+fn value_in<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    line.split(|&b| b == b';').find_map(|piece| {
+        let equals = piece.iter().position(|&b| b == b'=')?;
+        (piece[..equals].trim_ascii() == name).then(|| unquote(piece[equals + 1..].trim_ascii()))
     })
 }
 

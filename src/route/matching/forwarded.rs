@@ -8,17 +8,21 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::HeaderMap;
 use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName};
 
 use crate::route::{Identity, normal_host};
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// The known schemes.
 const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
 /// The hops of all `X-Forwarded-For` lines, right to left; `None` if they name none. An invalid hop is `None`.
 pub(super) fn x_forwarded_for(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<IpAddr>>> {
-    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
     let members = lines.flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii);
     let mut hops = members.filter(|hop| !hop.is_empty()).peekable();
     hops.peek()?;
@@ -70,7 +74,7 @@ impl Identity {
     /// The scheme that a client used to a trusted peer, `http` or `https`, if these fields name it.
     #[must_use]
     pub fn forwarded_scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
-        let x_proto = first(headers, "x-forwarded-proto").and_then(known_scheme);
+        let x_proto = first(headers, &X_FORWARDED_PROTO).and_then(known_scheme);
         let proto = match x_proto {
             None if headers.contains_key(FORWARDED) => ReceivedFields::of(self, headers).proto(),
             x_proto => x_proto,
@@ -113,10 +117,10 @@ impl<'a> ReceivedFields<'a> {
         let addresses = elements.iter().map(Element::address);
         let trusted = elements.len() - trusted(identity, addresses.rev());
         Self {
-            x_hops: members(headers, "x-forwarded-for").map(|hop| hop.unwrap_or("unknown")).collect(),
-            x_proto: first(headers, "x-forwarded-proto").and_then(known_scheme),
-            x_host: first(headers, "x-forwarded-host").filter(|host| normal_host(host).is_some()),
-            x_port: first(headers, "x-forwarded-port").and_then(|port| port.parse().ok()),
+            x_hops: members(headers, &X_FORWARDED_FOR).map(|hop| hop.unwrap_or("unknown")).collect(),
+            x_proto: first(headers, &X_FORWARDED_PROTO).and_then(known_scheme),
+            x_host: first(headers, &X_FORWARDED_HOST).filter(|host| normal_host(host).is_some()),
+            x_port: first(headers, &X_FORWARDED_PORT).and_then(|port| port.parse().ok()),
             elements,
             trusted,
         }
@@ -211,12 +215,12 @@ fn client(trusted: &[Option<IpAddr>]) -> Option<IpAddr> {
 }
 
 /// The members of all lines of a list, without empty ones.
-fn members<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = Option<&'a str>> {
+fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
     let members = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|&b| b == b','));
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).map(|member| std::str::from_utf8(member).ok())
 }
 
-fn first<'a>(headers: &'a HeaderMap, name: &'static str) -> Option<&'a str> {
+fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     members(headers, name).next().flatten()
 }
 

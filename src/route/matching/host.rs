@@ -47,7 +47,7 @@ pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
         let (literal, port) = rest.split_once(']')?;
         return is_port(port).then(|| normal_ipv6(&authority[..literal.len() + 2], literal))?;
     }
-    let (host, port) = match memchr::memchr(b':', authority.as_bytes()) {
+    let (host, port) = match authority.bytes().position(|byte| byte == b':') {
         Some(colon) => authority.split_at(colon),
         None => (authority, ""),
     };

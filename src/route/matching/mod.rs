@@ -17,7 +17,7 @@ mod tenant_list;
 mod untrusted;
 mod verified_cert;
 
-pub use caller::{Caller, ClientIp};
+pub use caller::{Caller, CallerOrigin, ClientIp};
 pub use cookie::cookie;
 pub(super) use cookie::cookie_bytes;
 pub use facts::{Claims, Country, Facts, TokenFault};

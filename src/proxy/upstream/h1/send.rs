@@ -1,0 +1,70 @@
+//! One exchange on an HTTP/1.1 connection, up to the head of its response. The request's own task writes the request
+//! and reads the response: no other task takes part.
+
+use std::future::poll_fn;
+use std::mem;
+use std::task::{Context, Poll, ready};
+
+use http::Request;
+
+use super::body::Http1Body;
+use super::connection::{Http1Connection, SendError};
+use super::request_writer::{WriteBuffers, WriteError};
+use super::upload_task::UploadTask;
+use crate::proxy::body::request_body::RequestBody;
+use crate::proxy::downstream::informational::InformationalResponses;
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::response_head::{ExpectedResponse, ResponseHead};
+use crate::retry::Reached;
+
+/// Sends a request in the form of HTTP/1.1 and reads the head of its response. Informational responses go to
+/// `informational`, if the client can have them. If nothing of the request was written, it is as before the call.
+///
+/// # Errors
+/// The fault, and how far the attempt came. The connection is then of no more use.
+pub(crate) async fn send(
+    connection: &mut Http1Connection,
+    request: &mut Request<RequestBody>,
+    informational: Option<&InformationalResponses>,
+) -> Result<(ResponseHead, Http1Body), SendError> {
+    if let Some(fault) = connection.early_fault() {
+        return Err(SendError { fault, reached: Reached::Unsent });
+    }
+    connection.begin(ExpectedResponse::of(request.method()));
+    let head = poll_fn(|cx| poll(connection, cx, request, informational)).await?;
+    let body = Http1Body::new(head.framing);
+    Ok((head, body))
+}
+
+fn poll(
+    connection: &mut Http1Connection,
+    cx: &mut Context<'_>,
+    request: &mut Request<RequestBody>,
+    informational: Option<&InformationalResponses>,
+) -> Poll<Result<ResponseHead, SendError>> {
+    if connection.writer.is_active() {
+        let buffers = WriteBuffers::of(&connection.worker);
+        let written = connection.writer.poll(cx, &mut connection.io.socket.borrow_mut(), request, buffers);
+        match written {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => connection.io.sent.set(true),
+            // The upstream may have answered before it closed the connection: read on.
+            Poll::Ready(Err(WriteError::Socket)) => {}
+            Poll::Ready(Err(WriteError::Unsent)) => connection.unsent = true,
+            Poll::Ready(Err(WriteError::Body)) => {
+                return Poll::Ready(Err(SendError { fault: Fault::UpstreamReset, reached: Reached::Aborted }));
+            }
+        }
+    }
+    if connection.unsent {
+        // A TLS alert says more than the broken connection.
+        connection.tls_refused = ready!(connection.io.socket.borrow_mut().poll_refused(cx));
+        return Poll::Ready(Err(SendError { fault: Fault::UpstreamReset, reached: Reached::Unsent }));
+    }
+    let head = ready!(connection.poll_head(cx, informational))?;
+    if connection.writer.is_active() {
+        let (writer, body) = (mem::take(&mut connection.writer), mem::take(request.body_mut()));
+        connection.upload = Some(UploadTask::spawn(&connection.io, writer, body, &connection.worker));
+    }
+    Poll::Ready(Ok(head))
+}

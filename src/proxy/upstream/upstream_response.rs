@@ -1,0 +1,120 @@
+//! The response of an upstream over either protocol, and its body.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::{Response, response};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::h1::body::Http1Body;
+use super::lease::Lease;
+use crate::proxy::body::body_error::BodyError;
+use crate::proxy::wire::response_head::ResponseHead;
+
+/// The response of an upstream.
+pub(crate) struct UpstreamResponse {
+    pub(crate) head: response::Parts,
+    pub(crate) body: UpstreamBody,
+    /// Whether the head may have hop-by-hop fields.
+    pub(crate) hop_by_hop: HopByHop,
+}
+
+/// Whether a head may have fields that are not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HopByHop {
+    Possible,
+    None,
+}
+
+/// The body of a response. Its lease has the connection or the stream that it is read from.
+pub(crate) enum UpstreamBody {
+    /// On an HTTP/1.1 connection.
+    Whole(Http1Body),
+    /// On an HTTP/2 stream.
+    Stream(Incoming),
+}
+
+/// The result of polling a body for a frame.
+pub(crate) type PolledFrame = Option<Result<Frame<Bytes>, BodyError>>;
+
+impl UpstreamResponse {
+    /// A response over HTTP/1.1.
+    pub(crate) fn on_connection(head: ResponseHead, body: Http1Body) -> Self {
+        let hop_by_hop = if head.hop_by_hop { HopByHop::Possible } else { HopByHop::None };
+        let (mut parts, ()) = Response::new(()).into_parts();
+        (parts.status, parts.version, parts.headers) = (head.status, head.version, head.headers);
+        Self { head: parts, body: UpstreamBody::Whole(body), hop_by_hop }
+    }
+
+    /// A response over HTTP/2.
+    pub(crate) fn on_stream(response: Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        Self { head, body: UpstreamBody::Stream(body), hop_by_hop: HopByHop::Possible }
+    }
+}
+
+impl UpstreamBody {
+    /// Whether the whole body was read.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    /// Bytes left to read.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+
+    /// The next frame. An error: the body is malformed or cut.
+    pub(crate) fn poll_frame(&mut self, lease: &mut Option<Lease>, cx: &mut Context<'_>) -> Poll<PolledFrame> {
+        let cut = || Some(Err(BodyError("the response's body is cut")));
+        match (self, lease) {
+            (Self::Whole(body), Some(Lease::Whole { connection, .. })) => body.poll_frame(connection, cx),
+            (Self::Whole(body), _) if body.is_end_stream() => Poll::Ready(None),
+            (Self::Whole(_), _) => Poll::Ready(cut()),
+            (Self::Stream(body), _) => Poll::Ready(match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Ok(frame)) => Some(Ok(frame)),
+                // If a peer ends a stream early with `NO_ERROR`, hyper reports a normal end. A body is complete only if
+                // `END_STREAM` was received (RFC 9113 §8.1).
+                None if body.is_end_stream() => None,
+                None | Some(Err(_)) => cut(),
+            }),
+        }
+    }
+
+    /// The whole body, if it has arrived in one piece.
+    pub(crate) fn take_whole(&mut self, lease: &mut Option<Lease>) -> WholeBody {
+        match (self, lease) {
+            (Self::Whole(body), Some(Lease::Whole { connection, .. })) => match body.take_whole(connection) {
+                Some(data) => WholeBody::Arrived(data),
+                None => WholeBody::Later(None),
+            },
+            (Self::Whole(_), _) => WholeBody::Later(None),
+            (stream @ Self::Stream(_), lease) => {
+                let length = stream.size_hint().exact();
+                match stream.poll_frame(lease, &mut Context::from_waker(Waker::noop())) {
+                    Poll::Pending => WholeBody::Later(None),
+                    Poll::Ready(Some(Ok(frame))) if frame.data_ref().map(|data| data.len() as u64) == length => {
+                        WholeBody::Arrived(frame.into_data().unwrap_or_default())
+                    }
+                    Poll::Ready(polled) => WholeBody::Later(Some(Box::new(polled))),
+                }
+            }
+        }
+    }
+}
+
+/// Whether a small body has arrived.
+pub(crate) enum WholeBody {
+    /// All of it.
+    Arrived(Bytes),
+    /// The rest is read later; and what was polled already.
+    Later(Option<Box<PolledFrame>>),
+}

@@ -1,0 +1,401 @@
+//! Scans the head of an HTTP/1.1 response and decides the framing of its body. The grammar is RFC 9112 without its
+//! leniencies: lines end in CRLF, no folded lines, no blank before a colon. Framing that two recipients could read
+//! differently is refused: the connection then carries nothing more.
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+
+use super::field_rules::is_hop_by_hop;
+use super::grammar::{is_text, is_token};
+use super::scan::{content_length, is_framing_look_alike};
+
+/// The most fields that a [`HeaderMap`] holds in any case.
+const FIELDS_MAX: usize = 24_576;
+/// The most bytes of a name that a [`HeaderName`] holds.
+const NAME_BYTES_MAX: usize = 65_535;
+/// Spans that stay allocated between two heads. A head with more fields is rare.
+const SPANS_KEPT_MAX: usize = 64;
+
+/// Limits on one head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes, with the status line, the final empty line, and empty lines before the status line.
+    pub bytes: usize,
+    /// Fields.
+    pub fields: usize,
+}
+
+/// What a response consists of, by the method of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedResponse {
+    /// A head alone: the request is a `HEAD`.
+    HeadOnly,
+    /// A head and a body.
+    HeadAndBody,
+}
+
+impl ExpectedResponse {
+    /// The response to a request with this method.
+    #[must_use]
+    pub fn of(method: &Method) -> Self {
+        if *method == Method::HEAD { Self::HeadOnly } else { Self::HeadAndBody }
+    }
+}
+
+/// Where the body of a response ends (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseFraming {
+    /// After this many bytes; 0 without a body.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+    /// At the end of the connection.
+    UntilClose,
+}
+
+/// Why a response is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MalformedResponse {
+    /// It violates the grammar, or its framing is ambiguous.
+    Invalid,
+    /// It exceeds a limit.
+    TooLarge,
+}
+
+/// The result of scanning the bytes so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadProgress {
+    /// More bytes are needed.
+    Partial,
+    /// An informational head of this length is complete. Another head of the same response follows.
+    Informational(usize),
+    /// The final head is complete and has this length. `101` is final: it ends HTTP on the connection.
+    Final(usize),
+}
+
+/// A complete final head.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// The status, 101 or 200 to 599.
+    pub status: StatusCode,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// All fields.
+    pub headers: HeaderMap,
+    /// Where the body ends.
+    pub framing: ResponseFraming,
+    /// Whether the connection may carry another request after the body (RFC 9112 §9.3).
+    pub persistent: bool,
+    /// Whether `strip_hop_by_hop` would remove a field.
+    pub hop_by_hop: bool,
+}
+
+/// Scans one head after the other. It keeps its memory for the next head.
+#[derive(Debug)]
+pub struct ResponseHeadScanner {
+    limits: HeadLimits,
+    expected: ExpectedResponse,
+    /// Start of the current line.
+    line_at: usize,
+    /// No byte before this index is a line feed of the current line.
+    scanned: usize,
+    /// The length of the head; 0 until it is complete.
+    length: usize,
+    start: StatusLine,
+    framing: FramingFields,
+    fields: Vec<FieldSpan>,
+}
+
+/// The status line.
+#[derive(Clone, Copy, Debug)]
+struct StatusLine {
+    /// 0 until the line is complete.
+    status: u16,
+    version: Version,
+}
+
+/// The fields that decide framing and persistence.
+#[derive(Clone, Copy, Debug, Default)]
+struct FramingFields {
+    length: Option<u64>,
+    chunked: bool,
+    close: bool,
+    keep_alive: bool,
+}
+
+/// The place of a field in the head.
+#[derive(Clone, Copy, Debug)]
+struct FieldSpan {
+    name_at: u32,
+    name_end: u32,
+    value_at: u32,
+    value_end: u32,
+}
+
+impl ResponseHeadScanner {
+    /// A scanner with these limits. A head has at most 24 576 fields and 4 GiB, whatever the limits.
+    #[must_use]
+    pub fn new(limits: HeadLimits) -> Self {
+        Self {
+            limits: HeadLimits { bytes: limits.bytes.min(u32::MAX as usize), fields: limits.fields.min(FIELDS_MAX) },
+            expected: ExpectedResponse::HeadAndBody,
+            line_at: 0,
+            scanned: 0,
+            length: 0,
+            start: StatusLine { status: 0, version: Version::HTTP_11 },
+            framing: FramingFields::default(),
+            fields: Vec::new(),
+        }
+    }
+
+    /// Begins a response: its first byte has not been scanned.
+    pub fn begin(&mut self, expected: ExpectedResponse) {
+        self.expected = expected;
+        self.next_head();
+    }
+
+    /// Begins the next head of the same response, after an informational one.
+    pub fn next_head(&mut self) {
+        (self.line_at, self.scanned, self.length) = (0, 0, 0);
+        self.start.status = 0;
+        self.framing = FramingFields::default();
+        self.fields.clear();
+        if self.fields.capacity() > SPANS_KEPT_MAX {
+            self.fields = Vec::new();
+        }
+    }
+
+    /// Scans `bytes`: all bytes from the first one of the current head on. Continues where the last call stopped.
+    ///
+    /// # Errors
+    /// The head is malformed or exceeds a limit. The result is the same in whatever pieces the bytes arrive, and again
+    /// in a later call.
+    pub fn scan(&mut self, bytes: &[u8]) -> Result<HeadProgress, MalformedResponse> {
+        if self.length > 0 {
+            return Ok(self.complete());
+        }
+        // Bytes beyond the limit are not read: else the result would depend on the pieces.
+        let within = &bytes[..bytes.len().min(self.limits.bytes)];
+        debug_assert!(self.scanned <= within.len(), "a later call has all bytes of the earlier ones");
+        while let Some(at) = memchr::memchr(b'\n', within.get(self.scanned..).unwrap_or_default()) {
+            let end = self.scanned + at;
+            // RFC 9112 §2.2 lets a recipient accept a bare LF. Another recipient would see another head.
+            let Some((b'\r', line)) = within[self.line_at..end].split_last() else {
+                return Err(MalformedResponse::Invalid);
+            };
+            if self.start.status > 0 && line.is_empty() {
+                self.framing.check(self.start.version)?;
+                self.length = end + 1;
+                return Ok(self.complete());
+            }
+            self.take_line(line)?;
+            (self.line_at, self.scanned) = (end + 1, end + 1);
+        }
+        self.scanned = within.len();
+        if self.start.status == 0 && !may_begin_status_line(&within[self.line_at..]) {
+            return Err(MalformedResponse::Invalid);
+        }
+        // At the limit, too: the head is incomplete, so it is longer.
+        if bytes.len() >= self.limits.bytes { Err(MalformedResponse::TooLarge) } else { Ok(HeadProgress::Partial) }
+    }
+
+    /// Takes a complete line but the final empty one.
+    fn take_line(&mut self, line: &[u8]) -> Result<(), MalformedResponse> {
+        if self.start.status > 0 {
+            return self.take_field(line);
+        }
+        // Empty lines before the status line are skipped, as before a request line (RFC 9112 §2.2): some servers send
+        // one after a body.
+        if !line.is_empty() {
+            self.start = status_line(line).ok_or(MalformedResponse::Invalid)?;
+        }
+        Ok(())
+    }
+
+    fn take_field(&mut self, line: &[u8]) -> Result<(), MalformedResponse> {
+        if self.fields.len() >= self.limits.fields {
+            return Err(MalformedResponse::TooLarge);
+        }
+        // A blank is not a token: this refuses a blank before the colon (RFC 9112 §5.1) and a folded line (§5.2).
+        let colon = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
+        if colon == 0 || line.get(colon) != Some(&b':') {
+            return Err(MalformedResponse::Invalid);
+        }
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if !is_all_text(value) {
+            return Err(MalformedResponse::Invalid);
+        }
+        if name.len() > NAME_BYTES_MAX {
+            return Err(MalformedResponse::TooLarge);
+        }
+        let trimmed = value.trim_ascii_start();
+        let value_at = self.line_at + line.len() - trimmed.len();
+        let trimmed = trimmed.trim_ascii_end();
+        self.framing.take(name, trimmed)?;
+        self.fields.push(FieldSpan {
+            name_at: offset(self.line_at),
+            name_end: offset(self.line_at + colon),
+            value_at: offset(value_at),
+            value_end: offset(value_at + trimmed.len()),
+        });
+        Ok(())
+    }
+
+    /// The progress of a complete head.
+    fn complete(&self) -> HeadProgress {
+        debug_assert!(self.length > 0 && self.start.status >= 100, "the head is complete");
+        match self.start.status {
+            100 | 102..200 => HeadProgress::Informational(self.length),
+            _ => HeadProgress::Final(self.length),
+        }
+    }
+
+    /// The status of the complete head; 0 before its status line is complete.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.start.status
+    }
+
+    /// The names and values of the complete head, which `bytes` begin with.
+    pub fn fields<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        debug_assert!(self.length <= bytes.len(), "these are not the bytes that were scanned");
+        let part = |from: u32, to: u32| bytes.get(from as usize..to as usize).unwrap_or_default();
+        self.fields
+            .iter()
+            .map(move |field| (part(field.name_at, field.name_end), part(field.value_at, field.value_end)))
+    }
+
+    /// The complete final head, which `bytes` begin with. Values share the memory of `bytes`.
+    ///
+    /// # Errors
+    /// The head is not complete, or `bytes` are not those that were scanned.
+    pub fn head(&self, bytes: &Bytes) -> Result<ResponseHead, MalformedResponse> {
+        let status = StatusCode::from_u16(self.start.status).map_err(|_| MalformedResponse::Invalid)?;
+        if self.length == 0 || bytes.len() < self.length {
+            return Err(MalformedResponse::Invalid);
+        }
+        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        let mut hop_by_hop = false;
+        for field in &self.fields {
+            let name = &bytes[field.name_at as usize..field.name_end as usize];
+            let name = HeaderName::from_bytes(name).map_err(|_| MalformedResponse::Invalid)?;
+            let value = bytes.slice(field.value_at as usize..field.value_end as usize);
+            let value = HeaderValue::from_maybe_shared(value).map_err(|_| MalformedResponse::Invalid)?;
+            hop_by_hop |= is_hop_by_hop(&name);
+            headers.append(name, value);
+        }
+        let framing = self.framing();
+        Ok(ResponseHead {
+            status,
+            version: self.start.version,
+            headers,
+            framing,
+            persistent: status != StatusCode::SWITCHING_PROTOCOLS
+                && framing != ResponseFraming::UntilClose
+                && self.framing.keeps_connection(self.start.version),
+            hop_by_hop,
+        })
+    }
+
+    /// RFC 9112 §6.3.
+    fn framing(&self) -> ResponseFraming {
+        let is_bodiless = self.expected == ExpectedResponse::HeadOnly || matches!(self.start.status, 101 | 204 | 304);
+        match (self.framing.chunked, self.framing.length) {
+            _ if is_bodiless => ResponseFraming::Length(0),
+            (true, _) => ResponseFraming::Chunked,
+            (false, Some(length)) => ResponseFraming::Length(length),
+            (false, None) => ResponseFraming::UntilClose,
+        }
+    }
+}
+
+impl FramingFields {
+    /// Takes a field with a trimmed value. A malformed or repeated framing field is refused, whatever the status: also
+    /// where there is no body, another recipient may read one.
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), MalformedResponse> {
+        // The length is compared first: it excludes most names at once.
+        match name.len() {
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    self.close |= option.eq_ignore_ascii_case(b"close");
+                    self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = content_length(value).ok_or(MalformedResponse::Invalid)?;
+                if self.length.replace(length).is_some() {
+                    return Err(MalformedResponse::Invalid);
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(MalformedResponse::Invalid);
+                }
+                self.chunked = true;
+            }
+            13.. if is_framing_look_alike(name) => return Err(MalformedResponse::Invalid),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Refuses a transfer coding beside a length, or in HTTP/1.0, which has none (RFC 9112 §6.1).
+    fn check(&self, version: Version) -> Result<(), MalformedResponse> {
+        if self.chunked && (self.length.is_some() || version == Version::HTTP_10) {
+            return Err(MalformedResponse::Invalid);
+        }
+        Ok(())
+    }
+
+    /// Whether the sender keeps the connection open after the response (RFC 9112 §9.3).
+    fn keeps_connection(&self, version: Version) -> bool {
+        !self.close && (version == Version::HTTP_11 || self.keep_alive)
+    }
+}
+
+/// An index in a head, which [`ResponseHeadScanner::new`] bounds.
+fn offset(index: usize) -> u32 {
+    debug_assert!(u32::try_from(index).is_ok(), "the limit on bytes bounds an index");
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+/// Whether all bytes may be part of a value.
+fn is_all_text(bytes: &[u8]) -> bool {
+    // Without an early return, the compiler can compare many bytes at once.
+    bytes.iter().fold(true, |all, byte| all & is_text(*byte))
+}
+
+/// A complete status line. Its reason may be empty, with or without the blank before it (RFC 9112 §4 requires the
+/// blank; many servers omit it).
+fn status_line(line: &[u8]) -> Option<StatusLine> {
+    let (start, rest) = line.split_at_checked(b"HTTP/1.1 ".len())?;
+    let version = match start {
+        b"HTTP/1.1 " => Version::HTTP_11,
+        b"HTTP/1.0 " => Version::HTTP_10,
+        _ => return None,
+    };
+    let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', reason @ ..] = rest else { return None };
+    let digit = |byte: u8| u16::from(byte - b'0');
+    let status = digit(*hundreds) * 100 + digit(*tens) * 10 + digit(*ones);
+    let is_valid = matches!(reason, [] | [b' ', ..]) && is_all_text(reason);
+    is_valid.then_some(StatusLine { status, version })
+}
+
+/// Whether an incomplete line can become a status line, or the empty line before one. A peer that speaks another
+/// protocol is recognized at its first wrong byte: it may never send a line feed.
+fn may_begin_status_line(bytes: &[u8]) -> bool {
+    let is_allowed = |(index, byte): (usize, &u8)| match index {
+        7 => matches!(byte, b'0' | b'1'),
+        9 => matches!(byte, b'1'..=b'5'),
+        10 | 11 => byte.is_ascii_digit(),
+        12 => matches!(byte, b' ' | b'\r'),
+        // Behind a CR comes only the LF, which completes the line.
+        13 => bytes[12] == b' ',
+        _ => b"HTTP/1.1 ".get(index) == Some(byte),
+    };
+    bytes == b"\r" || bytes.iter().take(14).enumerate().all(is_allowed)
+}
+
+#[cfg(test)]
+mod tests;
