@@ -57,7 +57,7 @@ fn codes_and_reasons() -> Vec<Row> {
         refused("NUL in the reason", line(b"HTTP/1.1 200 O\0K")),
         refused("DEL in the reason", line(b"HTTP/1.1 200 O\x7fK")),
         refused("CR in the reason", line("HTTP/1.1 200 O\rK")).finish(),
-        refused("CR for every line end", "HTTP/1.1 200 OK\rcontent-length: 2\r\rok").finish(),
+        refused("CR for every line end", "HTTP/1.1 200 OK\rcontent-length: 2\r\rok").detail("upstream_reset").finish(),
         passes("a status of 599", line("HTTP/1.1 599 Edge"), "ok").status(599),
         passes("no reason", line("HTTP/1.1 200 "), "ok"),
         passes("no reason and no blank", line("HTTP/1.1 200"), "ok"),
