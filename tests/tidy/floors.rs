@@ -42,8 +42,9 @@ const ROOMS: &[Room] = &[
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
 const PURE: &[&str] = &["route", "retry", "stats", "compare"];
 
-/// Folders that are pure inside a room that is not, but for these files of theirs: a test with its table.
-const PURE_FOLDERS: &[(&str, &[&str])] = &[("src/proxy/wire/", &["fault/tests.rs"])];
+/// Folders that are pure inside a room that is not, but for these files of theirs: a test with its table, and one
+/// that drives hyper.
+const PURE_FOLDERS: &[(&str, &[&str])] = &[("src/proxy/wire/", &["fault/tests.rs", "tests/hyper_reading.rs"])];
 
 /// The crates that a pure room may name.
 const PURE_CRATES: &[&str] = &["http", "bytes", "regex", "ipnet", "ahash", "xxhash_rust", "memchr"];

@@ -178,7 +178,7 @@ impl ClientBody {
                 Err(frame) => {
                     let trailers = frame.into_trailers().ok().map(|trailers| {
                         // Framing and identity in trailers could override the fields of the head.
-                        let mut kept = filter_trailers(&trailers);
+                        let mut kept = filter_trailers(trailers);
                         strip_protected(&mut kept, &self.client.worker.snapshot().rules.identity);
                         kept
                     });

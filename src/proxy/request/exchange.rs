@@ -196,7 +196,7 @@ impl Host {
         if let Some(normal) = &self.normal {
             return normal;
         }
-        let text = self.value.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("");
+        let text = self.value.as_ref().and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).unwrap_or("");
         text.get(..self.bytes).unwrap_or(text)
     }
 }
@@ -258,9 +258,9 @@ impl Exchange {
     /// The last frame of a response with trailers; `length` is its declared length. If the body is chunked and the
     /// client accepts trailers (RFC 9110 §6.5.1), the connection writes them after the last chunk, and hyper gets an
     /// empty frame.
-    pub(super) fn last_frame(&mut self, trailers: &HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+    pub(super) fn last_frame(&mut self, trailers: HeaderMap, length: Option<u64>) -> Frame<Bytes> {
         if let Some(call) = &mut self.call {
-            call.trailers(trailers);
+            call.trailers(&trailers);
         }
         let trailers = filter_trailers(trailers);
         let chunked =

@@ -254,7 +254,7 @@ impl Body for ResponseBody {
                         this.mirror(|primary| primary.trailers(&trailers));
                         this.finish();
                         this.source = BodySource::Own(None);
-                        this.exchange.last_frame(&trailers, length)
+                        this.exchange.last_frame(trailers, length)
                     }
                 })))
             }

@@ -232,9 +232,12 @@ fn alias_of(name: &HeaderName) -> Option<HeaderName> {
 }
 
 /// The trailers that may be sent on (RFC 9110 §6.5.1), at most [`TRAILERS_MAX`].
-pub(crate) fn filter_trailers(trailers: &HeaderMap) -> HeaderMap {
+pub(crate) fn filter_trailers(trailers: HeaderMap) -> HeaderMap {
+    if trailers.len() <= TRAILERS_MAX && trailers.keys().all(is_allowed_in_trailers) {
+        return trailers;
+    }
     let mut kept = HeaderMap::with_capacity(trailers.len().min(TRAILERS_MAX));
-    for (name, value) in trailers {
+    for (name, value) in &trailers {
         if kept.len() < TRAILERS_MAX && is_allowed_in_trailers(name) {
             kept.append(name, value.clone());
         }
@@ -400,6 +403,19 @@ mod tests {
         for name in ["forwarded", "x-forwarded-for", "x-real-ip", "x-request-id", "x-pointsman-anything"] {
             assert!(FieldSummary::of(&headers(&[(name, "x")])).trusted_only, "{name}");
         }
+    }
+
+    #[test]
+    fn trailers_are_kept_unless_one_is_forbidden_or_there_are_too_many() {
+        let fine = headers(&[("grpc-status", "0"), ("x-a", "1"), ("x-a", "2")]);
+        assert_eq!(filter_trailers(fine.clone()), fine);
+        let mut mixed = fine.clone();
+        mixed.append("content-length", HeaderValue::from_static("1"));
+        assert_eq!(filter_trailers(mixed), fine);
+        let most = vec![("x-a", "1"); TRAILERS_MAX];
+        assert_eq!(filter_trailers(headers(&most)).len(), TRAILERS_MAX);
+        let many = vec![("x-a", "1"); TRAILERS_MAX + 1];
+        assert_eq!(filter_trailers(headers(&many)).len(), TRAILERS_MAX);
     }
 
     #[test]

@@ -57,10 +57,32 @@ pub(super) const fn is_text(byte: u8) -> bool {
     byte >= 0x20 && byte != 0x7f || byte == b'\t'
 }
 
-/// Whether all bytes may be part of a field's value. It visits all of them, so that many are compared at once.
-#[inline]
-pub(super) fn is_all_text(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |valid, byte| valid & is_text(*byte))
+/// The length of the longest beginning that may be part of a field's value.
+pub(super) fn text_length(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    // Eight bytes at a time.
+    while let Some(word) = bytes[length..].first_chunk::<8>() {
+        let Some(at) = first_control(*word) else {
+            length += word.len();
+            continue;
+        };
+        if word[at] != b'\t' {
+            return length + at;
+        }
+        length += at + 1;
+    }
+    length + bytes[length..].iter().take_while(|byte| is_text(**byte)).count()
+}
+
+/// The first of eight bytes that is below 0x20 or DEL.
+fn first_control(bytes: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let word = u64::from_le_bytes(bytes);
+    // The high bit of a byte is set where the byte is one of these. A borrow sets others behind the first one only.
+    let below = word.wrapping_sub(ONES * 0x20) & !word;
+    let unlike_del = word ^ (ONES * 0x7f);
+    let found = (below | (unlike_del.wrapping_sub(ONES) & !unlike_del)) & (ONES * 0x80);
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
 }
 
 #[cfg(test)]
@@ -80,20 +102,22 @@ mod tests {
     }
 
     #[test]
-    fn one_control_anywhere_is_no_text() {
-        for length in 0..70 {
-            let mut value = vec![b'a'; length];
-            assert!(is_all_text(&value));
+    fn text_ends_at_the_first_other_byte() {
+        for length in 0..=20 {
             for at in 0..length {
-                for byte in [0, b'\r', b'\n', 0x1f, 0x7f] {
-                    value[at] = byte;
-                    assert!(!is_all_text(&value), "{byte} at {at} of {length}");
-                }
-                for byte in [b'\t', b' ', b'~', 0x80, 0xff] {
-                    value[at] = byte;
-                    assert!(is_all_text(&value), "{byte} at {at} of {length}");
+                for byte in 0..=255_u8 {
+                    for around in [b'a', b' ', b'~', b'\t', 0x80, 0xff] {
+                        let mut bytes = vec![around; length];
+                        bytes[at] = byte;
+                        let end = if is_text(byte) { length } else { at };
+                        assert_eq!(text_length(&bytes), end, "{bytes:?}");
+                        bytes.push(0);
+                        bytes.extend_from_slice(b"\0\x7f\x80\x01 ");
+                        assert_eq!(text_length(&bytes), end, "{bytes:?}");
+                    }
                 }
             }
+            assert_eq!(text_length(&vec![b'a'; length]), length);
         }
     }
 }

@@ -12,3 +12,6 @@ pub(super) mod raw_query;
 pub mod response_body;
 pub mod response_head;
 pub mod scan;
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,7 @@ impl ChunkedBody {
             match progress {
                 Ok(BodyProgress::More) => {}
                 Ok(BodyProgress::Ended) => {
-                    let trailers = fields(mem::take(&mut self.trailers).freeze());
+                    let trailers = fields(&mem::take(&mut self.trailers).freeze());
                     break trailers.map_or_else(Stop::Malformed, Stop::End);
                 }
                 Err(Refusal::HeadersTooLarge) => break Stop::Malformed(MalformedResponse::TooLarge),
@@ -246,7 +246,7 @@ impl Content {
 }
 
 /// The fields of a trailer section, which the scanner has found valid.
-fn fields(section: Bytes) -> Result<HeaderMap, MalformedResponse> {
+fn fields(section: &Bytes) -> Result<HeaderMap, MalformedResponse> {
     let mut trailers = HeaderMap::new();
     let mut at = 0;
     for line in section.split(|byte| *byte == b'\n') {

@@ -3,11 +3,11 @@
 //! differently is refused: the connection then carries nothing more.
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
 use super::field_rules::is_hop_by_hop;
-use super::grammar::{is_text, is_token};
+use super::grammar::{text_length, token_length};
 use super::scan::{content_length, is_framing_look_alike};
 
 /// The most fields that a [`HeaderMap`] holds in any case.
@@ -16,6 +16,10 @@ const FIELDS_MAX: usize = 24_576;
 const NAME_BYTES_MAX: usize = 65_535;
 /// Spans that stay allocated between two heads. A head with more fields is rare.
 const SPANS_KEPT_MAX: usize = 64;
+
+/// Room for the fields that the proxy adds. hyper keeps the map of a response for the connection's next request, which
+/// gets more of them.
+const FIELDS_ADDED: usize = 8;
 
 /// Limits on one head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,19 +182,15 @@ impl ResponseHeadScanner {
         // Bytes beyond the limit are not read: else the result would depend on the pieces.
         let within = &bytes[..bytes.len().min(self.limits.bytes)];
         debug_assert!(self.scanned <= within.len(), "a later call has all bytes of the earlier ones");
-        while let Some(at) = memchr::memchr(b'\n', within.get(self.scanned..).unwrap_or_default()) {
-            let end = self.scanned + at;
-            // RFC 9112 §2.2 lets a recipient accept a bare LF. Another recipient would see another head.
-            let Some((b'\r', line)) = within[self.line_at..end].split_last() else {
-                return Err(MalformedResponse::Invalid);
-            };
-            if self.start.status > 0 && line.is_empty() {
-                self.framing.check(self.start.version)?;
-                self.length = end + 1;
-                return Ok(self.complete());
+        // A line that was incomplete is looked at again when it is complete: its bytes are read twice, not more.
+        let is_behind = self.scanned == self.line_at;
+        if is_behind || memchr::memchr(b'\n', within.get(self.scanned..).unwrap_or_default()).is_some() {
+            while let Some(line) = self.next_line(within)? {
+                self.line_at += line;
+                if self.length > 0 {
+                    return Ok(self.complete());
+                }
             }
-            self.take_line(line)?;
-            (self.line_at, self.scanned) = (end + 1, end + 1);
         }
         self.scanned = within.len();
         if self.start.status == 0 && !may_begin_status_line(&within[self.line_at..]) {
@@ -200,46 +200,67 @@ impl ResponseHeadScanner {
         if bytes.len() >= self.limits.bytes { Err(MalformedResponse::TooLarge) } else { Ok(HeadProgress::Partial) }
     }
 
-    /// Takes a complete line but the final empty one.
-    fn take_line(&mut self, line: &[u8]) -> Result<(), MalformedResponse> {
-        if self.start.status > 0 {
-            return self.take_field(line);
+    /// Takes the next line. Returns its length with its CRLF, or `None` if it is incomplete.
+    fn next_line(&mut self, within: &[u8]) -> Result<Option<usize>, MalformedResponse> {
+        let bytes = within.get(self.line_at..).unwrap_or_default();
+        let line = match bytes {
+            [b'\r', b'\n', ..] => self.take_empty_line(),
+            _ if self.start.status > 0 => self.take_field(bytes),
+            _ => self.take_status_line(bytes),
+        };
+        // RFC 9112 §2.2 lets a recipient accept a bare LF. Another recipient would see another head: each LF ends a
+        // line, and a line that ends in another way is malformed. Without an LF it is incomplete, whatever its bytes
+        // are: else the result would depend on the pieces.
+        match line {
+            Ok(line) => Ok(Some(line)),
+            Err(_) if memchr::memchr(b'\n', bytes).is_none() => Ok(None),
+            Err(malformed) => Err(malformed),
         }
-        // Empty lines before the status line are skipped, as before a request line (RFC 9112 §2.2): some servers send
-        // one after a body.
-        if !line.is_empty() {
-            self.start = status_line(line).ok_or(MalformedResponse::Invalid)?;
-        }
-        Ok(())
     }
 
-    fn take_field(&mut self, line: &[u8]) -> Result<(), MalformedResponse> {
+    /// Takes an empty line: the end of the head. Before the status line it is skipped, as before a request line (RFC
+    /// 9112 §2.2): some servers send one after a body.
+    fn take_empty_line(&mut self) -> Result<usize, MalformedResponse> {
+        if self.start.status > 0 {
+            self.framing.check(self.start.version)?;
+            self.length = self.line_at + 2;
+        }
+        Ok(2)
+    }
+
+    fn take_status_line(&mut self, bytes: &[u8]) -> Result<usize, MalformedResponse> {
+        let (start, line) = status_line(bytes).ok_or(MalformedResponse::Invalid)?;
+        self.start = start;
+        Ok(line)
+    }
+
+    fn take_field(&mut self, bytes: &[u8]) -> Result<usize, MalformedResponse> {
         if self.fields.len() >= self.limits.fields {
             return Err(MalformedResponse::TooLarge);
         }
         // A blank is not a token: this refuses a blank before the colon (RFC 9112 §5.1) and a folded line (§5.2).
-        let colon = line.iter().position(|byte| !is_token(*byte)).unwrap_or(line.len());
-        if colon == 0 || line.get(colon) != Some(&b':') {
-            return Err(MalformedResponse::Invalid);
-        }
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        if !is_all_text(value) {
+        let (name, rest) = bytes.split_at(token_length(bytes));
+        let [b':', rest @ ..] = rest else { return Err(MalformedResponse::Invalid) };
+        let (value, rest) = rest.split_at(text_length(rest));
+        if name.is_empty() || !rest.starts_with(b"\r\n") {
             return Err(MalformedResponse::Invalid);
         }
         if name.len() > NAME_BYTES_MAX {
             return Err(MalformedResponse::TooLarge);
         }
-        let trimmed = value.trim_ascii_start();
-        let value_at = self.line_at + line.len() - trimmed.len();
-        let trimmed = trimmed.trim_ascii_end();
-        self.framing.take(name, trimmed)?;
+        let colon = name.len();
+        let line = colon + 1 + value.len() + 2;
+        let value = value.trim_ascii_end();
+        let value_end = self.line_at + colon + 1 + value.len();
+        let value = value.trim_ascii_start();
+        self.framing.take(name, value)?;
         self.fields.push(FieldSpan {
             name_at: offset(self.line_at),
             name_end: offset(self.line_at + colon),
-            value_at: offset(value_at),
-            value_end: offset(value_at + trimmed.len()),
+            value_at: offset(value_end - value.len()),
+            value_end: offset(value_end),
         });
-        Ok(())
+        Ok(line)
     }
 
     /// The progress of a complete head.
@@ -275,11 +296,14 @@ impl ResponseHeadScanner {
         if self.length == 0 || bytes.len() < self.length {
             return Err(MalformedResponse::Invalid);
         }
-        let mut headers = HeaderMap::with_capacity(self.fields.len());
+        let mut headers = HeaderMap::with_capacity((self.fields.len() + FIELDS_ADDED).min(FIELDS_MAX));
         let mut hop_by_hop = false;
         for field in &self.fields {
             let name = &bytes[field.name_at as usize..field.name_end as usize];
-            let name = HeaderName::from_bytes(name).map_err(|_| MalformedResponse::Invalid)?;
+            let name = match frequent_name(name) {
+                Some(name) => name,
+                None => HeaderName::from_bytes(name).map_err(|_| MalformedResponse::Invalid)?,
+            };
             let value = bytes.slice(field.value_at as usize..field.value_end as usize);
             let value = HeaderValue::from_maybe_shared(value).map_err(|_| MalformedResponse::Invalid)?;
             hop_by_hop |= is_hop_by_hop(&name);
@@ -360,16 +384,10 @@ fn offset(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// Whether all bytes may be part of a value.
-fn is_all_text(bytes: &[u8]) -> bool {
-    // Without an early return, the compiler can compare many bytes at once.
-    bytes.iter().fold(true, |all, byte| all & is_text(*byte))
-}
-
-/// A complete status line. Its reason may be empty, with or without the blank before it (RFC 9112 §4 requires the
-/// blank; many servers omit it).
-fn status_line(line: &[u8]) -> Option<StatusLine> {
-    let (start, rest) = line.split_at_checked(b"HTTP/1.1 ".len())?;
+/// The status line that `bytes` begin with, and its length. Its reason may be empty, with or without the blank before
+/// it (RFC 9112 §4 requires the blank; many servers omit it).
+fn status_line(bytes: &[u8]) -> Option<(StatusLine, usize)> {
+    let (start, rest) = bytes.split_at_checked(b"HTTP/1.1 ".len())?;
     let version = match start {
         b"HTTP/1.1 " => Version::HTTP_11,
         b"HTTP/1.0 " => Version::HTTP_10,
@@ -378,8 +396,26 @@ fn status_line(line: &[u8]) -> Option<StatusLine> {
     let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', reason @ ..] = rest else { return None };
     let digit = |byte: u8| u16::from(byte - b'0');
     let status = digit(*hundreds) * 100 + digit(*tens) * 10 + digit(*ones);
-    let is_valid = matches!(reason, [] | [b' ', ..]) && is_all_text(reason);
-    is_valid.then_some(StatusLine { status, version })
+    let end = text_length(reason);
+    let is_valid = matches!(reason, [b' ' | b'\r', ..]) && reason[end..].starts_with(b"\r\n");
+    is_valid.then_some((StatusLine { status, version }, b"HTTP/1.1 200".len() + end + 2))
+}
+
+/// The name of a field that many responses have, in the spellings that servers use.
+fn frequent_name(name: &[u8]) -> Option<HeaderName> {
+    Some(match name {
+        b"Date" | b"date" => header::DATE,
+        b"ETag" | b"etag" | b"Etag" => header::ETAG,
+        b"Vary" | b"vary" => header::VARY,
+        b"Server" | b"server" => header::SERVER,
+        b"Connection" | b"connection" => header::CONNECTION,
+        b"Content-Type" | b"content-type" => header::CONTENT_TYPE,
+        b"Cache-Control" | b"cache-control" => header::CACHE_CONTROL,
+        b"Last-Modified" | b"last-modified" => header::LAST_MODIFIED,
+        b"Content-Length" | b"content-length" => header::CONTENT_LENGTH,
+        b"Transfer-Encoding" | b"transfer-encoding" => header::TRANSFER_ENCODING,
+        _ => return None,
+    })
 }
 
 /// Whether an incomplete line can become a status line, or the empty line before one. A peer that speaks another

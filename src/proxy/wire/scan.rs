@@ -7,7 +7,7 @@
 
 use super::chunks::ChunkScanner;
 pub use super::grammar::{BodyProgress, Bounds};
-use super::grammar::{is_all_text, is_token, token_length};
+use super::grammar::{is_token, text_length, token_length};
 use crate::telemetry::Refusal;
 
 /// The framing of the body after a head.
@@ -180,7 +180,7 @@ impl FramingFields {
         let value = rest.strip_prefix(b":").ok_or(Refusal::MalformedHead)?;
         // An empty name ended the head in other parsers (CVE-2023-25725). CR, LF and NUL in a value are dangerous,
         // since parsers read them differently (RFC 9110 §5.5).
-        if name.is_empty() || !is_all_text(value) {
+        if name.is_empty() || text_length(value) < value.len() {
             return Err(Refusal::MalformedHead);
         }
         // The length is compared first: it excludes most names at once.
@@ -252,11 +252,11 @@ pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
 /// The number in a `Content-Length`: digits only, at most 2^63 - 1. A server that stores it in a signed integer reads a
 /// larger one as negative.
 pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
-    // 19 digits are below 2^64, so `parse` cannot overflow.
+    // 19 digits are below 2^64.
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let length = digits.iter().fold(0_u64, |length, digit| length * 10 + u64::from(digit - b'0'));
     i64::try_from(length).is_ok().then_some(length)
 }
 

@@ -184,6 +184,10 @@ impl Tree {
 
     /// The deepest node on the path. Reads only edges, no nodes: one cache line per element.
     fn descend(&self, host: Child, path: &str) -> (u32, End) {
+        // A host with patterns like `/*` only needs no element of the path.
+        if host.below == Below::Nothing && !path.is_empty() {
+            return (host.node, End::OfTree);
+        }
         let mut at = host;
         for element in elements(path) {
             match at.below {

@@ -14,6 +14,9 @@ const END: &str = "<!-- /generated -->";
 /// The table of faults, which a unit test keeps true: detail, status, error of RFC 9209, who, status of gRPC, failure,
 /// retry, close, message.
 const FAULTS: &str = include_str!("../../../src/proxy/wire/fault/table.txt");
+/// How Pointsman reads responses otherwise than hyper, which a unit test keeps true: name, response, hyper, Pointsman,
+/// RFC, why.
+const DEVIATIONS: &str = include_str!("../../../src/proxy/wire/tests/deviations.txt");
 /// Faults for which a connection or stream is closed; no response is sent.
 const CLOSED: [&str; 14] = [
     "client_gone",
@@ -79,6 +82,7 @@ fn make(request: &str, places: &BTreeMap<&str, String>) -> String {
         "metrics" => metrics(of),
         "help" => format!("```text\n{}```\n", help(of)),
         "faults" => faults(),
+        "responses" => responses(),
         _ => panic!("`{request}` cannot be generated"),
     }
 }
@@ -111,6 +115,17 @@ fn faults() -> String {
         };
         let ended_by = ended_by.to_lowercase();
         writeln!(out, "| `{detail}` | {status} | `{error}` | {ended_by} | {grpc} | {also} | {text} |").unwrap();
+    }
+    out
+}
+
+fn responses() -> String {
+    let mut out = String::from("| response | Pointsman | hyper | RFC | why |\n|---|---|---|---|---|\n");
+    for line in DEVIATIONS.lines().filter(|line| !line.starts_with('#')) {
+        let [_, response, hyper, pointsman, rfc, why] = line.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("six columns: {line}");
+        };
+        writeln!(out, "| {response} | {pointsman} | {hyper} | {rfc} | {why} |").unwrap();
     }
     out
 }
