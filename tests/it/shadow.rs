@@ -13,6 +13,7 @@ use crate::harness::{Proxy, Raw, RefusingAddress, Upstream, until};
 mod bad_input;
 mod cut;
 mod fidelity;
+mod hostile;
 mod places;
 mod report;
 mod throttle;

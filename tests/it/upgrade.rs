@@ -88,6 +88,7 @@ pub(crate) fn switcher() -> Upstream {
                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
                 }
                 "/ws/early" => return early(conn, &got),
+                "/ws/slowly" => return slowly(conn, &got),
                 "/ws/speaks" => return speaks(conn, &got),
                 _ if asked => return echo(conn, &got),
                 _ => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nplain",
@@ -117,6 +118,13 @@ fn echo(mut conn: Conn, got: &Got) {
 fn early(mut conn: Conn, got: &Got) {
     let agrees = agree(got);
     conn.send(format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{agrees}HTTP/1.1 103 is no head any more"));
+    conn.wait();
+}
+
+/// The same, a byte at a time.
+fn slowly(mut conn: Conn, got: &Got) {
+    let agrees = agree(got) + "HTTP/1.1 103 is no head any more";
+    agrees.as_bytes().chunks(1).all(|byte| conn.send(byte));
     conn.wait();
 }
 
@@ -216,11 +224,18 @@ fn an_upstream_may_end_its_direction_alone() {
 fn bytes_sent_with_the_upstreams_head_arrive() {
     let upstream = switcher();
     let proxy = start(&upstream);
-    let mut client = proxy.connect();
-    let answer = ask(&mut client, "/ws/early");
-    assert_eq!((answer.status, answer.early.len()), (101, 1));
     let said = b"HTTP/1.1 103 is no head any more";
-    assert_eq!(client.wire.exact(said.len()).unwrap(), said);
+    for (path, hints) in [("/ws/early", 1), ("/ws/slowly", 0)] {
+        let mut client = proxy.connect();
+        let answer = ask(&mut client, path);
+        assert_eq!((answer.status, answer.early.len()), (101, hints), "{path}");
+        assert_eq!(client.wire.exact(said.len()).unwrap(), said, "{path}");
+        let mut client = h2(&proxy);
+        let (response, stream) = connect(&mut client, path, "websocket");
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(exact(&client, &mut response.into_body(), said.len()), said, "{path}");
+        drop(stream);
+    }
 }
 
 #[test]

@@ -202,7 +202,8 @@ pub async fn read(response: ResponseFuture) -> H2Answer {
     }
 }
 
-async fn read_body(response: Response<RecvStream>) -> H2Answer {
+/// Reads a response's body to its end.
+pub async fn read_body(response: Response<RecvStream>) -> H2Answer {
     let (parts, mut stream) = response.into_parts();
     let mut answer = H2Answer {
         status: parts.status.as_u16(),
