@@ -233,8 +233,8 @@ fn bounds_of_chunked_bodies() {
     assert_eq!(whole(Chunked, trailer(16 * 1024 + 1).as_bytes()).result, Err(TooLarge));
     // Over the whole body: two chunks with the half each.
     let extensions = |bytes: usize| format!("1;{}\r\na\r\n0;{}\r\n\r\n", "e".repeat(8 * 1024), "e".repeat(bytes));
-    assert_eq!(whole(Chunked, extensions(8 * 1024).as_bytes()).result, Ok((16 * 1024 + 13, true)));
-    assert_eq!(whole(Chunked, extensions(8 * 1024 + 1).as_bytes()).result, Err(Invalid));
+    assert_eq!(whole(Chunked, extensions(8 * 1024 - 1).as_bytes()).result, Ok((16 * 1024 + 12, true)));
+    assert_eq!(whole(Chunked, extensions(8 * 1024).as_bytes()).result, Err(Invalid));
     // In each size line of its own.
     let blanks = |first: usize, last: usize| format!("1{}\r\na\r\n0{}", " ".repeat(first), "\t".repeat(last));
     for end in ["\r\n\r\n", ";e\r\n\r\n"] {
