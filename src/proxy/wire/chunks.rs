@@ -3,12 +3,17 @@
 use super::grammar::{BodyProgress, Bounds, is_text, is_token};
 use crate::telemetry::Refusal;
 
+/// The most blanks behind one chunk size. A size that is padded to a fixed width has a few.
+const SIZE_BLANKS_MAX: usize = 256;
+
 /// Scans a chunked body as its bytes arrive.
 #[derive(Clone, Debug, Default)]
 pub struct ChunkScanner {
     state: State,
     size: u64,
     digits: u8,
+    /// Blanks behind the current size.
+    size_blanks: usize,
     extension_bytes: usize,
     trailers: usize,
     trailer_bytes: usize,
@@ -29,7 +34,7 @@ enum Sender {
 enum State {
     #[default]
     Size,
-    /// Blanks after a size.
+    /// Behind a blank that follows a size: more blanks, an extension, or the end of the line.
     Blanks,
     Extension,
     SizeLf,
@@ -128,19 +133,24 @@ impl ChunkScanner {
             // Without a digit there is no size: an empty line must not count as the last chunk.
             (S::Size, b';') if self.digits > 0 => S::Extension,
             (S::Size, b'\r') if self.digits > 0 => S::SizeLf,
-            (S::Size, b' ' | b'\t') if self.digits > 0 && self.sender == Sender::Upstream => S::Blanks,
+            (S::Size | S::Blanks, b' ' | b'\t') if self.digits > 0 && self.sender == Sender::Upstream => {
+                // Counted in each line: a long body may have a padded size in front of each chunk.
+                self.size_blanks += 1;
+                bounded(self.size_blanks, SIZE_BLANKS_MAX, Refusal::BadFraming)?;
+                S::Blanks
+            }
             (S::Blanks, b';') => S::Extension,
             (S::Extension | S::Blanks, b'\r') => S::SizeLf,
             // `is_text` excludes CR and LF: a bare LF cannot end a chunk line (CVE-2025-22871).
-            (S::Extension, _) | (S::Blanks, b' ' | b'\t') if is_text(byte) => {
+            (S::Extension, _) if is_text(byte) => {
                 // Counted over the whole body: tiny chunks with long extensions cost CPU and bandwidth
                 // (CVE-2023-39326).
                 self.extension_bytes += 1;
                 bounded(self.extension_bytes, bounds.chunk_extension_bytes, Refusal::BadFraming)?;
-                self.state
+                S::Extension
             }
             (S::SizeLf, b'\n') => {
-                self.digits = 0;
+                (self.digits, self.size_blanks) = (0, 0);
                 if self.size == 0 { S::TrailerStart } else { S::Data }
             }
             // Exactly CRLF ends the data. A parser that skips other bytes here could see another chunk boundary.

@@ -12,9 +12,10 @@ use super::grammar::{BodyProgress, Bounds};
 use super::response_head::{MalformedResponse, ResponseFraming};
 use crate::telemetry::Refusal;
 
-/// The bounds of a chunked body: trailers of 100 fields and 16 KiB, and chunk extensions of 16 KiB.
+/// The bounds of a chunked body: trailers of 100 fields and 16 KiB, and chunk extensions of less than 16 KiB, as hyper
+/// has it.
 const BOUNDS: Bounds =
-    Bounds { header_bytes: 16 * 1024, headers: 0, uri_bytes: 0, chunk_extension_bytes: 16 * 1024, trailers: 100 };
+    Bounds { header_bytes: 16 * 1024, headers: 0, uri_bytes: 0, chunk_extension_bytes: 16 * 1024 - 1, trailers: 100 };
 /// The most bytes of a piece that is joined from several chunks.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 /// The most bytes of a chunk that is joined with others. A larger one is passed on without a copy.

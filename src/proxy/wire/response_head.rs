@@ -109,6 +109,9 @@ pub struct ResponseHeadScanner {
     start: StatusLine,
     framing: FramingFields,
     fields: Vec<FieldSpan>,
+    /// How many bytes were looked at: in search of the end of a line, or to read a line.
+    #[cfg(test)]
+    looked_at: usize,
 }
 
 /// The status line.
@@ -150,6 +153,8 @@ impl ResponseHeadScanner {
             start: StatusLine { status: 0, version: Version::HTTP_11 },
             framing: FramingFields::default(),
             fields: Vec::new(),
+            #[cfg(test)]
+            looked_at: 0,
         }
     }
 
@@ -184,7 +189,7 @@ impl ResponseHeadScanner {
         debug_assert!(self.scanned <= within.len(), "a later call has all bytes of the earlier ones");
         // A line that was incomplete is looked at again when it is complete: its bytes are read twice, not more.
         let is_behind = self.scanned == self.line_at;
-        if is_behind || memchr::memchr(b'\n', within.get(self.scanned..).unwrap_or_default()).is_some() {
+        if is_behind || self.has_line_feed(within.get(self.scanned..).unwrap_or_default()) {
             while let Some(line) = self.next_line(within)? {
                 self.line_at += line;
                 if self.length > 0 {
@@ -203,6 +208,10 @@ impl ResponseHeadScanner {
     /// Takes the next line. Returns its length with its CRLF, or `None` if it is incomplete.
     fn next_line(&mut self, within: &[u8]) -> Result<Option<usize>, MalformedResponse> {
         let bytes = within.get(self.line_at..).unwrap_or_default();
+        #[cfg(test)]
+        {
+            self.looked_at += memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+        }
         let line = match bytes {
             [b'\r', b'\n', ..] => self.take_empty_line(),
             _ if self.start.status > 0 => self.take_field(bytes),
@@ -213,9 +222,20 @@ impl ResponseHeadScanner {
         // are: else the result would depend on the pieces.
         match line {
             Ok(line) => Ok(Some(line)),
-            Err(_) if memchr::memchr(b'\n', bytes).is_none() => Ok(None),
+            Err(_) if !self.has_line_feed(bytes) => Ok(None),
             Err(malformed) => Err(malformed),
         }
+    }
+
+    /// Whether a line ends in these bytes.
+    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests count the bytes"))]
+    fn has_line_feed(&mut self, bytes: &[u8]) -> bool {
+        let end = memchr::memchr(b'\n', bytes);
+        #[cfg(test)]
+        {
+            self.looked_at += end.map_or(bytes.len(), |end| end + 1);
+        }
+        end.is_some()
     }
 
     /// Takes an empty line: the end of the head. Before the status line it is skipped, as before a request line (RFC
