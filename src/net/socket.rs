@@ -1,10 +1,13 @@
 //! The socket of a connection to a client or to an upstream: TCP, or TLS over TCP.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use rustls::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -71,14 +74,27 @@ impl Socket {
                 Ok(0) | Err(_) => UnreadInput::End,
             },
             Self::Tls(stream) => {
-                // Records of the session itself (tickets, key updates) are no input.
+                // Records of the session itself (tickets, key updates) are no input. Outside of the task's budget: when
+                // it is used up, every read is pending.
                 let mut buffer = ReadBuf::new(&mut byte);
-                match Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
+                let read = tokio::task::unconstrained(poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)));
+                match pin!(read).poll(&mut Context::from_waker(Waker::noop())) {
                     Poll::Pending => UnreadInput::None,
                     Poll::Ready(Ok(())) if !buffer.filled().is_empty() => UnreadInput::Bytes,
                     Poll::Ready(_) => UnreadInput::End,
                 }
             }
+        }
+    }
+
+    /// What the peer of a new connection without TLS has sent before it got a request. Reads nothing; one system call.
+    #[must_use]
+    pub fn early_input(&self) -> UnreadInput {
+        let Self::Plain(stream) = self else { return UnreadInput::None };
+        match rustix::net::recv(stream, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((1.., _)) => UnreadInput::Bytes,
+            Err(Errno::AGAIN | Errno::INTR) => UnreadInput::None,
+            Ok((0, _)) | Err(_) => UnreadInput::End,
         }
     }
 

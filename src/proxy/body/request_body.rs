@@ -45,6 +45,15 @@ pub(crate) struct ReturnedBody {
 }
 
 impl RequestBody {
+    /// The body of a copy.
+    pub(crate) fn copy_mut(&mut self) -> Option<&mut CopyBody> {
+        match self {
+            Self::Copy(body) => Some(body),
+            Self::Returned(body) => body.rest.copy_mut(),
+            Self::Empty | Self::Client(_) | Self::Attempt(_) => None,
+        }
+    }
+
     /// Puts back a piece that was not sent: it is the next one again.
     pub(crate) fn put_back(&mut self, piece: Bytes) {
         if !piece.is_empty() {
@@ -195,8 +204,7 @@ impl ClientBody {
 }
 
 impl Drop for ClientBody {
-    /// On HTTP/1.1, hyper does not poll a body of known length beyond its last byte, so the end may be unread. It is
-    /// recorded here.
+    /// A body of known length may not be polled beyond its last byte, so the end may be unread. It is recorded here.
     fn drop(&mut self) {
         self.upload.pace.stop_waiting(self.client.worker.clock.now());
         if self.promised == Some(self.upload.bytes.get()) && self.upload.is_open() {

@@ -56,7 +56,7 @@ impl ResponseCapture {
         if whole && !piece.is_empty() {
             self.out_of_memory = !self.memory.borrow_mut().try_take(piece.len() as u64);
             if !self.out_of_memory {
-                // A copy: a slice would keep the whole buffer that hyper read into.
+                // A copy: a slice would keep the whole buffer that it was read into.
                 self.kept.extend_from_slice(&piece);
             }
         }

@@ -240,7 +240,7 @@ fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<SendTask> {
     if request.body().is_end_stream() {
         send_task.end();
     }
-    if let RequestBody::Copy(body) = request.body_mut() {
+    if let Some(body) = request.body_mut().copy_mut() {
         body.send_task = Some(Rc::clone(&send_task));
     }
     send_task

@@ -13,6 +13,7 @@ use super::kill_streams::KillableStream;
 use crate::compare::Ending;
 use crate::proxy::body::body_error::BodyError;
 use crate::proxy::body::pace::RATE_GRACE_MS;
+use crate::proxy::body::upload::UploadFault;
 use crate::proxy::mirror::capture::PrimaryResponse;
 use crate::proxy::upstream::upstream_response::{PolledFrame, UpstreamBody};
 use crate::proxy::wire::fault::Fault;
@@ -105,7 +106,7 @@ impl ResponseBody {
     }
 
     /// Counts a piece until hyper writes or drops it. A small piece after the first is copied, because a slice would
-    /// keep the whole buffer that hyper read into.
+    /// keep the whole buffer that it was read into.
     fn track(&self, data: Bytes) -> Bytes {
         let client = &self.exchange.client;
         if self.exchange.request.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
@@ -234,7 +235,14 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(_))) => {
                 this.mirror(|primary| primary.end(Ending::Cut));
-                Poll::Ready(Some(Err(this.abort(EndedBy::Upstream, "upstream_reset"))))
+                // An upload that failed ends the response too: that is not the upstream's fault.
+                let upload = this.exchange.prepared.upload.as_ref().and_then(|upload| upload.failed.get());
+                let row = match upload {
+                    Some(UploadFault::Refused(refusal)) => Fault::Refused(refusal).row(),
+                    Some(UploadFault::Gone) => Fault::ClientGone.row(),
+                    None => Fault::UpstreamReset.row(),
+                };
+                Poll::Ready(Some(Err(this.abort(row.blame, row.detail))))
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let (ended, length) = (incoming.is_end_stream(), incoming.size_hint().exact());

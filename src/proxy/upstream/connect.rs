@@ -197,9 +197,13 @@ fn header_list_bytes(limits: &UpstreamLimits) -> u32 {
 async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<OpenConnection, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     let meter = upstream.meter(worker.index);
-    let open = upstream.sum(|meter| meter.connections.value());
     let limit = i64::from(upstream.upstream.limits.connections);
-    if open >= limit {
+    let is_full = || upstream.sum(|meter| meter.connections.value()) >= limit;
+    if is_full() {
+        // Connections that the upstream closed while they were idle still count until they are noticed.
+        upstream.drop_stale();
+    }
+    if is_full() {
         meter.over_connections.inc();
         return Err(Fault::UpstreamConnections);
     }

@@ -85,6 +85,8 @@ impl Lease {
                 if connection.is_reusable() {
                     connection.rest();
                     endpoint.push(connection, now_ms);
+                } else {
+                    connection.close();
                 }
             }
             Self::Stream(_) => {

@@ -71,6 +71,8 @@ pub(crate) struct EndpointPool {
     /// The last connection attempt failed: the balancer avoids the endpoint until this time. 0: the last attempt
     /// succeeded.
     avoided_until_ms: Cell<u64>,
+    /// Whether the endpoint is in an installed pool, whose idle connections are swept.
+    is_installed: Cell<bool>,
     /// Earliest time of the next DNS lookup because of a failed connection.
     resolve_again_ms: Cell<u64>,
 }
@@ -131,7 +133,12 @@ impl Pools {
         series: &Arc<UpstreamSeries>,
     ) -> Rc<UpstreamPool> {
         let pool = self.find_or_create(upstream, endpoints, series);
-        self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
+        let replaced = self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
+        pool.endpoints.iter().for_each(|endpoint| endpoint.is_installed.set(true));
+        let removed = replaced.iter().flat_map(|replaced| &replaced.endpoints);
+        for endpoint in removed.filter(|old| !pool.endpoints.iter().any(|kept| Rc::ptr_eq(kept, old))) {
+            endpoint.uninstall();
+        }
         pool
     }
 
@@ -181,7 +188,13 @@ impl Pools {
             .map(|upstream| upstream.name.as_str())
             .filter(|name| by_name.contains_key(*name))
             .collect();
-        by_name.retain(|name, _| kept.contains(name.as_str()));
+        by_name.retain(|name, pool| {
+            let is_kept = kept.contains(name.as_str());
+            if !is_kept {
+                pool.endpoints.iter().for_each(|endpoint| endpoint.uninstall());
+            }
+            is_kept
+        });
     }
 
     /// The upstreams that use three quarters of their connection limit or more, over all workers.
@@ -206,7 +219,11 @@ impl Pools {
                 let mut newer = idle.len();
                 idle.retain(|idle| {
                     newer -= 1;
-                    !idle.connection.is_stale() && now_ms < idle.since_ms + idle_ms_max(newer)
+                    let stays = !idle.connection.is_stale() && now_ms < idle.since_ms + idle_ms_max(newer);
+                    if !stays {
+                        idle.connection.close();
+                    }
+                    stays
                 });
                 drop(idle);
                 endpoint.multiplexed.borrow_mut().retain(|connection| connection.stays(now_ms));
@@ -226,6 +243,11 @@ const fn idle_ms_max(newer: usize) -> u64 {
 }
 
 impl UpstreamPool {
+    /// Closes idle connections that the upstream has closed.
+    pub(super) fn drop_stale(&self) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.drop_stale());
+    }
+
     fn is_for(&self, upstream: &Upstream, endpoints: &[Arc<EndpointState>]) -> bool {
         self.endpoints.len() == endpoints.len()
             && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| is_same(&pool.endpoint, endpoint))
@@ -282,6 +304,7 @@ impl EndpointPool {
             full_until_ms: Cell::new(0),
             agreed_on_h1: Cell::new(false),
             avoided_until_ms: Cell::new(0),
+            is_installed: Cell::new(false),
             resolve_again_ms: Cell::new(0),
         }
     }
@@ -325,7 +348,9 @@ impl EndpointPool {
 
     /// A pool of the same endpoint for one client: its connections begin with a PROXY header with these addresses.
     pub(crate) fn with_proxy_addresses(&self, ends: ProxyAddresses) -> Self {
-        Self { proxy_addresses: Some(ends), ..Self::new(Arc::clone(&self.endpoint)) }
+        let mut pool = Self::new(Arc::clone(&self.endpoint));
+        pool.proxy_addresses = Some(ends);
+        pool
     }
 
     /// The endpoint's protocol.
@@ -344,11 +369,26 @@ impl EndpointPool {
         }
     }
 
-    /// Returns a connection to the pool.
+    /// Returns a connection to the pool. It is closed if the pool was replaced meanwhile: nothing would sweep it.
     pub(super) fn push(&self, connection: Box<Http1Connection>, now_ms: u64) {
+        if !self.is_installed.get() {
+            return connection.close();
+        }
         let mut idle = self.idle.borrow_mut();
         debug_assert!(idle.last().is_none_or(|last| last.since_ms <= now_ms), "the list is in the order of last use");
         idle.push(IdleConnection { connection, since_ms: now_ms });
+    }
+
+    /// The endpoint is in no installed pool any more: closes its idle connections. Requests in flight keep theirs.
+    fn uninstall(&self) {
+        self.is_installed.set(false);
+        self.idle.borrow_mut().drain(..).for_each(|idle| idle.connection.close());
+        self.multiplexed.borrow_mut().retain(|connection| connection.streams.get() > 0);
+    }
+
+    /// Closes idle connections that the upstream has closed, and so makes room under the limit on connections.
+    fn drop_stale(&self) {
+        self.idle.borrow_mut().retain(|idle| !idle.connection.is_stale());
     }
 
     /// The first HTTP/2 connection with a free stream, so that the connections that a burst opened fall idle after it.
@@ -357,6 +397,12 @@ impl EndpointPool {
         let connections = self.multiplexed.borrow();
         let other = |connection: &&Http2Connection| except.is_none_or(|but| !Rc::ptr_eq(but, &connection.peer));
         connections.iter().filter(other).find(|connection| connection.has_room()).cloned()
+    }
+}
+
+impl Drop for EndpointPool {
+    fn drop(&mut self) {
+        self.idle.get_mut().drain(..).for_each(|idle| idle.connection.close());
     }
 }
 

@@ -74,8 +74,6 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) connections: ConnectionList,
     pub(crate) scratch: RefCell<Box<[u8]>>,
-    /// The buffer in which the head of a request to an upstream is built.
-    pub(crate) head: RefCell<Vec<u8>>,
     pub(crate) budget: Rc<Budget>,
     pub(crate) last_started: Rc<LastStarted>,
     pub(crate) comparison_jobs: JobSender,
@@ -126,7 +124,6 @@ impl Worker {
             registry,
             connections: ConnectionList::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
-            head: RefCell::default(),
             budget: Budget::new(workers),
             last_started: Rc::default(),
             comparison_jobs,

@@ -20,8 +20,11 @@ pub(crate) struct Http1Body {
 }
 
 impl Http1Body {
-    pub(super) fn new(framing: ResponseFraming) -> Self {
-        Self { decoder: ResponseBodyDecoder::new(framing), framing, is_cut: false }
+    /// The body after a head that `connection` has read.
+    pub(super) fn new(framing: ResponseFraming, connection: &mut Http1Connection) -> Self {
+        let body = Self { decoder: ResponseBodyDecoder::new(framing), framing, is_cut: false };
+        body.note_end(connection);
+        body
     }
 
     /// Whether the whole body was read.
@@ -45,7 +48,9 @@ impl Http1Body {
         if connection.input.len() < length {
             return None;
         }
-        match self.decoder.next(&mut connection.input) {
+        let next = self.decoder.next(&mut connection.input);
+        self.note_end(connection);
+        match next {
             Ok(Some(BodyPiece::Data(data))) if self.decoder.is_ended() => Some(data),
             Ok(Some(BodyPiece::Data(_) | BodyPiece::Trailers(_)) | None) | Err(_) => None,
         }
@@ -58,17 +63,23 @@ impl Http1Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.is_cut {
-            match ready!(self.poll_next(connection, cx)) {
-                Ok(piece) => return Poll::Ready(piece.map(|piece| Ok(piece.into_frame()))),
-                Err(Cut) => {
-                    // The client's side writes what it was given before it gets the error.
-                    self.is_cut = true;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+            let polled = ready!(self.poll_next(connection, cx));
+            self.note_end(connection);
+            if let Ok(piece) = polled {
+                return Poll::Ready(piece.map(|piece| Ok(piece.into_frame())));
             }
+            // The client's side writes what it was given before it gets the error.
+            self.is_cut = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(Some(Err(BodyError("the response's body is cut"))))
+    }
+
+    fn note_end(&self, connection: &mut Http1Connection) {
+        if self.decoder.is_ended() {
+            connection.end_response();
+        }
     }
 
     fn poll_next(

@@ -5,10 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
 use super::request_writer::RequestWriter;
 use super::upload_task::UploadTask;
@@ -42,21 +42,37 @@ pub(crate) struct Http1Connection {
     pub(super) input: Bytes,
     /// The buffer of large reads.
     buffer: BytesMut,
-    /// The last read was large: the next one goes straight to `buffer`.
-    in_bulk: bool,
+    read_size: ReadSize,
     pub(super) writer: RequestWriter,
     /// Writes the rest of a request whose response came early.
     pub(super) upload: Option<UploadTask>,
     /// The connection may carry another request after this response.
     persistent: bool,
-    /// A byte of the response to the current request arrived.
-    answered: bool,
+    /// The progress of the response to the current request.
+    response: ResponseProgress,
     /// A complete head arrived on this connection.
     speaks_http: bool,
-    /// Nothing of the current request was written.
-    pub(super) unsent: bool,
     /// The upstream closed the TLS session with an alert.
     pub(super) tls_refused: bool,
+}
+
+/// How far the response to the current request was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ResponseProgress {
+    /// No byte arrived.
+    Awaited,
+    /// Bytes arrived. The end of the body is still to come.
+    Begun,
+    /// All of it was read, or no request was sent yet.
+    Ended,
+}
+
+/// The size of the next read of a body of unknown length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReadSize {
+    Small,
+    /// The last read was large: the next one goes straight to the connection's own buffer.
+    Bulk,
 }
 
 /// The socket, shared by the response's reader and an [`UploadTask`].
@@ -87,13 +103,12 @@ impl Http1Connection {
             partial: BytesMut::new(),
             input: Bytes::new(),
             buffer: BytesMut::new(),
-            in_bulk: false,
+            read_size: ReadSize::Small,
             writer: RequestWriter::default(),
             upload: None,
             persistent: true,
-            answered: false,
+            response: ResponseProgress::Ended,
             speaks_http: false,
-            unsent: false,
             tls_refused: false,
         })
     }
@@ -107,11 +122,10 @@ impl Http1Connection {
     /// Why a new connection cannot carry a request: the server has closed it already, or it speaks first. In TLS, the
     /// first read finds it.
     pub(super) fn early_fault(&self) -> Option<Fault> {
-        let mut socket = self.io.socket.borrow_mut();
-        if self.speaks_http || matches!(*socket, Socket::Tls(_)) {
+        if self.speaks_http {
             return None;
         }
-        match socket.unread_input() {
+        match self.io.socket.borrow().early_input() {
             UnreadInput::None => None,
             UnreadInput::End => Some(Fault::UpstreamReset),
             UnreadInput::Bytes => Some(Fault::UpstreamProtocol),
@@ -126,15 +140,33 @@ impl Http1Connection {
     /// Whether the connection may carry another request: request and response are complete, both sides keep it open,
     /// and nothing came after the response.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.persistent && self.io.sent.get() && self.input.is_empty()
+        let complete = self.response == ResponseProgress::Ended && self.io.sent.get();
+        complete && self.persistent && self.input.is_empty()
     }
 
     /// Frees the buffers that only a response in progress needs.
     pub(crate) fn rest(&mut self) {
         debug_assert!(self.is_reusable(), "only a clean connection returns to its pool");
         self.upload = None;
+        // An empty slice, too, keeps the memory of what was read.
+        self.input = Bytes::new();
         self.buffer = BytesMut::new();
-        self.in_bulk = false;
+        self.read_size = ReadSize::Small;
+    }
+
+    /// Announces the end of a TLS session to the upstream (RFC 8446 §6.1). The socket is closed when the connection is
+    /// dropped.
+    pub(crate) fn close(&self) {
+        let mut socket = self.io.socket.borrow_mut();
+        if matches!(*socket, Socket::Tls(_)) {
+            // A few bytes nearly always fit into the socket's buffer. Nothing waits for them.
+            let _ = Pin::new(&mut *socket).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    /// Notes that the whole response was read.
+    pub(super) fn end_response(&mut self) {
+        self.response = ResponseProgress::Ended;
     }
 
     /// The connection after a switch of protocols: its socket, the bytes read behind the head, and its guard.
@@ -150,12 +182,12 @@ impl Http1Connection {
         self.scanner.begin(expected);
         self.writer.begin();
         self.io.sent.set(false);
-        (self.answered, self.persistent, self.unsent) = (false, false, false);
+        (self.response, self.persistent) = (ResponseProgress::Awaited, false);
     }
 
     /// A failure of the current attempt.
     pub(super) fn failure(&self, fault: Fault) -> SendError {
-        let reached = if self.answered { Reached::Answered } else { Reached::Unanswered };
+        let reached = if self.response == ResponseProgress::Awaited { Reached::Unanswered } else { Reached::Answered };
         SendError { fault, reached }
     }
 
@@ -176,7 +208,7 @@ impl Http1Connection {
             if buffer.filled().is_empty() {
                 return Poll::Ready(Err(self.failure(Fault::UpstreamReset)));
             }
-            self.answered = true;
+            self.response = ResponseProgress::Begun;
             if let Some(head) = self.scan(buffer.filled(), informational)? {
                 self.persistent = head.persistent;
                 self.speaks_http = true;
@@ -234,8 +266,11 @@ impl Http1Connection {
                 HeadProgress::Final(length) => {
                     let mut all = Bytes::copy_from_slice(rest);
                     let head = self.scanner.head(&all).map_err(|malformed| self.malformed(malformed, bytes))?;
-                    all.advance(length);
-                    self.input = all;
+                    // Without bytes behind the head, `input` would only keep its memory.
+                    if all.len() > length {
+                        all.advance(length);
+                        self.input = all;
+                    }
                     return Ok((at, Some(head)));
                 }
             }
@@ -257,15 +292,17 @@ impl Http1Connection {
     /// Returns whether there are more: `false` is the end of the connection.
     pub(super) fn poll_input(&mut self, cx: &mut Context<'_>, left: Option<u64>) -> Poll<io::Result<bool>> {
         debug_assert!(self.input.is_empty(), "all input is decoded before more is read");
+        // An empty slice would keep the memory that the next read can use again.
+        self.input = Bytes::new();
         let left = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        if left > SMALL_READ_BYTES && (self.in_bulk || left != usize::MAX) {
+        if left > SMALL_READ_BYTES && (self.read_size == ReadSize::Bulk || left != usize::MAX) {
             return self.poll_bulk(cx, left.min(H1_BUFFER_BYTES));
         }
         let worker = Rc::clone(&self.worker);
         let mut scratch = worker.scratch.borrow_mut();
         let mut buffer = ReadBuf::new(&mut scratch[..SMALL_READ_BYTES]);
         ready!(self.poll_read(cx, &mut buffer))?;
-        self.in_bulk = buffer.remaining() == 0;
+        self.read_size = if buffer.remaining() == 0 { ReadSize::Bulk } else { ReadSize::Small };
         self.input = Bytes::copy_from_slice(buffer.filled());
         Poll::Ready(Ok(!self.input.is_empty()))
     }
@@ -277,7 +314,7 @@ impl Http1Connection {
         let mut socket = self.io.socket.borrow_mut();
         let mut buffer = (&mut self.buffer).limit(room);
         let read = ready!(pin!(socket.read_buf(&mut buffer)).poll(cx))?;
-        self.in_bulk = read >= SMALL_READ_BYTES / 4;
+        self.read_size = if read >= SMALL_READ_BYTES / 4 { ReadSize::Bulk } else { ReadSize::Small };
         self.input = self.buffer.split().freeze();
         Poll::Ready(Ok(read > 0))
     }

@@ -1,6 +1,5 @@
 //! Writes the head of a request in one pass (RFC 9112 §3, §5).
 
-use bytes::BytesMut;
 use http::{HeaderMap, Request, header};
 use http_body::Body;
 
@@ -16,41 +15,37 @@ pub(super) enum RequestFraming {
     Chunked,
 }
 
-impl RequestFraming {
-    /// The framing that the head states. A body of unknown length that the head does not mention is chunked.
-    fn of<B: Body>(request: &Request<B>) -> Self {
-        let headers = request.headers();
-        if headers.contains_key(header::TRANSFER_ENCODING) {
-            return Self::Chunked;
-        }
-        if request.body().is_end_stream() {
-            return Self::Length(0);
-        }
-        let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| content_length(length.as_bytes()));
-        stated.map_or(Self::Chunked, Self::Length)
-    }
-}
-
-/// Appends the head of a request in origin-form. Returns the framing of its body.
+/// Appends the head of a request in origin-form. Returns the framing of its body, as the head states it. A body whose
+/// framing the head does not state is chunked.
 pub(super) fn write<B: Body>(request: &Request<B>, out: &mut Vec<u8>) -> RequestFraming {
     write_request_line(request, out);
+    let mut stated = None;
     for (name, value) in request.headers() {
         write_field(name.as_str().as_bytes(), value.as_bytes(), out);
+        match *name {
+            header::TRANSFER_ENCODING => stated = Some(RequestFraming::Chunked),
+            header::CONTENT_LENGTH if stated.is_none() => {
+                stated = content_length(value.as_bytes()).map(RequestFraming::Length);
+            }
+            _ => {}
+        }
     }
-    let framing = RequestFraming::of(request);
-    if framing == RequestFraming::Chunked && !request.headers().contains_key(header::TRANSFER_ENCODING) {
-        write_field(b"transfer-encoding", b"chunked", out);
-    }
+    let framing = match stated {
+        Some(RequestFraming::Length(_)) | None if request.body().is_end_stream() => RequestFraming::Length(0),
+        Some(framing) => framing,
+        None => {
+            write_field(b"transfer-encoding", b"chunked", out);
+            RequestFraming::Chunked
+        }
+    };
     out.extend_from_slice(b"\r\n");
     framing
 }
 
 /// Appends trailers and the end of a chunked body.
-pub(super) fn write_trailers(trailers: &HeaderMap, out: &mut BytesMut) {
+pub(super) fn write_trailers(trailers: &HeaderMap, out: &mut Vec<u8>) {
     for (name, value) in trailers {
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            out.extend_from_slice(part);
-        }
+        write_field(name.as_str().as_bytes(), value.as_bytes(), out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -132,12 +127,12 @@ mod tests {
 
     #[test]
     fn trailers_end_with_an_empty_line() {
-        let (mut trailers, mut out) = (HeaderMap::new(), BytesMut::new());
+        let (mut trailers, mut out) = (HeaderMap::new(), Vec::new());
         write_trailers(&trailers, &mut out);
-        assert_eq!(out, &b"\r\n"[..]);
+        assert_eq!(out, b"\r\n");
         trailers.append("x-sum", "1".parse().unwrap());
         trailers.append("x-sum", "2".parse().unwrap());
         write_trailers(&trailers, &mut out);
-        assert_eq!(out, &b"\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n"[..]);
+        assert_eq!(out, b"\r\nx-sum: 1\r\nx-sum: 2\r\n\r\n");
     }
 }

@@ -7,7 +7,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use http::Request;
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite as _;
@@ -16,14 +16,11 @@ use super::request_head::{self, RequestFraming};
 use crate::net::{Socket, write_merged};
 use crate::proxy::body::body_error::BodyError;
 use crate::proxy::body::request_body::RequestBody;
-use crate::proxy::worker::Worker;
 
 /// A TLS record (RFC 8446 §5.1): a peer processes nothing of a record that it received in part.
 const TLS_RECORD_BYTES: usize = 16 * 1024;
-/// The worker's buffer for heads keeps this size.
-const HEAD_KEPT_BYTES: usize = 64 * 1024;
-/// Between writes, a buffer of up to this size is kept.
-const KEPT_BYTES: usize = 1024;
+/// Between two requests, a buffer of up to this size is kept.
+const KEPT_BYTES: usize = 2048;
 
 const CRLF: &[u8] = b"\r\n";
 /// The end of the last piece's chunk, and of the body.
@@ -33,8 +30,10 @@ const CRLF_END: &[u8] = b"\r\n0\r\n\r\n";
 pub(super) struct RequestWriter {
     step: Step,
     framing: RequestFraming,
-    /// Bytes to write before `data`: the rest of the head, the size of a chunk, trailers.
-    front: BytesMut,
+    /// Bytes to write before `data`: the head, the size of a chunk, trailers.
+    front: Vec<u8>,
+    /// How many bytes of `front` are written.
+    front_written: usize,
     /// The current piece of the body.
     data: Bytes,
     /// Bytes to write after `data`: the end of a chunk.
@@ -55,21 +54,8 @@ enum Step {
     Done,
     /// Writing failed.
     Failed,
-}
-
-/// The worker's buffers for writing.
-#[derive(Clone, Copy)]
-pub(super) struct WriteBuffers<'a> {
-    /// The head of a request is built here.
-    head: &'a RefCell<Vec<u8>>,
-    /// Small parts are merged here.
-    scratch: &'a RefCell<Box<[u8]>>,
-}
-
-impl<'a> WriteBuffers<'a> {
-    pub(super) fn of(worker: &'a Worker) -> Self {
-        Self { head: &worker.head, scratch: &worker.scratch }
-    }
+    /// Writing failed before a byte was written.
+    Unsent,
 }
 
 /// Why a request was not written completely.
@@ -88,7 +74,8 @@ impl Default for RequestWriter {
         Self {
             step: Step::Done,
             framing: RequestFraming::Length(0),
-            front: BytesMut::new(),
+            front: Vec::new(),
+            front_written: 0,
             data: Bytes::new(),
             tail: b"",
             complete: false,
@@ -102,12 +89,18 @@ impl RequestWriter {
     pub(super) fn begin(&mut self) {
         let mut front = mem::take(&mut self.front);
         front.clear();
+        front.shrink_to(KEPT_BYTES);
         *self = Self { step: Step::Head, front, ..Self::default() };
     }
 
     /// Whether the writer has more to do.
     pub(super) fn is_active(&self) -> bool {
-        !matches!(self.step, Step::Done | Step::Failed)
+        matches!(self.step, Step::Head | Step::Body | Step::Flush)
+    }
+
+    /// Whether writing failed before a byte was written.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.step == Step::Unsent
     }
 
     /// Writes what the socket takes. Ready when the whole request was written.
@@ -116,30 +109,20 @@ impl RequestWriter {
         cx: &mut Context<'_>,
         socket: &mut Socket,
         request: &mut Request<RequestBody>,
-        buffers: WriteBuffers<'_>,
+        scratch: &RefCell<Box<[u8]>>,
     ) -> Poll<Result<(), WriteError>> {
         if self.step == Step::Head {
-            ready!(self.poll_head(cx, socket, request, buffers))?;
+            if self.front.is_empty() {
+                self.build(cx, request)?;
+            }
+            ready!(self.poll_first_write(cx, socket, request.body_mut(), scratch))?;
         }
-        self.poll_body(cx, socket, request.body_mut(), buffers)
+        self.poll_body(cx, socket, request.body_mut(), scratch)
     }
 
-    /// Writes the head and, in the same write, the first piece of the body if there is one already.
-    fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        socket: &mut Socket,
-        request: &mut Request<RequestBody>,
-        buffers: WriteBuffers<'_>,
-    ) -> Poll<Result<(), WriteError>> {
-        if !self.front.is_empty() {
-            // An earlier poll has built the head; the socket took nothing of it.
-            return self.poll_first_write(cx, socket, request.body_mut(), buffers, &[]);
-        }
-        let mut head = buffers.head.borrow_mut();
-        head.clear();
-        head.shrink_to(HEAD_KEPT_BYTES);
-        self.framing = request_head::write(request, &mut head);
+    /// Builds the head and, if the body has a piece already, the first piece.
+    fn build(&mut self, cx: &mut Context<'_>, request: &mut Request<RequestBody>) -> Result<(), WriteError> {
+        self.framing = request_head::write(request, &mut self.front);
         let body = request.body_mut();
         if self.framing == RequestFraming::Length(0) {
             self.complete = true;
@@ -147,54 +130,31 @@ impl RequestWriter {
             self.consumed = !matches!(&polled, Some(Ok(frame)) if frame.is_data());
             self.take(polled, body)?;
         }
-        self.poll_first_write(cx, socket, body, buffers, &head)
+        Ok(())
     }
 
+    /// Writes the first bytes. If none was written, the request is made as it was before.
     fn poll_first_write(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket,
         body: &mut RequestBody,
-        buffers: WriteBuffers<'_>,
-        head: &[u8],
+        scratch: &RefCell<Box<[u8]>>,
     ) -> Poll<Result<(), WriteError>> {
-        let total = head.len() + self.pending();
-        let slices: [&[u8]; 4] = [head, &self.front, &self.data, self.tail];
-        let slices = slices.map(IoSlice::new);
-        let slices = if total == head.len() { &slices[..1] } else { &slices };
-        match write_merged(socket, cx, slices, buffers.scratch) {
-            Poll::Pending => {
-                self.keep_rest_of(head);
-                Poll::Pending
-            }
-            Poll::Ready(Ok(written)) if written > 0 => {
-                self.step = Step::Body;
-                let of_head = written.min(head.len());
-                self.keep_rest_of(&head[of_head..]);
-                self.advance(written - of_head);
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(_) => {
-                // rustls may have sent whole records before the one that failed.
-                let unsent = matches!(socket, Socket::Plain(_)) || total <= TLS_RECORD_BYTES;
-                self.step = Step::Failed;
-                if !unsent || self.consumed {
-                    return Poll::Ready(Err(WriteError::Socket));
-                }
-                body.put_back(mem::take(&mut self.data));
-                Poll::Ready(Err(WriteError::Unsent))
-            }
+        let total = self.pending();
+        if ready!(self.poll_pending(cx, socket, scratch)).is_ok() {
+            self.step = Step::Body;
+            return Poll::Ready(Ok(()));
         }
-    }
-
-    /// Keeps the unwritten part of the head, before the bytes that follow it.
-    fn keep_rest_of(&mut self, head: &[u8]) {
-        if !head.is_empty() {
-            let after = mem::take(&mut self.front);
-            self.front.reserve(head.len() + after.len());
-            self.front.put_slice(head);
-            self.front.put_slice(&after);
+        // rustls may have sent whole records before the one that failed.
+        let is_unsent = matches!(socket, Socket::Plain(_)) || total <= TLS_RECORD_BYTES;
+        if !is_unsent || self.consumed {
+            self.step = Step::Failed;
+            return Poll::Ready(Err(WriteError::Socket));
         }
+        self.step = Step::Unsent;
+        body.put_back(mem::take(&mut self.data));
+        Poll::Ready(Err(WriteError::Unsent))
     }
 
     /// Writes the body. Ready when all of it was written and flushed.
@@ -203,19 +163,19 @@ impl RequestWriter {
         cx: &mut Context<'_>,
         socket: &mut Socket,
         body: &mut RequestBody,
-        buffers: WriteBuffers<'_>,
+        scratch: &RefCell<Box<[u8]>>,
     ) -> Poll<Result<(), WriteError>> {
         debug_assert!(self.step != Step::Head, "the head is written first");
         loop {
             match self.step {
                 Step::Done => return Poll::Ready(Ok(())),
-                Step::Head | Step::Failed => return Poll::Ready(Err(WriteError::Socket)),
+                Step::Head | Step::Failed | Step::Unsent => return Poll::Ready(Err(WriteError::Socket)),
                 Step::Flush => {
                     let flushed = ready!(Pin::new(&mut *socket).poll_flush(cx));
                     self.step = if flushed.is_ok() { Step::Done } else { Step::Failed };
                 }
                 Step::Body if self.pending() > 0 => {
-                    if ready!(self.poll_pending(cx, socket, buffers)).is_err() {
+                    if ready!(self.poll_pending(cx, socket, scratch)).is_err() {
                         self.step = Step::Failed;
                     }
                 }
@@ -240,18 +200,20 @@ impl RequestWriter {
 
     /// Bytes that wait for the socket.
     fn pending(&self) -> usize {
-        self.front.len() + self.data.len() + self.tail.len()
+        self.front.len() - self.front_written + self.data.len() + self.tail.len()
     }
 
     fn poll_pending(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket,
-        buffers: WriteBuffers<'_>,
+        scratch: &RefCell<Box<[u8]>>,
     ) -> Poll<io::Result<()>> {
-        let slices: [&[u8]; 3] = [&self.front, &self.data, self.tail];
+        let slices: [&[u8]; 3] = [&self.front[self.front_written..], &self.data, self.tail];
         let slices = slices.map(IoSlice::new);
-        let written = ready!(write_merged(socket, cx, &slices, buffers.scratch))?;
+        // Most requests are a head alone.
+        let used = if self.data.is_empty() && self.tail.is_empty() { 1 } else { slices.len() };
+        let written = ready!(write_merged(socket, cx, &slices[..used], scratch))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -262,18 +224,17 @@ impl RequestWriter {
     /// Drops written bytes.
     fn advance(&mut self, written: usize) {
         debug_assert!(written <= self.pending(), "the socket takes no more than it is given");
-        let of_front = written.min(self.front.len());
-        self.front.advance(of_front);
+        let of_front = written.min(self.front.len() - self.front_written);
+        self.front_written += of_front;
         let of_data = (written - of_front).min(self.data.len());
         self.data.advance(of_data);
         self.tail = self.tail.get(written - of_front - of_data..).unwrap_or_default();
-        if self.front.is_empty() {
-            if self.front.capacity() > KEPT_BYTES {
-                self.front = BytesMut::new();
-            }
+        if self.front_written == self.front.len() {
             self.front.clear();
+            self.front_written = 0;
         }
         if self.data.is_empty() {
+            // An empty slice would keep the memory of its piece.
             self.data = Bytes::new();
         }
     }
@@ -298,14 +259,14 @@ impl RequestWriter {
             (RequestFraming::Chunked, Some(Ok(data))) => {
                 // An empty chunk would end the body.
                 if !data.is_empty() {
-                    let _ = write!((&mut self.front).writer(), "{:x}\r\n", data.len());
+                    let _ = write!(self.front, "{:x}\r\n", data.len());
                     self.complete = body.is_end_stream();
                     self.tail = if self.complete { CRLF_END } else { CRLF };
                     self.data = data;
                 }
             }
             (RequestFraming::Chunked, last) => {
-                self.front.put_slice(b"0\r\n");
+                self.front.extend_from_slice(b"0\r\n");
                 let trailers = last.and_then(Result::err).and_then(|frame| frame.into_trailers().ok());
                 request_head::write_trailers(&trailers.unwrap_or_default(), &mut self.front);
                 self.complete = true;

@@ -9,7 +9,7 @@ use http::Request;
 
 use super::body::Http1Body;
 use super::connection::{Http1Connection, SendError};
-use super::request_writer::{WriteBuffers, WriteError};
+use super::request_writer::WriteError;
 use super::upload_task::UploadTask;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::downstream::informational::InformationalResponses;
@@ -32,7 +32,7 @@ pub(crate) async fn send(
     }
     connection.begin(ExpectedResponse::of(request.method()));
     let head = poll_fn(|cx| poll(connection, cx, request, informational)).await?;
-    let body = Http1Body::new(head.framing);
+    let body = Http1Body::new(head.framing, connection);
     Ok((head, body))
 }
 
@@ -43,20 +43,17 @@ fn poll(
     informational: Option<&InformationalResponses>,
 ) -> Poll<Result<ResponseHead, SendError>> {
     if connection.writer.is_active() {
-        let buffers = WriteBuffers::of(&connection.worker);
-        let written = connection.writer.poll(cx, &mut connection.io.socket.borrow_mut(), request, buffers);
-        match written {
-            Poll::Pending => {}
+        let scratch = &connection.worker.scratch;
+        match connection.writer.poll(cx, &mut connection.io.socket.borrow_mut(), request, scratch) {
             Poll::Ready(Ok(())) => connection.io.sent.set(true),
-            // The upstream may have answered before it closed the connection: read on.
-            Poll::Ready(Err(WriteError::Socket)) => {}
-            Poll::Ready(Err(WriteError::Unsent)) => connection.unsent = true,
             Poll::Ready(Err(WriteError::Body)) => {
                 return Poll::Ready(Err(SendError { fault: Fault::UpstreamReset, reached: Reached::Aborted }));
             }
+            // After a failed write, too, a response may have arrived before the upstream closed the connection.
+            Poll::Pending | Poll::Ready(Err(WriteError::Socket | WriteError::Unsent)) => {}
         }
     }
-    if connection.unsent {
+    if connection.writer.is_unsent() {
         // A TLS alert says more than the broken connection.
         connection.tls_refused = ready!(connection.io.socket.borrow_mut().poll_refused(cx));
         return Poll::Ready(Err(SendError { fault: Fault::UpstreamReset, reached: Reached::Unsent }));

@@ -1,5 +1,6 @@
-//! Writes the rest of a request whose response came early (RFC 9112 §9.5). Only then a request has a task of its own:
-//! the client may read the response only after it has sent the whole request.
+//! Writes the rest of a request whose response came early. The response's body is read when the client takes it, but
+//! some clients take it only after they have sent the whole request: without a task of its own, such a request would
+//! stand still.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use super::connection::SharedSocket;
-use super::request_writer::{RequestWriter, WriteBuffers, WriteError};
+use super::request_writer::{RequestWriter, WriteError};
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::worker::Worker;
 
@@ -27,8 +28,7 @@ impl UploadTask {
         let (io, worker) = (Rc::clone(io), Rc::clone(worker));
         Self(tokio::task::spawn_local(async move {
             let written =
-                poll_fn(|cx| writer.poll_body(cx, &mut io.socket.borrow_mut(), &mut body, WriteBuffers::of(&worker)))
-                    .await;
+                poll_fn(|cx| writer.poll_body(cx, &mut io.socket.borrow_mut(), &mut body, &worker.scratch)).await;
             io.sent.set(written.is_ok());
             written
         }))
