@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
+use crate::harness::arrival::Ends;
 use crate::harness::wire::all;
 use crate::harness::{PATIENCE, Proxy, Upstream, until};
 
@@ -173,6 +174,7 @@ fn greet(version: Version) {
         conn.send(greeting);
         while let Ok(got) = conn.request() {
             conn.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", got.target.len(), got.target));
+            Ends::of(&conn.wire.writer()).delivered();
             let _ = sent.lock().unwrap().send(got.target);
         }
     });

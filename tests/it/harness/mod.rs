@@ -1,6 +1,7 @@
 //! The tools of the integration tests: a proxy in this process, scripted upstreams, and strict clients.
 
 pub mod alone;
+pub mod arrival;
 pub mod certs;
 pub mod frames;
 pub mod glass;

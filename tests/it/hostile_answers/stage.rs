@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use super::row::{Row, Seen, Step};
+use crate::harness::arrival::Ends;
 use crate::harness::upstream::Conn;
 use crate::harness::{PATIENCE, Upstream};
 
@@ -40,6 +41,12 @@ struct Act {
     steps: Vec<Step>,
     seen: Mutex<Receiver<Seen>>,
     done: Sender<()>,
+}
+
+/// How an act leaves its connection.
+enum Left {
+    Open,
+    Reset,
 }
 
 /// The test's end of an act: reports what the client has read.
@@ -100,12 +107,8 @@ impl Shared {
             earlier += 1;
             if target.starts_with("/case") {
                 let act = self.act.lock().unwrap().clone().expect("a row is played");
-                if let Some(Step::Reset) = act.perform(&mut conn) {
-                    conn.reset();
-                    let _ = act.done.send(());
-                    return;
-                }
-                let _ = act.done.send(());
+                let Some(left) = act.play(conn) else { return };
+                conn = left;
                 continue;
             }
             let last = target.starts_with("/last");
@@ -119,8 +122,28 @@ impl Shared {
 }
 
 impl Act {
-    /// Performs the steps; returns a reset, which the caller performs.
-    fn perform(&self, conn: &mut Conn) -> Option<Step> {
+    /// Plays the row; returns the connection unless it was reset. What follows a complete response has arrived then:
+    /// the next request comes after it.
+    fn play(&self, mut conn: Conn) -> Option<Conn> {
+        let ends = Ends::of(&conn.wire.writer());
+        let left = match self.perform(&mut conn) {
+            Left::Open => Some(conn),
+            Left::Reset => {
+                conn.reset();
+                None
+            }
+        };
+        match &self.steps[..] {
+            [.., Step::Finish | Step::Reset] => ends.ended(),
+            [.., Step::Await(Seen::Answer), Step::Send(_)] => ends.delivered(),
+            _ => {}
+        }
+        let _ = self.done.send(());
+        left
+    }
+
+    /// Performs the steps, up to a reset.
+    fn perform(&self, conn: &mut Conn) -> Left {
         for step in &self.steps {
             match step {
                 Step::Send(bytes) => {
@@ -139,9 +162,9 @@ impl Act {
                     while seen.recv_timeout(PATIENCE).is_ok_and(|seen| seen != *expected) {}
                 }
                 Step::Finish => conn.wire.finish(),
-                Step::Reset => return Some(Step::Reset),
+                Step::Reset => return Left::Reset,
             }
         }
-        None
+        Left::Open
     }
 }
