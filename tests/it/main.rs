@@ -32,6 +32,7 @@ mod hostile_answers;
 mod hostile_upstream;
 mod http1;
 mod identity;
+mod idle_connections;
 mod judged;
 mod limits;
 mod memory;
