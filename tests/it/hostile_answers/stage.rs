@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use super::row::{Row, Seen, Step};
+use super::row::{Outcome, Row, Seen, Step};
 use crate::harness::arrival::Ends;
 use crate::harness::upstream::Conn;
 use crate::harness::{PATIENCE, Upstream};
@@ -39,6 +39,8 @@ struct Shared {
 /// A row that is played.
 struct Act {
     steps: Vec<Step>,
+    /// The response is complete, maybe before its end.
+    complete: bool,
     seen: Mutex<Receiver<Seen>>,
     done: Sender<()>,
 }
@@ -82,7 +84,8 @@ impl Stage {
     /// Plays this row from now on.
     pub fn play(&self, row: &Row) -> Cue {
         let ((seen, seen_by), (done_by, done)) = (channel(), channel());
-        let act = Act { steps: row.steps.clone(), seen: Mutex::new(seen_by), done: done_by };
+        let complete = matches!(row.outcome, Outcome::Complete(_));
+        let act = Act { steps: row.steps.clone(), complete, seen: Mutex::new(seen_by), done: done_by };
         *self.shared.act.lock().unwrap() = Some(Arc::new(act));
         Cue { seen, done }
     }
@@ -134,7 +137,7 @@ impl Act {
             }
         };
         match &self.steps[..] {
-            [.., Step::Finish | Step::Reset] => ends.ended(),
+            [.., Step::Finish | Step::Reset] if self.complete => ends.ended(),
             [.., Step::Await(Seen::Answer), Step::Send(_)] => ends.delivered(),
             _ => {}
         }
