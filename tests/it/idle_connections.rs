@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{Authority, Conn, PATIENCE, Proxy, Setup, Upstream, until};
-use crate::upstream_tls::{config, files};
+use crate::harness::{Conn, PATIENCE, Proxy, Setup, Upstream, until};
+use crate::upstream_tls::{Authority, config, files};
 
 const OPEN: &str = "pointsman_upstream_connections{upstream=\"main\"}";
 

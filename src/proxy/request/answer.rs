@@ -180,7 +180,8 @@ pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<BodySource>) 
         // The rest of the request body must never be parsed as the next request.
         exchange.client.closing.set(true);
     }
-    if exchange.request.version != Version::HTTP_2 && exchange.client.is_last() {
+    // A client whose request is not read to its end learns that its next one needs another connection.
+    if exchange.request.version != Version::HTTP_2 && (exchange.client.is_last() || is_unread(&exchange)) {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let idle = idle(&exchange);
