@@ -180,6 +180,7 @@ fn an_upload_that_is_refused_midway_gets_its_refusal() {
             client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n").offer(&piece);
             let answer = client.read_response();
             assert_eq!((answer.status, answer.text().as_str()), (413, "no"), "{ending:?}, round {round}");
+            assert!(answer.closes(), "{ending:?}, round {round}: the connection ends after it");
             // The rest of the body is no request.
             client.offer(b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n".repeat(100)).finish();
             let (rest, _) = client.wire.rest();
