@@ -15,9 +15,9 @@ use pointsman::identity::IdentityProviders;
 use pointsman::route::{
     AccessLog, Action, AdminSpec, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation,
     HeaderEdits, HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Overlay, PathPattern, Predicate,
-    Reason, RequestHead, Rescue, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt, SourceLocation, Split,
-    SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant,
-    VariantId, Weight, decide, normal_host, normal_path, summary,
+    Reason, RequestHead, Rescue, RetryPolicy, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt,
+    SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts,
+    UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
 use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
@@ -30,7 +30,7 @@ use pointsman::telemetry::{
 const BATCH: usize = 64;
 
 fn variant(name: &str, upstream: u32) -> Variant {
-    Variant { name: name.into(), upstream: UpstreamId(upstream), rescue: Rescue::Connect }
+    Variant { name: name.into(), upstream: UpstreamId(upstream), rescue: Rescue::default() }
 }
 
 /// Canary has this weight, and stable the rest.
@@ -62,6 +62,7 @@ fn route(name: String, host: String, path: PathPattern) -> Route {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         timeouts: Timeouts::default(),
+        retry: RetryPolicy::default(),
         limits: RouteLimits::default(),
         name,
     }

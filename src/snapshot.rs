@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
+use crate::failover::{EndpointHealth, UpstreamHealth};
 use crate::identity::IdentityProviders;
 use crate::route::{Edition, EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
 use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
@@ -99,10 +100,12 @@ pub struct UpstreamState {
     pub shadow_series: Option<Arc<UpstreamSeries>>,
     /// Its endpoints; empty until a name is resolved.
     pub endpoints: Arc<[Arc<EndpointState>]>,
+    /// Which of them fail, and the budget of further tries.
+    pub health: Arc<UpstreamHealth>,
 }
 
 /// One endpoint with its address. Equal values are the same endpoint.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct EndpointState {
     /// Its address.
     pub address: SocketAddr,
@@ -116,7 +119,22 @@ pub struct EndpointState {
     pub name: Arc<str>,
     /// The name that was resolved to the address, when the host is a name.
     pub looked_up: Option<Arc<str>>,
+    /// Whether it fails. An endpoint of this address and protocol in this upstream keeps it.
+    pub health: Arc<EndpointHealth>,
 }
+
+impl PartialEq for EndpointState {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { address, protocol, weight, tls, name, looked_up, health } = self;
+        (*address, *protocol, *weight) == (other.address, other.protocol, other.weight)
+            && *tls == other.tls
+            && *name == other.name
+            && *looked_up == other.looked_up
+            && Arc::ptr_eq(health, &other.health)
+    }
+}
+
+impl Eq for EndpointState {}
 
 /// The configuration and state that requests use. A clone shares everything.
 #[derive(Clone, Debug)]

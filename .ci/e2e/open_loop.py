@@ -1,5 +1,6 @@
 """Open-loop load at a fixed rate, with a check of every response, until SIGTERM:
-`open_loop.py PORT RESULT [--rate N] [--connections N] [--warm N] [--marked] [--sticky] [--address IP] [--patience S]`.
+`open_loop.py PORT RESULT [--rate N] [--connections N] [--warm N] [--marked] [--sticky] [--gets] [--names NAMES]
+[--address IP] [--patience S]`.
 
 Each request takes an idle connection or a new one: a slow response delays no other request. Every tenth request has a
 body, half of those chunked. RESULT.started exists once the load runs. RESULT.tsv has one row a request: the time when it
@@ -14,7 +15,7 @@ for people. Outcomes:
   wrong      anything else, above all the response to another request
 
 `--warm`: opens so many connections before the load starts. `--marked`: the rules set x-mark on the request and on the response, and both must come from the same rules. `--sticky`: a
-caller always gets the same variant.
+caller always gets the same variant. `--gets`: no request has a body. `--names`: of the upstreams, with commas.
 """
 
 import argparse
@@ -33,6 +34,8 @@ parser.add_argument("--connections", type=int, default=1000)
 parser.add_argument("--warm", type=int, default=0)
 parser.add_argument("--marked", action="store_true")
 parser.add_argument("--sticky", action="store_true")
+parser.add_argument("--gets", action="store_true")
+parser.add_argument("--names", default="stable,canary")
 parser.add_argument("--address", default="127.0.0.1")
 parser.add_argument("--patience", type=float, default=20)
 options = parser.parse_args()
@@ -41,6 +44,7 @@ LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)\r\n", re.IGNORECASE)
 SERVED = re.compile(rb"\r\nx-served-by:[ \t]*([^\r]*)\r\n", re.IGNORECASE)
 MARK = re.compile(rb"\r\nx-mark:[ \t]*([^\r]*)\r\n", re.IGNORECASE)
 CALLERS = 1000
+NAMES = options.names.encode().split(b",")
 
 idle: list["Connection"] = []
 opened = 0
@@ -60,7 +64,7 @@ class Request:
         self.method = b"GET"
         framing = b""
         sent = b""
-        if number % 10 == 0:
+        if number % 10 == 0 and not options.gets:
             self.method = b"POST"
             self.body = b"%d;" % number * (number % 997 + 1)
             if number % 20 == 0:
@@ -145,7 +149,7 @@ def check(request: Request, head: bytes, body: bytes | None) -> tuple[str, str, 
         # Rules a route all requests to the stable upstream, rules b to the canary.
         if {b"a": b"stable", b"b": b"canary"}.get(mark) != name:
             return "wrong", name.decode(), f"mark {mark!r} by {name!r}: {body[:80]!r}"
-    if name not in (b"stable", b"canary"):
+    if name not in NAMES:
         return "wrong", "-", f"{head!r}"
     expected = b"%s %s %s %s\n" % (name, request.method, target, mark) + request.body
     if body != expected:

@@ -89,18 +89,23 @@ def percentile_line(output: str, percent: int) -> float:
     return float(match.group(1)) * UNITS[match.group(2)] if match else float("nan")
 
 
+def compiled(rustc: str, name: str, folder: pathlib.Path) -> pathlib.Path:
+    """The binary of `NAME.rs` beside this file."""
+    binary, source = folder / name, pathlib.Path(__file__).with_name(f"{name}.rs")
+    command = [rustc, "--edition", "2024", "-O", str(source), "-o", str(binary)]
+    built = subprocess.run(command, capture_output=True, text=True, cwd=source.parent, check=False)
+    if built.returncode:
+        raise machine.Failed(f"{source.name} was not built:\n{built.stderr[-800:]}")
+    return binary
+
+
 class FixedRate:
     """Evenly spread requests; every latency is recorded."""
 
     CLIENTS = 16
 
     def __init__(self, rustc: str, folder: pathlib.Path):
-        self.binary = folder / "steady"
-        source = pathlib.Path(__file__).with_name("steady.rs")
-        command = [rustc, "--edition", "2024", "-O", str(source), "-o", str(self.binary)]
-        built = subprocess.run(command, capture_output=True, text=True, cwd=source.parent, check=False)
-        if built.returncode:
-            raise machine.Failed(f"{source.name} was not built:\n{built.stderr[-800:]}")
+        self.binary = compiled(rustc, "steady", folder)
 
     def run(self, port: int, seconds: float, rate: float) -> tuple[float, float]:
         """p50 and p99 in seconds."""

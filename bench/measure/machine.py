@@ -25,12 +25,12 @@ class Failed(Exception):
 class Process:
     """A process pinned to a core, with its output in a file."""
 
-    def __init__(self, command, core, output: pathlib.Path):
+    def __init__(self, command, core, output: pathlib.Path, stdin=subprocess.DEVNULL):
         self.name, self.output = pathlib.Path(command[0]).name, output
         with output.open("ab") as sink:
             self.popen = subprocess.Popen(
                 ["taskset", "-c", str(core), *map(str, command)],
-                stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, cwd=output.parent,
+                stdin=stdin, stdout=sink, stderr=subprocess.STDOUT, cwd=output.parent,
             )
         self.pid = self.popen.pid
         _started.append(self)

@@ -31,6 +31,8 @@ VERSION = {
     "wrk": (["-v"], r"wrk \S*?(\d+\.\d+\.\d+)"),
     "h2load": (["--version"], r"nghttp2/([\d.]+)"),
 }
+# What `bench/compare` needs; nginx is its upstream.
+TOOLS = ("nginx", "wrk", "h2load", "taskset", "rustc")
 
 
 @dataclasses.dataclass
@@ -53,9 +55,9 @@ class Found:
                 versions[name] = match.group(1) if match else "?"
         return versions
 
-    def summary(self) -> str:
+    def summary(self, tools: tuple[str, ...] = TOOLS) -> str:
         versions, lines = self.versions(), []
-        for name in [*self.wanted, "wrk", "h2load", "taskset", "rustc"]:
+        for name in [*self.wanted, *tools]:
             if name in self.paths:
                 lines.append(f"  {name:<10} {versions.get(name, 'found')}")
             else:
@@ -63,7 +65,7 @@ class Found:
         return "\n".join(dict.fromkeys(lines))
 
 
-def find(root: pathlib.Path, options) -> Found:
+def find(root: pathlib.Path, options, tools: tuple[str, ...] = TOOLS) -> Found:
     """Looks for the peers and the tools."""
     left_out = options.without.split(",")
     wanted = [name for name in ("pointsman", "haproxy", "nginx", "envoy") if name not in left_out]
@@ -72,12 +74,12 @@ def find(root: pathlib.Path, options) -> Found:
     if target.is_file():
         paths["pointsman"] = str(target.resolve())
     elif options.pointsman:
-        raise SystemExit(f"bench/compare: {options.pointsman} is not a file")
-    for name in ("haproxy", "nginx", "envoy", "wrk", "h2load", "taskset", "rustc"):
+        raise SystemExit(f"bench: {options.pointsman} is not a file")
+    for name in dict.fromkeys(("haproxy", "nginx", "envoy", *tools)):
         path = getattr(options, name, None) or shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
         if path:
             paths[name] = path
-    blocking = [name for name in ("nginx", "wrk", "h2load", "taskset", "rustc") if name not in paths]
+    blocking = [name for name in tools if name not in paths]
     if len(machine.CORES) < 2:
         blocking.append("a second core")
     if not any(name in paths for name in wanted):

@@ -95,7 +95,7 @@ fn replay(records: &[Record]) -> BTreeSet<KillScope> {
             Deed::Kill { scope: fields, .. } => drop(kills.insert(scope(fields))),
             Deed::Revive { scope: fields } => drop(kills.remove(&scope(fields))),
             Deed::Checkpoint { kills: all, .. } => kills = killed(all),
-            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } => {}
+            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } => {}
         }
     }
     kills
@@ -108,6 +108,7 @@ fn killed(records: &[Record]) -> BTreeSet<KillScope> {
         | Deed::Reload { .. }
         | Deed::Revive { .. }
         | Deed::Refused { .. }
+        | Deed::Endpoint { .. }
         | Deed::Checkpoint { .. } => None,
     };
     records.iter().filter_map(scope).collect()

@@ -16,12 +16,14 @@ mod journal;
 mod live;
 mod start;
 mod token;
+mod upstream;
 
 pub use act::{ActOutput, KillArguments, ReviveArguments};
 pub use journal::{EventsArguments, JournalArguments};
 pub use live::{AdminArguments, CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 pub use token::{NewTokenArguments, TokenArguments, TokenCommand};
+pub use upstream::{EndpointActArguments, UpstreamArguments, UpstreamCommand, UpstreamListArguments};
 
 const EXIT_CODES: &str = "\
 EXIT CODES
@@ -73,6 +75,8 @@ pub enum Command {
     Kill(KillArguments),
     /// Lift a kill
     Revive(ReviveArguments),
+    /// Show the endpoints of upstreams; drain, eject or admit one
+    Upstream(UpstreamArguments),
     /// Reload the routes file of a running proxy, and wait for the result
     Reload(ReloadArguments),
     /// Show who changed what, when and why; or verify the journal

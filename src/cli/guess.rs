@@ -20,12 +20,16 @@ const GUESSES: &[(&[&str], &str)] = &[
         "`kill -USR2 PID` hands over to a new process without a closed port; `pointsman reload` reads the file again",
     ),
     (
-        &["abort", "rollback", "undo", "disable", "drain", "eject", "pause", "hold", "halt"],
+        &["abort", "rollback", "undo", "disable", "pause", "hold", "halt"],
         "`pointsman kill --variant ROUTE:VARIANT` takes a variant out of service at once: its callers go to stable",
     ),
     (
-        &["enable", "unkill", "restore", "resume", "undrain", "admit"],
+        &["enable", "unkill", "restore", "resume"],
         "`pointsman revive --variant ROUTE:VARIANT` lifts a kill; `pointsman kill` lists what is killed",
+    ),
+    (
+        &["drain", "undrain", "eject", "admit", "upstreams", "endpoints"],
+        "`pointsman upstream drain UPSTREAM ENDPOINT` takes an endpoint out; `pointsman upstream ls` shows all",
     ),
     (&["audit", "history", "changelog", "who"], "`pointsman journal` shows who changed what, when and why"),
     (

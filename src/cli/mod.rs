@@ -10,6 +10,7 @@ mod compare;
 mod completions;
 mod demo;
 mod diagnostic_text;
+mod endpoint_row;
 mod entry;
 mod exit;
 mod explain;

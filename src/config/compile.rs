@@ -17,8 +17,8 @@ use super::tables::state::STATE;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, grpc, hidden_routes, identity, kill, listener, route, route_test, segment, shadow, state, traces,
-    upstream,
+    admin, dns, grpc, hidden_routes, identity, kill, listener, outlier, route, route_test, segment, shadow, state,
+    traces, upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
@@ -150,6 +150,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     debug_assert!(routes.len() == parts.routes.len() && routes.len() == states.len(), "every route has a state");
     let defined = DefinedUpstreams { upstreams: &upstreams, names: &upstream_names };
     grpc::warn_of_http1(context, &routes, &defined, &route_names);
+    outlier::warn_of_no_budget(context, &routes, &defined, &route_names);
     shadow::warn_of_loops(context, &routes, &defined, &listeners);
     if context.errors() > 0 {
         return None;

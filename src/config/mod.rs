@@ -5,6 +5,8 @@
 mod admin_tests;
 mod compile;
 #[cfg(test)]
+mod failure_tests;
+#[cfg(test)]
 mod hostile_tests;
 mod load;
 mod read;

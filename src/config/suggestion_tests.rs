@@ -152,6 +152,40 @@ fn suggested_keys_load() {
 }
 
 #[test]
+fn suggestions_for_retries_and_ejection_load() {
+    for (wrong, fixed) in [
+        ("retry = false", "retry = { attempts = 0 }"),
+        ("retry = 3", "retry = { attempts = 3 }"),
+        ("retries = 3", "retry = { attempts = 1 }"),
+        ("proxy_next_upstream = 'error'", "retry = { attempts = 1 }"), // nginx
+        ("per_try_timeout = '1s'", "timeout = { per_try = \"2s\" }"),  // Envoy
+    ] {
+        check(&route("@"), wrong, &[fixed]);
+    }
+    for (wrong, fixed) in [
+        ("connect-failure", "connect"),          // Envoy
+        ("empty-response", "reset_before_head"), // HAProxy
+        ("gateway-error", "502"),
+        ("http_503", "503"), // nginx
+        ("response-timeout", "timeout"),
+    ] {
+        check(&route("retry = { on = ['@'] }"), wrong, &[fixed]);
+        check(&route("canary = { upstream = 'v2', rescue = { on = '@' } }"), wrong, &[fixed]);
+    }
+    let upstream = ENDPOINTS.replace('@', "['http://10.0.0.1', 'http://10.0.0.2']\n@");
+    for (wrong, fixed) in [
+        ("outlier = false", "outlier = { consecutive_failures = 0 }"),
+        ("max_fails = 3", "outlier = { consecutive_failures = 5, base_ejection = \"30s\" }"), // nginx
+        ("max_pending_requests = 9", "limits = { pending = 128 }"),                           // Envoy
+    ] {
+        check(&upstream, wrong, &[fixed]);
+    }
+    check(&upstream.replace('@', "outlier = { @ }"), "max_ejected_percent = 0", &["consecutive_failures = 0"]);
+    check(&upstream.replace('@', "retry_budget = { @ }"), "budget = 20", &["ratio = 0.2"]);
+    check(&upstream.replace('@', "retry_budget = { ratio = @ }"), "20", &["0.2"]);
+}
+
+#[test]
 fn suggestions_for_text_that_is_not_toml_load() {
     for wrong in ["127.0.0.1:0", "localhost:0"] {
         check(ADDRESS, wrong, &[format!("\"{wrong}\"").as_str()]);

@@ -104,6 +104,8 @@ fn upstreams() {
         balance: Balance::Hash,
         connect_timeout: Duration::from_millis(250),
         limits: UpstreamLimits { connections: 1, response_headers: 300, ..UpstreamLimits::default() },
+        outlier: OutlierSettings::default(),
+        retry_budget: RetryBudgetSettings::default(),
         proxy_protocol: None,
         tls: None,
     };
@@ -181,7 +183,7 @@ fn matches() {
 fn zero_means_no_timeout() {
     let text = "[[route]]\nname = 'r'\nstable = 'a'\ntimeout = { request = '0s' }\nlimits = { body = '1KiB' }\n";
     let route = rules(text).routes.remove(0);
-    assert_eq!(route.timeouts, Timeouts { request: None, idle: Some(Duration::from_mins(1)) });
+    assert_eq!(route.timeouts, Timeouts { request: None, idle: Some(Duration::from_mins(1)), per_try: None });
     assert_eq!(route.limits.body_bytes, Some(1024));
 }
 

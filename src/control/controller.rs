@@ -12,6 +12,7 @@ use super::admin::push_last;
 use super::event::Event;
 use super::files::{ConfigLoader, PendingReload, Watcher};
 use super::hand_over::Succession;
+use super::health::Probes;
 use super::release::Release;
 use super::resolver::{Resolve, WatchedNames};
 use super::retired::RetiredSnapshots;
@@ -54,6 +55,7 @@ pub struct Controller {
     pub(super) closing: Vec<Arc<ListeningSocket>>,
     pub(super) succession: Succession,
     pub(super) release: Release,
+    pub(super) probes: Probes,
     pub(super) notify: SystemdNotify,
 }
 
@@ -96,6 +98,7 @@ impl Controller {
             Event::Files(event) => self.handle_files(event),
             Event::Resolver(event) => self.handle_resolver(event),
             Event::Release(event) => self.handle_release(event),
+            Event::Health(event) => self.handle_health(event),
             Event::Process(event) => return self.handle_process(event),
         }
         None

@@ -1,10 +1,12 @@
 //! Events: everything that happens to the proxy reaches the controller as one of these, through one channel. Each group
-//! has a file with its handlers: `files/reload.rs`, `resolver/events.rs` and `system/lifecycle.rs`.
+//! has a file with its handlers: `files/reload.rs`, `resolver/events.rs`, `release/perform.rs`, `health/perform.rs` and
+//! `system/lifecycle.rs`.
 
 use std::sync::Arc;
 
 use super::admin::SocketCheck;
 use super::files::LoadResult;
+use super::health::{EndpointAct, EndpointActReply, ProbeResult};
 use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{Act, ActReply, HeldFolder};
 use super::resolver::LookupResult;
@@ -22,6 +24,8 @@ pub enum Event {
     Resolver(ResolverEvent),
     /// Release control: kills and the journal.
     Release(ReleaseEvent),
+    /// The health of endpoints: acts of people, and tries.
+    Health(HealthEvent),
     /// The process: signals, shutdown, hand-over.
     Process(ProcessEvent),
 }
@@ -76,6 +80,16 @@ pub enum ReleaseEvent {
     },
     /// The time is up for the disk to take the record of a revive, by its number.
     ReviveDue(u64),
+}
+
+/// An event of endpoints' health.
+pub enum HealthEvent {
+    /// A person acts on an endpoint.
+    Act(Box<EndpointAct>, EndpointActReply),
+    /// Some endpoint is ejected or drained: tries may be due.
+    ProbesDue,
+    /// A try of an endpoint has ended.
+    Probed(Box<ProbeResult>),
 }
 
 /// A signal, a step of a shutdown or a hand-over, or the tick for housekeeping.

@@ -8,6 +8,7 @@ mod controller;
 mod event;
 mod files;
 mod hand_over;
+mod health;
 mod measure;
 mod next_snapshot;
 mod outcome;
@@ -23,9 +24,12 @@ mod system;
 
 pub use admin::status;
 pub use controller::Controller;
-pub use event::{Event, FilesEvent, ProcessEvent, ReleaseEvent, ReloadReply, ReloadRequest, ResolverEvent};
+pub use event::{
+    Event, FilesEvent, HealthEvent, ProcessEvent, ReleaseEvent, ReloadReply, ReloadRequest, ResolverEvent,
+};
 pub use files::{ConfigChecker, ConfigLoader, Rejection};
 pub use hand_over::Succession;
+pub use health::{EndpointAct, EndpointActError, EndpointActOutcome, EndpointActReply, EndpointVerb, ProbeResult};
 pub use next_snapshot::with_overlay;
 pub use outcome::{ReloadCause, ReloadOutcome};
 pub use release::{Act, ActError, ActOutcome, JournalHealth, KillInForce, KillSource, PersonAct, ReleaseView};

@@ -15,7 +15,8 @@ use super::adoption::wait_for_workers;
 use super::controller::Controller;
 use super::event::{Event, ProcessEvent, ResolverEvent};
 use super::files::{ConfigChecker, ConfigLoader, Rejection, Watcher, run_load, warn, writable};
-use super::hand_over::{InheritedSockets, Succession};
+use super::hand_over::{InheritedSockets, Succession, restore_endpoints};
+use super::health::{Probes, send_probe_ticks};
 use super::next_snapshot;
 use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{ActiveKills, FolderSettings, Release};
@@ -148,9 +149,8 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let began = clock.now();
     let loading = run_load(first(&load), Arc::clone(&resolver), [].into(), FIRST_NAMES_TIMEOUT, clock).await;
     let loaded = loading.result?;
-    let rules = Arc::new(loaded.rules);
+    let (rules, registry) = (Arc::new(loaded.rules), Arc::new(MeterRegistry::new(workers)));
     let (sender, events) = mpsc::channel(EVENTS_MAX);
-    let registry = Arc::new(MeterRegistry::new(workers));
     let listeners = next_snapshot::listeners(&[], &rules.listeners, &loaded.tls, workers, &mut succession.inherited);
     let log = log(&rules, settings.screen, clock)?;
     let traces = exporter(&rules, clock)?;
@@ -209,6 +209,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         closing: Vec::new(),
         succession,
         release: Release::new(kills, folder, settings.act_patience),
+        probes: Probes::default(),
         notify: settings.notify,
     };
     controller.resume().await?;
@@ -344,7 +345,8 @@ impl StartedControl {
         let Self { mut controller, listeners, admin, look_ups: _ } = self;
         if let Some(predecessor) = &controller.succession.predecessor {
             let may = predecessor.wait_for_permission(&controller.succession.inherited).await;
-            may.map_err(|error| StartError::Io("the hand-over", error))?;
+            let endpoints = may.map_err(|error| StartError::Io("the hand-over", error))?;
+            restore_endpoints(&controller.store.load(), &endpoints, controller.state.uptime_ms());
         }
         controller.succession.inherited.settle();
         let is_taking_over = controller.succession.predecessor.is_some();
@@ -364,6 +366,7 @@ impl StartedControl {
         if let Some(pusher) = &controller.pusher {
             tokio::spawn(push_regularly(Arc::clone(pusher), Arc::clone(&controller.state)));
         }
+        tokio::spawn(send_probe_ticks(Arc::clone(&controller.state), controller.sender.clone()));
         tokio::spawn(send_housekeeping_ticks(threads, controller.notify.watchdog(), controller.sender.clone()));
         Ok(controller)
     }

@@ -152,6 +152,13 @@ impl ControlState {
         now.duration_since(self.counts.registry.started)
     }
 
+    /// Milliseconds since the start, now: the time of upstreams' health.
+    #[must_use]
+    pub fn uptime_ms(&self) -> u64 {
+        let uptime = self.clock.now().saturating_duration_since(self.counts.registry.started);
+        u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The drain phase.
     #[must_use]
     pub fn phase(&self) -> Phase {

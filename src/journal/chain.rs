@@ -127,7 +127,7 @@ fn not_a_record(line: &[u8], error: &serde_json::Error) -> DamageKind {
 
 fn are_scopes_valid(deed: &Deed) -> bool {
     match deed {
-        Deed::Start { .. } | Deed::Reload { .. } => true,
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } => true,
         Deed::Kill { scope, .. } | Deed::Revive { scope } | Deed::Refused { scope, .. } => scope.scope().is_some(),
         Deed::Checkpoint { kills, .. } => kills.iter().all(|kill| {
             let Deed::Kill { scope, .. } = &kill.what else { return false };

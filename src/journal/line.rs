@@ -91,9 +91,12 @@ fn shorten(record: &mut Record) -> bool {
             true
         }
         Deed::Checkpoint { kills, .. } => shorten_kills(kills),
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Kill { .. } | Deed::Revive { .. } | Deed::Refused { .. } => {
-            false
-        }
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Kill { .. }
+        | Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Endpoint { .. } => false,
     };
     shortened || shorten_reason(record)
 }

@@ -264,7 +264,11 @@ impl Queue {
                     }
                 }
                 Deed::Revive { .. } => lost.refused.push(record.seq),
-                Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. } => {}
+                Deed::Start { .. }
+                | Deed::Reload { .. }
+                | Deed::Refused { .. }
+                | Deed::Endpoint { .. }
+                | Deed::Checkpoint { .. } => {}
             }
         }
         self.lost = Some(lost);
@@ -299,6 +303,7 @@ pub(super) const fn raises(deed: &Deed) -> bool {
         | Deed::Reload { .. }
         | Deed::Kill { .. }
         | Deed::Refused { .. }
+        | Deed::Endpoint { .. }
         | Deed::Checkpoint { .. } => false,
     }
 }

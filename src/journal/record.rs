@@ -116,6 +116,19 @@ pub enum Deed {
         /// Why the journal could not be written.
         because: String,
     },
+    /// A person took an endpoint of an upstream out of service, or back. It is not folded: a start begins with all
+    /// endpoints in service.
+    Endpoint {
+        /// `drain`, `undrain`, `eject` or `admit`.
+        act: String,
+        /// The upstream.
+        upstream: String,
+        /// The endpoint as it was named: `HOST:PORT` as in the file, or an address.
+        endpoint: String,
+        /// Also if no usable endpoint was left.
+        #[serde(default, skip_serializing_if = "is_false")]
+        force: bool,
+    },
     /// The state so far: the first record of each file but the very first, so that reading begins there; also in the
     /// middle of a file, where records were lost before they could be written.
     Checkpoint {
@@ -126,6 +139,11 @@ pub enum Deed {
         /// Why a new file was begun.
         because: String,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// A scope as JSON: exactly one of the fields is set.

@@ -57,7 +57,7 @@ impl Standing {
                 }
                 if self.kills == before { Kills::Same } else { Kills::Changed }
             }
-            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } => Kills::Same,
+            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } => Kills::Same,
         }
     }
 
@@ -72,7 +72,11 @@ impl Standing {
                     self.keep_key(record);
                 }
             }
-            Deed::Start { .. } | Deed::Reload { .. } | Deed::Revive { .. } | Deed::Refused { .. } => {}
+            Deed::Start { .. }
+            | Deed::Reload { .. }
+            | Deed::Revive { .. }
+            | Deed::Refused { .. }
+            | Deed::Endpoint { .. } => {}
         }
     }
 

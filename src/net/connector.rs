@@ -28,14 +28,23 @@ pub struct Connected {
 
 /// Opens connections, each within this time. Dropping an attempt closes its socket.
 #[must_use]
-pub fn connector(within: Duration) -> impl Service<Destination, Response = Socket, Error = ConnectError> + Clone {
-    ServiceBuilder::new().layer(tls(within)).service(tcp(within))
+pub fn connector(
+    within: Duration,
+) -> impl Service<Destination, Response = Socket, Error = ConnectError, Future: Send> + Clone + Send {
+    // The layer of `tls` over `tcp`, whose attempts may run on any thread.
+    ServiceBuilder::new()
+        .map_err(|error| named(error, ConnectPhase::Tls))
+        .timeout(within)
+        .and_then(handshake)
+        .service(tcp(within))
 }
 
 /// Connects and sends the PROXY header, within this time. A service of its own, so that a pool can count a connection
 /// before its TLS handshake.
 #[must_use]
-pub fn tcp(within: Duration) -> impl Service<Destination, Response = Connected, Error = ConnectError> + Clone {
+pub fn tcp(
+    within: Duration,
+) -> impl Service<Destination, Response = Connected, Error = ConnectError, Future: Send> + Clone + Send {
     ServiceBuilder::new()
         .map_err(|error| named(error, ConnectPhase::Tcp))
         .timeout(within)

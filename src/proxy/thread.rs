@@ -59,8 +59,13 @@ fn run(runtime: &LocalRuntime, setup: WorkerSetup) {
         acceptors.follow();
         worker.registry.adopt(worker.index, generation, edition);
         let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&proxy)));
+        let releaser = tokio::task::spawn_local({
+            let proxy = Rc::clone(&proxy);
+            async move { proxy.release_idle().await }
+        });
         serve(&proxy, &mut acceptors, snapshots, drained).await;
         sweeper.abort();
+        releaser.abort();
         proxy.sweep();
         worker.registry.end(worker.index);
         drop(guard);

@@ -13,6 +13,7 @@ mod listener;
 mod lookup;
 mod masks;
 mod matching;
+mod retry_policy;
 mod review;
 mod rule;
 mod rules;
@@ -43,18 +44,19 @@ pub use matching::{
     TokenFault, Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host,
     normal_path,
 };
+pub use retry_policy::{Rescue, RetryCondition, RetryConditions, RetryMethods, RetryPolicy};
 pub use review::{
-    ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation, Flow, HeaderEdit,
-    LoggedDecision, LoggedRequest, LoggedRoute, MatchedRoute, Moved, MovedUpstream, Replay, Replayed, RouteChange,
-    ServedVariant, ShadowExplanation, compare, explain, explain_briefly, replay, summary,
+    ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation,
+    FailureExplanation, Flow, HeaderEdit, LoggedDecision, LoggedRequest, LoggedRoute, MatchedRoute, Moved,
+    MovedUpstream, Replay, Replayed, RouteChange, ServedVariant, ShadowExplanation, compare, explain, explain_briefly,
+    replay, summary,
 };
-pub use rule::{
-    Action, Match, Redirect, Rescue, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant,
-};
+pub use rule::{Action, Match, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant};
 pub use rules::Rules;
 pub use shadow::{Compare, MARKER, SampleBy, Shadow};
 pub use source_location::SourceLocation;
 pub use traces::{OtlpProtocol, TraceExport};
 pub use upstream::{
-    Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits,
+    Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointSpec, OutlierSettings, Protocol, ProxyProtocol,
+    RetryBudgetSettings, Upstream, UpstreamLimits,
 };

@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{
-    Caller, EncodedSlash, Facts, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, RequestHead, Salt,
-    SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
+    Caller, EncodedSlash, Facts, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, RequestHead, Rescue,
+    RetryPolicy, Salt, SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight,
+    normal_path,
 };
 
 /// One `[[route]]`.
@@ -28,6 +29,8 @@ pub struct Route {
     pub response_headers: HeaderEdits,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// When a failed try is repeated.
+    pub retry: RetryPolicy,
     /// Size limits.
     pub limits: RouteLimits,
 }
@@ -105,17 +108,8 @@ pub struct Variant {
     pub name: String,
     /// The upstream that answers.
     pub upstream: UpstreamId,
-    /// Whether stable answers when the upstream is unreachable.
+    /// When stable answers instead of it.
     pub rescue: Rescue,
-}
-
-/// When stable answers instead of a variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rescue {
-    /// When no endpoint accepts a connection.
-    Connect,
-    /// Only when the upstream has no endpoint.
-    Off,
 }
 
 /// One `[[route.target]]`.
@@ -212,11 +206,13 @@ pub struct Timeouts {
     pub request: Option<Duration>,
     /// Without a byte in either direction.
     pub idle: Option<Duration>,
+    /// From sending one try to its response head.
+    pub per_try: Option<Duration>,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { request: Some(Duration::from_secs(30)), idle: Some(Duration::from_mins(1)) }
+        Self { request: Some(Duration::from_secs(30)), idle: Some(Duration::from_mins(1)), per_try: None }
     }
 }
 

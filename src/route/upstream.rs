@@ -20,6 +20,10 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Limits.
     pub limits: UpstreamLimits,
+    /// When endpoints that fail are ejected.
+    pub outlier: OutlierSettings,
+    /// The limit on further tries.
+    pub retry_budget: RetryBudgetSettings,
     /// The version of the PROXY header at the start of each connection, if one is sent.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// The TLS settings of `https://` endpoints, if there are any.
@@ -164,6 +168,8 @@ pub struct UpstreamLimits {
     pub connections: u32,
     /// Requests in flight.
     pub requests: u32,
+    /// Requests that wait for a connection.
+    pub pending: u32,
     /// Header fields of a response.
     pub response_headers: u32,
     /// Bytes of a response head.
@@ -172,6 +178,52 @@ pub struct UpstreamLimits {
 
 impl Default for UpstreamLimits {
     fn default() -> Self {
-        Self { connections: 1024, requests: 4096, response_headers: 256, response_header_bytes: 64 * 1024 }
+        let (response_headers, response_header_bytes) = (256, 64 * 1024);
+        Self { connections: 1024, requests: 4096, pending: 128, response_headers, response_header_bytes }
+    }
+}
+
+/// `outlier` of an upstream: when an endpoint that fails is ejected (passive health).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutlierSettings {
+    /// Failures in a row after which an endpoint is ejected; 0: none is ejected.
+    pub consecutive_failures: u32,
+    /// The share of failures within 10 s, in percent of at least 20 requests; 0: off.
+    pub failure_percent: u32,
+    /// The time of the first ejection; each further one in a row is twice as long, up to 300 s.
+    pub base_ejection: Duration,
+    /// Most endpoints, in percent, that are ejected because they answer badly; at least one where there are two.
+    pub max_ejected_percent: u32,
+    /// Below this share of usable endpoints, in percent, all serve; 0: while one is usable, only usable ones serve.
+    pub panic_percent: u32,
+    /// Every 5xx response is a failure, not only 502, 503 and 504.
+    pub any_5xx: bool,
+}
+
+impl Default for OutlierSettings {
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            failure_percent: 0,
+            base_ejection: Duration::from_secs(30),
+            max_ejected_percent: 50,
+            panic_percent: 0,
+            any_5xx: false,
+        }
+    }
+}
+
+/// `retry_budget` of an upstream: tries beyond the first within 10 s, for the process.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBudgetSettings {
+    /// As a share of the requests of these 10 s.
+    pub ratio: f64,
+    /// And this many for each second, whatever the number of requests.
+    pub min_per_second: u32,
+}
+
+impl Default for RetryBudgetSettings {
+    fn default() -> Self {
+        Self { ratio: 0.2, min_per_second: 3 }
     }
 }

@@ -64,6 +64,15 @@ pub struct TlsEntry<'a> {
     pub client: Option<&'a str>,
 }
 
+/// A try that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TryEntry {
+    /// The endpoint's address.
+    pub endpoint: SocketAddr,
+    /// Why it failed, in a word (`connect_refused`, `reset`, …).
+    pub why: &'static str,
+}
+
 /// The log entry of a request.
 #[derive(Clone, Debug)]
 pub struct AccessEntry<'a> {
@@ -123,6 +132,12 @@ pub struct AccessEntry<'a> {
     pub endpoint: Option<SocketAddr>,
     /// Number of attempts.
     pub attempts: u32,
+    /// The attempts that have failed, in order.
+    pub tries: &'a [TryEntry],
+    /// Why no further attempt was made after a failed one (`method`, `budget`, …); empty when that does not apply.
+    pub retry_end: &'static str,
+    /// No endpoint of stable was usable: it tried one that is ejected.
+    pub is_last_resort: bool,
     /// How it ended.
     pub termination: Termination,
     /// The cause, in a word (a [`super::Refusal`]'s name, `upstream_reset`, …); empty for a normal end.
@@ -200,6 +215,9 @@ impl<'a> AccessEntry<'a> {
             upstream: None,
             endpoint: None,
             attempts: 0,
+            tries: &[],
+            retry_end: "",
+            is_last_resort: false,
             termination: Termination { ender: EndedBy::Done, stage: '-' },
             detail: "",
             grpc_status: None,

@@ -62,7 +62,7 @@ impl ReloadLabel {
 }
 
 /// The values of the label `what` of `pointsman_journal_records_total`.
-pub const JOURNAL_RECORD_KINDS: [&str; 5] = ["start", "reload", "kill", "revive", "refused"];
+pub const JOURNAL_RECORD_KINDS: [&str; 6] = ["start", "reload", "kill", "revive", "refused", "endpoint"];
 
 /// The state of the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

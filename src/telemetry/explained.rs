@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::route::{
-    Counted, EffectiveConfig, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation, Facts, HeaderEdit,
-    MatchedRoute, Route, RouteId, ServedVariant, ShadowExplanation, TokenFault, Weight, explain,
+    Counted, EffectiveConfig, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation, Facts, FailureExplanation,
+    HeaderEdit, MatchedRoute, Route, RouteId, ServedVariant, ShadowExplanation, TokenFault, Weight, explain,
 };
 
 /// Explains a request, with the routes that nearly matched and the bucket ranges of the variants.
@@ -98,6 +98,7 @@ fn serve(served: &ServedVariant) -> Value {
         "counted": decision.counted == Counted::Yes,
         "unkeyed": decision.unkeyed,
         "forwarded_host": served.forwarded_host,
+        "on_failure": on_failure(&served.on_failure),
         "shadow": served.copied.as_deref().map(shadow),
     });
     match &served.forwarded_path {
@@ -105,6 +106,10 @@ fn serve(served: &ServedVariant) -> Value {
         Err(why) => value["because"] = why.as_str().into(),
     }
     value
+}
+
+fn on_failure(failure: &FailureExplanation) -> Value {
+    json!({ "retry": failure.retry, "rescue": failure.rescue })
 }
 
 /// The copy, if there is one; `copied` is null where chance decides.

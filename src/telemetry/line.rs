@@ -137,6 +137,23 @@ fn json_decision(out: &mut Vec<u8>, entry: &AccessEntry<'_>) {
         quoted(out, |out| socket(out, endpoint));
     }
     integer(out, "attempts", u64::from(entry.attempts));
+    if !entry.tries.is_empty() {
+        key(out, "tries");
+        for (at, failed) in entry.tries.iter().enumerate() {
+            out.extend_from_slice(if at == 0 { b"[{\"endpoint\":" } else { b",{\"endpoint\":" });
+            quoted(out, |out| socket(out, failed.endpoint));
+            text(out, "why", failed.why);
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    if !entry.retry_end.is_empty() {
+        text(out, "retry_end", entry.retry_end);
+    }
+    if entry.is_last_resort {
+        key(out, "last_resort");
+        out.extend_from_slice(b"true");
+    }
 }
 
 /// Appends a line of the common log format, with the escapes of Apache.
@@ -354,7 +371,7 @@ fn code(out: &mut Vec<u8>, number: u16, escape: Escape) {
 mod tests {
     use super::*;
     use crate::route::{AccessLog, LogFormat};
-    use crate::telemetry::{LogBuffer, Termination};
+    use crate::telemetry::{LogBuffer, Termination, TryEntry};
 
     fn entry() -> AccessEntry<'static> {
         AccessEntry {
@@ -386,6 +403,9 @@ mod tests {
             upstream: Some("checkout-v2"),
             endpoint: Some(SocketAddr::from(([10, 0, 2, 10], 8080))),
             attempts: 1,
+            tries: &[],
+            retry_end: "",
+            is_last_resort: false,
             termination: Termination { ender: EndedBy::Upstream, stage: 'B' },
             detail: "upstream_reset",
             grpc_status: None,
@@ -417,6 +437,23 @@ mod tests {
                 r#""detail":"upstream_reset","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#,
             )
         );
+    }
+
+    #[test]
+    fn failed_tries_are_listed_in_order() {
+        let failed = |port, why| TryEntry { endpoint: SocketAddr::from(([10, 0, 2, 9], port)), why };
+        let tries = [failed(8080, "connect_refused"), failed(8081, "reset")];
+        let shown = |tries, retry_end| line(LogFormat::Json, &AccessEntry { tries, retry_end, ..entry() });
+        let both = shown(&tries, "budget");
+        let expected = concat!(
+            r#","attempts":1,"tries":[{"endpoint":"10.0.2.9:8080","why":"connect_refused"},"#,
+            r#"{"endpoint":"10.0.2.9:8081","why":"reset"}],"retry_end":"budget","termination":"#,
+        );
+        assert!(both.contains(expected), "{both}");
+        assert!(shown(&tries[..1], "").contains(r#""why":"connect_refused"}],"termination":"#));
+        for line in [both, shown(&tries[..1], ""), shown(&[], "method")] {
+            serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
+        }
     }
 
     #[test]

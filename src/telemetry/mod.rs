@@ -24,10 +24,11 @@ mod short;
 mod status_class;
 mod tls;
 mod traces;
+mod unavailable;
 mod upstream_tls;
 mod writer;
 
-pub use access::{AccessEntry, AccessEvent, EndedBy, RequestEntry, Termination, TlsEntry};
+pub use access::{AccessEntry, AccessEvent, EndedBy, RequestEntry, Termination, TlsEntry, TryEntry};
 pub use distinct::{DistinctSketch, MergedSketch};
 pub use explained::explained;
 pub use grpc::{GrpcCounters, GrpcStatus};
@@ -54,5 +55,6 @@ pub use traces::{
     CollectorTls, PreparedExport, SpanAttributes, SpanBuffer, SpanCounts, SpanKind, SpanSender, SpanStatus,
     TraceExporter, TraceSpan,
 };
+pub use unavailable::UnavailableCause;
 pub use upstream_tls::{FailureNovelty, LastTlsFailure, TlsFailure, TlsFailureLog};
 pub use writer::{LogSender, LogWriter, openable};

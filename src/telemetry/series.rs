@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::{
     Counter, Gauge, GrpcCounters, Histogram, PerWorker, SampleMemory, ShadowBytes, StatusClass, TlsFailure,
-    TlsFailureLog, TlsMeter, memory_bytes,
+    TlsFailureLog, TlsMeter, UnavailableCause, memory_bytes,
 };
 use crate::clock::Clock;
+use crate::net::ConnectionSlots;
 use crate::route::{Edition, Generation, Reason, TokenFault};
 
 /// The reason of a decision as a label: each [`Reason`], those that may choose another variant than stable also with
@@ -79,8 +80,8 @@ pub enum Fallback {
 pub struct VariantMeter {
     /// Requests by reason and status class.
     pub requests: [[Counter; StatusClass::ALL.len()]; ReasonLabel::COUNT],
-    /// Failed requests whose status is not 5xx: the upstream aborted the response, or the gRPC status blames the
-    /// server. First those outside the random sample, then those in it.
+    /// Failed requests whose status is not 5xx: the upstream aborted the response, the gRPC status blames the server, or
+    /// the first try failed and a later one did not. First those outside the random sample, then those in it.
     pub failed_late: [Counter; 2],
     /// From the request head to the last byte of the response.
     pub duration: Histogram,
@@ -117,6 +118,20 @@ pub struct UpstreamMeter {
     pub failures: Counter,
     /// Attempts after the first one.
     pub retries: Counter,
+    /// Attempts after the first one that the retry budget did not allow.
+    pub retries_over_budget: Counter,
+    /// Requests of a variant on this upstream that stable answered instead.
+    pub rescues: Counter,
+    /// Requests of stable that were sent although no endpoint was usable.
+    pub last_resorts: Counter,
+    /// Requests that wait for a connection.
+    pub pending: Gauge,
+    /// Requests that have waited for a connection.
+    pub pended: Counter,
+    /// Requests refused because `limits.pending` was reached.
+    pub over_pending: Counter,
+    /// Requests answered with 503, by cause.
+    pub unavailable: [Counter; UnavailableCause::ALL.len()],
     /// Requests refused because `limits.requests` was reached.
     pub over_requests: Counter,
     /// Requests refused because `limits.connections` was reached.
@@ -391,6 +406,8 @@ pub struct UpstreamSeries {
     pub refusal_log: LogThrottle,
     /// Limits the log lines about endpoints that are reachable again.
     pub recovery_log: LogThrottle,
+    /// Its connections, and the requests that wait for one.
+    pub slots: ConnectionSlots,
 }
 
 /// Limits how often a line is logged, across all workers.
@@ -416,7 +433,8 @@ impl UpstreamSeries {
     pub fn new(upstream: &str, workers: usize) -> Self {
         let (meters, tls_failure_log) = (PerWorker::new(workers), TlsFailureLog::default());
         let (refusal_log, recovery_log) = (LogThrottle::default(), LogThrottle::default());
-        Self { upstream: upstream.to_owned(), meters, tls_failure_log, refusal_log, recovery_log }
+        let (upstream, slots) = (upstream.to_owned(), ConnectionSlots::new(upstream));
+        Self { upstream, meters, tls_failure_log, refusal_log, recovery_log, slots }
     }
 }
 

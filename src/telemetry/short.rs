@@ -137,6 +137,15 @@ fn answer(line: &mut Strip, entry: &AccessEntry<'_>) {
     decision(line, entry);
     line.put(" ");
     duration(line, entry.total);
+    match entry.tries.len() {
+        0 => {}
+        1 => line.painted(YELLOW, "  1 failed try"),
+        many => {
+            let _ = write!(line.text, "{}", line.ink.start(YELLOW));
+            line.put_fmt(format_args!("  {many} failed tries"));
+            let _ = write!(line.text, "{}", line.ink.start("0"));
+        }
+    }
     if let Some(code) = entry.grpc_status.filter(|code| *code > 0) {
         line.put_fmt(format_args!("  grpc-status {code}"));
     }
@@ -248,7 +257,7 @@ mod tests {
 
     use super::*;
     use crate::route::{AccessLog, LogFormat, LogSink};
-    use crate::telemetry::{LogBuffer, Termination};
+    use crate::telemetry::{LogBuffer, Termination, TryEntry};
 
     fn entry() -> AccessEntry<'static> {
         AccessEntry {
@@ -280,6 +289,9 @@ mod tests {
             upstream: Some("checkout-v2"),
             endpoint: None,
             attempts: 1,
+            tries: &[],
+            retry_end: "",
+            is_last_resort: false,
             termination: Termination { ender: EndedBy::Done, stage: '-' },
             detail: "",
             grpc_status: None,
@@ -320,6 +332,11 @@ mod tests {
         assert_eq!(plain(&slow), "GET shop/checkout 200 → checkout/canary 61.2 s  grpc-status 14");
         let rescued = AccessEntry { reason: Some("weight+fallback"), upstream: Some("checkout-v1"), ..entry() };
         assert_eq!(plain(&rescued), "GET shop/checkout 200 → checkout/canary, answered by checkout-v1 12 ms");
+        let failed = TryEntry { endpoint: "10.0.2.9:8080".parse().expect("an address"), why: "connect_refused" };
+        let retried = AccessEntry { attempts: 2, tries: &[failed], ..entry() };
+        assert_eq!(plain(&retried), "GET shop/checkout 200 → checkout/canary 12 ms  1 failed try");
+        let retried = AccessEntry { attempts: 3, tries: &[failed, failed], ..entry() };
+        assert_eq!(plain(&retried), "GET shop/checkout 200 → checkout/canary 12 ms  2 failed tries");
         let copy = AccessEntry { event: Some(AccessEvent::Shadow), variant: None, upstream: Some("v3"), ..entry() };
         assert_eq!(plain(&copy), "GET shop/checkout 200 → copy to v3 12 ms");
         let tunnel = AccessEntry { status: 101, event: Some(AccessEvent::Open), ..entry() };

@@ -133,7 +133,7 @@ pub fn bearer(token: &str) -> String {
 }
 
 /// Each call with its least role, and its status when it is admitted. Acting calls get a body without a scope.
-const CALLS: [(&str, &str, &str, u16); 22] = [
+const CALLS: [(&str, &str, &str, u16); 26] = [
     ("GET", "/", "viewer", 200),
     ("GET", "/metrics", "metrics", 200),
     ("GET", "/healthz", "none", 200),
@@ -148,6 +148,10 @@ const CALLS: [(&str, &str, &str, u16); 22] = [
     ("POST", "/v1/revive", "operator", 400),
     ("GET", "/v1/routes", "viewer", 200),
     ("GET", "/v1/upstreams", "viewer", 200),
+    ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", "operator", 404),
+    ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", "operator", 404),
+    ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/eject", "operator", 404),
+    ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/admit", "operator", 404),
     ("GET", "/v1/shadows", "viewer", 200),
     ("GET", "/v1/experiments", "viewer", 200),
     ("GET", "/v1/config", "viewer", 200),

@@ -220,6 +220,27 @@ fn a_truncated_response_is_a_failure() {
     near(&report["variants"][0]["errors"], 0.0, 0.0);
 }
 
+/// A later try answers the client, and hides nothing from the evidence.
+#[test]
+fn a_failed_first_try_is_a_failure_of_its_variant() {
+    let (v1, bad, good) = (Upstream::echo(), Upstream::echo().status(503), Upstream::echo());
+    let lone = "[upstream.v2]\nendpoints = [\"http://{v2}\"]";
+    assert!(SHOP.contains(lone), "the text of the upstream");
+    let two = "[upstream.v2]\nendpoints = [\"http://{v2}\", \"http://{good}\"]\nbalance = \"round_robin\"";
+    let proxy = Proxy::with("v1", &v1).with("v2", &bad).with("good", &good).start(&SHOP.replace(lone, two));
+    for user in 0..12 {
+        assert_eq!(get(&mut proxy.connect(), user, "").status, 200, "user {user}");
+    }
+    let failed = bad.requests();
+    assert!(failed > 0, "some requests of the canary come to the bad endpoint first");
+    #[expect(clippy::cast_precision_loss, reason = "a few requests")]
+    let failed = failed as f64;
+    let report = report(&proxy);
+    near(&report["variants"][1]["errors"], failed, 0.0);
+    near(&report["variants"][0]["errors"], 0.0, 0.0);
+    assert!(proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"v2\"}") >= failed);
+}
+
 #[test]
 fn routes_with_one_variant_have_no_evidence() {
     let v1 = Upstream::echo();

@@ -57,7 +57,11 @@ fn no_connection_gets_more_streams_than_the_upstream_allows() {
     }
     let most: Vec<u32> = seen.lock().unwrap().values().map(|(_, most)| *most).collect();
     assert!(most.len() >= 7 && most.iter().all(|most| *most <= 3), "streams of each connection: {most:?}");
-    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0, "none was refused");
+    assert_eq!(
+        proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"main\"}"),
+        0.0,
+        "none was refused"
+    );
     assert!(most.len() <= 14, "connections are used again: {}", most.len());
 }
 
@@ -87,7 +91,7 @@ fn a_refused_stream_is_sent_again_once_with_its_body() {
     assert_eq!(counted.load(SeqCst), 6);
     let answer = client.send(H2::request("POST", "/always").body(()).unwrap(), &[b"x"], None);
     assert_eq!((answer.status, counted.load(SeqCst)), (502, 8), "twice, and no more: {answer:?}");
-    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 4.0);
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"main\"}"), 4.0);
 }
 
 /// The response of the second try begins before much of the body was sent: the rest of the buffered body is still sent.
@@ -167,7 +171,7 @@ fn a_body_too_large_to_buffer_is_not_sent_again() {
     let mut client = H2::connect(proxy.address());
     let answer = client.send(H2::request("PUT", "/").body(()).unwrap(), &[&vec![7; 100_000]], None);
     assert_eq!(answer.status, 502, "{answer:?}");
-    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"main\"}"), 0.0);
 }
 
 /// The first connection answers its first stream and sends GOAWAY; the others answer all.

@@ -745,6 +745,35 @@ fn systemd_sockets_are_used_and_outlive_the_process() {
 }
 
 #[test]
+fn drains_and_ejections_by_hand_are_handed_over() {
+    let upstreams = [Upstream::echo(), Upstream::echo(), Upstream::echo()];
+    let all: Vec<String> = upstreams.iter().map(|one| format!("\"http://{}\"", one.address())).collect();
+    let more = format!("[upstream.pool]\nendpoints = [{}]\n", all.join(", "));
+    let service = Service::with(&rules(&upstreams[0], &more), &["--workers", "1", "--hand-over-patience", "20s"], &[]);
+    let socket = service.dir.path().join("state/run/admin.sock");
+    let act = |upstream: &Upstream, verb: &str| {
+        let path = format!("/v1/upstreams/pool/endpoints/{}/{verb}", upstream.address());
+        let request = call("POST", &path, "", r#"{"reason": "a test"}"#);
+        let reply = try_exchange(UnixStream::connect(&socket).unwrap(), &request).unwrap();
+        assert_eq!((reply.status, &reply.json()["changed"]), (200, &Value::Bool(true)), "{reply:?}");
+    };
+    act(&upstreams[0], "drain");
+    act(&upstreams[1], "eject");
+    let standings = || {
+        let status = service.status();
+        let pool = status["upstreams"].as_array().unwrap().iter().find(|one| one["name"] == "pool").cloned().unwrap();
+        let word = |one: &Value| one["standing"].as_str().unwrap().to_owned();
+        pool["endpoints"].as_array().unwrap().iter().map(word).collect::<Vec<_>>()
+    };
+    let expected = ["drained", "ejected", "usable"];
+    assert_eq!(standings(), expected);
+    service.hand_over();
+    assert_eq!(standings(), expected, "the new process has them");
+    service.hand_over();
+    assert_eq!(standings(), expected, "and the one after it");
+}
+
+#[test]
 fn a_systemd_socket_survives_a_rejected_edit() {
     let echo = Upstream::echo();
     let (spare, taken) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());

@@ -31,6 +31,7 @@ endpoints = ["http://{main}"]
 name = "all"
 match = { path = "/*" }
 stable = "main"
+retry = { attempts = 0 }
 timeout = { request = "20s", idle = "20s" }
 "#;
 
@@ -158,7 +159,7 @@ fn play_all(version: Version) {
     check_log(&proxy, &rows);
     let silent = rows.iter().filter(|row| row.is_silent() && row.method != "POST").count();
     assert_eq!(stage.received(), 4 * rows.len() + silent, "requests that were received");
-    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), silent as f64);
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"main\"}"), silent as f64);
     until("the upstream's connections end", || (stage.upstream.open() == 0).then_some(()));
     until("all memory is released", || (proxy.metric("pointsman_held_bytes") == 0.0).then_some(()));
 }

@@ -319,7 +319,8 @@ fn a_request_whose_response_has_begun_is_not_retried() {
                 }
             }
         });
-        let proxy = Proxy::to(&upstream);
+        let once = format!("{}retry = {{ attempts = 0 }}\n", crate::harness::ONE_ROUTE);
+        let proxy = Proxy::with("main", &upstream).start(&once);
         let mut client = proxy.connect();
         assert_eq!(client.get("/first", "").status, 200, "{begun:?}");
         let answer = client.get("/second", "");

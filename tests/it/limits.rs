@@ -230,7 +230,7 @@ fn requests_beyond_the_limit_are_503() {
 
 #[test]
 fn the_limits_of_an_upstream_are_503() {
-    for limit in ["requests = 1", "connections = 1"] {
+    for limit in ["requests = 1", "connections = 1, pending = 0"] {
         let slow = Upstream::echo().held();
         let toml = ONE_ROUTE.replace("[[route]]", &format!("limits = {{ {limit} }}\n[[route]]"));
         let proxy = Proxy::with("main", &slow).start(&toml);

@@ -352,7 +352,7 @@ fn commands_of_other_proxies_lead_to_ours() {
         ("lint routes.toml", "pointsman check"),
         ("start", "pointsman run"),
         ("serve --port 80", "pointsman run"),
-        ("drain shop", "pointsman kill --variant"),
+        ("drain shop", "pointsman upstream drain"),
         ("rollback", "pointsman kill --variant"),
         ("enable", "pointsman revive"),
         ("audit", "pointsman journal"),

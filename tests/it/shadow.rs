@@ -267,7 +267,7 @@ fn a_broken_shadow_does_not_affect_requests() {
         assert!(expected > 0.0, "{what}: {figures:?}");
         if what != "well" {
             // A broken shadow throttles its copies, and nothing else.
-            assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
+            assert_eq!(proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"main\"}"), 0.0);
         }
     }
     // A target that refuses connections.

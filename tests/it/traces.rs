@@ -268,11 +268,12 @@ fn failures_are_recorded_as_failed_spans() {
                 match = { path = \"/gone\" }\nstable = \"gone\"\n";
     let proxy = Proxy::with("main", &echo).start(&(traced(&collector, "", "") + gone));
     assert_eq!(proxy.connect().get("/", "").status, 503);
-    let all = collected(&collector, 2);
-    assert_eq!(all.iter().map(|span| span.status).collect::<Vec<_>>(), [2, 2]);
+    // The request and its two tries.
+    let all = collected(&collector, 3);
+    assert_eq!(all.iter().map(|span| span.status).collect::<Vec<_>>(), [2, 2, 2]);
     assert!(all.iter().all(|span| span.attributes["error.type"] == "503"), "{all:#?}");
     assert_eq!(proxy.connect().get("/gone", "").status, 502);
-    let all = &collected(&collector, 4)[2..];
+    let all = &collected(&collector, 5)[3..];
     assert_eq!(all.iter().map(|span| span.status).collect::<Vec<_>>(), [2, 2]);
     assert_eq!(all[0].name, "GET /gone");
     assert_eq!(all[1].attributes["error.type"], all[0].attributes["error.type"]);
@@ -280,7 +281,7 @@ fn failures_are_recorded_as_failed_spans() {
     let mut client = proxy.connect();
     client.send("BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.read_response().status, 503);
-    let all = &collected(&collector, 6)[4..];
+    let all = &collected(&collector, 7)[5..];
     assert_eq!(all[0].attributes["http.request.method"], "_OTHER");
     assert_eq!(all[0].attributes["http.request.method_original"], "BREW");
 }
@@ -308,6 +309,25 @@ fn each_attempt_names_its_own_upstream_and_endpoint() {
         assert!(at == 0 || of(at, "server.port") == port.to_string(), "{:#?}", all[at]);
     }
     assert_eq!(of(2, "http.request.resend_count"), "1");
+}
+
+#[test]
+fn the_last_attempt_says_why_no_other_one_follows() {
+    let collector = Upstream::echo();
+    let busy = Upstream::script(move |mut conn| {
+        while conn.request().is_ok() {
+            conn.send("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let proxy = Proxy::with("main", &busy).start(&traced(&collector, "", ""));
+    let mut conn = proxy.connect();
+    assert_eq!(conn.get("/", "").status, 503);
+    let all = collected(&collector, 3);
+    let of = |at: usize, key: &str| all[at].attributes.get(key).map_or("", String::as_str).to_owned();
+    let facts = |at| ["error.type", "http.request.resend_count", "pointsman.retry.end"].map(|key| of(at, key));
+    assert_eq!((facts(1), facts(2)), (["503", "", ""].map(str::to_owned), ["503", "1", "attempts"].map(str::to_owned)));
+    assert_eq!(of(1, "pointsman.upstream"), "main");
+    assert_eq!(of(2, "server.port"), busy.address().port().to_string());
 }
 
 #[test]

@@ -35,7 +35,7 @@ stable = "main"
 "#;
 
 /// The fields of a client that asks for a WebSocket (RFC 6455 §1.3).
-const ASK: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+pub(crate) const ASK: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat, superchat\r\n\
                    Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
 
@@ -100,7 +100,8 @@ pub(crate) fn switcher() -> Upstream {
     })
 }
 
-fn agree(got: &Got) -> String {
+/// The upstream's agreement to a request for a WebSocket.
+pub(crate) fn agree(got: &Got) -> String {
     switch_for(got.field("sec-websocket-key").unwrap_or_default())
 }
 

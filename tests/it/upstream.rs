@@ -131,7 +131,7 @@ fn only_safe_requests_are_repeated_after_they_were_sent() {
     let mut client = proxy.connect();
     assert_eq!(client.get("/", "").status, 200);
     assert_eq!(client.get("/", "").status, 200, "a GET is asked again on a connection of its own");
-    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 1.0);
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"main\"}"), 1.0);
     let answer = client.post("/pay", "", b"once");
     assert_eq!(answer.status, 502);
     assert!(answer.field("proxy-status").unwrap().contains("connection_terminated"), "{answer:?}");
@@ -293,7 +293,8 @@ fn least_request_follows_weights_and_avoids_busy_endpoints() {
     }
     let mut client = proxy.connect();
     let of_a = (0..200).filter(|_| client.get("/", "").text() == "a").count();
-    assert!((20..=80).contains(&of_a), "{of_a} of 200 went to the busy one: only where both choices were it");
+    // A request goes to the busy one only where five draws are it: 1 of 32.
+    assert!(of_a <= 25, "{of_a} of 200 went to the busy one");
 }
 
 #[test]

@@ -257,7 +257,7 @@ fn idle_connections_that_the_upstream_ends_are_closed() {
         assert_eq!(client.post("/", "", b"body").status, 200);
     }
     assert_eq!((upstream.accepted(), upstream.requests()), (IDLE as u64 + 1, 2 * IDLE as u64));
-    assert_eq!(proxy.metric("pointsman_upstream_retries_total{upstream=\"main\"}"), 0.0);
+    assert_eq!(proxy.metric("pointsman_upstream_retries_total{outcome=\"retried\",upstream=\"main\"}"), 0.0);
 }
 
 /// The size of the responses, and the number of clients, of [`slow_readers_cost_no_memory`].

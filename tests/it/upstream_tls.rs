@@ -54,7 +54,7 @@ impl Authority {
         self.issue_until(name, 4000)
     }
 
-    fn issue_until(&self, name: &str, year: i32) -> Pair {
+    pub fn issue_until(&self, name: &str, year: i32) -> Pair {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);

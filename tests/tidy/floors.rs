@@ -27,6 +27,7 @@ const ROOMS: &[Room] = &[
     room("shadow_compare", 3, &["config", "snapshot"]),
     room("compare", 2, &["clock", "drain"]),
     room("telemetry", 2, &[]),
+    room("failover", 2, &[]),
     room("tls", 2, &[]),
     room("identity", 2, &["clock", "drain"]),
     room("journal", 2, &["telemetry"]),
@@ -34,13 +35,12 @@ const ROOMS: &[Room] = &[
     room("net", 1, &[]),
     room("route", 1, &[]),
     room("stats", 1, &[]),
-    room("retry", 1, &[]),
     room("clock", 1, &[]),
     room("drain", 1, &[]),
 ];
 
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
-const PURE: &[&str] = &["route", "retry", "stats", "compare"];
+const PURE: &[&str] = &["route", "failover", "stats", "compare"];
 
 /// Folders that are pure inside a room that is not, but for these files of theirs: a test with its table, and one
 /// that drives hyper.

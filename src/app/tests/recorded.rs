@@ -69,7 +69,9 @@ fn reloads_are_recorded_with_what_changed_or_what_was_wrong() {
         Deed::Reload { outcome, summary, diagnostics, .. } => {
             format!("{outcome} {} {}", summary.join("; "), diagnostics[0]["code"])
         }
-        other @ (Deed::Revive { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. }) => format!("{other:?}"),
+        other @ (Deed::Revive { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. }) => {
+            format!("{other:?}")
+        }
     };
     let all: Vec<String> = records.iter().map(of).collect();
     let expected =

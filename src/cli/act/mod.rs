@@ -1,4 +1,4 @@
-//! `kill` and `revive`: what an act would do, the questions before it, the call, and its outcome in words.
+//! `kill`, `revive` and `upstream`: what an act would do, the questions before it, the call, and its outcome in words.
 
 mod before;
 mod effect;
@@ -11,8 +11,10 @@ mod question;
 mod revive;
 mod send;
 mod standing;
+mod upstream;
 
 pub use kill::kill;
 pub use outcome::said;
 pub use revive::revive;
 pub use send::ActOrder;
+pub use upstream::upstream;

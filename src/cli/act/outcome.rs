@@ -52,7 +52,7 @@ pub fn said(order: &ActOrder<'_>, answer: &AdminResponse) -> Result<String, Stri
 }
 
 /// Reports why nothing was done.
-fn refused(answer: &AdminResponse, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
+pub(super) fn refused(answer: &AdminResponse, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
     let Some(problem) = ProblemDocument::read(answer) else {
         let (place, status) = (&answer.place, answer.status);
         // An admin listener that is older than this command, or another program.

@@ -178,7 +178,8 @@ fn variant(text: &str) -> Result<KillScope, String> {
     Ok(KillScope::Variant { route: route.to_owned(), variant: variant.to_owned() })
 }
 
-fn reason(text: &str) -> Result<String, String> {
+/// Reads a reason.
+pub(super) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() {
         Err("a reason is a text that others understand later".to_owned())

@@ -50,6 +50,14 @@ pub(super) fn draw(explanation: &Value, paint: Paint) -> String {
             page.row(side, &format!("{} {}{value}", word(&edit["edit"]), word(&edit["name"])));
         }
     }
+    for (number, endpoint) in (0..).zip(list(&explanation["endpoints"])) {
+        let is_candidate = endpoint["candidate"] == true;
+        let name = word(&endpoint["address"]);
+        let name = if is_candidate { paint.green(&name) } else { paint.red(&name) };
+        let why = endpoint["why"].as_str().map(|why| format!(": {}", escape_controls(why))).unwrap_or_default();
+        let may = if is_candidate { "may get it" } else { "gets it not" };
+        page.row(if number == 0 { "endpoints" } else { "" }, &format!("{name}  {may}{why}"));
+    }
     for route in list(&explanation["nearly"]) {
         let place = paint.cyan(&word(&route["place"]));
         page.row("nearly", &format!("{}  {place}  {}", word(&route["name"]), word(&route["why"])));
@@ -117,6 +125,11 @@ impl Page {
             None => self.paint.red(&format!("500: {}", word(&explanation["because"]))),
         };
         self.row("upstream", &format!("{}  {forwarded}", word(&explanation["upstream"])));
+        for label in ["retry", "rescue"] {
+            for line in list(&explanation["on_failure"][label]) {
+                self.row(label, &word(line));
+            }
+        }
         let shadow = &explanation["shadow"];
         if shadow.is_object() {
             self.row("shadow", &format!("{}  {}", word(&shadow["upstream"]), word(&shadow["text"])));

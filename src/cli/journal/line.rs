@@ -77,6 +77,10 @@ fn what(record: &Value) -> String {
         "refused" => format!("revive {} refused: {}", scope(), of("because")),
         "start" => format!("start of {} on {}, pid {}", of("version"), of("host"), record["pid"]),
         "reload" => reload(record),
+        "endpoint" => {
+            let forced = if record["force"] == true { ", forced" } else { "" };
+            format!("{} {} of upstream {}{forced}", of("act"), of("endpoint"), of("upstream"))
+        }
         "checkpoint" => format!("checkpoint: {}", of("because")),
         // A newer version wrote it.
         other => escape_controls(other).into_owned(),
@@ -135,6 +139,15 @@ mod tests {
             (
                 Deed::Start { version: "0.1.0".to_owned(), host: "edge-1".to_owned(), pid: 7 },
                 "start of 0.1.0 on edge-1, pid 7",
+            ),
+            (
+                Deed::Endpoint {
+                    act: "drain".to_owned(),
+                    upstream: "checkout-v1".to_owned(),
+                    endpoint: "10.0.0.2:8080".to_owned(),
+                    force: true,
+                },
+                "drain 10.0.0.2:8080 of upstream checkout-v1, forced",
             ),
             (
                 Deed::Reload {

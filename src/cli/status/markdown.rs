@@ -39,6 +39,9 @@ pub fn markdown(page: &StatusPage) -> String {
     if let Some(trouble) = &page.journal_trouble {
         let _ = writeln!(text, "* **journal**: {}", cell(trouble));
     }
+    for trouble in page.upstreams.iter().filter_map(|one| one.trouble.as_ref()) {
+        let _ = writeln!(text, "* **upstream** {}", cell(trouble));
+    }
     text.push_str("\n| route | variant | set | share | requests | errors | p50 ms | p99 ms | comparison |\n");
     text.push_str("|---|---|---|---|---|---|---|---|---|\n");
     for route in &page.routes {

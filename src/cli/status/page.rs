@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::cli::endpoint_row::UpstreamRow;
 use crate::cli::kill_row::KillRow;
 use crate::compare::escape_controls;
 
@@ -128,6 +129,8 @@ pub struct UpstreamStatus {
     pub connections: u64,
     pub in_flight: u64,
     pub tls_failure: Option<String>,
+    /// Endpoints that are not well, in a line.
+    pub trouble: Option<String>,
 }
 
 impl StatusPage {
@@ -354,6 +357,7 @@ fn upstream(upstream: &Value, names: &Value) -> UpstreamStatus {
         tls_failure: failure["cause"]
             .as_str()
             .map(|_| format!("{} at {}", text(&failure["cause"]), text(&failure["at"]))),
+        trouble: UpstreamRow::read(upstream).trouble(),
     }
 }
 

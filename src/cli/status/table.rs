@@ -344,7 +344,9 @@ fn shadow(ShadowStatus { route, upstream, weight, killed }: &ShadowStatus, colum
 fn upstreams(page: &StatusPage, columns: usize, paint: Paint) -> Vec<Vec<String>> {
     let is_faulty = |one: &UpstreamStatus| !one.unresolved.is_empty() || one.endpoints.is_empty();
     let mut order: Vec<&UpstreamStatus> = page.upstreams.iter().collect();
-    order.sort_by_key(|one| (!is_faulty(one), one.tls_failure.is_none(), std::cmp::Reverse(one.in_flight)));
+    order.sort_by_key(|one| {
+        (!is_faulty(one), one.trouble.is_none() && one.tls_failure.is_none(), std::cmp::Reverse(one.in_flight))
+    });
     let widths = widths(page, columns);
     let block = |one: &UpstreamStatus| {
         let endpoints = match one.endpoints.as_slice() {
@@ -360,6 +362,7 @@ fn upstreams(page: &StatusPage, columns: usize, paint: Paint) -> Vec<Vec<String>
         let failure =
             one.tls_failure.iter().map(|why| paint.yellow(&cut(&format!("  last TLS failure: {why}"), columns)));
         lines.extend(failure);
+        lines.extend(one.trouble.iter().map(|why| paint.yellow(&cut(&format!("  {why}"), columns))));
         lines
     };
     order.into_iter().map(block).collect()

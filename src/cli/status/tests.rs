@@ -57,7 +57,11 @@ fn page() -> Value {
         ],
         "upstreams": [
             { "name": "checkout-v1", "in_flight": 6, "connections": 24, "last_tls_failure": null, "unresolved": [],
-              "endpoints": [{ "address": "10.0.1.10:8080" }, { "address": "10.0.1.11:8080" }, { "address": "10.0.1.12:8080" }] },
+              "usable": 2, "total": 3,
+              "endpoints": [{ "address": "10.0.1.10:8080", "standing": "usable" },
+                            { "address": "10.0.1.11:8080", "standing": "ejected", "ejected_because": "connect_refused",
+                              "ejected_for_ms": 11_400, "ejections_in_a_row": 1 },
+                            { "address": "10.0.1.12:8080", "standing": "usable" }] },
             { "name": "search-v3", "in_flight": 0, "connections": 0, "last_tls_failure": null,
               "unresolved": ["search.internal"], "endpoints": [] },
         ],

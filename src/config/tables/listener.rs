@@ -16,7 +16,7 @@ use crate::config::toml::source::Span;
 use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{DURATION, SIZE, Shape, TableSpec, default, optional, required};
 use crate::config::toml::suggest::did_you_mean;
-use crate::config::toml::{grammar, value};
+use crate::config::toml::value;
 use crate::route::{AccessLog, EncodedSlash, Limits, ListenerSpec, LogFormat, LogSink, Redirect};
 use crate::tls::Server;
 
@@ -336,14 +336,7 @@ pub(in crate::config) fn access_log(context: &mut Context<'_>, reader: Option<&R
     }
     let formats = [LogFormat::Json, LogFormat::Common, LogFormat::Short];
     log.format = reader.word(context, "format").and_then(|at| formats.get(at).copied());
-    if let Some(item) = reader.get("sample") {
-        let number = item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN));
-        match number {
-            Some(number) if (0.0..=1.0).contains(&number) => log.sample = number,
-            Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
-            None => item.mismatch_number(context, "a number from 0 to 1", grammar::is_share),
-        }
-    }
+    log.sample = value::share(context, reader, "sample").unwrap_or(log.sample);
     reader.finish(context);
     log
 }

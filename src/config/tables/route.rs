@@ -1,15 +1,18 @@
 //! `[[route]]`: the conditions of a route and its action.
 
+use std::time::Duration;
+
 use super::action::{HEADERS, REDIRECT, RESPOND};
 use super::grpc::GRPC;
 use super::listener::Listeners;
 use super::predicate::NAMED;
+use super::retry::RETRY;
 use super::rewrite::REWRITE;
 use super::route_context::{NameRegistries, NamedRoute, place};
 use super::shadow::SHADOW;
 use super::target::TARGET;
 use super::variant::{CANARY, VARIANT};
-use super::{action, grpc, match_path, predicate, variant};
+use super::{action, grpc, match_path, predicate, retry, variant};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -60,9 +63,10 @@ pub(in crate::config) const ROUTE: TableSpec = TableSpec {
         optional("headers", Shape::Table(&HEADERS), "Edits to headers."),
         optional("rewrite", Shape::Table(&REWRITE), "Edits to path and host."),
         optional("timeout", Shape::Table(&TIMEOUT), "Time limits; `0s` means no limit."),
+        optional("retry", Shape::Table(&RETRY), "When a request is tried again at another endpoint."),
         optional("limits", Shape::Table(&LIMITS), "Size limit of bodies, and allowed protocol upgrades."),
     ],
-    later: &["retry", "rate_limit", "rollout"],
+    later: &["rate_limit", "rollout"],
 };
 
 /// `[route.match]`.
@@ -101,8 +105,13 @@ const TIMEOUT: TableSpec = TableSpec {
             "Time limit from the end of the request's body to the head of the response.",
         ),
         default("idle", Shape::Pattern(DURATION), "\"60s\"", "Longest time without a byte in either direction."),
+        optional(
+            "per_try",
+            Shape::Pattern(DURATION),
+            "Time limit of each try, from sending it to the head of its response; default: only `request` limits it.",
+        ),
     ],
-    later: &["per_try"],
+    later: &[],
 };
 
 const LIMITS: TableSpec = TableSpec {
@@ -140,6 +149,7 @@ pub(in crate::config) fn route(
     let action = action(context, headed, names);
     let (request_headers, response_headers) = action::headers(context, reader);
     let timeouts = timeouts(context, reader);
+    let retry = retry::retry(context, reader);
     let limits = limits(context, reader);
     reader.finish(context);
     let place = place(context, reader);
@@ -148,7 +158,7 @@ pub(in crate::config) fn route(
     let name = name.shown().to_owned();
     let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
     let (action, state) = action?;
-    Some((Route { name, place, matches, action, request_headers, response_headers, timeouts, limits }, state))
+    Some((Route { name, place, matches, action, request_headers, response_headers, timeouts, retry, limits }, state))
 }
 
 fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32, listeners: &Listeners) -> Match {
@@ -226,7 +236,7 @@ fn action(
 
 /// Refuses keys that have no effect in a route that does not forward.
 fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &str) {
-    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "shadow", "rewrite"] {
+    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "shadow", "rewrite", "retry"] {
         if reader.get(key).is_some() {
             let message = format!("a route with `{action}` does not forward requests, so `{key}` has no effect");
             context.report(Finding::error("useless-key", reader.place(key), message));
@@ -239,8 +249,25 @@ fn timeouts(context: &mut Context<'_>, reader: &Reader<'_>) -> Timeouts {
     let Some(reader) = reader.table(context, "timeout", &TIMEOUT) else { return defaults };
     let request = value::timeout(context, &reader, "request", defaults.request);
     let idle = value::timeout(context, &reader, "idle", defaults.idle);
+    let per_try = per_try(context, &reader, request);
     reader.finish(context);
-    Timeouts { request, idle }
+    Timeouts { request, idle, per_try }
+}
+
+fn per_try(context: &mut Context<'_>, reader: &Reader<'_>, request: Option<Duration>) -> Option<Duration> {
+    let item = reader.get("per_try")?;
+    let per_try = value::duration(context, &item)?;
+    if per_try.is_zero() {
+        let finding = Finding::error("out-of-range", item.span(), "`per_try` must be more than zero");
+        context.report(finding.help("remove it: then only `request` limits a try"));
+        return None;
+    }
+    if request.is_some_and(|request| per_try >= request) {
+        let message = "`per_try` is not below `request`: when a try ends, no time is left for another one";
+        let finding = Finding::warning("late-try", item.span(), message);
+        context.report(finding.help("write a shorter `per_try`, such as a third of `request`"));
+    }
+    Some(per_try)
 }
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> RouteLimits {

@@ -12,7 +12,7 @@ use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
 use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
-use crate::config::toml::{grammar, value};
+use crate::config::toml::value;
 use crate::route::{ClientTls, OtlpProtocol, TraceExport};
 use crate::tls;
 
@@ -61,14 +61,7 @@ pub(in crate::config) fn traces(
     let place = otlp.and_then(|text| collector(context, &text));
     let tls = collector_tls(context, place.as_ref(), reader, system);
     let protocol = if reader.word(context, "protocol") == Some(1) { OtlpProtocol::Grpc } else { OtlpProtocol::Http };
-    let mut sample = 1.0;
-    if let Some(item) = reader.get("sample") {
-        match item.digits().map(|digits| digits.parse::<f64>().unwrap_or(f64::NAN)) {
-            Some(number) if (0.0..=1.0).contains(&number) => sample = number,
-            Some(_) => item.refuse(context, "out-of-range", "`sample` must be 0 to 1"),
-            None => item.mismatch_number(context, "a number from 0 to 1", grammar::is_share),
-        }
-    }
+    let sample = value::share(context, reader, "sample").unwrap_or(1.0);
     let service = reader.text(context, "service").map_or_else(|| "pointsman".to_owned(), |text| text.to_string());
     let mut attributes = Vec::new();
     for named in reader.get("attributes").map(|item| item.map(context)).unwrap_or_default() {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::client_tls;
 use super::client_tls::{Owner, SystemRoots, UPSTREAM_TLS};
+use super::outlier;
+use super::outlier::{OUTLIER, RETRY_BUDGET};
 use crate::config::toml::address::is_digits;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -50,8 +52,10 @@ pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
         optional(
             "limits",
             Shape::Table(&LIMITS),
-            "Limits of the upstream; requests beyond `connections` or `requests` get 503 at once.",
+            "Limits of the upstream: beyond `connections`, `pending` requests wait; the others get 503 at once.",
         ),
+        optional("outlier", Shape::Table(&OUTLIER), "When an endpoint that fails gets no requests for a while."),
+        optional("retry_budget", Shape::Table(&RETRY_BUDGET), "Limit on further tries of failed requests."),
         optional(
             "proxy_protocol",
             Shape::Words(&["v1", "v2"]),
@@ -63,7 +67,7 @@ pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
             "How `https://` endpoints are verified, and which client certificate they get.",
         ),
     ],
-    later: &["health", "outlier", "slow_start"],
+    later: &["health", "slow_start"],
 };
 
 const ENDPOINT: TableSpec = TableSpec {
@@ -82,6 +86,12 @@ const LIMITS: TableSpec = TableSpec {
     keys: &[
         default("connections", Shape::Integer(1, 1_000_000), "1024", "Maximum number of open connections."),
         default("requests", Shape::Integer(1, 1_000_000), "4096", "Maximum number of requests in flight."),
+        default(
+            "pending",
+            Shape::Integer(0, 100_000),
+            "128",
+            "Maximum number of requests that wait for a connection, at most for `connect_timeout`; 0: none waits.",
+        ),
         default(
             "response_headers",
             Shape::Integer(1, 10_000),
@@ -126,6 +136,8 @@ pub(in crate::config) fn upstream(
         Some(reader) => limits(context, &reader.with_name(named.name)),
         None => UpstreamLimits::default(),
     };
+    let outlier = outlier::outlier(context, &reader, named.name, &endpoints);
+    let retry_budget = outlier::retry_budget(context, &reader, named.name);
     let proxy_protocol = reader.word(context, "proxy_protocol").map(|word| match word {
         0 => ProxyProtocol::V1,
         _ => ProxyProtocol::V2,
@@ -140,7 +152,18 @@ pub(in crate::config) fn upstream(
     }
     reader.finish(context);
     let name = named.name.to_owned();
-    Some(Upstream { name, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls })
+    Some(Upstream {
+        name,
+        revision,
+        endpoints,
+        balance,
+        connect_timeout,
+        limits,
+        outlier,
+        retry_budget,
+        proxy_protocol,
+        tls,
+    })
 }
 
 fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
@@ -148,6 +171,7 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
     for (key, field) in [
         ("connections", &mut limits.connections),
         ("requests", &mut limits.requests),
+        ("pending", &mut limits.pending),
         ("response_headers", &mut limits.response_headers),
     ] {
         *field = reader.count(context, key).unwrap_or(*field);

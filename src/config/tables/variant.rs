@@ -1,8 +1,9 @@
 //! The variants of a route and their weights: `stable`, `canary`, `[[route.variant]]`.
 
+use super::retry::RESCUE;
 use super::route_context::{NameRegistries, NamedRoute};
 use super::shadow::{ShadowContext, StickyKeys};
-use super::{identity_warnings, shadow, target};
+use super::{identity_warnings, retry, shadow, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -20,25 +21,6 @@ const WEIGHT: Shape = Shape::Number(0, 100);
 
 const RESCUED: Shape = Shape::Either(&[Shape::Boolean, Shape::Table(&RESCUE)]);
 const RESCUED_DOC: &str = "When stable answers instead of the variant; `false` turns this off.";
-
-/// `rescue = { … }` of a variant.
-const RESCUE: TableSpec = TableSpec {
-    title: "rescue",
-    doc: "When stable answers instead of the variant.",
-    keys: &[default(
-        "on",
-        Shape::OneOrMore(&Shape::Words(RESCUED_ON)),
-        "[\"connect\"]",
-        "`connect`: no endpoint of the variant accepts a connection, and nothing was sent.",
-    )],
-    later: &["methods"],
-};
-
-/// Help for an invalid `rescue`.
-const RESCUE_HELP: &str = "write `rescue = false`, so that stable never answers, or `rescue = { on = [\"connect\"] }`";
-
-/// The values of `on`.
-const RESCUED_ON: &[&str] = &["connect"];
 
 /// `[route.canary]`.
 pub(super) const CANARY: TableSpec = TableSpec {
@@ -112,7 +94,7 @@ pub(in crate::config) fn split(
             StickyKeys::Never => warn_of_no_key(context, reader, &arms, &targets, &sticky),
         }
     }
-    let (name, rescue) = ("stable".to_owned(), Rescue::Off);
+    let (name, rescue) = ("stable".to_owned(), Rescue::off());
     let mut variants = vec![Variant { name, upstream: stable?, rescue }];
     let weights: Vec<Weight> = arms.iter().map(|arm| arm.weight).collect();
     for Arm { shown, upstream, rescue, .. } in arms {
@@ -245,32 +227,9 @@ fn arm(
     let item = reader.get("weight");
     let weight = item.and_then(|item| value::weight(context, &item)).unwrap_or_default();
     let weight_at = item.map_or(name_at, |item: Item<'_>| item.span());
-    let rescue = reader.get("rescue").map_or(Rescue::Connect, |item| rescue(context, &item));
+    let rescue = reader.get("rescue").map_or_else(Rescue::default, |item| retry::rescue(context, &item));
     reader.finish(context);
     Arm { shown: name.clone(), name, name_at, weight, weight_at, upstream, rescue }
-}
-
-/// Compiles `rescue`: `false`, or a table.
-fn rescue(context: &mut Context<'_>, item: &Item<'_>) -> Rescue {
-    if !item.is_table() {
-        if !item.is_boolean() {
-            item.mismatch_with_help(context, "`false` or a table", RESCUE_HELP);
-            return Rescue::Connect;
-        }
-        return if item.boolean(context) == Some(false) { Rescue::Off } else { Rescue::Connect };
-    }
-    let Some(reader) = item.table(context, &RESCUE) else { return Rescue::Connect };
-    if let Some(on) = reader.get("on") {
-        let words = on.one_or_more();
-        if words.is_empty() {
-            on.refuse(context, "empty-list", "`on` is empty: to turn it off, write `rescue = false`");
-        }
-        for word in words {
-            word.word(context, RESCUED_ON);
-        }
-    }
-    reader.finish(context);
-    Rescue::Connect
 }
 
 /// The sum of all weights in millionths. A sum above 100 % is an error: weights are never scaled.

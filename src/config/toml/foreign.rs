@@ -49,6 +49,15 @@ const BY_LISTENER: Meaning = KeyWithHelp(
     "listener",
     "write `listener = \"NAME\"`, the `name` of the `[[listener]]` that receives these requests",
 );
+const RETRY: Meaning = KeyWithHelp("retry", "write `retry = { attempts = 1 }`: further tries after the first one");
+const ROUTE_RETRY: Meaning = Elsewhere("write `retry = { attempts = 1 }` in the `[[route]]`");
+const OUTLIER: Meaning =
+    KeyWithHelp("outlier", "write `outlier = { consecutive_failures = 5, base_ejection = \"30s\" }`");
+const BREAKER: Meaning = Elsewhere(
+    "write `limits = { connections = 1024, pending = 128 }` in `[upstream.NAME]`, and `outlier` to eject endpoints that fail",
+);
+const PER_TRY: Meaning = Elsewhere("write `timeout = { per_try = \"2s\" }` in the `[[route]]`");
+const WINDOW: Meaning = Elsewhere("the window is 10 s and cannot be changed");
 const URL: Meaning = KeyWithHelp(
     "stable",
     "a route refers to an upstream: write `stable = \"NAME\"` here, and the URL in `[upstream.NAME]` as `endpoints`",
@@ -126,9 +135,17 @@ const WORDS: &[(&str, &[Entry])] = &[
                 Elsewhere("write `limits = { body = \"10MiB\" }`"),
             ),
             ("tls ssl certificates", TLS),
-            ("retries rate_limits ratelimit limit throttle auth basic_auth basicauth", Unsupported),
+            ("retries num_retries max_retries maxretries retry_on retry_policy retrypolicy attempts tries", RETRY),
+            ("proxy_next_upstream proxy_next_upstream_tries redispatch", RETRY), // nginx, HAProxy
+            ("per_try per_try_timeout", PER_TRY),
+            (
+                "outlier outlier_detection max_fails fail_timeout",
+                Elsewhere("write it in `[upstream.NAME]`, as `outlier`"),
+            ),
+            ("circuit_breaker circuit_breakers circuitbreaker", BREAKER),
+            ("rate_limits ratelimit limit throttle auth basic_auth basicauth", Unsupported),
             ("forward_auth forwardauth oauth compress compression encode gzip cors cache", Unsupported),
-            ("circuit_breaker circuitbreaker health health_check healthcheck waf ip_allow", Unsupported),
+            ("health health_check healthcheck waf ip_allow", Unsupported),
             ("middleware middlewares filters plugins schedule guard", Unsupported),
         ],
     ),
@@ -185,6 +202,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("connect connect_timeout", Elsewhere("write `connect_timeout = \"1s\"` in `[upstream.NAME]`")),
             ("read write send", Key("idle")),
             ("total response timeout backend", Key("request")), // HAProxy
+            ("per_try_timeout pertry try attempt", Key("per_try")),
         ],
     ),
     (
@@ -192,6 +210,57 @@ const WORDS: &[(&str, &[Entry])] = &[
         &[
             ("body_size max_body max_body_size client_max_body_size body_bytes", Key("body")),
             ("websocket websockets", KeyWithHelp("upgrade", "write `upgrade = [\"websocket\"]`")),
+        ],
+    ),
+    (
+        "[route.retry]",
+        &[
+            ("num_retries max_retries maxretries retries retry tries count limit", Key("attempts")), // Envoy, Traefik
+            ("retry_on retryon conditions codes status statuses status_codes retriable_status_codes", Key("on")),
+            ("method non_idempotent", Key("methods")),
+            ("buffer body max_body max_request_body_bytes maxrequestbodybytes", Key("body_buffer")),
+            ("per_try per_try_timeout timeout", PER_TRY),
+            ("budget retry_budget ratio min_per_second", Elsewhere("write `[upstream.NAME.retry_budget]`")),
+            (
+                "backoff back_off retry_back_off interval initial_interval initialinterval",
+                Elsewhere(
+                    "the delay before a further try is random, up to 25 ms, then up to 250 ms: it cannot be changed",
+                ),
+            ),
+        ],
+    ),
+    (
+        "[upstream.NAME.outlier]",
+        &[
+            ("consecutive_5xx consecutive_gateway_failure consecutive_errors failures", Key("consecutive_failures")),
+            ("max_fails max_failures fall error_limit", Key("consecutive_failures")), // nginx, HAProxy
+            ("base_ejection_time ejection_time fail_timeout", Key("base_ejection")),
+            ("max_ejection_percent", Key("max_ejected_percent")),
+            ("failure_percentage failure_percentage_threshold", Key("failure_percent")),
+            ("panic_threshold healthy_panic_threshold", Key("panic_percent")),
+            ("max_ejection_time", Elsewhere("an ejection takes at most 300 s: this cannot be changed")),
+            ("interval window", WINDOW),
+            (
+                "enabled disabled off",
+                KeyWithHelp("consecutive_failures", "write `consecutive_failures = 0` to turn ejection off"),
+            ),
+        ],
+    ),
+    (
+        "[upstream.NAME.retry_budget]",
+        &[
+            ("percent percentage budget_percent budget", KeyWithHelp("ratio", "write `ratio = 0.2` for 20 %")),
+            ("min_retries min_retry_concurrency min_retries_per_second minretriespersecond min", Key("min_per_second")),
+            ("ttl interval window", WINDOW),
+        ],
+    ),
+    (
+        "[upstream.NAME.limits]",
+        &[
+            ("max_connections max_conns maxconn", Key("connections")),
+            ("max_requests max_concurrent_requests", Key("requests")),
+            ("max_pending max_pending_requests queue maxqueue", Key("pending")), // Envoy, HAProxy
+            ("max_retries", Elsewhere("write `[upstream.NAME.retry_budget]`")),
         ],
     ),
     (
@@ -248,8 +317,21 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("name", Elsewhere("the name is in the brackets: `[upstream.NAME]`")),
             ("version tag", Key("revision")),
             ("sticky path rewrite headers", Elsewhere("write it in a `[[route]]`")),
-            ("healthcheck health_check health_checks check max_fails fail_timeout", Unsupported),
-            ("retries retry circuit_breaker outlier_detection", Unsupported),
+            (
+                "max_pending max_pending_requests pending queue",
+                KeyWithHelp("limits", "write `limits = { pending = 128 }`"),
+            ),
+            ("outlier_detection passive passive_health max_fails fail_timeout", OUTLIER), // Envoy, Caddy, nginx
+            (
+                "circuit_breaker circuit_breakers circuitbreaker",
+                KeyWithHelp(
+                    "limits",
+                    "write `limits = { connections = 1024, pending = 128 }`, and `outlier` for ejection",
+                ),
+            ),
+            ("retries retry retry_policy num_retries retry_on proxy_next_upstream", ROUTE_RETRY),
+            ("retrybudget", Key("retry_budget")),
+            ("healthcheck health_check health_checks check", Unsupported),
         ],
     ),
     ("an endpoint", &[("address host server target to", Key("url"))]),

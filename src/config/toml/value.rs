@@ -8,7 +8,9 @@ use ipnet::IpNet;
 
 use super::context::{Context, REGEXES_MAX};
 use super::diagnostic::Finding;
-use super::grammar::{host_pattern, is_name, is_weight, parse_duration, parse_size, percent, with_binary_unit};
+use super::grammar::{
+    host_pattern, is_name, is_share, is_weight, parse_duration, parse_size, percent, with_binary_unit,
+};
 use super::hints::PERCENT;
 use super::item::Item;
 use super::reader::Reader;
@@ -147,27 +149,27 @@ pub(in crate::config) fn token(context: &mut Context<'_>, name: &str, at: Span) 
     is_valid
 }
 
-/// A method.
+/// A method of requests that are served.
 pub(in crate::config) fn method(context: &mut Context<'_>, item: &Item<'_>) -> Option<Method> {
+    match any_method(context, item)? {
+        method @ (Method::CONNECT | Method::TRACE) => {
+            item.refuse(context, "bad-method", format!("Pointsman rejects all `{method}` requests"));
+            None
+        }
+        method => Some(method),
+    }
+}
+
+/// A method.
+pub(in crate::config) fn any_method(context: &mut Context<'_>, item: &Item<'_>) -> Option<Method> {
     let text = item.text(context)?;
     let upper = text.to_ascii_uppercase();
     let parsed = Method::from_bytes(text.as_bytes()).ok().filter(|_| *upper == *text);
-    match parsed {
-        None => {
-            let finding = Finding::error("bad-method", text.span, format!("`{}` is not a method", &*text));
-            context.report(finding.help("methods are upper case, such as `GET`"));
-            None
-        }
-        Some(Method::CONNECT | Method::TRACE) => {
-            context.report(Finding::error(
-                "bad-method",
-                text.span,
-                format!("Pointsman rejects all `{}` requests", &*text),
-            ));
-            None
-        }
-        Some(method) => Some(method),
+    if parsed.is_none() {
+        let finding = Finding::error("bad-method", text.span, format!("`{}` is not a method", &*text));
+        context.report(finding.help("methods are upper case, such as `GET`"));
     }
+    parsed
 }
 
 /// A regex of limited size.
@@ -211,6 +213,23 @@ pub(in crate::config) fn timeout(
         None => default,
         Some(item) => duration(context, &item).filter(|duration| !duration.is_zero()),
     }
+}
+
+/// The number from 0 to 1 of a key.
+pub(in crate::config) fn share(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str) -> Option<f64> {
+    let item = reader.get(key)?;
+    let Some(digits) = item.digits() else {
+        item.mismatch_number(context, "a number from 0 to 1", is_share);
+        return None;
+    };
+    let number = digits.parse().ok().filter(|_| is_share(digits));
+    if number.is_none() {
+        let percent = digits.parse::<f64>().ok().filter(|percent| (1.0..=100.0).contains(percent));
+        let help = percent.map(|percent| format!("write `{}` for {percent} %", percent / 100.0));
+        let finding = Finding::error("out-of-range", item.span(), format!("`{key}` must be 0 to 1"));
+        context.report(finding.maybe_help(help));
+    }
+    number
 }
 
 /// The place of a part of a string, if the string has no escapes; otherwise the place of the string.

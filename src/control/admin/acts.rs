@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::access::Admitted;
 use super::body::CallBody;
 use super::calls::AdminState;
-use super::fields::{self, NAME_CHARS_MAX, REASON_CHARS_MAX, present, sequence};
+use super::fields::{self, NAME_CHARS_MAX, checked_reason, present, sequence};
 use super::journal;
 use super::kills;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
@@ -184,15 +184,6 @@ fn scope(written: &ScopeFields) -> Result<KillScope, CallProblem> {
             "write one of: \"all\": true, \"route\": \"R\", \"variant\": \"R:V\", \"tenant\": \"T\", \"shadow\": \"R\"";
         ProblemKind::BadBody.because(detail, help)
     })
-}
-
-fn checked_reason(reason: Option<String>) -> Result<String, CallProblem> {
-    let Some(reason) = reason else {
-        let help = "say why in \"reason\": others read it in the journal";
-        return Err(ProblemKind::BadBody.because("`reason` is missing", help).with("field", "reason"));
-    };
-    fields::check_text("reason", &reason, REASON_CHARS_MAX)?;
-    Ok(reason)
 }
 
 /// SHA-256 of a call, in hex. A call with the same key and another digest is another call.

@@ -115,7 +115,7 @@ pub(super) fn shadow_page(state: &ControlState) -> Response {
 }
 
 pub(super) async fn explain(State(state): State<AdminState>, RawQuery(query): RawQuery) -> Response {
-    match explain::explain(&state.control.snapshot(), query.as_deref(), state.control.clock.wall()) {
+    match explain::explain(&state.control, query.as_deref()) {
         Ok(explanation) => pretty(StatusCode::OK, &explanation),
         Err(why) => pretty(StatusCode::BAD_REQUEST, &json!({ "error": why })),
     }

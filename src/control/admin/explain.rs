@@ -1,25 +1,31 @@
 //! `/explain`: shows what routing would do with a request, under the current snapshot.
 
-use std::time::Duration;
-
 use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
+use super::candidates::{VariantRole, candidates};
+use crate::control::state::ControlState;
 use crate::route::{ExplainQuery, ExplainRequest};
-use crate::snapshot::Snapshot;
 use crate::telemetry::explained;
 
-/// Explains the request in the query, at this time since the Unix epoch.
+/// Explains the request in the query, with the endpoints that may get it now.
 ///
 /// # Errors
 /// When the query is invalid, with a message.
-pub(super) fn explain(snapshot: &Snapshot, query: Option<&str>, now: Duration) -> Result<Value, String> {
+pub(super) fn explain(state: &ControlState, query: Option<&str>) -> Result<Value, String> {
+    let (snapshot, now) = (state.snapshot(), state.clock.wall());
     let mut query = parse(query.unwrap_or_default())?;
     query.set_peer(&snapshot.rules.identity)?;
     let asked = query.request(&snapshot.rules)?;
     let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
     let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
+    let is_stable = value["variant"] == "stable";
+    let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
+    if let Some((_, upstream)) = all.into_iter().find(|(spec, _)| value["upstream"] == spec.name) {
+        let role = if is_stable { VariantRole::Stable } else { VariantRole::Other };
+        value["endpoints"] = json!(candidates(&upstream.endpoints, role, state.uptime_ms()));
+    }
     Ok(value)
 }
 

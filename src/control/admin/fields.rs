@@ -72,6 +72,19 @@ pub(super) fn check_text(field: &str, text: &str, chars_max: usize) -> Result<()
     Err(ProblemKind::BadBody.because(error, help).with("field", field))
 }
 
+/// The reason of an act.
+///
+/// # Errors
+/// It is missing, or no such text.
+pub(super) fn checked_reason(reason: Option<String>) -> Result<String, CallProblem> {
+    let Some(reason) = reason else {
+        let help = "say why in \"reason\": others read it in the journal";
+        return Err(ProblemKind::BadBody.because("`reason` is missing", help).with("field", "reason"));
+    };
+    check_text("reason", &reason, REASON_CHARS_MAX)?;
+    Ok(reason)
+}
+
 /// Whether a letter shows anything.
 fn is_visible(letter: char) -> bool {
     !EMPTY_LETTERS.iter().any(|[first, last]| (*first..=*last).contains(&letter))

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::experiment::{SampleCheck, check_sample};
 use crate::control::state::ControlState;
-use crate::route::{Route, Variant};
-use crate::snapshot::{Listener, Snapshot};
+use crate::failover::{EndpointStanding, FailureCause, RetryBudget};
+use crate::route::{Route, Upstream, Variant};
+use crate::snapshot::{Listener, Snapshot, UpstreamState};
 use crate::stats::Fairness;
 use crate::telemetry::exposition::{
-    CertificateFigures, ComparisonFigures, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries, expose,
+    CertificateFigures, ComparisonFigures, HealthFigures, RouteShares, Scrape, UpstreamFigures, VariantShare,
+    WeightedSeries, expose,
 };
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
@@ -35,14 +37,19 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
         let check = check_sample(snapshot.overlay.split(id), sample);
         Some(of_sample(route, sample, &check))
     });
-    let upstreams = snapshot.upstreams.iter();
+    let upstreams = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
+    let now_ms = state.uptime_ms();
     let scrape = Scrape {
         registry: &state.counts.registry,
         now: state.clock.now(),
         variants,
         samples: samples.collect(),
         upstreams: upstreams
-            .map(|state| UpstreamFigures { series: &state.series, endpoints: state.endpoints.len() })
+            .map(|(upstream, state)| UpstreamFigures {
+                series: &state.series,
+                endpoints: state.endpoints.len(),
+                health: health(upstream, state, now_ms),
+            })
             .collect(),
         shadows: shadows(&snapshot),
         findings: state.comparator.summaries(&snapshot.rules).into_iter().map(findings).collect(),
@@ -53,6 +60,33 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
         counted: state.counts.recorder.read(),
     };
     take(scrape)
+}
+
+/// The state of an upstream's endpoints, `now_ms` milliseconds after the process started.
+fn health(upstream: &Upstream, state: &UpstreamState, now_ms: u64) -> HealthFigures {
+    let mut states = EndpointStanding::ALL.map(|standing| (standing.name(), 0));
+    for endpoint in &*state.endpoints {
+        states[endpoint.health.view(now_ms).standing as usize].1 += 1;
+    }
+    let counts = state.health.counts();
+    let ejections = FailureCause::ALL.into_iter().zip(counts.ejections).map(|(cause, count)| (cause.name(), count));
+    let requests = state.health.requests.sum(now_ms / 1000).requests;
+    HealthFigures {
+        states: states.into(),
+        ejections: ejections.collect(),
+        admissions: counts.admissions,
+        budget_used: used_ratio(
+            state.health.budget.used(now_ms),
+            RetryBudget::allowed(upstream.retry_budget, requests),
+        ),
+    }
+}
+
+/// The part of a retry budget that is used. At 1 no further try is allowed.
+fn used_ratio(used: u64, allowed: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds")]
+    let ratio = used as f64 / allowed as f64;
+    if used >= allowed { 1.0 } else { ratio }
 }
 
 fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {
@@ -109,4 +143,26 @@ fn certificates(state: &ControlState, listeners: &[Arc<Listener>]) -> Vec<Certif
         same
     });
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_scrape_has_every_state_and_cause() {
+        let golden = include_str!("../../telemetry/exposition/golden.txt");
+        let states = EndpointStanding::ALL.map(|standing| format!("_endpoints_state{{state=\"{}\",", standing.name()));
+        let causes = FailureCause::ALL.map(|cause| format!("_ejections_total{{cause=\"{}\",", cause.name()));
+        for series in states.into_iter().chain(causes) {
+            assert!(golden.contains(&series), "{series}");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_used_up_when_no_try_is_left() {
+        for (used, allowed, ratio) in [(0, 8, 0.0), (2, 8, 0.25), (8, 8, 1.0), (9, 8, 1.0), (0, 0, 1.0)] {
+            assert!((used_ratio(used, allowed) - ratio).abs() < 1e-9, "{used} of {allowed}");
+        }
+    }
 }

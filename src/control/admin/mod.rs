@@ -4,6 +4,7 @@ mod access;
 mod acts;
 mod body;
 mod calls;
+mod candidates;
 mod config_calls;
 mod connection;
 mod events;
@@ -30,6 +31,9 @@ mod status;
 mod timed_writes;
 mod tls;
 mod unix_socket;
+mod upstream_acts;
+mod upstream_schemas;
+mod upstreams;
 
 pub(super) use listener::{AdminListener, PreparedAdmin};
 pub(super) use push::{push_last, push_regularly};

@@ -82,8 +82,9 @@ fn parameter(parameter: &CallParameter) -> Value {
         "in": match parameter.place {
             ParameterPlace::Query => "query",
             ParameterPlace::Header => "header",
+            ParameterPlace::Path => "path",
         },
-        "required": false,
+        "required": parameter.place == ParameterPlace::Path,
         "description": parameter.doc,
         "schema": reference(parameter.schema),
     })

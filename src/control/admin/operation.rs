@@ -32,6 +32,8 @@ pub(super) enum ParameterPlace {
     Query,
     /// In the header.
     Header,
+    /// In the path; required.
+    Path,
 }
 
 /// The body of a call.
@@ -79,6 +81,16 @@ const LAST_EVENT_ID: CallParameter = CallParameter {
 const fn query(name: &'static str, doc: &'static str) -> CallParameter {
     CallParameter { name, place: ParameterPlace::Query, doc, schema: "Text" }
 }
+
+const ENDPOINT: [CallParameter; 2] = [
+    CallParameter { name: "upstream", place: ParameterPlace::Path, doc: "The name of the upstream.", schema: "Name" },
+    CallParameter {
+        name: "endpoint",
+        place: ParameterPlace::Path,
+        doc: "`HOST:PORT` as in the file, for all addresses of the name; or an address.",
+        schema: "Name",
+    },
+];
 
 const EXPLAIN: [CallParameter; 9] = [
     query("host", "The host."),
@@ -142,6 +154,22 @@ impl Operation {
             ProblemKind::Stopping,
         ],
         ..Self::KILL
+    };
+    /// `/v1/upstreams/{upstream}/endpoints/{endpoint}/drain` and its like.
+    pub const ENDPOINT_ACT: Self = Self {
+        parameters: &ENDPOINT,
+        body: Some(BodyDoc { schema: "EndpointAct", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::BadQuery,
+            ProblemKind::UnknownUpstream,
+            ProblemKind::UnknownEndpoint,
+            ProblemKind::BodyLate,
+            ProblemKind::LastUsable,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+        ],
+        ..Self::page("EndpointActOutcome")
     };
     /// `/v1/journal`.
     pub const JOURNAL: Self = Self {

@@ -76,12 +76,15 @@ kinds! {
     OtherSite 403 "other-site" "requests of other sites are refused";
     NoSuchPath 404 "no-such-path" "there is no such call";
     UnknownScope 404 "unknown-scope" "the running configuration has no such route, variant or shadow";
+    UnknownUpstream 404 "unknown-upstream" "the running configuration has no such upstream";
+    UnknownEndpoint 404 "unknown-endpoint" "the upstream has no such endpoint";
     WrongMethod 405 "wrong-method" "the call takes another method";
     BodyLate 408 "body-late" "the body did not arrive in time";
     NotKilled 409 "not-killed" "the scope is not killed";
     KilledByFile 409 "killed-by-file" "the file makes this kill";
     Stale 409 "stale" "others acted since the state that the caller saw";
     TooManyKills 409 "too-many-kills" "too many kills are in force";
+    LastUsable 409 "last-usable" "no usable endpoint would be left";
     BodyTooLarge 413 "body-too-large" "the body is too large";
     MediaType 415 "media-type" "the call takes another media type";
     NothingToKill 422 "nothing-to-kill" "the scope has nothing to kill";

@@ -26,7 +26,7 @@ use super::operation::Operation;
 use super::page::PageLimits;
 use super::problem::{ProblemForm, ProblemKind};
 use super::response::{add_fields, text};
-use super::{acts, config_calls, events, journal, origin};
+use super::{acts, config_calls, events, journal, origin, upstream_acts};
 use crate::control::state::ControlState;
 
 /// The text of a response whose handler has panicked.
@@ -93,6 +93,18 @@ fn v1_calls() -> Vec<AdminCall> {
         AdminCall::post("/v1/revive", Operate, "lift a kill", acts::revive).with(Operation::REVIVE).on_any_place(),
         page("/v1/routes", "routes with their shares", "Routes", calls::routes_page),
         page("/v1/upstreams", "upstreams and their endpoints", "Upstreams", calls::upstreams_page),
+        operate(
+            "/v1/upstreams/{upstream}/endpoints/{endpoint}/drain",
+            "no new request for an endpoint",
+            upstream_acts::drain,
+        ),
+        operate("/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", "end a drain", upstream_acts::undrain),
+        operate(
+            "/v1/upstreams/{upstream}/endpoints/{endpoint}/eject",
+            "eject an endpoint, until it is admitted",
+            upstream_acts::eject,
+        ),
+        operate("/v1/upstreams/{upstream}/endpoints/{endpoint}/admit", "end an ejection", upstream_acts::admit),
         page("/v1/shadows", "what /shadow shows", "Shadows", calls::shadow_page),
         page("/v1/experiments", "experiments with their evidence", "Experiments", calls::experiments_page),
         page("/v1/config", "the configuration in effect, and the last outcome", "Config", config_calls::config_page),
@@ -107,6 +119,11 @@ fn v1_calls() -> Vec<AdminCall> {
         AdminCall::get("/v1/openapi.json", Read, "this table for programs: OpenAPI 3.1", calls::openapi)
             .with(Operation::page("OpenApi")),
     ]
+}
+
+/// A call on an endpoint.
+fn operate<T: 'static>(path: &'static str, help: &'static str, handler: impl Handler<T, AdminState>) -> AdminCall {
+    AdminCall::post(path, CallAccess::Operate, help, handler).with(Operation::ENDPOINT_ACT).on_any_place()
 }
 
 /// Every call, in the order of the index page.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::fields::{EMPTY_LETTERS, KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, SEQ_MAX};
 use super::journal::RECORDS_MAX;
 use super::problem::ProblemKind;
+use super::upstream_schemas::upstream_schemas;
 
 /// A text without control characters, with a letter that shows something.
 fn text_pattern() -> String {
@@ -24,6 +25,8 @@ pub(super) fn schemas() -> Value {
         "Text": { "type": "string" },
         "Sequence": { "type": "integer", "minimum": 0, "maximum": SEQ_MAX },
         "Limit": { "type": "integer", "minimum": 1, "maximum": RECORDS_MAX },
+        "Name": text(NAME_CHARS_MAX),
+        "Reason": text(REASON_CHARS_MAX),
         "IdempotencyKey": { "type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX, "pattern": "^[\\x21-\\x7e]+$" },
         "Problem": problem(),
         "ReloadOutcome": {
@@ -40,7 +43,7 @@ pub(super) fn schemas() -> Value {
             },
         },
     });
-    for part in [bodies(), records(), outcomes(), tables(), config()] {
+    for part in [bodies(), records(), outcomes(), tables(), upstream_schemas(), config()] {
         if let (Value::Object(all), Value::Object(part)) = (&mut all, part) {
             all.extend(part);
         }
@@ -62,6 +65,7 @@ fn problem() -> Value {
             "help": { "type": "string", "description": "What to do." },
             "field": { "type": "string", "description": "The field of the body that is wrong." },
             "similar": { "type": "string", "description": "A similar name." },
+            "known": { "type": "array", "items": { "type": "string" }, "description": "The names that there are." },
             "place": { "type": "string", "description": "File and line." },
             "role": { "type": "string", "description": "The role that is missing." },
             "records": {
@@ -162,7 +166,7 @@ fn records() -> Value {
                 "seq": { "type": "integer", "minimum": 1 },
                 "at": { "type": "string" },
                 "who": { "$ref": "#/components/schemas/Actor" },
-                "what": { "enum": ["start", "reload", "kill", "revive", "refused", "checkpoint"] },
+                "what": { "enum": ["start", "reload", "kill", "revive", "refused", "endpoint", "checkpoint"] },
                 "reason": { "type": "string" },
                 "key": { "type": "object" },
                 "config": { "type": "string" },
@@ -239,7 +243,6 @@ fn tables() -> Value {
     json!({
         "Status": object(&["version", "generation", "phase", "ready", "listeners", "routes", "upstreams"]),
         "Routes": object(&["generation", "routes"]),
-        "Upstreams": object(&["generation", "upstreams"]),
         "Shadows": object(&["routes"]),
         "Experiments": object(&["generation", "experiments"]),
         "Explanation": { "type": "object" },

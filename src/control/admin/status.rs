@@ -1,21 +1,19 @@
 //! `/status`: the state of the proxy as JSON.
 
-use std::sync::Arc;
-
 use http::Method;
 use serde_json::{Value, json};
 
 use super::experiment::experiment;
 use super::format::{ratio, time};
 use super::kills::kill;
+use super::upstreams::upstreams;
 use crate::control::measure::{Durations, VariantCounts, shares};
 use crate::control::outcome::ReloadOutcome;
 use crate::control::release::JournalHealth;
 use crate::control::state::{ControlState, LastReload};
 use crate::drain::Phase;
-use crate::route::{Action, ClientAuth, EndpointHost, EndpointSpec, Route, RouteId, Shadow, Split, VariantId};
-use crate::snapshot::{EndpointState, Listener, Snapshot};
-use crate::telemetry::UpstreamMeter;
+use crate::route::{Action, ClientAuth, Route, RouteId, Shadow, Split, VariantId};
+use crate::snapshot::{Listener, Snapshot};
 use crate::telemetry::control::lookups;
 use crate::tls::Server;
 
@@ -50,7 +48,7 @@ pub fn status(state: &ControlState) -> Value {
         "release": { "seq": state.release.health().seq },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(&snapshot, &data.baselines),
-        "upstreams": upstreams(&snapshot),
+        "upstreams": upstreams(&snapshot, state.uptime_ms()),
         "names": data.names.iter().map(|(name, resolution)| {
             let lookups = lookups(&state.counts.recorder, name);
             (name.clone(), json!({
@@ -73,7 +71,7 @@ pub(super) fn routes_table(state: &ControlState) -> Value {
 /// The upstreams, for `/v1/upstreams`.
 pub(super) fn upstreams_table(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
-    json!({ "generation": snapshot.generation.0, "upstreams": upstreams(&snapshot) })
+    json!({ "generation": snapshot.generation.0, "upstreams": upstreams(&snapshot, state.uptime_ms()) })
 }
 
 /// The experiments, for `/v1/experiments`.
@@ -228,39 +226,6 @@ fn variants(snapshot: &Snapshot, id: RouteId, split: &Split, figures: &[VariantF
         })
     })
     .collect()
-}
-
-fn upstreams(snapshot: &Snapshot) -> Vec<Value> {
-    let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
-    all.map(|(upstream, state)| {
-        let (series, endpoints) = (&state.series, &state.endpoints);
-        let sum = |of: fn(&UpstreamMeter) -> i64| series.meters.used().map(of).sum::<i64>().max(0);
-        json!({
-            "name": upstream.name,
-            "revision": upstream.revision.as_deref().map(|revision| snapshot.rules.masks.cover_configured(revision)),
-            "in_flight": sum(|meter| meter.in_flight.value()),
-            "connections": sum(|meter| meter.connections.value()),
-            "last_tls_failure": series.tls_failure_log.last().map(|last| json!({ "at": time(last.at), "cause": last.cause })),
-            "unresolved": unresolved(&upstream.endpoints, endpoints),
-            "endpoints": endpoints.iter().map(|endpoint| json!({
-                "name": &*endpoint.name,
-                "address": endpoint.address,
-                "protocol": endpoint.protocol.scheme(),
-                "weight": endpoint.weight,
-            })).collect::<Vec<_>>(),
-        })
-    })
-    .collect()
-}
-
-/// The names among an upstream's endpoints that have no address.
-fn unresolved<'a>(specs: &'a [EndpointSpec], endpoints: &[Arc<EndpointState>]) -> Vec<&'a str> {
-    let name = |spec: &'a EndpointSpec| match &spec.host {
-        EndpointHost::Name(name) => Some(name.as_str()),
-        EndpointHost::Ip(_) => None,
-    };
-    let has_address = |name: &str| endpoints.iter().any(|endpoint| endpoint.looked_up.as_deref() == Some(name));
-    specs.iter().filter_map(name).filter(|name| !has_address(name)).collect()
 }
 
 /// A share in percent, to four decimals, like a weight.

@@ -14,6 +14,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::saved_endpoint::SavedEndpoint;
 use crate::journal::Record;
 
 /// Upper bound of a datagram.
@@ -31,6 +32,10 @@ pub(super) enum HandOverMessage {
     Ready(Vec<usize>),
     /// New to old: cannot serve, for this reason.
     Failed(String),
+    /// New to old: the same as `Ready`, from a process that takes endpoints' states.
+    ReadyForEndpoints(Vec<usize>),
+    /// Old to new, before `Go`: endpoints that are ejected, drained or fail.
+    Endpoints(Vec<SavedEndpoint>),
     /// Old to new: serve.
     Go,
     /// New to old: accepts connections.

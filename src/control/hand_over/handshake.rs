@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::{HandOverChannel, HandOverMessage, SocketLabel};
 use super::forwarder::KillSender;
+use super::saved_endpoint::SavedEndpoint;
 use crate::clock::Clock;
 use crate::snapshot::ListeningSocket;
 
@@ -88,12 +89,14 @@ impl HandOver {
     }
 }
 
-/// Runs the handshake until the new process serves; returns the indexes of the sockets that it took.
+/// Runs the handshake until the new process serves; returns the indexes of the sockets that it took. `endpoints` are the
+/// states of endpoints at the moment of *go*.
 pub(super) fn run_handshake(
     channel: &HandOverChannel,
     offers: &[OfferedSocket],
     patience: Duration,
     decision: &OnceLock<HandOverDecision>,
+    endpoints: impl FnOnce() -> Vec<Vec<SavedEndpoint>>,
 ) -> Result<Vec<usize>, String> {
     let send = |message: &HandOverMessage, offer: Option<&OfferedSocket>| {
         let socket = offer.map(|offer| offer.socket.as_fd());
@@ -104,9 +107,18 @@ pub(super) fn run_handshake(
     }
     send(&HandOverMessage::AllSockets, None)?;
     let message = receive(channel, patience)?;
-    let HandOverMessage::Ready(taken) = message else { return Err(unexpected(&message)) };
+    let takes_endpoints = matches!(message, HandOverMessage::ReadyForEndpoints(_));
+    let (HandOverMessage::Ready(taken) | HandOverMessage::ReadyForEndpoints(taken)) = message else {
+        return Err(unexpected(&message));
+    };
     if decision.set(HandOverDecision::Go).is_err() {
         return Err("the hand-over was cancelled".to_owned());
+    }
+    if takes_endpoints {
+        // The latest moment before the new process accepts.
+        for part in endpoints() {
+            send(&HandOverMessage::Endpoints(part), None)?;
+        }
     }
     send(&HandOverMessage::Go, None)?;
     let message = receive(channel, patience)?;

@@ -13,12 +13,16 @@ use super::forwarder::RecordForwarder;
 use super::handshake::{HandOver, HandOverAttempt};
 use super::inherited_sockets::InheritedSockets;
 use super::program::Program;
+use super::saved_endpoint::SavedEndpoint;
 use crate::journal::Record;
 
 /// The variable that starts a hand-over: the version of the protocol. The channel is the standard input.
 pub(super) const VARIABLE: &str = "POINTSMAN_HAND_OVER";
 /// The variable with the state folder of the previous process.
 pub(super) const STATE_VARIABLE: &str = "POINTSMAN_HAND_OVER_STATE";
+/// The variable with the id of a previous process that can pass endpoints' states on. A new process that wants them says
+/// so when it is ready; one of an older version ignores it.
+pub(super) const ENDPOINTS_VARIABLE: &str = "POINTSMAN_HAND_OVER_ENDPOINTS";
 /// The version of the protocol.
 pub(super) const VERSION: &str = "1";
 /// Default time limit of a hand-over.
@@ -123,25 +127,38 @@ impl Predecessor {
 
     /// Reports that this process is ready with these sockets, and waits for the permission to serve.
     ///
+    /// Returns the endpoints that are ejected, drained or fail in the previous process.
+    ///
     /// # Errors
     /// When the hand-over is cancelled.
-    pub(in crate::control) async fn wait_for_permission(&self, inherited: &InheritedSockets) -> io::Result<()> {
+    pub(in crate::control) async fn wait_for_permission(
+        &self,
+        inherited: &InheritedSockets,
+    ) -> io::Result<Vec<SavedEndpoint>> {
+        // Its children inherit the variable: another process than the parent may have set it.
+        let parent = std::os::unix::process::parent_id().to_string();
+        let passes_endpoints = std::env::var(ENDPOINTS_VARIABLE).is_ok_and(|pid| pid == parent);
+        let ready = if passes_endpoints { HandOverMessage::ReadyForEndpoints } else { HandOverMessage::Ready };
         // If sending fails, receiving fails too.
-        let _ = self.0.send(&HandOverMessage::Ready(inherited.taken()), None);
-        match self.receive().await {
-            Ok(Some(HandOverMessage::Go)) => Ok(()),
-            Ok(Some(HandOverMessage::Dismissed)) => {
-                Err(io::Error::other("the previous process was stopped during the hand-over"))
-            }
-            Ok(Some(message)) => Err(io::Error::other(format!("unexpected message {message:?}"))),
-            // One of the processes must serve.
-            Ok(None) => {
-                tracing::error!("previous process ended during the hand-over: this one serves");
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "previous process does not answer: this one serves");
-                Ok(())
+        let _ = self.0.send(&ready(inherited.taken()), None);
+        let mut endpoints = Vec::new();
+        loop {
+            match self.receive().await {
+                Ok(Some(HandOverMessage::Endpoints(part))) => endpoints.extend(part),
+                Ok(Some(HandOverMessage::Go)) => return Ok(endpoints),
+                Ok(Some(HandOverMessage::Dismissed)) => {
+                    return Err(io::Error::other("the previous process was stopped during the hand-over"));
+                }
+                Ok(Some(message)) => return Err(io::Error::other(format!("unexpected message {message:?}"))),
+                // One of the processes must serve.
+                Ok(None) => {
+                    tracing::error!("previous process ended during the hand-over: this one serves");
+                    return Ok(endpoints);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "previous process does not answer: this one serves");
+                    return Ok(endpoints);
+                }
             }
         }
     }

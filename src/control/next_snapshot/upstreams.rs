@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::previous::{Previous, PreviousEntities, same};
+use crate::failover::{EndpointKey, UpstreamHealth};
 use crate::route::{ClientTls, EndpointHost, OtlpProtocol, Protocol, Rules, TraceExport, Upstream};
 use crate::snapshot::{EndpointState, Snapshot, UpstreamState};
 use crate::telemetry::{CollectorTls, MeterRegistry, UpstreamSeries};
@@ -61,12 +62,12 @@ pub fn with_addresses(old: &Snapshot, name: &str, addresses: &Addresses) -> Arc<
         if !hosts(upstream).any(|host| host == name) {
             return Arc::clone(state);
         }
-        let endpoints = endpoint_states(Some((upstream, state)), upstream, addresses);
+        let endpoints = endpoint_states(Some((upstream, state)), upstream, addresses, &state.health);
         if Arc::ptr_eq(&endpoints, &state.endpoints) {
             return Arc::clone(state);
         }
         let (series, shadow_series) = (Arc::clone(&state.series), state.shadow_series.clone());
-        Arc::new(UpstreamState { series, shadow_series, endpoints })
+        Arc::new(UpstreamState { series, shadow_series, endpoints, health: Arc::clone(&state.health) })
     };
     old.rules.upstreams.iter().zip(&*old.upstreams).map(one).collect()
 }
@@ -80,10 +81,13 @@ fn upstream_state(
     let series = |carried: Option<&Arc<UpstreamSeries>>| {
         carried.map_or_else(|| Arc::new(UpstreamSeries::new(&upstream.name, inputs.registry.workers)), Arc::clone)
     };
+    let health =
+        old.map_or_else(|| Arc::new(UpstreamHealth::new(inputs.registry.workers)), |(_, old)| Arc::clone(&old.health));
     let state = UpstreamState {
         series: series(old.map(|(_, old)| &old.series)),
         shadow_series: inputs.has_shadows.then(|| series(old.and_then(|(_, old)| old.shadow_series.as_ref()))),
-        endpoints: endpoint_states(old, upstream, inputs.addresses),
+        endpoints: endpoint_states(old, upstream, inputs.addresses, &health),
+        health,
     };
     match old {
         Some((_, old)) if is_same(old, &state) => Arc::clone(old),
@@ -102,8 +106,14 @@ fn endpoint_states(
     old: Previous<'_, Upstream, UpstreamState>,
     upstream: &Upstream,
     addresses: &Addresses,
+    health: &UpstreamHealth,
 ) -> Arc<[Arc<EndpointState>]> {
-    let next = endpoints(upstream, client_config(old, upstream).as_ref(), addresses);
+    let mut next = endpoints(upstream, client_config(old, upstream).as_ref(), addresses);
+    let keys: Vec<EndpointKey> =
+        next.iter().map(|next| EndpointKey { address: next.address, protocol: next.protocol }).collect();
+    for (next, health) in next.iter_mut().zip(health.set_endpoints(&keys)) {
+        next.health = health;
+    }
     let Some(old) = old.map(|(_, old)| &old.endpoints) else {
         return next.into_iter().map(Arc::new).collect();
     };
@@ -191,6 +201,7 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
             tls: tls.clone(),
             name: Arc::clone(&name),
             looked_up: looked_up.clone(),
+            health: Arc::default(),
         }));
     }
     all

@@ -64,7 +64,11 @@ impl ActiveKills {
                     self.by_people.remove(&scope);
                 }
             }
-            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Checkpoint { .. } => {}
+            Deed::Start { .. }
+            | Deed::Reload { .. }
+            | Deed::Refused { .. }
+            | Deed::Endpoint { .. }
+            | Deed::Checkpoint { .. } => {}
         }
     }
 
@@ -182,6 +186,7 @@ fn close_streams(record: &Record) -> Option<Duration> {
         | Deed::Reload { .. }
         | Deed::Revive { .. }
         | Deed::Refused { .. }
+        | Deed::Endpoint { .. }
         | Deed::Checkpoint { .. } => None,
     }
 }

@@ -219,6 +219,6 @@ fn too_many_wait() -> ActError {
 fn scope_of(record: &Record) -> Option<KillScope> {
     match &record.what {
         Deed::Kill { scope, .. } | Deed::Revive { scope } | Deed::Refused { scope, .. } => scope.scope(),
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Checkpoint { .. } => None,
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. } => None,
     }
 }

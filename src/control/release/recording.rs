@@ -42,7 +42,7 @@ impl Controller {
     }
 
     /// Records what is already done, and returns the sequence number. It needs no durability: nothing waits for it.
-    pub(super) fn record_deed(&mut self, who: Actor, what: Deed, reason: Option<String>) -> Option<u64> {
+    pub(in crate::control) fn record_deed(&mut self, who: Actor, what: Deed, reason: Option<String>) -> Option<u64> {
         let draft = self.draft(who, what, reason);
         match self.release.ledger.append(draft) {
             Ok(record) => {
@@ -154,6 +154,7 @@ const fn kind(what: &Deed) -> &'static str {
         Deed::Reload { .. } => "reload",
         Deed::Kill { .. } => "kill",
         Deed::Revive { .. } => "revive",
+        Deed::Endpoint { .. } => "endpoint",
         // The journal's thread makes checkpoints; they are not announced.
         Deed::Refused { .. } | Deed::Checkpoint { .. } => "refused",
     }
@@ -165,7 +166,7 @@ pub(super) fn log(record: &Record) {
         Deed::Kill { scope, .. } => ("killed", scope),
         Deed::Revive { scope } => ("revived", scope),
         Deed::Refused { scope, .. } => ("revive refused", scope),
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Checkpoint { .. } => return,
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. } => return,
     };
     let scope = scope.scope().map(|scope| scope.to_string()).unwrap_or_default();
     let (seq, who, why) = (record.seq, record.who.name.as_str(), record.reason.as_deref().unwrap_or_default());

@@ -152,6 +152,7 @@ fn killed_scope(record: &Record) -> Option<KillScope> {
         | Deed::Reload { .. }
         | Deed::Revive { .. }
         | Deed::Refused { .. }
+        | Deed::Endpoint { .. }
         | Deed::Checkpoint { .. } => None,
     }
 }

@@ -14,11 +14,9 @@ use hyper::ext::Protocol;
 
 use super::body_error::BodyError;
 use super::request_body::{ClientBody, RequestBody, ReturnedBody};
+use crate::failover::Resendable;
 use crate::proxy::wire::raw_query::RawQuery;
-use crate::retry::Resendable;
 
-/// Most bytes of a body that are kept.
-const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Smaller pieces are joined: each would keep the whole buffer that it was read into.
 const SMALL_BYTES_MAX: usize = 4 * 1024;
 
@@ -40,6 +38,8 @@ struct ReplayBuffer {
     bytes: usize,
     /// Bytes of them that the current attempt has sent.
     sent: usize,
+    /// Most bytes that are kept.
+    limit: usize,
     /// Nothing more is kept: the limit is exceeded, or there will be no other attempt.
     ended: bool,
 }
@@ -56,15 +56,26 @@ pub(crate) struct AttemptBody {
 /// The state of the attempts, and the length of the body if it is known.
 type SharedReplay = (Rc<RefCell<ReplayState>>, Option<u64>);
 
+/// What is kept of a body.
+enum KeptBody {
+    /// There is no body.
+    None,
+    /// The part that the attempts have sent.
+    Shared(SharedReplay),
+    /// Nothing: a part of it was taken before it was kept.
+    Lost,
+}
+
 /// A request that can be sent again.
 pub(crate) struct ReplayableRequest {
     head: Request<()>,
-    body: Option<SharedReplay>,
+    body: KeptBody,
 }
 
 impl ReplayableRequest {
-    /// Captures a request so that it can be sent again. From now on its body is pulled through an [`AttemptBody`].
-    pub(crate) fn capture(request: &mut Request<RequestBody>) -> Self {
+    /// Captures a request so that it can be sent again, if its body has at most `limit` bytes. From now on its body is
+    /// pulled through an [`AttemptBody`].
+    pub(crate) fn capture(request: &mut Request<RequestBody>, limit: usize) -> Self {
         let mut head = Request::new(());
         *head.method_mut() = request.method().clone();
         *head.uri_mut() = request.uri().clone();
@@ -77,22 +88,24 @@ impl ReplayableRequest {
             head.extensions_mut().insert(query.clone());
         }
         let (kept, body) = match mem::replace(request.body_mut(), RequestBody::Empty) {
-            RequestBody::Empty => (None, RequestBody::Empty),
+            RequestBody::Empty => (KeptBody::None, RequestBody::Empty),
             RequestBody::Client(body) => {
-                let (shared, first) = AttemptBody::first(body, &Bytes::new());
-                (Some(shared), RequestBody::Attempt(Box::new(first)))
+                let (shared, first) = AttemptBody::first(body, &Bytes::new(), limit);
+                (KeptBody::Shared(shared), RequestBody::Attempt(Box::new(first)))
             }
             RequestBody::Returned(returned) => match *returned {
                 ReturnedBody { piece, rest: RequestBody::Client(body) } => {
-                    let (shared, first) = AttemptBody::first(body, &piece);
-                    (Some(shared), RequestBody::Attempt(Box::new(first)))
+                    let (shared, first) = AttemptBody::first(body, &piece, limit);
+                    (KeptBody::Shared(shared), RequestBody::Attempt(Box::new(first)))
                 }
                 // A kept body whose attempt took a piece: its buffer is not what was sent, so it is sent once more only.
-                other => (None, RequestBody::Returned(Box::new(other))),
+                other => (KeptBody::Lost, RequestBody::Returned(Box::new(other))),
             },
-            RequestBody::Copy(body) => (None, RequestBody::Copy(body)),
+            RequestBody::Copy(body) => (KeptBody::Lost, RequestBody::Copy(body)),
             // The later attempt shares the kept part of the earlier one.
-            RequestBody::Attempt(body) => (Some((Rc::clone(&body.shared), body.length)), RequestBody::Attempt(body)),
+            RequestBody::Attempt(body) => {
+                (KeptBody::Shared((Rc::clone(&body.shared), body.length)), RequestBody::Attempt(body))
+            }
         };
         *request.body_mut() = body;
         Self { head, body: kept }
@@ -101,27 +114,31 @@ impl ReplayableRequest {
     /// Whether the body can be sent again, for the retry decision.
     pub(crate) fn resendable(&self) -> Resendable {
         match &self.body {
-            None => Resendable::Bodiless,
-            Some((shared, _)) if shared.borrow().kept.ended => Resendable::No,
-            Some(_) => Resendable::Whole,
+            KeptBody::None => Resendable::Bodiless,
+            KeptBody::Lost => Resendable::No,
+            KeptBody::Shared((shared, _)) if shared.borrow().kept.ended => Resendable::No,
+            KeptBody::Shared(_) => Resendable::Whole,
         }
     }
 
     /// The request for another attempt, with its body from the beginning. The earlier attempt gets nothing more of it.
     pub(crate) fn into_request(self) -> Request<RequestBody> {
-        let body = self.body.map_or(RequestBody::Empty, |(shared, length)| {
+        debug_assert!(self.resendable() != Resendable::No, "the body is kept");
+        let body = if let KeptBody::Shared((shared, length)) = self.body {
             // With the new turn the earlier attempt fails: two attempts never pull from one client.
             let turn = shared.borrow().turn + 1;
             shared.borrow_mut().turn = turn;
             shared.borrow_mut().kept.sent = 0;
             RequestBody::Attempt(Box::new(AttemptBody { shared, turn, left: length, length }))
-        });
+        } else {
+            RequestBody::Empty
+        };
         self.head.map(|()| body)
     }
 
     /// Gives up further attempts: the kept part is freed once the current attempt has sent it.
     pub(crate) fn discard(self) {
-        if let Some((shared, _)) = self.body {
+        if let KeptBody::Shared((shared, _)) = self.body {
             shared.borrow_mut().kept.end();
         }
     }
@@ -131,7 +148,7 @@ impl ReplayBuffer {
     /// Keeps a piece that the current attempt sends for the first time.
     fn keep(&mut self, data: &Bytes) {
         let bytes = self.bytes + data.len();
-        if self.ended || bytes > KEPT_BYTES_MAX {
+        if self.ended || bytes > self.limit {
             return self.end();
         }
         if data.len() < SMALL_BYTES_MAX {
@@ -190,11 +207,15 @@ impl ReplayBuffer {
 
 impl AttemptBody {
     /// The first attempt to send a body of which `taken` was pulled already, and the state for later ones.
-    fn first(body: Box<ClientBody>, taken: &Bytes) -> (SharedReplay, Self) {
+    fn first(body: Box<ClientBody>, taken: &Bytes, limit: usize) -> (SharedReplay, Self) {
         let length = body.size_hint().exact().map(|left| left + taken.len() as u64);
-        let mut kept = ReplayBuffer::default();
-        kept.keep(taken);
-        kept.sent = 0;
+        let mut kept = ReplayBuffer { limit, ..ReplayBuffer::default() };
+        // What was taken is in no other place: it is sent, also where nothing is kept.
+        if !taken.is_empty() {
+            kept.bytes = taken.len();
+            kept.pieces.push(taken.clone());
+        }
+        kept.ended = kept.bytes > limit || length.is_some_and(|length| length > limit as u64);
         let shared = Rc::new(RefCell::new(ReplayState { body, kept, turn: 0 }));
         let first = Self { shared: Rc::clone(&shared), turn: 0, left: length, length };
         ((shared, length), first)
@@ -241,6 +262,12 @@ impl AttemptBody {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 64 * 1024;
+
+    fn buffer() -> ReplayBuffer {
+        ReplayBuffer { limit: LIMIT, ..ReplayBuffer::default() }
+    }
+
     fn all(kept: &mut ReplayBuffer) -> Vec<u8> {
         std::iter::from_fn(|| kept.next_unsent()).flatten().collect()
     }
@@ -248,7 +275,7 @@ mod tests {
     #[test]
     fn kept_pieces_are_replayed_in_order() {
         let bytes: Vec<u8> = (0..40_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
-        let mut kept = ReplayBuffer::default();
+        let mut kept = buffer();
         let (mut at, mut sizes) = (0, [1, SMALL_BYTES_MAX, 5, 7, 0, 3 * SMALL_BYTES_MAX, 100].into_iter().cycle());
         while at < bytes.len() {
             let end = bytes.len().min(at + sizes.next().unwrap());
@@ -264,8 +291,19 @@ mod tests {
     }
 
     #[test]
+    fn a_body_of_which_a_part_is_taken_is_not_kept() {
+        let rest = RequestBody::default();
+        let returned = ReturnedBody { piece: Bytes::from_static(b"taken"), rest };
+        let mut request = Request::put("/").body(RequestBody::Returned(Box::new(returned))).unwrap();
+        let kept = ReplayableRequest::capture(&mut request, LIMIT);
+        assert_eq!(kept.resendable(), Resendable::No);
+        let mut empty = Request::new(RequestBody::Empty);
+        assert_eq!(ReplayableRequest::capture(&mut empty, LIMIT).resendable(), Resendable::Bodiless);
+    }
+
+    #[test]
     fn unsent_pieces_stay_after_the_end_of_keeping() {
-        let mut kept = ReplayBuffer::default();
+        let mut kept = buffer();
         kept.keep(&Bytes::from(vec![1; SMALL_BYTES_MAX]));
         kept.keep(&Bytes::from(vec![2; SMALL_BYTES_MAX]));
         kept.sent = 0;
@@ -280,11 +318,11 @@ mod tests {
 
     #[test]
     fn small_pieces_need_no_more_memory_than_large_ones() {
-        let mut kept = ReplayBuffer::default();
-        for _ in 0..KEPT_BYTES_MAX {
+        let mut kept = buffer();
+        for _ in 0..LIMIT {
             kept.keep(&Bytes::from_static(b"x"));
         }
-        assert!(!kept.ended && kept.pieces.is_empty() && kept.small.capacity() <= 2 * KEPT_BYTES_MAX);
+        assert!(!kept.ended && kept.pieces.is_empty() && kept.small.capacity() <= 2 * LIMIT);
         kept.keep(&Bytes::from_static(b"x"));
         assert!(kept.ended && kept.small.capacity() == 0, "over the limit, everything is freed");
     }

@@ -13,20 +13,22 @@ use http_body::Body as _;
 use super::capture::{COMPARED_BYTES_MAX, ResponseCapture};
 use super::permit::MemoryPermit;
 use crate::compare::{Ending, Failure};
+use crate::failover::{Reached, Sender};
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::body::request_body::RequestBody;
-use crate::proxy::upstream::balance::{self, TriedEndpoints};
+use crate::proxy::upstream::balance::{self, EndpointSet, EndpointWish, TriedEndpoints};
 use crate::proxy::upstream::connect::{self, Reuse};
+use crate::proxy::upstream::connection_queue::WhenFull;
+use crate::proxy::upstream::flight::InFlightGuard;
 use crate::proxy::upstream::h1;
 use crate::proxy::upstream::http_version::{for_h1, for_h2, name_host};
-use crate::proxy::upstream::lease::{CopyLease, InFlightGuard, Lease};
+use crate::proxy::upstream::lease::{CopyLease, Lease};
 use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
 use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::send_task::SendTask;
-use crate::retry::Reached;
 use crate::route::{MARKER, Protocol};
 use crate::shadow_compare::ObservedResponse;
 use crate::telemetry::{ShadowDrop, ShadowEnd};
@@ -126,12 +128,15 @@ impl MirrorRequest<'_> {
         mut request: Request<RequestBody>,
         outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
-        let picked = balance::pick(self.pool, worker, &TriedEndpoints::default(), || self.key);
-        let Some(at) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
-        let endpoint = Rc::clone(&self.pool.endpoints[at]);
+        // The outcome of a copy says nothing about the health of its endpoint: none is recorded.
+        let tried = TriedEndpoints::default();
+        let wish = EndpointWish { tried: &tried, sender: Sender::Copy, from: EndpointSet::Usable };
+        let picked = balance::pick(self.pool, worker, wish, || self.key);
+        let Some(picked) = picked else { return ShadowEnd::Dropped(ShadowDrop::Connect) };
+        let endpoint = Rc::clone(&self.pool.endpoints[picked.at]);
         outcome.endpoint = Some(endpoint.endpoint.address);
         // Counted until this function ends, also by a timeout.
-        let _flight = InFlightGuard::new(worker, self.pool, &endpoint);
+        let _flight = InFlightGuard::new(worker, self.pool, picked);
         name_host(&mut request, endpoint.endpoint.address);
         let proxy_addresses = self.proxy_addresses.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
         let own = proxy_addresses.map(|addresses| Rc::new(endpoint.with_proxy_addresses(addresses)));
@@ -139,7 +144,7 @@ impl MirrorRequest<'_> {
         let mut reuse = Reuse::Allowed;
         loop {
             let target = ConnectTarget { upstream: self.pool, endpoint: pool };
-            let (lease, reused) = match connect::lease(worker, target, reuse).await {
+            let (lease, reused) = match connect::lease(worker, target, reuse, WhenFull::Fail).await {
                 Ok(leased) => leased,
                 Err(fault) => {
                     self.pool.record_connect_failure(&endpoint, fault, worker);

@@ -6,7 +6,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version};
 
 use super::exchange::{Exchange, ExchangeStage, SplitTarget};
+use super::forwarding::PROXY_STATUS;
 use super::response_body::{BodySource, ResponseBody};
+use crate::failover::GiveUpReason;
 use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::upstream_response::{HopByHop, UpstreamBody, UpstreamResponse, WholeBody};
 use crate::proxy::wire::fault::Fault;
@@ -50,6 +52,13 @@ pub(crate) fn answer(
             parts.headers.append(header::SET_COOKIE, cookie);
             keep_from_caches(&mut parts.headers);
         }
+    }
+    if exchange.attempt.retry_end() == GiveUpReason::Budget.name() {
+        // The upstream's own error, which another try might have replaced (RFC 9209 §2.1.2).
+        parts.headers.append(PROXY_STATUS, HeaderValue::from_static("pointsman; details=\"budget\""));
+    }
+    if exchange.attempt.is_last_resort {
+        parts.headers.append(PROXY_STATUS, HeaderValue::from_static("pointsman; details=\"last_resort\""));
     }
     if let Some(call) = &mut exchange.call {
         call.head(parts.status, &parts.headers);
@@ -103,6 +112,7 @@ fn settle(exchange: &mut Exchange, mut body: UpstreamBody, status: u16) -> BodyS
             if let Some(lease) = exchange.attempt.lease.take() {
                 lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             }
+            exchange.succeed();
             exchange.attempt.flight = None;
             BodySource::Own(Some(data))
         }

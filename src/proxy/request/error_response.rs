@@ -6,13 +6,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, Version};
 
 use super::exchange::Exchange;
-use super::forwarding::REQUEST_ID;
+use super::forwarding::{PROXY_STATUS, REQUEST_ID};
 use super::response_body::BodySource;
+use crate::failover::GiveUpReason;
 use crate::proxy::wire::fault::{Advice, Fault, FaultRow};
 use crate::proxy::wire::grpc;
 use crate::telemetry::Refusal;
-
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// The response to a fault.
 pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySource> {
@@ -37,7 +36,8 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySour
     let headers = response.headers_mut();
     edit(exchange, headers, &id);
     headers.insert(REQUEST_ID, id);
-    let details = format!("pointsman; error={}; details=\"{}\"", row.proxy_error, row.detail);
+    let budget = if exchange.attempt.retry_end() == GiveUpReason::Budget.name() { ", budget" } else { "" };
+    let details = format!("pointsman; error={}; details=\"{}{budget}\"", row.proxy_error, row.detail);
     insert(headers, PROXY_STATUS, &details);
     if row.advice == Advice::RetryAfter {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -1,6 +1,7 @@
 //! One exchange: a request, its response, and the data for metrics and log. It lives from the request's head to the
 //! last byte of the response, and is recorded exactly once: when it is dropped.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -13,20 +14,24 @@ use super::caller::CallerIdentity;
 use super::http_proxy::HttpProxy;
 use super::kill_streams::{Carrier, KillableStream, StreamScope};
 use super::snapshot_view::SnapshotView;
+use super::try_failure::TryFailure;
 use super::upgrade_state::Upgrade;
+use crate::compare::Failure;
+use crate::failover::{FailureCause, GiveUpReason};
 use crate::proxy::body::upload::Upload;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::mirror::capture::PrimaryResponse;
 use crate::proxy::mirror::permit::CopyPermit;
-use crate::proxy::upstream::lease::{InFlightGuard, Lease};
-use crate::proxy::wire::fault::Fault;
+use crate::proxy::upstream::flight::InFlightGuard;
+use crate::proxy::upstream::lease::Lease;
+use crate::proxy::upstream::pool::EndpointPool;
 use crate::proxy::wire::field_rules::{FieldSummary, filter_trailers};
 use crate::proxy::wire::grpc::GrpcCall;
 use crate::proxy::worker::budget::{BodyWindow, RequestMemory};
 use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
 use crate::route::{Counted, Decision, Reason, RequestHead, Route, RouteId, Split, UpstreamId, Values, VariantId};
-use crate::telemetry::{EndedBy, Fallback, VariantMeter};
+use crate::telemetry::{EndedBy, Fallback, TryEntry, VariantMeter};
 
 /// The state of one exchange, in groups by the stage that writes them. `handle` writes the results of `identify`,
 /// `decide` and `sample`, because these stages borrow the exchange together with the request's head.
@@ -89,6 +94,9 @@ pub(crate) struct ReceivedRequest {
     pub(crate) memory: Option<RequestMemory>,
 }
 
+/// Most failed tries in a line of the access log.
+const TRIES_LOGGED_MAX: usize = 16;
+
 /// The route and variant of the request.
 #[derive(Default)]
 pub(crate) struct Routing {
@@ -130,17 +138,72 @@ pub(crate) struct PreparedBody {
 pub(crate) struct UpstreamAttempt {
     /// Number of attempts so far.
     pub(crate) number: u32,
-    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) endpoint: Option<Rc<EndpointPool>>,
     /// The connection or stream, until the response is complete.
     pub(crate) lease: Option<Lease>,
     pub(crate) flight: Option<InFlightGuard>,
+    /// The attempt has waited for a connection, since the upstream's limit was reached.
+    pub(crate) waited: Cell<bool>,
+    /// No endpoint of stable was usable: it tries one that is ejected.
+    pub(super) is_last_resort: bool,
+    /// The tries before this one, and why there is none after it; nothing while the first one is under way.
+    pub(super) failed: Option<Box<FailedTries>>,
     /// When the response head arrived.
     pub(super) head_at: Option<Instant>,
     /// Time from sending the request to the response head.
     pub(super) latency: Option<Duration>,
 }
 
+/// The failed tries of a request, for the access log.
+#[derive(Default)]
+pub(crate) struct FailedTries {
+    /// The tries that another one followed, in order.
+    pub(super) tries: Vec<TryEntry>,
+    /// Why no other try followed the last one; empty if it succeeded.
+    pub(super) end: &'static str,
+    /// The first try was an error of the variant: the evidence has it, whatever a later one gives.
+    is_first_error: bool,
+}
+
 impl UpstreamAttempt {
+    /// The address of the endpoint.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().map(|endpoint| endpoint.endpoint.address)
+    }
+
+    /// Records that the current try failed and another one follows.
+    #[cold]
+    pub(super) fn record_failed_try(&mut self, failure: &TryFailure) {
+        let Some(endpoint) = self.address() else { return };
+        let (is_first, why) = (self.failed.is_none(), failure.why);
+        let failed = self.failed.get_or_insert_default();
+        failed.is_first_error |= is_first && failure.is_error();
+        if failed.tries.len() < TRIES_LOGGED_MAX {
+            failed.tries.push(TryEntry { endpoint, why });
+        }
+    }
+
+    /// Records why no other try follows.
+    #[cold]
+    pub(super) fn record_last_try(&mut self, why: GiveUpReason) {
+        self.failed.get_or_insert_default().end = why.name();
+    }
+
+    /// The failed tries that another one followed.
+    pub(super) fn failed_tries(&self) -> &[TryEntry] {
+        self.failed.as_ref().map_or(&[], |failed| &failed.tries)
+    }
+
+    /// Whether the first try was an error of the variant.
+    pub(super) fn has_first_error(&self) -> bool {
+        self.failed.as_ref().is_some_and(|failed| failed.is_first_error)
+    }
+
+    /// Why no other try followed; empty if the last one succeeded.
+    pub(super) fn retry_end(&self) -> &'static str {
+        self.failed.as_ref().map_or("", |failed| failed.end)
+    }
+
     /// The upstream whose connection the attempt holds; 0 is none.
     pub(super) fn upstream_key(&self) -> UpstreamKey {
         self.lease.as_ref().and(self.flight.as_ref()).map_or(0, |flight| flight.upstream().key())
@@ -237,6 +300,34 @@ impl Exchange {
         }
     }
 
+    /// Records that the endpoint has responded well.
+    #[inline]
+    pub(super) fn succeed(&self) {
+        if let Some(flight) = &self.attempt.flight {
+            flight.succeed();
+        }
+    }
+
+    /// Charges a failure to the endpoint.
+    #[cold]
+    pub(super) fn charge(&self, cause: FailureCause) {
+        if let Some(flight) = &self.attempt.flight {
+            flight.fail(cause);
+        }
+    }
+
+    /// Charges a body that ended early. One broken connection is one failure, however many streams it had.
+    #[cold]
+    pub(super) fn charge_broken_body(&self) {
+        let is_first = match &self.attempt.lease {
+            Some(Lease::Stream(stream)) if stream.sender.is_closed() => stream.peer.charge_end(),
+            Some(_) | None => true,
+        };
+        if is_first {
+            self.charge(FailureCause::Body);
+        }
+    }
+
     /// The connection or stream that carries the response.
     pub(crate) fn carrier(&self) -> Carrier {
         match &self.request.reader {
@@ -272,12 +363,12 @@ impl Exchange {
         Frame::data(Bytes::new())
     }
 
-    /// Switches to stable, because no endpoint of the chosen variant can be connected to. Copies are compared with that
-    /// failure, not with stable's response.
-    pub(super) fn fall_back(&mut self, chosen: ChosenVariant, fault: Fault) {
+    /// Switches to stable, because the chosen variant has failed. Copies are compared with that failure, not with
+    /// stable's response; without one they are compared with nothing.
+    pub(super) fn fall_back(&mut self, chosen: ChosenVariant, failure: Option<Failure>) {
         self.routing.chosen = Some(chosen);
         let Some(primary) = self.mirror.primary.take() else { return };
-        match fault.row().failure {
+        match failure {
             Some(failure) => primary.fail(failure, self.client.worker.clock.now().duration_since(self.request.began)),
             None => primary.close(),
         }

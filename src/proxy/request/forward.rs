@@ -1,55 +1,61 @@
 //! Forward: sends a request to an endpoint of the upstream and receives the head of its response.
 //!
-//! A request is sent once. After a failure, the pure rule in `retry.rs` decides whether it is sent again.
-//! `upstream_connector.rs` chooses the endpoint, and another one if that cannot be connected to.
+//! A request is sent once. A failed try goes to `follow_up.rs`, which asks the pure rule in `failover/retry.rs` and moves
+//! the request on. `upstream_connector.rs` has the endpoint and its connection.
 
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use http::{Request, StatusCode, Version, response};
 
+use super::ended_try::{self, AfterFailure, EndedTry, TryEnd};
 use super::exchange::{ChosenVariant, Exchange, ExchangeStage, PreparedBody};
+use super::follow_up;
 use super::kill_streams::{Carrier, unless_killed};
 use super::response_deadline::ResponseDeadline;
 use super::trace;
+use super::try_failure::TryFailure;
 use super::upstream_connector::UpstreamConnector;
+use crate::failover::{FailureCause, Reached, Resendable};
 use crate::proxy::body::replay::ReplayableRequest;
 use crate::proxy::body::request_body::RequestBody;
-use crate::proxy::body::upload::UploadFault;
+use crate::proxy::body::upload::{Upload, UploadFault};
 use crate::proxy::upstream::h1;
 use crate::proxy::upstream::h1::connection::SendError;
-use crate::proxy::upstream::h2_peer::H2PeerState;
 use crate::proxy::upstream::http_version::{for_h1, for_h2};
 use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
-use crate::proxy::upstream::tls;
+use crate::proxy::upstream::pool::UpstreamPool;
 use crate::proxy::upstream::tunnel_end::TunnelEnd;
-use crate::proxy::upstream::upgrade_request::{UpgradeRequest, is_agreed};
+use crate::proxy::upstream::upgrade_request::is_agreed;
 use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::{is_ambiguous_response, is_too_large};
+use crate::proxy::worker::Worker;
+use crate::proxy::worker::deadline::Deadline;
 use crate::proxy::worker::send_task::SendTask;
-use crate::retry::{self, FailedAttempt, Reached, Resendable, Retry};
-use crate::route::{Protocol, UpstreamLimits};
-use crate::telemetry::StatusClass;
+use crate::route::{Protocol, RetryCondition, Timeouts, UpstreamLimits};
+use crate::telemetry::{StatusClass, UnavailableCause};
 
 /// Sends a request and returns the head of its response. The response body is read later, as the client takes it.
 pub(super) async fn forward(
     exchange: &mut Exchange,
     mut request: Request<RequestBody>,
     chosen: ChosenVariant,
-    timeout: Option<Duration>,
+    timeouts: &Timeouts,
 ) -> Result<UpstreamResponse, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
     exchange.progress.stage = ExchangeStage::Connect;
-    let connector = UpstreamConnector::new(exchange, &mut request, chosen)?;
+    let connector = UpstreamConnector::new(exchange, &mut request, chosen);
+    let connector = connector.inspect_err(|fault| count_unavailable(exchange, chosen, *fault))?;
     // Nothing was awaited since the request's head arrived, so the deadline starts at its full length.
-    let mut deadline = ResponseDeadline::new(exchange, timeout);
+    let mut deadline = ResponseDeadline::new(exchange, timeouts.request);
     let kill = exchange.killable(|| Carrier::Polled);
-    let sent = deadline.bound(pin!(unless_killed(kill, pin!(send(exchange, connector, request))))).await;
+    let sent =
+        deadline.bound(pin!(unless_killed(kill, pin!(send(exchange, connector, request, timeouts.per_try))))).await;
     // The connector may have switched to stable's upstream.
     let upstream =
         Rc::clone(exchange.proxy.upstream(&exchange.view, exchange.routing.chosen.unwrap_or(chosen).upstream));
@@ -59,17 +65,27 @@ pub(super) async fn forward(
         Ok(response) => meter.requests[StatusClass::of(response.head.status.as_u16()) as usize].inc(),
         Err(fault) => {
             meter.requests[StatusClass::None as usize].inc();
-            // A deadline that fires while connecting counts as a failed connection: others avoid the endpoint too.
-            if exchange.progress.stage == ExchangeStage::Connect
+            let connects = exchange.progress.stage == ExchangeStage::Connect;
+            if connects && exchange.attempt.waited.get() {
+                // The upstream's limit took its time: the endpoint has not failed.
+            } else if connects
                 && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
                 && let Some(flight) = &exchange.attempt.flight
             {
-                flight.record_connect_timeout(Fault::ConnectTimeout);
+                // A deadline that fires while connecting counts as a failed connection. That of a call is the client's.
+                flight.record_connect_timeout();
+                if *fault == Fault::ResponseTimeout {
+                    flight.fail(FailureCause::ConnectTimeout);
+                }
+            } else if *fault == Fault::ResponseTimeout && exchange.attempt.failed_tries().is_empty() {
+                // After an earlier try, the time that is over is not that of this endpoint alone.
+                exchange.charge(FailureCause::Timeout);
             }
             let row = fault.row();
             if row.upstream_failed {
                 meter.failures.inc();
             }
+            count_unavailable(exchange, chosen, *fault);
             exchange.release_upstream();
             exchange.attempt.flight = None;
             trace::end_attempt(exchange, row.detail);
@@ -90,73 +106,98 @@ fn blame(sent: &PreparedBody, fault: Fault) -> Fault {
     }
 }
 
+/// Counts a 503 of the proxy by its cause.
+#[cold]
+fn count_unavailable(exchange: &Exchange, chosen: ChosenVariant, fault: Fault) {
+    let cause = if fault == Fault::NoEndpoint {
+        UnavailableCause::NoEndpoint
+    } else if fault == Fault::Ejected {
+        UnavailableCause::Ejected
+    } else if matches!(fault, Fault::UpstreamRequests | Fault::UpstreamConnections) {
+        UnavailableCause::Limits
+    } else {
+        return;
+    };
+    let id = exchange.routing.chosen.unwrap_or(chosen).upstream;
+    let meter = exchange.proxy.upstream(&exchange.view, id).meter(exchange.client.worker.index);
+    meter.unavailable[cause as usize].inc();
+}
+
 /// Sends a request, and sends it again if the retry rule allows it.
 async fn send(
     exchange: &mut Exchange,
     mut connector: UpstreamConnector,
     mut request: Request<RequestBody>,
+    per_try: Option<Duration>,
 ) -> Result<UpstreamResponse, Fault> {
-    let idempotent = retry::is_idempotent(request.method());
-    let worker = Rc::clone(&exchange.client.worker);
-    let mut declined: Option<Rc<H2PeerState>> = None;
     loop {
-        let (lease, reused) = connector.connect(exchange, &mut request, declined.as_ref()).await?;
-        let upgrade = exchange.upgrade.requested();
-        let replayable = convert(&mut request, upgrade, &lease, connector.pool().protocol())?;
-        let bodiless = matches!(request.body(), RequestBody::Empty);
-        let peer = lease.h2_peer();
-        if let Some(upgrade) = upgrade {
-            upgrade.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
-        }
-        exchange.progress.stage = ExchangeStage::Head;
-        // A pooled connection is ready at once, so the start of the request is exact enough and saves a clock read.
-        let sent_at = if reused { exchange.request.began } else { worker.clock.now() };
-        // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
-        exchange.attempt.lease = Some(lease);
-        let failure = match attempt(exchange, &mut request).await {
-            Ok(mut response) => {
-                if let Some(replayable) = replayable {
-                    // There is no retry after the response head, so the kept pieces of the body can go.
-                    replayable.discard();
-                }
-                receive(exchange, &connector.upstream, &response.head, sent_at)?;
-                let requested = exchange.upgrade.requested();
-                if is_agreed(requested, &response.head)? {
-                    // Boxed: few requests upgrade, and all would have the size of this future.
-                    let tunnel_end =
-                        Box::pin(TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response.head))
-                            .await?;
-                    exchange.upgrade.switch(tunnel_end);
-                }
-                return Ok(response);
-            }
-            Err(failure) => failure,
+        let ended = match send_once(exchange, &mut connector, &mut request, per_try).await? {
+            Ok(response) => return Ok(response),
+            Err(ended) => ended,
         };
-        end_attempt(exchange, &connector, failure.fault)?;
-        let unkept = if bodiless { Resendable::Bodiless } else { Resendable::No };
-        let resendable = replayable.as_ref().map_or(unkept, ReplayableRequest::resendable);
-        let failed = FailedAttempt { reached: failure.reached, reused, idempotent, resendable };
-        let next = retry::next(failed, connector.tries(declined.as_ref()));
-        if failure.reached == Reached::Unprocessed {
-            // The next attempt avoids this connection, which may refuse its streams again.
-            declined = declined.or(peer);
+        // Boxed: few tries fail, and all would have the size of this future.
+        match Box::pin(ended_try::move_on(exchange, &mut connector, mem::take(&mut request), ended)).await? {
+            AfterFailure::Again(again) => request = *again,
+            AfterFailure::Stands(response) => return Ok(*response),
         }
-        if let Some(replayable) = replayable.filter(|_| next != Retry::GiveUp && failure.reached != Reached::Unsent) {
-            request = replayable.into_request();
-        }
-        connector.apply_retry(exchange, &mut request, next, failure.fault)?;
     }
 }
 
-/// Ends a failed attempt: drops its connection and records its span.
-fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fault) -> Result<(), Fault> {
-    if exchange.attempt.lease.take().is_some_and(|lease| lease.is_tls_refusal()) {
-        let target = ConnectTarget { upstream: &connector.upstream, endpoint: &connector.endpoint };
-        tls::record_refusal(&exchange.client.worker, target);
-        return Err(Fault::TlsAlert);
+/// One try: a connection, the request, and the head of the response.
+async fn send_once(
+    exchange: &mut Exchange,
+    connector: &mut UpstreamConnector,
+    request: &mut Request<RequestBody>,
+    per_try: Option<Duration>,
+) -> Result<Result<UpstreamResponse, Box<EndedTry>>, Fault> {
+    let (lease, reused) = connector.connect(exchange, request).await?;
+    let replayable = convert(exchange, request, &lease, connector.pool().protocol())?;
+    let bodiless = matches!(request.body(), RequestBody::Empty);
+    let peer = lease.h2_peer();
+    if let Some(upgrade) = exchange.upgrade.requested() {
+        upgrade.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
     }
-    trace::end_attempt(exchange, fault.detail());
-    Ok(())
+    exchange.progress.stage = ExchangeStage::Head;
+    // A pooled connection is ready at once, so the start of the request is exact enough and saves a clock read.
+    let is_first = exchange.attempt.number == 1;
+    connector.sent += 1;
+    let clock = &exchange.client.worker.clock;
+    let sent_at =
+        if reused && is_first && !exchange.attempt.waited.get() { exchange.request.began } else { clock.now() };
+    // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
+    exchange.attempt.lease = Some(lease);
+    let response = match attempt_in_time(exchange, request, per_try).await {
+        Ok(response) => receive(exchange, &connector.upstream, response, sent_at),
+        Err(error) => Err(Box::new(TryEnd::Failed(failure_of(error)))),
+    };
+    match response {
+        Ok(response) => {
+            if let Some(replayable) = replayable {
+                // There is no retry after the response head, so the kept pieces of the body can go.
+                replayable.discard();
+            }
+            let requested = exchange.upgrade.requested();
+            if is_agreed(requested, &response.head)? {
+                // Boxed: few requests upgrade, and all would have the size of this future.
+                return Box::pin(switch(exchange, response)).await.map(Ok);
+            }
+            Ok(Ok(response))
+        }
+        Err(end) => {
+            let unkept = if bodiless { Resendable::Bodiless } else { Resendable::No };
+            let resendable = replayable.as_ref().map_or(unkept, ReplayableRequest::resendable);
+            Ok(Err(Box::new(EndedTry { end, reused, resendable, replayable, peer })))
+        }
+    }
+}
+
+/// Takes the connection or stream over, after the endpoint has agreed to the upgrade.
+async fn switch(exchange: &mut Exchange, mut response: UpstreamResponse) -> Result<UpstreamResponse, Fault> {
+    let requested = exchange.upgrade.requested();
+    let tunnel_end = TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response.head).await?;
+    exchange.upgrade.switch(tunnel_end);
+    exchange.succeed();
+    Ok(response)
 }
 
 /// Records and validates the head of a response.
@@ -164,12 +205,30 @@ fn end_attempt(exchange: &mut Exchange, connector: &UpstreamConnector, fault: Fa
 fn receive(
     exchange: &mut Exchange,
     upstream: &UpstreamPool,
-    head: &response::Parts,
+    response: UpstreamResponse,
     sent_at: Instant,
-) -> Result<(), Fault> {
+) -> Result<UpstreamResponse, Box<TryEnd>> {
+    let head = &response.head;
     let took = record_head(exchange, sent_at, head.status);
     upstream.meter(exchange.client.worker.index).latency.record(took);
-    inspect(head, &upstream.upstream.limits)
+    if let Err(fault) = inspect(head, &upstream.upstream.limits) {
+        let failure = TryFailure { reached: Reached::Answered, ..TryFailure::of_fault(fault) };
+        return Err(Box::new(TryEnd::Failed(failure)));
+    }
+    // A status of gRPC in the head is that of a trailers-only response.
+    let is_trailers_only = exchange.call.is_some() && response.body.is_end_stream();
+    if (head.status.as_u16() >= 400 || is_trailers_only)
+        && let Some(failure) =
+            TryFailure::of_head(head, &upstream.upstream.outlier, exchange.call.as_deref().filter(|_| is_trailers_only))
+        && follow_up::matters(exchange, &failure)
+    {
+        return Err(Box::new(TryEnd::Answered(Box::new(response), failure)));
+    }
+    if exchange.attempt.flight.as_ref().is_some_and(|flight| flight.is_trial) {
+        // The endpoint is admitted as soon as it responds: a body may take long.
+        exchange.succeed();
+    }
+    Ok(response)
 }
 
 /// Records the arrival of a response head; returns the time since the request was sent.
@@ -190,25 +249,30 @@ fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) ->
     took
 }
 
-/// Brings the request into the form of the connection's protocol. On a stream, which the upstream may refuse without
-/// processing it, also keeps a copy of it: hyper takes the request.
+/// Brings the request into the form of the connection's protocol. Keeps a copy of what another try needs and the sender
+/// takes: on a stream, which the upstream may refuse without processing it, all of the request; on a connection, a body
+/// that the route's policy keeps.
 fn convert(
+    exchange: &Exchange,
     request: &mut Request<RequestBody>,
-    upgrade: Option<&UpgradeRequest>,
     lease: &Lease,
     protocol: Protocol,
 ) -> Result<Option<ReplayableRequest>, Fault> {
     match lease {
         Lease::Whole { .. } => {
             if request.version() == Version::HTTP_2 {
-                for_h1(request, upgrade)?;
+                for_h1(request, exchange.upgrade.requested())?;
             }
-            return Ok(None);
+            if matches!(request.body(), RequestBody::Empty) {
+                return Ok(None);
+            }
+            let kept_max = follow_up::kept_body(exchange, request);
+            return Ok(kept_max.map(|kept_max| ReplayableRequest::capture(request, kept_max)));
         }
         Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
         Lease::Stream(_) => for_h2(request, Scheme::HTTP),
     }
-    Ok(Some(ReplayableRequest::capture(request)))
+    Ok(Some(ReplayableRequest::capture(request, follow_up::body_buffer(exchange))))
 }
 
 /// Whether the upstream said that it did not process the stream: by `REFUSED_STREAM` (RFC 9113 §8.7), or by a GOAWAY
@@ -219,6 +283,56 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
         let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
         cause.is_remote() && (refused || cause.is_go_away())
     })
+}
+
+/// Sends the request once, within `timeout.per_try`. The limit runs while the client has sent its whole request.
+async fn attempt_in_time(
+    exchange: &mut Exchange,
+    request: &mut Request<RequestBody>,
+    per_try: Option<Duration>,
+) -> Result<UpstreamResponse, SendError> {
+    let worker = Rc::clone(&exchange.client.worker);
+    let upload = exchange.prepared.upload.as_ref().filter(|_| per_try.is_some()).map(Rc::clone);
+    let mut limit = Deadline::new(&worker, per_try);
+    let mut sending = pin!(attempt(exchange, request));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+            return Poll::Ready(sent);
+        }
+        while limit.poll(cx).is_ready() {
+            match upload.as_ref().and_then(|upload| left_after(upload, &worker, per_try)) {
+                Some(left) => limit = Deadline::new(&worker, Some(left)),
+                None => {
+                    return Poll::Ready(Err(SendError { fault: Fault::ResponseTimeout, reached: Reached::Unanswered }));
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// The rest of `timeout.per_try`, which runs from the last piece of the upload.
+fn left_after(upload: &Upload, worker: &Worker, per_try: Option<Duration>) -> Option<Duration> {
+    if !upload.ended.get() {
+        return per_try;
+    }
+    let until = upload.pace.runs_from(None)? + per_try?;
+    Some(until.saturating_duration_since(worker.clock.now())).filter(|left| !left.is_zero())
+}
+
+/// What an error of a try is to the endpoint's health and to the retry rule.
+fn failure_of(error: SendError) -> TryFailure {
+    let SendError { fault, reached } = error;
+    let failure = TryFailure { reached, ..TryFailure::of_fault(fault) };
+    match reached {
+        Reached::Unsent => TryFailure { condition: Some(RetryCondition::Connect), ..failure },
+        Reached::Unprocessed => {
+            TryFailure { condition: Some(RetryCondition::RefusedStream), cause: None, why: "refused_stream", ..failure }
+        }
+        Reached::Aborted => TryFailure { condition: None, cause: None, ..failure },
+        Reached::Unanswered | Reached::Answered => failure,
+    }
 }
 
 /// Sends the request once. If nothing of it was written, it is as before.

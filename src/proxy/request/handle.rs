@@ -90,7 +90,7 @@ async fn run_stages(exchange: &mut Exchange, request: IncomingRequest) -> Result
             let mut body = prepare::prepare(exchange, &mut parts, body, target)?;
             shadow::shadow(exchange, &parts, &mut body, split, chosen);
             let sent = Request::from_parts(parts, body);
-            let response = forward::forward(exchange, sent, chosen, route.timeouts.request).await?;
+            let response = forward::forward(exchange, sent, chosen, &route.timeouts).await?;
             answer::answer(exchange, response, target)
         }
     }

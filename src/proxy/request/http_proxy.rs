@@ -86,6 +86,15 @@ impl HttpProxy {
         );
     }
 
+    /// Closes idle connections of upstreams, whenever requests of any worker wait for connections to them.
+    pub(crate) async fn release_idle(&self) {
+        loop {
+            for upstream in self.worker.releases.next().await {
+                self.pools.release_idle(&upstream, &self.worker);
+            }
+        }
+    }
+
     /// Runs the periodic work of the worker and of its pools.
     pub(crate) fn sweep(&self) {
         let worker = &self.worker;

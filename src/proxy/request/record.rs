@@ -104,13 +104,15 @@ fn count(exchange: &Exchange, took: std::time::Duration) {
     meter.response_bytes.add(exchange.response.bytes);
 }
 
-/// Whether the response failed after its head: the upstream cut it, or the gRPC status blames the server. If stable
-/// answered for a variant, the variant's failure is already counted.
+/// Whether the request failed although its status is not 5xx: the upstream cut the response, the gRPC status blames the
+/// server, or the first try failed. A later try hides nothing. If stable answered for a variant, the variant's failure is
+/// already counted.
 fn fails_late(exchange: &Exchange) -> bool {
     if exchange.routing.chosen.is_some_and(|chosen| chosen.fallback == Fallback::Yes) {
         return false;
     }
     exchange.progress.ender == EndedBy::Upstream
+        || exchange.attempt.has_first_error()
         || exchange.call.as_ref().is_some_and(|call| call.status.blames_server())
 }
 
@@ -165,8 +167,11 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessE
         bucket: exchange.routing.chosen.and_then(|chosen| chosen.decision.bucket).map(crate::route::Bucket::number),
         token: exchange.caller.token.map(TokenFault::name),
         upstream,
-        endpoint: exchange.attempt.endpoint,
+        endpoint: exchange.attempt.address(),
         attempts: exchange.attempt.number,
+        tries: exchange.attempt.failed_tries(),
+        retry_end: exchange.attempt.retry_end(),
+        is_last_resort: exchange.attempt.is_last_resort,
         termination: Termination {
             ender: exchange.progress.ender,
             stage: if exchange.progress.ender == EndedBy::Done { '-' } else { exchange.progress.ended_in.letter() },

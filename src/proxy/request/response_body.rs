@@ -5,12 +5,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::exchange::{Exchange, ExchangeStage};
 use super::kill_streams::KillableStream;
 use crate::compare::Ending;
+use crate::failover::FailureCause;
 use crate::proxy::body::body_error::BodyError;
 use crate::proxy::body::pace::RATE_GRACE_MS;
 use crate::proxy::body::upload::UploadFault;
@@ -90,6 +91,7 @@ impl ResponseBody {
         if let Some(lease) = exchange.attempt.lease.take() {
             lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             // The upstream is finished, even if the client reads slowly.
+            exchange.succeed();
             exchange.attempt.flight = None;
             exchange.set_held_upstream(0);
             if let Some(memory) = &mut exchange.request.memory {
@@ -156,6 +158,32 @@ impl ResponseBody {
         }
         client.worker.meter().refuse(Refusal::ReaderStalled);
         Some(self.abort(EndedBy::Client, "reader_stalled"))
+    }
+
+    /// Ends the exchange after the upstream broke the body off.
+    fn break_off(&mut self) -> BodyError {
+        self.mirror(|primary| primary.end(Ending::Cut));
+        // An upload that failed ends the response too: that is not the upstream's fault.
+        let row = match self.exchange.prepared.upload.as_ref().and_then(|upload| upload.failed.get()) {
+            Some(UploadFault::Refused(refusal)) => Fault::Refused(refusal).row(),
+            Some(UploadFault::Gone) => Fault::ClientGone.row(),
+            None => {
+                self.exchange.charge_broken_body();
+                Fault::UpstreamReset.row()
+            }
+        };
+        self.abort(row.blame, row.detail)
+    }
+
+    /// Ends the exchange with the trailers of a body whose declared length is `length`.
+    fn end_with(&mut self, trailers: HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+        self.mirror(|primary| primary.trailers(&trailers));
+        if self.exchange.call.is_some() && GrpcStatus::of_fields(&trailers) == Some(GrpcStatus::UNAVAILABLE) {
+            self.exchange.charge(FailureCause::Grpc);
+        }
+        self.finish();
+        self.source = BodySource::Own(None);
+        self.exchange.last_frame(trailers, length)
     }
 
     /// Ready when no bytes have passed in either direction for the idle timeout.
@@ -233,17 +261,7 @@ impl Body for ResponseBody {
                 this.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
-                this.mirror(|primary| primary.end(Ending::Cut));
-                // An upload that failed ends the response too: that is not the upstream's fault.
-                let upload = this.exchange.prepared.upload.as_ref().and_then(|upload| upload.failed.get());
-                let row = match upload {
-                    Some(UploadFault::Refused(refusal)) => Fault::Refused(refusal).row(),
-                    Some(UploadFault::Gone) => Fault::ClientGone.row(),
-                    None => Fault::UpstreamReset.row(),
-                };
-                Poll::Ready(Some(Err(this.abort(row.blame, row.detail))))
-            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(this.break_off()))),
             Poll::Ready(Some(Ok(frame))) => {
                 let (ended, length) = (incoming.is_end_stream(), incoming.size_hint().exact());
                 this.timer = None;
@@ -257,13 +275,7 @@ impl Body for ResponseBody {
                         }
                         Frame::data(data)
                     }
-                    Err(frame) => {
-                        let trailers = frame.into_trailers().unwrap_or_default();
-                        this.mirror(|primary| primary.trailers(&trailers));
-                        this.finish();
-                        this.source = BodySource::Own(None);
-                        this.exchange.last_frame(trailers, length)
-                    }
+                    Err(frame) => this.end_with(frame.into_trailers().unwrap_or_default(), length),
                 })))
             }
         }

@@ -127,11 +127,11 @@ impl SnapshotView {
     /// pool.
     #[cold]
     fn pool(&self, at: usize, series: &Arc<UpstreamSeries>, pools: &Pools, current: &Snapshot) -> Rc<UpstreamPool> {
-        let (upstream, endpoints) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at].endpoints);
+        let (upstream, state) = (&self.snapshot.rules.upstreams[at], &self.snapshot.upstreams[at]);
         if self.has_upstream_of(current, at) {
-            pools.install(upstream, endpoints, series)
+            pools.install(upstream, state, series)
         } else {
-            pools.find_or_create(upstream, endpoints, series)
+            pools.find_or_create(upstream, state, series)
         }
     }
 
@@ -208,12 +208,13 @@ mod tests {
     use http::{HeaderValue, StatusCode};
 
     use super::*;
+    use crate::failover::UpstreamHealth;
     use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, AdminSpec, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match, Overlay,
-        Protocol, Respond, Route, RouteLimits, SourceLocation, SplitState, StateSpec, Timeouts, Upstream,
-        UpstreamLimits,
+        AccessLog, Action, AdminSpec, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match,
+        OutlierSettings, Overlay, Protocol, Respond, RetryBudgetSettings, RetryPolicy, Route, RouteLimits,
+        SourceLocation, SplitState, StateSpec, Timeouts, Upstream, UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
@@ -230,6 +231,7 @@ mod tests {
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
             timeouts: Timeouts::default(),
+            retry: RetryPolicy::default(),
             limits: RouteLimits::default(),
         }
     }
@@ -242,6 +244,8 @@ mod tests {
             balance: Balance::default(),
             connect_timeout: Duration::from_secs(1),
             limits: UpstreamLimits::default(),
+            outlier: OutlierSettings::default(),
+            retry_budget: RetryBudgetSettings::default(),
             proxy_protocol: None,
             tls: None,
         }
@@ -272,12 +276,26 @@ mod tests {
             tls: None,
             name: format!("10.0.0.1:{port}").into(),
             looked_up: None,
+            health: Arc::default(),
         })
+    }
+
+    /// An equal endpoint in another `Arc`.
+    fn equal(state: &EndpointState) -> Arc<EndpointState> {
+        let EndpointState { address, protocol, weight, tls, name, looked_up, health } = state;
+        let (address, protocol, weight, tls) = (*address, *protocol, *weight, tls.clone());
+        let (name, looked_up, health) = (Arc::clone(name), looked_up.clone(), Arc::clone(health));
+        Arc::new(EndpointState { address, protocol, weight, tls, name, looked_up, health })
     }
 
     fn upstream_state(name: &str) -> Arc<UpstreamState> {
         let series = || Arc::new(UpstreamSeries::new(name, 1));
-        Arc::new(UpstreamState { series: series(), shadow_series: Some(series()), endpoints: [endpoint(1)].into() })
+        Arc::new(UpstreamState {
+            series: series(),
+            shadow_series: Some(series()),
+            endpoints: [endpoint(1)].into(),
+            health: Arc::new(UpstreamHealth::new(1)),
+        })
     }
 
     fn route_state(name: &str) -> Arc<RouteState> {
@@ -308,7 +326,12 @@ mod tests {
     fn moved(snapshot: &Snapshot, at: usize, endpoints: &[Arc<EndpointState>]) -> Arc<Snapshot> {
         let mut upstreams = snapshot.upstreams.to_vec();
         let series = Arc::clone(&upstreams[at].series);
-        upstreams[at] = Arc::new(UpstreamState { series, shadow_series: None, endpoints: endpoints.into() });
+        upstreams[at] = Arc::new(UpstreamState {
+            series,
+            shadow_series: None,
+            endpoints: endpoints.into(),
+            health: Arc::clone(&upstreams[at].health),
+        });
         Arc::new(Snapshot { upstreams: upstreams.into(), ..snapshot.clone() })
     }
 
@@ -395,11 +418,11 @@ mod tests {
         let both = SnapshotView::new(both, Some(&first), SEQUENCE_START);
         let before = pool(&both, 0, &pools, &both);
         // A snapshot in between had only endpoint 2; the worker skipped it.
-        let again = moved(&both.snapshot, 0, &[endpoint(1), Arc::clone(&before.endpoints[1].endpoint)]);
+        let same = || equal(&before.endpoints[0].endpoint);
+        let again = moved(&both.snapshot, 0, &[same(), Arc::clone(&before.endpoints[1].endpoint)]);
         let again = SnapshotView::new(again, Some(&both), SEQUENCE_START);
         assert!(Rc::ptr_eq(pool(&again, 0, &pools, &again), before));
-        let other =
-            SnapshotView::new(moved(&again.snapshot, 0, &[endpoint(3), endpoint(1)]), Some(&again), SEQUENCE_START);
+        let other = SnapshotView::new(moved(&again.snapshot, 0, &[endpoint(3), same()]), Some(&again), SEQUENCE_START);
         assert!(Rc::ptr_eq(&pool(&other, 0, &pools, &other).endpoints[1], &before.endpoints[0]));
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn end_attempt(exchange: &mut Exchange, detail: &'static str) {
 /// Starts an attempt: its span becomes the parent of the upstream's spans.
 pub(crate) fn start_attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
     let Some(span) = inject_span(exchange, headers) else { return };
-    let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.attempt.endpoint);
+    let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.attempt.address());
     let upstream = exchange.routing.chosen.map(|chosen| chosen.upstream);
     if let Some(trace) = &mut exchange.trace {
         trace.attempts.push(Attempt { span, began, ended: None, upstream, endpoint, status: 0, error: "" });
@@ -68,8 +68,10 @@ pub(crate) fn record_spans(exchange: &mut Exchange, took: Duration) {
     let detail = if exchange.progress.ender == EndedBy::Done { "" } else { exchange.progress.detail };
     trace.end_attempt(end, detail);
     server(exchange, &trace, took);
+    let last = trace.attempts.len().saturating_sub(1);
     for (resends, attempt) in trace.attempts.iter().enumerate() {
-        client(exchange, &trace, attempt, resends);
+        let end = if resends == last { exchange.attempt.retry_end() } else { "" };
+        client(exchange, &trace, attempt, &AttemptPlace { resends, end });
     }
 }
 
@@ -147,7 +149,15 @@ fn add_decision(
     }
 }
 
-fn client(exchange: &Exchange, trace: &TraceContext, attempt: &Attempt, resends: usize) {
+/// The place of an attempt among those of its request.
+struct AttemptPlace {
+    /// The attempts before it.
+    resends: usize,
+    /// Why there is none after it, although it failed; empty otherwise.
+    end: &'static str,
+}
+
+fn client(exchange: &Exchange, trace: &TraceContext, attempt: &Attempt, place: &AttemptPlace) {
     let at = |moment: Instant| exchange.request.began_wall + moment.saturating_duration_since(exchange.request.began);
     let failed = attempt.status >= 400 || !attempt.error.is_empty() || attempt.status == 0;
     let method = known_method(&exchange.request.method);
@@ -178,9 +188,10 @@ fn client(exchange: &Exchange, trace: &TraceContext, attempt: &Attempt, resends:
         if failed {
             attributes.text("error.type", if attempt.error.is_empty() { &status } else { attempt.error });
         }
-        if resends > 0 {
-            attributes.int("http.request.resend_count", resends as u64);
+        if place.resends > 0 {
+            attributes.int("http.request.resend_count", place.resends as u64);
         }
+        attributes.maybe("pointsman.retry.end", Some(place.end).filter(|end| !end.is_empty()));
         add_decision(exchange, attempt.upstream, attributes);
     });
 }

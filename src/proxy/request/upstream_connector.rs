@@ -1,43 +1,56 @@
-//! Connects a request to an endpoint of its upstream. A failed connection costs the request only time: nothing of it
-//! was sent, so it goes to another endpoint, whatever its method is. If no endpoint of a variant can be connected to,
-//! stable answers. The request still counts for the variant, and the failure is the variant's.
+//! Connects a request to an endpoint of its upstream. `follow_up.rs` moves it on after a failed try.
 
 use std::rc::Rc;
 
+use http::Request;
 use http::header::HOST;
-use http::{Request, Version};
 
-use super::exchange::{ChosenVariant, Exchange, UpstreamAttempt};
+use super::exchange::{ChosenVariant, Exchange, ExchangeStage};
+use super::follow_up;
 use super::trace;
+use super::try_failure::TryFailure;
+use crate::compare::Failure;
+use crate::failover::{Sender, Tries, Unconnected, is_safe};
 use crate::proxy::body::request_body::RequestBody;
-use crate::proxy::downstream::client::Client;
-use crate::proxy::upstream::balance::{self, TriedEndpoints};
+use crate::proxy::upstream::balance::{self, EndpointSet, EndpointWish, Picked, TriedEndpoints};
 use crate::proxy::upstream::connect::{self, Reuse};
+use crate::proxy::upstream::connection_queue::WhenFull;
+use crate::proxy::upstream::flight::InFlightGuard;
 use crate::proxy::upstream::h2_peer::H2PeerState;
-use crate::proxy::upstream::http_version::{for_h1, name_host};
-use crate::proxy::upstream::lease::{InFlightGuard, Lease};
+use crate::proxy::upstream::http_version::name_host;
+use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::pool::{ConnectTarget, EndpointPool, UpstreamPool};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
-use crate::retry::{self, Retry, Tries, Unconnected};
-use crate::route::{Rescue, VariantId};
+use crate::route::{RetryCondition, VariantId};
 use crate::telemetry::{Fallback, StatusClass};
 
 /// Limit on pooled connections to one endpoint that may turn out dead; after that a new one is opened.
 const STALE_MAX: u32 = 4;
 
-/// The endpoint that a request goes to, and the endpoints that failed.
+/// The endpoint that a request goes to, and its tries so far.
 pub(crate) struct UpstreamConnector {
     pub(crate) upstream: Rc<UpstreamPool>,
     pub(crate) endpoint: Rc<EndpointPool>,
     /// Index of the endpoint in the upstream.
-    at: usize,
+    pub(super) at: usize,
     /// With a PROXY header, a connection names its client: a pool for this client only.
     own: Option<Rc<EndpointPool>>,
-    /// Endpoints that could not be connected to.
-    tried: TriedEndpoints,
+    /// Endpoints that failed.
+    pub(super) tried: TriedEndpoints,
     /// Attempts to connect to this endpoint.
     tries: u32,
+    /// The tries so far, for the retry rule.
+    pub(super) past: Tries,
+    /// The connection that declined a stream; no other try uses it.
+    pub(super) declined: Option<Rc<H2PeerState>>,
+    /// The last try was refused by the endpoint without processing it.
+    pub(super) was_refused: bool,
+    /// The HTTP/2 connection that broke under the last try.
+    pub(super) broken: Option<Rc<H2PeerState>>,
+    /// How often the request was sent.
+    pub(super) sent: u32,
+    sender: Sender,
     /// The request has no host: the address of the endpoint becomes its host.
     hostless: bool,
 }
@@ -51,23 +64,54 @@ impl UpstreamConnector {
     ) -> Result<Self, Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         let upstream = Rc::clone(exchange.proxy.upstream(&exchange.view, chosen.upstream));
-        if balance::all_unreachable(&upstream, &worker)
-            && let Some(stable) = stable_fallback(exchange)
+        let sender = if is_safe(request.method()) { Sender::Safe } else { Sender::Unsafe };
+        if balance::none_reachable(&upstream, &worker, sender)
+            && let Some(stable) = stable_fallback(exchange, Some(RetryCondition::Connect))
         {
             // All endpoints of the variant refused connections a moment ago: go to stable without another attempt.
             let meter = upstream.meter(worker.index);
             meter.failures.inc();
+            meter.rescues.inc();
             meter.requests[StatusClass::None as usize].inc();
-            exchange.fall_back(stable, Fault::ConnectRefused);
+            exchange.fall_back(stable, Some(Failure::Connect));
             return Self::new(exchange, request, stable);
         }
         within_limits(exchange, &upstream)?;
+        upstream.health.requests.add_request(worker.index, worker.process_ms() / 1000);
         let tried = TriedEndpoints::default();
-        let at = balance::pick(&upstream, &worker, &tried, || chosen.key).ok_or(Fault::NoEndpoint)?;
-        let endpoint = Rc::clone(&upstream.endpoints[at]);
+        let wish = EndpointWish { tried: &tried, sender, from: EndpointSet::Usable };
+        let picked = match balance::pick(&upstream, &worker, wish, || chosen.key) {
+            Some(picked) => picked,
+            None => match last_resort(exchange, &upstream, wish, chosen) {
+                Ok(picked) => picked,
+                Err(fault) => {
+                    // A variant without a usable endpoint, also where `rescue` does not name `connect`.
+                    let stable = stable_fallback(exchange, None).filter(|_| is_rescuable(exchange)).ok_or(fault)?;
+                    upstream.meter(worker.index).rescues.inc();
+                    exchange.fall_back(stable, Some(Failure::Connect));
+                    return Self::new(exchange, request, stable);
+                }
+            },
+        };
+        let endpoint = Rc::clone(&upstream.endpoints[picked.at]);
         let hostless = !request.headers().contains_key(HOST);
-        let mut connector = Self { upstream, endpoint, at, own: None, tried, tries: 0, hostless };
-        connector.select_endpoint(&mut exchange.attempt, &exchange.client, request);
+        let (at, past) = (picked.at, Tries::default());
+        let mut connector = Self {
+            upstream,
+            endpoint,
+            at,
+            own: None,
+            tried,
+            tries: 0,
+            past,
+            declined: None,
+            was_refused: false,
+            broken: None,
+            sent: 0,
+            sender,
+            hostless,
+        };
+        connector.select(exchange, request, picked);
         Ok(connector)
     }
 
@@ -76,10 +120,12 @@ impl UpstreamConnector {
         self.own.as_ref().unwrap_or(&self.endpoint)
     }
 
-    /// Makes the current endpoint that of the attempt.
-    fn select_endpoint(&mut self, attempt: &mut UpstreamAttempt, client: &Client, request: &mut Request<RequestBody>) {
-        attempt.endpoint = Some(self.endpoint.endpoint.address);
-        attempt.flight = Some(InFlightGuard::new(&client.worker, &self.upstream, &self.endpoint));
+    /// Makes an endpoint that of the next try.
+    pub(super) fn select(&mut self, exchange: &mut Exchange, request: &mut Request<RequestBody>, picked: Picked) {
+        let (attempt, client) = (&mut exchange.attempt, &exchange.client);
+        (self.at, self.endpoint) = (picked.at, Rc::clone(&self.upstream.endpoints[picked.at]));
+        attempt.endpoint = Some(Rc::clone(&self.endpoint));
+        attempt.flight = Some(InFlightGuard::new(&client.worker, &self.upstream, picked));
         let names = self.upstream.upstream.proxy_protocol.is_some();
         self.own = names.then(|| Rc::new(self.endpoint.with_proxy_addresses(client.proxy_addresses())));
         self.tries = 0;
@@ -89,32 +135,59 @@ impl UpstreamConnector {
         }
     }
 
+    /// An untried endpoint. Stable gets any that is not drained where none is usable, if `set` allows it.
+    pub(super) fn pick_other(
+        &self,
+        exchange: &mut Exchange,
+        chosen: ChosenVariant,
+        set: EndpointSet,
+    ) -> Option<Picked> {
+        let worker = Rc::clone(&exchange.client.worker);
+        let worker = &*worker;
+        let wish = EndpointWish { tried: &self.tried, sender: self.sender, from: EndpointSet::Usable };
+        let usable = balance::pick(&self.upstream, worker, wish, || chosen.key);
+        match set {
+            EndpointSet::All if usable.is_none() => last_resort(exchange, &self.upstream, wish, chosen).ok(),
+            EndpointSet::All | EndpointSet::Usable => usable,
+        }
+    }
+
+    /// The request is named after the endpoint again.
+    pub(super) fn forget_host(&self, request: &mut Request<RequestBody>) {
+        if self.hostless {
+            request.headers_mut().remove(HOST);
+        }
+    }
+
     /// Returns a connection, and whether it was used before. Sends nothing of the request.
     pub(crate) async fn connect(
         &mut self,
         exchange: &mut Exchange,
         request: &mut Request<RequestBody>,
-        declined: Option<&Rc<H2PeerState>>,
     ) -> Result<(Lease, bool), Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         loop {
-            let reuse = match declined {
+            let reuse = match &self.declined {
                 _ if self.tries >= STALE_MAX => Reuse::Never,
                 Some(peer) => Reuse::Except(Rc::clone(peer)),
                 None => Reuse::Allowed,
             };
             self.tries += 1;
+            exchange.progress.stage = ExchangeStage::Connect;
+            if let Some(flight) = &exchange.attempt.flight {
+                flight.begin();
+            }
             exchange.attempt.number += 1;
             trace::start_attempt(exchange, request.headers_mut());
             let target = ConnectTarget { upstream: &self.upstream, endpoint: self.pool() };
-            match connect::lease(&worker, target, reuse).await {
+            match connect::lease(&worker, target, reuse, WhenFull::Wait(&exchange.attempt.waited)).await {
                 Ok(leased) => {
                     self.endpoint.record_connect_success(&self.upstream, &worker);
                     return Ok(leased);
                 }
                 Err(fault) => {
-                    let next = retry::unconnected(self.classify(fault, &worker), self.tries(declined));
-                    self.apply_retry(exchange, request, next, fault)?;
+                    // Boxed: few connections fail, and all would have the size of this future.
+                    Box::pin(follow_up::after_no_connection(exchange, self, request, fault)).await?;
                 }
             }
         }
@@ -122,84 +195,69 @@ impl UpstreamConnector {
 
     /// Whether a failure to connect is that of the endpoint or of the upstream's connection limit. An endpoint that
     /// accepts no streams on a new connection sets `full_until_ms`.
-    fn classify(&self, fault: Fault, worker: &Worker) -> Unconnected {
+    pub(super) fn classify(&self, failure: &TryFailure, worker: &Worker) -> Unconnected {
         let full = worker.now_ms() < self.pool().full_until_ms.get();
-        if fault == Fault::UpstreamConnections && !full { Unconnected::Upstream } else { Unconnected::Endpoint }
+        let is_limit = failure.fault == Some(Fault::UpstreamConnections) && !full;
+        if is_limit { Unconnected::Upstream } else { Unconnected::Endpoint }
     }
 
-    /// The earlier attempts, for the retry rule.
-    pub(crate) fn tries(&self, declined: Option<&Rc<H2PeerState>>) -> Tries {
-        Tries { endpoints: self.tried.len(), unprocessed: declined.is_some() }
-    }
-
-    /// Follows the retry rule after `fault`.
-    ///
-    /// # Errors
-    /// Returns `fault` if the rule gives up, or if no endpoint is left.
-    pub(crate) fn apply_retry(
-        &mut self,
-        exchange: &mut Exchange,
-        request: &mut Request<RequestBody>,
-        next: Retry,
-        fault: Fault,
-    ) -> Result<(), Fault> {
-        match next {
-            Retry::SameEndpoint => self.upstream.meter(exchange.client.worker.index).retries.inc(),
-            Retry::NextEndpoint | Retry::Fallback => self.change_endpoint(exchange, request, next, fault)?,
-            Retry::GiveUp => return Err(fault),
+    /// Stable's fault when no endpoint is left: its own, unless more than one endpoint is known to fail.
+    pub(super) fn final_fault(&self, fault: Fault) -> Fault {
+        let all = &self.upstream.endpoints;
+        let fails = |endpoint: &Rc<EndpointPool>| {
+            let health = &endpoint.endpoint.health;
+            !health.is_usable() || health.is_failing()
+        };
+        if all.len() > 1 && self.upstream.health.has_unusable() && all.iter().all(fails) {
+            Fault::Ejected
+        } else {
+            fault
         }
-        Ok(())
-    }
-
-    /// Switches to another endpoint, or to stable, because this endpoint could not be connected to.
-    fn change_endpoint(
-        &mut self,
-        exchange: &mut Exchange,
-        request: &mut Request<RequestBody>,
-        next: Retry,
-        fault: Fault,
-    ) -> Result<(), Fault> {
-        let worker = Rc::clone(&exchange.client.worker);
-        self.upstream.record_connect_failure(&self.endpoint, fault, &worker);
-        self.tried.push(self.at);
-        let key = exchange.routing.chosen.map_or(0, |chosen| chosen.key);
-        let more = next == Retry::NextEndpoint;
-        let other = if more { balance::pick(&self.upstream, &worker, &self.tried, || key) } else { None };
-        let stable = if other.is_none() { stable_fallback(exchange) } else { None };
-        if other.is_none() && stable.is_none() {
-            return Err(fault);
-        }
-        let meter = self.upstream.meter(worker.index);
-        meter.failures.inc();
-        trace::end_attempt(exchange, fault.detail());
-        if request.version() == Version::HTTP_2 {
-            // The next endpoint may use another protocol: start again from the HTTP/1.1 form.
-            for_h1(request, exchange.upgrade.requested())?;
-        }
-        if let Some(at) = other {
-            meter.retries.inc();
-            (self.at, self.endpoint) = (at, Rc::clone(&self.upstream.endpoints[at]));
-            self.select_endpoint(&mut exchange.attempt, &exchange.client, request);
-        } else if let Some(chosen) = stable {
-            meter.requests[StatusClass::None as usize].inc();
-            exchange.fall_back(chosen, fault);
-            if self.hostless {
-                request.headers_mut().remove(HOST);
-            }
-            *self = Self::new(exchange, request, chosen)?;
-        }
-        Ok(())
     }
 }
 
-/// Stable's upstream, if stable may answer for the chosen variant.
-fn stable_fallback(exchange: &Exchange) -> Option<ChosenVariant> {
+/// An endpoint where none is usable. A variant gets none: stable answers for it, or nothing does.
+#[cold]
+fn last_resort(
+    exchange: &mut Exchange,
+    upstream: &UpstreamPool,
+    wish: EndpointWish<'_>,
+    chosen: ChosenVariant,
+) -> Result<Picked, Fault> {
+    let worker = &exchange.client.worker;
+    let is_any = upstream.endpoints.iter().any(|endpoint| !endpoint.endpoint.health.is_drained());
+    if !is_any {
+        return Err(Fault::NoEndpoint);
+    }
+    if chosen.variant != VariantId::STABLE && chosen.fallback == Fallback::No {
+        return Err(Fault::Ejected);
+    }
+    let wish = EndpointWish { from: EndpointSet::All, ..wish };
+    let picked = balance::pick(upstream, worker, wish, || chosen.key).ok_or(Fault::Ejected)?;
+    upstream.meter(worker.index).last_resorts.inc();
+    exchange.attempt.is_last_resort = true;
+    Ok(picked)
+}
+
+/// Stable's upstream, if stable may answer for the chosen variant; with a condition, only where `rescue` names it.
+pub(super) fn stable_fallback(exchange: &Exchange, condition: Option<RetryCondition>) -> Option<ChosenVariant> {
     let chosen = exchange.routing.chosen.filter(|chosen| chosen.variant != VariantId::STABLE)?;
     let split = exchange.view.snapshot.rules.route(exchange.routing.route?).split()?;
-    split.variants.get(usize::from(chosen.variant.0)).filter(|variant| variant.rescue == Rescue::Connect)?;
+    let variant = split.variants.get(usize::from(chosen.variant.0))?;
+    if condition.is_some_and(|condition| !variant.rescue.on.contains(condition)) {
+        return None;
+    }
     let upstream = split.variants.first()?.upstream;
     let other = chosen.fallback == Fallback::No && upstream != chosen.upstream && exchange.view.usable(upstream);
     other.then_some(ChosenVariant { upstream, fallback: Fallback::Yes, ..chosen })
+}
+
+/// Whether stable may answer for the chosen variant at all.
+fn is_rescuable(exchange: &Exchange) -> bool {
+    let variant = exchange.routing.route.zip(exchange.routing.chosen).and_then(|(route, chosen)| {
+        exchange.view.snapshot.rules.route(route).split()?.variants.get(usize::from(chosen.variant.0))
+    });
+    variant.is_some_and(|variant| !variant.rescue.is_off())
 }
 
 /// Checks `limits.requests` of the upstream, for all workers together.

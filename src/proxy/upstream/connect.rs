@@ -10,14 +10,16 @@ use hyper::client::conn::http2;
 use hyper_util::rt::TokioTimer;
 use tower::{ServiceBuilder, ServiceExt as _};
 
+use super::connection_queue::{self, Turn, Waits, WhenFull};
+pub(crate) use super::endpoint_queue::Reuse;
 use super::h1::connection::Http1Connection;
+use super::h2_connection::{Freed, H2Stream, Http2Connection, OpenStreams};
 use super::h2_io::UpstreamH2Io;
-use super::h2_peer::H2PeerState;
-use super::lease::{H2Stream, Lease};
+use super::lease::Lease;
 use super::open_connection::{ConnectionGuard, OpenConnection};
-use super::pool::{ConnectTarget, EndpointPool, Http2Connection, UpstreamPool};
+use super::pool::{ConnectTarget, UpstreamPool};
 use super::tls;
-use crate::net::{self, ConnectError, ConnectPhase, Destination};
+use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::response_head::HeadLimits;
 use crate::proxy::worker::Worker;
@@ -31,72 +33,172 @@ const FULL_MS: u64 = 1000;
 /// Send buffer of one stream, for a request's body.
 const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Which pooled connections may be used.
-#[derive(Clone, Debug)]
-pub(crate) enum Reuse {
-    /// Any.
-    Allowed,
-    /// Any but this one.
-    Except(Rc<H2PeerState>),
-    /// None: too many of them were closed by the upstream.
-    Never,
-}
-
 /// A connection to the target, and whether it was used before.
 pub(crate) async fn lease(
     worker: &Rc<Worker>,
     target: ConnectTarget<'_>,
     reuse: Reuse,
+    when_full: WhenFull<'_>,
 ) -> Result<(Lease, bool), Fault> {
     let endpoint = target.endpoint;
     let protocol = endpoint.protocol();
     if protocol != Protocol::H2c
-        && !matches!(reuse, Reuse::Never)
+        && reuse.allows_connection()
         && let Some(connection) = endpoint.pop()
     {
         return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
     }
+    when_full.note(Waits::No);
+    // Boxed, so that requests on pooled connections do not carry the size of these futures.
     if protocol == Protocol::Http1 {
-        return Ok((open(worker, target, worker.clock.now()).await?, false));
+        return Box::pin(open_or_wait(worker, target, reuse, when_full)).await;
     }
-    if let Some(connection) = shared(endpoint, &reuse) {
-        return Ok((connection, true));
+    if let Some(connection) = endpoint.multiplexed(&reuse) {
+        return Ok((Lease::Stream(H2Stream::new(connection)), true));
     }
     if worker.now_ms() < endpoint.full_until_ms.get() {
         return Err(Fault::UpstreamConnections);
     }
-    // Boxed, so that requests on pooled connections do not carry the size of this future.
-    Box::pin(wait_for_shared(worker, target, reuse)).await
+    Box::pin(wait_for_shared(worker, target, reuse, when_full)).await
+}
+
+/// Takes a place under the upstream's limit on connections.
+fn take_slot(worker: &Worker, ConnectTarget { upstream, .. }: ConnectTarget<'_>) -> Option<ConnectionGuard> {
+    let take = || ConnectionGuard::take(worker, upstream.series(), upstream.upstream.limits.connections);
+    take().or_else(|| {
+        // Connections that the upstream closed while they were idle still count until they are noticed.
+        upstream.drop_stale();
+        take()
+    })
+}
+
+/// A connection for this request only, or the next one that becomes free.
+async fn open_or_wait(
+    worker: &Rc<Worker>,
+    target: ConnectTarget<'_>,
+    reuse: Reuse,
+    when_full: WhenFull<'_>,
+) -> Result<(Lease, bool), Fault> {
+    let began = worker.clock.now();
+    match take_slot(worker, target) {
+        Some(guard) => Ok((open(worker, target, guard, began).await?, false)),
+        None => wait_and_open(worker, target, reuse, when_full, began).await,
+    }
+}
+
+/// Waits for a connection that becomes free, or opens one in the place of one that ends. The time limit runs from
+/// `began`.
+async fn wait_and_open(
+    worker: &Rc<Worker>,
+    target: ConnectTarget<'_>,
+    reuse: Reuse,
+    when_full: WhenFull<'_>,
+    began: Instant,
+) -> Result<(Lease, bool), Fault> {
+    let left = time_left(worker, target.upstream, began);
+    let guard = match connection_queue::wait(worker, target, reuse.clone(), when_full, left).await? {
+        Turn::Freed(freed) => return Ok((freed_lease(freed, target), true)),
+        Turn::Open(guard) => guard,
+    };
+    let opened = if target.endpoint.protocol() == Protocol::Http1 || target.endpoint.agreed_on_h1.get() {
+        open(worker, target, guard, began).await.map(|lease| (lease, false))
+    } else {
+        match line_up(worker, target, &reuse, began).await {
+            // The slot goes to the next request.
+            Ok(Line::Shared(lease)) => Ok((lease, true)),
+            Ok(Line::Open(line)) => open_alone(worker, target, guard, line, began).await,
+            Err(fault) => Err(fault),
+        }
+    };
+    // The endpoint had only the rest of the time: that it was not enough is no failure of it.
+    opened.map_err(|fault| if is_timeout(fault) { Fault::UpstreamConnections } else { fault })
+}
+
+/// Whether a connection was not open in time.
+const fn is_timeout(fault: Fault) -> bool {
+    matches!(fault, Fault::ConnectTimeout | Fault::TlsTimeout)
+}
+
+fn freed_lease(freed: Freed, target: ConnectTarget<'_>) -> Lease {
+    match freed {
+        Freed::Connection(connection) => Lease::Whole { connection, endpoint: Rc::clone(target.endpoint) },
+        Freed::Stream(stream) => Lease::Stream(stream),
+    }
 }
 
 /// A stream of a connection that this request opens, or that an earlier request is opening. The waiting requests share
 /// the result, a failure too: else each would open a connection after the one before failed, and the last would wait
 /// for the sum of all time limits.
-async fn wait_for_shared(worker: &Rc<Worker>, target: ConnectTarget<'_>, reuse: Reuse) -> Result<(Lease, bool), Fault> {
-    let ConnectTarget { upstream, endpoint } = target;
+async fn wait_for_shared(
+    worker: &Rc<Worker>,
+    target: ConnectTarget<'_>,
+    reuse: Reuse,
+    when_full: WhenFull<'_>,
+) -> Result<(Lease, bool), Fault> {
     let began = worker.clock.now();
-    let mut opening = None;
-    if !endpoint.agreed_on_h1.get() {
-        let (failures, _) = endpoint.failed.get();
-        let line = tokio::time::timeout(upstream.upstream.connect_timeout, endpoint.opening.lock());
-        opening = Some(line.await.map_err(|_| Fault::ConnectTimeout)?);
-        if let Some(connection) = shared(endpoint, &reuse) {
-            return Ok((connection, true));
-        }
-        if let (since, Some(fault)) = endpoint.failed.get()
-            && since != failures
-        {
-            return Err(fault);
-        }
+    let line = match line_up(worker, target, &reuse, began).await? {
+        Line::Shared(lease) => return Ok((lease, true)),
+        Line::Open(line) => line,
+    };
+    if let Some(guard) = take_slot(worker, target) {
+        return open_alone(worker, target, guard, line, began).await;
+    }
+    // The queue has its own order: a request in it must not keep others from free streams.
+    drop(line);
+    wait_and_open(worker, target, reuse, when_full, began).await
+}
+
+/// The lock of the request that opens an HTTP/2 connection. None if the endpoint speaks HTTP/1.1.
+type OpeningLock<'a> = Option<tokio::sync::MutexGuard<'a, ()>>;
+
+/// What the requests get that wait while one opens a connection.
+enum Line<'a> {
+    /// A stream of the connection that was opened meanwhile.
+    Shared(Lease),
+    /// This one opens a connection.
+    Open(OpeningLock<'a>),
+}
+
+/// Waits while another request opens a connection to this endpoint.
+async fn line_up<'a>(
+    worker: &Worker,
+    target: ConnectTarget<'a>,
+    reuse: &Reuse,
+    began: Instant,
+) -> Result<Line<'a>, Fault> {
+    let ConnectTarget { upstream, endpoint } = target;
+    if endpoint.agreed_on_h1.get() {
+        return Ok(Line::Open(None));
+    }
+    let (failures, _) = endpoint.failed.get();
+    let line = tokio::time::timeout(time_left(worker, upstream, began), endpoint.opening.lock());
+    let opening = line.await.map_err(|_| Fault::ConnectTimeout)?;
+    if let Some(connection) = endpoint.multiplexed(reuse) {
+        return Ok(Line::Shared(Lease::Stream(H2Stream::new(connection))));
+    }
+    if let (since, Some(fault)) = endpoint.failed.get()
+        && since != failures
+    {
+        return Err(fault);
     }
     // The endpoint may have chosen HTTP/1.1 meanwhile. Then each request opens its own connection, without the lock.
-    let opening = opening.filter(|_| !endpoint.agreed_on_h1.get());
-    let opened = open(worker, target, began).await;
-    if let (Some(_), Err(fault)) = (&opening, &opened) {
-        let (failures, _) = endpoint.failed.get();
-        endpoint.failed.set((failures.wrapping_add(1), Some(*fault)));
+    Ok(Line::Open((!endpoint.agreed_on_h1.get()).then_some(opening)))
+}
+
+/// Opens a connection while those that want a stream of it wait.
+async fn open_alone(
+    worker: &Rc<Worker>,
+    target: ConnectTarget<'_>,
+    guard: ConnectionGuard,
+    line: OpeningLock<'_>,
+    began: Instant,
+) -> Result<(Lease, bool), Fault> {
+    let opened = open(worker, target, guard, began).await;
+    if let (Some(_), Err(fault)) = (&line, &opened) {
+        let (failures, _) = target.endpoint.failed.get();
+        target.endpoint.failed.set((failures.wrapping_add(1), Some(*fault)));
     }
-    drop(opening);
+    drop(line);
     opened.map(|lease| (lease, false))
 }
 
@@ -105,20 +207,15 @@ fn time_left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Durati
     upstream.upstream.connect_timeout.saturating_sub(worker.clock.now().duration_since(began))
 }
 
-/// A stream of an open HTTP/2 connection.
-fn shared(endpoint: &EndpointPool, reuse: &Reuse) -> Option<Lease> {
-    let except = match reuse {
-        Reuse::Allowed => None,
-        Reuse::Except(peer) => Some(peer),
-        Reuse::Never => return None,
-    };
-    endpoint.multiplexed(except).map(|connection| Lease::Stream(H2Stream::new(connection)))
-}
-
 /// Opens a connection with the endpoint's protocol. The time limit runs from `began`.
-async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<Lease, Fault> {
+async fn open(
+    worker: &Rc<Worker>,
+    target: ConnectTarget<'_>,
+    guard: ConnectionGuard,
+    began: Instant,
+) -> Result<Lease, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
-    let connection = connect(worker, target, began).await?;
+    let connection = OpenConnection { socket: connect(worker, target, began).await?, guard };
     let multiplexes = match endpoint.protocol() {
         Protocol::Http1 => false,
         Protocol::H2c => true,
@@ -129,7 +226,7 @@ async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) ->
         }
     };
     if multiplexes {
-        let handshaken = handshake_h2(worker, upstream, connection, began).await;
+        let handshaken = handshake_h2(worker, target, connection, began).await;
         if handshaken.as_ref().is_err_and(|fault| *fault == Fault::TlsAlert) {
             tls::record_refusal(worker, target);
         }
@@ -138,7 +235,9 @@ async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) ->
         }
         let connection = handshaken?;
         endpoint.multiplexed.borrow_mut().push(connection.clone());
-        Ok(Lease::Stream(H2Stream::new(connection)))
+        let stream = H2Stream::new(connection.clone());
+        connection.serve_waiting();
+        Ok(Lease::Stream(stream))
     } else {
         let limits = &upstream.upstream.limits;
         let limits =
@@ -150,7 +249,7 @@ async fn open(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) ->
 
 async fn handshake_h2(
     worker: &Rc<Worker>,
-    upstream: &Rc<UpstreamPool>,
+    ConnectTarget { upstream, endpoint }: ConnectTarget<'_>,
     OpenConnection { socket, guard }: OpenConnection,
     began: Instant,
 ) -> Result<Http2Connection, Fault> {
@@ -180,7 +279,10 @@ async fn handshake_h2(
     match tokio::time::timeout(time_left(worker, upstream, began), peer.settings_received()).await {
         // RFC 9113 §6.5.2: a server sets 0 to accept no requests for a while.
         Ok(true) if peer.streams_max() == 0 => Err(Fault::UpstreamConnections),
-        Ok(true) => Ok(Http2Connection::new(sender, peer, worker.now_ms())),
+        Ok(true) => {
+            let streams = OpenStreams::new(&endpoint.queue, worker.index, upstream.series());
+            Ok(Http2Connection::new(sender, peer, streams, worker.now_ms()))
+        }
         Ok(false) if peer.is_tls_refusal() => Err(Fault::TlsAlert),
         Ok(false) if peer.has_received() => Err(Fault::UpstreamProtocol),
         Ok(false) => Err(Fault::UpstreamReset),
@@ -194,22 +296,11 @@ fn header_list_bytes(limits: &UpstreamLimits) -> u32 {
     2 * limits.response_header_bytes + FIELD_BYTES * limits.response_headers
 }
 
-async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<OpenConnection, Fault> {
+/// Connects to the endpoint. The connection has its place under the upstream's limit already, so that a burst cannot
+/// exceed it. Tower's concurrency limit would count attempts of one worker; this limit is on all open connections.
+async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<Socket, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     let meter = upstream.meter(worker.index);
-    let limit = i64::from(upstream.upstream.limits.connections);
-    let is_full = || upstream.sum(|meter| meter.connections.value()) >= limit;
-    if is_full() {
-        // Connections that the upstream closed while they were idle still count until they are noticed.
-        upstream.drop_stale();
-    }
-    if is_full() {
-        meter.over_connections.inc();
-        return Err(Fault::UpstreamConnections);
-    }
-    // Counted before it is open, so that a burst cannot exceed the limit. Tower's concurrency limit would count
-    // attempts; this limit is on open connections, and its count is the sum of all workers' meters.
-    let guard = ConnectionGuard::new(worker.index, upstream.series());
     let left = time_left(worker, upstream, began);
     let connector = ServiceBuilder::new()
         .layer(net::tls(left))
@@ -229,7 +320,7 @@ async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant)
     if endpoint.endpoint.tls.is_some() {
         meter.tls_handshakes.inc();
     }
-    Ok(OpenConnection { socket, guard })
+    Ok(socket)
 }
 
 fn destination(ConnectTarget { upstream, endpoint }: ConnectTarget<'_>) -> Destination {

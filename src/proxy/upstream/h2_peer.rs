@@ -22,6 +22,8 @@ pub(crate) struct H2PeerState {
     pub(crate) received: Cell<bool>,
     /// The upstream closed the TLS session with an alert.
     pub(crate) tls_refused: Cell<bool>,
+    /// The end of the connection is charged to its endpoint.
+    charged: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -35,6 +37,12 @@ impl H2PeerState {
     /// Whether the upstream accepts an extended CONNECT (RFC 8441 §3).
     pub(crate) fn takes_extended_connect(&self) -> bool {
         self.extended_connect.get()
+    }
+
+    /// Charges the end of the connection to its endpoint: true for the first of its streams. One broken connection is one
+    /// failure, and one that the upstream announced by GOAWAY is none.
+    pub(crate) fn charge_end(&self) -> bool {
+        !self.charged.replace(true) && !self.is_going_away()
     }
 
     /// Whether the upstream accepts no new streams.

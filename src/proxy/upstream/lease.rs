@@ -1,17 +1,12 @@
-//! The parts of an upstream that an exchange occupies: a connection or a stream, and the count of requests in flight.
+//! The part of an upstream that an exchange occupies: a connection or a stream.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
-use hyper::client::conn::http2;
-
 use super::h1::connection::Http1Connection;
+use super::h2_connection::H2Stream;
 use super::h2_peer::H2PeerState;
-use super::pool::{EndpointPool, Http2Connection, UpstreamPool};
-use crate::proxy::body::request_body::RequestBody;
+use super::pool::EndpointPool;
 use crate::proxy::body::upload::Upload;
-use crate::proxy::wire::fault::Fault;
-use crate::proxy::worker::Worker;
 use crate::proxy::worker::send_task::SendTask;
 
 /// A connection, or a stream of one.
@@ -25,29 +20,6 @@ pub(crate) enum Lease {
     },
     /// A stream of an HTTP/2 connection.
     Stream(H2Stream),
-}
-
-/// A stream of an HTTP/2 connection, counted until it is dropped.
-pub(crate) struct H2Stream {
-    pub(crate) sender: http2::SendRequest<RequestBody>,
-    streams: Rc<Cell<usize>>,
-    /// The state that the upstream announced.
-    pub(crate) peer: Rc<H2PeerState>,
-}
-
-impl H2Stream {
-    /// Counts one more stream on `connection`.
-    pub(crate) fn new(connection: Http2Connection) -> Self {
-        connection.streams.set(connection.streams.get() + 1);
-        Self { sender: connection.sender, streams: connection.streams, peer: connection.peer }
-    }
-}
-
-impl Drop for H2Stream {
-    fn drop(&mut self) {
-        debug_assert!(self.streams.get() > 0, "an open stream is counted");
-        self.streams.set(self.streams.get().saturating_sub(1));
-    }
 }
 
 impl Lease {
@@ -64,6 +36,14 @@ impl Lease {
         match self {
             Self::Whole { connection, .. } => connection.is_tls_refusal(),
             Self::Stream(stream) => stream.peer.is_tls_refusal(),
+        }
+    }
+
+    /// Whether the connection has ended; a stream's connection may be open although the stream was reset.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Whole { .. } => true,
+            Self::Stream(stream) => stream.sender.is_closed(),
         }
     }
 
@@ -127,40 +107,5 @@ impl CopyLease {
 impl Drop for CopyLease {
     fn drop(&mut self) {
         self.send_task.cancel();
-    }
-}
-
-/// Counts a request in flight until it is dropped.
-pub(crate) struct InFlightGuard {
-    worker: Rc<Worker>,
-    upstream: Rc<UpstreamPool>,
-    endpoint: Rc<EndpointPool>,
-}
-
-impl InFlightGuard {
-    /// Counts one more request in flight.
-    pub(crate) fn new(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, endpoint: &Rc<EndpointPool>) -> Self {
-        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        upstream.meter(worker.index).in_flight.add(1);
-        Self { worker: Rc::clone(worker), upstream: Rc::clone(upstream), endpoint: Rc::clone(endpoint) }
-    }
-
-    /// Records that the request's time limit passed before the proxy was connected to the endpoint.
-    pub(crate) fn record_connect_timeout(&self, fault: Fault) {
-        self.upstream.meter(self.worker.index).connect_failures.inc();
-        self.upstream.record_connect_failure(&self.endpoint, fault, &self.worker);
-    }
-
-    /// The upstream of the request.
-    pub(crate) fn upstream(&self) -> &UpstreamPool {
-        &self.upstream
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        debug_assert!(self.endpoint.in_flight.get() > 0, "a request in flight is counted");
-        self.endpoint.in_flight.set(self.endpoint.in_flight.get().saturating_sub(1));
-        self.upstream.meter(self.worker.index).in_flight.add(-1);
     }
 }

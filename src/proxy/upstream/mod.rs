@@ -3,7 +3,11 @@
 pub(super) mod balance;
 mod balancer_state;
 pub(super) mod connect;
-pub(super) mod h1;
+pub(super) mod connection_queue;
+mod endpoint_queue;
+pub(super) mod flight;
+pub(crate) mod h1;
+mod h2_connection;
 mod h2_io;
 pub(super) mod h2_peer;
 pub(super) mod http_version;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::net::Socket;
+use crate::net::{ConnectionSlots, Socket};
+use crate::proxy::worker::Worker;
 use crate::telemetry::UpstreamSeries;
 
-/// Counts an open upstream connection until it is dropped.
+/// Counts an open upstream connection until it is dropped, and then releases its slot.
 pub(crate) struct ConnectionGuard {
     worker: usize,
     series: Arc<UpstreamSeries>,
@@ -18,15 +19,28 @@ pub(crate) struct OpenConnection {
 }
 
 impl ConnectionGuard {
-    /// Counts one more connection of this worker.
-    pub(crate) fn new(worker: usize, series: Arc<UpstreamSeries>) -> Self {
-        series.meters.of(worker).connections.add(1);
-        Self { worker, series }
+    /// Takes a slot, if fewer than `limit` connections are open.
+    pub(super) fn take(worker: &Worker, series: Arc<UpstreamSeries>, limit: u32) -> Option<Self> {
+        let is_free = series.slots.take(&worker.releases, limit);
+        is_free.then(|| Self::with_slot(worker, series))
+    }
+
+    /// Counts one more connection of this worker, which has a slot.
+    pub(super) fn with_slot(worker: &Worker, series: Arc<UpstreamSeries>) -> Self {
+        series.meters.of(worker.index).connections.add(1);
+        Self { worker: worker.index, series }
+    }
+
+    /// The slots of its upstream.
+    #[inline]
+    pub(super) fn slots(&self) -> &ConnectionSlots {
+        &self.series.slots
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.series.meters.of(self.worker).connections.add(-1);
+        self.series.slots.release(self.worker);
     }
 }

@@ -5,19 +5,18 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::client::conn::http2;
-
 use super::balancer_state::BalancerState;
+use super::endpoint_queue::{EndpointQueue, FreeFor, Reuse};
 use super::h1::connection::Http1Connection;
-use super::h2_peer::H2PeerState;
-use crate::proxy::body::request_body::RequestBody;
+use super::h2_connection::{Freed, Http2Connection};
+use crate::failover::UpstreamHealth;
+use crate::net::ConnectionSlots;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
-use crate::proxy::worker::budget::STREAMS_MAX;
 use crate::proxy::worker::response_reader::UpstreamKey;
 use crate::route::{Protocol, Upstream};
-use crate::snapshot::EndpointState;
+use crate::snapshot::{EndpointState, UpstreamState};
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
 /// Idle timeout of upstream connections. Servers commonly close after 60 s; the proxy closes first, so that a request
@@ -49,6 +48,8 @@ pub(crate) struct UpstreamPool {
     pub(crate) balancer: BalancerState,
     /// The last connection attempt to at least one endpoint failed.
     pub(super) has_failed_endpoint: Cell<bool>,
+    /// Which endpoints are ejected or drained, for all workers; and the budget of further tries.
+    pub(crate) health: Arc<UpstreamHealth>,
     series: Arc<UpstreamSeries>,
 }
 
@@ -58,10 +59,14 @@ pub(crate) struct EndpointPool {
     pub(crate) in_flight: Cell<u32>,
     pub(crate) idle: RefCell<Vec<IdleConnection>>,
     pub(super) multiplexed: RefCell<Vec<Http2Connection>>,
+    /// The requests of this worker that wait for a connection to it.
+    pub(super) queue: Rc<EndpointQueue<Freed>>,
     /// Held while an HTTP/2 connection is opened, so that a burst opens one connection and not a hundred.
     pub(super) opening: tokio::sync::Mutex<()>,
     /// How often opening failed, and the last fault.
     pub(crate) failed: Cell<(u32, Option<Fault>)>,
+    /// The last failed opening of an HTTP/2 connection that is charged to the endpoint.
+    charged: Cell<Option<u32>>,
     /// The addresses in the PROXY header of its connections.
     pub(crate) proxy_addresses: Option<ProxyAddresses>,
     /// The endpoint accepts no streams: no connection is opened before this time.
@@ -90,49 +95,16 @@ pub(crate) struct IdleConnection {
     since_ms: u64,
 }
 
-/// An HTTP/2 connection.
-#[derive(Clone)]
-pub(crate) struct Http2Connection {
-    pub(crate) sender: http2::SendRequest<RequestBody>,
-    pub(crate) streams: Rc<Cell<usize>>,
-    pub(crate) peer: Rc<H2PeerState>,
-    used_ms: Cell<u64>,
-}
-
-impl Http2Connection {
-    pub(crate) fn new(sender: http2::SendRequest<RequestBody>, peer: Rc<H2PeerState>, now_ms: u64) -> Self {
-        Self { sender, streams: Rc::default(), peer, used_ms: Cell::new(now_ms) }
-    }
-
-    /// Whether it accepts streams, now or later. A connection whose limit is 0 counts as closed.
-    fn is_alive(&self) -> bool {
-        !self.sender.is_closed() && !self.peer.is_going_away() && self.peer.streams_max() > 0
-    }
-
-    /// Whether it accepts one more stream, within the upstream's limit and the proxy's own.
-    fn has_room(&self) -> bool {
-        self.is_alive() && self.streams.get() < self.peer.streams_max().min(STREAMS_MAX)
-    }
-
-    /// Whether it stays open: it has a stream, or had one within the idle timeout.
-    fn stays(&self, now_ms: u64) -> bool {
-        if self.streams.get() > 0 {
-            self.used_ms.set(now_ms);
-        }
-        self.is_alive() && now_ms < self.used_ms.get() + IDLE_MS_MAX
-    }
-}
-
 impl Pools {
     /// The pool of this upstream, for all requests from now on: the existing one if nothing changed, else a new one
     /// that takes over the unchanged endpoints.
     pub(crate) fn install(
         &self,
         upstream: &Upstream,
-        endpoints: &[Arc<EndpointState>],
+        state: &UpstreamState,
         series: &Arc<UpstreamSeries>,
     ) -> Rc<UpstreamPool> {
-        let pool = self.find_or_create(upstream, endpoints, series);
+        let pool = self.find_or_create(upstream, state, series);
         let replaced = self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
         pool.endpoints.iter().for_each(|endpoint| endpoint.is_installed.set(true));
         let removed = replaced.iter().flat_map(|replaced| &replaced.endpoints);
@@ -146,9 +118,10 @@ impl Pools {
     pub(crate) fn find_or_create(
         &self,
         upstream: &Upstream,
-        endpoints: &[Arc<EndpointState>],
+        state: &UpstreamState,
         series: &Arc<UpstreamSeries>,
     ) -> Rc<UpstreamPool> {
+        let endpoints = &*state.endpoints;
         let by_name = self.by_name.borrow();
         let old = by_name.get(&upstream.name);
         if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
@@ -167,8 +140,15 @@ impl Pools {
         let balancer = BalancerState::new(endpoints, upstream.balance);
         // The last attempt at an endpoint that was taken over may have failed.
         let has_failed_endpoint = Cell::new(pools.iter().any(|pool| pool.is_suspect()));
-        let (upstream_of, series) = (upstream.clone(), Arc::clone(series));
-        Rc::new(UpstreamPool { upstream: upstream_of, endpoints: pools, balancer, has_failed_endpoint, series })
+        let (health, series) = (Arc::clone(&state.health), Arc::clone(series));
+        Rc::new(UpstreamPool {
+            upstream: upstream.clone(),
+            endpoints: pools,
+            balancer,
+            has_failed_endpoint,
+            health,
+            series,
+        })
     }
 
     /// How many are installed.
@@ -206,6 +186,14 @@ impl Pools {
         self.by_name.borrow().values().filter(is_crowded).map(|pool| pool.key()).collect()
     }
 
+    /// Closes idle connections of an upstream, since requests of any worker wait for connections to it.
+    pub(crate) fn release_idle(&self, upstream: &str, worker: &Worker) {
+        let pool = self.by_name.borrow().get(upstream).map(Rc::clone);
+        if let Some(pool) = pool {
+            pool.release_idle(worker);
+        }
+    }
+
     /// Closes connections that exceed their idle timeout, and those that the upstream closed.
     pub(crate) fn sweep(&self, now_ms: u64) {
         if now_ms < self.swept_ms.get() + SWEEP_MS {
@@ -226,7 +214,7 @@ impl Pools {
                     stays
                 });
                 drop(idle);
-                endpoint.multiplexed.borrow_mut().retain(|connection| connection.stays(now_ms));
+                endpoint.multiplexed.borrow_mut().retain(|connection| connection.stays(now_ms, IDLE_MS_MAX));
             }
         }
     }
@@ -246,6 +234,27 @@ impl UpstreamPool {
     /// Closes idle connections that the upstream has closed.
     pub(super) fn drop_stale(&self) {
         self.endpoints.iter().for_each(|endpoint| endpoint.drop_stale());
+    }
+
+    /// Closes as many idle connections as requests wait.
+    fn release_idle(&self, worker: &Worker) {
+        let slots = self.slots();
+        loop {
+            let (mut closing, mut idle) = (0, 0);
+            for endpoint in &self.endpoints {
+                endpoint.release_idle(slots);
+                endpoint.multiplexed.borrow_mut().retain(|connection| {
+                    let ends = connection.is_idle() && closing < slots.waiting();
+                    closing += usize::from(ends);
+                    idle += usize::from(!ends && connection.is_idle());
+                    !ends
+                });
+                idle += endpoint.idle.borrow().len();
+            }
+            if !slots.answer(worker.index, closing, idle) {
+                return;
+            }
+        }
     }
 
     fn is_for(&self, upstream: &Upstream, endpoints: &[Arc<EndpointState>]) -> bool {
@@ -285,6 +294,11 @@ impl UpstreamPool {
         self.series.meters.used().map(figure).sum()
     }
 
+    /// The slots for its connections, and the requests that wait for one.
+    pub(super) fn slots(&self) -> &ConnectionSlots {
+        &self.series.slots
+    }
+
     /// The series of this upstream, which outlives the pool.
     pub(crate) fn series(&self) -> Arc<UpstreamSeries> {
         Arc::clone(&self.series)
@@ -298,8 +312,10 @@ impl EndpointPool {
             in_flight: Cell::new(0),
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
+            queue: Rc::default(),
             opening: tokio::sync::Mutex::new(()),
             failed: Cell::default(),
+            charged: Cell::new(None),
             proxy_addresses: None,
             full_until_ms: Cell::new(0),
             agreed_on_h1: Cell::new(false),
@@ -307,6 +323,14 @@ impl EndpointPool {
             is_installed: Cell::new(false),
             resolve_again_ms: Cell::new(0),
         }
+    }
+
+    /// Charges a failed connection attempt to the endpoint: true for the first of the requests that waited for it. One
+    /// HTTP/2 connection that cannot be opened is one failure, however many requests wanted a stream of it.
+    pub(crate) fn charge_failed_opening(&self) -> bool {
+        let opens_alone = self.protocol() != Protocol::Http1 && !self.agreed_on_h1.get();
+        let (failures, _) = self.failed.get();
+        !opens_alone || self.charged.replace(Some(failures)) != Some(failures)
     }
 
     /// Records a failed connection attempt. Returns the name to resolve again now, if any.
@@ -371,6 +395,8 @@ impl EndpointPool {
 
     /// Returns a connection to the pool. It is closed if the pool was replaced meanwhile: nothing would sweep it.
     pub(super) fn push(&self, connection: Box<Http1Connection>, now_ms: u64) {
+        let kept = if connection.slots().is_wanted() { self.pass_on(connection) } else { Some(connection) };
+        let Some(connection) = kept else { return };
         if !self.is_installed.get() {
             return connection.close();
         }
@@ -379,11 +405,33 @@ impl EndpointPool {
         idle.push(IdleConnection { connection, since_ms: now_ms });
     }
 
+    /// Gives a free connection to a request that waits, or closes it for one that cannot use it. Returns it if none
+    /// waits.
+    #[cold]
+    fn pass_on(&self, connection: Box<Http1Connection>) -> Option<Box<Http1Connection>> {
+        match self.queue.next_for_connection(connection.slots()) {
+            FreeFor::Waiter(next) => next.give(Freed::Connection(connection)),
+            FreeFor::Other => connection.close(),
+            FreeFor::None => return Some(connection),
+        }
+        None
+    }
+
+    /// Closes idle connections, those that have been idle longest first, while requests wait.
+    fn release_idle(&self, slots: &ConnectionSlots) {
+        let mut idle = self.idle.borrow_mut();
+        // The drop of one grants its slot, and so counts down the requests that wait.
+        let released = idle.iter().take(slots.waiting()).count();
+        for IdleConnection { connection, .. } in idle.drain(..released) {
+            connection.close();
+        }
+    }
+
     /// The endpoint is in no installed pool any more: closes its idle connections. Requests in flight keep theirs.
     fn uninstall(&self) {
         self.is_installed.set(false);
         self.idle.borrow_mut().drain(..).for_each(|idle| idle.connection.close());
-        self.multiplexed.borrow_mut().retain(|connection| connection.streams.get() > 0);
+        self.multiplexed.borrow_mut().retain(|connection| !connection.is_idle());
     }
 
     /// Closes idle connections that the upstream has closed, and so makes room under the limit on connections.
@@ -392,11 +440,11 @@ impl EndpointPool {
     }
 
     /// The first HTTP/2 connection with a free stream, so that the connections that a burst opened fall idle after it.
-    /// Never the connection `except`.
-    pub(super) fn multiplexed(&self, except: Option<&Rc<H2PeerState>>) -> Option<Http2Connection> {
+    /// Only a connection that `reuse` allows.
+    pub(super) fn multiplexed(&self, reuse: &Reuse) -> Option<Http2Connection> {
         let connections = self.multiplexed.borrow();
-        let other = |connection: &&Http2Connection| except.is_none_or(|but| !Rc::ptr_eq(but, &connection.peer));
-        connections.iter().filter(other).find(|connection| connection.has_room()).cloned()
+        let mut allowed = connections.iter().filter(|connection| reuse.allows_stream(&connection.peer));
+        allowed.find(|connection| connection.has_room()).cloned()
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Fault {
     ClientGone,
     /// The upstream has no endpoint to choose.
     NoEndpoint,
+    /// No endpoint of the upstream is usable.
+    Ejected,
     /// The proxy has no memory for the response's body.
     AnswerMemory,
     /// `limits.requests` of the upstream.
@@ -130,6 +132,9 @@ const fn fault_row(fault: Fault) -> FaultRow {
         F::NoEndpoint          => FaultRow { upstream_failed: true, ..row(
             S::SERVICE_UNAVAILABLE, Proxy, G::UNAVAILABLE, Some(Connect), Nothing,
             "destination_unavailable", "no_endpoint", "The service has no instance at the moment.") },
+        F::Ejected             => FaultRow { upstream_failed: true, ..row(
+            S::SERVICE_UNAVAILABLE, Proxy, G::UNAVAILABLE, Some(Connect), Nothing,
+            "destination_unavailable", "ejected", "No instance of the service responds well at the moment.") },
         F::AnswerMemory        => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       None,          Nothing,
             "proxy_internal_response", "answer_memory",
             "The service responded, but the proxy has no memory for its response."),

@@ -35,6 +35,8 @@ pub(crate) struct FieldSummary {
     pub(crate) hop_by_hop: bool,
     /// The client accepts trailers.
     pub(crate) trailers: bool,
+    /// Another proxy has sent this request before; counts only from a trusted peer.
+    pub(crate) repeated: bool,
     /// It has a field that only a trusted peer may set.
     pub(crate) trusted_only: bool,
     /// A name contains an underscore.
@@ -73,6 +75,8 @@ impl FieldSummary {
         match text {
             "traceparent" => self.traced = true,
             "x-pointsman-explain" => (self.explain, self.trusted_only) = (true, true),
+            "x-pointsman-attempt" => (self.repeated, self.trusted_only) = (self.repeated || is_above_one(value), true),
+            "x-envoy-attempt-count" => self.repeated |= is_above_one(value),
             "te" => {
                 self.hop_by_hop |= self.trailers || value != "trailers";
                 self.trailers |= takes_trailers(value);
@@ -85,6 +89,11 @@ impl FieldSummary {
             }
         }
     }
+}
+
+/// Whether the number of an attempt is that of a repeated one.
+fn is_above_one(value: &HeaderValue) -> bool {
+    value.to_str().ok().and_then(|text| text.parse::<u32>().ok()).is_some_and(|number| number > 1)
 }
 
 /// Whether a field is hop-by-hop (RFC 9110 §7.6.1), or must not be forwarded for another reason.

@@ -19,7 +19,9 @@ use super::stalled_readers::StalledReaders;
 use super::timers::Timers;
 use crate::clock::Clock;
 use crate::drain::DrainWatch;
+use crate::failover::Moment;
 use crate::identity::TokenCache;
+use crate::net::ReleaseRequests;
 use crate::shadow_compare::JobSender;
 use crate::snapshot::Snapshot;
 use crate::telemetry::{
@@ -78,6 +80,8 @@ pub(crate) struct Worker {
     pub(crate) last_started: Rc<LastStarted>,
     pub(crate) comparison_jobs: JobSender,
     look_ups: mpsc::Sender<Arc<str>>,
+    /// The upstreams of which it shall close idle connections.
+    pub(crate) releases: Arc<ReleaseRequests>,
     /// Copies in flight.
     pub(crate) copies: Cell<u64>,
     pub(crate) client_limits: Arc<PerClientLimits>,
@@ -108,6 +112,8 @@ pub(crate) struct Worker {
     /// The monotonic and the wall clock at the last sweep.
     wall: Cell<(Instant, Duration)>,
     now_ms: Cell<u64>,
+    /// Milliseconds since the process started, as of the last sweep.
+    process_ms: Cell<u64>,
     /// `now_ms` at the end of the last sweep.
     swept_ms: Cell<u64>,
 }
@@ -128,6 +134,7 @@ impl Worker {
             last_started: Rc::default(),
             comparison_jobs,
             look_ups,
+            releases: Arc::new(ReleaseRequests::new(index)),
             copies: Cell::new(0),
             client_limits,
             client_shares: ClientShares::default(),
@@ -148,6 +155,7 @@ impl Worker {
             started: clock.now(),
             wall: Cell::new((clock.now(), clock.wall())),
             now_ms: Cell::new(0),
+            process_ms: Cell::new(0),
             swept_ms: Cell::new(0),
             clock,
         })
@@ -177,8 +185,22 @@ impl Worker {
 
     /// Milliseconds since the process started.
     pub(crate) fn uptime_ms(&self) -> u64 {
-        let uptime = self.clock.now().saturating_duration_since(self.registry.started);
+        self.since_process_start(self.clock.now())
+    }
+
+    /// Milliseconds since the process started, as of the last sweep: the time of states that all workers share.
+    pub(crate) fn process_ms(&self) -> u64 {
+        self.process_ms.get()
+    }
+
+    fn since_process_start(&self, now: Instant) -> u64 {
+        let uptime = now.saturating_duration_since(self.registry.started);
         u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The time of the process and a random draw, for the health of an endpoint.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { now_ms: self.uptime_ms(), draw: self.random.borrow_mut().f64() }
     }
 
     /// The wall clock at an instant of the monotonic clock. Sweeps adjust it when the wall clock is set.
@@ -233,6 +255,7 @@ impl Worker {
         self.wall.set((now, self.clock.wall()));
         let now_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
+        self.process_ms.set(self.since_process_start(now));
         now_ms
     }
 

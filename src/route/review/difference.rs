@@ -5,16 +5,14 @@ use std::net::SocketAddr;
 use ahash::{HashMap, HashSet};
 
 use super::equivalence::ConfigPair;
+use super::upstream_difference::{differing, upstream_changes};
 use crate::route::{
-    AccessLog, Action, AdminSpec, ArmState, EffectiveConfig, EndpointSpec, Identity, ListenerSpec, Rescue, RouteId,
-    Rules, Segment, Shadow, Split, SplitState, TraceExport, Upstream, Variant, VariantId,
+    AccessLog, Action, AdminSpec, ArmState, EffectiveConfig, Identity, ListenerSpec, Rescue, RetryConditions,
+    RetryPolicy, RouteId, Rules, Segment, Shadow, Split, SplitState, TraceExport, Variant, VariantId,
 };
 
 /// The maximum number of lines of a summary.
 const SUMMARY_LINES_MAX: usize = 100;
-
-/// The maximum number of endpoints in a line.
-const ENDPOINTS_MAX: usize = 4;
 
 /// The word for a change of a kill, by whether it is set now.
 const KILL_WORDS: [&str; 2] = ["revived", "killed"];
@@ -107,6 +105,7 @@ fn route(pair: &ConfigPair<'_>, both: Both) -> Vec<String> {
     changed(old.response_headers == new.response_headers, "response headers");
     changed(old.timeouts == new.timeouts, "timeouts");
     changed(old.limits == new.limits, "limits");
+    words.extend(retry(&new.name, &old.retry, &new.retry));
     if a.priority != b.priority {
         words.push(format!("{} priority {} → {}", new.name, a.priority, b.priority));
     }
@@ -117,6 +116,34 @@ fn route(pair: &ConfigPair<'_>, both: Both) -> Vec<String> {
         split(pair, &new.name, [from.split, to.split], &mut words);
     }
     words
+}
+
+/// The changes of `retry`.
+fn retry(name: &str, old: &RetryPolicy, new: &RetryPolicy) -> Vec<String> {
+    let RetryPolicy { attempts, on, methods, body_buffer } = old;
+    let mut words = Vec::new();
+    if *attempts != new.attempts {
+        words.push(format!("{name} retry attempts {attempts} → {}", new.attempts));
+    }
+    if *on != new.on {
+        let shown = |on: &RetryConditions| if on.is_empty() { "nothing".to_owned() } else { on.to_string() };
+        words.push(format!("{name} retry on {} → {}", shown(on), shown(&new.on)));
+    }
+    let subject = format!("{name} retry ");
+    let same = [("methods", *methods == new.methods), ("body_buffer", *body_buffer == new.body_buffer)];
+    words.extend(differing(&subject, &same));
+    words
+}
+
+/// The change of `rescue`.
+fn rescue(old: &Rescue, new: &Rescue) -> Option<String> {
+    match (old.is_off(), new.is_off()) {
+        (true, true) => None,
+        (false, true) => Some("off".to_owned()),
+        (true, false) => Some(format!("on {}", new.on)),
+        (false, false) if old.on != new.on => Some(format!("on {} → {}", old.on, new.on)),
+        (false, false) => (old.methods != new.methods).then(|| "methods changed".to_owned()),
+    }
 }
 
 impl<'a> Arms<'a> {
@@ -148,9 +175,7 @@ fn arms(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Arms<'_>; 2], words: &m
         if was.latched != now.latched {
             words.push(format!("{name} {} {}", to.name, LATCH_WORDS[usize::from(now.latched)]));
         }
-        if from.rescue != to.rescue {
-            words.push(format!("{name} {} rescue {}", to.name, if to.rescue == Rescue::Off { "off" } else { "on" }));
-        }
+        words.extend(rescue(&from.rescue, &to.rescue).map(|change| format!("{name} {} rescue {change}", to.name)));
         let (before, after) = pair.upstreams(from.upstream, to.upstream);
         if before != after {
             words.push(format!("{name} {} upstream {before} → {after}", to.name));
@@ -296,12 +321,6 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
     words
 }
 
-/// `x a, b changed`, for the names that are not the same.
-fn differing(subject: &str, same: &[(&str, bool)]) -> Option<String> {
-    let changed: Vec<&str> = same.iter().filter(|(_, same)| !same).map(|(name, _)| *name).collect();
-    (!changed.is_empty()).then(|| format!("{subject}{} changed", changed.join(", ")))
-}
-
 /// The changes of the admin listener.
 fn admin_changes(old: &AdminSpec, new: &AdminSpec) -> Vec<String> {
     let AdminSpec { addresses, tls, socket, socket_group, socket_operators, hosts, tokens } = old;
@@ -322,36 +341,6 @@ fn admin_changes(old: &AdminSpec, new: &AdminSpec) -> Vec<String> {
         ],
     ));
     words
-}
-
-/// The changes of an upstream.
-fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
-    let Upstream { name: _, revision, endpoints, balance, connect_timeout, limits, proxy_protocol, tls } = old;
-    let mut words = Vec::new();
-    if *endpoints != new.endpoints {
-        words.push(format!("endpoints {} → {}", listed(endpoints), listed(&new.endpoints)));
-    }
-    words.extend(differing(
-        "",
-        &[
-            ("revision", *revision == new.revision),
-            ("balance", *balance == new.balance),
-            ("connect_timeout", *connect_timeout == new.connect_timeout),
-            ("limits", *limits == new.limits),
-            ("proxy_protocol", *proxy_protocol == new.proxy_protocol),
-            ("tls", *tls == new.tls),
-        ],
-    ));
-    words
-}
-
-/// The first endpoints, as configured.
-fn listed(endpoints: &[EndpointSpec]) -> String {
-    let mut all: Vec<String> = endpoints.iter().take(ENDPOINTS_MAX).map(ToString::to_string).collect();
-    if let Some(more @ 1..) = endpoints.len().checked_sub(ENDPOINTS_MAX) {
-        all.push(format!("{more} more"));
-    }
-    all.join(", ")
 }
 
 /// The changes of a listener.

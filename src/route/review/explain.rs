@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::failure_explain::FailingRequest;
 use super::near_misses::near_misses;
 use super::recorder::{ExplainStep, StepRecorder};
 use crate::route::matching::dropped;
 use crate::route::{
     Action, Caller, EffectiveConfig, EncodedSlash, ExplainedOutcome, Explanation, Extractor, Facts, HeaderEdit,
-    HeaderEdits, Masks, MatchedRoute, RequestHead, Rescue, Rewrite, Route, Routed, Rules, SamplingInput, ServedVariant,
-    Split, Spread, Template, Values, VariantId, VerifiedCert, cookie, decide, normal_host, normal_path,
+    HeaderEdits, Masks, MatchedRoute, RequestHead, Rewrite, Route, Routed, Rules, SamplingInput, ServedVariant, Split,
+    Spread, Template, Values, VerifiedCert, cookie, decide, normal_host, normal_path,
 };
 
 /// The request to explain, as a client would send it.
@@ -211,10 +212,8 @@ fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (S
         steps.push(ExplainStep { text, ..ExplainStep::default() });
     }
     let variant = &split.variants[usize::from(decision.variant.0)];
-    if decision.variant != VariantId::STABLE && variant.rescue == Rescue::Off {
-        let text = "rescue is off: stable does not answer when the variant is unreachable".to_owned();
-        steps.push(ExplainStep { text, ..ExplainStep::default() });
-    }
+    let failing = FailingRequest { rules, route: rules.route(routed.route), split, head };
+    let on_failure = Box::new(failing.explain(decision.variant, &per_request));
     let upstream = rules.upstreams.get(variant.upstream.0 as usize).map_or("?", |upstream| upstream.name.as_str());
     let host = split.rewrite.host.as_ref();
     let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
@@ -229,6 +228,7 @@ fn serve(config: EffectiveConfig<'_>, routed: &Routed<'_>, matched: usize) -> (S
         per_request,
         forwarded_path: forwarded_path(split, head, matched, &rules.masks),
         forwarded_host: host.map(|host| rules.masks.cover_configured(&text(host)).into_owned()),
+        on_failure,
         copied,
     };
     (served, steps)

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderName, StatusCode};
 
 use super::recorder::{ExplainStep, per_request};
-use crate::route::{Counted, Decision, Reason, ShadowExplanation, SourceLocation, Weight};
+use crate::route::{Counted, Decision, FailureExplanation, Reason, ShadowExplanation, SourceLocation, Weight};
 
 /// What a request gets, and why.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,8 @@ pub struct ServedVariant {
     pub forwarded_path: Result<String, String>,
     /// The `Host` that is forwarded, if it is rewritten.
     pub forwarded_host: Option<String>,
+    /// What happens if the request fails at the upstream.
+    pub on_failure: Box<FailureExplanation>,
     /// Whether the request is copied, if the route has a shadow.
     pub copied: Option<Box<ShadowExplanation>>,
 }
@@ -198,6 +200,12 @@ impl fmt::Display for ExplainedOutcome {
         match &served.forwarded_path {
             Ok(path) => writeln!(f, "forward   {}{path}", served.forwarded_host.as_deref().unwrap_or(""))?,
             Err(why) => writeln!(f, "forward   500: {why}")?,
+        }
+        let FailureExplanation { retry, rescue } = &*served.on_failure;
+        for (label, lines) in [("retry", retry), ("rescue", rescue)] {
+            for line in lines {
+                writeln!(f, "{label:<9} {line}")?;
+            }
         }
         let sample = match (decision.counted, decision.unkeyed) {
             (Counted::No, _) if served.variants < 2 => "no statistics: the route has no other variant to compare with",

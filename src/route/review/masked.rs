@@ -2,8 +2,8 @@
 //! to see every value of the file. Every field is named here, so that a new one is not forgotten.
 
 use crate::route::{
-    ConfigDiff, ExplainStep, ExplainedOutcome, Explanation, Masks, MatchedRoute, RouteChange, ServedVariant,
-    ShadowExplanation,
+    ConfigDiff, ExplainStep, ExplainedOutcome, Explanation, FailureExplanation, Masks, MatchedRoute, RouteChange,
+    ServedVariant, ShadowExplanation,
 };
 
 impl Explanation {
@@ -63,8 +63,13 @@ impl ServedVariant {
             per_request: _,
             forwarded_path: _,
             forwarded_host: _,
+            on_failure,
             copied,
         } = self;
+        let FailureExplanation { retry, rescue } = &mut **on_failure;
+        for text in retry.iter_mut().chain(rescue) {
+            cover(text, masks);
+        }
         if let Some(copied) = copied {
             let ShadowExplanation { upstream: _, chance: _, step } = &mut **copied;
             step.cover(masks);

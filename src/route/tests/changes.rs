@@ -144,7 +144,7 @@ fn every_table_is_described() {
     for (edit, line) in [
         (&(|r: &mut File| r.traces = None) as &dyn Fn(&mut File), "traces removed, went to collector:4318"),
         (&|r| r.traces.as_mut().unwrap().sample = 0.5, "traces sample changed"),
-        (&|r| r.upstreams[0].limits.requests = 1, "upstream v1 limits changed"),
+        (&|r| r.upstreams[0].limits.requests = 1, "upstream v1 limits requests 4096 → 1"),
         (&|r| r.access_log.sample = 0.5, "access log sample changed"),
         (&|r| r.identity.tenant.clear(), "identity tenant changed"),
         (&File::reverse, "routes reordered"),

@@ -67,6 +67,8 @@ step      bucket 752190 by salt checkout: stable owns 50000..1000000
 variant   stable, reason weight: the weight decides
 upstream  v1
 forward   /pay?tenant=acme
+retry     at other endpoints after connect, refused_stream
+retry     once after reset_before_head, 502, 503, 504; budget: 20 % of the requests of v1, and 3 a second
 sample    counts in the statistics
 request   set x-variant: stable
 nearly    post (routes.toml:1): host shop.example.com, path /checkout/*: does not match method GET

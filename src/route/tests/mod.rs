@@ -4,6 +4,7 @@ mod called_kills;
 mod changes;
 mod decision;
 mod explained;
+mod failures;
 mod lookup;
 mod overlay;
 mod replayed;
@@ -80,6 +81,7 @@ pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         timeouts: Timeouts::default(),
+        retry: RetryPolicy::default(),
         limits: RouteLimits::default(),
     }
 }
@@ -168,7 +170,7 @@ impl File {
 
 /// Stable and these further variants, with weights in millionths; sticky by tenant.
 pub(super) fn split(salt: &str, arms: &[(&str, u32)]) -> Arms {
-    let variant = |name: &str, upstream| Variant { name: name.into(), upstream, rescue: Rescue::Connect };
+    let variant = |name: &str, upstream| Variant { name: name.into(), upstream, rescue: Rescue::default() };
     let stable = variant("stable", UpstreamId(0));
     let others = arms.iter().map(|(name, _)| variant(name, UpstreamId(1)));
     let weights: Vec<_> = arms.iter().map(|(_, millionths)| Weight::from_millionths(*millionths).unwrap()).collect();
@@ -203,6 +205,8 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         connect_timeout: std::time::Duration::from_secs(1),
         tls: None,
         limits: UpstreamLimits::default(),
+        outlier: OutlierSettings::default(),
+        retry_budget: RetryBudgetSettings::default(),
         proxy_protocol: None,
     };
     Rules {

@@ -19,7 +19,8 @@ mod variants;
 pub use expose::{CONTENT_TYPE, expose};
 pub use push::{FigurePusher, Push, SharedRecorder};
 pub use scrape::{
-    CertificateFigures, ComparisonFigures, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries,
+    CertificateFigures, ComparisonFigures, HealthFigures, RouteShares, Scrape, UpstreamFigures, VariantShare,
+    WeightedSeries,
 };
 
 #[cfg(test)]

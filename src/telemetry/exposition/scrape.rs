@@ -60,12 +60,27 @@ pub struct ComparisonFigures {
 }
 
 /// An upstream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct UpstreamFigures<'a> {
     /// Its meters.
     pub series: &'a UpstreamSeries,
     /// Number of endpoints.
     pub endpoints: usize,
+    /// Which of them fail.
+    pub health: HealthFigures,
+}
+
+/// The state of an upstream's endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct HealthFigures {
+    /// The number of endpoints by state.
+    pub states: Vec<(&'static str, u64)>,
+    /// The number of ejections by cause.
+    pub ejections: Vec<(&'static str, u64)>,
+    /// The number of ejected endpoints that were admitted again.
+    pub admissions: u64,
+    /// The part of the retry budget that is used, 0 to 1.
+    pub budget_used: f64,
 }
 
 /// The sample of one route.

@@ -17,7 +17,7 @@ use crate::telemetry::family::CountedValue;
 use crate::telemetry::{
     ControlRecorder, CountedFamilies, Fallback, GrpcStatus, HandshakeFailure, Labels, ListenerMeter, MeterRegistry,
     PerWorker, Process, ReasonLabel, Refusal, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass,
-    TlsFailure, UpstreamSeries, VariantSeries, WorkerMeter,
+    TlsFailure, UpstreamMeter, UpstreamSeries, VariantSeries, WorkerMeter,
 };
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -77,6 +77,41 @@ fn shadows(registry: &MeterRegistry) -> [ShadowSeries; 2] {
     both
 }
 
+/// Two endpoints, one of them ejected, with every state and cause.
+fn health() -> HealthFigures {
+    let causes = [
+        "connect_refused",
+        "connect_timeout",
+        "tls",
+        "reset",
+        "protocol",
+        "timeout",
+        "status",
+        "grpc",
+        "body",
+        "failure_percent",
+        "by_hand",
+    ];
+    HealthFigures {
+        states: vec![("usable", 1), ("failing", 0), ("ejected", 1), ("trial", 0), ("drained", 0)],
+        ejections: causes.into_iter().zip(1..).collect(),
+        admissions: 65,
+        budget_used: 0.25,
+    }
+}
+
+/// Tries, waits and refusals.
+fn struggle(meter: &UpstreamMeter) {
+    meter.retries.add(3);
+    meter.retries_over_budget.inc();
+    meter.rescues.add(2);
+    meter.last_resorts.add(4);
+    meter.pending.add(5);
+    meter.pended.add(6);
+    meter.over_pending.add(7);
+    meter.unavailable.iter().zip(1..).for_each(|(counter, count)| counter.add(count));
+}
+
 fn findings() -> ComparisonFigures {
     let fields = [("confirmed", 1), ("noisy", 2), ("unknown", 0)];
     let (route, upstream) = ("checkout".to_owned(), "v2".to_owned());
@@ -115,6 +150,7 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
     meter.connections.add(1);
     meter.connects.inc();
     meter.over_requests.inc();
+    struggle(meter);
     meter.tls_failures[TlsFailure::Certificate as usize].inc();
     meter.latency.record(Duration::from_millis(40));
     let connections = PerWorker::<ListenerMeter>::new(2);
@@ -135,8 +171,8 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
         variants: vec![weighted(&stable, 0.95), weighted(&canary, 0.05), weighted(&idle, 1.0)],
         samples: vec![sample("search", None), sample("checkout", Some(true))],
         upstreams: vec![
-            UpstreamFigures { series: &upstreams[1], endpoints: 0 },
-            UpstreamFigures { series: &upstreams[0], endpoints: 2 },
+            UpstreamFigures { series: &upstreams[1], endpoints: 0, health: HealthFigures::default() },
+            UpstreamFigures { series: &upstreams[0], endpoints: 2, health: health() },
         ],
         shadows: vec![(&shadow, 0.2), (&unused, 0.5)],
         findings: vec![findings()],
@@ -228,7 +264,7 @@ fn durations_are_pushed_once_and_again_for_a_new_series() {
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
     let registry = MeterRegistry::new(1);
     let push = |upstreams: &[&UpstreamSeries]| {
-        let upstreams = upstreams.iter().map(|series| UpstreamFigures { series, endpoints: 1 }).collect();
+        let upstreams = upstreams.iter().map(|series| figures_of(series)).collect();
         pusher.begin().figures(Scrape { upstreams, ..nothing(&registry) });
         let family = recorder.read().take("pointsman_upstream_latency_seconds").expect("a family");
         let durations = |value: &CountedValue| match value {
@@ -263,7 +299,7 @@ fn counters_are_pushed_once_and_again_for_a_new_series() {
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
     let registry = MeterRegistry::new(1);
     let push = |upstreams: &[&UpstreamSeries]| {
-        let upstreams = upstreams.iter().map(|series| UpstreamFigures { series, endpoints: 1 }).collect();
+        let upstreams = upstreams.iter().map(|series| figures_of(series)).collect();
         pusher.begin().figures(Scrape { upstreams, ..nothing(&registry) });
         recorder.count(&Key::from_parts("pointsman_upstream_connects_total", vec![Label::new("upstream", "v1")]))
     };
@@ -282,9 +318,7 @@ fn counters_are_pushed_once_and_again_for_a_new_series() {
     assert_eq!(push(&[&series]), 16, "after a pause");
     assert_eq!(push(&[&connected(1)]), 17, "without one");
     let pusher = FigurePusher::new(Arc::clone(&recorder) as SharedRecorder);
-    pusher
-        .begin()
-        .figures(Scrape { upstreams: vec![UpstreamFigures { series: &series, endpoints: 1 }], ..nothing(&registry) });
+    pusher.begin().figures(Scrape { upstreams: vec![figures_of(&series)], ..nothing(&registry) });
     assert_eq!(push(&[]), 26, "another proxy counts on top");
 }
 
@@ -306,6 +340,10 @@ fn a_push_never_follows_one_with_newer_values() {
     });
     let generation = recorder.read().take("pointsman_config_generation").expect("a family").series;
     assert_eq!(generation.first().map(|(_, value)| *value), Some(CountedValue::Figure(100.0.into())));
+}
+
+fn figures_of(series: &UpstreamSeries) -> UpstreamFigures<'_> {
+    UpstreamFigures { series, endpoints: 1, health: HealthFigures::default() }
 }
 
 /// A scrape without data.

@@ -1,15 +1,20 @@
 //! The metrics of upstreams.
 
 use super::scrape::Scrape;
+use crate::telemetry::Counter;
 use crate::telemetry::family::{CounterFamily, FamilySink, FoldedHistogram, MetricKind};
 use crate::telemetry::meter::sum;
-use crate::telemetry::{StatusClass, TlsFailure, UpstreamMeter};
+use crate::telemetry::{StatusClass, TlsFailure, UnavailableCause, UpstreamMeter};
 
 type Gauges = (&'static str, &'static str, fn(&UpstreamMeter) -> i64);
+/// The counters of one family, by the value of one label.
+type LabelledCounters<const N: usize> = [(&'static str, fn(&UpstreamMeter) -> &Counter); N];
 
 pub(super) fn expose(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     attempts(out, scrape);
+    refusals(out, scrape);
     connections(out, scrape);
+    health(out, scrape);
 }
 
 fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
@@ -31,7 +36,7 @@ fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             }
         }
     }
-    let counters: [CounterFamily<UpstreamMeter>; 5] = [
+    let counters: [CounterFamily<UpstreamMeter>; 7] = [
         ("pointsman_upstream_connects_total", "Connections opened.", |m| &m.connects),
         ("pointsman_upstream_tls_handshakes_total", "TLS handshakes that succeeded.", |m| &m.tls_handshakes),
         ("pointsman_upstream_connect_failures_total", "Connections that were not established in time.", |m| {
@@ -39,10 +44,16 @@ fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
         }),
         ("pointsman_upstream_failures_total", "Attempts without a response.", |m| &m.failures),
         (
-            "pointsman_upstream_retries_total",
-            "Attempts after the first: the connection was closed, or the endpoint was unreachable.",
-            |m| &m.retries,
+            "pointsman_upstream_rescues_total",
+            "Requests of a variant of this upstream that stable answered instead.",
+            |m| &m.rescues,
         ),
+        (
+            "pointsman_upstream_last_resorts_total",
+            "Requests of stable that were sent although no endpoint was usable.",
+            |m| &m.last_resorts,
+        ),
+        ("pointsman_upstream_pended_total", "Requests that have waited for a connection.", |m| &m.pended),
     ];
     for (name, help, of) in counters {
         out.family(name, MetricKind::Counter, help);
@@ -50,16 +61,30 @@ fn attempts(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
             out.sample(&[("upstream", &one.series.upstream)], sum(one.series.meters.used().map(of)));
         }
     }
-    out.family(
-        "pointsman_upstream_overflow_total",
-        MetricKind::Counter,
-        "Requests refused because a limit was reached.",
-    );
-    for one in scrape.upstreams.iter().filter(|one| one.series.meters.used().next().is_some()) {
-        let connections = sum(one.series.meters.used().map(|meter| &meter.over_connections));
-        let requests = sum(one.series.meters.used().map(|meter| &meter.over_requests));
-        out.sample(&[("limit", "connections"), ("upstream", &one.series.upstream)], connections);
-        out.sample(&[("limit", "requests"), ("upstream", &one.series.upstream)], requests);
+}
+
+fn refusals(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
+    let retries: LabelledCounters<2> = [("budget", |m| &m.retries_over_budget), ("retried", |m| &m.retries)];
+    let help = "Attempts after the first: sent, or not allowed by the retry budget.";
+    out.family("pointsman_upstream_retries_total", MetricKind::Counter, help);
+    labelled(out, scrape, "outcome", &retries);
+    let limits: LabelledCounters<3> = [
+        ("connections", |m| &m.over_connections),
+        ("pending", |m| &m.over_pending),
+        ("requests", |m| &m.over_requests),
+    ];
+    let help = "Requests refused because a limit was reached.";
+    out.family("pointsman_upstream_overflow_total", MetricKind::Counter, help);
+    labelled(out, scrape, "limit", &limits);
+    let help = "Requests that the upstream could not answer, by cause.";
+    out.family("pointsman_upstream_unavailable_total", MetricKind::Counter, help);
+    for one in &scrape.upstreams {
+        for cause in UnavailableCause::ALL {
+            let count = sum(one.series.meters.used().map(|meter| &meter.unavailable[cause as usize]));
+            if count > 0 {
+                out.sample(&[("cause", cause.name()), ("upstream", &one.series.upstream)], count);
+            }
+        }
     }
 }
 
@@ -73,9 +98,10 @@ fn connections(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
         let meters = one.series.meters.used().map(|meter| &meter.latency);
         out.histogram(&[("upstream", &one.series.upstream)], &FoldedHistogram::of(meters));
     }
-    let gauges: [Gauges; 2] = [
+    let gauges: [Gauges; 3] = [
         ("pointsman_upstream_in_flight", "Attempts in flight.", |m| m.in_flight.value()),
         ("pointsman_upstream_connections", "Open connections.", |m| m.connections.value()),
+        ("pointsman_upstream_pending", "Requests that wait for a connection.", |m| m.pending.value()),
     ];
     for (name, help, of) in gauges {
         out.family(name, MetricKind::Gauge, help);
@@ -87,5 +113,45 @@ fn connections(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     out.family("pointsman_upstream_endpoints", MetricKind::Gauge, "Endpoints; 0 until a name is resolved.");
     for one in &scrape.upstreams {
         out.sample(&[("upstream", &one.series.upstream)], one.endpoints);
+    }
+}
+
+fn health(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
+    out.family("pointsman_upstream_endpoints_state", MetricKind::Gauge, "Endpoints by state.");
+    for one in &scrape.upstreams {
+        for (state, count) in &one.health.states {
+            out.sample(&[("state", state), ("upstream", &one.series.upstream)], *count);
+        }
+    }
+    out.family("pointsman_upstream_ejections_total", MetricKind::Counter, "Ejections of endpoints, by cause.");
+    for one in &scrape.upstreams {
+        for (cause, count) in one.health.ejections.iter().filter(|(_, count)| *count > 0) {
+            out.sample(&[("cause", cause), ("upstream", &one.series.upstream)], *count);
+        }
+    }
+    let help = "Ejected endpoints that were admitted again.";
+    out.family("pointsman_upstream_admissions_total", MetricKind::Counter, help);
+    for one in &scrape.upstreams {
+        out.sample(&[("upstream", &one.series.upstream)], one.health.admissions);
+    }
+    let help = "The used part of the retry budget; at 1 no further try is allowed.";
+    out.family("pointsman_upstream_retry_budget_used_ratio", MetricKind::Gauge, help);
+    for one in &scrape.upstreams {
+        out.sample(&[("upstream", &one.series.upstream)], one.health.budget_used);
+    }
+}
+
+/// Adds the counters of a family with one label beside `upstream`, whose values are sorted.
+fn labelled<const N: usize>(
+    out: &mut impl FamilySink,
+    scrape: &Scrape<'_>,
+    label: &'static str,
+    counters: &LabelledCounters<N>,
+) {
+    for one in scrape.upstreams.iter().filter(|one| one.series.meters.used().next().is_some()) {
+        for (value, of) in counters {
+            let labels = [(label, *value), ("upstream", &*one.series.upstream)];
+            out.sample(&labels, sum(one.series.meters.used().map(of)));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The proxy in a process of its own, for tests of the whole process: its memory, its descriptors, its signals.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::proxy::{Setup, series};
 use super::raw::Raw;
@@ -13,7 +14,7 @@ pub struct Alone {
     pub address: SocketAddr,
     /// The address of its admin listener.
     pub admin: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Setup {
@@ -25,11 +26,16 @@ impl Setup {
         let mut running = Running::start(dir.path(), &["run", "--workers", &self.workers.to_string()]);
         let mut address = |label| running.word_after(label).trim_start_matches("http://").parse().unwrap();
         let (address, admin) = (address("listener"), address("admin"));
-        Alone { _running: running, address, admin, _dir: dir }
+        Alone { _running: running, address, admin, dir }
     }
 }
 
 impl Alone {
+    /// The path of the socket that accepts acts.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("state/run/admin.sock")
+    }
+
     /// The value of one series.
     #[track_caller]
     pub fn metric(&self, name: &str) -> f64 {

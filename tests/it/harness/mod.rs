@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod arrival;
 pub mod certs;
+pub mod fleet;
 pub mod frames;
 pub mod glass;
 pub mod h2_client;
@@ -19,6 +20,7 @@ pub mod upstream;
 pub mod wire;
 
 pub use certs::{Authority, Pair};
+pub use fleet::{Fleet, Reply};
 pub use h2_client::H2;
 pub use proxy::{ONE_ROUTE, Proxy, Setup};
 pub use pty::Pty;

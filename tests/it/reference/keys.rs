@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 /// What the patterns of strings are called, by a part that only they have.
-const PATTERNS: [(&str, &str); 9] = [
+const PATTERNS: [(&str, &str); 10] = [
     ("(ms|s|m|h|d)", "duration"),
     ("KiB|", "size"),
     ("[a-z0-9][a-z0-9_-]", "name"),
@@ -14,6 +14,7 @@ const PATTERNS: [(&str, &str); 9] = [
     ("^[A-Z]+$", "method"),
     ("^(header|cookie|", "source"),
     ("^(header|trailer)", "field path"),
+    ("refused_stream", "condition"),
     ("^/", "path"),
     ("^\\$", "field path"),
 ];

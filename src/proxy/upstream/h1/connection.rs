@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
 use super::request_writer::RequestWriter;
 use super::upload_task::UploadTask;
-use crate::net::{Socket, UnreadInput, is_refusal};
+use crate::failover::Reached;
+use crate::net::{ConnectionSlots, Socket, UnreadInput, is_refusal};
 use crate::proxy::downstream::informational::{InformationalResponses, is_forwarded};
 use crate::proxy::upstream::open_connection::{ConnectionGuard, OpenConnection};
 use crate::proxy::wire::fault::Fault;
@@ -21,7 +22,6 @@ use crate::proxy::wire::response_head::{
 };
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
-use crate::retry::Reached;
 
 /// Most bytes of one read for a head, and for small pieces of a body. They pass through the worker's buffer and are
 /// copied, so that a piece keeps no more memory than its own bytes.
@@ -142,6 +142,18 @@ impl Http1Connection {
     pub(crate) fn is_reusable(&self) -> bool {
         let complete = self.response == ResponseProgress::Ended && self.io.sent.get();
         complete && self.persistent && self.input.is_empty()
+    }
+
+    /// The slots of its upstream.
+    #[inline]
+    pub(in crate::proxy::upstream) fn slots(&self) -> &ConnectionSlots {
+        self.guard.slots()
+    }
+
+    /// Closes the connection, and keeps its place under the limit.
+    pub(in crate::proxy::upstream) fn into_guard(self) -> ConnectionGuard {
+        self.close();
+        self.guard
     }
 
     /// Frees the buffers that only a response in progress needs.

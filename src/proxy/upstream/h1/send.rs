@@ -11,11 +11,11 @@ use super::body::Http1Body;
 use super::connection::{Http1Connection, SendError};
 use super::request_writer::WriteError;
 use super::upload_task::UploadTask;
+use crate::failover::Reached;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::downstream::informational::InformationalResponses;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::response_head::{ExpectedResponse, ResponseHead};
-use crate::retry::Reached;
 
 /// Sends a request in the form of HTTP/1.1 and reads the head of its response. Informational responses go to
 /// `informational`, if the client can have them. If nothing of the request was written, it is as before the call.

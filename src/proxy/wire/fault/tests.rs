@@ -19,6 +19,7 @@ macro_rules! others {
 others!(
     ClientGone,
     NoEndpoint,
+    Ejected,
     AnswerMemory,
     UpstreamRequests,
     UpstreamConnections,
@@ -157,6 +158,7 @@ fn faults_of_the_upstream_and_the_lack_of_an_endpoint_count_against_it() {
             | Fault::AnswerMemory
             | Fault::Killed => false,
             Fault::NoEndpoint
+            | Fault::Ejected
             | Fault::ConnectRefused
             | Fault::ConnectTimeout
             | Fault::UpstreamReset

@@ -1,0 +1,242 @@
+//! A try that failed, as the endpoint's health, the retry rule and the access log see it.
+
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
+use http::{StatusCode, response};
+
+use crate::compare::Failure;
+use crate::failover::{FailureCause, Reached, Resendable};
+use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::grpc::GrpcCall;
+use crate::route::{OutlierSettings, RetryCondition};
+use crate::telemetry::GrpcStatus;
+
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
+/// A try that failed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TryFailure {
+    /// The fault; `None`: the endpoint sent a response.
+    pub(super) fault: Option<Fault>,
+    /// The status of the response, or 0.
+    pub(super) status: u16,
+    /// What it is in the access log.
+    pub(super) why: &'static str,
+    /// What it says about the endpoint; `None`: nothing.
+    pub(super) cause: Option<FailureCause>,
+    /// What it is in the words of `on`.
+    pub(super) condition: Option<RetryCondition>,
+    /// How far the try came.
+    pub(super) reached: Reached,
+    /// The connection came from the pool.
+    pub(super) reused: bool,
+    /// The part of the request that is kept.
+    pub(super) resendable: Resendable,
+    /// When the endpoint accepts another try.
+    pub(super) pushback: Pushback,
+}
+
+/// When an endpoint accepts another try, as its response says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushback {
+    /// It does not say.
+    None,
+    /// After this time (`Retry-After`, RFC 9110 §10.2.3; `grpc-retry-pushback-ms`).
+    After(Duration),
+    /// Never (`grpc-retry-pushback-ms` below 0 or malformed).
+    Never,
+}
+
+impl TryFailure {
+    /// The failure of a connection: nothing was sent.
+    pub(super) const fn unconnected(fault: Fault) -> Self {
+        Self {
+            cause: cause_of(fault),
+            condition: Some(RetryCondition::Connect),
+            reached: Reached::Unsent,
+            ..Self::of_fault(fault)
+        }
+    }
+
+    /// A fault after the endpoint was connected to.
+    pub(super) const fn of_fault(fault: Fault) -> Self {
+        let condition = if matches!(fault, Fault::UpstreamReset | Fault::UpstreamProtocol) {
+            Some(RetryCondition::ResetBeforeHead)
+        } else if matches!(fault, Fault::ResponseTimeout) {
+            Some(RetryCondition::Timeout)
+        } else {
+            None
+        };
+        Self {
+            fault: Some(fault),
+            status: 0,
+            why: fault.detail(),
+            cause: cause_of(fault),
+            condition,
+            reached: Reached::Unanswered,
+            reused: false,
+            resendable: Resendable::No,
+            pushback: Pushback::None,
+        }
+    }
+
+    /// The failure that the head of a response shows, if it shows one; `call`: the gRPC call that it answers.
+    #[cold]
+    pub(super) fn of_head(head: &response::Parts, settings: &OutlierSettings, call: Option<&GrpcCall>) -> Option<Self> {
+        let status = head.status.as_u16();
+        let answered = Self { fault: None, status, reached: Reached::Answered, ..Self::of_fault(Fault::UpstreamReset) };
+        if let Some(code) = GrpcStatus::of_fields(&head.headers).filter(|_| call.is_some()).and_then(GrpcStatus::code) {
+            // A status in the head is that of a trailers-only response.
+            let cause = (code == UNAVAILABLE).then_some(FailureCause::Grpc);
+            let condition = (code > 0).then_some(RetryCondition::Grpc(code));
+            let pushback = grpc_pushback(&head.headers);
+            return condition.map(|_| Self { why: grpc_name(code), cause, condition, pushback, ..answered });
+        }
+        if status < 400 {
+            return None;
+        }
+        let is_bad = matches!(status, 502..=504) || settings.any_5xx && status >= 500;
+        let cause = is_bad.then_some(FailureCause::Status);
+        let condition = Some(RetryCondition::Status(status));
+        Some(Self { why: status_name(head.status), cause, condition, pushback: retry_after(&head.headers), ..answered })
+    }
+
+    /// Whether it is an error in the evidence about its variant: not a refused stream, nor a 4xx response.
+    pub(super) const fn is_error(&self) -> bool {
+        self.cause.is_some() || self.status >= 500
+    }
+
+    /// What a comparison with copies records instead of a response; nothing where there was one.
+    pub(super) fn compared(&self) -> Option<Failure> {
+        self.fault.and_then(|fault| fault.row().failure)
+    }
+}
+
+/// The code UNAVAILABLE.
+const UNAVAILABLE: u8 = 14;
+
+/// What a fault says about the endpoint.
+pub(super) const fn cause_of(fault: Fault) -> Option<FailureCause> {
+    match fault {
+        Fault::ConnectRefused => Some(FailureCause::ConnectRefused),
+        Fault::ConnectTimeout => Some(FailureCause::ConnectTimeout),
+        Fault::TlsCertificate | Fault::TlsProtocol | Fault::TlsAlert | Fault::TlsTimeout => Some(FailureCause::Tls),
+        Fault::UpstreamReset => Some(FailureCause::Reset),
+        Fault::UpstreamProtocol | Fault::UpstreamSpeaksTls => Some(FailureCause::Protocol),
+        Fault::ResponseTimeout => Some(FailureCause::Timeout),
+        Fault::Refused(_)
+        | Fault::ClientGone
+        | Fault::NoEndpoint
+        | Fault::Ejected
+        | Fault::AnswerMemory
+        | Fault::UpstreamRequests
+        | Fault::UpstreamConnections
+        | Fault::UpstreamHeaders
+        | Fault::NoUpgrade
+        | Fault::Killed
+        | Fault::CallTimeout => None,
+    }
+}
+
+/// `Retry-After` in seconds. A date is ignored: it is longer than any try waits.
+fn retry_after(headers: &HeaderMap) -> Pushback {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.map_or(Pushback::None, |seconds| Pushback::After(Duration::from_secs(seconds)))
+}
+
+fn grpc_pushback(headers: &HeaderMap) -> Pushback {
+    let Some(value) = headers.get(PUSHBACK) else { return Pushback::None };
+    let millis = value.to_str().ok().and_then(|text| text.parse::<u32>().ok());
+    millis.map_or(Pushback::Never, |millis| Pushback::After(Duration::from_millis(millis.into())))
+}
+
+/// A status in the access log.
+const fn status_name(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        429 => "429",
+        500 => "500",
+        502 => "502",
+        503 => "503",
+        504 => "504",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// A status of gRPC in the access log.
+fn grpc_name(code: u8) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "grpc:ok",
+        "grpc:cancelled",
+        "grpc:unknown",
+        "grpc:invalid_argument",
+        "grpc:deadline_exceeded",
+        "grpc:not_found",
+        "grpc:already_exists",
+        "grpc:permission_denied",
+        "grpc:resource_exhausted",
+        "grpc:failed_precondition",
+        "grpc:aborted",
+        "grpc:out_of_range",
+        "grpc:unimplemented",
+        "grpc:internal",
+        "grpc:unavailable",
+        "grpc:data_loss",
+        "grpc:unauthenticated",
+    ];
+    NAMES.get(usize::from(code)).copied().unwrap_or("grpc:unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Response};
+
+    use super::*;
+
+    fn of(status: u16, fields: &[(&'static str, &'static str)]) -> Option<TryFailure> {
+        seen(status, fields, Some(&GrpcCall { deadline: None, status: GrpcStatus::UNSEEN }))
+    }
+
+    fn seen(status: u16, fields: &[(&'static str, &'static str)], call: Option<&GrpcCall>) -> Option<TryFailure> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        for (name, value) in fields {
+            response.headers_mut().insert(*name, HeaderValue::from_static(value));
+        }
+        let (head, ()) = response.into_parts();
+        TryFailure::of_head(&head, &OutlierSettings::default(), call)
+    }
+
+    #[test]
+    fn statuses_are_failures_of_the_request_and_some_of_the_endpoint() {
+        assert!(of(200, &[]).is_none() && of(304, &[]).is_none());
+        for (status, cause) in
+            [(404, None), (500, None), (503, Some(FailureCause::Status)), (504, Some(FailureCause::Status))]
+        {
+            let failure = of(status, &[]).unwrap();
+            assert_eq!((failure.condition, failure.cause), (Some(RetryCondition::Status(status)), cause), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_trailers_only_response_has_its_status_in_the_head() {
+        assert!(of(200, &[("grpc-status", "0")]).is_none());
+        let failure = of(200, &[("grpc-status", "14")]).unwrap();
+        assert_eq!((failure.condition, failure.cause), (Some(RetryCondition::Grpc(14)), Some(FailureCause::Grpc)));
+        assert_eq!((failure.why, failure.pushback), ("grpc:unavailable", Pushback::None));
+        assert_eq!(of(200, &[("grpc-status", "8")]).unwrap().cause, None);
+        assert!(seen(200, &[("grpc-status", "14")], None).is_none(), "not a call");
+    }
+
+    #[test]
+    fn endpoints_push_back() {
+        let after = |millis| Pushback::After(Duration::from_millis(millis));
+        assert_eq!(of(503, &[("retry-after", "2")]).unwrap().pushback, after(2_000));
+        assert_eq!(of(503, &[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")]).unwrap().pushback, Pushback::None);
+        for (text, pushback) in [("250", after(250)), ("-1", Pushback::Never), ("soon", Pushback::Never)] {
+            let fields = [("grpc-status", "14"), ("grpc-retry-pushback-ms", text)];
+            assert_eq!(of(200, &fields).unwrap().pushback, pushback, "{text}");
+        }
+    }
+}

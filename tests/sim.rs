@@ -1,0 +1,26 @@
+//! Upstreams that fail, simulated with a seed in virtual time, and hammered by real threads.
+//!
+//! Endpoints die, freeze, flap, slow down, answer 503 in bursts and break bodies, while requests of several workers follow
+//! the steps of the proxy and the rules of `failover/`. At each step the laws are checked: a failure shows the seed and
+//! the last events. The same seed is the same run.
+
+#![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a test may fail; counts are small")]
+
+#[path = "sim/arm.rs"]
+mod arm;
+#[path = "sim/outcome.rs"]
+mod outcome;
+#[path = "sim/plan.rs"]
+mod plan;
+#[path = "sim/request.rs"]
+mod request;
+#[path = "sim/scenes.rs"]
+mod scenes;
+#[path = "sim/server.rs"]
+mod server;
+#[path = "sim/threads.rs"]
+mod threads;
+#[path = "sim/watch.rs"]
+mod watch;
+#[path = "sim/world.rs"]
+mod world;
