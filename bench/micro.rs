@@ -51,6 +51,7 @@ fn split(salt: &str) -> Split {
         targets: vec![],
         rewrite: Rewrite::default(),
         shadow: None,
+        guards: Box::default(),
     }
 }
 
@@ -160,7 +161,7 @@ fn overlay(c: &mut Criterion) {
         });
         let sample = Sample::new(Duration::ZERO, 2, DrawUnit::Keys, 2, Arc::clone(&registry.sample_memory));
         let sample = Some(Arc::new(sample));
-        Arc::new(RouteState { series: series.into(), sample, shadow: None, needs: Needs::default() })
+        Arc::new(RouteState { series: series.into(), sample, shadow: None, watch: None, needs: Needs::default() })
     };
     let first = Snapshot {
         edition: Edition(1),
@@ -220,6 +221,7 @@ fn scrape(c: &mut Criterion) {
             now: registry.started,
             variants: series.iter().map(weighted).collect(),
             samples: Vec::new(),
+            releases: Vec::new(),
             upstreams: Vec::new(),
             shadows: Vec::new(),
             findings: Vec::new(),

@@ -18,6 +18,7 @@ use crate::control::{
     SystemResolver, WorkerParts,
 };
 use crate::proxy::{self, PerClientLimits, WorkerSetup};
+use crate::release::ReleaseStanding;
 use crate::telemetry::Screen;
 
 pub use crate::control::{
@@ -244,7 +245,7 @@ impl App {
         })
     }
 
-    /// Kills or revives, and waits until it is in force and on the disk, at most for a second.
+    /// Kills, revives or resumes, and waits until it is in force and on the disk, at most for a second.
     ///
     /// # Errors
     /// Why nothing was done.
@@ -265,6 +266,12 @@ impl App {
         let control = self.control.take();
         // A panic of the control plane was printed by its thread.
         control.and_then(|thread| thread.join().ok()).unwrap_or(Stopped::AtOnce)
+    }
+
+    /// How the releases stand that guards watch or that are rolled back, sorted by name.
+    #[must_use]
+    pub fn releases(&self) -> Vec<ReleaseStanding> {
+        self.state.release.releases()
     }
 
     /// The content of `/status`.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::failover::{EndpointHealth, UpstreamHealth};
 use crate::identity::IdentityProviders;
 use crate::route::{Edition, EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
-use crate::telemetry::{ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
+use crate::telemetry::{GuardWatch, ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
 use crate::tls::{EndpointTls, Server};
 
 /// A listening socket, and whether another process holds it too.
@@ -85,6 +85,8 @@ pub struct RouteState {
     pub series: Box<[Arc<VariantSeries>]>,
     /// The random sample of the weights' decisions; `None` for a route with one variant.
     pub sample: Option<Arc<Sample>>,
+    /// What its guards count; `None` when none watches.
+    pub watch: Option<Arc<GuardWatch>>,
     /// The series of its shadow, if it has one.
     pub shadow: Option<Arc<ShadowSeries>>,
     /// The facts about callers that its rules need.

@@ -152,5 +152,9 @@ fn any_bytes_as_a_journal() {
     assert!(verified.is_intact() && verified.records == 10, "mutations start from a good file: {verified:?}");
     let saved = include_bytes!("../fuzz/seeds/journal/saved");
     assert!(pointsman::journal::SavedState::parse(saved).is_ok(), "and from a good saved state");
+    let verified = pointsman::journal::verify_bytes(include_bytes!("../fuzz/seeds/journal/releases"));
+    assert!(verified.is_intact(), "{verified:?}");
+    let saved = include_bytes!("../fuzz/seeds/journal/saved-latches");
+    assert!(pointsman::journal::SavedState::parse(saved).is_ok_and(|saved| saved.latches.len() == 1));
     check("journal", 4_000, journal::any);
 }

@@ -269,7 +269,7 @@ def has_data(query):
 # These events do not occur.
 quiet = {"Stopping", "Reloads", "Rejected", "Names", "gRPC calls by status", "annotations",
          "Copies dropped", "Handshakes", "Failed handshakes", "Remaining lifetime of certificates", "Upgraded connections", "Time to be in force",
-         "Ejections by cause", "Requests that the upstream could not answer"}
+         "Guards that have tripped", "Ejections by cause", "Requests that the upstream could not answer"}
 deadline = time.monotonic() + 40
 waiting = queries
 while waiting and time.monotonic() < deadline:

@@ -1,10 +1,11 @@
 """An upstream that returns the request, so that the client can check the response: `echo.py NAME [PORT [ADDRESS]]`.
 
 The body is one line with its name, the method, the target and the request's `x-mark`, then the request's body.
-`sleep=MS` in the query delays the response.
+`sleep=MS` in the query delays the response. After `/fails/N`, N of 100 responses have the status 500, until another N.
 """
 
 import asyncio
+import random
 import re
 import sys
 
@@ -12,6 +13,8 @@ import peer
 
 NAME = sys.argv[1].encode()
 SLEEP = re.compile(rb"[?&]sleep=(\d+)")
+FAILS = re.compile(rb" /fails/(\d+) ")
+fails = 0
 
 
 def field(head: bytes, name: bytes) -> bytes:
@@ -67,9 +70,14 @@ class Echo(asyncio.Protocol):
         return b"%s %s %s %s" % (NAME, method, target, field(head, b"x-mark") or b"-"), body
 
     def respond(self, first, body):
+        global fails
+        found = FAILS.search(first)
+        if found:
+            fails = int(found.group(1))
         content = first + b"\n" + body
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-served-by: %s\r\ncontent-length: %d\r\n\r\n"
-        self.transport.write(head % (NAME, len(content)) + content)
+        status = b"500 Internal Server Error" if not found and random.random() * 100 < fails else b"200 OK"
+        head = b"HTTP/1.1 %s\r\ncontent-type: text/plain\r\nx-served-by: %s\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(head % (status, NAME, len(content)) + content)
 
 
 def unchunk(rest):

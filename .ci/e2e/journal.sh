@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The journal: `--verify` accepts it and finds a flipped bit; a proxy that starts with a damaged, cut, missing or newer journal
 # serves, with at least the kills that were in force; the journal of another machine counts; a full file is replaced, and the
-# chain goes on. A second process on the same folder does not start and names the first.
+# chain goes on. `--replay` computes the decisions of guards again, and finds counts, evidence and records that do not fit. A second process on the same folder does not start and names the first.
 source "$(dirname "$0")/lib.sh"
 pointsman=$(realpath "$pointsman")
 start_upstreams stable canary
@@ -81,6 +81,35 @@ lines=$(wc -l <"$state/journal.jsonl")
 within "records" 6 20 "$lines"
 contains "filters by person" 'stays' "$(act journal --dir "$state" --who "$(id -un)")"
 
+# ---- decisions of guards
+replay() {
+  act journal --dir "$state" --replay "$@"
+}
+contains "without decisions, all agree" 'all agree: 0 decisions' "$(replay)"
+cp -a "$scratch/whole" "$scratch/released"
+python3 "$here/release_records.py" "$scratch/released"
+rm -rf "$state"; cp -a "$scratch/released" "$state"
+whole "verify with decisions of guards" verify
+contains "all agree" 'all agree: 3 decisions' "$(replay)"
+contains "a row a decision" 'more:canary *errors *rollback *[0-9.]+ *[0-9.]+ *agrees' "$(replay)"
+equal "as JSON" "True 3" "$(replay --json | json 'it["agree"], len(it["decisions"])' | tr -d '(),')"
+contains "none since tomorrow" 'all agree: 0 decisions' "$(replay --since 2999-01-01)"
+contains "a rollback is a line" 'errors \(guard\) +roll back more:canary \(v2\): errors 9.5 ' "$(act journal --dir "$state")"
+contains "a resume is a line" 'ana \(token\) +resume all:canary \(v2\): mended' "$(act journal --dir "$state")"
+for change in counts figure missing; do
+  rm -rf "$state"; cp -a "$scratch/whole" "$state"
+  python3 "$here/release_records.py" "$state" "$change"
+  equal "the exit code of --replay with other $change" 1 "$(exit_code "$pointsman" journal --dir "$state" --replay)"
+  contains "it says which: $change" 'differs:|cannot be replayed:' "$(replay 2>/dev/null || true)"
+  contains "it says what to do: $change" 'help: .*--verify' "$(replay 2>&1 || true)"
+  whole "verify with other $change" verify
+done
+run_on "$scratch/released"
+eventually "a rollback from before is in the log" 1 grep -c 'rolled back before this start' "$scratch/pointsman.log"
+kill_now "$proxy_pid"
+whole "the chain goes on behind decisions of guards" verify
+contains "the new file still agrees" 'all agree: 3 decisions' "$(replay)"
+
 # ---- damage
 cp -a "$scratch/whole" "$scratch/flipped"
 python3 - "$scratch/flipped/journal.jsonl" <<'PY'
@@ -119,14 +148,14 @@ equal "a missing journal is damage" 1 "$(metric pointsman_journal_damaged)"
 kill_now "$proxy_pid"
 
 cp -a "$scratch/whole" "$scratch/newer"
-sed -i '$ s/"v":1/"v":2/' "$scratch/newer/journal.jsonl"
+sed -i '$ s/"v":1/"v":3/' "$scratch/newer/journal.jsonl"
 before=$(sha256sum <"$scratch/newer/journal.jsonl")
 run_on "$scratch/newer"
 eventually "a newer version: the kills before it" yes killed all
 equal "the newer journal cannot be written" 0 "$(metric pointsman_journal_writable)"
 answer=$(act kill --all --reason "beside a newer journal" --yes --json 2>"$scratch/alarm") || ended=$?
 equal "its exit code" 5 "${ended:-0}"
-contains "the command says why" 'NOT RECORDED.*newer|NOT RECORDED.*version 2' "$(<"$scratch/alarm")"
+contains "the command says why" 'NOT RECORDED.*newer|NOT RECORDED.*version 3' "$(<"$scratch/alarm")"
 equal "a kill beside it is not on the disk" False "$(json 'it["durable"]' <<<"$answer")"
 kill_now "$proxy_pid"
 equal "the newer journal is as before" "$before" "$(sha256sum <"$state/journal.jsonl")"

@@ -1,5 +1,5 @@
 """Open-loop load at a fixed rate, with a check of every response, until SIGTERM:
-`open_loop.py PORT RESULT [--rate N] [--connections N] [--warm N] [--marked] [--sticky] [--gets] [--names NAMES]
+`open_loop.py PORT RESULT [--rate N] [--connections N] [--warm N] [--marked] [--sticky] [--gets] [--failing] [--names NAMES]
 [--address IP] [--patience S]`.
 
 Each request takes an idle connection or a new one: a slow response delays no other request. Every tenth request has a
@@ -9,6 +9,7 @@ for people. Outcomes:
 
   ok         200, and every byte belongs to this request
   502 …      a whole response of the proxy itself, with this status
+  failed     with `--failing`: a 500 of an upstream
   refused    no connection
   cut        the connection ended before the response
   late       no response within the patience
@@ -35,6 +36,7 @@ parser.add_argument("--warm", type=int, default=0)
 parser.add_argument("--marked", action="store_true")
 parser.add_argument("--sticky", action="store_true")
 parser.add_argument("--gets", action="store_true")
+parser.add_argument("--failing", action="store_true")
 parser.add_argument("--names", default="stable,canary")
 parser.add_argument("--address", default="127.0.0.1")
 parser.add_argument("--patience", type=float, default=20)
@@ -139,6 +141,8 @@ def check(request: Request, head: bytes, body: bytes | None) -> tuple[str, str, 
         own = b"\r\nproxy-status: pointsman;" in head.lower()
         if own and served is None and status[:1] == "5" and body:
             return status, "-", re.sub(r"\s+", " ", head.decode("latin-1"))
+        if options.failing and status == "500" and served and served.group(1) in NAMES:
+            return "failed", served.group(1).decode(), ""
         return "wrong", "-", f"{head!r} {body[:200]!r}"
     name = served.group(1) if served else b""
     mark, target = b"-", request.target

@@ -41,7 +41,8 @@ attack peephole 40 1 0 1000
 attack deaf 40 1 0 1000
 attack heads 24 1 0 1000
 attack resets 40 1 0 50
-# From many addresses: each has its share, and the proxy cuts the streams that stalled first.
+# From many addresses: each has its share, and the proxy cuts the streams that stalled first. A reader is stalled 0.3 s after
+# it should have taken a response of 15 KiB at the slow rate, which is 1.3 s: about 650 requests meet full memory.
 attack readers 1000 200 1000 2500
 attack closed 101 101 1000 1000
 attack peephole 40 40 1000 1000

@@ -1,11 +1,24 @@
 //! Properties of any journal: nothing panics, fold and verification agree on what is intact, and what is intact folds to
 //! what a plain replay of its records says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pointsman::journal::{Actor, Deed, Folded, Record, SavedState, ScopeFields, fold, hash, verify_bytes};
+use pointsman::journal::{
+    Actor, Deed, Folded, LatchScope, Record, ReleaseDeed, ReleaseVerb, SavedState, ScopeFields, fold, hash,
+    verify_bytes,
+};
 use pointsman::route::KillScope;
+
+/// How many latches are kept.
+const LATCHES_MAX: usize = 1_000;
+
+/// What is out of service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stopped {
+    Killed(KillScope),
+    Latched(LatchScope),
+}
 
 /// Any bytes as a journal; then its records, made into a chain that is intact.
 pub fn any(bytes: &[u8]) {
@@ -15,7 +28,8 @@ pub fn any(bytes: &[u8]) {
         assert_eq!(again.as_ref(), Ok(&saved), "a saved state is read as it was written");
         let folded = fold(b"", Some(saved.clone()), Duration::ZERO);
         assert!(folded.damage.is_some(), "a journal without records does not belong to a saved state");
-        assert_eq!(scopes(&folded), killed(&saved.kills), "the kills of the saved state are in force");
+        let saved = killed(&saved.kills).into_iter().chain(newest(latched(&saved.latches)));
+        assert_eq!(stops(&folded), saved.collect(), "what the saved state has is in force");
     }
     let lines = bytes.split(|byte| *byte == b'\n');
     let mut records: Vec<Record> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
@@ -23,7 +37,7 @@ pub fn any(bytes: &[u8]) {
     let text = chain(&mut records);
     let folded = read(&text);
     assert_eq!(folded.damage, None, "the chain is intact: {:?}", String::from_utf8_lossy(&text));
-    assert_eq!(scopes(&folded), replay(&records), "the fold is a replay");
+    assert_eq!(stops(&folded), replay(&records), "the fold is a replay");
     assert!(found.keys.len() <= 1_000 && folded.keys.len() <= 1_000, "keys are limited");
     // A crash cuts the text anywhere: what is complete counts.
     let half = fold(&text[..text.len() / 2], None, Duration::ZERO);
@@ -40,25 +54,37 @@ fn read(text: &[u8]) -> Folded {
     if let (Some(damage), Some(problem)) = (&folded.damage, verified.problems.first()) {
         assert_eq!(damage, &problem.damage, "they find the same first");
     }
+    assert!(folded.latches.len() <= LATCHES_MAX, "latches are limited");
     // A saved state that is ahead of the journal: that ends too early.
     let kill = Deed::Kill { scope: ScopeFields::from(&KillScope::Tenant("saved".to_owned())), close_streams_ms: None };
     let seq = folded.last_seq + 1;
-    let saved = Record {
-        v: 1,
+    let rollback = ReleaseDeed {
+        act: ReleaseVerb::Rollback,
+        release: "saved:v2".to_owned(),
+        revision: "up=1".to_owned(),
+        because: None,
+        evidence: serde_json::Value::Null,
+    };
+    let saved = |what: Deed| Record {
+        v: what.version(),
         seq,
         at: String::new(),
         who: Actor::process(),
-        what: kill,
+        what,
         reason: None,
         key: None,
         config: String::new(),
         generation: 1,
         prev: String::new(),
     };
-    let least = fold(text, Some(SavedState::new(seq, "", vec![saved])), Duration::ZERO);
+    let state = SavedState::new(seq, "", vec![saved(kill)], vec![saved(Deed::Release(rollback.clone()))]);
+    let least = fold(text, Some(state), Duration::ZERO);
     assert!(least.damage.is_some(), "the journal ends before the saved state");
-    assert!(scopes(&least).is_superset(&scopes(&folded)), "more damage leaves no fewer kills");
-    assert!(scopes(&least).contains(&KillScope::Tenant("saved".to_owned())), "what was saved is in force");
+    let (least, before) = (stops(&least), stops(&folded));
+    let is_full = folded.latches.len() >= LATCHES_MAX;
+    assert!(is_full || least.is_superset(&before), "more damage leaves no fewer kills and latches");
+    let saved = [Stopped::Killed(KillScope::Tenant("saved".to_owned())), Stopped::Latched(rollback.scope())];
+    assert!(saved.iter().all(|stopped| least.contains(stopped)), "what was saved is in force");
     folded
 }
 
@@ -87,33 +113,74 @@ fn json(record: &Record) -> Vec<u8> {
     serde_json::to_vec(record).unwrap_or_else(|error| panic!("a record that was read can be written: {error}"))
 }
 
-fn replay(records: &[Record]) -> BTreeSet<KillScope> {
-    let mut kills = BTreeSet::new();
-    let scope = |fields: &ScopeFields| fields.scope().unwrap_or_else(|| panic!("{fields:?} is not one scope"));
+fn replay(records: &[Record]) -> BTreeSet<Stopped> {
+    let (mut kills, mut latches) = (BTreeSet::new(), BTreeMap::new());
     for record in records {
         match &record.what {
-            Deed::Kill { scope: fields, .. } => drop(kills.insert(scope(fields))),
-            Deed::Revive { scope: fields } => drop(kills.remove(&scope(fields))),
-            Deed::Checkpoint { kills: all, .. } => kills = killed(all),
-            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } => {}
+            Deed::Kill { scope, .. } => drop(kills.insert(Stopped::Killed(scope_of(scope)))),
+            Deed::Revive { scope } => drop(kills.remove(&Stopped::Killed(scope_of(scope)))),
+            Deed::Release(deed) if deed.act == ReleaseVerb::Rollback => {
+                latches.insert(deed.scope(), record.seq);
+                latches = newest_of(latches);
+            }
+            Deed::Release(deed) if deed.act == ReleaseVerb::Resume => drop(latches.remove(&deed.scope())),
+            Deed::Checkpoint { kills: all, latches: rolled_back, .. } => {
+                kills = killed(all);
+                latches = newest_of(latched(rolled_back));
+            }
+            Deed::Start { .. }
+            | Deed::Reload { .. }
+            | Deed::Refused { .. }
+            | Deed::Endpoint { .. }
+            | Deed::Release(_) => {}
         }
     }
-    kills
+    kills.into_iter().chain(newest(latches)).collect()
 }
 
-fn killed(records: &[Record]) -> BTreeSet<KillScope> {
+fn scope_of(fields: &ScopeFields) -> KillScope {
+    fields.scope().unwrap_or_else(|| panic!("{fields:?} is not one scope"))
+}
+
+fn killed(records: &[Record]) -> BTreeSet<Stopped> {
     let scope = |record: &Record| match &record.what {
-        Deed::Kill { scope, .. } => scope.scope(),
+        Deed::Kill { scope, .. } => scope.scope().map(Stopped::Killed),
         Deed::Start { .. }
         | Deed::Reload { .. }
         | Deed::Revive { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Release(_)
         | Deed::Checkpoint { .. } => None,
     };
     records.iter().filter_map(scope).collect()
 }
 
-fn scopes(folded: &Folded) -> BTreeSet<KillScope> {
-    killed(&folded.kills)
+/// The latches of these rollbacks, each with the highest of its numbers.
+fn latched(records: &[Record]) -> BTreeMap<LatchScope, u64> {
+    let mut latches = BTreeMap::new();
+    for record in records {
+        if let Some(scope) = record.what.latched() {
+            let seq = latches.entry(scope).or_insert(record.seq);
+            *seq = record.seq.max(*seq);
+        }
+    }
+    latches
+}
+
+/// The newest of these latches, as many as are kept.
+fn newest_of(mut latches: BTreeMap<LatchScope, u64>) -> BTreeMap<LatchScope, u64> {
+    while latches.len() > LATCHES_MAX {
+        let oldest = latches.iter().min_by_key(|(_, seq)| **seq).map(|(scope, _)| scope.clone());
+        oldest.and_then(|scope| latches.remove(&scope));
+    }
+    latches
+}
+
+fn newest(latches: BTreeMap<LatchScope, u64>) -> impl Iterator<Item = Stopped> {
+    newest_of(latches).into_keys().map(Stopped::Latched)
+}
+
+fn stops(folded: &Folded) -> BTreeSet<Stopped> {
+    killed(&folded.kills).into_iter().chain(newest(latched(&folded.latches))).collect()
 }

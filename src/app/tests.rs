@@ -3,7 +3,9 @@
 mod admin;
 mod brake;
 mod faulty_disk;
+mod guards;
 mod harness;
+mod latched;
 mod names;
 mod recorded;
 mod recorder;

@@ -14,6 +14,7 @@ use crate::config;
 mod act;
 mod journal;
 mod live;
+mod rollout;
 mod start;
 mod token;
 mod upstream;
@@ -21,6 +22,9 @@ mod upstream;
 pub use act::{ActOutput, KillArguments, ReviveArguments};
 pub use journal::{EventsArguments, JournalArguments};
 pub use live::{AdminArguments, CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
+pub use rollout::{
+    RolloutArguments, RolloutCommand, RolloutListArguments, RolloutResumeArguments, RolloutShowArguments,
+};
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 pub use token::{NewTokenArguments, TokenArguments, TokenCommand};
 pub use upstream::{EndpointActArguments, UpstreamArguments, UpstreamCommand, UpstreamListArguments};
@@ -75,6 +79,8 @@ pub enum Command {
     Kill(KillArguments),
     /// Lift a kill
     Revive(ReviveArguments),
+    /// Show the releases that guards watch, with their evidence; resume one that was rolled back
+    Rollout(RolloutArguments),
     /// Show the endpoints of upstreams; drain, eject or admit one
     Upstream(UpstreamArguments),
     /// Reload the routes file of a running proxy, and wait for the result

@@ -65,6 +65,7 @@ fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Status(arguments) => status::status(arguments, terminal),
         Command::Kill(arguments) => act::kill(arguments, terminal),
         Command::Revive(arguments) => act::revive(arguments, terminal),
+        Command::Rollout(arguments) => act::rollout(arguments, terminal),
         Command::Upstream(arguments) => act::upstream(arguments, terminal),
         Command::Journal(arguments) => journal::journal(arguments, terminal),
         Command::Events(arguments) => journal::events(arguments, terminal),

@@ -24,8 +24,16 @@ const GUESSES: &[(&[&str], &str)] = &[
         "`pointsman kill --variant ROUTE:VARIANT` takes a variant out of service at once: its callers go to stable",
     ),
     (
-        &["enable", "unkill", "restore", "resume"],
+        &["enable", "unkill", "restore"],
         "`pointsman revive --variant ROUTE:VARIANT` lifts a kill; `pointsman kill` lists what is killed",
+    ),
+    (
+        &["resume", "unlatch"],
+        "`pointsman rollout resume ROUTE:VARIANT` ends a rollback by a guard; `pointsman revive` lifts a kill",
+    ),
+    (
+        &["guard", "guards", "release", "releases", "rollouts"],
+        "`pointsman rollout ls` shows the releases that guards watch, `pointsman rollout show NAME` the evidence",
     ),
     (
         &["drain", "undrain", "eject", "admit", "upstreams", "endpoints"],
@@ -38,7 +46,7 @@ const GUESSES: &[(&[&str], &str)] = &[
     ),
     (&["login", "auth", "user", "users"], "`pointsman token new NAME --role operator` makes a token for the admin API"),
     (
-        &["promote", "weight", "set-weight", "shift", "canary", "rollout"],
+        &["promote", "weight", "set-weight", "shift", "canary"],
         "edit `weight` of the canary in the routes file and save it; `pointsman what-if NEW` shows which callers it moves",
     ),
     (

@@ -21,6 +21,7 @@ mod kill_row;
 mod load;
 mod out;
 mod paint;
+mod release_row;
 mod reload;
 mod run;
 mod schema;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::tables::admin::ADMIN;
 use super::tables::client_tls::SystemRoots;
 use super::tables::dns::DNS;
+use super::tables::guard_warnings::{GuardedRoutes, KnownCallers};
 use super::tables::identity::IDENTITY;
 use super::tables::kill::{CompiledKill, KILL, Splits};
 use super::tables::listener::{ACCESS_LOG, LISTENER, Listeners};
@@ -17,8 +18,8 @@ use super::tables::state::STATE;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, grpc, hidden_routes, identity, kill, listener, outlier, route, route_test, segment, shadow, state,
-    traces, upstream,
+    admin, dns, grpc, guard_warnings, hidden_routes, identity, kill, listener, outlier, route, route_test, segment,
+    shadow, state, traces, upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
@@ -152,6 +153,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     grpc::warn_of_http1(context, &routes, &defined, &route_names);
     outlier::warn_of_no_budget(context, &routes, &defined, &route_names);
     shadow::warn_of_loops(context, &routes, &defined, &listeners);
+    let guarded = GuardedRoutes { routes: &routes, states: &states, written: &parts.routes };
+    let audience = KnownCallers { segments: &segments, identity: &identity, listeners: &listeners };
+    guard_warnings::check(context, &guarded, &audience, &defined);
     if context.errors() > 0 {
         return None;
     }

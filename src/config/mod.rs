@@ -7,6 +7,8 @@ mod compile;
 #[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
 mod hostile_tests;
 mod load;
 mod read;

@@ -80,6 +80,7 @@ impl Controller {
             // The requests that were cut are still to be recorded.
             let _ = tokio::time::timeout(LAST_RECORDS_TIMEOUT, self.drain.finished()).await;
         }
+        self.save_evidence();
         self.release.ledger.stop(Duration::from_secs(2));
         self.log.stop(self.state.clock, Duration::from_secs(2));
         self.traces.stop(Duration::from_secs(2));

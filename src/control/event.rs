@@ -80,6 +80,8 @@ pub enum ReleaseEvent {
     },
     /// The time is up for the disk to take the record of a revive, by its number.
     ReviveDue(u64),
+    /// Guards watch a route that has traffic: what they count is read, and judged.
+    GuardsDue,
 }
 
 /// An event of endpoints' health.

@@ -116,13 +116,15 @@ impl Controller {
         let before = EffectiveConfig { rules: &old.rules, overlay: self.release.kills.file_overlay() };
         let mut summary = summary(before, loaded.effective());
         summary.extend(next_snapshot::certificate_changes(&old.listeners, &listeners));
+        summary.extend(self.release.latched_words(&loaded.rules));
         if summary.is_empty() {
             summary.push(NO_RULE_CHANGED.to_owned());
         }
         self.last_good = Arc::new(loaded.in_use);
         self.release.kills.follow_file(loaded.overlay, loaded.kills);
-        // Kills by people stay, whatever the file says.
-        let overlay = self.release.kills.union(&loaded.rules);
+        // Kills by people stay, whatever the file says, and so do latches.
+        self.release.latches.keep_holds_of(&loaded.rules);
+        let overlay = self.release.overlay(&loaded.rules);
         let addresses = self.state.addresses();
         let next = next_snapshot::build(
             Some(&old),

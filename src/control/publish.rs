@@ -13,6 +13,7 @@ impl Controller {
         debug_assert_eq!(next.overlay.routes(), next.rules.routes.len(), "an overlay of these rules");
         debug_assert!(next.generation > self.store.load().generation, "generations go up");
         self.publish(next);
+        self.follow_guards();
     }
 
     /// Publishes the current addresses of `name` under the same rules.
@@ -35,6 +36,7 @@ impl Controller {
         let next = next_snapshot::with_overlay(&old, overlay, &self.state.counts.registry, self.state.clock.wall());
         let edition = self.publish(next);
         self.state.lock().baselines.follow_overlay(&old, &self.store.load());
+        self.follow_shares();
         edition
     }
 

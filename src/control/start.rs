@@ -15,6 +15,7 @@ use super::adoption::wait_for_workers;
 use super::controller::Controller;
 use super::event::{Event, ProcessEvent, ResolverEvent};
 use super::files::{ConfigChecker, ConfigLoader, Rejection, Watcher, run_load, warn, writable};
+use super::guard::send_guard_ticks;
 use super::hand_over::{InheritedSockets, Succession, restore_endpoints};
 use super::health::{Probes, send_probe_ticks};
 use super::next_snapshot;
@@ -366,6 +367,7 @@ impl StartedControl {
         if let Some(pusher) = &controller.pusher {
             tokio::spawn(push_regularly(Arc::clone(pusher), Arc::clone(&controller.state)));
         }
+        tokio::spawn(send_guard_ticks(Arc::clone(&controller.state), controller.sender.clone()));
         tokio::spawn(send_probe_ticks(Arc::clone(&controller.state), controller.sender.clone()));
         tokio::spawn(send_housekeeping_ticks(threads, controller.notify.watchdog(), controller.sender.clone()));
         Ok(controller)

@@ -43,6 +43,8 @@ pub struct EndpointHealth {
     ejections: AtomicU64,
     /// The cause of the last failure, or 0.
     last: AtomicU8,
+    /// Tries in a row that did not connect; 0 while all is well.
+    unconnected: AtomicU32,
     /// Requests and failures of the last ten seconds; only where `failure_percent` is set.
     recent: OnceLock<RecentWindows>,
 }
@@ -191,6 +193,25 @@ impl EndpointHealth {
         self.is_failing() && (is_recent || self.failures() > 0)
     }
 
+    /// How many tries in a row did not connect; 0: the last one did, or there was none.
+    #[must_use]
+    pub fn unconnected_tries(&self) -> u32 {
+        self.unconnected.load(Relaxed)
+    }
+
+    /// Whether a person has ejected it.
+    #[must_use]
+    pub fn is_ejected_by_hand(&self) -> bool {
+        self.ejected() == Some(FailureCause::ByHand)
+    }
+
+    /// A try has connected, of an endpoint that is not quiet.
+    pub(super) fn note_connected(&self) {
+        if self.unconnected.load(Relaxed) != 0 {
+            self.unconnected.store(0, Relaxed);
+        }
+    }
+
     /// The cause of the ejection, if it is ejected.
     pub(super) fn ejected(&self) -> Option<FailureCause> {
         // With the store in `eject`: the time of this ejection is seen too.
@@ -216,6 +237,10 @@ impl EndpointHealth {
     /// Counts one more failure in a row; returns how many there are.
     pub(super) fn add_failure(&self, cause: FailureCause) -> u32 {
         self.last.store(cause.encode(), Relaxed);
+        match cause.kind() {
+            FailureKind::NotAccepting => drop(self.unconnected.fetch_add(1, Relaxed)),
+            FailureKind::BadAnswer => self.note_connected(),
+        }
         let more = |word: u32| (word & FAILURES_MAX < FAILURES_MAX).then_some(word + 1);
         match self.word.fetch_update(Relaxed, Relaxed, more) {
             Ok(before) => (before & FAILURES_MAX) + 1,
@@ -289,6 +314,7 @@ impl EndpointHealth {
     /// The endpoint is not ejected from now on. Under the upstream's lock.
     pub(super) fn admit(&self, now_ms: u64) {
         self.ejected.store(0, Relaxed);
+        self.note_connected();
         self.claimed_ms.store(0, Relaxed);
         self.admitted_ms.store(now_ms, Relaxed);
         self.word.store(if self.is_drained() { UNUSABLE } else { 0 }, Relaxed);

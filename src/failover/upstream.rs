@@ -311,7 +311,11 @@ impl UpstreamHealth {
     /// Records that a try succeeded. Called only for an endpoint that is not quiet.
     #[cold]
     pub fn record_success(&self, endpoint: &EndpointHealth, epoch: u32, now_ms: u64) -> Option<Transition> {
-        if epoch != endpoint.epoch() || endpoint.clear_failures() || endpoint.forgives(now_ms) {
+        if epoch != endpoint.epoch() {
+            return None;
+        }
+        endpoint.note_connected();
+        if endpoint.clear_failures() || endpoint.forgives(now_ms) {
             return None;
         }
         let members = self.lock();

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::damage::DamageKind;
 use super::line::{LINE_MAX, hash};
-use super::record::{Deed, JOURNAL_VERSION, Record};
+use super::record::{Deed, JOURNAL_VERSION, LatchScope, Record};
 
 /// The largest sequence number: the largest integer that every reader of JSON reads exactly.
 pub(super) const SEQ_MAX: u64 = 1 << 53;
@@ -112,6 +112,8 @@ pub(super) fn parse(line: &[u8]) -> Result<Record, DamageKind> {
         Some("its sequence number is too large")
     } else if !are_scopes_valid(&record.what) {
         Some("it does not name exactly one scope")
+    } else if !are_latches_valid(&record.what) {
+        Some("it does not name the release")
     } else {
         None
     };
@@ -127,11 +129,27 @@ fn not_a_record(line: &[u8], error: &serde_json::Error) -> DamageKind {
 
 fn are_scopes_valid(deed: &Deed) -> bool {
     match deed {
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } => true,
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Release(_) => true,
         Deed::Kill { scope, .. } | Deed::Revive { scope } | Deed::Refused { scope, .. } => scope.scope().is_some(),
         Deed::Checkpoint { kills, .. } => kills.iter().all(|kill| {
             let Deed::Kill { scope, .. } = &kill.what else { return false };
             scope.scope().is_some()
         }),
+    }
+}
+
+fn are_latches_valid(deed: &Deed) -> bool {
+    match deed {
+        Deed::Release(deed) => !deed.release.is_empty(),
+        Deed::Checkpoint { latches, .. } => {
+            let is_valid = |latch: LatchScope| !latch.release.is_empty();
+            latches.iter().all(|latch| latch.what.latched().is_some_and(is_valid))
+        }
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Kill { .. }
+        | Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Endpoint { .. } => true,
     }
 }

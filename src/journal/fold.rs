@@ -1,5 +1,5 @@
-//! The fold: the lines of a journal become state. The law: never a kill fewer than the last durable record leaves in
-//! force. Behind damage kills still apply and revives do not, and the kills of the saved state are added.
+//! The fold: the lines of a journal become state. The law: never a kill or a latch fewer than the last durable record leaves
+//! in force. Behind damage kills and rollbacks still apply, revives and resumes do not, and what the saved state has is added.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use super::standing::Standing;
 pub struct Folded {
     /// The kills in force, each the record of its kill, in the order of their numbers.
     pub kills: Vec<Record>,
+    /// The latches in force, each the record of its rollback, in the order of their numbers: the newest 1 000.
+    pub latches: Vec<Record>,
     /// The newest records of the last 24 hours that have an `Idempotency-Key`, at most 1 000.
     pub keys: Vec<Record>,
     /// The last sequence number; 0 when there is none.
@@ -131,12 +133,14 @@ impl Fold {
             self.compare_with(&saved);
             if self.damage.is_some() {
                 self.standing.add_kills(&saved.kills);
+                self.standing.add_latches(&saved.latches);
                 // A number that was given once is not given again.
                 self.chain.at_least(saved.seq);
             }
         }
         let folded = Folded {
             kills: self.standing.kills(),
+            latches: self.standing.latches(),
             keys: self.standing.keys(keys_since),
             last_seq: self.chain.seq(),
             head: self.chain.head().to_owned(),
@@ -149,7 +153,7 @@ impl Fold {
 
     fn apply(&mut self, record: Record) {
         if self.damage.is_some() {
-            self.standing.apply_kills_only(&record);
+            self.standing.apply_behind_damage(&record);
         } else {
             self.standing.apply(&record);
         }

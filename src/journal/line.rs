@@ -1,7 +1,7 @@
 //! A record as a line of the journal, and the hash of a line.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::record::{Deed, Record};
 
@@ -17,6 +17,9 @@ pub(super) const FULL: &str = "the file before is full";
 
 /// The longest reason in a record that would otherwise be too long, in characters.
 const SHORT_REASON: usize = 64;
+
+/// The longest sentence of evidence in such a record, in characters.
+const SHORT_SENTENCE: usize = 512;
 
 /// SHA-256 of a line without its line feed, in hex.
 #[must_use]
@@ -42,8 +45,9 @@ pub(super) fn line(record: &Record) -> Result<Vec<u8>, String> {
     Ok(line)
 }
 
-/// The record with at most `max` bytes as JSON. What makes it longer is left out: the details of a reload; of a checkpoint
-/// first the idempotency keys, the oldest first, then the ends of long reasons. Never a scope.
+/// The record with at most `max` bytes as JSON. What makes it longer is left out: the details of a reload; the counts of
+/// evidence, but not its sentence; of a checkpoint first the idempotency keys, the oldest first, then the counts of latches,
+/// then the ends of long reasons. Never a scope or a release.
 ///
 /// # Errors
 /// The record is too long even so, or it has no JSON form.
@@ -64,6 +68,16 @@ pub(super) fn shorten_kills(kills: &mut [Record]) -> bool {
     let mut shortened = false;
     for kill in kills {
         shortened |= shorten_reason(kill);
+    }
+    shortened
+}
+
+/// Leaves the sentence alone of the evidence of latches, and the ends of their long reasons out; `false` when there is
+/// nothing to leave out.
+pub(super) fn shorten_latches(latches: &mut [Record]) -> bool {
+    let mut shortened = false;
+    for latch in latches {
+        shortened |= shorten_evidence(latch) | shorten_reason(latch);
     }
     shortened
 }
@@ -90,7 +104,8 @@ fn shorten(record: &mut Record) -> bool {
             keys.drain(..keys.len().div_ceil(2));
             true
         }
-        Deed::Checkpoint { kills, .. } => shorten_kills(kills),
+        Deed::Checkpoint { kills, latches, .. } => shorten_latches(latches) || shorten_kills(kills),
+        Deed::Release(_) => shorten_evidence(record),
         Deed::Start { .. }
         | Deed::Reload { .. }
         | Deed::Kill { .. }
@@ -99,6 +114,18 @@ fn shorten(record: &mut Record) -> bool {
         | Deed::Endpoint { .. } => false,
     };
     shortened || shorten_reason(record)
+}
+
+/// Leaves of the evidence its sentence alone, and of that the beginning.
+fn shorten_evidence(record: &mut Record) -> bool {
+    let Deed::Release(deed) = &mut record.what else { return false };
+    let cut: Option<String> = deed.sentence().map(|sentence| sentence.chars().take(SHORT_SENTENCE).collect());
+    let short = cut.map_or(Value::Null, |sentence| json!({ "sentence": sentence }));
+    let because = deed.because.take();
+    let short_because = because.as_ref().map(|because| because.chars().take(SHORT_SENTENCE).collect());
+    let is_shorter = short != deed.evidence || short_because != because;
+    (deed.evidence, deed.because) = (short, short_because);
+    is_shorter
 }
 
 fn shorten_reason(record: &mut Record) -> bool {

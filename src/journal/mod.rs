@@ -1,9 +1,10 @@
-//! The journal: the durable, hash-chained record of every change. It is the state of kills after a restart, and the audit
-//! trail. Records, chain, fold and verification are pure; files are behind a trait, with one writer on a thread of its own.
+//! The journal: the durable, hash-chained record of every change. It is the state of kills and latches after a restart, and
+//! the audit trail. Records, chain, fold and verification are pure; files are behind a trait, with one writer on a thread of its own.
 
 mod chain;
 mod damage;
 mod disk_files;
+mod evidence;
 mod files;
 mod fold;
 mod line;
@@ -19,6 +20,7 @@ mod record;
 mod resume;
 mod saved_state;
 mod standing;
+mod sum;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -28,6 +30,7 @@ mod writing;
 
 pub use damage::{Damage, DamageKind};
 pub use disk_files::DiskFiles;
+pub use evidence::EVIDENCE_MAX;
 pub use files::JournalFiles;
 pub use fold::{Folded, fold};
 pub use line::{LINE_MAX, hash};
@@ -35,7 +38,10 @@ pub use lock::{LockError, StateLock};
 pub use open::{HeldJournal, Opened, host_name, open, peek};
 pub use pending::{Draft, JournalProgress, NotRecorded};
 pub use read::{ReadPage, records_after};
-pub use record::{Actor, Deed, IdempotencyKey, JOURNAL_VERSION, Record, ScopeFields, Via, rfc3339};
+pub use record::{
+    Actor, Deed, IdempotencyKey, JOURNAL_VERSION, LatchScope, Record, ReleaseDeed, ReleaseVerb, ScopeFields, Via,
+    rfc3339,
+};
 pub use saved_state::SavedState;
 pub use verify::{FileVerified, Problem, VerifyReport, verify, verify_bytes};
 pub use writer::JournalWriter;

@@ -2,8 +2,10 @@
 
 /// The file that records are added to.
 pub(super) const CURRENT: &str = "journal.jsonl";
-/// The kills in force.
+/// The kills and latches in force.
 pub(super) const SAVED: &str = "snapshot.json";
+/// The evidence of guards.
+pub(super) const EVIDENCE: &str = "evidence.json";
 
 /// The name of a full file that begins with this sequence number.
 pub(super) fn rotated(first_seq: u64) -> String {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::damage::DamageKind;
+use super::evidence::read_evidence;
 use super::files::JournalFiles;
 use super::fold::{Fold, Folded, fold_file};
 use super::names::{CURRENT, SAVED, rotated_seq};
@@ -23,6 +24,9 @@ pub struct Opened {
     pub place: String,
     /// The state.
     pub folded: Folded,
+    /// The evidence of guards that a process before has saved: what it gave to
+    /// [`JournalWriter::save_evidence`](super::JournalWriter::save_evidence). `None` when there is none, or it is damaged.
+    pub evidence: Option<Vec<u8>>,
     /// There was no journal and no saved state.
     pub is_fresh: bool,
     /// Why nothing can be written, with what to do: the folder cannot be read, or a newer version wrote the journal.
@@ -90,6 +94,10 @@ fn read(files: &dyn JournalFiles, now: Duration, host: &str) -> (Opened, Resume)
         }
     }
     note_machine(&mut fold, host);
+    let evidence = read_evidence(files).unwrap_or_else(|why| {
+        fold.note(why);
+        None
+    });
     let first_seq = fold.first_seq().unwrap_or(0);
     let (config, generation) = fold.context();
     let (folded, standing) = fold.finish_with_standing(now.saturating_sub(KEYS_FOR));
@@ -114,10 +122,12 @@ fn read(files: &dyn JournalFiles, now: Duration, host: &str) -> (Opened, Resume)
         place: files.place(),
         is_fresh: newest.name.is_empty() && !has_saved && folded.damage.is_none(),
         failure: closed.clone(),
+        evidence,
         folded,
     };
-    // The last record may be a kill that a crash kept out of the saved state.
-    let is_save_due = saved.as_ref().map_or(!opened.folded.kills.is_empty(), |saved| saved.seq < tail.seq);
+    // The last record may be a kill or a rollback that a crash kept out of the saved state.
+    let is_any = !opened.folded.kills.is_empty() || !opened.folded.latches.is_empty();
+    let is_save_due = saved.as_ref().map_or(is_any, |saved| saved.seq < tail.seq);
     (opened, Resume { tail, standing, new_file, is_save_due, closed })
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::chain::parse;
 use super::line::{RECORD_MAX, fit, line};
-use super::record::{Actor, Deed, IdempotencyKey, JOURNAL_VERSION, Record};
+use super::record::{Actor, Deed, IdempotencyKey, LatchScope, Record, ReleaseDeed, ReleaseVerb};
+use super::standing::LATCHES_MAX;
+use crate::clock::Clock;
 use crate::route::KillScope;
 
 /// How many records wait.
@@ -15,7 +17,7 @@ const WAITING_MAX: usize = 1_024;
 /// How many records are written at once.
 const BATCH_MAX: usize = 256;
 
-/// The longest scope of a kill, as JSON, in bytes: names have at most 256 characters.
+/// The longest scope of a kill, or release with its revision, as JSON, in bytes: names have at most 256 characters.
 const SCOPE_MAX: usize = 4 * 1024;
 
 /// A record without its place in the chain.
@@ -42,8 +44,8 @@ pub struct Draft {
 pub enum JournalProgress {
     /// All records up to this sequence number are on the disk.
     Durable(u64),
-    /// A revive with this sequence number was refused: the disk did not take it, and it will not be tried again. In its
-    /// place the journal gets a record that says so.
+    /// A revive or a resume with this sequence number was refused: the disk did not take it, and it will not be tried again.
+    /// In its place the journal gets a record that says so.
     Refused {
         /// The sequence number.
         seq: u64,
@@ -57,6 +59,12 @@ pub enum JournalProgress {
     },
     /// The journal can be written again.
     Recovered,
+    /// The evidence of guards could not be saved. It is tried again with the next that is given. Sent once until one is
+    /// saved.
+    EvidenceNotSaved {
+        /// Why, with what to do.
+        why: String,
+    },
 }
 
 /// Why a record was not taken.
@@ -82,6 +90,8 @@ struct Queue {
     /// What records add up to that did not fit. They were decided before all of `records`.
     lost: Option<Lost>,
     records: VecDeque<Arc<Record>>,
+    /// The newest evidence of guards that is not written.
+    evidence: Option<Vec<u8>>,
     failure: Option<String>,
     stop: bool,
     abandoned: bool,
@@ -93,7 +103,9 @@ struct Queue {
 pub(super) struct Lost {
     /// The last kill of each scope.
     pub kills: BTreeMap<KillScope, Arc<Record>>,
-    /// The revives among them: they are refused.
+    /// The last rollback of each release: the newest 1 000.
+    pub latches: BTreeMap<LatchScope, Arc<Record>>,
+    /// The revives and resumes among them: they are refused.
     pub refused: Vec<u64>,
     /// How many records.
     pub count: u64,
@@ -118,12 +130,12 @@ impl Pending {
     /// Takes a record, and gives it the next sequence number.
     ///
     /// # Errors
-    /// It is a revive, and the journal cannot be written or is far behind; or it fits in no line.
+    /// It is a revive or a resume, and the journal cannot be written or is far behind; or it fits in no line.
     pub fn add(&self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
         let mut queue = self.lock();
         let record = fit(draft.record(queue.seq + 1), RECORD_MAX).map_err(NotRecorded)?;
         is_readable(&record).map_err(NotRecorded)?;
-        if raises(&record.what) {
+        if record.what.raises() {
             queue.may_raise().map_err(NotRecorded)?;
         }
         if queue.records.len() >= WAITING_MAX {
@@ -172,7 +184,7 @@ impl Pending {
         if count == 0 { Work::Nothing } else { Work::Records(queue.records.drain(..count).collect()) }
     }
 
-    /// Refuses the revives that wait; returns their numbers.
+    /// Refuses the revives and resumes that wait; returns their numbers.
     pub fn refuse(&self, why: &str) -> Vec<u64> {
         let mut queue = self.lock();
         let mut refused = queue.lost.as_mut().map(|lost| std::mem::take(&mut lost.refused)).unwrap_or_default();
@@ -185,11 +197,34 @@ impl Pending {
         refused
     }
 
-    /// Waits until there is something to write; `false` at the end.
-    pub fn wait(&self) -> bool {
-        let is_idle = |queue: &mut Queue| queue.records.is_empty() && queue.lost.is_none() && !queue.stop;
-        let queue = self.changed.wait_while(self.lock(), is_idle).unwrap_or_else(PoisonError::into_inner);
-        !(queue.records.is_empty() && queue.lost.is_none() && queue.stop)
+    /// Takes evidence, in the place of any that is not written.
+    pub fn set_evidence(&self, evidence: Vec<u8>) {
+        self.lock().evidence = Some(evidence);
+        self.changed.notify_all();
+    }
+
+    /// Takes the evidence that is to be written.
+    pub fn take_evidence(&self) -> Option<Vec<u8>> {
+        self.lock().evidence.take()
+    }
+
+    /// Waits until there is something to write; `false` at the end. Evidence is not written before `evidence_from`, but at
+    /// the end.
+    pub fn wait(&self, evidence_from: Instant, clock: Clock) -> bool {
+        let mut queue = self.lock();
+        loop {
+            let (has_records, stop) = (!queue.records.is_empty() || queue.lost.is_some(), queue.stop);
+            let left = evidence_from.saturating_duration_since(clock.now());
+            let has_evidence = queue.evidence.is_some();
+            if has_records || stop || (has_evidence && left.is_zero()) {
+                return has_records || has_evidence;
+            }
+            queue = if has_evidence {
+                self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
     }
 
     /// Waits for the next attempt; `false` when the writer is to end.
@@ -264,6 +299,8 @@ impl Queue {
                     }
                 }
                 Deed::Revive { .. } => lost.refused.push(record.seq),
+                Deed::Release(_) if record.what.raises() => lost.refused.push(record.seq),
+                Deed::Release(_) => lost.latch(record),
                 Deed::Start { .. }
                 | Deed::Reload { .. }
                 | Deed::Refused { .. }
@@ -275,10 +312,28 @@ impl Queue {
     }
 }
 
+impl Lost {
+    /// Keeps a rollback; other records change nothing.
+    fn latch(&mut self, record: Arc<Record>) {
+        let Some(scope) = record.what.latched() else { return };
+        self.latches.insert(scope, record);
+        if self.latches.len() > LATCHES_MAX {
+            let oldest = self.latches.iter().min_by_key(|(_, record)| record.seq).map(|(scope, _)| scope.clone());
+            oldest.and_then(|scope| self.latches.remove(&scope));
+        }
+    }
+}
+
 impl Draft {
+    /// The record of what is in no journal: number 0.
+    #[must_use]
+    pub fn unrecorded(self) -> Record {
+        self.record(0)
+    }
+
     fn record(self, seq: u64) -> Record {
         let Self { at, who, what, reason, key, config, generation } = self;
-        Record { v: JOURNAL_VERSION, seq, at, who, what, reason, key, config, generation, prev: String::new() }
+        Record { v: what.version(), seq, at, who, what, reason, key, config, generation, prev: String::new() }
     }
 }
 
@@ -292,26 +347,31 @@ fn is_readable(record: &Record) -> Result<(), String> {
         }
         debug_assert_eq!(read.what, record.what, "a scope is read as it was written");
     }
+    if let Deed::Release(deed) = &record.what {
+        let bytes = serde_json::to_vec(&[&deed.release, &deed.revision]).map_or(0, |json| json.len());
+        if bytes > SCOPE_MAX {
+            let why = "use shorter names and revisions";
+            return Err(format!("release and revision have {bytes} bytes, at most {SCOPE_MAX} are possible: {why}"));
+        }
+    }
     Ok(())
 }
 
-/// Whether a deed raises exposure: it is durable before it takes effect.
-pub(super) const fn raises(deed: &Deed) -> bool {
-    match deed {
-        Deed::Revive { .. } => true,
+/// The record in the place of a revive or a resume that was refused; `None` for all others.
+pub(super) fn refusal(record: &Record, why: &str) -> Option<Record> {
+    let what = match &record.what {
+        Deed::Revive { scope } => Deed::Refused { scope: scope.clone(), because: why.to_owned() },
+        Deed::Release(deed) if deed.act == ReleaseVerb::Resume => {
+            Deed::Release(ReleaseDeed { act: ReleaseVerb::Refused, because: Some(why.to_owned()), ..deed.clone() })
+        }
         Deed::Start { .. }
         | Deed::Reload { .. }
         | Deed::Kill { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
-        | Deed::Checkpoint { .. } => false,
-    }
-}
-
-/// The record in the place of a revive that was refused; `None` for all others.
-pub(super) fn refusal(record: &Record, why: &str) -> Option<Record> {
-    let Deed::Revive { scope } = &record.what else { return None };
-    let what = Deed::Refused { scope: scope.clone(), because: why.to_owned() };
+        | Deed::Release(_)
+        | Deed::Checkpoint { .. } => return None,
+    };
     // Without its key: the same call is to be tried again.
     Some(Record { what, key: None, ..record.clone() })
 }

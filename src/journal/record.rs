@@ -7,13 +7,18 @@ use serde_json::Value;
 
 use crate::route::KillScope;
 
-/// The version of the format. A process does not change a journal of a newer version.
-pub const JOURNAL_VERSION: u32 = 1;
+/// The newest version of the format that is read. A process does not change a journal of a newer version. Version 2 has
+/// decisions about releases; a record has the lowest version that can express it, so that a journal without such decisions
+/// stays readable for a program that knows version 1 alone.
+pub const JOURNAL_VERSION: u32 = 2;
+
+/// The version without decisions about releases.
+const WITHOUT_RELEASES: u32 = 1;
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// The version of the format.
+    /// The version of the format, from 1: the lowest that has a record of this kind.
     pub v: u32,
     /// The sequence number, from 1, without gaps. A checkpoint has the number of the last record that it includes.
     pub seq: u64,
@@ -65,6 +70,8 @@ pub enum Via {
     Signal,
     /// The proxy itself.
     Process,
+    /// A guard; the name is that of the guard.
+    Guard,
 }
 
 /// What was decided.
@@ -129,6 +136,8 @@ pub enum Deed {
         #[serde(default, skip_serializing_if = "is_false")]
         force: bool,
     },
+    /// A decision about a release.
+    Release(ReleaseDeed),
     /// The state so far: the first record of each file but the very first, so that reading begins there; also in the
     /// middle of a file, where records were lost before they could be written.
     Checkpoint {
@@ -136,9 +145,57 @@ pub enum Deed {
         kills: Vec<Record>,
         /// The records of the last day that have an `Idempotency-Key`.
         keys: Vec<Record>,
+        /// The latches in force, each the record of its rollback.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        latches: Vec<Record>,
         /// Why a new file was begun.
         because: String,
     },
+}
+
+/// A decision about a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReleaseDeed {
+    /// What was decided.
+    pub act: ReleaseVerb,
+    /// The release: `route:variant`.
+    pub release: String,
+    /// The revision: `upstream=revision`.
+    pub revision: String,
+    /// Why a release is held: `canary down` or `no rollback target`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+    /// What the guard saw, with the counts by which `journal --replay` decides again.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub evidence: Value,
+}
+
+/// What was decided about a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseVerb {
+    /// A guard tripped that does not act on the weight.
+    Warn,
+    /// The release stays at 0 until a person resumes it, or until its upstream has another revision.
+    Rollback,
+    /// The release is held: at 0 while none of its endpoints can be reached, or at its weight where a rollback has no
+    /// target.
+    Hold,
+    /// A hold has ended by itself.
+    Unhold,
+    /// A person ended the latch of a rollback. Evidence begins anew.
+    Resume,
+    /// A resume that was asked for, and refused because the journal could not be written: the latch stays.
+    Refused,
+}
+
+/// A release under one revision: what a rollback latches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LatchScope {
+    /// The release: `route:variant`.
+    pub release: String,
+    /// The revision: `upstream=revision`.
+    pub revision: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -173,6 +230,69 @@ pub struct IdempotencyKey {
     pub key: String,
     /// SHA-256 of method, path and body, in hex: the same key with another call is an error.
     pub call: String,
+}
+
+impl Deed {
+    /// The lowest version of the format that has this deed.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        match self {
+            Self::Release(_) => JOURNAL_VERSION,
+            Self::Checkpoint { latches, .. } if !latches.is_empty() => JOURNAL_VERSION,
+            Self::Start { .. }
+            | Self::Reload { .. }
+            | Self::Kill { .. }
+            | Self::Revive { .. }
+            | Self::Refused { .. }
+            | Self::Endpoint { .. }
+            | Self::Checkpoint { .. } => WITHOUT_RELEASES,
+        }
+    }
+
+    /// Whether it raises exposure: a revive, or a resume. Its record is durable before it takes effect.
+    #[must_use]
+    pub const fn raises(&self) -> bool {
+        match self {
+            Self::Revive { .. } => true,
+            Self::Release(deed) => matches!(deed.act, ReleaseVerb::Resume),
+            Self::Start { .. }
+            | Self::Reload { .. }
+            | Self::Kill { .. }
+            | Self::Refused { .. }
+            | Self::Endpoint { .. }
+            | Self::Checkpoint { .. } => false,
+        }
+    }
+
+    /// What it latches; `None` unless it is a rollback.
+    #[must_use]
+    pub fn latched(&self) -> Option<LatchScope> {
+        match self {
+            Self::Release(deed) if deed.act == ReleaseVerb::Rollback => Some(deed.scope()),
+            Self::Start { .. }
+            | Self::Reload { .. }
+            | Self::Kill { .. }
+            | Self::Revive { .. }
+            | Self::Refused { .. }
+            | Self::Endpoint { .. }
+            | Self::Release(_)
+            | Self::Checkpoint { .. } => None,
+        }
+    }
+}
+
+impl ReleaseDeed {
+    /// The release under its revision.
+    #[must_use]
+    pub fn scope(&self) -> LatchScope {
+        LatchScope { release: self.release.clone(), revision: self.revision.clone() }
+    }
+
+    /// What the guard saw, in one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> Option<&str> {
+        self.evidence.get("sentence").and_then(Value::as_str)
+    }
 }
 
 impl Actor {

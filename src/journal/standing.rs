@@ -1,13 +1,16 @@
-//! What records leave behind: kills in force, and the records that answer a repeated call.
+//! What records leave behind: kills and latches in force, and the records that answer a repeated call.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::record::{Deed, Record};
+use super::record::{Deed, LatchScope, Record, ReleaseVerb};
 use crate::route::KillScope;
 
 /// How many records with an `Idempotency-Key` are kept.
 const KEYS_MAX: usize = 1_000;
+
+/// How many latches are kept: the newest.
+pub(super) const LATCHES_MAX: usize = 1_000;
 
 /// How long a record with an `Idempotency-Key` is kept.
 pub(super) const KEYS_FOR: Duration = Duration::from_hours(24);
@@ -16,12 +19,13 @@ pub(super) const KEYS_FOR: Duration = Duration::from_hours(24);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Standing {
     kills: BTreeMap<KillScope, Record>,
+    latches: BTreeMap<LatchScope, Record>,
     keys: VecDeque<Record>,
 }
 
-/// Whether a record changed the kills in force.
+/// Whether a record changed the kills or the latches in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kills {
+pub(super) enum InForce {
     Changed,
     Same,
 }
@@ -34,40 +38,64 @@ impl Standing {
         kills
     }
 
+    /// The latches in force, each the record of its rollback, in the order of their numbers.
+    pub fn latches(&self) -> Vec<Record> {
+        let mut latches: Vec<Record> = self.latches.values().cloned().collect();
+        latches.sort_by_key(|record| record.seq);
+        latches
+    }
+
     /// The newest records with an `Idempotency-Key`, decided at `since` (since the Unix epoch) or later.
     pub fn keys(&self, since: Duration) -> Vec<Record> {
         self.keys.iter().filter(|record| decided_at(record).is_none_or(|at| at >= since)).cloned().collect()
     }
 
     /// Applies a record.
-    pub fn apply(&mut self, record: &Record) -> Kills {
+    pub fn apply(&mut self, record: &Record) -> InForce {
         self.keep_key(record);
         match &record.what {
             Deed::Kill { scope, .. } => self.kill(scope.scope(), record),
             Deed::Revive { scope } => {
                 let was_killed = scope.scope().and_then(|scope| self.kills.remove(&scope)).is_some();
-                if was_killed { Kills::Changed } else { Kills::Same }
+                if was_killed { InForce::Changed } else { InForce::Same }
             }
-            Deed::Checkpoint { kills, keys, .. } => {
-                let before = std::mem::take(&mut self.kills);
+            Deed::Release(deed) => match deed.act {
+                ReleaseVerb::Rollback => self.latch(record),
+                ReleaseVerb::Resume if self.latches.remove(&deed.scope()).is_some() => InForce::Changed,
+                ReleaseVerb::Warn
+                | ReleaseVerb::Hold
+                | ReleaseVerb::Unhold
+                | ReleaseVerb::Resume
+                | ReleaseVerb::Refused => InForce::Same,
+            },
+            Deed::Checkpoint { kills, keys, latches, .. } => {
+                let before = (std::mem::take(&mut self.kills), std::mem::take(&mut self.latches));
                 self.add_kills(kills);
+                self.add_latches(latches);
                 self.keys.clear();
                 for record in keys {
                     self.keep_key(record);
                 }
-                if self.kills == before { Kills::Same } else { Kills::Changed }
+                if (&self.kills, &self.latches) == (&before.0, &before.1) { InForce::Same } else { InForce::Changed }
             }
-            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } => Kills::Same,
+            Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } => InForce::Same,
         }
     }
 
-    /// Applies a record behind damage: what it kills is killed, and nothing is revived.
-    pub fn apply_kills_only(&mut self, record: &Record) {
+    /// Applies a record behind damage: what it kills is killed, what it rolls back is latched, and nothing is revived or
+    /// resumed.
+    pub fn apply_behind_damage(&mut self, record: &Record) {
         self.keep_key(record);
         match &record.what {
-            Deed::Kill { .. } => drop(self.apply(record)),
-            Deed::Checkpoint { kills, keys, .. } => {
+            Deed::Kill { scope, .. } => {
+                self.kill(scope.scope(), record);
+            }
+            Deed::Release(_) => {
+                self.latch(record);
+            }
+            Deed::Checkpoint { kills, keys, latches, .. } => {
                 self.add_kills(kills);
+                self.add_latches(latches);
                 for record in keys {
                     self.keep_key(record);
                 }
@@ -89,13 +117,35 @@ impl Standing {
         }
     }
 
-    fn kill(&mut self, scope: Option<KillScope>, record: &Record) -> Kills {
-        let Some(scope) = scope else { return Kills::Same };
+    /// Adds latches to those in force. Where a release is latched already, the later record stays.
+    pub fn add_latches(&mut self, latches: &[Record]) {
+        for record in latches {
+            self.latch(record);
+        }
+    }
+
+    /// Latches what a rollback names; other records change nothing.
+    fn latch(&mut self, record: &Record) -> InForce {
+        let Some(scope) = record.what.latched() else { return InForce::Same };
+        if self.latches.get(&scope).is_some_and(|known| known.seq >= record.seq) {
+            return InForce::Same;
+        }
+        self.latches.insert(scope, record.clone());
+        if self.latches.len() > LATCHES_MAX {
+            let oldest = self.latches.iter().min_by_key(|(_, record)| record.seq).map(|(scope, _)| scope.clone());
+            oldest.and_then(|scope| self.latches.remove(&scope));
+        }
+        debug_assert!(self.latches.len() <= LATCHES_MAX, "latches have a bound");
+        InForce::Changed
+    }
+
+    fn kill(&mut self, scope: Option<KillScope>, record: &Record) -> InForce {
+        let Some(scope) = scope else { return InForce::Same };
         if self.kills.get(&scope).is_some_and(|known| known.seq >= record.seq) {
-            return Kills::Same;
+            return InForce::Same;
         }
         self.kills.insert(scope, record.clone());
-        Kills::Changed
+        InForce::Changed
     }
 
     fn keep_key(&mut self, record: &Record) {

@@ -42,10 +42,18 @@ impl JournalWriter {
     /// The writer reports when it is durable. Details that make a record longer than 64 KiB are left out.
     ///
     /// # Errors
-    /// It is a revive, and the journal cannot be written now or is far behind; or its scope is not valid or is longer than
-    /// 4 KiB. No other record is refused.
+    /// It is a revive or a resume, and the journal cannot be written now or is far behind; or its scope is not valid, or its scope or
+    /// release is longer than 4 KiB. No other record is refused.
     pub fn append(&self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
         self.pending.add(draft)
+    }
+
+    /// Takes the evidence of guards, as JSON, and returns at once: it outlives the process. The newest replaces one that is
+    /// not written yet. The thread writes it at most once a second and at its end; evidence that is longer than
+    /// [`EVIDENCE_MAX`](super::EVIDENCE_MAX) bytes, or that the disk does not take, is dropped and reported. No record waits
+    /// for it.
+    pub fn save_evidence(&self, evidence: Vec<u8>) {
+        self.pending.set_evidence(evidence);
     }
 
     /// The last sequence number that was given.
@@ -88,7 +96,7 @@ fn write_all(mut writing: Writing, limits: WriterLimits, progress: &dyn Fn(Journ
     }
     loop {
         let is_last = pending.is_stopping();
-        if !writing.has_work() && !pending.wait() {
+        if !writing.has_work() && !writing.wait() {
             break;
         }
         match writing.step(progress) {

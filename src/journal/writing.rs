@@ -6,16 +6,17 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::evidence::to_file;
 use super::files::JournalFiles;
 use super::line::{FULL, LINE_MAX, fit, hash, line};
-use super::names::{CURRENT, SAVED, damaged, damaged_seq, rotated, rotated_seq};
+use super::names::{CURRENT, EVIDENCE, SAVED, damaged, damaged_seq, rotated, rotated_seq};
 use super::pending::{JournalProgress, Lost, Pending, Work, refusal};
-use super::record::{Actor, Deed, JOURNAL_VERSION, Record, rfc3339};
+use super::record::{Actor, Deed, Record, rfc3339};
 use super::resume::{NewFile, Resume};
 use super::saved_state::SavedState;
-use super::standing::{KEYS_FOR, Kills, Standing};
+use super::standing::{InForce, KEYS_FOR, Standing};
 use super::trouble::trouble;
 use crate::clock::Clock;
 
@@ -30,6 +31,8 @@ pub struct WriterLimits {
     pub pause_min: Duration,
     /// The longest pause.
     pub pause_max: Duration,
+    /// The least time between two writes of the evidence of guards.
+    pub evidence_pause: Duration,
 }
 
 impl Default for WriterLimits {
@@ -39,6 +42,7 @@ impl Default for WriterLimits {
             files_max: 8,
             pause_min: Duration::from_secs(1),
             pause_max: Duration::from_secs(30),
+            evidence_pause: Duration::from_secs(1),
         }
     }
 }
@@ -62,6 +66,10 @@ pub(super) struct Writing {
     batch: Vec<Arc<Record>>,
     /// What records add up to that were lost, being written.
     lost: Option<Lost>,
+    /// When evidence may be written again.
+    evidence_from: Instant,
+    /// Evidence could not be written the last time.
+    is_evidence_failing: bool,
 }
 
 impl Writing {
@@ -72,11 +80,27 @@ impl Writing {
         clock: Clock,
         pending: Arc<Pending>,
     ) -> Self {
-        Self { files, resume, limits, clock, pending, batch: Vec::new(), lost: None }
+        let (evidence_from, is_evidence_failing) = (clock.now(), false);
+        Self {
+            files,
+            resume,
+            limits,
+            clock,
+            pending,
+            batch: Vec::new(),
+            lost: None,
+            evidence_from,
+            is_evidence_failing,
+        }
     }
 
     pub fn pending(&self) -> Arc<Pending> {
         Arc::clone(&self.pending)
+    }
+
+    /// Waits until there is something to write in the queue; `false` at the end.
+    pub fn wait(&self) -> bool {
+        self.pending.wait(self.evidence_from, self.clock)
     }
 
     /// Why nothing may be written.
@@ -118,10 +142,32 @@ impl Writing {
         if tail.len.is_some_and(|len| len >= full) && tail.seq > tail.first_seq {
             self.resume.new_file = Some(NewFile::Full);
         }
+        self.write_evidence(progress);
         Ok(())
     }
 
-    /// Reports a failure, and refuses revives: they would take effect at a time when they are no longer wanted.
+    /// Writes the newest evidence. A failure concerns nothing else: the next evidence is tried again.
+    fn write_evidence(&mut self, progress: &dyn Fn(JournalProgress)) {
+        let now = self.clock.now();
+        if now < self.evidence_from && !self.pending.is_stopping() {
+            return;
+        }
+        let Some(evidence) = self.pending.take_evidence() else { return };
+        self.evidence_from = now + self.limits.evidence_pause;
+        let written = to_file(&evidence).and_then(|text| match self.files() {
+            Ok(files) => files.replace(EVIDENCE, &text).map_err(|error| trouble(&self.files.place(), &error)),
+            // A successor saves its own.
+            Err(_) => Ok(()),
+        });
+        let was_failing = std::mem::replace(&mut self.is_evidence_failing, written.is_err());
+        if let Err(why) = written
+            && !was_failing
+        {
+            progress(JournalProgress::EvidenceNotSaved { why });
+        }
+    }
+
+    /// Reports a failure, and refuses revives and resumes: they would take effect at a time when they are no longer wanted.
     pub fn fail(&mut self, why: &str, progress: &dyn Fn(JournalProgress)) {
         if let (Some(len), None, Ok(files)) = (self.resume.tail.len, &self.resume.closed, self.files()) {
             // A part of the batch may be in the file; if the cut fails too, the next attempt begins with it.
@@ -162,7 +208,7 @@ impl Writing {
         };
         let text = match self.checkpoint(&self.resume.standing, self.resume.tail.seq, because) {
             Err(_) if reason == NewFile::Full && self.resume.tail.len.is_some() => {
-                // So many kills that they fit in no line: the file grows on, to twice its length.
+                // So many kills and latches that they fit in no line: the file grows on, to twice its length.
                 self.resume.tail.checkpoint_len = self.resume.tail.len.unwrap_or_default();
                 self.resume.new_file = None;
                 return Ok(());
@@ -195,9 +241,12 @@ impl Writing {
     /// Writes a checkpoint in the place of records that were lost.
     fn write_lost(&mut self, progress: &dyn Fn(JournalProgress)) -> Result<(), WriteFault> {
         let Some(lost) = self.lost.clone() else { return Ok(()) };
-        let kills: Vec<Record> = lost.kills.values().map(|record| Record::clone(record)).collect();
+        let records = |records: Vec<&Arc<Record>>| -> Vec<Record> {
+            records.into_iter().map(|record| Record::clone(record)).collect()
+        };
         let mut standing = self.resume.standing.clone();
-        standing.add_kills(&kills);
+        standing.add_kills(&records(lost.kills.values().collect()));
+        standing.add_latches(&records(lost.latches.values().collect()));
         let why = format!("{} records were lost: the disk did not take them in time", lost.count);
         let text = self.checkpoint(&standing, lost.seq, why.clone())?;
         let head = hash(&text);
@@ -231,7 +280,7 @@ impl Writing {
         tail.config.clone_from(&last.config);
         tail.generation = last.generation;
         for record in std::mem::take(&mut self.batch) {
-            if self.resume.standing.apply(&record) == Kills::Changed {
+            if self.resume.standing.apply(&record) == InForce::Changed {
                 self.resume.is_save_due = true;
             }
         }
@@ -270,7 +319,7 @@ impl Writing {
     }
 
     fn save(&self, head: &str, standing: &Standing) -> Result<(), WriteFault> {
-        let state = SavedState::new(self.resume.tail.seq, head, standing.kills());
+        let state = SavedState::new(self.resume.tail.seq, head, standing.kills(), standing.latches());
         let bytes = state.to_bytes().map_err(|why| self.odd(&why))?;
         self.files()?.replace(SAVED, &bytes).map_err(|error| self.fault(&error))
     }
@@ -279,12 +328,13 @@ impl Writing {
     fn checkpoint(&self, standing: &Standing, seq: u64, because: String) -> Result<Vec<u8>, WriteFault> {
         let now = self.clock.wall();
         let keys = standing.keys(now.saturating_sub(KEYS_FOR));
+        let what = Deed::Checkpoint { kills: standing.kills(), keys, latches: standing.latches(), because };
         let record = Record {
-            v: JOURNAL_VERSION,
+            v: what.version(),
             seq,
             at: rfc3339(now),
             who: Actor::process(),
-            what: Deed::Checkpoint { kills: standing.kills(), keys, because },
+            what,
             reason: None,
             key: None,
             config: self.resume.tail.config.clone(),
@@ -296,7 +346,10 @@ impl Writing {
 
     /// A record that fits in no line.
     fn odd(&self, why: &str) -> WriteFault {
-        WriteFault::Disk(format!("{}: {why}; revive kills that are no longer needed", self.files.place()))
+        WriteFault::Disk(format!(
+            "{}: {why}; revive kills and resume releases that are no longer needed",
+            self.files.place()
+        ))
     }
 
     fn fault(&self, error: &io::Error) -> WriteFault {

@@ -7,6 +7,7 @@ mod admin;
 mod admin_token;
 mod decide;
 mod file_kills;
+mod guard;
 mod ids;
 mod kill_scope;
 mod listener;
@@ -28,10 +29,11 @@ pub use admin::{AdminSpec, StateSpec};
 pub use admin_token::{AdminRole, AdminRoles, AdminToken, TokenList};
 pub use decide::{
     ArmState, BUCKETS, CalledKill, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason,
-    Routed, Salt, Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, StreamPlace, Trace, Unfit,
-    decide, decide_sampling,
+    Routed, Salt, Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, StoppedVariant, StreamPlace,
+    Trace, Unfit, decide, decide_sampling,
 };
 pub use file_kills::{FileKills, KilledTenants};
+pub use guard::{Guard, GuardAct, GuardTest, Guards, SIGNALS_MAX, Signal, SlowThreshold, StatusRange, TryOutcome};
 pub use ids::{Bucket, Edition, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use kill_scope::{FoundScope, KillScope, RouteNames, ScopeFault};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
@@ -44,7 +46,7 @@ pub use matching::{
     TokenFault, Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host,
     normal_path,
 };
-pub use retry_policy::{Rescue, RetryCondition, RetryConditions, RetryMethods, RetryPolicy};
+pub use retry_policy::{GRPC_STATUSES, Rescue, RetryCondition, RetryConditions, RetryMethods, RetryPolicy};
 pub use review::{
     ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation,
     FailureExplanation, Flow, HeaderEdit, LoggedDecision, LoggedRequest, LoggedRoute, MatchedRoute, Moved,

@@ -4,8 +4,8 @@ use std::fmt;
 
 use http::Method;
 
-/// The statuses from 1 to 16 of gRPC, in `grpc:STATUS`.
-const GRPC_NAMES: [&str; 16] = [
+/// The names of the statuses from 1 to 16 of gRPC, as in `grpc:STATUS`.
+pub const GRPC_STATUSES: [&str; 16] = [
     "cancelled",
     "unknown",
     "invalid_argument",
@@ -84,7 +84,7 @@ impl RetryCondition {
 
     /// All statuses of gRPC but OK, in the order of their numbers.
     pub fn every_grpc() -> impl Iterator<Item = Self> {
-        (1..).zip(GRPC_NAMES).map(|(code, _)| Self::Grpc(code))
+        (1..).zip(GRPC_STATUSES).map(|(code, _)| Self::Grpc(code))
     }
 
     /// Whether the endpoint cannot have processed the request.
@@ -104,7 +104,7 @@ impl fmt::Display for RetryCondition {
             Self::Timeout => f.write_str("timeout"),
             Self::Status(status) => write!(f, "{status}"),
             Self::Grpc(code) => {
-                let name = code.checked_sub(1).and_then(|at| GRPC_NAMES.get(usize::from(at)));
+                let name = code.checked_sub(1).and_then(|at| GRPC_STATUSES.get(usize::from(at)));
                 debug_assert!(name.is_some(), "a status of gRPC that is retried is 1 to 16");
                 write!(f, "grpc:{}", name.unwrap_or(&"?"))
             }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{
-    Caller, EncodedSlash, Facts, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, RequestHead, Rescue,
-    RetryPolicy, Salt, SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight,
+    Caller, EncodedSlash, Facts, Guards, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, RequestHead,
+    Rescue, RetryPolicy, Salt, SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight,
     normal_path,
 };
 
@@ -99,6 +99,8 @@ pub struct Split {
     pub rewrite: Rewrite,
     /// The shadow that gets copies of its requests.
     pub shadow: Option<Box<Shadow>>,
+    /// The guards of its variants.
+    pub guards: Box<Guards>,
 }
 
 /// One variant. Its weight is in the [`SplitState`](super::SplitState) of its split.

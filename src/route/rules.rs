@@ -1,8 +1,12 @@
 //! The compiled routes file.
 
+use std::borrow::Cow;
+
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{
     AccessLog, AdminSpec, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId, Segment, StateSpec, TraceExport,
-    Upstream,
+    Upstream, Variant,
 };
 
 /// The compiled `routes.toml` and the files that it includes. Immutable. The weights of variants and `[kill]` are in
@@ -57,6 +61,20 @@ impl Rules {
     /// The routes and their ids.
     pub fn numbered(&self) -> impl Iterator<Item = (RouteId, &Route)> {
         (0..).map(RouteId).zip(&self.routes)
+    }
+
+    /// The revision of the release that a variant is: `upstream=revision`; without a revision the upstream alone.
+    #[must_use]
+    pub fn revision_of(&self, variant: &Variant) -> String {
+        let Some(upstream) = self.upstreams.get(variant.upstream.0 as usize) else { return String::new() };
+        match &upstream.revision {
+            Some(revision) => match self.masks.cover_configured(revision) {
+                Cow::Borrowed(shown) => format!("{}={shown}", upstream.name),
+                // A value that the file masks: its hash distinguishes deploys.
+                Cow::Owned(shown) => format!("{}={shown}#{:016x}", upstream.name, xxh3_64(revision.as_bytes())),
+            },
+            None => upstream.name.clone(),
+        }
     }
 
     /// The listener for a request that names none: the first one that does not redirect.

@@ -17,7 +17,7 @@ use crate::telemetry::Latencies;
 const ALPHA: f64 = 0.01;
 
 /// The evidence of one route.
-pub(super) struct RouteEvidence {
+pub(super) struct ComparisonEvidence {
     pub(super) scope: EvidenceScope,
     criteria: Arc<Criteria>,
     verdicts: Verdicts<ResponseField, DifferenceSample>,
@@ -91,7 +91,7 @@ impl PairResult {
     }
 }
 
-impl RouteEvidence {
+impl ComparisonEvidence {
     pub(super) fn new(scope: EvidenceScope, since: Duration) -> Self {
         let form = if scope.compare.control == Weight::FULL { TestDesign::Pairs } else { TestDesign::Arms };
         let keep = usize::try_from(scope.compare.keep).unwrap_or(0);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::job::ComparisonJob;
 use super::report::ComparatorStats;
-use super::route_evidence::{JobResult, RouteEvidence};
+use super::route_evidence::{ComparisonEvidence, JobResult};
 use super::scope::EvidenceScope;
 use crate::compare::Criteria;
 use crate::route::{Generation, Rules};
@@ -27,7 +27,7 @@ pub(super) struct EvidenceStore {
 struct StoredEvidence {
     /// The newest generation of a job so far.
     newest: Generation,
-    routes: BTreeMap<String, RouteEvidence>,
+    routes: BTreeMap<String, ComparisonEvidence>,
 }
 
 impl std::fmt::Debug for EvidenceStore {
@@ -70,7 +70,7 @@ impl EvidenceStore {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let evidence = RouteEvidence::new(scope.clone(), job.at);
+        let evidence = ComparisonEvidence::new(scope.clone(), job.at);
         let criteria = evidence.criteria();
         open.routes.insert(name.to_owned(), evidence);
         debug_assert!(open.routes.len() <= ROUTES_MAX, "the store is bounded");
@@ -78,7 +78,7 @@ impl EvidenceStore {
     }
 
     /// Reads the evidence of each route that is current under these rules. Drops the other evidence.
-    pub(super) fn read<R>(&self, rules: &Rules, of: impl Fn(&str, &RouteEvidence) -> R) -> Vec<R> {
+    pub(super) fn read<R>(&self, rules: &Rules, of: impl Fn(&str, &ComparisonEvidence) -> R) -> Vec<R> {
         let mut open = self.open();
         open.routes.retain(|name, evidence| evidence.scope.is_current(name, rules));
         open.routes.iter().map(|(name, evidence)| of(name, evidence)).collect()

@@ -58,6 +58,26 @@ impl Stratum {
     }
 }
 
+/// Events of both arms, given the tested arm's share of the exposures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dealt {
+    /// The tested arm's share ρ of the exposures, between 0 and 1.
+    pub(super) share: f64,
+    /// The events of the tested arm.
+    pub(super) tested: f64,
+    /// The events of both arms.
+    pub(super) events: f64,
+}
+
+impl Dealt {
+    /// The logarithm of the likelihood of the ratio `theta` against that of `theta0`.
+    pub(super) fn ln_ratio(&self, theta: f64, theta0: f64) -> f64 {
+        let weight = |theta: f64| 1.0 - self.share + self.share * theta;
+        // Each event of the tested arm counts θ/θ0; each event of both arms counts the ratio of the denominators.
+        self.tested * (theta / theta0).ln() + self.events * (weight(theta0) / weight(theta)).ln()
+    }
+}
+
 /// The hypothesis under test: the ratio of the rates is at most θ0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Kernel {
@@ -87,12 +107,20 @@ impl Kernel {
     /// Adds a stratum to the evidence. Strata may come in any order.
     pub fn add(&self, evidence: &mut Evidence, stratum: &Stratum) {
         let Some((share, events)) = stratum.informative() else { return };
-        let tested = float(stratum.tested.events);
-        let weight = |theta: f64| 1.0 - share + share * theta;
+        self.add_events(evidence, &Dealt { share, tested: float(stratum.tested.events), events });
+    }
+
+    /// Adds events, given the tested arm's share of the exposures.
+    pub(super) fn add_events(&self, evidence: &mut Evidence, dealt: &Dealt) {
         for (log, theta) in evidence.logs.iter_mut().zip(GRID).skip(self.first) {
-            // Each event of the tested arm counts θ/θ0; each event of both arms counts the ratio of the denominators.
-            *log += tested * (theta / self.theta0).ln() + events * (weight(self.theta0) / weight(theta)).ln();
+            *log += dealt.ln_ratio(theta, self.theta0);
         }
+    }
+
+    /// The ratio of the rates under the hypothesis.
+    #[must_use]
+    pub const fn theta0(&self) -> f64 {
+        self.theta0
     }
 
     /// The natural logarithm of E: the mean over the alternatives, each with the same weight.
@@ -116,6 +144,23 @@ impl Kernel {
 }
 
 impl Evidence {
+    /// Evidence that was saved: the log-likelihood ratio of each alternative.
+    #[must_use]
+    pub const fn from_logs(logs: [f64; GRID.len()]) -> Self {
+        Self { logs }
+    }
+
+    /// The log-likelihood ratio of each alternative, in nats.
+    #[must_use]
+    pub const fn logs(&self) -> [f64; GRID.len()] {
+        self.logs
+    }
+
+    /// Adds to the log-likelihood ratio of each alternative.
+    pub(super) fn add_logs(&mut self, more: impl Iterator<Item = f64>) {
+        self.logs.iter_mut().zip(more).for_each(|(log, more)| *log += more);
+    }
+
     /// Adds the evidence of another worker or replica under the same kernel.
     pub fn merge(&mut self, other: &Self) {
         for (log, more) in self.logs.iter_mut().zip(other.logs) {
@@ -130,6 +175,20 @@ pub(super) fn ln_mean_exp(logs: &[f64]) -> f64 {
     let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let (sum, count) = logs.iter().fold((0.0, 0.0), |(sum, count), log| (sum + (log - most).exp(), count + 1.0));
     most + (sum / count).ln()
+}
+
+/// `ln(sum(exp(logs)))` without overflow; `-∞` for nothing.
+pub(super) fn ln_sum_exp(logs: impl Iterator<Item = f64> + Clone) -> f64 {
+    let most = logs.clone().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY {
+        return most;
+    }
+    most + logs.map(|log| (log - most).exp()).sum::<f64>().ln()
+}
+
+/// `count · log`, where 0 · −∞ is 0.
+pub(super) fn product(count: f64, log: f64) -> f64 {
+    if count == 0.0 { 0.0 } else { count * log }
 }
 
 /// Counts as floating point: exact up to 2^53, which no counter reaches.

@@ -16,7 +16,7 @@
 //! all responses `d ≤ 1 - (1 - r) / (1 - n)`.
 
 use super::Tally;
-use super::evidence::float;
+use super::evidence::{float, product};
 
 /// Differences from the primary responses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -129,11 +129,6 @@ fn bound(tally: Tally, alpha: f64, end: f64) -> f64 {
     }
     // The rejected end: rounding makes the interval wider, never narrower.
     outside
-}
-
-/// `count · log`, where 0 · −∞ is 0.
-fn product(count: f64, log: f64) -> f64 {
-    if count == 0.0 { 0.0 } else { count * log }
 }
 
 /// `ln(B(hits + ½, misses + ½) / B(½, ½))`.

@@ -10,6 +10,7 @@ use metrics::{
     Key, Label, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
 };
 
+use super::guards;
 use super::recorder::ControlRecorder;
 use crate::drain::Phase;
 
@@ -62,7 +63,7 @@ impl ReloadLabel {
 }
 
 /// The values of the label `what` of `pointsman_journal_records_total`.
-pub const JOURNAL_RECORD_KINDS: [&str; 6] = ["start", "reload", "kill", "revive", "refused", "endpoint"];
+pub const JOURNAL_RECORD_KINDS: [&str; 7] = ["start", "reload", "kill", "revive", "refused", "endpoint", "release"];
 
 /// The state of the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +121,7 @@ pub fn new_recorder() -> ControlRecorder {
         }
         describe_counter!(JOURNAL_FAILURES, "How often the disk did not take what was to be written.");
         counter!(JOURNAL_FAILURES).increment(0);
+        guards::describe();
         describe_gauge!(DRAIN_PHASE, "1 for the current phase of a shutdown.");
         set_phase(&recorder, Phase::Running);
     });

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::route::{
     Counted, EffectiveConfig, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation, Facts, FailureExplanation,
-    HeaderEdit, MatchedRoute, Route, RouteId, ServedVariant, ShadowExplanation, TokenFault, Weight, explain,
+    Guard, HeaderEdit, MatchedRoute, Route, RouteId, ServedVariant, ShadowExplanation, Split, TokenFault, VariantId,
+    Weight, explain,
 };
 
 /// Explains a request, with the routes that nearly matched and the bucket ranges of the variants.
@@ -26,6 +27,7 @@ pub fn explained(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> V
         "route": explanation.route.as_ref().map(matched),
         "steps": explanation.steps.iter().map(step).collect::<Vec<_>>(),
         "variants": taken.and_then(|(id, route)| variants(config, id, route)),
+        "guards": taken.and_then(|(_, route)| guards(route)),
     });
     outcome(&mut value, &explanation);
     value["dropped"] = explanation.dropped.as_slice().into();
@@ -65,9 +67,22 @@ fn variants(config: EffectiveConfig<'_>, id: RouteId, route: &Route) -> Option<V
             "weight": arm.weight.percent(),
             "range": [arm.start, arm.start + arm.weight.millionths()],
             "killed": arm.killed,
+            "latched": arm.latched,
+            "held": arm.held,
         })
     });
     Some(owned.collect())
+}
+
+/// The guards of a route.
+fn guards(route: &Route) -> Option<Vec<Value>> {
+    let Split { variants, guards, .. } = route.split()?;
+    let name = |id: VariantId| variants.get(usize::from(id.0)).map(|variant| variant.name.as_str());
+    let guard = |guard: &Guard| {
+        let (name, variant) = (&guard.name, guard.variant.and_then(name));
+        json!({ "name": name, "act": guard.act.name(), "alpha": guard.alpha, "variant": variant })
+    };
+    Some(guards.all.iter().map(guard).collect())
 }
 
 /// Adds the members of the outcome; the member `outcome` says which ones.

@@ -54,6 +54,13 @@ impl GrpcStatus {
         matches!(self.0, 2 | 4 | 8 | 13 | 14 | 15 | 17)
     }
 
+    /// Whether guards count it as an error of the server: UNKNOWN, `DEADLINE_EXCEEDED`, UNIMPLEMENTED, INTERNAL,
+    /// UNAVAILABLE, `DATA_LOSS`, or no status at all.
+    #[must_use]
+    pub const fn is_error(self) -> bool {
+        matches!(self.0, 2 | 4 | 12 | 13 | 14 | 15 | 17)
+    }
+
     /// The code; `None` when no status was seen.
     #[must_use]
     pub fn code(self) -> Option<u8> {

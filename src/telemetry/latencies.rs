@@ -50,6 +50,18 @@ impl LatencyCounts {
         self.0.iter_mut().zip(&other.0).for_each(|(sum, one)| *sum += one.load(Relaxed));
     }
 
+    /// What was counted since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self(std::array::from_fn(|at| self.0[at].saturating_sub(before.0[at])))
+    }
+
+    /// The number of durations.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
     /// The quantile for this share, 0 to 1, interpolated linearly within a bucket; `None` without counts.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts and microseconds far below 2^53")]

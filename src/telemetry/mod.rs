@@ -8,6 +8,7 @@ mod explained;
 pub mod exposition;
 mod family;
 mod grpc;
+pub mod guards;
 mod ink;
 mod latencies;
 mod line;
@@ -26,6 +27,7 @@ mod tls;
 mod traces;
 mod unavailable;
 mod upstream_tls;
+mod window;
 mod writer;
 
 pub use access::{AccessEntry, AccessEvent, EndedBy, RequestEntry, Termination, TlsEntry, TryEntry};
@@ -57,4 +59,8 @@ pub use traces::{
 };
 pub use unavailable::UnavailableCause;
 pub use upstream_tls::{FailureNovelty, LastTlsFailure, TlsFailure, TlsFailureLog};
+pub use window::{
+    EventQueues, FailureRun, GuardMemory, GuardTicket, GuardWatch, HeadWait, KeyTable, LOST_AFTER, ReportedSignals,
+    RunView, StableAnswers, TableMemory, WatchView, WatchedEvent,
+};
 pub use writer::{LogSender, LogWriter, openable};

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
 use super::{
-    Counter, Gauge, GrpcCounters, Histogram, PerWorker, SampleMemory, ShadowBytes, StatusClass, TlsFailure,
-    TlsFailureLog, TlsMeter, UnavailableCause, memory_bytes,
+    Counter, Gauge, GrpcCounters, GuardMemory, Histogram, PerWorker, SampleMemory, ShadowBytes, StatusClass,
+    TlsFailure, TlsFailureLog, TlsMeter, UnavailableCause, memory_bytes,
 };
 use crate::clock::Clock;
 use crate::net::ConnectionSlots;
@@ -22,9 +22,9 @@ pub struct ReasonLabel(u8);
 
 impl ReasonLabel {
     /// Number of values.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// No decision was made (redirects, local responses, refusals).
-    pub const NONE: Self = Self(8);
+    pub const NONE: Self = Self(9);
 
     /// The label of a decision.
     #[must_use]
@@ -34,9 +34,10 @@ impl ReasonLabel {
             // Stable answers these and has no fallback.
             Reason::Kill => return Self(0),
             Reason::Latch => return Self(1),
-            Reason::Target => 2,
-            Reason::Weight => 4,
-            Reason::Stable => 6,
+            Reason::Hold => return Self(2),
+            Reason::Target => 3,
+            Reason::Weight => 5,
+            Reason::Stable => 7,
         };
         Self(first + fell_back as u8)
     }
@@ -53,6 +54,7 @@ impl ReasonLabel {
         const NAMES: [&str; ReasonLabel::COUNT] = [
             "kill",
             "latch",
+            "hold",
             "target",
             "target+fallback",
             "weight",
@@ -451,6 +453,8 @@ pub struct MeterRegistry {
     pub shadow_bytes: Arc<ShadowBytes>,
     /// The memory limit of all samples.
     pub sample_memory: Arc<SampleMemory>,
+    /// What the guards of all routes share.
+    pub guard_memory: Arc<GuardMemory>,
     /// When it was created; heartbeats count from here.
     pub started: Instant,
     /// Woken when a worker uses another snapshot.
@@ -474,6 +478,7 @@ impl MeterRegistry {
                 (memory_bytes() / SHADOW_PART).clamp(SHADOW_BYTES.0, SHADOW_BYTES.1),
             )),
             sample_memory: Arc::new(SampleMemory::new(SampleMemory::BYTES)),
+            guard_memory: Arc::new(GuardMemory::new(workers)),
             started: Clock.now(),
             adoption: tokio::sync::Notify::new(),
         }

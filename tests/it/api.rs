@@ -18,6 +18,7 @@ mod acting;
 mod document;
 mod edits;
 mod places;
+mod rollouts;
 mod secured;
 mod stream;
 
@@ -133,7 +134,7 @@ pub fn bearer(token: &str) -> String {
 }
 
 /// Each call with its least role, and its status when it is admitted. Acting calls get a body without a scope.
-const CALLS: [(&str, &str, &str, u16); 26] = [
+const CALLS: [(&str, &str, &str, u16); 29] = [
     ("GET", "/", "viewer", 200),
     ("GET", "/metrics", "metrics", 200),
     ("GET", "/healthz", "none", 200),
@@ -146,6 +147,9 @@ const CALLS: [(&str, &str, &str, u16); 26] = [
     ("GET", "/v1/kill", "viewer", 200),
     ("POST", "/v1/kill", "operator", 400),
     ("POST", "/v1/revive", "operator", 400),
+    ("GET", "/v1/rollouts", "viewer", 200),
+    ("GET", "/v1/rollouts/{name}", "viewer", 404),
+    ("POST", "/v1/rollouts/{name}/resume", "operator", 404),
     ("GET", "/v1/routes", "viewer", 200),
     ("GET", "/v1/upstreams", "viewer", 200),
     ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", "operator", 404),

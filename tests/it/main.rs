@@ -24,6 +24,8 @@ mod forwarded;
 mod forwarding;
 mod golden;
 mod grpc;
+mod guard_events;
+mod guards;
 mod h2;
 mod h2_upstream;
 mod handover;

@@ -15,6 +15,7 @@ use crate::harness::{PATIENCE, ports};
 pub const BINARY: &str = env!("CARGO_BIN_EXE_pointsman");
 
 /// The result of a finished process.
+#[derive(Debug)]
 pub struct Finished {
     /// Its exit code.
     pub code: i32,

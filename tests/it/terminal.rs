@@ -46,7 +46,7 @@ fn the_live_line_fits_and_the_keys_work() {
     let dir = tempfile::tempdir().unwrap();
     let mut demo = Pty::start(dir.path(), &DEMO, 200);
     let file = file(&mut demo);
-    demo.line_with("keys: e errors, s slow");
+    demo.line_with("keys: f fail, s slow");
     demo.until("a live line", live);
     let tour = demo.glass.lines();
     for (columns, there, gone) in [
@@ -65,18 +65,27 @@ fn the_live_line_fits_and_the_keys_work() {
     let now = demo.glass.lines();
     assert_eq!(now[..tour.len() - 1], tour[..tour.len() - 1], "the rows above are unchanged");
     demo.press("x");
-    demo.line_with("this key does nothing; keys: e errors, s slow");
+    demo.line_with("this key does nothing; keys: f fail, s slow");
     demo.press("h");
     demo.until("help", |pty| {
-        let shown = pty.glass.lines().iter().filter(|line| line.starts_with("keys: e errors")).count();
+        let shown = pty.glass.lines().iter().filter(|line| line.starts_with("keys: f fail")).count();
         (shown == 2).then_some(())
     });
-    demo.press("e");
+    demo.press("f");
     demo.line_with("canary's fault: errors: the canary answers 500");
-    demo.line_with("what an operator does now: k kills the canary");
-    demo.until("errors", |pty| {
-        live(pty).filter(|line| line.contains("fault: errors") && !line.contains(" 0 errors/s"))
+    let rolled_back = demo.line_with("canary rolled back after ");
+    assert!(rolled_back.contains(" bad answers, by guard "), "{rolled_back}");
+    demo.line_with("what an operator does now: o ends the fault, r resumes the canary");
+    demo.until("a canary that was rolled back", |pty| {
+        live(pty).filter(|line| line.contains("(rolled back)") && line.contains("fault: errors"))
     });
+    demo.press("o");
+    demo.line_with("canary's fault: off");
+    demo.press("r");
+    demo.line_with("resumed shop:canary: its callers come back");
+    demo.until("a canary", |pty| live(pty).filter(|line| line.contains("(set 10)")));
+    demo.press("r");
+    demo.line_with("not resumed: ");
     demo.press("k");
     // A line that is wider than the window breaks at a blank.
     demo.line_with("killed variant shop:canary: in force on ");
@@ -95,8 +104,6 @@ fn the_live_line_fits_and_the_keys_work() {
     demo.press("+");
     demo.line_with("edited: weight = 20 in");
     demo.line_with("generation 2: ");
-    demo.press("o");
-    demo.line_with("canary's fault: off");
     assert!(file.exists());
     demo.press("\x03");
     assert_eq!(demo.end(), 0);
@@ -120,7 +127,7 @@ fn keys_come_one_by_one_or_together_and_a_rejected_file_is_not_edited() {
     demo.line_with(" → 30");
     // Ctrl-Z does not stop the demo, which has changed the settings of the terminal.
     demo.press("\x1a");
-    demo.line_with("this key does nothing; keys: e errors, s slow");
+    demo.line_with("this key does nothing; keys: f fail, s slow");
     let text = std::fs::read_to_string(&file).unwrap();
     let wrong = text.replace("variants =", "varaints =");
     std::fs::write(&file, &wrong).unwrap();
@@ -165,7 +172,7 @@ fn a_demo_without_a_terminal_reads_no_keys_and_keeps_what_it_was_given() {
     let switch = demo.word_after("curl -s -X POST").replace("/errors", "");
     assert_eq!(ask(&switch, "POST /errors HTTP/1.1\ncontent-length: 0").0, 200);
     assert_eq!(demo.word_after("canary's fault:"), "errors:");
-    let kill = demo.line_with("what an operator does now:");
+    let kill = demo.line_with("its guards watch; by hand: ");
     assert!(kill.contains(" kill --admin unix:") && kill.contains("--variant shop:canary"), "{kill}");
     demo.signal("TERM");
     let (code, rest) = demo.end();

@@ -28,6 +28,7 @@ const ROOMS: &[Room] = &[
     room("compare", 2, &["clock", "drain"]),
     room("telemetry", 2, &[]),
     room("failover", 2, &[]),
+    room("release", 2, &["telemetry", "journal"]),
     room("tls", 2, &[]),
     room("identity", 2, &["clock", "drain"]),
     room("journal", 2, &["telemetry"]),
@@ -40,7 +41,7 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
-const PURE: &[&str] = &["route", "failover", "stats", "compare"];
+const PURE: &[&str] = &["route", "failover", "release", "stats", "compare"];
 
 /// Folders that are pure inside a room that is not, but for these files of theirs: a test with its table, and one
 /// that drives hyper.
@@ -52,6 +53,8 @@ const PURE_CRATES: &[&str] = &["http", "bytes", "regex", "ipnet", "ahash", "xxha
 /// What else one of them may name: decoders of content codings, which read from memory; moments that a caller has read.
 const ALSO: &[(&str, &str)] = &[
     ("compare", "flate2"),
+    ("release", "serde"),
+    ("release", "serde_json"),
     ("compare", "brotli_decompressor"),
     ("compare", "ruzstd"),
     ("compare", "std::io"),

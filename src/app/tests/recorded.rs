@@ -69,7 +69,11 @@ fn reloads_are_recorded_with_what_changed_or_what_was_wrong() {
         Deed::Reload { outcome, summary, diagnostics, .. } => {
             format!("{outcome} {} {}", summary.join("; "), diagnostics[0]["code"])
         }
-        other @ (Deed::Revive { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. }) => {
+        other @ (Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Endpoint { .. }
+        | Deed::Release(_)
+        | Deed::Checkpoint { .. }) => {
             format!("{other:?}")
         }
     };
@@ -234,7 +238,7 @@ fn routes_and_all_are_killed_however_many_tenants_are() {
             prev: String::new(),
         })
         .collect();
-    let saved = SavedState::new(10_000, "", kills).to_bytes().expect("it fits");
+    let saved = SavedState::new(10_000, "", kills, Vec::new()).to_bytes().expect("it fits");
     folder.write("state/snapshot.json", &String::from_utf8(saved).expect("JSON"));
     let app = start(&folder);
     assert_eq!(app.act(kill(KillScope::Tenant("more".into()))), Err(ActError::TooMany(10_000)));

@@ -1,4 +1,4 @@
-//! `kill`, `revive` and `upstream`: what an act would do, the questions before it, the call, and its outcome in words.
+//! `kill`, `revive`, `upstream` and `rollout`: what an act would do, the questions before it, the call, and its outcome in words.
 
 mod before;
 mod effect;
@@ -9,6 +9,8 @@ mod names;
 mod outcome;
 mod question;
 mod revive;
+mod rollout;
+mod rollout_text;
 mod send;
 mod standing;
 mod upstream;
@@ -16,5 +18,6 @@ mod upstream;
 pub use kill::kill;
 pub use outcome::said;
 pub use revive::revive;
+pub use rollout::rollout;
 pub use send::ActOrder;
 pub use upstream::upstream;

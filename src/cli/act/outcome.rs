@@ -3,16 +3,27 @@
 use http::StatusCode;
 use serde_json::Value;
 
-use super::send::ActOrder;
+use super::send::{ActOrder, Acted};
 use crate::cli::admin::{AdminResponse, ProblemDocument};
 use crate::cli::args::ActOutput;
 use crate::cli::paint::Terminal;
 use crate::cli::{Exit, out};
 use crate::compare::escape_controls;
 
-/// Prints the answer to an act.
+/// Prints the answer to a kill or revive.
 pub(super) fn report(
     order: &ActOrder<'_>,
+    answer: &AdminResponse,
+    output: ActOutput,
+    terminal: Terminal,
+) -> anyhow::Result<Exit> {
+    let what = escape_controls(&order.scope.to_string()).into_owned();
+    report_act(&order.acted(&what), answer, output, terminal)
+}
+
+/// Prints the answer to an act.
+pub(super) fn report_act(
+    acted: &Acted<'_>,
     answer: &AdminResponse,
     output: ActOutput,
     terminal: Terminal,
@@ -27,14 +38,14 @@ pub(super) fn report(
     };
     let outcome = ActReport::read(&document);
     if output == ActOutput::Text {
-        let done = outcome.line(order);
+        let done = outcome.line(acted);
         out::print(&if outcome.is_everywhere() {
             terminal.stdout.green(&done)
         } else {
             terminal.stdout.yellow(&done)
         })?;
     }
-    for alarm in outcome.alarms(order) {
+    for alarm in outcome.alarms(acted) {
         out::print_error(&terminal.stderr.bold(&terminal.stderr.red(&alarm)));
     }
     Ok(outcome.exit())
@@ -46,7 +57,8 @@ pub(super) fn report(
 /// The act was refused.
 pub fn said(order: &ActOrder<'_>, answer: &AdminResponse) -> Result<String, String> {
     if let Some(document) = answer.json().filter(|document| document["record"].is_object()) {
-        return Ok(ActReport::read(&document).line(order));
+        let what = escape_controls(&order.scope.to_string()).into_owned();
+        return Ok(ActReport::read(&document).line(&order.acted(&what)));
     }
     Err(ProblemDocument::read(answer).map_or_else(|| answer.line(), |problem| problem.text()))
 }
@@ -116,10 +128,8 @@ impl ActReport {
         }
     }
 
-    fn line(&self, order: &ActOrder<'_>) -> String {
+    fn line(&self, Acted { done, what: scope, .. }: &Acted<'_>) -> String {
         let Self { seq, workers_in_force, workers, .. } = self;
-        let scope = escape_controls(&order.scope.to_string()).into_owned();
-        let done = if order.verb == "kill" { "killed" } else { "revived" };
         let when = self.in_force_ms.map_or_else(|| " after 1 s".to_owned(), |ms| format!(" after {ms:.1} ms"));
         let plural = if *workers == 1 { "" } else { "s" };
         let recorded = if self.not_durable.is_some() {
@@ -134,7 +144,7 @@ impl ActReport {
     }
 
     /// What a person has to know at once.
-    fn alarms(&self, order: &ActOrder<'_>) -> Vec<String> {
+    fn alarms(&self, acted: &Acted<'_>) -> Vec<String> {
         let mut alarms = Vec::new();
         if !self.is_everywhere() {
             let (in_force, workers) = (self.workers_in_force, self.workers);
@@ -146,7 +156,7 @@ impl ActReport {
             alarms.push(format!(
                 "NOT RECORDED: the {} is in force, but a restart forgets it: {why}\n  = help: `pointsman status` shows the \
                  state of the journal; it is written as soon as the disk permits",
-                order.verb
+                acted.verb
             ));
         }
         if let Some(place) = &self.still_killed_by {
@@ -161,10 +171,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::route::KillScope;
 
-    const ORDER: ActOrder<'_> =
-        ActOrder { verb: "kill", scope: &KillScope::All, reason: "", close_streams: None, expect: None };
+    const ACTED: Acted<'_> = Acted { verb: "kill", done: "killed", what: "all" };
 
     #[test]
     fn an_outcome_is_one_line() {
@@ -172,27 +180,27 @@ mod tests {
             "durable": true, "repeated": false });
         let read = |document: &Value| ActReport::read(document);
         assert_eq!(
-            read(&document).line(&ORDER),
+            read(&document).line(&ACTED),
             "killed all: in force on 2 of 2 workers after 1.4 ms, recorded as #12"
         );
-        assert!(read(&document).exit() == Exit::Ok && read(&document).alarms(&ORDER).is_empty());
+        assert!(read(&document).exit() == Exit::Ok && read(&document).alarms(&ACTED).is_empty());
         document["durable"] = json!(false);
         document["not_durable_because"] = json!("no space left on device");
         let report = read(&document);
-        assert!(report.line(&ORDER).ends_with("after 1.4 ms, #12, not yet recorded"), "{}", report.line(&ORDER));
+        assert!(report.line(&ACTED).ends_with("after 1.4 ms, #12, not yet recorded"), "{}", report.line(&ACTED));
         assert!(
-            report.alarms(&ORDER)[0]
+            report.alarms(&ACTED)[0]
                 .starts_with("NOT RECORDED: the kill is in force, but a restart forgets it: no space")
         );
         assert_eq!(report.exit(), Exit::NotRecorded);
         document["in_force_ms"] = Value::Null;
         document["workers_in_force"] = json!(1);
         let report = read(&document);
-        assert!(report.exit() == Exit::Failed && report.alarms(&ORDER).len() == 2);
-        assert!(report.line(&ORDER).contains("in force on 1 of 2 workers after 1 s"), "{}", report.line(&ORDER));
+        assert!(report.exit() == Exit::Failed && report.alarms(&ACTED).len() == 2);
+        assert!(report.line(&ACTED).contains("in force on 1 of 2 workers after 1 s"), "{}", report.line(&ACTED));
         document["still_killed_by"] = json!("routes.toml:7");
-        assert!(read(&document).alarms(&ORDER)[2].contains("STILL KILLED by the file: routes.toml:7"));
+        assert!(read(&document).alarms(&ACTED)[2].contains("STILL KILLED by the file: routes.toml:7"));
         document["repeated"] = json!(true);
-        assert_eq!(read(&document).line(&ORDER), "killed all before, by the same call: #12");
+        assert_eq!(read(&document).line(&ACTED), "killed all before, by the same call: #12");
     }
 }

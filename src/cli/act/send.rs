@@ -1,5 +1,6 @@
 //! The call of an act.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use crate::journal::ScopeFields;
 use crate::route::KillScope;
 
 /// Bound on an act: the proxy answers within about a second.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 /// Bound on the status that is shown before or after an act.
 pub(super) const STATUS_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -28,7 +29,24 @@ pub struct ActOrder<'a> {
     pub expect: Option<u64>,
 }
 
+/// An act in words, for its report.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Acted<'a> {
+    /// `kill`, `revive` or `resume`.
+    pub verb: &'static str,
+    /// `killed`, `revived` or `resumed`.
+    pub done: &'static str,
+    /// What it concerns, without control characters.
+    pub what: &'a str,
+}
+
 impl ActOrder<'_> {
+    /// In words; `what` is the scope without control characters.
+    pub(super) const fn acted<'a>(&self, what: &'a str) -> Acted<'a> {
+        let done = if matches!(self.verb.as_bytes(), b"kill") { "killed" } else { "revived" };
+        Acted { verb: self.verb, done, what }
+    }
+
     fn body(&self) -> Value {
         let mut body = serde_json::to_value(ScopeFields::from(self.scope)).unwrap_or_default();
         body["reason"] = json!(self.reason);
@@ -50,6 +68,19 @@ impl ActOrder<'_> {
         let sent = Sent::Json(self.body().to_string().into(), Some(key));
         admin.ask(&format!("/v1/{}", self.verb), FetchOptions::post(sent, PATIENCE)).await
     }
+}
+
+/// Percent-encodes everything that is not unreserved (RFC 3986 §2.3).
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }
 
 /// The newest sequence number of the journal, if the proxy answers at once.

@@ -1,7 +1,6 @@
 //! `upstream`: a list of upstreams with the state of each endpoint, and acts on endpoints.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use super::kill::missing_reason;
 use super::outcome::refused;
 use super::question::{ask, can_ask};
+use super::send::{PATIENCE, encoded};
 use crate::cli::admin::{AdminResponse, FetchOptions, Purpose, Sent};
 use crate::cli::args::{ActOutput, EndpointActArguments, UpstreamArguments, UpstreamCommand, UpstreamListArguments};
 use crate::cli::endpoint_row::{EndpointRow, UpstreamRow};
@@ -16,8 +16,6 @@ use crate::cli::paint::{Paint, Terminal};
 use crate::cli::{Exit, out};
 use crate::compare::escape_controls;
 
-/// Bound on an act.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest bar, in letters.
 const BAR_MAX: usize = 20;
 
@@ -153,19 +151,6 @@ fn said(document: &Value, paint: Paint) -> String {
     let rows = document["endpoints"].as_array().into_iter().flatten().map(EndpointRow::read);
     let rows = rows.map(|row| format!("  {}  {} {}", row.name, row.standing, row.why).trim_end().to_owned());
     std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
-}
-
-/// Percent-encodes everything that is not unreserved (RFC 3986 §2.3).
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::compare::escape_controls;
 /// What to do about a problem, by the last part of its `type`.
 const ADVICE: &[(&str, &str)] = &[
     ("not-killed", "`pointsman kill` lists what is killed"),
+    ("not-rolled-back", "`pointsman rollout ls` lists the releases with their states"),
     ("token-missing", WITH_TOKEN),
     ("socket-only", WITH_TOKEN),
     ("token-unknown", "`pointsman token hash < FILE` prints the hash that the tokens file must have"),

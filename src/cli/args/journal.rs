@@ -13,16 +13,20 @@ use crate::config;
 
 /// `journal`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line, each read alone")]
 #[command(after_help = "\
-A record of the journal is a decision: a kill, a revive, a reload, a start. Each contains the hash of the one before: \
---verify finds a record that was changed, removed or added later, and the exit code is 1 when it does.
+A record of the journal is a decision: a kill, a revive, a rollback by a guard, a reload, a start. Each contains the hash \
+of the one before: --verify finds a record that was changed, removed or added later. --replay computes the decisions of \
+guards again, from the counts in their records: each must follow from them. The exit code is 1 when one does not, or when \
+the chain is broken.
 
 EXAMPLE
   pointsman journal                           # the newest 50 records
   pointsman journal --since 2h --who ana
   pointsman journal --follow                  # and those to come, until Ctrl-C
   pointsman journal --json | jq -c 'select(.what == \"kill\")'
-  pointsman journal --verify --dir /var/lib/pointsman")]
+  pointsman journal --verify --dir /var/lib/pointsman
+  pointsman journal --replay --since 24h      # decide again what guards did")]
 pub struct JournalArguments {
     /// The proxy.
     #[command(flatten)]
@@ -38,7 +42,7 @@ pub struct JournalArguments {
     #[arg(long, value_name = "N", help = "The newest N of these records [default: 50; with --since all]")]
     pub limit: Option<usize>,
     /// Those to come.
-    #[arg(long, conflicts_with_all = ["dir", "verify"], help = "Print further records as they are made, until Ctrl-C")]
+    #[arg(long, conflicts_with_all = ["dir", "verify", "replay"], help = "Print further records as they are made, until Ctrl-C")]
     pub follow: bool,
     /// The files.
     #[arg(long, value_name = "DIR", conflicts_with = "admin")]
@@ -48,6 +52,10 @@ pub struct JournalArguments {
     #[arg(long, conflicts_with_all = ["since", "who", "limit"])]
     #[arg(help = "Verify the chain of the files: of --dir, or of the running proxy's directory")]
     pub verify: bool,
+    /// Replay decisions.
+    #[arg(long, conflicts_with_all = ["verify", "limit"])]
+    #[arg(help = "Compute the decisions of guards again: of --dir, or of the running proxy's directory")]
+    pub replay: bool,
     /// JSON lines.
     #[arg(long, help = "Print each record as a line of JSON")]
     pub json: bool,

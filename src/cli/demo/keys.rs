@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::edit::Edit;
 
 /// What the keys are.
-pub(super) const KEYS: &str = "keys: e errors, s slow, o off, k kill or revive, + - weight, h help, q quit";
+pub(super) const KEYS: &str = "keys: f fail, s slow, o off, r resume, k kill or revive, + - weight, h help, q quit";
 
 /// A terminal keeps at most so many bytes that are not read yet: a pasted text is read at once.
 const READ_BYTES: usize = 4096;
@@ -23,6 +23,8 @@ pub(super) enum DemoKey {
     Slow,
     /// The canary has no fault.
     Off,
+    /// The rollback of the canary ends.
+    Resume,
     /// The canary is killed, or revived when it is.
     Kill,
     /// The file is edited.
@@ -45,6 +47,7 @@ impl DemoKey {
             b'e' | b'f' => Self::Errors,
             b's' => Self::Slow,
             b'o' => Self::Off,
+            b'r' => Self::Resume,
             b'k' => Self::Kill,
             b'+' | b'=' => Self::Edit(Edit::More),
             b'-' => Self::Edit(Edit::Less),
@@ -146,6 +149,7 @@ mod tests {
             (&b"e"[..], Some((DemoKey::Errors, 1))),
             (b"f\n", Some((DemoKey::Errors, 1))),
             (b"k", Some((DemoKey::Kill, 1))),
+            (b"r", Some((DemoKey::Resume, 1))),
             (b"q", Some((DemoKey::Quit, 1))),
             (b"++", Some((DemoKey::Edit(Edit::More), 2))),
             (b"---\n", Some((DemoKey::Edit(Edit::Less), 3))),

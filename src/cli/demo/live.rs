@@ -17,12 +17,15 @@ use super::dark_launch::{DemoFindings, PAGE_PATIENCE};
 use super::keys::{DemoKey, KEYS, SingleKeys};
 use super::live_figures::{LiveFigures, SetWeight};
 use super::panel::{Live, Panel};
+use super::release::DemoRelease;
 use super::service::{DemoFault, Switch};
 use crate::cli::admin::{AdminEndpoint, FetchOptions};
 use crate::compare::escape_controls;
 
 /// Readings that are kept: the window is one shorter, and in it every caller of the demo's traffic comes once.
-const READINGS: usize = 5;
+const READINGS: usize = 6;
+/// While the canary has a fault, what its guards do is read so often.
+const GLANCE: Duration = Duration::from_millis(100);
 /// Into a file, the line is written every so many seconds.
 const NOTE_EVERY: u64 = 10;
 /// The demo's access log is emptied when it is larger.
@@ -48,6 +51,10 @@ pub(super) struct LiveView {
     pub(super) log: Option<PathBuf>,
     /// Whether the last key did nothing, and the screen said so.
     pub(super) hinted: bool,
+    /// What was wrong with the canary at the last look.
+    pub(super) fault: DemoFault,
+    /// How its release stood.
+    pub(super) release: DemoRelease,
 }
 
 /// One look at `/status`.
@@ -56,6 +63,7 @@ pub(super) struct StatusReading {
     generation: u64,
     weight: f64,
     killed: bool,
+    rolled_back: bool,
     /// Who killed it, and why, when it was by a call.
     killed_by: Option<String>,
     stable: u64,
@@ -81,15 +89,18 @@ impl LiveView {
     pub(super) async fn run(mut self) -> std::io::Result<()> {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut glances = interval(GLANCE);
+        glances.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut resized = unix::signal(SignalKind::window_change())?;
         let mut continued = unix::signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
-        let (mut window, mut fault, mut second) = (ReadingWindow::default(), DemoFault::Off, 0_u64);
+        let (mut window, mut second) = (ReadingWindow::default(), 0_u64);
         loop {
-            let news = tokio::select! {
+            let mut news = tokio::select! {
                 _ = ticks.tick() => {
                     second += 1;
                     self.tick(&mut window).await
                 }
+                _ = glances.tick(), if self.may_be_rolled_back() => self.glance(&mut window).await,
                 Some(key) = pressed(&mut self.keys) => self.handle_key(key, &mut window).await,
                 _ = resized.recv() => Vec::new(),
                 _ = continued.recv() => {
@@ -99,10 +110,8 @@ impl LiveView {
                     Vec::new()
                 }
             };
-            let now = self.switch.fault();
-            let changed = (now != fault).then(|| self.described(now));
-            fault = now;
-            self.panel.paint(window.live(fault), &news.into_iter().chain(changed).collect::<Vec<_>>());
+            news.extend(self.fault_news());
+            self.panel.paint(window.live(self.fault), &news);
             if second == NOTE_EVERY {
                 second = 0;
                 self.panel.note();
@@ -114,9 +123,50 @@ impl LiveView {
         if let Some(log) = &self.log {
             keep_small(log);
         }
-        let Some(reading) = read(&self.admin).await else { return Vec::new() };
-        let mut news = window.push(reading);
+        let Some((reading, release)) = read(&self.admin).await else { return Vec::new() };
+        if !self.release.is_guarded() && !release.is_rolled_back() {
+            // The first look.
+            self.release = release.clone();
+        }
+        // What the control address has changed comes before what follows from it.
+        let mut news: Vec<String> = self.fault_news().into_iter().collect();
+        news.extend(window.push(reading));
+        news.extend(self.follow(release));
         news.extend(self.findings.news().await);
+        news
+    }
+
+    /// The fault, when it is another than at the last look.
+    fn fault_news(&mut self) -> Option<String> {
+        let now = self.switch.fault();
+        (std::mem::replace(&mut self.fault, now) != now).then(|| self.described(now))
+    }
+
+    /// Whether the guards may be about to act.
+    fn may_be_rolled_back(&self) -> bool {
+        self.switch.fault() != DemoFault::Off && self.release.is_guarded() && !self.release.is_rolled_back()
+    }
+
+    /// Looks at the release alone.
+    async fn glance(&mut self, window: &mut ReadingWindow) -> Vec<String> {
+        let answer = self.admin.ask("/v1/rollouts", FetchOptions::within(PAGE_PATIENCE)).await;
+        let Some(page) = answer.ok().and_then(|answer| answer.json()) else { return Vec::new() };
+        let release = DemoRelease::parse(&page["rollouts"]);
+        if release.is_rolled_back() {
+            window.begin_anew(|last| last.rolled_back = true);
+        }
+        self.follow(release).into_iter().collect()
+    }
+
+    /// Takes how the release stands now, and returns what is new.
+    fn follow(&mut self, release: DemoRelease) -> Option<String> {
+        let next = match (&self.keys, &self.brake) {
+            (Some(_), _) => "o ends the fault, r resumes the canary",
+            (None, Some(brake)) => &brake.resume_line,
+            (None, None) => "give `shop-v2` another `revision` in the routes file",
+        };
+        let news = release.news(&self.release, &self.switch, next);
+        self.release = release;
         news
     }
 
@@ -129,6 +179,7 @@ impl LiveView {
             DemoKey::Off if self.switch.fault() == DemoFault::Off => return vec![self.described(DemoFault::Off)],
             DemoKey::Off => self.switch.set(DemoFault::Off),
             DemoKey::Kill => return self.press_brake(window).await,
+            DemoKey::Resume => return self.resume(window).await,
             DemoKey::Edit(_) if window.is_rejected() => {
                 let file = self.file.display();
                 return vec![format!("not edited: {file} is invalid at the moment; correct it by hand first")];
@@ -163,9 +214,25 @@ impl LiveView {
         }
     }
 
+    /// Ends the rollback of the canary.
+    async fn resume(&mut self, window: &mut ReadingWindow) -> Vec<String> {
+        let Some(brake) = &self.brake else {
+            return vec!["not resumed: the admin socket is not there".to_owned()];
+        };
+        match brake.resume().await {
+            Ok(done) => {
+                window.begin_anew(|last| last.rolled_back = false);
+                // The demo itself has done this: it is no news.
+                self.release = DemoRelease::resumed();
+                vec![done]
+            }
+            Err(why) => vec![format!("not resumed: {why}")],
+        }
+    }
+
     /// What a fault is, and what an operator does about it.
-    fn described(&self, fault: DemoFault) -> String {
-        let what = match fault {
+    fn described(&self, now: DemoFault) -> String {
+        let what = match now {
             DemoFault::Off => return "canary's fault: off".to_owned(),
             DemoFault::Errors => "errors: the canary answers 500",
             DemoFault::Slow => "slow: the canary takes 400 ms for each answer",
@@ -175,6 +242,13 @@ impl LiveView {
             (None, Some(brake)) => &brake.line,
             (None, None) => "write \"shop:canary\" to `variants` of [kill] in the routes file",
         };
+        if self.release.is_rolled_back() {
+            return format!("canary's fault: {what}\n  it is rolled back: no caller meets the fault");
+        }
+        if self.release.is_guarded() {
+            let late = if now == DemoFault::Slow { "; that for slow responses begins after a minute" } else { "" };
+            return format!("canary's fault: {what}\n  its guards watch{late}; by hand: {cure}");
+        }
         format!("canary's fault: {what}\n  what an operator does now: {cure}")
     }
 }
@@ -195,14 +269,21 @@ fn keep_small(log: &Path) {
     }
 }
 
-async fn read(admin: &AdminEndpoint) -> Option<StatusReading> {
+async fn read(admin: &AdminEndpoint) -> Option<(StatusReading, DemoRelease)> {
     let answer = admin.ask("/status", FetchOptions::within(PAGE_PATIENCE)).await.ok()?;
-    StatusReading::parse(&answer.json()?)
+    let page = answer.json()?;
+    let release = shop(&page).map_or_else(DemoRelease::default, |route| DemoRelease::parse(&route["releases"]));
+    Some((StatusReading { rolled_back: release.is_rolled_back(), ..StatusReading::parse(&page)? }, release))
+}
+
+/// The route of the canary.
+fn shop(status: &Value) -> Option<&Value> {
+    status["routes"].as_array()?.iter().find(|route| route["name"] == "shop")
 }
 
 impl StatusReading {
     fn parse(status: &Value) -> Option<Self> {
-        let route = status["routes"].as_array()?.iter().find(|route| route["name"] == "shop");
+        let route = shop(status);
         let variant = |name: &str| {
             let variants = route.and_then(|route| route["variants"].as_array());
             variants
@@ -216,6 +297,7 @@ impl StatusReading {
             generation: status["generation"].as_u64()?,
             weight: canary["weight"].as_f64().unwrap_or(0.0),
             killed: canary["killed"].as_bool().unwrap_or(false),
+            rolled_back: false,
             killed_by: killed_by(&status["kills"]),
             stable: requests(stable),
             canary: requests(canary),
@@ -267,11 +349,18 @@ impl ReadingWindow {
         self.0.back().is_some_and(|last| last.killed)
     }
 
-    /// The demo itself has done this: it is no news of the next reading. Earlier figures do not describe what follows.
+    /// The demo itself has done this: it is no news of the next reading.
     fn set_killed(&mut self, act: BrakeAct) {
-        if let Some(mut last) = self.0.pop_back() {
+        self.begin_anew(|last| {
             last.killed = act == BrakeAct::Kill;
             last.killed_by = None;
+        });
+    }
+
+    /// Changes the last reading. Earlier figures do not describe what follows.
+    fn begin_anew(&mut self, change: impl FnOnce(&mut StatusReading)) {
+        if let Some(mut last) = self.0.pop_back() {
+            change(&mut last);
             self.0.clear();
             self.0.push_back(last);
         }
@@ -293,7 +382,10 @@ impl ReadingWindow {
             }
         });
         // Figures from before an edit or a kill do not describe the shares after it.
-        let is_other = |last: &StatusReading| last.generation != reading.generation || last.killed != reading.killed;
+        let is_other = |last: &StatusReading| {
+            (last.generation, last.killed, last.rolled_back)
+                != (reading.generation, reading.killed, reading.rolled_back)
+        };
         if self.0.back().is_some_and(is_other) {
             self.0.clear();
         }
@@ -317,7 +409,11 @@ impl ReadingWindow {
         let all = stable + canary;
         Live::Figures(LiveFigures {
             share: if all == 0 { 0.0 } else { canary as f64 / all as f64 },
-            set: if last.killed { SetWeight::Killed } else { SetWeight::Percent(last.weight) },
+            set: match (last.killed, last.rolled_back) {
+                (true, _) => SetWeight::Killed,
+                (false, true) => SetWeight::RolledBack,
+                (false, false) => SetWeight::Percent(last.weight),
+            },
             requests: all as f64 / seconds,
             errors: last.errors.saturating_sub(first.errors) as f64 / seconds,
             generation: last.generation,

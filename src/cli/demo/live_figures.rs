@@ -31,6 +31,8 @@ pub(super) struct LiveFigures {
 pub(super) enum SetWeight {
     /// So many percent.
     Percent(f64),
+    /// Nothing: a guard has rolled it back.
+    RolledBack,
     /// Nothing: it is killed.
     Killed,
 }
@@ -83,6 +85,7 @@ impl LiveFigures {
     fn part(&self, part: Part, paint: Paint) -> String {
         match (part, self.set) {
             (Part::Set, SetWeight::Percent(set)) => format!(" (set {set})"),
+            (Part::Set, SetWeight::RolledBack) => format!(" ({})", paint.red("rolled back")),
             (Part::Set, SetWeight::Killed) => format!(" ({})", paint.red("killed")),
             (Part::Requests, _) => format!("  {:.0} req/s", self.requests),
             (Part::Errors, _) => {
@@ -138,6 +141,8 @@ mod tests {
         assert!(BUSY.line(usize::MAX, Paint::Plain).ends_with("  generation 14  fault: errors"));
         let killed = LiveFigures { set: SetWeight::Killed, ..BUSY }.line(120, Paint::Plain);
         assert!(killed.contains("56.0 % (killed)  38 req/s"), "{killed}");
+        let rolled_back = LiveFigures { set: SetWeight::RolledBack, ..BUSY }.line(120, Paint::Plain);
+        assert!(rolled_back.contains("56.0 % (rolled back)  38 req/s"), "{rolled_back}");
     }
 
     #[test]

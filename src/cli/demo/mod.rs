@@ -9,6 +9,7 @@ mod keys;
 mod live;
 mod live_figures;
 mod panel;
+mod release;
 mod service;
 mod tour;
 mod traffic;

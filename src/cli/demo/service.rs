@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use uuid::Uuid;
+
+use crate::clock::Clock;
 
 /// How long a slow canary takes.
 const SLOW: Duration = Duration::from_millis(400);
@@ -46,17 +48,49 @@ impl DemoFault {
 
 /// The switch of the canary's fault, shared by the terminal, the control address and the canary.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Switch(Arc<AtomicU8>);
+pub(super) struct Switch(Arc<SwitchState>);
+
+#[derive(Debug, Default)]
+struct SwitchState {
+    fault: AtomicU8,
+    /// Since when, in milliseconds of the wall clock.
+    since_ms: AtomicU64,
+    /// The answers of the canary since then that had the fault.
+    faulty: AtomicU64,
+}
 
 impl Switch {
     /// What is wrong now.
     pub(super) fn fault(&self) -> DemoFault {
-        DemoFault::ALL[usize::from(self.0.load(Ordering::Relaxed)) % DemoFault::ALL.len()]
+        DemoFault::ALL[usize::from(self.0.fault.load(Ordering::Relaxed)) % DemoFault::ALL.len()]
     }
 
     /// Sets what is wrong.
     pub(super) fn set(&self, fault: DemoFault) {
-        self.0.store(fault as u8, Ordering::Relaxed);
+        if fault != self.fault() {
+            self.0.since_ms.store(u64::try_from(Clock.wall().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            self.0.faulty.store(0, Ordering::Relaxed);
+        }
+        self.0.fault.store(fault as u8, Ordering::Relaxed);
+    }
+
+    /// Since when that is so, by the wall clock.
+    pub(super) fn since(&self) -> Duration {
+        Duration::from_millis(self.0.since_ms.load(Ordering::Relaxed))
+    }
+
+    /// How many answers have had the fault since then.
+    pub(super) fn faulty_answers(&self) -> u64 {
+        self.0.faulty.load(Ordering::Relaxed)
+    }
+
+    /// The fault of the answer that is given now.
+    fn strike(&self) -> DemoFault {
+        let fault = self.fault();
+        if fault != DemoFault::Off {
+            self.0.faulty.fetch_add(1, Ordering::Relaxed);
+        }
+        fault
     }
 
     /// The key of `fault` is pressed: off if it is on, else on.
@@ -136,7 +170,7 @@ where
 
 impl Service {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        match self.switch.as_ref().map_or(DemoFault::Off, Switch::fault) {
+        match self.switch.as_ref().map_or(DemoFault::Off, Switch::strike) {
             DemoFault::Off => {}
             DemoFault::Slow => tokio::time::sleep(SLOW).await,
             DemoFault::Errors => {
@@ -204,6 +238,10 @@ mod tests {
         assert_eq!(switch.press(DemoFault::Errors), DemoFault::Errors);
         assert_eq!(switch.press(DemoFault::Slow), DemoFault::Slow);
         assert_eq!(switch.clone().fault(), DemoFault::Slow);
+        assert_eq!((switch.strike(), switch.strike(), switch.faulty_answers()), (DemoFault::Slow, DemoFault::Slow, 2));
+        let since = switch.since();
+        assert!(since > Duration::ZERO && since <= Clock.wall());
         assert_eq!(switch.press(DemoFault::Slow), DemoFault::Off);
+        assert_eq!((switch.strike(), switch.faulty_answers()), (DemoFault::Off, 0), "counted since the last change");
     }
 }

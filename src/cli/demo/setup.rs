@@ -17,7 +17,8 @@ use super::file::{self, DemoAddresses, DemoDirectory};
 use super::keys::{self, DemoKey, KEYS, Keyboard, SingleKeys};
 use super::live::LiveView;
 use super::panel::Panel;
-use super::service::{self, Service, Switch};
+use super::release::DemoRelease;
+use super::service::{self, DemoFault, Service, Switch};
 use super::tour::{self, TourContext};
 use super::traffic;
 use crate::app::{App, Environment, Options, Stopped};
@@ -85,6 +86,8 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         log: folder.is_some().then(|| file.with_file_name("access.log")),
         file: file.clone(),
         hinted: false,
+        fault: DemoFault::Off,
+        release: DemoRelease::default(),
     };
     let traffic = (!arguments.no_traffic).then_some(proxy);
     let cast = DemoTasks { stable, canary, dark, control, traffic, watch };

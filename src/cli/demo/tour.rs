@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::release::RELEASE;
 use crate::cli::admin::VARIABLE;
 use crate::cli::paint::Paint;
 
@@ -40,7 +41,7 @@ pub(super) struct TourContext<'a> {
 pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     let TourContext { proxy, admin, stable, canary, switch, .. } = stage;
     let mut text = String::new();
-    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: a canary, and a dark launch"));
+    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: a canary with guards, and a dark launch"));
     for note in stage.notes {
         let _ = writeln!(text, "  {} {note}", paint.yellow("note:"));
     }
@@ -57,28 +58,7 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     for (what, place) in places.into_iter().chain(dark).chain(tls) {
         let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
     }
-    let stops = [
-        ("20 callers, by weight", format!("for i in $(seq 20); do curl -sb uid=$i {proxy}; done | sort | uniq -c")),
-        (
-            "one caller always gets the same",
-            format!("for i in 1 2 3 4 5; do curl -s -b uid=alice http://{proxy}/; done"),
-        ),
-        ("by header", format!("curl -s -H 'x-canary: always' http://{proxy}/")),
-        ("by cookie", format!("curl -s -b preview=v2 http://{proxy}/")),
-        ("by tenant (segment early-birds)", format!("curl -s -H 'x-tenant: acme' http://{proxy}/")),
-        ("why did alice get that variant?", format!("pointsman explain --admin {admin} --cookie uid=alice")),
-        ("the state by route and variant, every 2 seconds", "pointsman status --watch".to_owned()),
-        (
-            "shift the weight to 50 % and watch the bar",
-            "sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' routes.toml".to_owned(),
-        ),
-        ("make the canary fail", format!("curl -s -X POST http://{switch}/errors    # /slow, /off")),
-        (
-            "kill: all callers off the canary at once, and back",
-            format!("pointsman kill {SCOPE} --reason 'it fails'\n    pointsman revive {SCOPE} --reason 'it is fixed'"),
-        ),
-        ("who changed what, when and why", "pointsman journal".to_owned()),
-    ];
+    let stops = stops(stage);
     let dark = stage.dark.map(|_| {
         (
             "the dark launch: where do the responses of shop-v3 differ?",
@@ -104,6 +84,42 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     }
     let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
     text
+}
+
+/// What to try, each with its command.
+fn stops(stage: &TourContext<'_>) -> Vec<(&'static str, String)> {
+    let TourContext { proxy, admin, switch, .. } = stage;
+    vec![
+        ("20 callers, by weight", format!("for i in $(seq 20); do curl -sb uid=$i {proxy}; done | sort | uniq -c")),
+        (
+            "one caller always gets the same",
+            format!("for i in 1 2 3 4 5; do curl -s -b uid=alice http://{proxy}/; done"),
+        ),
+        ("by header", format!("curl -s -H 'x-canary: always' http://{proxy}/")),
+        ("by cookie", format!("curl -s -b preview=v2 http://{proxy}/")),
+        ("by tenant (segment early-birds)", format!("curl -s -H 'x-tenant: acme' http://{proxy}/")),
+        ("why did alice get that variant?", format!("pointsman explain --admin {admin} --cookie uid=alice")),
+        ("the state by route and variant, every 2 seconds", "pointsman status --watch".to_owned()),
+        (
+            "shift the weight to 50 % and watch the bar",
+            "sed -i.bak '/^weight/s/= *[0-9.]*/= 50/' routes.toml".to_owned(),
+        ),
+        (
+            "make the canary fail: a guard rolls it back within a second",
+            format!("curl -s -X POST http://{switch}/errors    # /slow, /off"),
+        ),
+        (
+            "by which evidence, and back after the repair",
+            format!(
+                "pointsman rollout show {RELEASE}\n    pointsman rollout resume {RELEASE} --reason 'it is repaired'"
+            ),
+        ),
+        (
+            "kill: all callers off the canary at once, and back",
+            format!("pointsman kill {SCOPE} --reason 'it fails'\n    pointsman revive {SCOPE} --reason 'it is fixed'"),
+        ),
+        ("who changed what, when and why", "pointsman journal".to_owned()),
+    ]
 }
 
 /// What makes the lines of the tour short: its folder, this program by its name, and its admin listener.
@@ -135,6 +151,12 @@ const SCOPE: &str = "--variant shop:canary";
 pub(super) fn kill(program: &str, socket: &Path) -> String {
     let (program, socket) = (quoted(program), quoted(&format!("unix:{}", socket.display())));
     format!("{program} kill --admin {socket} {SCOPE} --reason 'it fails'")
+}
+
+/// The line for a shell that ends the rollback of the canary, from any folder.
+pub(super) fn resume(program: &str, socket: &Path) -> String {
+    let (program, socket) = (quoted(program), quoted(&format!("unix:{}", socket.display())));
+    format!("{program} rollout resume --admin {socket} {RELEASE} --reason 'it is repaired'")
 }
 
 /// A word as a shell takes it.

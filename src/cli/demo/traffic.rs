@@ -1,4 +1,4 @@
-//! The demo's own callers: a gentle, even stream of requests, so that there is something to watch.
+//! The demo's own callers: an even stream of requests, enough for the guards to judge a canary within a second.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use tower::ServiceExt as _;
 use crate::net::{self, Destination};
 
 /// How many callers there are; each has its own `uid` cookie.
-const CALLERS: u32 = 200;
+const CALLERS: u32 = 2000;
 /// How many connections they share. Enough that a slow canary does not thin the stream.
-const LINES: u32 = 25;
+const LINES: u32 = 250;
 /// Every so many requests of a line, one asks the API, which is launched in the dark.
 const API_EVERY: u32 = 5;
-/// Between two requests on one connection: 50 requests a second in all.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Between two requests on one connection: 400 requests a second in all, each caller once in five seconds.
+const PAUSE: Duration = Duration::from_millis(625);
 /// Bound on the time to connect.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::bar::{Arm, bar};
 use crate::cli::paint::Paint;
+use crate::cli::release_row::{ReleaseRow, Urgency};
 use crate::compare::escape_controls;
 use crate::route::BUCKETS;
 
@@ -41,6 +42,7 @@ pub(super) fn draw(explanation: &Value, paint: Paint) -> String {
     }
     page.steps(explanation);
     page.outcome(explanation);
+    page.guards(explanation);
     for denied in list(&explanation["denied"]) {
         page.row("denied", &paint.red(&word(denied)));
     }
@@ -84,6 +86,29 @@ impl Page {
         if let Some((arms, bucket)) = arms(explanation) {
             let drawn = bar(&arms, bucket, INDENT, self.paint);
             let _ = write!(self.text, "\n{drawn}\n");
+        }
+    }
+
+    /// How the releases of the route stand, as a running proxy says; else the guards that the file has.
+    fn guards(&mut self, explanation: &Value) {
+        for release in list(&explanation["releases"]).iter().map(ReleaseRow::read) {
+            let text = match release.urgency {
+                Urgency::NoTarget | Urgency::Stopped => self.paint.red(&release.sentence()),
+                Urgency::Warned => self.paint.yellow(&release.sentence()),
+                Urgency::Calm => release.sentence(),
+            };
+            self.row("release", &text);
+            if !release.unblock.is_empty() {
+                self.row("", &format!("next: {}", release.unblock));
+            }
+        }
+        let guards = list(&explanation["guards"]).iter().map(|guard| {
+            let of = guard["variant"].as_str().map(|name| format!(" of {}", escape_controls(name))).unwrap_or_default();
+            format!("{}{of} ({})", word(&guard["name"]), word(&guard["act"]))
+        });
+        let guards: Vec<String> = guards.collect();
+        if !guards.is_empty() {
+            self.row("guards", &guards.join(", "));
         }
     }
 
@@ -151,8 +176,10 @@ fn arms(explanation: &Value) -> Option<(Vec<Arm>, u32)> {
         return Some((arms, bucket));
     }
     let arm = |(number, variant): (usize, &Value)| {
-        let killed = if variant["killed"] == true { ", killed" } else { "" };
-        let label = format!("{} {} %{killed}", word(&variant["name"]), variant["weight"].as_f64().unwrap_or(0.0));
+        let is = |word: &&str| variant[*word] == true;
+        let stopped = ["killed", "latched", "held"].into_iter().find(is).map(|word| format!(", {word}"));
+        let stopped = stopped.unwrap_or_default();
+        let label = format!("{} {} %{stopped}", word(&variant["name"]), variant["weight"].as_f64().unwrap_or(0.0));
         Some(Arm { number, label, range: range(&variant["range"])? })
     };
     Some((variants.iter().enumerate().filter_map(arm).collect(), bucket))
@@ -211,6 +238,27 @@ mod tests {
             "variant     canary  by weight; counts in the statistics",
             "upstream    v2  gets /x",
             "request     set x-variant: canary",
+        ] {
+            assert!(text.contains(part), "`{part}` is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_latched_variant_says_why_and_what_would_end_it() {
+        let explanation = json!({
+            "outcome": "serve", "variant": "stable", "reason": "latch",
+            "steps": [{ "text": "bucket 1 by salt shop", "bucket": 1 }],
+            "variants": [{ "name": "canary", "weight": 5.0, "range": [0, 50_000], "latched": true }],
+            "releases": [{ "name": "shop:canary", "state": "rolled_back", "at": "2026-11-29T14:03:10.123Z",
+                "says": "rolled back by errors: 14 of 4210 callers", "unblock": "another revision" }],
+            "guards": [{ "name": "errors", "act": "rollback", "variant": null }, { "name": "p99", "act": "warn", "variant": "canary" }],
+        });
+        let text = draw(&explanation, Paint::Plain);
+        for part in [
+            "canary 5 %, latched",
+            "release     shop:canary, since 2026-11-29 14:03:10Z: rolled back by errors: 14 of 4210 callers\n",
+            "            next: another revision\n",
+            "guards      errors (rollback), p99 of canary (warn)\n",
         ] {
             assert!(text.contains(part), "`{part}` is missing in\n{text}");
         }

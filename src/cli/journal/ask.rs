@@ -12,6 +12,7 @@ use super::follow::follow;
 use super::offline::records;
 use super::pages::{newest, pages};
 use super::printer::RecordPrinter;
+use super::replay::replayed;
 use super::verify::verified;
 use crate::cli::admin::{AdminEndpoint, FetchOptions, Purpose};
 use crate::cli::args::{ActOutput, JournalArguments};
@@ -35,6 +36,9 @@ pub fn journal(arguments: &JournalArguments, terminal: Terminal) -> anyhow::Resu
         if arguments.verify {
             return verified(dir, output, terminal);
         }
+        if arguments.replay {
+            return replayed(dir, &filter, output, terminal);
+        }
         let notes = records(dir, &mut |record| shown.take(record))?;
         shown.end()?;
         let (lines, records) = (notes.unreadable, notes.set_aside);
@@ -48,8 +52,11 @@ pub fn journal(arguments: &JournalArguments, terminal: Terminal) -> anyhow::Resu
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let admin = arguments.admin.find(Purpose::Read)?;
-    if arguments.verify {
+    if arguments.verify || arguments.replay {
         let dir = runtime.block_on(state_dir(&admin))?;
+        if arguments.replay {
+            return replayed(&dir, &filter, output, terminal);
+        }
         return verified(&dir, output, terminal);
     }
     runtime.block_on(async {

@@ -23,6 +23,11 @@ pub(super) fn row(record: &Value, paint: Paint) -> String {
     let what = match kind(record) {
         "kill" => paint.red(&what),
         "revive" => paint.green(&what),
+        "release" => match act_of(record) {
+            "rollback" => paint.red(&what),
+            "warn" | "hold" | "refused" => paint.yellow(&what),
+            _ => paint.green(&what),
+        },
         _ if record["outcome"] == "rejected" => paint.red(&what),
         _ => what,
     };
@@ -42,8 +47,13 @@ fn kind(record: &Value) -> &str {
     record["what"].as_str().unwrap_or_default()
 }
 
+/// What was decided about a release, as in the record.
+pub(super) fn act_of(record: &Value) -> &str {
+    record["act"].as_str().unwrap_or_default()
+}
+
 /// `2026-11-29 14:03:10Z`.
-fn time(record: &Value) -> String {
+pub(super) fn time(record: &Value) -> String {
     let at = text(&record["at"]).unwrap_or_default();
     match at.split_once('T') {
         Some((date, time)) => format!("{date} {}Z", time.split(['.', 'Z']).next().unwrap_or_default()),
@@ -81,6 +91,7 @@ fn what(record: &Value) -> String {
             let forced = if record["force"] == true { ", forced" } else { "" };
             format!("{} {} of upstream {}{forced}", of("act"), of("endpoint"), of("upstream"))
         }
+        "release" => release(record),
         "checkpoint" => format!("checkpoint: {}", of("because")),
         // A newer version wrote it.
         other => escape_controls(other).into_owned(),
@@ -96,7 +107,30 @@ fn reload(record: &Value) -> String {
     format!("reload ({}) {}{detail}", of("cause"), of("outcome"))
 }
 
-fn text(value: &Value) -> Option<String> {
+/// What was decided about a release, and what the guard saw: `roll back shop:canary (shop-v2=7): errors 3.1 × stable`.
+fn release(record: &Value) -> String {
+    let of = |key: &str| text(&record[key]).unwrap_or_default();
+    let name = match of("revision") {
+        revision if revision.is_empty() => of("release"),
+        revision => format!("{} ({revision})", of("release")),
+    };
+    let because = of("because");
+    let because = if because.is_empty() { because } else { format!(", {because}") };
+    let words = match act_of(record) {
+        "warn" => format!("warning on {name}{because}"),
+        "rollback" => format!("roll back {name}{because}"),
+        "hold" => format!("hold {name}{because}"),
+        "unhold" => format!("hold of {name} ended{because}"),
+        "resume" => format!("resume {name}{because}"),
+        "refused" => format!("resume {name} refused{because}"),
+        // A newer version wrote it.
+        other => format!("{} {name}{because}", escape_controls(other)),
+    };
+    let sentence = text(&record["evidence"]["sentence"]);
+    sentence.map_or_else(|| words.clone(), |sentence| format!("{words}: {sentence}"))
+}
+
+pub(super) fn text(value: &Value) -> Option<String> {
     value.as_str().map(|text| escape_controls(text).into_owned())
 }
 
@@ -105,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::journal::{Actor, Deed, Record, Via};
+    use crate::journal::{Actor, Deed, Record, ReleaseDeed, ReleaseVerb, Via};
     use crate::route::KillScope;
 
     fn record(what: Deed, reason: Option<&str>) -> Value {
@@ -166,6 +200,30 @@ mod tests {
                     diagnostics: json!([{ "message": "unknown key `stabel`" }]),
                 },
                 "reload (signal) rejected: unknown key `stabel`",
+            ),
+        ] {
+            assert_eq!(what(&record(deed, None)), words);
+        }
+        let release = |act, because: Option<&str>, evidence| {
+            let (release, revision) = ("shop:canary".to_owned(), "shop-v2=7".to_owned());
+            Deed::Release(ReleaseDeed { act, release, revision, because: because.map(str::to_owned), evidence })
+        };
+        let evidence = json!({ "sentence": "errors 3.1 × stable\n", "counts": [1, 2] });
+        for (deed, words) in [
+            (
+                release(ReleaseVerb::Rollback, None, evidence.clone()),
+                "roll back shop:canary (shop-v2=7): errors 3.1 × stable\\u{a}",
+            ),
+            (
+                release(ReleaseVerb::Warn, None, evidence),
+                "warning on shop:canary (shop-v2=7): errors 3.1 × stable\\u{a}",
+            ),
+            (release(ReleaseVerb::Hold, Some("canary down"), Value::Null), "hold shop:canary (shop-v2=7), canary down"),
+            (release(ReleaseVerb::Unhold, None, Value::Null), "hold of shop:canary (shop-v2=7) ended"),
+            (release(ReleaseVerb::Resume, None, Value::Null), "resume shop:canary (shop-v2=7)"),
+            (
+                release(ReleaseVerb::Refused, Some("the disk is full"), Value::Null),
+                "resume shop:canary (shop-v2=7) refused, the disk is full",
             ),
         ] {
             assert_eq!(what(&record(deed, None)), words);

@@ -8,6 +8,7 @@ mod line;
 mod offline;
 mod pages;
 mod printer;
+mod replay;
 mod sse;
 mod verify;
 

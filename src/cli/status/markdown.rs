@@ -30,6 +30,9 @@ pub fn markdown(page: &StatusPage) -> String {
         let summary = if reload.summary.is_empty() { "no change".to_owned() } else { reload.summary.join("; ") };
         let _ = writeln!(text, "* last reload at {}: {}", reload.at, cell(&summary));
     }
+    for row in &page.releases {
+        let _ = writeln!(text, "* **{}**: {}; next: {}", row.state, cell(&row.sentence()), cell(&row.unblock));
+    }
     if !page.kills.is_empty() {
         let _ = writeln!(text, "* **killed**: {}", cell(&page.kills.join("; ")));
     }
@@ -52,10 +55,10 @@ pub fn markdown(page: &StatusPage) -> String {
                 writeln!(text, "| {} | {} | | | {requests} | {errors} | | | |", cell(&route.name), cell(&route.action));
         }
         for one in &route.variants {
-            let killed = if one.killed { " (killed)" } else { "" };
+            let stopped = one.stopped.map(|word| format!(" ({word})")).unwrap_or_default();
             let _ = writeln!(
                 text,
-                "| {} | {}{killed} | {} % | {} | {} | {} | {} | {} | {} |",
+                "| {} | {}{stopped} | {} % | {} | {} | {} | {} | {} | {} |",
                 cell(&route.name),
                 cell(&one.name),
                 one.weight,

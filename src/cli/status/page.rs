@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::cli::endpoint_row::UpstreamRow;
 use crate::cli::kill_row::KillRow;
+use crate::cli::release_row::{ReleaseRow, Urgency};
 use crate::compare::escape_controls;
 
 /// The status of a proxy.
@@ -25,6 +26,8 @@ pub struct StatusPage {
     pub listeners: Vec<ListenerStatus>,
     /// What is killed.
     pub kills: Vec<String>,
+    /// The releases that need a person: the most urgent one first.
+    pub releases: Vec<ReleaseRow>,
     /// Why there is no admin socket.
     pub socket_trouble: Option<String>,
     /// What is wrong with the journal.
@@ -89,7 +92,8 @@ pub struct RouteStatus {
 #[derive(Clone, Debug)]
 pub struct VariantStatus {
     pub name: String,
-    pub killed: bool,
+    /// `killed`, `latched` or `held`, while it gets nothing.
+    pub stopped: Option<&'static str>,
     /// Percent.
     pub weight: f64,
     /// Percent.
@@ -153,6 +157,7 @@ impl StatusPage {
             hand_over_failure: optional(&page["hand_over_failure"]),
             listeners: items(&page["listeners"]).map(listener).collect(),
             kills: kills(page),
+            releases: releases(page),
             socket_trouble: optional(&page["admin_socket"]["trouble"])
                 .map(|why| format!("no admin socket: {why}; act over TCP with a token")),
             journal_trouble: journal_trouble(&page["journal"]),
@@ -285,6 +290,12 @@ fn kills(page: &Value) -> Vec<String> {
     kills
 }
 
+/// The releases that are rolled back, held or warned.
+fn releases(page: &Value) -> Vec<ReleaseRow> {
+    let all = items(&page["routes"]).flat_map(|route| items(&route["releases"])).map(ReleaseRow::read);
+    ReleaseRow::sorted(all.filter(|row| row.urgency != Urgency::Calm).collect())
+}
+
 fn listener(listener: &Value) -> ListenerStatus {
     let scheme = if listener["tls"].is_object() { "https" } else { "http" };
     let kept = items(&listener["tls"]["certificates"]).filter(|one| one["kept_because"].is_string());
@@ -307,7 +318,7 @@ fn route(route: &Value) -> RouteStatus {
         let compared = named(&experiment["comparisons"], "variant").unwrap_or_default();
         let milliseconds = |key: &str| sampled[key].as_f64().or_else(|| one[key].as_f64());
         VariantStatus {
-            killed: one["killed"] == true || route["killed"] == true && name != "stable",
+            stopped: stopped(one, route["killed"] == true && name != "stable"),
             weight: one["weight"].as_f64().unwrap_or(0.0),
             share: one["share"].as_f64(),
             traffic: Traffic::of(one),
@@ -325,6 +336,15 @@ fn route(route: &Value) -> RouteStatus {
         traffic,
         variants: variants.collect(),
     }
+}
+
+/// Why a variant gets nothing.
+fn stopped(variant: &Value, is_route_killed: bool) -> Option<&'static str> {
+    let is = |word: &str| variant[word] == true;
+    if is_route_killed || is("killed") {
+        return Some("killed");
+    }
+    ["latched", "held"].into_iter().find(|word| is(word))
 }
 
 /// What a comparison shows, as a sentence without its subject.

@@ -5,6 +5,7 @@ use super::figures::{bar, count, cut, milliseconds, rate, ratio, share, span};
 use super::page::{Rejected, Reload, RouteStatus, ShadowStatus, StatusPage, Traffic, UpstreamStatus, VariantStatus};
 use crate::cli::out::wrapped;
 use crate::cli::paint::Paint;
+use crate::cli::release_row::Urgency;
 use crate::telemetry::Size;
 
 /// How many rows there are.
@@ -24,6 +25,10 @@ const ROUTE_LINES_MIN: usize = 6;
 const NAMES_MIN: usize = 18;
 /// Errors from here on are red.
 const ERRORS_BAD: f64 = 0.05;
+/// Why a variant gets nothing, in the column of its share.
+const STOPS: [&str; 3] = ["killed", "latched", "held"];
+/// Releases that are shown.
+const RELEASES_MAX: usize = 4;
 /// Kills that are shown.
 const KILLS_MAX: usize = 6;
 /// Listeners that are shown.
@@ -147,6 +152,7 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {
         add_line(plain, &reloaded(reload));
     }
+    releases(page, &mut add_line);
     for kill in page.kills.iter().take(KILLS_MAX) {
         add_line(Paint::red, &format!("KILLED  {kill}"));
     }
@@ -174,6 +180,25 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
         add_line(Paint::dim, &format!("… and {} more listeners: --json has all", page.listeners.len() - LISTENERS_MAX));
     }
     lines
+}
+
+/// The releases that need a person, and what to do next.
+fn releases(page: &StatusPage, add_line: &mut dyn FnMut(Ink, &str)) {
+    for row in page.releases.iter().take(RELEASES_MAX) {
+        let ink: Ink = match row.urgency {
+            Urgency::NoTarget => |paint, line| paint.bold(&paint.red(line)),
+            Urgency::Stopped => Paint::red,
+            Urgency::Warned => Paint::yellow,
+            Urgency::Calm => plain,
+        };
+        let word = row.state.split(':').next().unwrap_or_default().to_uppercase();
+        add_line(ink, &format!("{word}  {}", row.sentence()));
+        add_line(plain, &format!("  next: {}", row.unblock));
+    }
+    if page.releases.len() > RELEASES_MAX {
+        let more = page.releases.len() - RELEASES_MAX;
+        add_line(Paint::red, &format!("… and {more} more releases: `pointsman rollout ls` lists them"));
+    }
 }
 
 /// `1 worker`, `2 workers`.
@@ -277,8 +302,8 @@ impl Layout {
         for (at, variant) in route.variants.iter().enumerate() {
             let name = if at == 0 { route.name.as_str() } else { "" };
             let padded = self.padded(&variant.name);
-            let shown = if variant.killed { paint.red(&padded) } else { paint.variant(at, &padded) };
-            let filled = if variant.killed { "killed".to_owned() } else { bar(variant.share.unwrap_or(0.0), 8) };
+            let shown = if variant.stopped.is_some() { paint.red(&padded) } else { paint.variant(at, &padded) };
+            let filled = variant.stopped.map_or_else(|| bar(variant.share.unwrap_or(0.0), 8), str::to_owned);
             let VariantStatus { traffic: counted, p50_ms, p99_ms, .. } = variant;
             let cells = [
                 &variant.weight.to_string(),
@@ -321,7 +346,7 @@ impl Layout {
             let padded = if at == 1 { format!("{cell:<width$}") } else { format!("{cell:>width$}") };
             line.push(' ');
             line.push_str(&match (at, counted.error_ratio()) {
-                (1, _) if cell == "killed" => paint.red(&padded),
+                (1, _) if STOPS.contains(&cell) => paint.red(&padded),
                 (4, Some(ratio)) if ratio >= ERRORS_BAD => paint.red(&padded),
                 (4, Some(ratio)) if ratio > 0.0 => paint.yellow(&padded),
                 _ => padded,

@@ -69,6 +69,29 @@ fn page() -> Value {
     })
 }
 
+/// A proxy whose guards have acted.
+fn guarded() -> Value {
+    let mut page = page();
+    let release = |name: &str, state: &str, because: Option<&str>| {
+        json!({ "name": name, "state": state, "because": because, "revision": "v2=1.4", "weight": 5.0,
+            "at": "2026-11-22T15:59:04.123Z", "seq": 12, "durable": true,
+            "says": "rolled back by errors: errors 3.1 × stable (1.9 to 5.2): 14 of 4210 callers, 20 of 80100 on stable",
+            "unblock": format!("another `revision` of upstream v2, or `pointsman rollout resume {name} --reason TEXT`") })
+    };
+    page["routes"][2]["variants"][1]["latched"] = json!(true);
+    page["routes"][2]["releases"] =
+        json!([release("checkout:canary", "rolled_back", None), release("checkout:quiet", "watching", None)]);
+    let mut held = release("search:ranker-b", "held", Some("no rollback target"));
+    held["says"] =
+        json!("held at its weight: guard errors wants a rollback, and stable has no usable endpoint: it fails");
+    held["unblock"] = json!("it is rolled back as soon as stable has a usable endpoint");
+    let mut warned = release("search:ranker-c", "warned", None);
+    warned["says"] = json!("guard latency warns: slow responses 2.0 × stable");
+    warned["unblock"] = json!("no request moves: read the evidence");
+    page["routes"][1]["releases"] = json!([warned, held]);
+    page
+}
+
 /// A proxy with kills by people, whose disk is full.
 fn killed() -> Value {
     let mut page = page();
@@ -113,9 +136,11 @@ fn a_fixed_status_looks_like_this() {
         ("80 columns", drawn(&page(), 80)),
         ("80 columns, rejected", drawn(&rejected(), 80)),
         ("80 columns, killed", drawn(&killed(), 80)),
+        ("80 columns, guards have acted", drawn(&guarded(), 80)),
         ("56 columns", drawn(&page(), 56)),
         ("120 columns", drawn(&page(), 120)),
         ("Markdown", markdown(&StatusPage::parse(&rejected()).unwrap())),
+        ("Markdown, guards have acted", markdown(&StatusPage::parse(&guarded()).unwrap())),
     ];
     let text = parts.map(|(title, text)| format!("---- {title}\n{text}")).concat();
     if std::env::var_os("BLESS").is_some() {
@@ -128,7 +153,7 @@ fn a_fixed_status_looks_like_this() {
 
 #[test]
 fn no_line_is_wider_than_the_terminal() {
-    for page in [page(), rejected(), killed()] {
+    for page in [page(), rejected(), killed(), guarded()] {
         for columns in [50, 56, 60, 72, 80, 100, 132, 200] {
             let text = drawn(&page, columns);
             let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > columns).collect();

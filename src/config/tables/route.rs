@@ -12,7 +12,7 @@ use super::route_context::{NameRegistries, NamedRoute, place};
 use super::shadow::SHADOW;
 use super::target::TARGET;
 use super::variant::{CANARY, VARIANT};
-use super::{action, grpc, match_path, predicate, retry, variant};
+use super::{action, grpc, guard, match_path, predicate, retry, variant};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -58,6 +58,13 @@ pub(in crate::config) const ROUTE: TableSpec = TableSpec {
             "target",
             Shape::Tables(&TARGET),
             "Audiences that get a variant regardless of its weight; the first match decides.",
+        ),
+        default(
+            "guard",
+            guard::GUARD_KEY,
+            "\"warn\"",
+            "What follows when a variant is worse than stable: `warn`, `rollback` to stop it, `off` for no guards; or \
+             guards of your own.",
         ),
         optional("shadow", Shape::Table(&SHADOW), "Copies of the requests for another upstream (mirroring)."),
         optional("headers", Shape::Table(&HEADERS), "Edits to headers."),
@@ -236,7 +243,8 @@ fn action(
 
 /// Refuses keys that have no effect in a route that does not forward.
 fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &str) {
-    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "shadow", "rewrite", "retry"] {
+    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "guard", "shadow", "rewrite", "retry"]
+    {
         if reader.get(key).is_some() {
             let message = format!("a route with `{action}` does not forward requests, so `{key}` has no effect");
             context.report(Finding::error("useless-key", reader.place(key), message));

@@ -3,7 +3,7 @@
 use super::retry::RESCUE;
 use super::route_context::{NameRegistries, NamedRoute};
 use super::shadow::{ShadowContext, StickyKeys};
-use super::{identity_warnings, retry, shadow, target};
+use super::{guard, identity_warnings, retry, shadow, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
@@ -77,9 +77,9 @@ pub(in crate::config) fn split(
     let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
     let keyed = sticky_keys(context, &sticky, cookie.as_ref());
     let salt = salt(context, headed);
-    let targets = {
+    let (targets, guards) = {
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
-        target::targets(context, reader, &known, &salt, names)
+        (target::targets(context, reader, &known, &salt, names), guard::guards(context, reader, &known))
     };
     let rewrite = super::rewrite::rewrite(context, reader);
     let shadow = {
@@ -110,6 +110,7 @@ pub(in crate::config) fn split(
         targets,
         rewrite,
         shadow: shadow.map(Box::new),
+        guards: Box::new(guards),
     };
     Some((split, SplitState::new(&weights)?))
 }

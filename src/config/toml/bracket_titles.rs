@@ -49,6 +49,12 @@ pub(in crate::config) fn explain_duplicate(
     }
 }
 
+/// Whether a key that is defined twice is that of `[[route.guard]]`, in a route with `guard = "…"`.
+pub(in crate::config) fn is_second_guard(text: &str, key: Range<usize>) -> bool {
+    let before = text.get(..key.start).map(|before| before.trim_end_matches([' ', '\t']));
+    text.get(key) == Some("guard") && before.is_some_and(|before| before.ends_with("[[route."))
+}
+
 /// The `name` of the table whose header ends here.
 fn name_below(text: &str) -> Option<&str> {
     let mut lines = text.lines().skip(1).map(str::trim).take_while(|line| !line.starts_with('['));

@@ -36,6 +36,11 @@ const LOG: Meaning = Elsewhere(
      requests",
 );
 const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight = 5 }`; `stable` gets the rest");
+const GUARD: Meaning = KeyWithHelp(
+    "guard",
+    "write `guard = \"rollback\"`, which stops a variant that is worse than stable, or `[[route.guard]]` tables",
+);
+const NO_WINDOW: &str = "a guard looks at its evidence ten times a second: it needs no window and no number of checks";
 const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which gives an audience a variant");
 const PAIR: Meaning =
     KeyWithHelp("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
@@ -118,6 +123,7 @@ const WORDS: &[(&str, &[Entry])] = &[
                 Elsewhere("`rescue` is a key of a variant: write it in `[route.canary]` or `[[route.variant]]`"),
             ),
             ("mirror mirrors mirroring request_mirror", Key("shadow")),
+            ("guards analysis alarms checks rollback auto_rollback", GUARD), // Flagger, Argo Rollouts
             ("affinity sticky_session sticky_sessions session_affinity", Key("sticky")),
             ("set_header add_header proxy_set_header request_headers response_headers header_up", EDITS),
             ("strip_prefix stripprefix strip_path add_prefix replace_path prefix_rewrite", REWRITE),
@@ -146,7 +152,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("rate_limits ratelimit limit throttle auth basic_auth basicauth", Unsupported),
             ("forward_auth forwardauth oauth compress compression encode gzip cors cache", Unsupported),
             ("health health_check healthcheck waf ip_allow", Unsupported),
-            ("middleware middlewares filters plugins schedule guard", Unsupported),
+            ("middleware middlewares filters plugins schedule", Unsupported),
         ],
     ),
     (
@@ -170,6 +176,19 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("variant to upstream stable then use", Key("serve")),
             ("percent percentage share", Key("weight")),
             ("ip client_ip network ips", Key("cidr")),
+        ],
+    ),
+    (
+        "[[route.guard]]",
+        &[
+            ("guard", KeyWithHelp("act", "each guard says what follows: `act = \"warn\"` or `\"rollback\"`")),
+            ("action on_trip then", Key("act")),
+            ("signal event events metrics template_ref query", Key("metric")), // Flagger
+            ("threshold threshold_range max limit maximum bound", Key("above")), // Flagger, Argo Rollouts
+            ("ratio factor times worse_than compare compare_to", Key("worse_than_stable")),
+            ("significance confidence p_value error_probability", Key("alpha")),
+            ("arm canary target", Key("variant")),
+            ("interval window for over every count failure_limit consecutive", Elsewhere(NO_WINDOW)),
         ],
     ),
     (

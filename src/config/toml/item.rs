@@ -229,6 +229,11 @@ impl<'d> Item<'d> {
         matches!(self.node.value, Value::Table(_))
     }
 
+    /// Whether the value is a list, of values or of tables.
+    pub(in crate::config) const fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::Array(_) | Value::Tables(_))
+    }
+
     /// Whether the value is `true` or `false`.
     pub(in crate::config) const fn is_boolean(&self) -> bool {
         matches!(self.node.value, Value::Boolean(_))

@@ -203,11 +203,11 @@ impl<'d> Reader<'d> {
         let place = if self.spec.title.is_empty() { String::new() } else { format!(" in {}", self.title()) };
         let finding = Finding::error("unknown-key", at, format!("unknown key `{key}`{place}"));
         let unsupported = || format!("`{key}` is not supported by this version of Pointsman");
-        if self.is_sibling(entry) {
-            return finding.help(format!("write `{}`, and `name = {}` in it", self.spec.title, quoted(key)));
-        }
         if self.spec.later.contains(&key) {
             return finding.help(unsupported());
+        }
+        if self.is_sibling(entry) {
+            return finding.help(format!("write `{}`, and `name = {}` in it", self.spec.title, quoted(key)));
         }
         if let Some(help) = hints::by_value(self.spec.title, key, &entry.node.value) {
             return finding.help(help);

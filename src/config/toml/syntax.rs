@@ -2,7 +2,7 @@
 
 use toml_parser::{Expected, ParseError, Span as Bytes};
 
-use super::bracket_titles::explain_duplicate;
+use super::bracket_titles::{explain_duplicate, is_second_guard};
 use super::diagnostic::Finding;
 use super::endpoint::is_endpoint;
 use super::grammar::is_weight;
@@ -35,7 +35,12 @@ pub(super) fn finding(root: &TableSpec, file: u16, error: &ParseError, text: &st
         if let Some((message, help)) = found {
             return Finding::error("wrong-type", place, message).help(help);
         }
-        let found = Finding::error("duplicate-key", place, "this is defined twice").label("and again here");
+        let found = if error.unexpected().is_some_and(|span| is_second_guard(text, span.start()..span.end())) {
+            let message = "a route has either `guard = …` or `[[route.guard]]` tables, not both";
+            Finding::error("ambiguous", place, message).help("remove `guard = …`: each table has an `act` of its own")
+        } else {
+            Finding::error("duplicate-key", place, "this is defined twice").label("and again here")
+        };
         return match error.context() {
             Some(first) => found.also(at(first), "first defined here"),
             None => found,

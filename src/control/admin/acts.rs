@@ -1,4 +1,4 @@
-//! The acting calls `/v1/kill` and `/v1/revive`: from the body to the event, and from the outcome to the answer.
+//! The acting calls `/v1/kill`, `/v1/revive` and `/v1/rollouts/{name}/resume`: from the body to the event, and from the outcome to the answer.
 
 use std::fmt::Write as _;
 
@@ -20,6 +20,7 @@ use super::journal;
 use super::kills;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::response::pretty;
+use super::rollouts::{self, NameInPath};
 use crate::control::event::{Event, ReleaseEvent};
 use crate::control::release::{Act, ActError, ActOutcome, PersonAct};
 use crate::journal::{IdempotencyKey, ScopeFields};
@@ -70,6 +71,16 @@ struct ReviveBody {
     expect: Option<u64>,
 }
 
+/// The body of `/v1/rollouts/{name}/resume`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResumeBody {
+    #[serde(default, deserialize_with = "present")]
+    reason: Option<String>,
+    #[serde(default, deserialize_with = "sequence")]
+    expect: Option<u64>,
+}
+
 /// What a body asks for.
 #[derive(Debug)]
 struct Wanted {
@@ -96,9 +107,31 @@ pub(super) async fn revive(
     answer(act(&state, admitted, Call { path: "/v1/revive", headers: &headers }, body, wanted_revive).await)
 }
 
+pub(super) async fn resume(
+    State(state): State<AdminState>,
+    Extension(admitted): Extension<Admitted>,
+    path: NameInPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let release = match rollouts::name(path) {
+        Ok(release) => release,
+        Err(problem) => return problem.respond(ProblemForm::Document),
+    };
+    let path = format!("/v1/rollouts/{release}/resume");
+    let wanted = |body: &CallBody| wanted_resume(body, &release);
+    let outcome = act(&state, admitted, Call { path: &path, headers: &headers }, body, wanted).await;
+    answer(outcome.map_err(|problem| {
+        let is_not_shown = || state.control.release.release(&release).is_none();
+        let is_unknown =
+            problem.kind == ProblemKind::UnknownScope || problem.kind == ProblemKind::NotRolledBack && is_not_shown();
+        if is_unknown { rollouts::unknown(&state.control, &release) } else { problem }
+    }))
+}
+
 /// The call of an act.
 struct Call<'a> {
-    path: &'static str,
+    path: &'a str,
     headers: &'a HeaderMap,
 }
 
@@ -114,7 +147,7 @@ async fn act(
     admitted: Admitted,
     call: Call<'_>,
     body: Body,
-    wanted: fn(&CallBody) -> Result<Wanted, CallProblem>,
+    wanted: impl FnOnce(&CallBody) -> Result<Wanted, CallProblem>,
 ) -> Result<ActOutcome, CallProblem> {
     let key = fields::idempotency_key(call.headers)?;
     let body = CallBody::read(call.headers, body, &["application/json"]).await?;
@@ -164,6 +197,12 @@ fn wanted_revive(body: &CallBody) -> Result<Wanted, CallProblem> {
     let ReviveBody { all, route, variant, tenant, shadow, reason, expect } = body.json()?;
     let scope = scope(&ScopeFields { all, route, variant, tenant, shadow })?;
     Ok(Wanted { what: PersonAct::Revive(scope), reason: checked_reason(reason)?, expect })
+}
+
+fn wanted_resume(body: &CallBody, release: &str) -> Result<Wanted, CallProblem> {
+    let ResumeBody { reason, expect } = body.json()?;
+    let what = PersonAct::Resume { release: release.to_owned() };
+    Ok(Wanted { what, reason: checked_reason(reason)?, expect })
 }
 
 fn scope(written: &ScopeFields) -> Result<KillScope, CallProblem> {
@@ -221,6 +260,12 @@ fn problem(error: ActError) -> CallProblem {
             let help = format!("remove it from [kill] at {place}, and reload");
             ProblemKind::KilledByFile.because(format!("{place} kills `{scope}`"), help).with("place", place)
         }
+        ActError::NotRolledBack { release, state } => {
+            let help = "GET /v1/rollouts lists the releases with their states";
+            ProblemKind::NotRolledBack
+                .because(format!("`{release}` is not rolled back: it is {state}"), help)
+                .with("state", state)
+        }
         ActError::Stale(records) => {
             let records: Vec<_> = records.iter().map(|record| kills::record(record)).collect();
             ProblemKind::Stale.because("others acted", "read the journal").with("records", records)
@@ -267,6 +312,9 @@ mod tests {
         assert_eq!((reason.as_str(), expect), ("p99", Some(7)));
         let float = wanted_kill(&body(r#"{"all": true, "reason": "x", "expect": 7.0}"#)).expect("valid");
         assert_eq!(float.expect, Some(7));
+        let wanted = wanted_resume(&body(r#"{"reason": "fixed in 1.5", "expect": 9}"#), "shop:new").expect("valid");
+        assert_eq!((wanted.reason.as_str(), wanted.expect), ("fixed in 1.5", Some(9)));
+        assert_eq!(wanted.what, PersonAct::Resume { release: "shop:new".to_owned() });
         let wanted = wanted_revive(&body(r#"{"all": true, "reason": "fixed"}"#)).expect("valid");
         assert_eq!(wanted.what, PersonAct::Revive(KillScope::All));
     }
@@ -300,6 +348,9 @@ mod tests {
         ] {
             let found = kill_error(text);
             assert!(found.contains(part), "{text}: {found}");
+        }
+        for text in ["{}", r#"{"reason": "x", "stage": "beta"}"#, r#"{"reason": ""}"#] {
+            assert!(wanted_resume(&body(text), "shop:new").is_err(), "{text}");
         }
         assert!(wanted_revive(&body(r#"{"all": true, "reason": "x", "close_streams": "1s"}"#)).is_err());
     }

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::candidates::{VariantRole, candidates};
+use super::release_json;
 use crate::control::state::ControlState;
 use crate::route::{ExplainQuery, ExplainRequest};
 use crate::telemetry::explained;
@@ -20,6 +21,9 @@ pub(super) fn explain(state: &ControlState, query: Option<&str>) -> Result<Value
     let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
     let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
+    let route = value["route"]["name"].as_str().unwrap_or_default();
+    let releases = release_json::of_route(&state.release.releases(), route);
+    value["releases"] = json!(releases);
     let is_stable = value["variant"] == "stable";
     let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
     if let Some((_, upstream)) = all.into_iter().find(|(spec, _)| value["upstream"] == spec.name) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::experiment::{SampleCheck, check_sample};
 use crate::control::state::ControlState;
 use crate::failover::{EndpointStanding, FailureCause, RetryBudget};
+use crate::release::{GuardStanding, GuardState, ReleaseStanding, ReleaseState};
 use crate::route::{Route, Upstream, Variant};
 use crate::snapshot::{Listener, Snapshot, UpstreamState};
 use crate::stats::Fairness;
 use crate::telemetry::exposition::{
-    CertificateFigures, ComparisonFigures, HealthFigures, RouteShares, Scrape, UpstreamFigures, VariantShare,
-    WeightedSeries, expose,
+    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RouteShares, Scrape,
+    UpstreamFigures, VariantShare, WeightedSeries, expose,
 };
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
@@ -44,6 +45,7 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
         now: state.clock.now(),
         variants,
         samples: samples.collect(),
+        releases: state.release.releases().iter().map(release).collect(),
         upstreams: upstreams
             .map(|(upstream, state)| UpstreamFigures {
                 series: &state.series,
@@ -60,6 +62,32 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
         counted: state.counts.recorder.read(),
     };
     take(scrape)
+}
+
+fn release(standing: &ReleaseStanding) -> ReleaseFigures {
+    let label = standing.state.label();
+    let guards = || standing.guards.iter();
+    ReleaseFigures {
+        route: standing.route.clone(),
+        variant: standing.variant.clone(),
+        is_used: standing.state != ReleaseState::Watching || guards().any(has_counts),
+        states: ReleaseState::LABELS.map(|state| (state, state == label)).into(),
+        guards: guards().map(guard).collect(),
+    }
+}
+
+/// Whether a guard has seen a caller of either arm.
+const fn has_counts(guard: &GuardStanding) -> bool {
+    guard.tested.exposures > 0 || guard.stable.exposures > 0
+}
+
+fn guard(standing: &GuardStanding) -> GuardFigures {
+    GuardFigures {
+        guard: standing.name.clone(),
+        evidence_log10: standing.evidence_log10,
+        threshold_log10: standing.threshold_log10,
+        states: GuardState::ALL.map(|state| (state.label(), state == standing.state)).into(),
+    }
 }
 
 /// The state of an upstream's endpoints, `now_ms` milliseconds after the process started.

@@ -92,6 +92,9 @@ const ENDPOINT: [CallParameter; 2] = [
     },
 ];
 
+const ROLLOUT_NAME: CallParameter =
+    CallParameter { name: "name", place: ParameterPlace::Path, doc: "`ROUTE:VARIANT`.", schema: "Name" };
+
 const EXPLAIN: [CallParameter; 9] = [
     query("host", "The host."),
     query("path", "The path, with its query."),
@@ -170,6 +173,32 @@ impl Operation {
             ProblemKind::MediaType,
         ],
         ..Self::page("EndpointActOutcome")
+    };
+    /// `/v1/rollouts/{name}`.
+    pub const ROLLOUT: Self = Self {
+        parameters: &[ROLLOUT_NAME],
+        problems: &[ProblemKind::BadBody, ProblemKind::BadQuery, ProblemKind::UnknownRollout],
+        ..Self::page("Rollout")
+    };
+    /// `/v1/rollouts/{name}/resume`.
+    pub const RESUME: Self = Self {
+        parameters: &[ROLLOUT_NAME, KEY],
+        body: Some(BodyDoc { schema: "Resume", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::BadQuery,
+            ProblemKind::BadKey,
+            ProblemKind::UnknownRollout,
+            ProblemKind::BodyLate,
+            ProblemKind::NotRolledBack,
+            ProblemKind::Stale,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+            ProblemKind::KeyReused,
+            ProblemKind::NotRecorded,
+            ProblemKind::Stopping,
+        ],
+        ..Self::page("ActOutcome")
     };
     /// `/v1/journal`.
     pub const JOURNAL: Self = Self {

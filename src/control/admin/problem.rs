@@ -78,9 +78,11 @@ kinds! {
     UnknownScope 404 "unknown-scope" "the running configuration has no such route, variant or shadow";
     UnknownUpstream 404 "unknown-upstream" "the running configuration has no such upstream";
     UnknownEndpoint 404 "unknown-endpoint" "the upstream has no such endpoint";
+    UnknownRollout 404 "unknown-rollout" "no guard watches such a release";
     WrongMethod 405 "wrong-method" "the call takes another method";
     BodyLate 408 "body-late" "the body did not arrive in time";
     NotKilled 409 "not-killed" "the scope is not killed";
+    NotRolledBack 409 "not-rolled-back" "the release is not rolled back";
     KilledByFile 409 "killed-by-file" "the file makes this kill";
     Stale 409 "stale" "others acted since the state that the caller saw";
     TooManyKills 409 "too-many-kills" "too many kills are in force";

@@ -26,7 +26,7 @@ use super::operation::Operation;
 use super::page::PageLimits;
 use super::problem::{ProblemForm, ProblemKind};
 use super::response::{add_fields, text};
-use super::{acts, config_calls, events, journal, origin, upstream_acts};
+use super::{acts, config_calls, events, journal, origin, rollouts, upstream_acts};
 use crate::control::state::ControlState;
 
 /// The text of a response whose handler has panicked.
@@ -91,6 +91,11 @@ fn v1_calls() -> Vec<AdminCall> {
             .with(Operation::KILL)
             .on_any_place(),
         AdminCall::post("/v1/revive", Operate, "lift a kill", acts::revive).with(Operation::REVIVE).on_any_place(),
+        page("/v1/rollouts", "releases that guards watch, with their states", "Rollouts", rollouts::rollouts_page),
+        AdminCall::get("/v1/rollouts/{name}", Read, "a release with the evidence of each guard", rollouts::rollout)
+            .with(Operation::ROLLOUT),
+        AdminCall::post("/v1/rollouts/{name}/resume", Operate, "end the latch of a rollback", acts::resume)
+            .with(Operation::RESUME),
         page("/v1/routes", "routes with their shares", "Routes", calls::routes_page),
         page("/v1/upstreams", "upstreams and their endpoints", "Upstreams", calls::upstreams_page),
         operate(

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::fields::{EMPTY_LETTERS, KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, SEQ_MAX};
 use super::journal::RECORDS_MAX;
 use super::problem::ProblemKind;
+use super::release_schemas::release_schemas;
 use super::upstream_schemas::upstream_schemas;
 
 /// A text without control characters, with a letter that shows something.
@@ -43,7 +44,7 @@ pub(super) fn schemas() -> Value {
             },
         },
     });
-    for part in [bodies(), records(), outcomes(), tables(), upstream_schemas(), config()] {
+    for part in [bodies(), records(), outcomes(), tables(), upstream_schemas(), release_schemas(text), config()] {
         if let (Value::Object(all), Value::Object(part)) = (&mut all, part) {
             all.extend(part);
         }
@@ -155,7 +156,7 @@ fn records() -> Value {
             "required": ["name", "via"],
             "properties": {
                 "name": { "type": "string" },
-                "via": { "enum": ["socket", "token", "certificate", "loopback", "file", "signal", "process"] },
+                "via": { "enum": ["socket", "token", "certificate", "loopback", "file", "signal", "process", "guard"] },
             },
         },
         "Record": {
@@ -166,7 +167,12 @@ fn records() -> Value {
                 "seq": { "type": "integer", "minimum": 1 },
                 "at": { "type": "string" },
                 "who": { "$ref": "#/components/schemas/Actor" },
-                "what": { "enum": ["start", "reload", "kill", "revive", "refused", "endpoint", "checkpoint"] },
+                "what": { "enum": ["start", "reload", "kill", "revive", "refused", "endpoint", "release", "checkpoint"] },
+                "act": { "type": "string", "description": "Of an endpoint or a release: what was done with it." },
+                "release": { "type": "string", "description": "`ROUTE:VARIANT`" },
+                "revision": { "type": "string" },
+                "because": { "type": "string" },
+                "evidence": { "description": "The counts by which `journal --replay` decides again." },
                 "reason": { "type": "string" },
                 "key": { "type": "object" },
                 "config": { "type": "string" },

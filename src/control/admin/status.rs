@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::experiment::experiment;
 use super::format::{ratio, time};
 use super::kills::kill;
+use super::release_json;
 use super::upstreams::upstreams;
 use crate::control::measure::{Durations, VariantCounts, shares};
 use crate::control::outcome::ReloadOutcome;
@@ -47,7 +48,7 @@ pub fn status(state: &ControlState) -> Value {
         "journal": journal(&state.release.health()),
         "release": { "seq": state.release.health().seq },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
-        "routes": routes(&snapshot, &data.baselines),
+        "routes": routes(state, &snapshot, &data.baselines),
         "upstreams": upstreams(&snapshot, state.uptime_ms()),
         "names": data.names.iter().map(|(name, resolution)| {
             let lookups = lookups(&state.counts.recorder, name);
@@ -65,7 +66,7 @@ pub fn status(state: &ControlState) -> Value {
 pub(super) fn routes_table(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
     let baselines = state.lock().baselines.clone();
-    json!({ "generation": snapshot.generation.0, "routes": routes(&snapshot, &baselines) })
+    json!({ "generation": snapshot.generation.0, "routes": routes(state, &snapshot, &baselines) })
 }
 
 /// The upstreams, for `/v1/upstreams`.
@@ -82,7 +83,7 @@ pub(super) fn experiments_table(state: &ControlState) -> Value {
         let experiment = route.get_mut("experiment").map(Value::take)?;
         Some(json!({ "route": route["name"], "experiment": experiment }))
     };
-    let experiments: Vec<Value> = routes(&snapshot, &baselines).into_iter().filter_map(experiment).collect();
+    let experiments: Vec<Value> = routes(state, &snapshot, &baselines).into_iter().filter_map(experiment).collect();
     json!({ "generation": snapshot.generation.0, "experiments": experiments })
 }
 
@@ -140,7 +141,9 @@ fn tls(listener: &Listener, server: &Server) -> Value {
     })
 }
 
-fn routes(snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -> Vec<Value> {
+fn routes(state: &ControlState, snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -> Vec<Value> {
+    let releases = state.release.releases();
+    let mut releases = release_json::by_route(&releases);
     let all = snapshot.rules.numbered().zip(&*snapshot.routes);
     all.map(|((id, route), state)| {
         let series = &state.series;
@@ -164,6 +167,7 @@ fn routes(snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -
             let figures: Vec<VariantFigures<'_>> =
                 figures.map(|((total, since), durations)| VariantFigures { total, since, durations }).collect();
             value["variants"] = json!(variants(snapshot, id, split, &figures));
+            value["releases"] = json!(releases.remove(route.name.as_str()).unwrap_or_default());
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, id, split, one));
             if let Some(sample) = &state.sample {
                 value["experiment"] = experiment(split, snapshot.overlay.split(id), sample, &since);
@@ -214,6 +218,8 @@ fn variants(snapshot: &Snapshot, id: RouteId, split: &Split, figures: &[VariantF
             "name": variant.name,
             "upstream": snapshot.rules.upstreams[variant.upstream.0 as usize].name,
             "killed": arm.killed,
+            "latched": arm.latched,
+            "held": arm.held,
             "weight": arm.weight.percent(),
             "share": share.map(percent),
             "share_total": share_total.map(percent),

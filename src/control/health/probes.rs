@@ -13,6 +13,7 @@ use crate::control::event::{Event, HealthEvent};
 use crate::control::state::ControlState;
 use crate::drain::Phase;
 use crate::failover::{EndpointKey, FailedTry, Moment};
+use crate::route::{Upstream, UpstreamId};
 use crate::snapshot::EndpointState;
 
 /// How often is looked whether a try is due.
@@ -41,26 +42,49 @@ impl Controller {
             for (key, health) in upstream.health.due_probes(now_ms) {
                 let is_it = |one: &&Arc<EndpointState>| Arc::ptr_eq(&one.health, &health);
                 let Some(endpoint) = upstream.endpoints.iter().find(is_it) else { continue };
-                if !self.probes.under_way.insert((spec.name.clone(), key)) {
-                    continue;
-                }
-                let target = ProbeTarget {
-                    upstream: spec.name.clone(),
-                    endpoint: Arc::clone(endpoint),
-                    epoch: health.epoch(),
-                    within: spec.connect_timeout,
-                    proxy_protocol: spec.proxy_protocol,
-                };
-                let (places, events) = (Arc::clone(&self.probes.places), self.sender.clone());
-                tokio::spawn(async move {
-                    // The semaphore is never closed.
-                    let _place = places.acquire_owned().await;
-                    let result = probe(target).await;
-                    // Sending fails when the controller has ended.
-                    let _ = events.send(Event::Health(HealthEvent::Probed(Box::new(result)))).await;
-                });
+                self.begin_probe(spec, endpoint, key);
             }
         }
+    }
+
+    /// Tries the endpoints of these upstreams that did not connect last, ejected or not.
+    pub(in crate::control) fn try_upstreams(&mut self, upstreams: &[UpstreamId]) {
+        let snapshot = self.store.load();
+        for id in upstreams {
+            let at = id.0 as usize;
+            let Some((spec, upstream)) = snapshot.rules.upstreams.get(at).zip(snapshot.upstreams.get(at)) else {
+                continue;
+            };
+            for endpoint in &*upstream.endpoints {
+                let health = &endpoint.health;
+                if health.unconnected_tries() > 0 && !health.is_drained() && !health.is_ejected_by_hand() {
+                    let key = EndpointKey { address: endpoint.address, protocol: endpoint.protocol };
+                    self.begin_probe(spec, endpoint, key);
+                }
+            }
+        }
+    }
+
+    /// Tries an endpoint, unless it is tried already.
+    fn begin_probe(&mut self, spec: &Upstream, endpoint: &Arc<EndpointState>, key: EndpointKey) {
+        if !self.probes.under_way.insert((spec.name.clone(), key)) {
+            return;
+        }
+        let target = ProbeTarget {
+            upstream: spec.name.clone(),
+            endpoint: Arc::clone(endpoint),
+            epoch: endpoint.health.epoch(),
+            within: spec.connect_timeout,
+            proxy_protocol: spec.proxy_protocol,
+        };
+        let (places, events) = (Arc::clone(&self.probes.places), self.sender.clone());
+        tokio::spawn(async move {
+            // The semaphore is never closed.
+            let _place = places.acquire_owned().await;
+            let result = probe(target).await;
+            // Sending fails when the controller has ended.
+            let _ = events.send(Event::Health(HealthEvent::Probed(Box::new(result)))).await;
+        });
     }
 
     /// Admits an endpoint that accepts connections, and ejects one anew that does not.

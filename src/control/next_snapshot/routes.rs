@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::super::measure::assignment;
 use super::previous::{Previous, PreviousEntities, same};
-use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Split};
+use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Rules, Split, Variant};
 use crate::snapshot::{RouteState, Snapshot};
-use crate::telemetry::{DrawUnit, Labels, MeterRegistry, PerWorker, Sample, ShadowSeries, VariantSeries};
+use crate::stats::{SlotNumber, WindowNumber, WindowShape};
+use crate::telemetry::{DrawUnit, GuardWatch, Labels, MeterRegistry, PerWorker, Sample, ShadowSeries, VariantSeries};
 
 /// The inputs for new series and samples.
 struct RouteInputs<'a> {
@@ -56,6 +57,7 @@ fn route_state(
         series: series(old, route, inputs),
         sample: sample(old, ids, inputs),
         shadow: shadow(old, route, inputs),
+        watch: watch(old, ids, inputs),
         needs,
     };
     match old {
@@ -69,6 +71,7 @@ fn is_same(a: &RouteState, b: &RouteState) -> bool {
         && a.series.iter().zip(&b.series).all(|(a, b)| Arc::ptr_eq(a, b))
         && same(a.sample.as_ref(), b.sample.as_ref())
         && same(a.shadow.as_ref(), b.shadow.as_ref())
+        && same(a.watch.as_ref(), b.watch.as_ref())
         && a.needs == b.needs
 }
 
@@ -108,6 +111,41 @@ fn new_sample(split: &Split, registry: &MeterRegistry, now: Duration) -> Arc<Sam
     Arc::new(Sample::new(now, split.variants.len(), draw_unit, registry.workers, Arc::clone(&registry.sample_memory)))
 }
 
+/// What the guards of a route count is carried over while the guards count the same events, and while the variants have the
+/// same names, upstreams and revisions, and the callers the same keys.
+fn watch(old: Previous<'_, Route, RouteState>, ids: Ids, inputs: &RouteInputs<'_>) -> Option<Arc<GuardWatch>> {
+    let RouteInputs { registry, .. } = inputs;
+    let rules = inputs.new.rules;
+    let split = rules.route(ids.new).split().filter(|split| !split.guards.is_empty() && split.variants.len() > 1)?;
+    let identity = |split: &Split, rules: &Rules| {
+        let release = |variant: &Variant| {
+            let upstream = &rules.upstreams[variant.upstream.0 as usize];
+            (variant.name.clone(), upstream.name.clone(), upstream.revision.clone())
+        };
+        let strata: Vec<bool> = split.targets.iter().map(|target| target.weight.is_some()).collect();
+        let releases: Vec<_> = split.variants.iter().map(release).collect();
+        (releases, strata, split.sticky.clone(), split.sticky_cookie.clone(), split.salt.clone())
+    };
+    let carried = old.filter(|(route, _)| {
+        let before = route.split().zip(inputs.old);
+        before.is_some_and(|(before, old)| {
+            before.guards.signals == split.guards.signals && identity(before, old.rules) == identity(split, rules)
+        })
+    });
+    let shape = WindowShape {
+        strata: 1 + split.targets.len(),
+        arms: split.variants.len(),
+        signals: split.guards.signals.len(),
+    };
+    let new = || {
+        let watch = GuardWatch::new(shape, &split.guards, registry);
+        // Before a worker has it: the first request counts.
+        watch.open(WindowNumber(1), SlotNumber(1));
+        Arc::new(watch)
+    };
+    Some(carried.and_then(|(_, old)| old.watch.clone()).unwrap_or_else(new))
+}
+
 /// The next snapshot under the same rules, with this overlay. A route whose weights, kills or latches change gets a new
 /// sample; everything else is shared. Only looks at routes that one of the overlays changes.
 #[must_use]
@@ -125,8 +163,8 @@ pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, 
             let state = &*old.routes[route.0 as usize];
             let split = old.rules.route(route).split().filter(|_| state.sample.is_some())?;
             let sample = Some(new_sample(split, registry, now));
-            let (series, shadow) = (state.series.clone(), state.shadow.clone());
-            Some((route, Arc::new(RouteState { series, sample, shadow, needs: state.needs })))
+            let (series, shadow, watch) = (state.series.clone(), state.shadow.clone(), state.watch.clone());
+            Some((route, Arc::new(RouteState { series, sample, shadow, watch, needs: state.needs })))
         })
         .collect();
     if !renewed.is_empty() {

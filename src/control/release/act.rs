@@ -35,6 +35,11 @@ pub enum PersonAct {
     },
     /// Lift a kill.
     Revive(KillScope),
+    /// End the latch of a release that a guard has rolled back, under its revision in effect.
+    Resume {
+        /// The release: `route:variant`.
+        release: String,
+    },
 }
 
 /// What an act did.
@@ -64,7 +69,7 @@ pub struct ActOutcome {
 /// Why an act did nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActError {
-    /// There is no such route, variant or shadow.
+    /// There is no such route, variant, shadow or release.
     Unknown {
         /// What is missing, such as "there is no route `chekout`".
         message: String,
@@ -81,6 +86,13 @@ pub enum ActError {
         scope: KillScope,
         /// File and line of the kill.
         place: SourceLocation,
+    },
+    /// The release is not rolled back.
+    NotRolledBack {
+        /// The release: `route:variant`.
+        release: String,
+        /// The word for its state, such as `watching`.
+        state: &'static str,
     },
     /// Others acted since `expect`: their records, at most 20.
     Stale(Vec<Arc<Record>>),

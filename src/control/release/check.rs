@@ -1,7 +1,8 @@
-//! Whether a scope can be killed under the rules in effect, and what to say if not.
+//! Whether a scope can be killed under the rules in effect, or a release resumed, and what to say if not.
 
 use super::act::ActError;
 use crate::config::nearest;
+use crate::journal::LatchScope;
 use crate::route::{KillScope, Route, RouteId, RouteNames, Rules, ScopeFault};
 
 /// Whether the rules have what a scope names.
@@ -36,6 +37,34 @@ pub(super) fn find_scope(scope: &KillScope, rules: &Rules) -> Result<(), ActErro
             ActError::NothingToKill("stable cannot be killed: the callers of killed variants get it".to_owned())
         }
     })
+}
+
+/// The scope of the variant that a release is.
+pub(super) fn variant_scope(release: &str) -> KillScope {
+    let (route, variant) = release.split_once(':').unwrap_or((release, ""));
+    KillScope::Variant { route: route.to_owned(), variant: variant.to_owned() }
+}
+
+/// The name of a release with its revision under these rules.
+///
+/// # Errors
+/// There is no such release, with a similar name.
+pub(super) fn find_release(release: &str, rules: &Rules) -> Result<LatchScope, ActError> {
+    let scope = variant_scope(release);
+    match find_scope(&scope, rules) {
+        Ok(()) => {}
+        Err(unknown @ ActError::Unknown { .. }) if release.contains(':') => return Err(unknown),
+        Err(_) => {
+            let message = format!("`{release}` is no release: a release is called `route:variant`, and stable is none");
+            return Err(unknown(message, None));
+        }
+    }
+    let revision = rules.routes.iter().find(|route| Some(route.name.as_str()) == scope.route()).and_then(|route| {
+        let KillScope::Variant { variant, .. } = &scope else { return None };
+        let split = route.split()?;
+        split.variants.iter().find(|known| known.name == *variant).map(|known| rules.revision_of(known))
+    });
+    Ok(LatchScope { release: release.to_owned(), revision: revision.unwrap_or_default() })
 }
 
 fn unknown(message: String, similar: Option<String>) -> ActError {

@@ -68,6 +68,7 @@ impl ActiveKills {
             | Deed::Reload { .. }
             | Deed::Refused { .. }
             | Deed::Endpoint { .. }
+            | Deed::Release(_)
             | Deed::Checkpoint { .. } => {}
         }
     }
@@ -187,6 +188,7 @@ fn close_streams(record: &Record) -> Option<Duration> {
         | Deed::Revive { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Release(_)
         | Deed::Checkpoint { .. } => None,
     }
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::journal::{
-    Deed, Draft, IdempotencyKey, JOURNAL_VERSION, JournalProgress, JournalWriter, NotRecorded, Record, StateLock,
-    rfc3339,
+    Deed, Draft, IdempotencyKey, JournalProgress, JournalWriter, LatchScope, NotRecorded, Record, StateLock, rfc3339,
 };
 use crate::route::KillScope;
 
@@ -27,7 +26,7 @@ pub(in crate::control) struct Written {
     pub failure: Option<String>,
     /// How often that began.
     pub failures: u64,
-    /// The revives that the disk did not take, with the reason; the controller removes them.
+    /// The revives and resumes that the disk did not take, with the reason; the controller removes them.
     pub refused: Vec<RefusedRevive>,
 }
 
@@ -55,9 +54,31 @@ enum Pages {
         /// Held as long as this process writes.
         lock: StateLock,
     },
-    /// Another process holds it, or the folder cannot have a lock. Kills are in force without being durable, and are
-    /// recorded when this process gets it: the last of each scope, with its number here.
-    Theirs { seq: u64, kept: BTreeMap<KillScope, (u64, Draft)> },
+    /// Another process holds it, or the folder cannot have a lock. Kills and rollbacks are in force without being durable,
+    /// and are recorded when this process gets it: the last of each scope, with its number here.
+    Theirs { seq: u64, kept: BTreeMap<KeptScope, (u64, Draft)> },
+}
+
+/// What a record takes out of service, that is kept until it can be written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum KeptScope {
+    Killed(KillScope),
+    Latched(LatchScope),
+}
+
+impl KeptScope {
+    fn of(deed: &Deed) -> Option<Self> {
+        match deed {
+            Deed::Kill { scope, .. } => scope.scope().map(Self::Killed),
+            Deed::Release(_) => deed.latched().map(Self::Latched),
+            Deed::Start { .. }
+            | Deed::Reload { .. }
+            | Deed::Revive { .. }
+            | Deed::Refused { .. }
+            | Deed::Endpoint { .. }
+            | Deed::Checkpoint { .. } => None,
+        }
+    }
 }
 
 /// The part of a [`Ledger`] that writes: given up in a hand-over.
@@ -78,6 +99,9 @@ impl Written {
                 self.failure = Some(why);
             }
             JournalProgress::Recovered => self.failure = None,
+            JournalProgress::EvidenceNotSaved { why } => {
+                tracing::warn!("the evidence of guards is not saved: {why}; after a restart they begin anew");
+            }
         }
     }
 }
@@ -151,6 +175,13 @@ impl Ledger {
         self.keys = records.into_iter().map(Arc::new).collect();
     }
 
+    /// Gives the evidence of guards to the journal's thread, which saves it; nothing while another process writes.
+    pub fn save_evidence(&self, evidence: Vec<u8>) {
+        if let Pages::Ours { writer, .. } = &self.pages {
+            writer.save_evidence(evidence);
+        }
+    }
+
     /// The last sequence number that was given.
     pub fn seq(&self) -> u64 {
         match &self.pages {
@@ -201,11 +232,10 @@ impl Ledger {
         self.keys.retain(|record| record.seq != seq);
     }
 
-    /// Keeps a kill of the process before, which its disk did not take, until this process can record it. Returns its
-    /// record; `None` when this process has killed the scope meanwhile.
+    /// Keeps a kill or a rollback of the process before, which its disk did not take, until this process can record it.
+    /// Returns its record; `None` when this process has killed or rolled back the same meanwhile.
     pub fn keep(&mut self, record: Record) -> Option<Arc<Record>> {
-        let Deed::Kill { scope, .. } = &record.what else { return None };
-        let scope = scope.scope()?;
+        let scope = KeptScope::of(&record.what)?;
         if matches!(&self.pages, Pages::Theirs { kept, .. } if kept.contains_key(&scope)) {
             return None;
         }
@@ -216,18 +246,16 @@ impl Ledger {
     /// Numbers a record and hands it to the journal's thread. Never waits.
     ///
     /// # Errors
-    /// It is a revive, and the journal cannot be written now.
+    /// It is a revive or a resume, and the journal cannot be written now.
     pub fn append(&mut self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
         let record = match &mut self.pages {
             Pages::Ours { writer, .. } => writer.append(draft)?,
-            Pages::Theirs { .. } if matches!(draft.what, Deed::Revive { .. }) => {
+            Pages::Theirs { .. } if draft.what.raises() => {
                 return Err(NotRecorded(self.written.borrow().failure.clone().unwrap_or_default()));
             }
             Pages::Theirs { seq, kept } => {
                 *seq += 1;
-                if let Deed::Kill { scope, .. } = &draft.what
-                    && let Some(scope) = scope.scope()
-                {
+                if let Some(scope) = KeptScope::of(&draft.what) {
                     kept.insert(scope, (*seq, draft.clone()));
                 }
                 Arc::new(unwritten(draft, *seq))
@@ -246,7 +274,7 @@ impl Ledger {
 /// A record that is in no journal yet.
 fn unwritten(draft: Draft, seq: u64) -> Record {
     let Draft { at, who, what, reason, key, config, generation } = draft;
-    Record { v: JOURNAL_VERSION, seq, at, who, what, reason, key, config, generation, prev: String::new() }
+    Record { v: what.version(), seq, at, who, what, reason, key, config, generation, prev: String::new() }
 }
 
 #[cfg(test)]
@@ -280,6 +308,6 @@ mod tests {
         }
         let Pages::Theirs { kept, .. } = &ledger.pages else { panic!("{ledger:?}") };
         assert_eq!(kept.len(), 2_000);
-        assert_eq!(kept[&KillScope::Tenant("t0".to_owned())].0, 2_008);
+        assert_eq!(kept[&KeptScope::Killed(KillScope::Tenant("t0".to_owned()))].0, 2_008);
     }
 }

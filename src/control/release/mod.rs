@@ -1,16 +1,22 @@
-//! Release control: kills by people, their journal, and what the admin listener shows of them.
+//! Release control: kills by people, what follows from guards, the journal of both, and what the admin listener shows of
+//! them.
 
 mod act;
 mod answer;
 mod check;
 mod folder;
+mod guards_due;
 mod kills;
+mod latches;
 mod ledger;
 mod perform;
 mod recording;
 mod release_state;
 mod resume;
+mod rollback;
+mod standings;
 mod succession;
+mod tick_schedule;
 mod view;
 
 pub use act::{Act, ActError, ActOutcome, ActReply, PersonAct};

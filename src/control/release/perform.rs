@@ -1,11 +1,11 @@
-//! An act of a person, from the event to its answer. A kill is in force before the disk has its record; a revive raises
-//! exposure, so it is on the disk before it is published.
+//! An act of a person, from the event to its answer. A kill is in force before the disk has its record; a revive and a
+//! resume raise exposure, so they are on the disk before they are published.
 
 use std::sync::Arc;
 
 use super::act::{Act, ActError, ActReply, PersonAct};
 use super::answer::{Published, REVIVE_TIMEOUT, WaitingCaller, answer};
-use super::check::find_scope;
+use super::check::{find_scope, variant_scope};
 use super::recording::log;
 use super::release_state::{WAITING_MAX, WaitingRevive};
 use crate::control::controller::Controller;
@@ -26,6 +26,7 @@ impl Controller {
             ReleaseEvent::Held(held) => self.follow_folder(held),
             ReleaseEvent::TakenOver { undurable, held } => self.finish_take_over(undurable, held),
             ReleaseEvent::ReviveDue(seq) => self.take_back_revive(seq),
+            ReleaseEvent::GuardsDue => return self.judge_releases(),
             ReleaseEvent::OfSuccessor(record) => self.follow_successor(&Arc::new(*record)),
         }
         self.show_release();
@@ -41,7 +42,7 @@ impl Controller {
         }
         match act.what {
             PersonAct::Kill { .. } => self.kill(act, caller),
-            PersonAct::Revive(_) => self.revive(act, caller),
+            PersonAct::Revive(_) | PersonAct::Resume { .. } => self.raise(act, caller),
         }
     }
 
@@ -73,6 +74,7 @@ impl Controller {
                 (None, Some(place)) => Err(ActError::KilledByFile { scope: scope.clone(), place: place.clone() }),
                 (None, None) => Err(ActError::NotKilled(scope.clone())),
             },
+            PersonAct::Resume { release } => self.find_latched(release).map(|_| None),
         }
     }
 
@@ -107,9 +109,13 @@ impl Controller {
         }
     }
 
-    /// Revives: recorded, and published when the record is on the disk.
-    fn revive(&mut self, act: Act, caller: WaitingCaller) {
-        let PersonAct::Revive(scope) = act.what.clone() else { return };
+    /// Revives or resumes: recorded, and published when the record is on the disk.
+    fn raise(&mut self, act: Act, caller: WaitingCaller) {
+        let scope = match &act.what {
+            PersonAct::Revive(scope) => scope.clone(),
+            PersonAct::Resume { release } => variant_scope(release),
+            PersonAct::Kill { .. } => return,
+        };
         if caller.place.is_none() {
             return caller.refuse(too_many_wait());
         }
@@ -138,10 +144,15 @@ impl Controller {
         let durable_seq = written.durable_seq;
         while let Some(first) = self.release.revives.first_entry().filter(|first| *first.key() <= durable_seq) {
             let WaitingRevive { record, scope, caller, repeats } = first.remove();
-            self.release.kills.apply(&record);
+            self.release.apply(&record);
+            self.begin_evidence_anew(&record);
             let still_killed_by = self.release.kills.place_in_file(&scope).cloned();
             let killed = self.release.kills.is_killed(&scope);
             let edition = self.publish_kills();
+            if matches!(record.what, Deed::Release(_)) {
+                // The caller who resumes reads the state next.
+                self.show_all_releases();
+            }
             self.announce(&record);
             let mut repeated = false;
             for caller in std::iter::once(caller).chain(repeats) {
@@ -167,15 +178,14 @@ impl Controller {
     /// Takes back a revive whose record the disk has not taken in time: should it get there after all, a kill follows.
     fn take_back_revive(&mut self, seq: u64) {
         let Some(WaitingRevive { record, scope, .. }) = self.release.revives.get(&seq) else { return };
-        let (by, scope) = (record.who.name.clone(), scope.clone());
-        let seconds = REVIVE_TIMEOUT.as_secs();
-        self.refuse_revive(
-            seq,
-            &format!(
-                "the disk of the state folder has not taken the record within {seconds} s: examine it; the scope stays \
-                 killed"
-            ),
-        );
+        let (record, scope) = (Arc::clone(record), scope.clone());
+        let (seconds, by) = (REVIVE_TIMEOUT.as_secs(), &record.who.name);
+        let late = format!("the disk of the state folder has not taken the record within {seconds} s: examine it");
+        if let Deed::Release(resumed) = &record.what {
+            self.refuse_revive(seq, &format!("{late}; the release stays rolled back"));
+            return self.latch_again(resumed, by, seq);
+        }
+        self.refuse_revive(seq, &format!("{late}; the scope stays killed"));
         // A later kill of the scope outlives the revive by itself.
         if self.release.kills.killed_by_people(&scope).is_none_or(|kill| kill.seq > seq) {
             return;
@@ -192,7 +202,7 @@ impl Controller {
 
     /// Applies what the process that took over has decided to what this one still serves.
     fn follow_successor(&mut self, record: &Arc<Record>) {
-        self.release.kills.apply(record);
+        self.release.apply(record);
         self.publish_kills();
         log(record);
         // The process before this one may still serve too.
@@ -201,7 +211,7 @@ impl Controller {
 
     /// Publishes the union of all kills; returns the edition.
     pub(in crate::control) fn publish_kills(&mut self) -> Edition {
-        let overlay = self.release.kills.union(&self.store.load().rules);
+        let overlay = self.release.overlay(&self.store.load().rules);
         self.publish_overlay(overlay)
     }
 
@@ -215,10 +225,11 @@ fn too_many_wait() -> ActError {
     ActError::NotRecorded(format!("{WAITING_MAX} acts wait for the disk already; try again"))
 }
 
-/// The scope of a kill or a revive.
+/// The scope of a kill or a revive; of a release its variant.
 fn scope_of(record: &Record) -> Option<KillScope> {
     match &record.what {
         Deed::Kill { scope, .. } | Deed::Revive { scope } | Deed::Refused { scope, .. } => scope.scope(),
+        Deed::Release(deed) => Some(variant_scope(&deed.release)),
         Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. } => None,
     }
 }

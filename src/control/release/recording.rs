@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::act::{Act, PersonAct};
 use super::ledger::Written;
+use super::rollback::NO_TARGET;
 use super::view::JournalHealth;
 use crate::control::controller::Controller;
 use crate::control::event::ReloadRequest;
 use crate::control::outcome::{ReloadCause, ReloadOutcome};
-use crate::journal::{Actor, Deed, Draft, Record, ScopeFields, Via, rfc3339};
+use crate::journal::{Actor, Deed, Draft, Record, ReleaseDeed, ReleaseVerb, ScopeFields, Via, rfc3339};
 use crate::telemetry;
 use crate::telemetry::control::JournalFigures;
 
@@ -37,6 +38,7 @@ impl Controller {
                 close_streams_ms: close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             },
             PersonAct::Revive(scope) => Deed::Revive { scope: ScopeFields::from(&scope) },
+            PersonAct::Resume { release } => Deed::Release(self.resume_of(release)),
         };
         Draft { key, ..self.draft(who, what, Some(reason)) }
     }
@@ -93,7 +95,7 @@ impl Controller {
     pub(super) fn announce(&mut self, record: &Arc<Record>) {
         log(record);
         telemetry::control::count_record(&self.state.counts.recorder, kind(&record.what));
-        if matches!(record.what, Deed::Kill { .. } | Deed::Revive { .. }) {
+        if matches!(record.what, Deed::Kill { .. } | Deed::Revive { .. } | Deed::Release(_)) {
             self.forward(record);
         }
         self.release.unseen.insert(record.seq, Arc::clone(record));
@@ -155,22 +157,54 @@ const fn kind(what: &Deed) -> &'static str {
         Deed::Kill { .. } => "kill",
         Deed::Revive { .. } => "revive",
         Deed::Endpoint { .. } => "endpoint",
+        Deed::Release(_) => "release",
         // The journal's thread makes checkpoints; they are not announced.
         Deed::Refused { .. } | Deed::Checkpoint { .. } => "refused",
     }
 }
 
-/// Logs a kill or a revive: who, what and why.
+/// Logs a kill or a revive, or what was decided about a release: who, what and why.
 pub(super) fn log(record: &Record) {
     let (word, scope) = match &record.what {
         Deed::Kill { scope, .. } => ("killed", scope),
         Deed::Revive { scope } => ("revived", scope),
         Deed::Refused { scope, .. } => ("revive refused", scope),
+        Deed::Release(deed) => return log_release(record, deed),
         Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. } => return,
     };
     let scope = scope.scope().map(|scope| scope.to_string()).unwrap_or_default();
     let (seq, who, why) = (record.seq, record.who.name.as_str(), record.reason.as_deref().unwrap_or_default());
     tracing::warn!(seq, who, via = ?record.who.via, why, "{word}: {scope}");
+}
+
+/// Logs what was decided about a release: a rollback, and one that has no target, as an error.
+fn log_release(record: &Record, deed: &ReleaseDeed) {
+    let (seq, who, release, revision) = (record.seq, record.who.name.as_str(), &*deed.release, &*deed.revision);
+    let because = deed.because.as_deref().unwrap_or_default();
+    let saw = deed.sentence().unwrap_or_default();
+    match deed.act {
+        ReleaseVerb::Rollback => tracing::error!(seq, release, revision, guard = who, because, saw, "rolled back"),
+        ReleaseVerb::Hold if because == NO_TARGET => tracing::error!(
+            seq,
+            release,
+            revision,
+            guard = who,
+            saw,
+            "a guard wants a rollback, and stable has no usable endpoint: the weight stays until stable has one"
+        ),
+        ReleaseVerb::Hold => tracing::warn!(seq, release, revision, because, saw, "held at 0"),
+        ReleaseVerb::Refused => {
+            tracing::warn!(seq, release, revision, who, because, "resume refused: the release stays rolled back");
+        }
+        ReleaseVerb::Unhold => {
+            tracing::warn!(seq, release, revision, "an endpoint accepts connections: no longer held");
+        }
+        ReleaseVerb::Warn => tracing::warn!(seq, release, revision, guard = who, saw, "a guard has tripped"),
+        ReleaseVerb::Resume => {
+            let why = record.reason.as_deref().unwrap_or_default();
+            tracing::warn!(seq, release, revision, who, via = ?record.who.via, why, "resumed: evidence begins anew");
+        }
+    }
 }
 
 /// The first diagnostics, so that a record fits in a line.

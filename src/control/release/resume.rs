@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::folder::HeldFolder;
 use super::ledger::Pen;
+use super::release_state::Release;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ReleaseEvent};
 use crate::control::start_error::StartError;
@@ -19,6 +20,7 @@ impl Controller {
     /// # Errors
     /// Another process has the folder, or the journal's thread cannot be started.
     pub(in crate::control) async fn resume(&mut self) -> Result<(), StartError> {
+        self.follow_guards();
         let folder = self.release.folder.clone();
         if self.succession.predecessor.is_some() {
             let absolute = |dir: &Path| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
@@ -42,6 +44,8 @@ impl Controller {
             }
         }
         self.release.kills.log_from_before();
+        self.release.latches.log_from_before();
+        self.show_all_releases();
         self.watch_journal();
         self.show_release();
         Ok(())
@@ -64,6 +68,7 @@ impl Controller {
         }
         self.hold_journal(held)?;
         self.publish_kills();
+        self.show_all_releases();
         self.show_release();
         Ok(())
     }
@@ -82,7 +87,11 @@ impl Controller {
         self.release.known = ledger.written();
         let writer = JournalWriter::start(journal, WriterLimits::default(), self.state.clock, ledger.progress())?;
         let decided = ledger.take_over(Pen { writer, lock });
+        let evidence = opened.evidence.clone();
         self.restore(opened);
+        if let Some(Err(why)) = evidence.map(|evidence| self.release.guards.restore(&evidence)) {
+            tracing::warn!("the evidence of guards from before cannot be read, and they begin anew: {why}");
+        }
         if let Some(damage) = &self.release.damage {
             tracing::error!("the journal is damaged: {damage}");
         }
@@ -90,7 +99,7 @@ impl Controller {
         self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() }, None);
         for draft in decided {
             if let Ok(record) = self.release.ledger.append(draft) {
-                self.release.kills.apply(&record);
+                self.release.apply(&record);
                 self.state.release.add(record);
             }
         }
@@ -100,11 +109,13 @@ impl Controller {
     /// Puts in force what the journal says. A damaged one lifts no kill.
     fn restore(&mut self, opened: Opened) {
         let folded = opened.folded;
-        let kills = &mut self.release.kills;
+        let Release { kills, latches, .. } = &mut self.release;
         if folded.damage.is_none() {
             kills.restore(folded.kills);
+            latches.restore(folded.latches);
         } else {
             kills.add(folded.kills);
+            latches.add(folded.latches);
         }
         // A file that cannot be read is a failure, and may be intact.
         let damage = folded.damage.filter(|damage| !matches!(damage.kind, DamageKind::Unreadable(_)));

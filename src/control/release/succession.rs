@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::check::variant_scope;
 use super::folder::HeldFolder;
 use super::ledger::Pen;
+use super::release_state::Release;
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ProcessEvent, ReleaseEvent};
 use crate::control::hand_over::HandOver;
 use crate::drain::Phase;
-use crate::journal::{Deed, LockError, Record};
+use crate::journal::{Deed, LockError, Record, ReleaseVerb};
 use crate::route::KillScope;
 
 /// How long the old process may take to write what waits.
@@ -25,8 +27,10 @@ const TAKING_OVER: &str = "this process takes over: it records the kill when the
 impl Controller {
     /// The new process serves: writes what waits, gives the journal up, and reports that.
     pub(in crate::control) fn pass_journal(&mut self, taken: Vec<usize>) {
+        self.save_evidence();
         let pen = self.release.ledger.give_up();
-        let kills: Vec<Arc<Record>> = self.release.kills.records().cloned().collect();
+        let Release { kills, latches, .. } = &self.release;
+        let stops: Vec<Arc<Record>> = kills.records().chain(latches.records()).cloned().collect();
         let revives: Vec<(u64, KillScope)> =
             self.release.revives.iter().map(|(seq, waiting)| (*seq, waiting.scope.clone())).collect();
         let sender = self.succession.handing_over.as_ref().and_then(HandOver::kill_sender);
@@ -44,11 +48,11 @@ impl Controller {
             }
             let durable_seq = written.borrow().durable_seq;
             if let Some(sender) = sender {
-                // A revive that is not on the disk by now is refused, and must not take effect later.
+                // A revive or resume that is not on the disk by now is refused, and must not take effect later.
                 let late: Vec<&KillScope> =
                     revives.iter().filter(|(seq, _)| *seq > durable_seq).map(|(_, scope)| scope).collect();
-                let is_late = |kill: &Record| killed_scope(kill).is_some_and(|scope| late.contains(&&scope));
-                kills.iter().filter(|kill| kill.seq > durable_seq || is_late(kill)).for_each(|kill| sender.send(kill));
+                let is_late = |stop: &Record| stopped_scope(stop).is_some_and(|scope| late.contains(&&scope));
+                stops.iter().filter(|stop| stop.seq > durable_seq || is_late(stop)).for_each(|stop| sender.send(stop));
             }
             // Sending fails when the controller has ended.
             let _ = events.blocking_send(Event::Process(ProcessEvent::JournalPassed(taken)));
@@ -86,7 +90,7 @@ impl Controller {
         self.succession.predecessor = None;
         for record in undurable {
             if let Some(record) = self.release.ledger.keep(record) {
-                self.release.kills.apply(&record);
+                self.release.apply(&record);
             }
         }
         self.publish_kills();
@@ -145,14 +149,17 @@ impl Controller {
     }
 }
 
-fn killed_scope(record: &Record) -> Option<KillScope> {
+/// What a kill or a rollback takes out of service.
+fn stopped_scope(record: &Record) -> Option<KillScope> {
     match &record.what {
         Deed::Kill { scope, .. } => scope.scope(),
+        Deed::Release(deed) if deed.act == ReleaseVerb::Rollback => Some(variant_scope(&deed.release)),
         Deed::Start { .. }
         | Deed::Reload { .. }
         | Deed::Revive { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Release(_)
         | Deed::Checkpoint { .. } => None,
     }
 }

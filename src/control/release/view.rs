@@ -1,12 +1,13 @@
 //! What the admin listener sees of release control. The controller writes it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use crate::journal::{Actor, Record};
+use crate::release::ReleaseStanding;
 use crate::route::{KillScope, SourceLocation};
 
 /// The records that are kept in memory, for readers that follow.
@@ -22,6 +23,8 @@ pub struct ReleaseView {
 #[derive(Debug, Default)]
 struct ViewData {
     kills: Vec<KillInForce>,
+    /// By name.
+    releases: BTreeMap<String, ReleaseStanding>,
     recent: VecDeque<Arc<Record>>,
     /// Records up to this number are not in memory.
     before: u64,
@@ -90,6 +93,18 @@ impl ReleaseView {
         self.lock().kills.clone()
     }
 
+    /// How the releases stand that guards watch or that are rolled back, sorted by name.
+    #[must_use]
+    pub fn releases(&self) -> Vec<ReleaseStanding> {
+        self.lock().releases.values().cloned().collect()
+    }
+
+    /// How a release stands, by its name `route:variant`; `None`: no guard watches it, and it is not rolled back.
+    #[must_use]
+    pub fn release(&self, name: &str) -> Option<ReleaseStanding> {
+        self.lock().releases.get(name).cloned()
+    }
+
     /// The newest records after `seq`, at most `limit`, oldest first.
     pub(in crate::control) fn newest_after(&self, seq: u64, limit: usize) -> Vec<Arc<Record>> {
         let data = self.lock();
@@ -151,6 +166,16 @@ impl ReleaseView {
     /// Sets the kills in force.
     pub(in crate::control) fn set_kills(&self, kills: Vec<KillInForce>) {
         self.lock().kills = kills;
+    }
+
+    /// Sets the releases: these and no others.
+    pub(in crate::control) fn set_releases(&self, releases: Vec<ReleaseStanding>) {
+        self.lock().releases = releases.into_iter().map(|one| (one.name(), one)).collect();
+    }
+
+    /// Replaces the standings of some releases.
+    pub(in crate::control) fn update_releases(&self, releases: Vec<ReleaseStanding>) {
+        self.lock().releases.extend(releases.into_iter().map(|one| (one.name(), one)));
     }
 
     /// Sets the health of the journal.

@@ -1,6 +1,6 @@
 //! Crashes and refusing disks, at every step that a writer does.
 //!
-//! After each: what was reported durable is there, kills are exactly those of the records that are there, the chain is
+//! After each: what was reported durable is there, kills and latches are exactly those of the records that are there, the chain is
 //! intact, and writing goes on.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 
 use super::super::memory_files::{Loss, MemoryFiles};
 use super::super::verify;
-use super::{Act, Run, SCRIPT, kills, look, numbered, replay, small};
+use super::{Act, Run, SCRIPT, in_force, look, numbered, replay, small};
 
 const LOSSES: &[Loss] = &[Loss::Nothing, Loss::Half, Loss::All];
 
@@ -24,7 +24,11 @@ fn examine(files: &MemoryFiles, durable: u64, script: &[Act], context: &str) -> 
     assert!(last >= durable, "{context}: {durable} records were durable, {last} are there");
     let there = usize::try_from(last).expect("small");
     assert!(there <= script.len(), "{context}: nothing is there that was not decided");
-    assert_eq!(kills(&opened.folded), replay(numbered(&script[..there])), "{context}: kills of {last} records");
+    assert_eq!(
+        in_force(&opened.folded),
+        replay(numbered(&script[..there])),
+        "{context}: in force after {last} records"
+    );
     let report = verify(files).expect("readable");
     assert!(report.is_intact(), "{context}: {report:?}");
     last
@@ -103,7 +107,7 @@ fn a_state_that_was_relied_on_outlives_a_power_failure() {
         let relied = Run::begin(&files, small()).opened.folded;
         files.restart(Loss::All);
         let after = look(&files).folded;
-        assert_eq!((after.kills, after.last_seq), (relied.kills, relied.last_seq), "a crash at step {crash}");
+        assert_eq!((in_force(&after), after.last_seq), (in_force(&relied), relied.last_seq), "a crash at step {crash}");
     }
 }
 
@@ -129,7 +133,7 @@ fn a_disk_that_refuses_for_a_while_loses_nothing() {
             assert_eq!(opened.folded.damage, None, "{context}");
             assert_eq!(opened.folded.last_seq, last, "{context}");
             let done = taken.into_iter().filter(|(seq, _)| !refused.contains(seq));
-            assert_eq!(kills(&opened.folded), replay(done), "{context}, refused {refused:?}");
+            assert_eq!(in_force(&opened.folded), replay(done), "{context}, refused {refused:?}");
             let report = verify(&files).expect("readable");
             assert!(report.is_intact(), "{context}: {report:?}");
         }
@@ -147,7 +151,7 @@ fn a_revive_that_the_disk_refused_is_not_done_later() {
     assert!(run.write());
     assert_eq!(run.happened.refused.borrow().iter().copied().collect::<Vec<_>>(), [record.seq]);
     let opened = look(&files);
-    assert_eq!(kills(&opened.folded).len(), 1, "the scope stays killed: {opened:?}");
+    assert_eq!(in_force(&opened.folded).len(), 1, "the scope stays killed: {opened:?}");
     assert_eq!(opened.folded.last_seq, record.seq, "a record says so");
 }
 
@@ -165,5 +169,11 @@ proptest! {
 }
 
 pub(super) fn acts() -> impl Strategy<Value = Act> {
-    prop_oneof![(0_u8..6).prop_map(Act::Kill), (0_u8..6).prop_map(Act::Revive), proptest::strategy::Just(Act::Reload)]
+    prop_oneof![
+        (0_u8..6).prop_map(Act::Kill),
+        (0_u8..6).prop_map(Act::Revive),
+        (0_u8..4).prop_map(Act::Rollback),
+        (0_u8..4).prop_map(Act::Resume),
+        proptest::strategy::Just(Act::Reload)
+    ]
 }

@@ -1,4 +1,4 @@
-//! Damaged, cut, missing, newer and foreign files. The law: with the saved state beside it, no kill is lost.
+//! Damaged, cut, missing, newer and foreign files. The law: with the saved state beside it, no kill and no latch is lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,9 +8,10 @@ use proptest::prelude::{any, prop_assert, proptest};
 use super::super::memory_files::{Loss, MemoryFiles};
 use super::super::{DamageKind, JournalFiles, Problem, SavedState, fold, records_after, verify, verify_bytes};
 use super::crash::acts;
-use super::{Act, Run, SCRIPT, WriterLimits, draft, kills, look, numbered, replay, scope, scope_of, small, written};
+use super::{
+    Act, Run, SCRIPT, Stopped, WriterLimits, draft, in_force, killed, latched, look, numbered, replay, small, written,
+};
 use crate::journal::{Deed, Folded};
-use crate::route::KillScope;
 
 const CURRENT: &str = "journal.jsonl";
 const SAVED: &str = "snapshot.json";
@@ -18,8 +19,8 @@ const SAVED: &str = "snapshot.json";
 /// What another program does to the files.
 type Change = fn(&MemoryFiles);
 
-fn scopes(folded: &Folded) -> BTreeSet<KillScope> {
-    folded.kills.iter().map(scope_of).collect()
+fn stops(folded: &Folded) -> BTreeSet<Stopped> {
+    in_force(folded).into_keys().collect()
 }
 
 fn text(files: &MemoryFiles) -> Vec<u8> {
@@ -37,18 +38,18 @@ fn line_at(text: &[u8], at: usize) -> (usize, usize) {
 }
 
 /// Folds a changed journal with its saved state and without.
-fn survives(changed: &[u8], saved: Option<SavedState>, intact: &BTreeSet<KillScope>, context: &str) {
+fn survives(changed: &[u8], saved: Option<SavedState>, intact: &BTreeSet<Stopped>, context: &str) {
     let folded = fold(changed, saved, Duration::ZERO);
-    let missing: Vec<_> = intact.difference(&scopes(&folded)).cloned().collect();
+    let missing: Vec<_> = intact.difference(&stops(&folded)).cloned().collect();
     assert!(missing.is_empty(), "{context}: {missing:?} lost; {:?}", folded.damage);
 }
 
 #[test]
 fn no_flipped_bit_loses_a_kill() {
-    for end in [3, 4, 9, SCRIPT.len()] {
+    for end in [3, 6, 11, SCRIPT.len()] {
         let files = written(&SCRIPT[..end]);
         let (text, saved) = (text(&files), saved(&files));
-        let intact = scopes(&look(&files).folded);
+        let intact = stops(&look(&files).folded);
         assert_eq!(intact, replay(numbered(&SCRIPT[..end])).into_keys().collect());
         for at in 0..text.len() {
             let mut changed = text.clone();
@@ -62,7 +63,7 @@ fn no_flipped_bit_loses_a_kill() {
 fn no_cut_loses_a_kill() {
     let files = written(SCRIPT);
     let (text, saved) = (text(&files), saved(&files));
-    let intact = scopes(&look(&files).folded);
+    let intact = stops(&look(&files).folded);
     for end in 0..text.len() {
         survives(&text[..end], saved.clone(), &intact, &format!("cut to {end} bytes"));
     }
@@ -80,12 +81,12 @@ fn without_a_saved_state_only_the_damaged_lines_are_lost() {
         let (begin, end) = line_at(&text, at);
         // A changed line feed joins two lines.
         let end = if text[at] == b'\n' && end < text.len() { line_at(&text, end).1 } else { end };
-        let said: Vec<u64> = fold(&text[..end], None, Duration::ZERO).kills.iter().map(|kill| kill.seq).collect();
+        let said: Vec<u64> = in_force(&fold(&text[..end], None, Duration::ZERO)).into_values().collect();
         let before = fold(&text[..begin], None, Duration::ZERO).last_seq;
         let lost = |seq: u64| said.contains(&seq) && seq > before;
-        let found = scopes(&fold(&changed, None, Duration::ZERO));
-        for kill in intact.kills.iter().filter(|kill| !lost(kill.seq)) {
-            assert!(found.contains(&scope_of(kill)), "byte {at}: {kill:?}");
+        let found = stops(&fold(&changed, None, Duration::ZERO));
+        for (stop, _) in in_force(&intact).into_iter().filter(|(_, seq)| !lost(*seq)) {
+            assert!(found.contains(&stop), "byte {at}: {stop:?}");
         }
     }
 }
@@ -112,17 +113,26 @@ fn verification_finds_every_changed_byte() {
 }
 
 #[test]
-fn behind_damage_kills_apply_and_revives_do_not() {
-    let files = written(&[Act::Kill(1), Act::Reload, Act::Revive(1), Act::Kill(2)]);
+fn behind_damage_kills_and_rollbacks_apply_and_revives_and_resumes_do_not() {
+    let files = written(&[
+        Act::Kill(1),
+        Act::Rollback(1),
+        Act::Reload,
+        Act::Revive(1),
+        Act::Resume(1),
+        Act::Kill(2),
+        Act::Rollback(2),
+    ]);
     let mut changed = text(&files);
-    let reload = line_at(&changed, 0).1;
+    let rollback = line_at(&changed, 0).1;
+    let reload = line_at(&changed, rollback).1;
     changed[reload] = b'#';
     for saved in [None, saved(&files)] {
         let folded = fold(&changed, saved, Duration::ZERO);
-        let damage = folded.damage.clone().expect("the second line is no record");
-        assert!(matches!(damage.kind, DamageKind::NotARecord(_)) && damage.line == 2, "{damage}");
-        assert_eq!(scopes(&folded), [scope(1), scope(2)].into());
-        assert_eq!(folded.last_seq, 4);
+        let damage = folded.damage.clone().expect("the third line is no record");
+        assert!(matches!(damage.kind, DamageKind::NotARecord(_)) && damage.line == 3, "{damage}");
+        assert_eq!(stops(&folded), [killed(1), killed(2), latched(1), latched(2)].into());
+        assert_eq!(folded.last_seq, 7);
     }
 }
 
@@ -144,10 +154,10 @@ fn a_problem_names_its_place() {
 #[test]
 fn writing_goes_on_after_damage_in_a_new_file() {
     let files = written(SCRIPT);
-    let intact = kills(&look(&files).folded);
+    let intact = in_force(&look(&files).folded);
     for _ in 0..3 {
         let mut changed = text(&files);
-        changed[5] ^= 1;
+        changed[5] = b'0';
         files.set(CURRENT, &changed);
         let mut run = Run::begin(&files, WriterLimits::default());
         assert!(run.opened.folded.damage.is_some() && run.opened.failure.is_none());
@@ -155,7 +165,7 @@ fn writing_goes_on_after_damage_in_a_new_file() {
         let opened = look(&files);
         assert_eq!(opened.folded.damage, None);
         for scope in intact.keys() {
-            assert!(kills(&opened.folded).contains_key(scope), "{scope} stays killed");
+            assert!(in_force(&opened.folded).contains_key(scope), "{scope:?} stays out of service");
         }
         assert_eq!(opened.folded.last_seq, SCRIPT.len() as u64, "no number is given twice");
         let report = verify(&files).expect("readable");
@@ -181,7 +191,7 @@ fn damage_and_crashes_together_lose_no_kill() {
     let with_saved = || {
         let files = written(SCRIPT);
         let mut changed = text(&files);
-        changed[5] ^= 1;
+        changed[5] = b'0';
         files.set(CURRENT, &changed);
         files
     };
@@ -193,7 +203,7 @@ fn damage_and_crashes_together_lose_no_kill() {
     let cases: [&dyn Fn() -> MemoryFiles; 2] = [&with_saved, &without_saved];
     for damaged in cases {
         let files = damaged();
-        let readable = scopes(&look(&files).folded);
+        let readable = stops(&look(&files).folded);
         assert!(readable.len() >= 2, "{readable:?}");
         let before = files.steps();
         Run::begin(&files, small()).play(&[Act::Kill(4)]);
@@ -203,11 +213,11 @@ fn damage_and_crashes_together_lose_no_kill() {
             files.crash_at(files.steps() + crash);
             Run::begin(&files, small()).play(&[Act::Kill(4)]);
             files.restart(Loss::All);
-            assert!(scopes(&look(&files).folded).is_superset(&readable), "a crash at step {crash}");
+            assert!(stops(&look(&files).folded).is_superset(&readable), "a crash at step {crash}");
             Run::begin(&files, small()).play(&[]);
             let opened = look(&files);
             assert_eq!(opened.folded.damage, None, "a crash at step {crash}");
-            assert!(scopes(&opened.folded).is_superset(&readable), "a crash at step {crash}");
+            assert!(stops(&opened.folded).is_superset(&readable), "a crash at step {crash}");
         }
     }
 }
@@ -215,14 +225,14 @@ fn damage_and_crashes_together_lose_no_kill() {
 #[test]
 fn a_journal_that_is_removed_or_emptied_leaves_the_saved_kills() {
     let files = written(SCRIPT);
-    let intact = kills(&look(&files).folded);
+    let intact = in_force(&look(&files).folded);
     let removed: Change = |files| files.take(CURRENT);
     let emptied: Change = |files| files.set(CURRENT, b"");
     let cut: Change = |files| files.set(CURRENT, &text(files)[..line_at(&text(files), 0).1]);
     let cases: [(Change, DamageKind); 3] = [
         (removed, DamageKind::Missing),
         (emptied, DamageKind::Missing),
-        (cut, DamageKind::EndsBefore { saved: 13, last: 1 }),
+        (cut, DamageKind::EndsBefore { saved: SCRIPT.len() as u64, last: 1 }),
     ];
     for (change, expected) in cases {
         let files = written(SCRIPT);
@@ -230,8 +240,8 @@ fn a_journal_that_is_removed_or_emptied_leaves_the_saved_kills() {
         let mut run = Run::begin(&files, small());
         assert_eq!(run.opened.folded.damage.as_ref().map(|damage| &damage.kind), Some(&expected));
         assert!(!run.opened.is_fresh);
-        assert_eq!(kills(&run.opened.folded), intact);
-        assert_eq!(run.play(&[Act::Reload]), [(14, Act::Reload)], "numbers go on");
+        assert_eq!(in_force(&run.opened.folded), intact);
+        assert_eq!(run.play(&[Act::Reload]), [(SCRIPT.len() as u64 + 1, Act::Reload)], "numbers go on");
         assert_eq!(look(&files).folded.damage, None);
     }
     // While the process runs.
@@ -250,14 +260,14 @@ fn a_journal_that_is_removed_or_emptied_leaves_the_saved_kills() {
 #[test]
 fn a_newer_journal_counts_as_far_as_it_is_read_and_is_not_written() {
     let files = written(&SCRIPT[..3]);
-    let intact = kills(&look(&files).folded);
+    let intact = in_force(&look(&files).folded);
     let mut changed = text(&files);
-    changed.extend_from_slice(b"{\"v\":2,\"seq\":4,\"what\":\"rollback\",\"prev\":\"x\"}\n");
+    changed.extend_from_slice(b"{\"v\":3,\"seq\":4,\"what\":\"rollback\",\"prev\":\"x\"}\n");
     files.set(CURRENT, &changed);
     let mut run = Run::begin(&files, small());
     let failure = run.opened.failure.clone().expect("it is not written");
-    assert!(failure.contains("version 2") && failure.contains("run that version"), "{failure}");
-    assert_eq!(kills(&run.opened.folded), intact);
+    assert!(failure.contains("version 3") && failure.contains("run that version"), "{failure}");
+    assert_eq!(in_force(&run.opened.folded), intact);
     assert!(run.pending.add(draft(super::deed(Act::Kill(3)))).is_ok(), "a kill is always taken");
     let report = |progress| run.happened.note(&progress);
     assert!(run.writing.step(&report).is_err());
@@ -282,13 +292,13 @@ fn a_journal_from_another_machine_is_noted() {
 #[test]
 fn a_torn_last_line_is_a_note() {
     let files = written(SCRIPT);
-    let intact = kills(&look(&files).folded);
+    let intact = in_force(&look(&files).folded);
     let mut torn = text(&files);
     torn.extend_from_slice(b"{\"v\":1,\"seq\":14");
     files.set(CURRENT, &torn);
     let opened = look(&files);
-    assert_eq!((opened.folded.damage.clone(), kills(&opened.folded)), (None, intact));
-    assert!(opened.folded.notes[0].starts_with("line 14 is not complete (15 bytes)"), "{:?}", opened.folded.notes);
+    assert_eq!((opened.folded.damage.clone(), in_force(&opened.folded)), (None, intact));
+    assert!(opened.folded.notes[0].starts_with("line 20 is not complete (15 bytes)"), "{:?}", opened.folded.notes);
     Run::begin(&files, small()).play(&[Act::Reload]);
     assert!(verify(&files).expect("readable").is_intact(), "it is cut off");
 }
@@ -303,7 +313,7 @@ fn a_damaged_saved_state_changes_nothing() {
         changed[at] ^= 1 << (at % 8);
         files.set(SAVED, &changed);
         let opened = look(&files);
-        assert_eq!((&opened.folded.damage, &opened.folded.kills), (&None, &intact.kills), "byte {at}");
+        assert_eq!((&opened.folded.damage, in_force(&opened.folded)), (&None, in_force(&intact)), "byte {at}");
         assert_eq!(opened.folded.notes.len(), 1, "byte {at}");
     }
     files.set(SAVED, &bytes[..bytes.len() - 1]);
@@ -333,11 +343,11 @@ proptest! {
         script in proptest::collection::vec(acts(), 1..20), at in any::<usize>(), byte in any::<u8>(),
     ) {
         let files = written(&script);
-        let intact = scopes(&look(&files).folded);
+        let intact = stops(&look(&files).folded);
         let mut changed = text(&files);
         let at = at % changed.len();
         changed[at] = byte;
         let folded = fold(&changed, saved(&files), Duration::ZERO);
-        prop_assert!(scopes(&folded).is_superset(&intact), "byte {at}: {folded:?}");
+        prop_assert!(stops(&folded).is_superset(&intact), "byte {at}: {folded:?}");
     }
 }

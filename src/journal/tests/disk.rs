@@ -12,7 +12,7 @@ use super::super::{
     DiskFiles, HeldJournal, JournalFiles, JournalProgress, JournalWriter, LockError, StateLock, WriterLimits, open,
     peek, records_after, verify,
 };
-use super::{Act, Run, SCRIPT, deed, draft, kills, look, numbered, replay, scope, small};
+use super::{Act, Run, SCRIPT, deed, draft, in_force, killed, look, numbered, replay, small};
 use crate::clock::Clock;
 
 /// How long a test waits for the writer.
@@ -44,11 +44,14 @@ fn what_is_durable_is_there_after_a_start() {
     assert!(writer.stop(PATIENCE));
     let opened = peek(&*files, Duration::ZERO, "here");
     assert_eq!(opened.folded.damage, None);
-    assert_eq!(kills(&opened.folded), replay(numbered(SCRIPT)));
+    assert_eq!(in_force(&opened.folded), replay(numbered(SCRIPT)));
     let report = verify(&*files).expect("readable");
     assert!(report.is_intact() && report.files.len() > 2, "{report:?}");
     let all = records_after(&*files, 0, 100).expect("readable");
-    assert_eq!(all.records.iter().map(|record| record.seq).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
+    assert_eq!(
+        all.records.iter().map(|record| record.seq).collect::<Vec<_>>(),
+        (1..=SCRIPT.len() as u64).collect::<Vec<_>>()
+    );
     let page = records_after(&*files, 4, 3).expect("readable");
     assert_eq!(page.records.iter().map(|record| record.seq).collect::<Vec<_>>(), [5, 6, 7]);
     assert!(page.has_more && page.unreadable == 0);
@@ -90,7 +93,7 @@ fn a_long_checkpoint_is_not_written_for_each_record() {
         run.play(&[Act::Reload]);
     }
     assert!(begun() <= before + 1, "a checkpoint has 100 kills, a record is short: {:?}", files.list());
-    assert_eq!(kills(&look(&files).folded).len(), 81);
+    assert_eq!(in_force(&look(&files).folded).len(), 81);
 }
 
 #[test]
@@ -103,7 +106,7 @@ fn a_journal_that_appears_after_the_folder_was_read_is_kept() {
     let kept = files.list().expect("a folder").into_iter().find(|name| name.contains("damaged")).expect("it is kept");
     files.read(&kept).expect("there").read_to_string(&mut text).expect("text");
     assert_eq!(text, "of another program\n");
-    assert_eq!(kills(&look(&files).folded), [(scope(1), 1)].into());
+    assert_eq!(in_force(&look(&files).folded), [(killed(1), 1)].into());
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn a_reader_misses_no_record_while_a_file_is_begun() {
             |old_looks| Rotating { before: played(count), after: played(SCRIPT.len()), looks: 0.into(), old_looks };
         let page = records_after(&folder(1), 0, 100).expect("readable");
         let found: Vec<u64> = page.records.iter().map(|record| record.seq).collect();
-        assert_eq!(found, (1..=13).collect::<Vec<_>>(), "from {count} records on");
+        assert_eq!(found, (1..=SCRIPT.len() as u64).collect::<Vec<_>>(), "from {count} records on");
         // Its first look is for the saved state.
         let report = verify(&folder(2)).expect("readable");
         assert!(report.is_intact() && report.files.len() > 3, "from {count} records on: {report:?}");

@@ -3,6 +3,8 @@
 mod crash;
 mod damage;
 mod disk;
+mod evidence;
+mod latches;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -10,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::memory_files::MemoryFiles;
 use super::pending::Pending;
 use super::writing::{WriteFault, Writing};
 use super::{
-    Actor, Deed, Draft, Folded, IdempotencyKey, JournalFiles, JournalProgress, Opened, Record, ScopeFields,
-    WriterLimits, open, peek,
+    Actor, Deed, Draft, Folded, IdempotencyKey, JournalFiles, JournalProgress, LatchScope, Opened, Record, ReleaseDeed,
+    ReleaseVerb, ScopeFields, WriterLimits, open, peek,
 };
 use crate::clock::Clock;
 use crate::route::KillScope;
@@ -23,28 +27,43 @@ use crate::route::KillScope;
 /// How often a writer tries before a test gives up.
 const ATTEMPTS_MAX: u32 = 100;
 
-/// What a test lets people do.
+/// What a test lets people and guards do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Kill(u8),
     Revive(u8),
+    Rollback(u8),
+    Resume(u8),
     Reload,
 }
 
-/// A script with kills, revives and repetitions of both.
+/// What is out of service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stopped {
+    Killed(KillScope),
+    Latched(LatchScope),
+}
+
+/// A script with kills, revives, rollbacks, resumes, and repetitions of all.
 const SCRIPT: &[Act] = &[
     Act::Reload,
     Act::Kill(1),
+    Act::Rollback(1),
     Act::Kill(2),
     Act::Revive(1),
+    Act::Rollback(2),
     Act::Reload,
     Act::Kill(3),
     Act::Kill(1),
+    Act::Resume(1),
     Act::Revive(2),
+    Act::Rollback(3),
+    Act::Rollback(1),
     Act::Revive(3),
+    Act::Resume(3),
     Act::Kill(2),
     Act::Kill(2),
-    Act::Reload,
+    Act::Rollback(1),
     Act::Revive(1),
 ];
 
@@ -57,6 +76,19 @@ fn scope(number: u8) -> KillScope {
         3 => KillScope::Tenant(format!("t{number} \" \n é")),
         _ => KillScope::Shadow(format!("s{number}")),
     }
+}
+
+/// A release; two numbers share one, under other revisions.
+fn release(number: u8) -> LatchScope {
+    LatchScope { release: format!("search:v{}", number % 2), revision: format!("ranker={number}") }
+}
+
+fn killed(number: u8) -> Stopped {
+    Stopped::Killed(scope(number))
+}
+
+fn latched(number: u8) -> Stopped {
+    Stopped::Latched(release(number))
 }
 
 fn draft(what: Deed) -> Draft {
@@ -75,46 +107,63 @@ fn deed(act: Act) -> Deed {
     match act {
         Act::Kill(number) => Deed::Kill { scope: ScopeFields::from(&scope(number)), close_streams_ms: None },
         Act::Revive(number) => Deed::Revive { scope: ScopeFields::from(&scope(number)) },
+        Act::Rollback(number) => release_deed(ReleaseVerb::Rollback, number),
+        Act::Resume(number) => release_deed(ReleaseVerb::Resume, number),
         Act::Reload => Deed::Reload {
             cause: "watch".to_owned(),
             outcome: "applied".to_owned(),
             summary: vec!["route `a`: weight 5 → 10".to_owned()],
-            diagnostics: serde_json::Value::Null,
+            diagnostics: Value::Null,
         },
     }
+}
+
+fn release_deed(act: ReleaseVerb, number: u8) -> Deed {
+    let LatchScope { release, revision } = release(number);
+    let evidence = match act {
+        ReleaseVerb::Rollback | ReleaseVerb::Warn => {
+            json!({ "sentence": "errors 3 × stable \n é", "counts": [1.5, 2] })
+        }
+        ReleaseVerb::Hold | ReleaseVerb::Unhold | ReleaseVerb::Resume | ReleaseVerb::Refused => Value::Null,
+    };
+    Deed::Release(ReleaseDeed { act, release, revision, because: None, evidence })
 }
 
 /// Limits with which every few records begin a new file, and no pause.
 fn small() -> WriterLimits {
     let none = Duration::ZERO;
-    WriterLimits { file_bytes_max: 900, files_max: 2, pause_min: none, pause_max: none }
+    WriterLimits { file_bytes_max: 900, files_max: 2, pause_min: none, pause_max: none, evidence_pause: none }
 }
 
-/// The kills that acts leave in force, each with the number of its record; acts are numbered.
-fn replay(acts: impl IntoIterator<Item = (u64, Act)>) -> BTreeMap<KillScope, u64> {
-    let mut kills = BTreeMap::new();
+/// The kills and latches that acts leave in force, each with the number of its record; acts are numbered.
+fn replay(acts: impl IntoIterator<Item = (u64, Act)>) -> BTreeMap<Stopped, u64> {
+    let mut stopped = BTreeMap::new();
     for (seq, act) in acts {
         match act {
-            Act::Kill(number) => drop(kills.insert(scope(number), seq)),
-            Act::Revive(number) => drop(kills.remove(&scope(number))),
+            Act::Kill(number) => drop(stopped.insert(killed(number), seq)),
+            Act::Revive(number) => drop(stopped.remove(&killed(number))),
+            Act::Rollback(number) => drop(stopped.insert(latched(number), seq)),
+            Act::Resume(number) => drop(stopped.remove(&latched(number))),
             Act::Reload => {}
         }
     }
-    kills
+    stopped
 }
 
 fn numbered(script: &[Act]) -> impl Iterator<Item = (u64, Act)> {
     (1..).zip(script.iter().copied())
 }
 
-/// The kills of a folded journal.
-fn kills(folded: &Folded) -> BTreeMap<KillScope, u64> {
-    folded.kills.iter().map(|record| (scope_of(record), record.seq)).collect()
+/// The kills and latches of a folded journal.
+fn in_force(folded: &Folded) -> BTreeMap<Stopped, u64> {
+    folded.kills.iter().chain(&folded.latches).map(|record| (stopped(record), record.seq)).collect()
 }
 
-fn scope_of(record: &Record) -> KillScope {
-    let Deed::Kill { scope, .. } = &record.what else { panic!("{record:?} is no kill") };
-    scope.scope().expect("one scope")
+fn stopped(record: &Record) -> Stopped {
+    if let Deed::Kill { scope, .. } = &record.what {
+        return Stopped::Killed(scope.scope().expect("one scope"));
+    }
+    Stopped::Latched(record.what.latched().expect("a kill or a rollback"))
 }
 
 /// What happened in a run of the writer.
@@ -122,9 +171,10 @@ fn scope_of(record: &Record) -> KillScope {
 struct Happened {
     /// The last sequence number that was reported durable.
     durable: Cell<u64>,
-    /// The revives that were refused.
+    /// The revives and resumes that were refused.
     refused: RefCell<BTreeSet<u64>>,
     failures: Cell<u32>,
+    evidence_failures: Cell<u32>,
 }
 
 impl Happened {
@@ -138,6 +188,7 @@ impl Happened {
                 assert!(self.refused.borrow_mut().insert(*seq), "a revive is refused once");
             }
             JournalProgress::Failed { .. } => self.failures.set(self.failures.get() + 1),
+            JournalProgress::EvidenceNotSaved { .. } => self.evidence_failures.set(self.evidence_failures.get() + 1),
             JournalProgress::Recovered => {}
         }
     }
@@ -181,7 +232,7 @@ impl Run {
         panic!("the writer does not come to an end: {:?}", self.pending.failure());
     }
 
-    /// Lets people do this, one to three at a time; returns what was taken, by number.
+    /// Lets people and guards do this, one to three at a time; returns what was taken, by number.
     fn play(&mut self, acts: &[Act]) -> Vec<(u64, Act)> {
         let mut taken = Vec::new();
         if !self.write() {
@@ -194,7 +245,7 @@ impl Run {
             }
             let (now, later) = rest.split_at(size.min(rest.len()));
             for act in now {
-                // A revive is refused while the disk fails.
+                // A revive or a resume is refused while the disk fails.
                 if let Ok(record) = self.pending.add(draft(deed(*act))) {
                     taken.push((record.seq, *act));
                 }

@@ -1,34 +1,38 @@
-//! Records that wait: the queue has a bound, and what does not fit leaves its kills behind.
+//! Records that wait: the queue has a bound, and what does not fit leaves its kills and latches behind.
 
 use std::sync::Arc;
 
 use super::super::memory_files::MemoryFiles;
 use super::super::pending::{Pending, Work};
 use super::super::verify;
-use super::{Act, Deed, IdempotencyKey, Run, ScopeFields, WriterLimits, deed, draft, kills, look, scope};
+use super::{Act, Deed, IdempotencyKey, Run, ScopeFields, WriterLimits, deed, draft, in_force, killed, latched, look};
 
 #[test]
-fn records_that_do_not_fit_leave_their_kills() {
+fn records_that_do_not_fit_leave_their_kills_and_latches() {
     let files = MemoryFiles::default();
     let mut run = Run::begin(&files, WriterLimits::default());
-    run.play(&[Act::Kill(1), Act::Kill(2)]);
+    run.play(&[Act::Kill(1), Act::Kill(2), Act::Rollback(1)]);
     for _ in 0..1_000 {
         run.pending.add(draft(deed(Act::Reload))).expect("taken");
     }
     let revive = run.pending.add(draft(deed(Act::Revive(1)))).expect("the disk is good").seq;
+    let resume = run.pending.add(draft(deed(Act::Resume(1)))).expect("the disk is good").seq;
     let kill = run.pending.add(draft(deed(Act::Kill(3)))).expect("taken").seq;
+    let rollback = run.pending.add(draft(deed(Act::Rollback(2)))).expect("taken").seq;
     for _ in 0..100 {
         run.pending.add(draft(deed(Act::Reload))).expect("taken");
     }
     assert!(run.pending.add(draft(deed(Act::Revive(2)))).is_err(), "nothing is raised while the disk is behind");
+    assert!(run.pending.add(draft(deed(Act::Resume(2)))).is_err(), "nothing is raised while the disk is behind");
     let last = run.pending.add(draft(deed(Act::Kill(4)))).expect("a kill is always taken").seq;
     assert!(run.write());
-    assert_eq!(run.happened.refused.borrow().iter().copied().collect::<Vec<_>>(), [revive]);
+    assert_eq!(run.happened.refused.borrow().iter().copied().collect::<Vec<_>>(), [revive, resume]);
     assert_eq!(run.happened.durable.get(), last);
     let opened = look(&files);
     assert_eq!((&opened.folded.damage, opened.folded.last_seq), (&None, last));
-    let expected = [(scope(1), 1), (scope(2), 2), (scope(3), kill), (scope(4), last)];
-    assert_eq!(kills(&opened.folded), expected.into());
+    let kills = [(killed(1), 1), (killed(2), 2), (killed(3), kill), (killed(4), last)];
+    let expected = kills.into_iter().chain([(latched(1), 3), (latched(2), rollback)]).collect();
+    assert_eq!(in_force(&opened.folded), expected);
     assert!(verify(&files).expect("readable").is_intact());
 }
 

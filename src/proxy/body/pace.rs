@@ -44,6 +44,16 @@ impl Pace {
         u64::try_from(self.waited.get().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// When the last piece came, or the body ended.
+    pub(crate) fn moved(&self) -> Option<Instant> {
+        self.moved.get()
+    }
+
+    /// Whether the proxy waits for the client.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.waits.get().is_some()
+    }
+
     /// Start of the route's time limit for a response: the last piece, or the latest end of the current wait.
     pub(crate) fn runs_from(&self, stall_max: Option<Duration>) -> Option<Instant> {
         let wait_ends = self.waits.get().zip(stall_max).map(|(since, stall_max)| since + stall_max);

@@ -7,6 +7,7 @@ use http::{Response, Version};
 
 use super::exchange::{Exchange, ExchangeStage, SplitTarget};
 use super::forwarding::PROXY_STATUS;
+use super::judge;
 use super::response_body::{BodySource, ResponseBody};
 use crate::failover::GiveUpReason;
 use crate::proxy::upstream::lease::Lease;
@@ -31,7 +32,7 @@ pub(crate) fn answer(
     target: SplitTarget<'_>,
 ) -> Result<Response<BodySource>, Fault> {
     let SplitTarget { route, split, .. } = target;
-    let UpstreamResponse { head: mut parts, body, hop_by_hop } = response;
+    let UpstreamResponse { head: mut parts, body, hop_by_hop, may_have_event } = response;
     account(exchange, &body)?;
     parts.extensions.clear();
     if hop_by_hop == HopByHop::Possible {
@@ -40,6 +41,9 @@ pub(crate) fn answer(
     if let Some(primary) = &exchange.mirror.primary {
         let took = exchange.attempt.latency.unwrap_or_default();
         primary.head(parts.status, &parts.headers, took, exchange.client.worker.clock.now());
+    }
+    if may_have_event {
+        judge::strip(exchange, &mut parts.headers);
     }
     if !route.response_headers.is_empty() {
         let request_id = exchange.request_id();

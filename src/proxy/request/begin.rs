@@ -10,6 +10,7 @@ use super::exchange::{
     UpstreamAttempt,
 };
 use super::http_proxy::HttpProxy;
+use super::judged::Judged;
 use super::upgrade_state::Upgrade;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::downstream::incoming::IncomingRequest;
@@ -71,6 +72,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         request: received,
         caller: CallerIdentity::default(),
         routing: Routing::default(),
+        judged: Judged::default(),
         upgrade: Upgrade::default(),
         mirror: Mirror::default(),
         prepared: PreparedBody::default(),

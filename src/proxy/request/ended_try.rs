@@ -6,7 +6,8 @@ use std::rc::Rc;
 use http::Request;
 
 use super::exchange::Exchange;
-use super::follow_up;
+use super::follow_up::{self, NextStep};
+use super::judge;
 use super::try_failure::TryFailure;
 use super::upstream_connector::UpstreamConnector;
 use crate::failover::{FailureCause, Reached, Resendable};
@@ -79,7 +80,16 @@ pub(super) async fn move_on(
         // The next attempt avoids this connection, which may refuse its streams again.
         connector.declined = connector.declined.take().or(peer);
     }
-    let Ok(next) = follow_up::decide(exchange, connector, &failure) else {
+    let next = follow_up::decide(exchange, connector, &failure);
+    if response.is_none() && failure.reached != Reached::Aborted {
+        let on_variant = matches!(next, Ok(NextStep::SameEndpoint | NextStep::Try(_)));
+        if on_variant && failure.is_untouched() {
+            judge::begin_again(exchange);
+        } else {
+            judge::failed(exchange, failure.fault);
+        }
+    }
+    let Ok(next) = next else {
         if let Some(replayable) = replayable {
             replayable.discard();
         }
@@ -89,6 +99,7 @@ pub(super) async fn move_on(
         };
     };
     if let Some(response) = response {
+        judge::replaced(exchange);
         discard(exchange, *response);
     }
     // The request begins again with what is kept. If nothing is kept, nothing was sent, and it is as before.

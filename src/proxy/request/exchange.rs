@@ -12,6 +12,7 @@ use http_body::Frame;
 
 use super::caller::CallerIdentity;
 use super::http_proxy::HttpProxy;
+use super::judged::Judged;
 use super::kill_streams::{Carrier, KillableStream, StreamScope};
 use super::snapshot_view::SnapshotView;
 use super::try_failure::TryFailure;
@@ -49,6 +50,8 @@ pub(crate) struct Exchange {
     /// Returned by `identify`.
     pub(super) caller: CallerIdentity,
     pub(super) routing: Routing,
+    /// Written by `judge.rs`.
+    pub(super) judged: Judged,
     /// Written by `admit` for a CONNECT, by `upgrade`, and by `forward` when the upstream switches protocols. `handle`
     /// takes the upstream's end of the tunnel.
     pub(crate) upgrade: Upgrade,

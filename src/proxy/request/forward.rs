@@ -15,6 +15,7 @@ use http::{Request, StatusCode, Version, response};
 use super::ended_try::{self, AfterFailure, EndedTry, TryEnd};
 use super::exchange::{ChosenVariant, Exchange, ExchangeStage, PreparedBody};
 use super::follow_up;
+use super::judge;
 use super::kill_streams::{Carrier, unless_killed};
 use super::response_deadline::ResponseDeadline;
 use super::trace;
@@ -49,8 +50,12 @@ pub(super) async fn forward(
 ) -> Result<UpstreamResponse, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
     exchange.progress.stage = ExchangeStage::Connect;
+    judge::expose(exchange, &chosen);
     let connector = UpstreamConnector::new(exchange, &mut request, chosen);
-    let connector = connector.inspect_err(|fault| count_unavailable(exchange, chosen, *fault))?;
+    let connector = connector.inspect_err(|fault| {
+        count_unavailable(exchange, chosen, *fault);
+        judge::ended(exchange, *fault);
+    })?;
     // Nothing was awaited since the request's head arrived, so the deadline starts at its full length.
     let mut deadline = ResponseDeadline::new(exchange, timeouts.request);
     let kill = exchange.killable(|| Carrier::Polled);
@@ -81,6 +86,7 @@ pub(super) async fn forward(
                 // After an earlier try, the time that is over is not that of this endpoint alone.
                 exchange.charge(FailureCause::Timeout);
             }
+            judge::ended(exchange, *fault);
             let row = fault.row();
             if row.upstream_failed {
                 meter.failures.inc();
@@ -164,6 +170,7 @@ async fn send_once(
     let clock = &exchange.client.worker.clock;
     let sent_at =
         if reused && is_first && !exchange.attempt.waited.get() { exchange.request.began } else { clock.now() };
+    judge::sent(exchange, sent_at);
     // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
     exchange.attempt.lease = Some(lease);
     let response = match attempt_in_time(exchange, request, per_try).await {
@@ -215,6 +222,7 @@ fn receive(
         let failure = TryFailure { reached: Reached::Answered, ..TryFailure::of_fault(fault) };
         return Err(Box::new(TryEnd::Failed(failure)));
     }
+    judge::answered(exchange, &response);
     // A status of gRPC in the head is that of a trailers-only response.
     let is_trailers_only = exchange.call.is_some() && response.body.is_end_stream();
     if (head.status.as_u16() >= 400 || is_trailers_only)

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::judged_requests::JudgedRequests;
 use super::kill_streams::KillableStreams;
 use super::snapshot_view::{SequenceStart, SnapshotView};
 use crate::proxy::mirror::permit::{MirrorPolicy, MirrorStates};
@@ -24,6 +25,8 @@ pub(crate) struct HttpProxy {
     shadow_pools: Pools,
     mirrors: MirrorStates,
     pub(super) killable_streams: Rc<KillableStreams>,
+    /// The requests that guards judge.
+    pub(super) judged: JudgedRequests,
     view: RefCell<Rc<SnapshotView>>,
 }
 
@@ -39,6 +42,7 @@ impl HttpProxy {
             shadow_pools: Pools::default(),
             mirrors: MirrorStates::default(),
             killable_streams: Rc::default(),
+            judged: JudgedRequests::default(),
             view: RefCell::new(Rc::new(first)),
         })
     }
@@ -110,6 +114,7 @@ impl HttpProxy {
         worker.connections.sweep(now_ms);
         worker.timers.sweep(now_ms);
         self.killable_streams.sweep(now_ms);
+        self.judged.sweep(&self.view.borrow(), worker.index, worker.clock.now());
         self.pools.sweep(now_ms);
         self.shadow_pools.sweep(now_ms);
         worker.finish_sweep();

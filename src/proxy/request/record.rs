@@ -1,6 +1,7 @@
 //! Record: counts and logs an exchange when it is dropped, after its last byte or wherever it ends.
 
 use super::exchange::{Exchange, ExchangeStage};
+use super::judge;
 use super::trace;
 use crate::route::{Reason, TokenFault, VariantId};
 use crate::telemetry::{
@@ -27,6 +28,7 @@ impl Drop for Exchange {
                 }
             }
         }
+        judge::dropped(self);
         // Release the upstream first, so that its counts are correct when the request appears in the log.
         self.release_upstream();
         self.attempt.flight = None;

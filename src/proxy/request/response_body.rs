@@ -9,6 +9,7 @@ use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::exchange::{Exchange, ExchangeStage};
+use super::judge;
 use super::kill_streams::KillableStream;
 use crate::compare::Ending;
 use crate::failover::FailureCause;
@@ -82,6 +83,7 @@ impl ResponseBody {
     fn finish(&mut self) {
         let exchange = &mut self.exchange;
         exchange.progress.stage = ExchangeStage::Done;
+        judge::completed(exchange);
         if let Some(primary) = &exchange.mirror.primary {
             primary.end(Ending::Complete);
         }
@@ -169,6 +171,7 @@ impl ResponseBody {
             Some(UploadFault::Gone) => Fault::ClientGone.row(),
             None => {
                 self.exchange.charge_broken_body();
+                judge::failed(&mut self.exchange, None);
                 Fault::UpstreamReset.row()
             }
         };
@@ -176,8 +179,9 @@ impl ResponseBody {
     }
 
     /// Ends the exchange with the trailers of a body whose declared length is `length`.
-    fn end_with(&mut self, trailers: HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+    fn end_with(&mut self, mut trailers: HeaderMap, length: Option<u64>) -> Frame<Bytes> {
         self.mirror(|primary| primary.trailers(&trailers));
+        judge::trailed(&mut self.exchange, &mut trailers);
         if self.exchange.call.is_some() && GrpcStatus::of_fields(&trailers) == Some(GrpcStatus::UNAVAILABLE) {
             self.exchange.charge(FailureCause::Grpc);
         }
@@ -210,6 +214,7 @@ impl ResponseBody {
         self.source = BodySource::Own(None);
         self.deadline = None;
         self.exchange.release_upstream();
+        judge::failed(&mut self.exchange, None);
         let cut = self.abort(EndedBy::Upstream, "call_timeout");
         if let Some(call) = &mut self.exchange.call {
             call.status = GrpcStatus::DEADLINE_EXCEEDED;
@@ -255,6 +260,7 @@ impl Body for ResponseBody {
                     reader.clear_deadline();
                 }
                 ready!(this.poll_idle(cx));
+                judge::failed(&mut this.exchange, None);
                 Poll::Ready(Some(Err(this.abort(EndedBy::Upstream, "idle_timeout"))))
             }
             Poll::Ready(None) => {

@@ -11,7 +11,7 @@ use crate::proxy::upstream::pool::{Pools, UpstreamPool};
 use crate::proxy::worker::Worker;
 use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
 use crate::snapshot::{RouteState, Snapshot};
-use crate::telemetry::{Sample, UpstreamSeries, VariantMeter};
+use crate::telemetry::{GuardWatch, Sample, UpstreamSeries, VariantMeter};
 
 /// A worker's view of a snapshot. Views of the same rules share their state.
 pub(crate) struct SnapshotView {
@@ -161,6 +161,26 @@ impl SnapshotView {
         self.routes.get(route.0 as usize)?.sample.as_deref()
     }
 
+    /// What the guards of a route count; `None` when none watches.
+    pub(crate) fn watch(&self, route: RouteId) -> Option<&GuardWatch> {
+        self.routes.get(route.0 as usize)?.watch.as_deref()
+    }
+
+    /// The watch with this number, which was that of `route`, and its route now. 0 is none.
+    pub(super) fn find_watch(&self, route: RouteId, number: u32) -> Option<(RouteId, &GuardWatch)> {
+        if number == 0 {
+            return None;
+        }
+        if let Some(watch) = self.watch(route).filter(|watch| watch.id() == number) {
+            return Some((route, watch));
+        }
+        // Only after a reload: the route has moved, or is gone.
+        (0..).map(RouteId).zip(&*self.routes).find_map(|(route, state)| {
+            let watch = state.watch.as_deref().filter(|watch| watch.id() == number)?;
+            Some((route, watch))
+        })
+    }
+
     /// The facts about callers that a route needs.
     pub(crate) fn needs(&self, route: RouteId) -> Needs {
         self.routes[route.0 as usize].needs
@@ -301,7 +321,7 @@ mod tests {
     fn route_state(name: &str) -> Arc<RouteState> {
         let shadow = ShadowSeries::new(name, "v2", Duration::ZERO, 1, &Arc::new(ShadowBytes::new(1)));
         let shadow = Some(Arc::new(shadow));
-        Arc::new(RouteState { series: Box::default(), sample: None, shadow, needs: Needs::default() })
+        Arc::new(RouteState { series: Box::default(), sample: None, shadow, watch: None, needs: Needs::default() })
     }
 
     fn snapshot(routes: &[&str]) -> Snapshot {

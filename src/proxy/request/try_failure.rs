@@ -107,6 +107,17 @@ impl TryFailure {
         self.cause.is_some() || self.status >= 500
     }
 
+    /// Whether it says nothing about the upstream, if another try follows: the end of an idle connection has crossed the
+    /// request, or the peer states that it did not process it. An endpoint that refuses the handshake has refused a
+    /// connection.
+    pub(super) fn is_untouched(&self) -> bool {
+        match self.reached {
+            Reached::Unprocessed => self.fault != Some(Fault::TlsAlert),
+            Reached::Unsent | Reached::Unanswered => self.reused && self.condition != Some(RetryCondition::Timeout),
+            Reached::Answered | Reached::Aborted => false,
+        }
+    }
+
     /// What a comparison with copies records instead of a response; nothing where there was one.
     pub(super) fn compared(&self) -> Option<Failure> {
         self.fault.and_then(|fault| fault.row().failure)

@@ -13,6 +13,7 @@ use bytes::{Buf as _, BytesMut};
 use http::Version;
 
 use super::exchange::{Exchange, ExchangeStage};
+use super::judge;
 use super::kill_streams::{Carrier, KillableStream};
 use crate::proxy::upstream::tunnel_end::TunnelEnd;
 use crate::proxy::worker::connection_deadlines::Wakeup;
@@ -172,6 +173,9 @@ impl Tunnel {
         match &self.exchange.request.reader {
             Some(reader) if ender != EndedBy::Done => reader.reset(),
             Some(_) | None => {}
+        }
+        if ender == EndedBy::Upstream {
+            judge::tunnel_reset(&mut self.exchange);
         }
         self.exchange.record_end(ender, detail);
         if ender == EndedBy::Done {

@@ -7,6 +7,7 @@ use http::header::HOST;
 
 use super::exchange::{ChosenVariant, Exchange, ExchangeStage};
 use super::follow_up;
+use super::judge;
 use super::trace;
 use super::try_failure::TryFailure;
 use crate::compare::Failure;
@@ -73,6 +74,14 @@ impl UpstreamConnector {
             meter.failures.inc();
             meter.rescues.inc();
             meter.requests[StatusClass::None as usize].inc();
+            // Another request tries it, or it has accepted a connection since: this request says nothing about it.
+            let may_be_back =
+                |one: &Rc<EndpointPool>| one.is_being_tried() || one.endpoint.health.unconnected_tries() == 0;
+            if upstream.endpoints.iter().any(may_be_back) {
+                judge::untried(exchange);
+            } else {
+                judge::failed(exchange, Some(Fault::ConnectRefused));
+            }
             exchange.fall_back(stable, Some(Failure::Connect));
             return Self::new(exchange, request, stable);
         }
@@ -85,9 +94,17 @@ impl UpstreamConnector {
             None => match last_resort(exchange, &upstream, wish, chosen) {
                 Ok(picked) => picked,
                 Err(fault) => {
+                    let is_out_by_hand = |one: &Rc<EndpointPool>| {
+                        one.endpoint.health.is_drained() || one.endpoint.health.is_ejected_by_hand()
+                    };
+                    if !upstream.endpoints.is_empty() && upstream.endpoints.iter().all(is_out_by_hand) {
+                        // A person has taken it out of service: that says nothing about the variant.
+                        judge::untried(exchange);
+                    }
                     // A variant without a usable endpoint, also where `rescue` does not name `connect`.
                     let stable = stable_fallback(exchange, None).filter(|_| is_rescuable(exchange)).ok_or(fault)?;
                     upstream.meter(worker.index).rescues.inc();
+                    judge::failed(exchange, Some(fault));
                     exchange.fall_back(stable, Some(Failure::Connect));
                     return Self::new(exchange, request, stable);
                 }
@@ -186,6 +203,7 @@ impl UpstreamConnector {
                     return Ok(leased);
                 }
                 Err(fault) => {
+                    judge::failed(exchange, Some(fault));
                     // Boxed: few connections fail, and all would have the size of this future.
                     Box::pin(follow_up::after_no_connection(exchange, self, request, fault)).await?;
                 }

@@ -76,6 +76,8 @@ pub(crate) struct EndpointPool {
     /// The last connection attempt failed: the balancer avoids the endpoint until this time. 0: the last attempt
     /// succeeded.
     avoided_until_ms: Cell<u64>,
+    /// A request tries the endpoint after a failure, and the result is not known.
+    is_being_tried: Cell<bool>,
     /// Whether the endpoint is in an installed pool, whose idle connections are swept.
     is_installed: Cell<bool>,
     /// Earliest time of the next DNS lookup because of a failed connection.
@@ -320,6 +322,7 @@ impl EndpointPool {
             full_until_ms: Cell::new(0),
             agreed_on_h1: Cell::new(false),
             avoided_until_ms: Cell::new(0),
+            is_being_tried: Cell::new(false),
             is_installed: Cell::new(false),
             resolve_again_ms: Cell::new(0),
         }
@@ -336,6 +339,7 @@ impl EndpointPool {
     /// Records a failed connection attempt. Returns the name to resolve again now, if any.
     fn record_failure(&self, now_ms: u64) -> Option<&Arc<str>> {
         self.avoided_until_ms.set(now_ms + AVOID_MS);
+        self.is_being_tried.set(false);
         let looked_up = self.endpoint.looked_up.as_ref().filter(|_| now_ms >= self.resolve_again_ms.get())?;
         self.resolve_again_ms.set(now_ms + RESOLVE_AGAIN_MS);
         Some(looked_up)
@@ -347,6 +351,7 @@ impl EndpointPool {
             return;
         }
         self.avoided_until_ms.set(0);
+        self.is_being_tried.set(false);
         if upstream.series.recovery_log.is_due(worker.uptime_ms()) {
             let (name, address) = (&self.endpoint.name, self.endpoint.address);
             tracing::info!(upstream = upstream.upstream.name, endpoint = %name, %address, "endpoint reachable again");
@@ -367,7 +372,13 @@ impl EndpointPool {
     pub(super) fn mark_tried(&self, now_ms: u64) {
         if self.is_suspect() {
             self.avoided_until_ms.set(now_ms + AVOID_MS);
+            self.is_being_tried.set(true);
         }
+    }
+
+    /// Whether the result of a try after a failure is not known.
+    pub(crate) fn is_being_tried(&self) -> bool {
+        self.is_being_tried.get()
     }
 
     /// A pool of the same endpoint for one client: its connections begin with a PROXY header with these addresses.

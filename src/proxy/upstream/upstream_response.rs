@@ -19,6 +19,8 @@ pub(crate) struct UpstreamResponse {
     pub(crate) body: UpstreamBody,
     /// Whether the head may have hop-by-hop fields.
     pub(crate) hop_by_hop: HopByHop,
+    /// Whether the head may have an `x-pointsman-event`.
+    pub(crate) may_have_event: bool,
 }
 
 /// Whether a head may have fields that are not forwarded.
@@ -45,13 +47,13 @@ impl UpstreamResponse {
         let hop_by_hop = if head.hop_by_hop { HopByHop::Possible } else { HopByHop::None };
         let (mut parts, ()) = Response::new(()).into_parts();
         (parts.status, parts.version, parts.headers) = (head.status, head.version, head.headers);
-        Self { head: parts, body: UpstreamBody::Whole(body), hop_by_hop }
+        Self { head: parts, body: UpstreamBody::Whole(body), hop_by_hop, may_have_event: head.has_event }
     }
 
     /// A response over HTTP/2.
     pub(crate) fn on_stream(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
-        Self { head, body: UpstreamBody::Stream(body), hop_by_hop: HopByHop::Possible }
+        Self { head, body: UpstreamBody::Stream(body), hop_by_hop: HopByHop::Possible, may_have_event: true }
     }
 }
 

@@ -8,6 +8,9 @@ use super::header_fields::HeaderFields;
 use super::scan::{content_length, is_framing_look_alike};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, needs_trusted_peer};
 
+/// The field in which an upstream reports a business event to the guards of a route.
+pub(crate) const EVENT: HeaderName = HeaderName::from_static("x-pointsman-event");
+
 /// Most trailer fields of one body.
 pub(crate) const TRAILERS_MAX: usize = 32;
 
@@ -112,6 +115,13 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         25 => name == "proxy-authentication-info",
         _ => false,
     }
+}
+
+/// Whether it is the field in which an upstream reports a business event.
+#[inline]
+pub(super) fn is_event_field(name: &HeaderName) -> bool {
+    // The length rules nearly all names out.
+    name.as_str().len() == EVENT.as_str().len() && *name == EVENT
 }
 
 /// Whether the configuration reads an identity from a field of this name.

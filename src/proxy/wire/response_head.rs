@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
-use super::field_rules::is_hop_by_hop;
+use super::field_rules::{is_event_field, is_hop_by_hop};
 use super::grammar::{text_length, token_length};
 use super::scan::{content_length, is_framing_look_alike};
 
@@ -93,6 +93,8 @@ pub struct ResponseHead {
     pub persistent: bool,
     /// Whether `strip_hop_by_hop` would remove a field.
     pub hop_by_hop: bool,
+    /// Whether it has an `x-pointsman-event`.
+    pub has_event: bool,
 }
 
 /// Scans one head after the other. It keeps its memory for the next head.
@@ -317,7 +319,7 @@ impl ResponseHeadScanner {
             return Err(MalformedResponse::Invalid);
         }
         let mut headers = HeaderMap::with_capacity((self.fields.len() + FIELDS_ADDED).min(FIELDS_MAX));
-        let mut hop_by_hop = false;
+        let (mut hop_by_hop, mut has_event) = (false, false);
         for field in &self.fields {
             let name = &bytes[field.name_at as usize..field.name_end as usize];
             let name = match frequent_name(name) {
@@ -327,6 +329,7 @@ impl ResponseHeadScanner {
             let value = bytes.slice(field.value_at as usize..field.value_end as usize);
             let value = HeaderValue::from_maybe_shared(value).map_err(|_| MalformedResponse::Invalid)?;
             hop_by_hop |= is_hop_by_hop(&name);
+            has_event |= is_event_field(&name);
             headers.append(name, value);
         }
         let framing = self.framing();
@@ -339,6 +342,7 @@ impl ResponseHeadScanner {
                 && framing != ResponseFraming::UntilClose
                 && self.framing.keeps_connection(self.start.version),
             hop_by_hop,
+            has_event,
         })
     }
 

@@ -124,6 +124,8 @@ pub(crate) struct UploadMemory {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     bytes: AtomicUsize,
+    /// The largest piece since the outbox was empty.
+    largest: AtomicUsize,
     budget: Arc<AtomicUsize>,
     share: Option<Arc<AtomicUsize>>,
 }
@@ -144,11 +146,20 @@ impl Outbox {
         self.bytes.load(Relaxed)
     }
 
+    /// The size of the largest piece since the outbox was empty.
+    pub(crate) fn largest_bytes(&self) -> usize {
+        self.largest.load(Relaxed)
+    }
+
     /// Counts a piece of a response until it is written or dropped.
     pub(crate) fn track(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         // Counting needs an allocation, which a small piece is not worth.
         if bytes.len() < COUNTED_MIN {
             return bytes;
+        }
+        // Not exact where a piece is dropped meanwhile by another thread: it is a measure of patience.
+        if self.bytes() == 0 || self.largest_bytes() < bytes.len() {
+            self.largest.store(bytes.len(), Relaxed);
         }
         for figure in self.all() {
             figure.fetch_add(bytes.len(), Relaxed);
@@ -222,7 +233,12 @@ impl Budget {
     /// An empty outbox of a connection.
     pub(crate) fn outbox(&self, share: Option<&Rc<Share>>) -> Arc<Outbox> {
         let share = share.map(|share| Arc::clone(share.unsent()));
-        Arc::new(Outbox { bytes: AtomicUsize::new(0), budget: Arc::clone(&self.unsent), share })
+        Arc::new(Outbox {
+            bytes: AtomicUsize::new(0),
+            largest: AtomicUsize::new(0),
+            budget: Arc::clone(&self.unsent),
+            share,
+        })
     }
 
     /// The windows of a client connection: wide while the budget allows it, else narrow.
@@ -524,6 +540,9 @@ mod tests {
         assert_eq!(budget.used(), 10_000, "a slice keeps the whole piece");
         drop(half);
         assert_eq!((budget.used(), share.bytes(), outbox.bytes()), (0, 0, 0));
+        let pieces = [600, 2_000, 700].map(|size| outbox.track(Bytes::from(vec![7; size])));
+        assert_eq!(outbox.largest_bytes(), 2_000, "of those since it was empty");
+        drop(pieces);
         let small = outbox.track(Bytes::from_static(b"small"));
         assert_eq!((&small[..], budget.used()), (&b"small"[..], 0));
     }

@@ -48,9 +48,10 @@ pub(crate) struct ConnectionDeadlines {
     place: Cell<usize>,
     /// Since when a write is blocked.
     stuck_ms: Cell<u64>,
-    /// Since when the connection has no request in flight, plus the time that a slow reader needs for the unwritten
-    /// bytes.
+    /// By when a slow reader should have taken more of the unwritten bytes; only while no request is in flight.
     quiet_ms: Cell<u64>,
+    /// The unwritten bytes at the last sweep of this quiet time.
+    seen_bytes: Cell<u64>,
     /// The unwritten bytes of responses; set with the first piece that is counted.
     pub(crate) outbox: OnceCell<Arc<Outbox>>,
     /// The connection ends because memory or upstream connections run short.
@@ -109,9 +110,28 @@ impl ConnectionDeadlines {
         self.quiet_ms.set(NEVER);
     }
 
-    /// Notes that the last request in flight has ended.
+    /// Notes that the last request in flight has ended. Progress is seen when a whole piece is written: a slow reader
+    /// gets the time for the largest one.
     pub(crate) fn mark_idle(&self, now_ms: u64) {
-        self.quiet_ms.set(now_ms + patience_ms(self.unsent_bytes()));
+        self.seen_bytes.set(self.unsent_bytes());
+        self.quiet_ms.set(self.piece_due_ms(now_ms));
+    }
+
+    /// Notes how much the client has taken since the last sweep: it gets the time in which a slow reader takes as much.
+    /// All unwritten bytes are no measure: a client that takes none of many responses would be patiently waited for.
+    fn note_taken(&self, now_ms: u64) {
+        let (seen, unsent) = (self.seen_bytes.get(), self.unsent_bytes());
+        if self.quiet_ms.get() == NEVER || unsent >= seen {
+            return;
+        }
+        self.seen_bytes.set(unsent);
+        let due_ms = self.quiet_ms.get() + patience_ms(seen - unsent);
+        self.quiet_ms.set(due_ms.min(self.piece_due_ms(now_ms)));
+    }
+
+    /// When a slow reader has taken the largest unwritten piece, from now on.
+    fn piece_due_ms(&self, now_ms: u64) -> u64 {
+        now_ms + patience_ms(self.outbox.get().map_or(0, |outbox| outbox.largest_bytes() as u64))
     }
 
     fn unsent_bytes(&self) -> u64 {
@@ -215,6 +235,7 @@ impl ConnectionList {
             place: Cell::new(list.len()),
             stuck_ms: Cell::new(0),
             quiet_ms: Cell::new(NEVER),
+            seen_bytes: Cell::new(0),
             outbox: OnceCell::new(),
             shed: Cell::new(false),
             upstream: Cell::new(0),
@@ -274,8 +295,9 @@ impl ConnectionList {
     }
 
     /// Calls `show` with each stalled connection, and since when it is stalled.
-    pub(super) fn for_each_stalled(&self, mut show: impl FnMut(&Rc<ConnectionDeadlines>, u64)) {
+    pub(super) fn for_each_stalled(&self, now_ms: u64, mut show: impl FnMut(&Rc<ConnectionDeadlines>, u64)) {
         for deadlines in self.list.borrow().iter() {
+            deadlines.note_taken(now_ms);
             if let Some(since_ms) = deadlines.stalled_ms() {
                 show(deadlines, since_ms);
             }
@@ -299,6 +321,9 @@ impl ConnectionList {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
+    use super::super::budget::Budget;
     use super::*;
 
     #[test]
@@ -347,6 +372,49 @@ mod tests {
         list.remove(&b);
         assert!(poll().is_ready());
         assert_eq!(list.len(), 0);
+    }
+
+    #[test]
+    fn a_client_that_takes_none_of_many_responses_is_stalled_soon() {
+        let list = ConnectionList::default();
+        let (deaf, slow) = (list.add(1), list.add(1));
+        let budget = Budget::new(1);
+        let page = |deadlines: &ConnectionDeadlines| {
+            deadlines.outbox.get_or_init(|| budget.outbox(None)).track(Bytes::from(vec![7; 16 * 1024]))
+        };
+        let stalled_since = |now_ms| {
+            let mut all = Vec::new();
+            list.for_each_stalled(now_ms, |deadlines, since_ms| all.push((Rc::as_ptr(deadlines), since_ms)));
+            all
+        };
+        let _unread: Vec<Bytes> = (0..100).map(|_| page(&deaf)).collect();
+        let mut unread: Vec<Bytes> = (0..100).map(|_| page(&slow)).collect();
+        deaf.mark_idle(0);
+        slow.mark_idle(0);
+        for second in 1..=100 {
+            let now_ms = second * 1000;
+            unread.pop();
+            // One response has the time of one: all of them together would have a hundred seconds.
+            let stalled = stalled_since(now_ms);
+            assert_eq!(stalled[0], (Rc::as_ptr(&deaf), 1000));
+            let slow_since = stalled.get(1).map(|(_, since_ms)| *since_ms);
+            assert_eq!(slow_since, (second < 100).then_some(now_ms + 1000), "it takes 16 KiB a second");
+        }
+        deaf.mark_busy();
+        assert!(stalled_since(101_000).is_empty(), "its streams are judged one by one");
+    }
+
+    #[test]
+    fn bytes_taken_at_once_give_no_more_time_than_one_piece() {
+        let list = ConnectionList::default();
+        let client = list.add(1);
+        let outbox = client.outbox.get_or_init(|| Budget::new(1).outbox(None));
+        let mut unread: Vec<Bytes> = (0..100).map(|_| outbox.track(Bytes::from(vec![7; 16 * 1024]))).collect();
+        client.mark_idle(0);
+        unread.truncate(1);
+        let mut since = None;
+        list.for_each_stalled(100, |_, since_ms| since = Some(since_ms));
+        assert_eq!(since, Some(1100));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl StalledReaders {
         for reader in self.readers.borrow().iter().filter(|reader| has_stalled(reader.since_ms())) {
             all.push((reader.since_ms(), Candidate::Stream(Rc::clone(reader))));
         }
-        connections.for_each_stalled(|deadlines, since_ms| {
+        connections.for_each_stalled(now_ms, |deadlines, since_ms| {
             if has_stalled(since_ms) {
                 all.push((since_ms, Candidate::Connection(Rc::clone(deadlines))));
             }

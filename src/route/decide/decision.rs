@@ -1,4 +1,4 @@
-//! The decision: which variant answers a request. The first rule that applies wins: kill, latch, target, weight,
+//! The decision: which variant answers a request. The first rule that applies wins: kill, latch or hold, target, weight,
 //! stable.
 //!
 //! The same function decides for live traffic and for `explain`; `explain` passes a [`Trace`] that records the steps.
@@ -16,6 +16,8 @@ pub enum Reason {
     Kill,
     /// The variant was rolled back.
     Latch,
+    /// The variant is held at 0: none of its endpoints can be reached.
+    Hold,
     /// A target rule.
     Target,
     /// A weight.
@@ -31,6 +33,7 @@ impl Reason {
         match self {
             Self::Kill => "kill",
             Self::Latch => "latch",
+            Self::Hold => "hold",
             Self::Target => "target",
             Self::Weight => "weight",
             Self::Stable => "stable",
@@ -60,6 +63,9 @@ pub struct Decision {
     pub key: Option<KeyHash>,
     /// Whether the request counts in the statistics.
     pub counted: Counted,
+    /// The rule whose audience the caller is in, for a request that counts: 0 is the weights, then each target by its
+    /// place.
+    pub stratum: u16,
     /// The caller has no sticky key, although the route requires one.
     pub unkeyed: bool,
 }
@@ -84,6 +90,8 @@ pub enum Step<'a> {
     Killed(&'static str),
     /// The owner of the bucket is latched.
     Latched,
+    /// The owner of the bucket is held at 0.
+    Held,
     /// The predicates of a target do not match.
     TargetMissed(&'a Target),
     /// A target matches, but its variant is killed or latched: the target is skipped.
@@ -119,8 +127,9 @@ pub struct Routed<'a> {
 ///
 /// 1. `kill`: a kill covers everything, this route or the caller's tenant; or, at rule 4, the variant that owns the
 ///    caller's bucket. Stable answers; the buckets of a killed variant are never given to another variant.
-/// 2. `latch`: at rule 4, the variant that owns the caller's bucket was rolled back. Stable answers, as with a kill.
-/// 3. `target`: the first target whose predicates match and whose variant is neither killed nor latched. If the target
+/// 2. `latch`, `hold`: at rule 4, the variant that owns the caller's bucket was rolled back, or is held at 0. Stable
+///    answers, as with a kill.
+/// 3. `target`: the first target whose predicates match and whose variant is not stopped. If the target
 ///    has a weight, matching callers with a bucket outside it stay on stable, also with reason `target`.
 /// 4. `weight`: a variant has a weight, and the caller's bucket selects the variant. Callers in stable's share are part
 ///    of the random sample, so their reason is `weight` too. A variant with weight 100 serves all callers, also those
@@ -144,13 +153,13 @@ pub fn decide<T: Trace>(
         return Decision::stable(Reason::Kill);
     }
     let mut source = BucketSource { split, caller, cookie_identity, spread, drawn: None, key: None };
-    for target in &split.targets {
+    for (target, stratum) in split.targets.iter().zip(1..) {
         if !all_match(&target.predicates, head, caller, &rules.segments) {
             trace.step(Step::TargetMissed(target));
         } else if state.stopped(target.serve).is_some() {
             trace.step(Step::TargetPassedOver(target));
         } else {
-            return by_target(target, &mut source, trace);
+            return Decision { stratum, ..by_target(target, &mut source, trace) };
         }
     }
     by_weight(state, &mut source, trace)
@@ -172,7 +181,7 @@ fn by_target<T: Trace>(target: &Target, source: &mut BucketSource<'_, '_>, trace
     trace.step(if taken { Step::TargetTaken(target, bucket) } else { Step::TargetOutside(target, bucket) });
     let counted = if bucket.is_some() { Counted::Yes } else { Counted::No };
     let variant = if taken { target.serve } else { VariantId::STABLE };
-    Decision { variant, bucket, counted, unkeyed: bucket.is_none(), ..decision }
+    Decision { variant, bucket, key: source.key, counted, unkeyed: bucket.is_none(), ..decision }
 }
 
 /// Decides by the weights, when no target applies.
@@ -196,17 +205,26 @@ fn by_weight<T: Trace>(state: &SplitState, source: &mut BucketSource<'_, '_>, tr
         trace.step(match stop {
             Stop::Kill => Step::Killed("variant"),
             Stop::Latch => Step::Latched,
+            Stop::Hold => Step::Held,
         });
         return Decision { bucket, unkeyed, ..Decision::stable(stop.reason()) };
     }
     let counted = if unkeyed { Counted::No } else { Counted::Yes };
-    Decision { variant: owner, reason: Reason::Weight, bucket, key: source.key, counted, unkeyed }
+    Decision { variant: owner, reason: Reason::Weight, bucket, key: source.key, counted, stratum: 0, unkeyed }
 }
 
 impl Decision {
     /// Stable answers for this reason; the request is not in the sample.
     const fn stable(reason: Reason) -> Self {
-        Self { variant: VariantId::STABLE, reason, bucket: None, key: None, counted: Counted::No, unkeyed: false }
+        Self {
+            variant: VariantId::STABLE,
+            reason,
+            bucket: None,
+            key: None,
+            counted: Counted::No,
+            stratum: 0,
+            unkeyed: false,
+        }
     }
 }
 
@@ -216,6 +234,7 @@ impl Stop {
     pub const fn reason(self) -> Reason {
         match self {
             Self::Latch => Reason::Latch,
+            Self::Hold => Reason::Hold,
             Self::Kill => Reason::Kill,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::called_kills::{CalledKill, CalledKills, StreamPlace};
-use super::overlay::{Overlay, SplitState, Stop};
+use super::overlay::{Overlay, SplitState, Stop, StoppedVariant};
 use crate::route::{FoundScope, KillScope, RouteId, RouteNames, Rules};
 
 impl Overlay {
@@ -35,6 +35,20 @@ impl Overlay {
             }
         }
         self.with(changed).with_called(Arc::new(called))
+    }
+
+    /// This overlay with latches and holds on top. Those of variants that the rules do not have change nothing.
+    #[must_use]
+    pub fn with_stopped(&self, rules: &Rules, stopped: &[StoppedVariant]) -> Self {
+        if stopped.is_empty() {
+            return self.clone();
+        }
+        let mut changed = BTreeMap::<RouteId, SplitState>::new();
+        for StoppedVariant { route, variant, stop } in stopped {
+            debug_assert!((route.0 as usize) < rules.routes.len(), "a route of these rules");
+            self.edit(&mut changed, *route).stop(*variant, *stop);
+        }
+        self.with(changed)
     }
 
     fn edit<'a>(&self, changed: &'a mut BTreeMap<RouteId, SplitState>, route: RouteId) -> &'a mut SplitState {

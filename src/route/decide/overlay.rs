@@ -62,6 +62,8 @@ pub struct ArmState {
     pub killed: bool,
     /// Whether the variant was rolled back; never for stable. A kill neither sets nor clears the latch.
     pub latched: bool,
+    /// Whether the variant is held at 0; never for stable.
+    pub held: bool,
 }
 
 /// Why a variant is out of service. Stable serves its buckets; no other variant gets them. If a variant is both killed
@@ -72,6 +74,19 @@ pub enum Stop {
     Kill,
     /// Rolled back.
     Latch,
+    /// Held at 0: none of its endpoints can be reached.
+    Hold,
+}
+
+/// A variant that is out of service by a latch or a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoppedVariant {
+    /// Its route.
+    pub route: RouteId,
+    /// Itself.
+    pub variant: VariantId,
+    /// Why.
+    pub stop: Stop,
 }
 
 /// The effective configuration: the rules of the files and the current overlay.
@@ -338,6 +353,7 @@ impl SplitState {
             match stop {
                 Stop::Kill => arm.killed = true,
                 Stop::Latch => arm.latched = true,
+                Stop::Hold => arm.held = true,
             }
         }
     }
@@ -350,11 +366,8 @@ impl SplitState {
         *weights.get_mut(usize::from(variant.0).checked_sub(1)?)? = weight;
         let mut state = Self { killed: self.killed, shadow_killed: self.shadow_killed, ..Self::new(&weights)? };
         let stops = state.arms.iter_mut().zip(&self.arms);
-        stops.for_each(|(arm, old)| (arm.killed, arm.latched) = (old.killed, old.latched));
-        debug_assert!(
-            !state.arms.first().is_some_and(|stable| stable.killed || stable.latched),
-            "stable is never stopped"
-        );
+        stops.for_each(|(arm, old)| (arm.killed, arm.latched, arm.held) = (old.killed, old.latched, old.held));
+        debug_assert!(state.arms.first().is_none_or(|stable| stable.stopped().is_none()), "stable is never stopped");
         Some(state)
     }
 
@@ -371,7 +384,7 @@ impl SplitState {
 
 impl ArmState {
     const fn new(start: u32, weight: Weight) -> Self {
-        Self { start, weight, killed: false, latched: false }
+        Self { start, weight, killed: false, latched: false, held: false }
     }
 
     /// Why the variant is out of service, if it is.
@@ -382,6 +395,8 @@ impl ArmState {
             Some(Stop::Kill)
         } else if self.latched {
             Some(Stop::Latch)
+        } else if self.held {
+            Some(Stop::Hold)
         } else {
             None
         }
@@ -394,6 +409,7 @@ impl Stop {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Latch => "latched",
+            Self::Hold => "held",
             Self::Kill => "killed",
         }
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ahash::{HashMap, HashSet};
 
 use super::equivalence::ConfigPair;
+use super::guard_words;
 use super::upstream_difference::{differing, upstream_changes};
 use crate::route::{
     AccessLog, Action, AdminSpec, ArmState, EffectiveConfig, Identity, ListenerSpec, Rescue, RetryConditions,
@@ -114,6 +115,7 @@ fn route(pair: &ConfigPair<'_>, both: Both) -> Vec<String> {
         let to = Arms { split: to, state: pair.new.overlay.split(both.new) };
         arms(pair, &new.name, [&from, &to], &mut words);
         split(pair, &new.name, [from.split, to.split], &mut words);
+        words.extend(guard_words::changes(&new.name, [from.split, to.split]));
     }
     words
 }

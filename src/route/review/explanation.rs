@@ -144,6 +144,7 @@ const fn reason_text(reason: Reason) -> &'static str {
     match reason {
         Reason::Kill => "killed, so stable answers",
         Reason::Latch => "rolled back, so stable answers",
+        Reason::Hold => "held at 0, so stable answers",
         Reason::Target => "a target decides",
         Reason::Weight => "the weight decides",
         Reason::Stable => "no other rule applies",

@@ -7,6 +7,7 @@ mod explain;
 mod explain_query;
 mod explanation;
 mod failure_explain;
+mod guard_words;
 mod masked;
 mod miss_reasons;
 mod near_misses;

@@ -77,7 +77,7 @@ impl<'a> StepRecorder<'a> {
         let arms = self.state.arms();
         self.shares((0..).map(VariantId).zip(arms.iter().map(|arm| arm.weight)).skip(1));
         let mut text = per_request(&self.per_request);
-        for stop in [Stop::Kill, Stop::Latch] {
+        for stop in [Stop::Kill, Stop::Latch, Stop::Hold] {
             let stopped =
                 arms.iter().zip(0..).filter(|(arm, _)| arm.stopped() == Some(stop) && arm.weight > Weight::ZERO);
             let stopped: Vec<_> = stopped.map(|(_, id)| self.variant(VariantId(id))).collect();
@@ -122,10 +122,11 @@ impl Trace for StepRecorder<'_> {
     fn step(&mut self, step: Step<'_>) {
         let recorded = match step {
             // The step with the shares already names the stopped variants.
-            Step::Killed("variant") | Step::Latched if self.split.spreads() => return,
+            Step::Killed("variant") | Step::Latched | Step::Held if self.split.spreads() => return,
             Step::Weighed(..) if self.split.spreads() => self.by_weights(),
             Step::Killed(scope) => step_of(format!("kill: {scope}")),
             Step::Latched => step_of("latch: variant".to_owned()),
+            Step::Held => step_of("hold: variant".to_owned()),
             Step::TargetMissed(target) => {
                 let Routed { head, caller, .. } = *self.request;
                 let reasons = MissReasons { rules: self.rules, head, caller };

@@ -286,7 +286,7 @@ impl<'a> ReplayedConfig<'a> {
             // The bucket of a stopped variant is not the logged one.
             Reason::Kill if decision.bucket.is_none() => return Some(chosen(split, decision)),
             Reason::Target => return Some(chosen(split, decision)),
-            Reason::Kill | Reason::Latch | Reason::Weight | Reason::Stable => {}
+            Reason::Kill | Reason::Latch | Reason::Hold | Reason::Weight | Reason::Stable => {}
         }
         let same = split.salt == home.salt && split.sticky == home.sticky && split.sticky_cookie == home.sticky_cookie;
         match logged.bucket() {
@@ -305,7 +305,7 @@ fn by_rule(split: &Split, decision: Decision) -> Option<&Variant> {
     let is_by_rule = match decision.reason {
         Reason::Target => !decision.unkeyed,
         Reason::Kill => decision.bucket.is_none(),
-        Reason::Latch | Reason::Weight | Reason::Stable => false,
+        Reason::Latch | Reason::Hold | Reason::Weight | Reason::Stable => false,
     };
     is_by_rule.then(|| chosen(split, decision))
 }

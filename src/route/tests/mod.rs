@@ -182,6 +182,7 @@ pub(super) fn split(salt: &str, arms: &[(&str, u32)]) -> Arms {
         targets: vec![],
         rewrite: Rewrite::default(),
         shadow: None,
+        guards: Box::default(),
     };
     Arms { split, state: SplitState::new(&weights).unwrap() }
 }

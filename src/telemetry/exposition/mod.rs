@@ -7,6 +7,7 @@ mod edge;
 mod expose;
 mod process;
 mod push;
+mod releases;
 mod samples;
 mod scrape;
 mod shadow;
@@ -19,8 +20,8 @@ mod variants;
 pub use expose::{CONTENT_TYPE, expose};
 pub use push::{FigurePusher, Push, SharedRecorder};
 pub use scrape::{
-    CertificateFigures, ComparisonFigures, HealthFigures, RouteShares, Scrape, UpstreamFigures, VariantShare,
-    WeightedSeries,
+    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RouteShares, Scrape,
+    UpstreamFigures, VariantShare, WeightedSeries,
 };
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct Scrape<'a> {
     pub variants: Vec<WeightedSeries<'a>>,
     /// The samples of routes with more than one variant, in any order.
     pub samples: Vec<RouteShares<'a>>,
+    /// The releases that guards watch, in any order.
+    pub releases: Vec<ReleaseFigures>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamFigures<'a>>,
     /// The shadows of routes, with the configured share of each, 0 to 1.
@@ -120,4 +122,32 @@ pub struct CertificateFigures {
     pub seconds_left: i64,
     /// 1 when its file has a newer, invalid certificate.
     pub stale: u8,
+}
+
+/// A release that guards watch.
+#[derive(Clone, Debug)]
+pub struct ReleaseFigures {
+    /// The route.
+    pub route: String,
+    /// The variant.
+    pub variant: String,
+    /// Whether it has had an exposure, or a state to show. Series of others are left out.
+    pub is_used: bool,
+    /// Each state that a release may have, and whether it is the current one.
+    pub states: Vec<(&'static str, bool)>,
+    /// Its guards.
+    pub guards: Vec<GuardFigures>,
+}
+
+/// A guard of a release.
+#[derive(Clone, Debug)]
+pub struct GuardFigures {
+    /// Its name.
+    pub guard: String,
+    /// The decimal logarithm of its evidence.
+    pub evidence_log10: f64,
+    /// The decimal logarithm at which it trips.
+    pub threshold_log10: f64,
+    /// Each state that a guard may have, and whether it is the current one.
+    pub states: Vec<(&'static str, bool)>,
 }

@@ -14,6 +14,7 @@ use crate::drain::Phase;
 use crate::route::Reason;
 use crate::telemetry::control::{self, ReloadLabel};
 use crate::telemetry::family::CountedValue;
+use crate::telemetry::guards::{self, GuardName};
 use crate::telemetry::{
     ControlRecorder, CountedFamilies, Fallback, GrpcStatus, HandshakeFailure, Labels, ListenerMeter, MeterRegistry,
     PerWorker, Process, ReasonLabel, Refusal, ShadowBytes, ShadowDrop, ShadowEnd, ShadowSeries, StatusClass,
@@ -50,7 +51,18 @@ fn counted() -> CountedFamilies {
     control::set_log_lines_lost(&recorder, 4);
     control::count_failed_hand_over(&recorder);
     (0..2).for_each(|_| control::count_worker_stall(&recorder));
+    count_guards(&recorder);
     recorder.read()
+}
+
+fn count_guards(recorder: &ControlRecorder) {
+    for (act, guard) in [("hold", "sample-ratio"), ("rollback", "errors"), ("warn", "latency")] {
+        guards::count_trip(recorder, GuardName { route: "checkout", variant: "canary", guard }, act);
+    }
+    guards::set_latches(recorder, 1);
+    guards::set_events_lost(recorder, 5);
+    guards::count_late_events(recorder, 2);
+    guards::set_tables_refused(recorder, 1);
 }
 
 fn sample(route: &str, mismatch: Option<bool>) -> RouteShares<'_> {
@@ -60,6 +72,36 @@ fn sample(route: &str, mismatch: Option<bool>) -> RouteShares<'_> {
     });
     let since = Duration::from_millis(1_763_693_700_500);
     RouteShares { route, since, variants: variants.into(), mismatch, evidence_log10: 4.25 }
+}
+
+/// A release with one guard, with every state.
+fn release(route: &str, is_used: bool) -> ReleaseFigures {
+    let states = ["canary_down", "no_rollback_target", "rolled_back", "warned", "watching"];
+    let of_guards = [
+        "watching",
+        "no_data",
+        "too_few",
+        "waits_for_threshold",
+        "warming_up",
+        "threshold_void",
+        "not_near_full",
+        "no_memory",
+        "stands",
+        "tripped",
+    ];
+    let guard = GuardFigures {
+        guard: "errors".to_owned(),
+        evidence_log10: 0.75,
+        threshold_log10: 2.5,
+        states: of_guards.map(|state| (state, state == "watching")).into(),
+    };
+    ReleaseFigures {
+        route: route.to_owned(),
+        variant: "canary".to_owned(),
+        is_used,
+        states: states.map(|state| (state, state == "warned")).into(),
+        guards: vec![guard],
+    }
 }
 
 /// Two shadows, one of them never used.
@@ -170,6 +212,7 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
         now,
         variants: vec![weighted(&stable, 0.95), weighted(&canary, 0.05), weighted(&idle, 1.0)],
         samples: vec![sample("search", None), sample("checkout", Some(true))],
+        releases: vec![release("never", false), release("checkout", true)],
         upstreams: vec![
             UpstreamFigures { series: &upstreams[1], endpoints: 0, health: HealthFigures::default() },
             UpstreamFigures { series: &upstreams[0], endpoints: 2, health: health() },
@@ -353,6 +396,7 @@ fn nothing(registry: &MeterRegistry) -> Scrape<'_> {
         now: registry.started,
         variants: Vec::new(),
         samples: Vec::new(),
+        releases: Vec::new(),
         upstreams: Vec::new(),
         shadows: Vec::new(),
         findings: Vec::new(),

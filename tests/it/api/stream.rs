@@ -10,18 +10,18 @@ use super::{SHOP, bearer, call, over_socket, over_tcp, tokens, with_tokens};
 use crate::harness::{PATIENCE, Proxy};
 
 /// A reader of an event stream.
-struct Events(BufReader<TcpStream>);
+pub(super) struct Events(BufReader<TcpStream>);
 
 /// An event: its id, its name and its record.
-struct Event {
+pub(super) struct Event {
     id: u64,
     name: String,
-    record: Value,
+    pub record: Value,
 }
 
 impl Events {
     #[track_caller]
-    fn open(proxy: &Proxy, query: &str, lines: &str) -> Self {
+    pub fn open(proxy: &Proxy, query: &str, lines: &str) -> Self {
         let mut stream = TcpStream::connect(proxy.admin()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!("GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
@@ -59,7 +59,7 @@ impl Events {
 
     /// The next event with this name.
     #[track_caller]
-    fn named(&mut self, name: &str) -> Event {
+    pub fn named(&mut self, name: &str) -> Event {
         loop {
             let event = self.next().unwrap();
             assert_eq!(event.record["seq"], event.id);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use pointsman::app::{App, Options, ReloadOutcome, Resolve, Signals, StartError, Stopped};
+use pointsman::app::{App, Options, ReloadOutcome, Resolve, Signals, Spawn, StartError, Stopped};
 use pointsman::control::LookupResult;
 use serde_json::Value;
 
@@ -37,12 +37,20 @@ pub struct Setup {
     limits: String,
     files: Vec<(String, String)>,
     pub(super) workers: usize,
+    spawn: Option<Arc<dyn Fn() -> Spawn + Send + Sync>>,
     tune: Arc<dyn Fn(&mut Options) + Send + Sync>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { places: Vec::new(), limits: String::new(), files: Vec::new(), workers: 1, tune: Arc::new(|_| {}) }
+        Self {
+            places: Vec::new(),
+            limits: String::new(),
+            files: Vec::new(),
+            workers: 1,
+            spawn: None,
+            tune: Arc::new(|_| {}),
+        }
     }
 }
 
@@ -76,6 +84,12 @@ impl Setup {
         self
     }
 
+    /// With workers that a test spawns.
+    pub fn spawned(mut self, spawn: impl Fn() -> Spawn + Send + Sync + 'static) -> Self {
+        self.spawn = Some(Arc::new(spawn));
+        self
+    }
+
     /// With changes to the usual options.
     pub fn tuned(mut self, tune: impl Fn(&mut Options) + Send + Sync + 'static) -> Self {
         self.tune = Arc::new(tune);
@@ -99,7 +113,12 @@ impl Setup {
         }
         let file = dir.path().join("routes.toml");
         std::fs::write(&file, self.text(toml, &dir)).unwrap();
-        let app = start(self.options(file)).map_err(|error| error.to_string())?;
+        let options = self.options(file);
+        let app = match &self.spawn {
+            Some(spawn) => App::launch(options.settings(), spawn()),
+            None => start(options),
+        };
+        let app = app.map_err(|error| error.to_string())?;
         Ok(Proxy { app: Some(app), setup: self, dir })
     }
 

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 /// What the patterns of strings are called, by a part that only they have.
-const PATTERNS: [(&str, &str); 10] = [
+const PATTERNS: [(&str, &str); 12] = [
+    ("(stable", "threshold"),
+    ("xx)", "status"),
     ("(ms|s|m|h|d)", "duration"),
     ("KiB|", "size"),
     ("[a-z0-9][a-z0-9_-]", "name"),
@@ -119,6 +121,9 @@ fn form(value: &Value, link: &impl Fn(&Value) -> Option<String>) -> String {
         let listed = either.iter().find_map(|one| one.get("items"));
         let single = either.iter().filter(|one| one.get("items").is_none());
         let words: Vec<String> = single.map(|one| form(one, link)).collect();
+        if let Some(tables) = listed.filter(|items| items.get("properties").is_some()) {
+            return format!("{}, or a list of {}", words.join(" or "), linked("tables", tables, link));
+        }
         return words.join(" or ") + if listed.is_some() { ", or a list" } else { "" };
     }
     let number = |kind: &str| {

@@ -115,7 +115,7 @@ impl Reader {
     }
 
     fn accept(&mut self, head: ResponseHead) {
-        let ResponseHead { status, version, headers, framing, persistent, hop_by_hop } = head;
+        let ResponseHead { status, version, headers, framing, persistent, hop_by_hop, has_event: _ } = head;
         assert_eq!(status.as_u16(), self.scanner.status());
         let mut stripped = headers.clone();
         strip_hop_by_hop(&mut stripped);

@@ -1,0 +1,13 @@
+//! What guards watch: the evidence of each route, kept beside the snapshot, and the ticks at which it is judged. What
+//! follows from it is up to release control.
+
+mod keeper;
+mod kept_route;
+mod route_view;
+mod stable_times;
+mod ticks;
+
+pub(super) use keeper::{Keeper, RouteTick};
+pub(super) use kept_route::{KeptRelease, KeptRoute};
+pub(super) use route_view::RouteView;
+pub(super) use ticks::send_guard_ticks;

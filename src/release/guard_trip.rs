@@ -1,0 +1,20 @@
+//! A guard that has tripped.
+
+use serde_json::Value;
+
+use crate::route::GuardAct;
+
+/// A guard that has tripped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GuardTrip {
+    /// The index of the variant.
+    pub arm: usize,
+    /// The name of the guard.
+    pub guard: String,
+    /// What follows.
+    pub act: GuardAct,
+    /// What it saw, in one sentence.
+    pub sentence: String,
+    /// The counts by which [`replay`](super::replay) decides again, with the revision and the sentence.
+    pub evidence: Value,
+}

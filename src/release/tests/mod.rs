@@ -1,0 +1,8 @@
+//! Tests of the evidence of a route, rule by rule.
+
+mod absolute;
+mod continued;
+mod relative;
+mod sample_ratio;
+mod thresholds;
+mod world;
