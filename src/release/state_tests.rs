@@ -61,11 +61,13 @@ fn a_guard_that_rolls_back_latches_and_the_latch_holds() {
 }
 
 #[test]
-fn a_guard_that_warns_or_holds_is_recorded_once() {
+fn a_guard_that_warns_or_holds_is_recorded_each_time_that_it_trips() {
     for act in [GuardAct::Warn, GuardAct::Hold] {
         let trips = [trip("errors", act)];
         let warned = step(&ReleaseCourse::default(), &facts(&trips), &["warn errors"], ReleasePhase::Warned);
-        let warned = step(&warned, &facts(&trips), &[], ReleasePhase::Warned);
+        let warned = step(&warned, &facts(&[]), &[], ReleasePhase::Warned);
+        // Its evidence has begun anew meanwhile.
+        let warned = step(&warned, &facts(&trips), &["warn errors"], ReleasePhase::Warned);
         let others = [trip("latency", act), trip("slo", GuardAct::Rollback)];
         step(&warned, &facts(&others), &["warn latency", "roll back slo"], ReleasePhase::RolledBack);
     }
