@@ -52,6 +52,7 @@ fn split(salt: &str) -> Split {
         rewrite: Rewrite::default(),
         shadow: None,
         guards: Box::default(),
+        rollout: None,
     }
 }
 
@@ -161,7 +162,14 @@ fn overlay(c: &mut Criterion) {
         });
         let sample = Sample::new(Duration::ZERO, 2, DrawUnit::Keys, 2, Arc::clone(&registry.sample_memory));
         let sample = Some(Arc::new(sample));
-        Arc::new(RouteState { series: series.into(), sample, shadow: None, watch: None, needs: Needs::default() })
+        Arc::new(RouteState {
+            series: series.into(),
+            sample,
+            shadow: None,
+            watch: None,
+            exposed: None,
+            needs: Needs::default(),
+        })
     };
     let first = Snapshot {
         edition: Edition(1),
@@ -222,6 +230,7 @@ fn scrape(c: &mut Criterion) {
             variants: series.iter().map(weighted).collect(),
             samples: Vec::new(),
             releases: Vec::new(),
+            rollouts: Vec::new(),
             upstreams: Vec::new(),
             shadows: Vec::new(),
             findings: Vec::new(),
@@ -282,6 +291,9 @@ fn rules() -> Rules {
         access_log: AccessLog::default(),
         dns: Dns::default(),
         traces: None,
+        rollouts: Vec::new(),
+        freeze: Vec::new(),
+        prometheus: None,
         masks: Masks::default(),
     }
 }

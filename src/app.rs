@@ -18,7 +18,7 @@ use crate::control::{
     SystemResolver, WorkerParts,
 };
 use crate::proxy::{self, PerClientLimits, WorkerSetup};
-use crate::release::ReleaseStanding;
+use crate::release::{ReleaseStanding, RolloutStanding};
 use crate::telemetry::Screen;
 
 pub use crate::control::{
@@ -274,6 +274,12 @@ impl App {
         self.state.release.releases()
     }
 
+    /// How the rollouts stand, sorted by name.
+    #[must_use]
+    pub fn rollouts(&self) -> Vec<RolloutStanding> {
+        self.state.release.rollouts()
+    }
+
     /// The content of `/status`.
     #[must_use]
     pub fn status(&self) -> serde_json::Value {
@@ -312,7 +318,7 @@ fn run(settings: ControlSettings, spawn: &Spawn, ready: &Ready) -> Stopped {
         }
     };
     let stopped = runtime.block_on(async {
-        match start(settings, spawn).await {
+        match Box::pin(start(settings, spawn)).await {
             Ok((controller, handle, threads)) => {
                 // Sending fails when the calling thread has ended.
                 let _ = ready.send(Ok(handle));

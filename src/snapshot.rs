@@ -10,7 +10,9 @@ use tokio::sync::watch;
 use crate::failover::{EndpointHealth, UpstreamHealth};
 use crate::identity::IdentityProviders;
 use crate::route::{Edition, EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
-use crate::telemetry::{GuardWatch, ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries};
+use crate::telemetry::{
+    ExposedCallers, GuardWatch, ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries,
+};
 use crate::tls::{EndpointTls, Server};
 
 /// A listening socket, and whether another process holds it too.
@@ -87,6 +89,8 @@ pub struct RouteState {
     pub sample: Option<Arc<Sample>>,
     /// What its guards count; `None` when none watches.
     pub watch: Option<Arc<GuardWatch>>,
+    /// The distinct callers that the canaries of its rollout got; `None` without a rollout.
+    pub exposed: Option<Arc<ExposedCallers>>,
     /// The series of its shadow, if it has one.
     pub shadow: Option<Arc<ShadowSeries>>,
     /// The facts about callers that its rules need.

@@ -156,5 +156,9 @@ fn any_bytes_as_a_journal() {
     assert!(verified.is_intact(), "{verified:?}");
     let saved = include_bytes!("../fuzz/seeds/journal/saved-latches");
     assert!(pointsman::journal::SavedState::parse(saved).is_ok_and(|saved| saved.latches.len() == 1));
+    let verified = pointsman::journal::verify_bytes(include_bytes!("../fuzz/seeds/journal/rollouts"));
+    assert!(verified.is_intact(), "{verified:?}");
+    let saved = include_bytes!("../fuzz/seeds/journal/saved-rollouts");
+    assert!(pointsman::journal::SavedState::parse(saved).is_ok_and(|saved| saved.rollouts.len() == 2));
     check("journal", 4_000, journal::any);
 }

@@ -11,12 +11,15 @@ mod counting;
 mod detection;
 #[path = "guards/healthy.rs"]
 mod healthy;
+#[path = "guards/pooled.rs"]
+mod pooled;
 #[path = "guards/route.rs"]
 mod route;
 
 use counting::COUNTING;
 use detection::{DETECTION, Delays};
 use healthy::HEALTHY;
+use pooled::{PooledFault, PooledRoutes};
 use route::Plays;
 
 /// A release that is as good as stable is left alone: broken callers, retries, common incidents, ramps, load that changes.
@@ -56,5 +59,34 @@ fn a_release_that_turns_bad_is_found_soon() {
         let cell = detection::Detection { healthy_s: 200, ..*cell };
         let delays = cell.run(2, 4);
         assert!(delays.worst <= cell.stated[2] * 1.5, "{cell:?}: {delays:?}");
+    }
+}
+
+/// Over all routes of a rollout: callers that fail on each of them, a ramp from 1 to 50 %, and an incident of both arms.
+#[test]
+fn a_healthy_rollout_of_two_routes_is_left_alone() {
+    const SECONDS: u64 = 400;
+    for seed in 0..3 {
+        let mut routes = PooledRoutes::new(0.01, seed);
+        for second in 0..SECONDS {
+            routes.set_share(0.01 + 0.49 * second as f64 / SECONDS as f64);
+            let usual = if (150..210).contains(&second) { 0.6 } else { 0.002 };
+            routes.second(PooledFault { broken_one_in: 50, usual, second: 0.0 });
+        }
+        assert!(routes.trips.is_empty(), "{seed}: {:?}", routes.trips);
+    }
+}
+
+/// A fault of one route: found by all together, and by the guard of that route, which names it.
+#[test]
+fn a_fault_of_one_route_of_two_is_found_and_named() {
+    for seed in 0..3 {
+        let mut routes = PooledRoutes::new(0.1, seed);
+        (0..60).for_each(|_| routes.second(PooledFault { broken_one_in: 50, usual: 0.002, second: 0.0 }));
+        assert!(routes.trips.is_empty(), "{:?}", routes.trips);
+        (0..120).for_each(|_| routes.second(PooledFault { broken_one_in: 50, usual: 0.002, second: 0.5 }));
+        let found = |guard: &str| routes.trips.iter().find(|trip| trip.guard == guard).map(|trip| trip.route.clone());
+        assert_eq!(found("tested"), Some(None), "{seed}: {:?}", routes.trips);
+        assert_eq!(found("each"), Some(Some("second".to_owned())), "{seed}: {:?}", routes.trips);
     }
 }

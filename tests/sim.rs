@@ -3,6 +3,8 @@
 //! Endpoints die, freeze, flap, slow down, answer 503 in bursts and break bodies, while requests of several workers follow
 //! the steps of the proxy and the rules of `failover/`. At each step the laws are checked: a failure shows the seed and
 //! the last events. The same seed is the same run.
+//!
+//! And releases: plans, faults, people, edits and crashes around the state machine of rollouts.
 
 #![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a test may fail; counts are small")]
 
@@ -12,8 +14,21 @@ mod arm;
 mod outcome;
 #[path = "sim/plan.rs"]
 mod plan;
+#[path = "sim/release.rs"]
+mod release;
+#[path = "sim/release_disk.rs"]
+mod release_disk;
+#[path = "sim/release_plan.rs"]
+mod release_plan;
+#[path = "sim/release_scenes.rs"]
+mod release_scenes;
+#[path = "sim/release_traffic.rs"]
+mod release_traffic;
 #[path = "sim/request.rs"]
 mod request;
+#[path = "guards/route.rs"]
+#[expect(dead_code, reason = "the tests of guards use the rest")]
+mod route;
 #[path = "sim/scenes.rs"]
 mod scenes;
 #[path = "sim/server.rs"]

@@ -148,14 +148,14 @@ equal "a missing journal is damage" 1 "$(metric pointsman_journal_damaged)"
 kill_now "$proxy_pid"
 
 cp -a "$scratch/whole" "$scratch/newer"
-sed -i '$ s/"v":1/"v":3/' "$scratch/newer/journal.jsonl"
+sed -i '$ s/"v":1/"v":4/' "$scratch/newer/journal.jsonl"
 before=$(sha256sum <"$scratch/newer/journal.jsonl")
 run_on "$scratch/newer"
 eventually "a newer version: the kills before it" yes killed all
 equal "the newer journal cannot be written" 0 "$(metric pointsman_journal_writable)"
 answer=$(act kill --all --reason "beside a newer journal" --yes --json 2>"$scratch/alarm") || ended=$?
 equal "its exit code" 5 "${ended:-0}"
-contains "the command says why" 'NOT RECORDED.*newer|NOT RECORDED.*version 3' "$(<"$scratch/alarm")"
+contains "the command says why" 'NOT RECORDED.*newer|NOT RECORDED.*version 4' "$(<"$scratch/alarm")"
 equal "a kill beside it is not on the disk" False "$(json 'it["durable"]' <<<"$answer")"
 kill_now "$proxy_pid"
 equal "the newer journal is as before" "$before" "$(sha256sum <"$state/journal.jsonl")"

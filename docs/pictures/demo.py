@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Takes the picture of the demo: runs it in a terminal, presses keys, and writes the screens as one animated SVG.
+"""Takes a picture of the demo: runs it in a terminal, presses keys, and writes the screens as one animated SVG.
 
     pip install pyte
     cargo build --release
     python3 docs/pictures/demo.py target/release/pointsman docs/pictures/demo.svg
+    python3 docs/pictures/demo.py target/release/pointsman docs/pictures/rollout.svg --rollout
 
 Each frame waits for a text on the screen. A text that does not come within a minute is an error: the screen is printed
 and no file is written.
@@ -24,19 +25,32 @@ from html import escape
 import pyte
 
 COLUMNS, ROWS = 100, 14
-PROMPT = "$ pointsman demo"
 # The last line of the help, which fills the screen at the start; the picture shows what comes after it.
 HELP_END = "Ctrl-C drains and stops."
 SECONDS_PER_FRAME = 3.5
 PATIENCE = 60.0
 
-# The keys that are pressed, and the text that the live line shows when it has had its effect.
-FRAMES = [
-    ("", r"canary +\d+\.\d % \(set 10\) .* 0 errors/s"),
-    ("+", r"canary +(1[5-9]|2\d)\.\d % \(set 20\)"),
-    ("f", r"canary +0\.0 % \(rolled back\) .* 0 errors/s"),
-    ("or", r"canary +(1[5-9]|2\d)\.\d % \(set 20\) .* 0 errors/s"),
-]
+# The title; the keys that are pressed, and the text that a live line shows when they have had their effect.
+WEIGHT = (
+    "pointsman demo: a canary at 10 %, at 20 %, rolled back by a guard, and resumed",
+    [
+        ("", r"canary +\d+\.\d % \(set 10\) .* 0 errors/s"),
+        ("+", r"canary +(1[5-9]|2\d)\.\d % \(set 20\)"),
+        ("f", r"canary +0\.0 % \(rolled back\) .* 0 errors/s"),
+        ("or", r"canary +(1[5-9]|2\d)\.\d % \(set 20\) .* 0 errors/s"),
+    ],
+)
+ROLLOUT = (
+    "pointsman demo --rollout: a stage, a rollback by a guard, an approval, complete",
+    [
+        ("", r"few 5 % █+░* [4-7] s of 8 s"),
+        ("f", r"next: o ends the fault, then r resumes"),
+        ("or", r"quarter 25 % █+░* [4-7] s of 8 s"),
+        ("", r"next: all, 100 %, when tech-lead \(you\) approves: press a"),
+        ("a", r"canary +100\.0 % \(set 100\) .* 0 errors/s"),
+        ("", r"✔ complete"),
+    ],
+)
 
 CELL_WIDTH, CELL_HEIGHT, MARGIN, BAR = 8.0, 18.0, 16.0, 28.0
 BACKGROUND, FRAME, DEFAULT = "#11151c", "#2a3140", "#d5dae3"
@@ -94,7 +108,7 @@ class Terminal:
         sys.exit("demo.py: the demo does not end")
 
 
-def after_help(cells):
+def after_help(cells, prompt):
     """The prompt and the rows after the help, as many rows as the screen has."""
     plain = cells[0][0]._replace(fg="default", bold=False, reverse=False)
     row = lambda text: [plain._replace(data=letter) for letter in text.ljust(COLUMNS)]
@@ -102,7 +116,7 @@ def after_help(cells):
     end = next((y for y, text in enumerate(texts) if HELP_END in text), -1)
     rest = [row for row, text in zip(cells[end + 1:], texts[end + 1:]) if text.strip()]
     rest = rest[-(ROWS - 2):]
-    return [row(PROMPT), row("")] + rest + [row("")] * (ROWS - 2 - len(rest))
+    return [row(prompt), row("")] + rest + [row("")] * (ROWS - 2 - len(rest))
 
 
 def colour(cell):
@@ -137,7 +151,7 @@ def draw_row(cells, y):
             )
 
 
-def draw(frames):
+def draw(frames, title):
     width, height = COLUMNS * CELL_WIDTH + 2 * MARGIN, BAR + ROWS * CELL_HEIGHT + 2 * MARGIN
     share = 100 / len(frames)
     total = SECONDS_PER_FRAME * len(frames)
@@ -146,7 +160,7 @@ def draw(frames):
         ' font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, \'DejaVu Sans Mono\', monospace" font-size="13"'
         ' role="img" xml:space="preserve">'
     )
-    yield "<title>pointsman demo: a canary at 10 %, at 20 %, rolled back by a guard, and resumed</title>"
+    yield f"<title>{title}</title>"
     yield "<style>"
     yield "text { white-space: pre }"
     yield f"@keyframes show {{ 0%, {share - 0.01:.2f}% {{ visibility: visible }} {share:.2f}%, 100% {{ visibility: hidden }} }}"
@@ -158,7 +172,7 @@ def draw(frames):
     yield f'<rect width="{width:g}" height="{height:g}" rx="8" fill="{BACKGROUND}" stroke="{FRAME}"/>'
     for number, fill in enumerate(["#f26d6d", "#e6c07b", "#7fd48a"]):
         yield f'<circle cx="{MARGIN + 4 + 16 * number:g}" cy="{BAR / 2 + 3:g}" r="5" fill="{fill}"/>'
-    yield f'<text x="{width / 2:g}" y="{BAR / 2 + 7:g}" fill="#8b95a5" text-anchor="middle">pointsman demo</text>'
+    yield f'<text x="{width / 2:g}" y="{BAR / 2 + 7:g}" fill="#8b95a5" text-anchor="middle">{title.split(":")[0]}</text>'
     for cells in frames:
         yield '<g class="frame">'
         for y, row in enumerate(cells):
@@ -168,19 +182,20 @@ def draw(frames):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) not in (3, 4) or sys.argv[3:] not in ([], ["--rollout"]):
         sys.exit(__doc__)
-    binary, output = os.path.abspath(sys.argv[1]), sys.argv[2]
-    terminal = Terminal([binary, "demo"])
+    binary, output, options = os.path.abspath(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    title, steps = ROLLOUT if options else WEIGHT
+    terminal = Terminal([binary, "demo", *options])
     frames = []
     try:
-        for keys, pattern in FRAMES:
+        for keys, pattern in steps:
             terminal.press(keys)
-            frames.append(after_help(terminal.wait_for(pattern)))
+            frames.append(after_help(terminal.wait_for(pattern), f"$ {title.split(':')[0]}"))
     finally:
         terminal.close()
     with open(output, "w", encoding="utf-8") as file:
-        file.write("\n".join(draw(frames)) + "\n")
+        file.write("\n".join(draw(frames, title)) + "\n")
     print(f"{output}: {len(frames)} frames of {COLUMNS} × {ROWS}")
 
 

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pointsman::journal::{
-    Actor, Deed, Folded, LatchScope, Record, ReleaseDeed, ReleaseVerb, SavedState, ScopeFields, fold, hash,
-    verify_bytes,
+    Actor, Deed, Folded, LatchScope, Record, ReleaseDeed, ReleaseVerb, RolloutDeed, SavedState, ScopeFields, fold,
+    hash, verify_bytes,
 };
 use pointsman::route::KillScope;
 
-/// How many latches are kept.
+/// How many latches are kept, and how many rollouts.
 const LATCHES_MAX: usize = 1_000;
 
 /// What is out of service.
@@ -28,8 +28,10 @@ pub fn any(bytes: &[u8]) {
         assert_eq!(again.as_ref(), Ok(&saved), "a saved state is read as it was written");
         let folded = fold(b"", Some(saved.clone()), Duration::ZERO);
         assert!(folded.damage.is_some(), "a journal without records does not belong to a saved state");
+        let saved_rollouts = saved.rollouts.clone();
         let saved = killed(&saved.kills).into_iter().chain(newest(latched(&saved.latches)));
         assert_eq!(stops(&folded), saved.collect(), "what the saved state has is in force");
+        assert!(no_more(&stands(&folded), &stands_of(&saved_rollouts)), "and rollouts stand no higher");
     }
     let lines = bytes.split(|byte| *byte == b'\n');
     let mut records: Vec<Record> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
@@ -38,6 +40,8 @@ pub fn any(bytes: &[u8]) {
     let folded = read(&text);
     assert_eq!(folded.damage, None, "the chain is intact: {:?}", String::from_utf8_lossy(&text));
     assert_eq!(stops(&folded), replay(&records), "the fold is a replay");
+    let (stood, expected) = (stands(&folded), replay_rollouts(&records));
+    assert!(stood == expected || stood.len() >= LATCHES_MAX, "of rollouts too: {stood:?}, {expected:?}");
     assert!(found.keys.len() <= 1_000 && folded.keys.len() <= 1_000, "keys are limited");
     // A crash cuts the text anywhere: what is complete counts.
     let half = fold(&text[..text.len() / 2], None, Duration::ZERO);
@@ -55,6 +59,7 @@ fn read(text: &[u8]) -> Folded {
         assert_eq!(damage, &problem.damage, "they find the same first");
     }
     assert!(folded.latches.len() <= LATCHES_MAX, "latches are limited");
+    assert!(folded.rollouts.len() <= LATCHES_MAX, "rollouts are limited");
     // A saved state that is ahead of the journal: that ends too early.
     let kill = Deed::Kill { scope: ScopeFields::from(&KillScope::Tenant("saved".to_owned())), close_streams_ms: None };
     let seq = folded.last_seq + 1;
@@ -78,8 +83,27 @@ fn read(text: &[u8]) -> Folded {
         prev: String::new(),
     };
     let state = SavedState::new(seq, "", vec![saved(kill)], vec![saved(Deed::Release(rollback.clone()))]);
+    let rollout = RolloutDeed {
+        act: "rollback".to_owned(),
+        rollout: "saved".to_owned(),
+        revision: "up=1".to_owned(),
+        stage: "beta".to_owned(),
+        from: 10.0,
+        to: 0.0,
+        raises: false,
+        because: String::new(),
+        role: None,
+        evidence: serde_json::Value::Null,
+        state: serde_json::json!({ "phase": { "is": "rolled_back" } }),
+    };
+    let state = state.with_rollouts(vec![saved(Deed::Rollout(rollout))]);
     let least = fold(text, Some(state), Duration::ZERO);
     assert!(least.damage.is_some(), "the journal ends before the saved state");
+    let (lower, known) = (stands(&least), stands(&folded));
+    assert!(no_more(&lower, &known), "more damage raises no rollout: {lower:?}, {known:?}");
+    let is_all =
+        known.keys().all(|name| lower.contains_key(name)) && lower.get("saved").is_some_and(|one| one.is_stopped);
+    assert!(is_all || known.len() >= LATCHES_MAX, "none is lost: {lower:?}, {known:?}");
     let (least, before) = (stops(&least), stops(&folded));
     let is_full = folded.latches.len() >= LATCHES_MAX;
     assert!(is_full || least.is_superset(&before), "more damage leaves no fewer kills and latches");
@@ -132,10 +156,68 @@ fn replay(records: &[Record]) -> BTreeSet<Stopped> {
             | Deed::Reload { .. }
             | Deed::Refused { .. }
             | Deed::Endpoint { .. }
-            | Deed::Release(_) => {}
+            | Deed::Release(_)
+            | Deed::Rollout(_) => {}
         }
     }
     kills.into_iter().chain(newest(latches)).collect()
+}
+
+/// Where a rollout stands.
+#[derive(Clone, Debug, PartialEq)]
+struct Stands {
+    seq: u64,
+    to: f64,
+    is_stopped: bool,
+}
+
+fn stand(record: &Record) -> Option<(String, Stands)> {
+    let Deed::Rollout(deed) = &record.what else { return None };
+    let is_stopped = deed.state["phase"]["is"] == "rolled_back";
+    let stands = Stands { seq: record.seq, to: deed.to, is_stopped };
+    (!deed.state.is_null()).then(|| (deed.rollout.clone(), stands))
+}
+
+/// Where rollouts stand by these records; of two states of one the later.
+fn stands_of(records: &[Record]) -> BTreeMap<String, Stands> {
+    let mut all: BTreeMap<String, Stands> = BTreeMap::new();
+    for (name, stands) in records.iter().filter_map(stand) {
+        if all.get(&name).is_none_or(|known| stands.seq > known.seq) {
+            all.insert(name, stands);
+        }
+    }
+    all
+}
+
+fn stands(folded: &Folded) -> BTreeMap<String, Stands> {
+    stands_of(&folded.rollouts)
+}
+
+fn replay_rollouts(records: &[Record]) -> BTreeMap<String, Stands> {
+    let mut all = BTreeMap::new();
+    for record in records {
+        if let Deed::Checkpoint { rollouts, .. } = &record.what {
+            all = stands_of(rollouts);
+        }
+        // Behind a checkpoint with a later record of a rollout, that one stays.
+        if let Some((name, stands)) = stand(record) {
+            let is_newer = all.get(&name).is_none_or(|known| stands.seq > known.seq);
+            if is_newer {
+                all.insert(name, stands);
+            }
+        }
+    }
+    all
+}
+
+/// Whether no rollout that both know serves more by the first, and none that was rolled back is no longer.
+fn no_more(lower: &BTreeMap<String, Stands>, known: &BTreeMap<String, Stands>) -> bool {
+    let is_more = |(name, before): (&String, &Stands)| {
+        lower.get(name).is_some_and(|now| {
+            (before.is_stopped && !now.is_stopped) || (now.is_stopped == before.is_stopped && now.to > before.to)
+        })
+    };
+    !known.iter().any(is_more)
 }
 
 fn scope_of(fields: &ScopeFields) -> KillScope {
@@ -151,6 +233,7 @@ fn killed(records: &[Record]) -> BTreeSet<Stopped> {
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
         | Deed::Release(_)
+        | Deed::Rollout(_)
         | Deed::Checkpoint { .. } => None,
     };
     records.iter().filter_map(scope).collect()

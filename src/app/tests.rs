@@ -2,6 +2,7 @@
 
 mod admin;
 mod brake;
+mod edited_plans;
 mod faulty_disk;
 mod guards;
 mod harness;
@@ -11,6 +12,8 @@ mod recorded;
 mod recorder;
 mod rejected;
 mod reload;
+mod rollout_stops;
+mod rollouts;
 mod stop;
 mod traffic;
 mod watch;

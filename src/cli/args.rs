@@ -23,7 +23,8 @@ pub use act::{ActOutput, KillArguments, ReviveArguments};
 pub use journal::{EventsArguments, JournalArguments};
 pub use live::{AdminArguments, CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
 pub use rollout::{
-    RolloutArguments, RolloutCommand, RolloutListArguments, RolloutResumeArguments, RolloutShowArguments,
+    RolloutActArguments, RolloutArguments, RolloutCommand, RolloutListArguments, RolloutShowArguments,
+    RolloutWaitArguments,
 };
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 pub use token::{NewTokenArguments, TokenArguments, TokenCommand};
@@ -79,7 +80,7 @@ pub enum Command {
     Kill(KillArguments),
     /// Lift a kill
     Revive(ReviveArguments),
-    /// Show the releases that guards watch, with their evidence; resume one that was rolled back
+    /// Show rollouts and releases with their stages and evidence; approve, hold, resume, roll back, or wait for one
     Rollout(RolloutArguments),
     /// Show the endpoints of upstreams; drain, eject or admit one
     Upstream(UpstreamArguments),
@@ -147,11 +148,17 @@ pub struct RunArguments {
 #[command(after_help = "\
 EXAMPLE
   pointsman demo                      # then follow what it prints
+  pointsman demo --rollout            # keys: `a` approves, `f` is a fault
+  pointsman demo --rollout | cat      # by itself, from a fault to complete
   pointsman demo --dir ./playground   # keep its routes.toml there")]
 pub struct DemoArguments {
     /// Where its routes.toml is written.
     #[arg(long, value_name = "DIR", help = "Where its routes.toml is written [default: a fresh temporary directory]")]
     pub dir: Option<PathBuf>,
+    /// A rollout.
+    #[arg(long, conflicts_with = "no_traffic")]
+    #[arg(help = "Show a rollout in three stages, with an approval; without a terminal it goes by itself, and ends")]
+    pub rollout: bool,
     /// HTTPS too.
     #[arg(long, help = "Serve HTTPS too, with a certificate made in memory")]
     pub tls: bool,
@@ -276,6 +283,13 @@ pub struct ExplainArguments {
     /// The peer's address.
     #[arg(long, value_name = "ADDRESS", help = "The peer that connects [default: a trusted proxy, else the client]")]
     pub peer: Option<IpAddr>,
+    /// Stages of rollouts.
+    #[arg(
+        long = "rollout",
+        value_name = "NAME=STAGE",
+        help = "A rollout in this stage, instead of the one that it has reached, in a file the first; may be repeated"
+    )]
+    pub rollouts: Vec<String>,
     /// JSON instead of text.
     #[arg(long, help = "Print JSON")]
     pub json: bool,

@@ -9,8 +9,12 @@ pub enum Exit {
     Ok,
     /// It could not: a failed start, an unreachable admin listener, an unreadable log.
     Failed,
-    /// The proxy refuses the act, or the person answered the question with no.
+    /// The proxy refuses the act, or the person answered the question with no; `rollout wait`: rolled back or killed.
     Refused,
+    /// `rollout wait`: the rollout is held until a person resumes it.
+    Held,
+    /// `rollout wait`: not reached in time.
+    TimedOut,
     /// The kill is in force, and a restart forgets it: the journal does not have it.
     NotRecorded,
     /// The command line is wrong.
@@ -27,6 +31,8 @@ impl Exit {
             Self::Ok => 0,
             Self::Failed => 1,
             Self::Refused => 2,
+            Self::Held => 3,
+            Self::TimedOut => 4,
             Self::NotRecorded => 5,
             Self::Usage => 64,
             Self::BadFile => 78,

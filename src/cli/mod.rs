@@ -23,6 +23,7 @@ mod out;
 mod paint;
 mod release_row;
 mod reload;
+mod rollout_row;
 mod run;
 mod schema;
 mod sketch;

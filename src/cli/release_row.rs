@@ -43,6 +43,8 @@ pub enum Urgency {
     NoTarget,
     /// Rolled back, or held at 0.
     Stopped,
+    /// People are asked to approve.
+    Asked,
     /// A guard warns.
     Warned,
     /// Nothing is to be done.
@@ -88,15 +90,13 @@ impl ReleaseRow {
             _ => Urgency::Calm,
         };
         let words = state.replace('_', " ");
-        let at = text(&release["at"]);
-        let at = at.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ");
         Self {
             name: text(&release["name"]),
             urgency,
             state: if because.is_empty() { words } else { format!("{words}: {because}") },
             revision: text(&release["revision"]),
             weight: release["weight"].as_f64().unwrap_or(0.0),
-            since: if at.is_empty() { at } else { format!("{at}Z") },
+            since: moment(&release["at"]),
             seq: release["seq"].as_u64(),
             is_forgotten: release["durable"] == false,
             says: text(&release["says"]),
@@ -122,7 +122,9 @@ impl ReleaseRow {
 }
 
 impl GuardRow {
-    fn read(guard: &Value) -> Self {
+    /// Reads a guard.
+    #[must_use]
+    pub fn read(guard: &Value) -> Self {
         let ratio = &guard["ratio"];
         let figure = |key: &str| ratio[key].as_f64().map(short);
         let ratio = figure("estimate").map(|estimate| match (figure("lower"), figure("upper")) {
@@ -170,7 +172,15 @@ fn short(figure: f64) -> String {
     }
 }
 
-fn text(value: &Value) -> String {
+/// A time of RFC 3339 as `2026-11-29 14:03:10Z`; empty for none.
+pub(super) fn moment(at: &Value) -> String {
+    let at = text(at);
+    let at = at.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ");
+    if at.is_empty() { at } else { format!("{at}Z") }
+}
+
+/// A text without control characters.
+pub(super) fn text(value: &Value) -> String {
     escape_controls(value.as_str().unwrap_or_default()).into_owned()
 }
 

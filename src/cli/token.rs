@@ -42,14 +42,7 @@ fn new(arguments: &NewTokenArguments, terminal: Terminal) -> anyhow::Result<Exit
         ));
         return Ok(Exit::Usage);
     }
-    let mut random = [0; RANDOM_BYTES];
-    SystemRandom::new().fill(&mut random).map_err(|_| anyhow!("the system gives no random numbers"))?;
-    let mut token = PREFIX.to_owned();
-    for byte in random {
-        let _ = write!(token, "{byte:02x}"); // writing to memory cannot fail
-    }
-    let hash = sha256_hex(token.as_bytes());
-    let lines = entry(arguments, &hash);
+    let NewToken { token, sha256: hash, toml: lines } = mint(arguments)?;
     if arguments.json {
         let (name, roles) = (&arguments.name, &arguments.roles);
         let value: Value = json!({ "token": token, "name": name, "roles": roles, "sha256": hash,
@@ -70,6 +63,32 @@ fn new(arguments: &NewTokenArguments, terminal: Terminal) -> anyhow::Result<Exit
         "\nIt is used by POINTSMAN_TOKEN, by --token-file FILE, or as the header `Authorization: Bearer TOKEN`.",
     );
     Ok(Exit::Ok)
+}
+
+/// A token that is new.
+pub struct NewToken {
+    /// The token itself. It is a secret.
+    pub token: String,
+    /// SHA-256 of it, in hexadecimal letters.
+    pub sha256: String,
+    /// The lines of the tokens file.
+    pub toml: String,
+}
+
+/// Makes a token.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn mint(arguments: &NewTokenArguments) -> anyhow::Result<NewToken> {
+    let mut random = [0; RANDOM_BYTES];
+    SystemRandom::new().fill(&mut random).map_err(|_| anyhow!("the system gives no random numbers"))?;
+    let mut token = PREFIX.to_owned();
+    for byte in random {
+        let _ = write!(token, "{byte:02x}"); // writing to memory cannot fail
+    }
+    let sha256 = sha256_hex(token.as_bytes());
+    let toml = entry(arguments, &sha256);
+    Ok(NewToken { token, sha256, toml })
 }
 
 /// Whether a day is over, as the proxy counts days: in UTC.

@@ -74,18 +74,24 @@ fn rule(name: &str) -> FieldRule {
 
 /// The block of fields.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Block {
+pub(super) enum HeaderBlock {
     Head,
     Trailers,
 }
 
 /// Adds the differences of two blocks of fields, in the order of their names.
-pub(super) fn compare(a: &HeaderMap, b: &HeaderMap, block: Block, criteria: &Criteria, comparison: &mut Comparison) {
+pub(super) fn compare(
+    a: &HeaderMap,
+    b: &HeaderMap,
+    block: HeaderBlock,
+    criteria: &Criteria,
+    comparison: &mut Comparison,
+) {
     let names: BTreeSet<&str> = a.keys().chain(b.keys()).map(HeaderName::as_str).collect();
     for name in names {
         let (prefix, ignored) = match block {
-            Block::Head => ("header", criteria.ignores_header(name)),
-            Block::Trailers => ("trailer", criteria.ignores_trailer(name)),
+            HeaderBlock::Head => ("header", criteria.ignores_header(name)),
+            HeaderBlock::Trailers => ("trailer", criteria.ignores_trailer(name)),
         };
         // The gRPC status is compared separately, in the head and in the trailers.
         if ignored || name == "grpc-status" {
@@ -238,7 +244,7 @@ mod tests {
         b: &[(&'static str, &'static str)],
     ) -> Vec<String> {
         let mut comparison = Comparison::default();
-        compare(&map(a), &map(b), Block::Head, criteria, &mut comparison);
+        compare(&map(a), &map(b), HeaderBlock::Head, criteria, &mut comparison);
         let described = |d: &Difference| format!("{}: {} | {}", d.field, d.primary, d.other);
         comparison.differences.iter().map(described).collect()
     }
@@ -288,7 +294,7 @@ mod tests {
         ] {
             let map = |value: &'static str| map(&[(name, value)]);
             let mut comparison = Comparison::default();
-            compare(&map(a), &map(b), Block::Head, &Criteria::default(), &mut comparison);
+            compare(&map(a), &map(b), HeaderBlock::Head, &Criteria::default(), &mut comparison);
             let found = &comparison.differences[0];
             assert_eq!(format!("{} | {}", found.primary, found.other), shown, "{name}: {a}");
         }

@@ -17,7 +17,7 @@ use http::{HeaderMap, header};
 
 use super::coding::{Bound, Undecoded, decode};
 use super::criteria::Criteria;
-use super::headers::{self, Block};
+use super::headers::{self, HeaderBlock};
 use super::json::{JsonError, JsonTree};
 use super::snippet::{ABSENT, REDACTED, of_text};
 use super::{
@@ -90,10 +90,10 @@ impl Criteria {
             add(comparison, "trailer:grpc-status", DifferenceKind::Status, &show(a_grpc), &show(b_grpc));
             return;
         }
-        headers::compare(a.headers, b.headers, Block::Head, self, comparison);
+        headers::compare(a.headers, b.headers, HeaderBlock::Head, self, comparison);
         let none = HeaderMap::new();
         let (a_trailers, b_trailers) = (a.trailers.unwrap_or(&none), b.trailers.unwrap_or(&none));
-        headers::compare(a_trailers, b_trailers, Block::Trailers, self, comparison);
+        headers::compare(a_trailers, b_trailers, HeaderBlock::Trailers, self, comparison);
         let cut = a.body.ending == Ending::Cut;
         if !cut && !self.ignores_body() {
             self.bodies(a, b, comparison);

@@ -9,17 +9,22 @@ use super::tables::dns::DNS;
 use super::tables::guard_warnings::{GuardedRoutes, KnownCallers};
 use super::tables::identity::IDENTITY;
 use super::tables::kill::{CompiledKill, KILL, Splits};
+use super::tables::known_rollouts::KnownRollouts;
 use super::tables::listener::{ACCESS_LOG, LISTENER, Listeners};
+use super::tables::prometheus::PROMETHEUS;
+use super::tables::release::RELEASE;
+use super::tables::rollout::{ROLLOUT, RolloutContext};
 use super::tables::route::ROUTE;
 use super::tables::route_context::{DefinedUpstreams, NameRegistries, NamedRoute};
-use super::tables::route_test::{RouteTest, TEST};
+use super::tables::route_test::{RouteTest, TEST, TestNames};
 use super::tables::segment::SEGMENT;
+use super::tables::stage_gate::PrometheusTable;
 use super::tables::state::STATE;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, grpc, guard_warnings, hidden_routes, identity, kill, listener, outlier, route, route_test, segment,
-    shadow, state, traces, upstream,
+    admin, dns, grpc, guard_warnings, hidden_routes, identity, kill, listener, outlier, prometheus, release,
+    rollout_warnings, rollouts, route, route_test, segment, shadow, state, traces, upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
@@ -62,21 +67,30 @@ pub(super) const FILE: TableSpec = TableSpec {
             "Named sets of endpoints that requests are forwarded to.",
         ),
         optional("route", Shape::Tables(&ROUTE), "Routes: which requests are sent where."),
+        optional(
+            "rollout",
+            Shape::Named(&Shape::Table(&ROLLOUT)),
+            "Plans of releases in stages, which variants refer to.",
+        ),
+        optional("release", Shape::Table(&RELEASE), "What applies to all rollouts: freeze windows."),
+        optional("prometheus", Shape::Table(&PROMETHEUS), "Prometheus, which gates and guards of rollouts ask."),
         optional("kill", Shape::Table(&KILL), "Kills: takes variants out of use during an incident."),
         default("access_log", Shape::Table(&ACCESS_LOG), "{}", "The access log: one line per request."),
         optional("dns", Shape::Table(&DNS), "How host names of endpoints are resolved."),
         optional("traces", Shape::Table(&TRACES), "Export of spans to an OpenTelemetry collector."),
         optional("test", Shape::Tables(&TEST), "Tests of the routes, run by `pointsman check`."),
     ],
-    later: &["rollout", "experiment", "flag", "guard", "notify"],
+    later: &["experiment", "flag", "guard", "notify"],
 };
 
 /// The tables of all files.
+#[derive(Default)]
 struct Parts<'d> {
     listeners: Vec<Reader<'d>>,
     once: Vec<(&'static str, Reader<'d>)>,
     upstreams: NamedTables<'d>,
     segments: NamedTables<'d>,
+    rollouts: NamedTables<'d>,
     routes: Vec<NamedRoute<'d>>,
     tests: Vec<Reader<'d>>,
 }
@@ -105,7 +119,7 @@ pub(super) struct Compiled {
 
 /// Compiles all files; the first one is the root. Returns `None` if there are errors.
 pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<Compiled> {
-    let parts = gather(context, documents);
+    let mut parts = gather(context, documents);
     let (listeners, tls, addresses) = listener::listeners(context, &parts.listeners);
     let requests_cert = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
     context.identified.extend(listeners.iter().any(requests_cert).then_some("client_cert"));
@@ -117,6 +131,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let dns = dns::dns(context, parts.one("dns"));
     let mut system = SystemRoots::default();
     let traces = traces::traces(context, parts.one("traces"), &mut system);
+    let freeze = release::release(context, parts.one("release"));
+    let prometheus = prometheus::prometheus(context, parts.one("prometheus"), &mut system);
+    let mut rollouts = plans(context, &mut parts, &mut system);
 
     let mut upstream_names = define(context, NameKind::Upstream, &parts.upstreams);
     let mut segment_names = define(context, NameKind::Segment, &parts.segments);
@@ -126,36 +143,29 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
 
     let mut route_names = define_routes(context, &parts.routes);
     let known = Listeners::new(&listeners, parts.listeners.len());
-    let mut names = NameRegistries { upstreams: &mut upstream_names, segments: &mut segment_names, listeners: &known };
+    let (upstreams_of, segments_of, rollouts_of) = (&mut upstream_names, &mut segment_names, &mut rollouts);
+    let mut names =
+        NameRegistries { upstreams: upstreams_of, segments: segments_of, listeners: &known, rollouts: rollouts_of };
     let (routes, mut states) = routes(context, &parts.routes, &mut names);
-    let splits = Splits { routes: &routes, states: &mut states };
+    rollouts.set_members(&routes);
+    let splits = Splits { routes: &routes, states: &mut states, rollouts: &mut rollouts };
     let kill = kill::kill(context, parts.one("kill"), &mut route_names, splits);
-    let tests: Vec<_> = parts
-        .tests
-        .iter()
-        .filter_map(|reader| route_test::route_test(context, reader, &mut route_names, &mut upstream_names, &known))
-        .collect();
+    let (routes_of, upstreams_of, rollouts_of) = (&mut route_names, &mut upstream_names, &mut rollouts);
+    let names = TestNames { routes: routes_of, upstreams: upstreams_of, listeners: &known, rollouts: rollouts_of };
+    let tests = route_tests(context, &parts.tests, names);
     if context.errors() > 0 {
         return None;
     }
-    if let (true, Some(first)) = (routes.is_empty(), parts.listeners.first()) {
-        let finding = Finding::warning("no-routes", first.span(), "there is no `[[route]]`: every request gets a 404");
-        context.report(finding.help("add `[[route]]` with a `name`, and `stable`, `redirect` or `respond`"));
-    }
+    warn_of_no_routes(context, &parts);
     upstream_names.warn_unused(context);
     segment_names.warn_unused(context);
     // Collects in place, without a copy of all routes. Without errors, no route is `None`.
     let routes = routes.into_iter().collect::<Option<Vec<Route>>>()?;
-    conflicts(context, &routes, &route_names);
-    hidden_routes::warn(context, &routes, &route_names);
     debug_assert!(routes.len() == parts.routes.len() && routes.len() == states.len(), "every route has a state");
     let defined = DefinedUpstreams { upstreams: &upstreams, names: &upstream_names };
-    grpc::warn_of_http1(context, &routes, &defined, &route_names);
-    outlier::warn_of_no_budget(context, &routes, &defined, &route_names);
-    shadow::warn_of_loops(context, &routes, &defined, &listeners);
+    let callers = KnownCallers { segments: &segments, identity: &identity, listeners: &listeners };
     let guarded = GuardedRoutes { routes: &routes, states: &states, written: &parts.routes };
-    let audience = KnownCallers { segments: &segments, identity: &identity, listeners: &listeners };
-    guard_warnings::check(context, &guarded, &audience, &defined);
+    WholeFile { guarded, callers, defined, route_names: &route_names, rollouts: &rollouts }.check(context);
     if context.errors() > 0 {
         return None;
     }
@@ -172,6 +182,9 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         access_log,
         dns,
         traces,
+        rollouts: rollouts.into_compiled()?,
+        freeze,
+        prometheus,
         masks: context.variables.masks(),
     };
     let CompiledKill { kill, places: kills } = kill;
@@ -179,12 +192,52 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests })
 }
 
+/// Compiles the plans of releases.
+fn plans<'d>(context: &mut Context<'_>, parts: &mut Parts<'d>, system: &mut SystemRoots) -> KnownRollouts<'d> {
+    let is_given = parts.one("prometheus").is_some();
+    let prometheus = if is_given { PrometheusTable::Given } else { PrometheusTable::Missing };
+    rollouts::rollouts(context, std::mem::take(&mut parts.rollouts), &mut RolloutContext { prometheus, system })
+}
+
+/// Compiles all tests.
+fn route_tests(context: &mut Context<'_>, all: &[Reader<'_>], mut names: TestNames<'_, '_>) -> Vec<RouteTest> {
+    all.iter().filter_map(|reader| route_test::route_test(context, reader, &mut names)).collect()
+}
+
+/// A configuration whose tables are valid, for checks that need all of them.
+struct WholeFile<'a, 'd> {
+    guarded: GuardedRoutes<'a, 'd>,
+    callers: KnownCallers<'a>,
+    defined: DefinedUpstreams<'a>,
+    route_names: &'a Registry<'d>,
+    rollouts: &'a KnownRollouts<'d>,
+}
+
+impl WholeFile<'_, '_> {
+    fn check(&self, context: &mut Context<'_>) {
+        let Self { guarded, callers, defined, route_names, rollouts } = self;
+        let routes = guarded.routes;
+        conflicts(context, routes, route_names);
+        hidden_routes::warn(context, routes, route_names);
+        grpc::warn_of_http1(context, routes, defined, route_names);
+        outlier::warn_of_no_budget(context, routes, defined, route_names);
+        shadow::warn_of_loops(context, routes, defined, callers.listeners);
+        guard_warnings::check(context, guarded, callers, defined);
+        rollout_warnings::check(context, rollouts, guarded, defined);
+    }
+}
+
+fn warn_of_no_routes(context: &mut Context<'_>, parts: &Parts<'_>) {
+    if let (true, Some(first)) = (parts.routes.is_empty(), parts.listeners.first()) {
+        let finding = Finding::warning("no-routes", first.span(), "there is no `[[route]]`: every request gets a 404");
+        context.report(finding.help("add `[[route]]` with a `name`, and `stable`, `redirect` or `respond`"));
+    }
+}
+
 fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {
     let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
     let mut misspelt = false;
-    let (upstreams, segments) = (NamedTables::default(), NamedTables::default());
-    let (listeners, once, routes, tests) = Default::default();
-    let mut parts = Parts { listeners, once, upstreams, segments, routes, tests };
+    let mut parts = Parts::default();
     for (at, document) in documents.iter().enumerate() {
         let reader = Reader::root(document, &FILE);
         schema(context, &reader, if at == 0 { Some(Span::whole(document.file)) } else { None });
@@ -198,6 +251,8 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             ("admin", &ADMIN),
             ("state", &STATE),
             ("identity", &IDENTITY),
+            ("release", &RELEASE),
+            ("prometheus", &PROMETHEUS),
             ("kill", &KILL),
             ("access_log", &ACCESS_LOG),
             ("dns", &DNS),
@@ -213,6 +268,7 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
         }
         parts.upstreams.append(reader.named(context, "upstream", &UPSTREAM));
         parts.segments.append(reader.named(context, "segment", &SEGMENT));
+        parts.rollouts.append(reader.named(context, "rollout", &ROLLOUT));
         let routes = reader.tables(context, "route", &ROUTE);
         let count = parts.routes.len() + routes.len();
         if let (true, Some(first)) = (count > ROUTES_MAX, routes.first()) {

@@ -12,6 +12,8 @@ mod guard_tests;
 mod hostile_tests;
 mod load;
 mod read;
+#[cfg(test)]
+mod rollout_tests;
 mod route_test_run;
 mod schema;
 #[cfg(test)]

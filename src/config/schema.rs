@@ -51,6 +51,7 @@ fn shape(of: &'static TableSpec, shape_of: &'static Shape) -> Value {
         Shape::Pattern(pattern) => json!({ "type": "string", "pattern": pattern }),
         Shape::Boolean => json!({ "type": "boolean" }),
         Shape::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Shape::Number(i64::MIN, i64::MAX) => json!({ "type": "number" }),
         Shape::Number(min, max) => json!({ "type": "number", "minimum": min, "maximum": max }),
         Shape::Words(words) => json!({ "type": "string", "enum": words }),
         Shape::OneOrMore(item) => {

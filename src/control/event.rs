@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::admin::SocketCheck;
 use super::files::LoadResult;
+use super::gate::Replied;
 use super::health::{EndpointAct, EndpointActReply, ProbeResult};
 use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{Act, ActReply, HeldFolder};
@@ -82,6 +83,8 @@ pub enum ReleaseEvent {
     ReviveDue(u64),
     /// Guards watch a route that has traffic: what they count is read, and judged.
     GuardsDue,
+    /// A program has answered the question of a gate or a guard.
+    Replied(Box<Replied>),
 }
 
 /// An event of endpoints' health.

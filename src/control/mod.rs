@@ -7,6 +7,7 @@ mod adoption;
 mod controller;
 mod event;
 mod files;
+mod gate;
 mod guard;
 mod hand_over;
 mod health;

@@ -8,6 +8,7 @@
 
 mod listeners;
 mod previous;
+mod rollout_callers;
 mod routes;
 mod upstreams;
 

@@ -124,6 +124,7 @@ impl Controller {
         self.release.kills.follow_file(loaded.overlay, loaded.kills);
         // Kills by people stay, whatever the file says, and so do latches.
         self.release.latches.keep_holds_of(&loaded.rules);
+        self.follow_rollouts(&loaded.rules);
         let overlay = self.release.overlay(&loaded.rules);
         let addresses = self.state.addresses();
         let next = next_snapshot::build(
@@ -153,6 +154,9 @@ impl Controller {
         let kept = |socket: &Arc<ListeningSocket>| next.listeners.iter().any(|one| Arc::ptr_eq(&one.socket, socket));
         let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
         self.publish_generation(next);
+        self.note_published();
+        // A new revision stands before its first stage: the journal says so at once.
+        self.step_rollouts();
         self.show_release();
         self.admin.open_socket(OtherListener::Keep);
         self.mark_used_sockets();

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::damage::DamageKind;
 use super::line::{LINE_MAX, hash};
 use super::record::{Deed, JOURNAL_VERSION, LatchScope, Record};
+use super::rollout_states::{kept_rollouts_fault, rollout_fault};
 
 /// The largest sequence number: the largest integer that every reader of JSON reads exactly.
 pub(super) const SEQ_MAX: u64 = 1 << 53;
@@ -115,9 +116,13 @@ pub(super) fn parse(line: &[u8]) -> Result<Record, DamageKind> {
     } else if !are_latches_valid(&record.what) {
         Some("it does not name the release")
     } else {
-        None
+        fault_of_rollouts(&record.what)
     };
-    why.map_or(Ok(record), |why| Err(DamageKind::NotARecord(why.to_owned())))
+    match why {
+        None => Ok(record),
+        Some(_) if record.v > JOURNAL_VERSION => Err(DamageKind::NewerVersion(record.v)),
+        Some(why) => Err(DamageKind::NotARecord(why.to_owned())),
+    }
 }
 
 fn not_a_record(line: &[u8], error: &serde_json::Error) -> DamageKind {
@@ -129,12 +134,26 @@ fn not_a_record(line: &[u8], error: &serde_json::Error) -> DamageKind {
 
 fn are_scopes_valid(deed: &Deed) -> bool {
     match deed {
-        Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Release(_) => true,
+        Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Release(_) | Deed::Rollout(_) => true,
         Deed::Kill { scope, .. } | Deed::Revive { scope } | Deed::Refused { scope, .. } => scope.scope().is_some(),
         Deed::Checkpoint { kills, .. } => kills.iter().all(|kill| {
             let Deed::Kill { scope, .. } = &kill.what else { return false };
             scope.scope().is_some()
         }),
+    }
+}
+
+fn fault_of_rollouts(deed: &Deed) -> Option<&'static str> {
+    match deed {
+        Deed::Rollout(deed) => rollout_fault(deed),
+        Deed::Checkpoint { rollouts, .. } => kept_rollouts_fault(rollouts),
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Kill { .. }
+        | Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Endpoint { .. }
+        | Deed::Release(_) => None,
     }
 }
 
@@ -150,6 +169,7 @@ fn are_latches_valid(deed: &Deed) -> bool {
         | Deed::Kill { .. }
         | Deed::Revive { .. }
         | Deed::Refused { .. }
-        | Deed::Endpoint { .. } => true,
+        | Deed::Endpoint { .. }
+        | Deed::Rollout(_) => true,
     }
 }

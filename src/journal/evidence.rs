@@ -1,5 +1,6 @@
-//! `evidence.json`: the evidence of guards as of a second ago, so that it outlives the process. Its content is that of
-//! release control: here it is bytes with a sum. Without it guards begin anew; nothing else depends on it.
+//! `evidence.json`: the evidence of guards and the time of rollouts in their stages as of a second ago, so that they outlive
+//! the process. Its content is that of release control: here it is bytes with a sum. Without it guards and stages begin anew;
+//! no weight is higher than that of the last record.
 
 use std::io::{ErrorKind, Read as _};
 
@@ -7,7 +8,7 @@ use super::files::JournalFiles;
 use super::names::EVIDENCE;
 use super::sum::{SUMMED, with_sum, without_sum};
 
-/// The longest evidence, in bytes.
+/// The longest evidence, in bytes. Longer evidence is not saved and reported once: a start goes on from what was saved before.
 pub const EVIDENCE_MAX: usize = 4 * 1024 * 1024;
 
 /// What is before the evidence: the version of the form.

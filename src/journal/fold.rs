@@ -1,5 +1,6 @@
 //! The fold: the lines of a journal become state. The law: never a kill or a latch fewer than the last durable record leaves
-//! in force. Behind damage kills and rollbacks still apply, revives and resumes do not, and what the saved state has is added.
+//! in force, and never a state of a rollout that serves more than the last durable record allows. Behind damage kills and
+//! rollbacks still apply, revives and raises do not, and what the saved state has is added.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -18,6 +19,10 @@ pub struct Folded {
     pub kills: Vec<Record>,
     /// The latches in force, each the record of its rollback, in the order of their numbers: the newest 1 000.
     pub latches: Vec<Record>,
+    /// Where rollouts stand: of each its newest record that has a state, without evidence, in the order of their numbers. It is
+    /// the newest 1 000, of those that have left the file (`archive`) too; those are left out first. Behind damage it is the
+    /// lowest state that can be read: a start holds at 0 what it has, whatever it says.
+    pub rollouts: Vec<Record>,
     /// The newest records of the last 24 hours that have an `Idempotency-Key`, at most 1 000.
     pub keys: Vec<Record>,
     /// The last sequence number; 0 when there is none.
@@ -134,6 +139,7 @@ impl Fold {
             if self.damage.is_some() {
                 self.standing.add_kills(&saved.kills);
                 self.standing.add_latches(&saved.latches);
+                self.standing.lower_rollouts(&saved.rollouts);
                 // A number that was given once is not given again.
                 self.chain.at_least(saved.seq);
             }
@@ -141,6 +147,7 @@ impl Fold {
         let folded = Folded {
             kills: self.standing.kills(),
             latches: self.standing.latches(),
+            rollouts: self.standing.rollouts(),
             keys: self.standing.keys(keys_since),
             last_seq: self.chain.seq(),
             head: self.chain.head().to_owned(),

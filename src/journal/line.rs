@@ -3,14 +3,20 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::record::{Deed, Record};
+use super::record::{Deed, Record, RolloutDeed};
 
 /// The longest line, in bytes, without its line feed: a checkpoint with 10 000 kills fits. A longer one is damage, so that a
 /// reader's memory has a bound.
 pub const LINE_MAX: usize = 16 * 1024 * 1024;
 
-/// The longest record but a checkpoint, as JSON, in bytes.
-pub(super) const RECORD_MAX: usize = 64 * 1024;
+/// The longest record but a checkpoint and a decision about a rollout, as JSON, in bytes.
+const RECORD_MAX: usize = 64 * 1024;
+
+/// The longest decision about a rollout, as JSON, in bytes: it has the plan, the state and the facts.
+const ROLLOUT_RECORD_MAX: usize = 128 * 1024;
+
+/// The longest decision about a rollout without evidence and reason, as JSON, in bytes: its state is never cut.
+const ROLLOUT_STATE_MAX: usize = 64 * 1024;
 
 /// Why a checkpoint was made: the file before is full.
 pub(super) const FULL: &str = "the file before is full";
@@ -45,13 +51,28 @@ pub(super) fn line(record: &Record) -> Result<Vec<u8>, String> {
     Ok(line)
 }
 
-/// The record with at most `max` bytes as JSON. What makes it longer is left out: the details of a reload; the counts of
+/// The record with at most as many bytes as one of its kind may have. What makes it longer is left out: the details of a reload; the counts of
 /// evidence, but not its sentence; of a checkpoint first the idempotency keys, the oldest first, then the counts of latches,
-/// then the ends of long reasons. Never a scope or a release.
+/// then the ends of long reasons; of a decision about a rollout its evidence, then the ends of reason and sentence. Never a
+/// scope, a release, or the state of a rollout.
 ///
 /// # Errors
 /// The record is too long even so, or it has no JSON form.
-pub(super) fn fit(mut record: Record, max: usize) -> Result<Record, String> {
+pub(super) fn fit(mut record: Record) -> Result<Record, String> {
+    let max = match &record.what {
+        Deed::Checkpoint { .. } => LINE_MAX,
+        Deed::Rollout(deed) => {
+            check_state(deed)?;
+            ROLLOUT_RECORD_MAX
+        }
+        Deed::Start { .. }
+        | Deed::Reload { .. }
+        | Deed::Kill { .. }
+        | Deed::Revive { .. }
+        | Deed::Refused { .. }
+        | Deed::Endpoint { .. }
+        | Deed::Release(_) => RECORD_MAX,
+    };
     loop {
         let bytes = json(&record)?.len();
         if bytes <= max {
@@ -63,11 +84,26 @@ pub(super) fn fit(mut record: Record, max: usize) -> Result<Record, String> {
     }
 }
 
-/// Leaves out the idempotency keys of kills, and the ends of their long reasons; `false` when there are none.
-pub(super) fn shorten_kills(kills: &mut [Record]) -> bool {
+/// Checks that the part of a decision about a rollout that is never cut is not too long.
+fn check_state(deed: &RolloutDeed) -> Result<(), String> {
+    let parts = [&deed.rollout, &deed.revision, &deed.stage];
+    let names = serde_json::to_vec(&parts).map_err(|error| error.to_string())?.len();
+    let bytes = names + serde_json::to_vec(&deed.state).map_err(|error| error.to_string())?.len();
+    if bytes > ROLLOUT_STATE_MAX {
+        let start: String = deed.rollout.chars().take(SHORT_REASON).collect();
+        return Err(format!(
+            "the state of rollout {start} has {bytes} bytes, at most {ROLLOUT_STATE_MAX} are possible: use fewer stages and \
+             roles, or shorter names"
+        ));
+    }
+    Ok(())
+}
+
+/// Leaves out the idempotency keys of records, and the ends of their long reasons; `false` when there are none.
+pub(super) fn shorten_reasons(records: &mut [Record]) -> bool {
     let mut shortened = false;
-    for kill in kills {
-        shortened |= shorten_reason(kill);
+    for record in records {
+        shortened |= shorten_reason(record);
     }
     shortened
 }
@@ -104,8 +140,15 @@ fn shorten(record: &mut Record) -> bool {
             keys.drain(..keys.len().div_ceil(2));
             true
         }
-        Deed::Checkpoint { kills, latches, .. } => shorten_latches(latches) || shorten_kills(kills),
+        Deed::Checkpoint { kills, latches, rollouts, .. } => {
+            shorten_latches(latches) || shorten_reasons(kills) || shorten_reasons(rollouts)
+        }
         Deed::Release(_) => shorten_evidence(record),
+        Deed::Rollout(deed) if !deed.evidence.is_null() => {
+            deed.evidence = Value::Null;
+            true
+        }
+        Deed::Rollout(_) => shorten_reason(record) || shorten_because(record),
         Deed::Start { .. }
         | Deed::Reload { .. }
         | Deed::Kill { .. }
@@ -126,6 +169,14 @@ fn shorten_evidence(record: &mut Record) -> bool {
     let is_shorter = short != deed.evidence || short_because != because;
     (deed.evidence, deed.because) = (short, short_because);
     is_shorter
+}
+
+/// Leaves the end of the sentence of a decision about a rollout out.
+fn shorten_because(record: &mut Record) -> bool {
+    let Deed::Rollout(deed) = &mut record.what else { return false };
+    let Some((end, _)) = deed.because.char_indices().nth(SHORT_SENTENCE) else { return false };
+    deed.because.truncate(end);
+    true
 }
 
 fn shorten_reason(record: &mut Record) -> bool {

@@ -18,6 +18,7 @@ mod pending;
 mod read;
 mod record;
 mod resume;
+mod rollout_states;
 mod saved_state;
 mod standing;
 mod sum;
@@ -39,8 +40,8 @@ pub use open::{HeldJournal, Opened, host_name, open, peek};
 pub use pending::{Draft, JournalProgress, NotRecorded};
 pub use read::{ReadPage, records_after};
 pub use record::{
-    Actor, Deed, IdempotencyKey, JOURNAL_VERSION, LatchScope, Record, ReleaseDeed, ReleaseVerb, ScopeFields, Via,
-    rfc3339,
+    Actor, Deed, IdempotencyKey, JOURNAL_VERSION, LatchScope, Record, ReleaseDeed, ReleaseVerb, RolloutDeed,
+    ScopeFields, Via, rfc3339,
 };
 pub use saved_state::SavedState;
 pub use verify::{FileVerified, Problem, VerifyReport, verify, verify_bytes};

@@ -126,7 +126,8 @@ fn read(files: &dyn JournalFiles, now: Duration, host: &str) -> (Opened, Resume)
         folded,
     };
     // The last record may be a kill or a rollback that a crash kept out of the saved state.
-    let is_any = !opened.folded.kills.is_empty() || !opened.folded.latches.is_empty();
+    let Folded { kills, latches, rollouts, .. } = &opened.folded;
+    let is_any = !kills.is_empty() || !latches.is_empty() || !rollouts.is_empty();
     let is_save_due = saved.as_ref().map_or(is_any, |saved| saved.seq < tail.seq);
     (opened, Resume { tail, standing, new_file, is_save_due, closed })
 }

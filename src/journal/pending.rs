@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::chain::parse;
-use super::line::{RECORD_MAX, fit, line};
-use super::record::{Actor, Deed, IdempotencyKey, LatchScope, Record, ReleaseDeed, ReleaseVerb};
+use super::line::{fit, line};
+use super::record::{Actor, Deed, IdempotencyKey, LatchScope, Record, ReleaseDeed, ReleaseVerb, RolloutDeed};
+use super::rollout_states::{REFUSED, RolloutStates};
 use super::standing::LATCHES_MAX;
 use crate::clock::Clock;
 use crate::route::KillScope;
@@ -44,7 +47,8 @@ pub struct Draft {
 pub enum JournalProgress {
     /// All records up to this sequence number are on the disk.
     Durable(u64),
-    /// A revive or a resume with this sequence number was refused: the disk did not take it, and it will not be tried again.
+    /// A revive, a resume or a raise of a rollout with this sequence number was refused: the disk did not take it, and it will
+    /// not be tried again.
     /// In its place the journal gets a record that says so.
     Refused {
         /// The sequence number.
@@ -105,7 +109,9 @@ pub(super) struct Lost {
     pub kills: BTreeMap<KillScope, Arc<Record>>,
     /// The last rollback of each release: the newest 1 000.
     pub latches: BTreeMap<LatchScope, Arc<Record>>,
-    /// The revives and resumes among them: they are refused.
+    /// Where rollouts stand after them.
+    pub rollouts: RolloutStates,
+    /// The revives, resumes and raises among them: they are refused.
     pub refused: Vec<u64>,
     /// How many records.
     pub count: u64,
@@ -130,10 +136,10 @@ impl Pending {
     /// Takes a record, and gives it the next sequence number.
     ///
     /// # Errors
-    /// It is a revive or a resume, and the journal cannot be written or is far behind; or it fits in no line.
+    /// It is a revive, a resume or a raise, and the journal cannot be written or is far behind; or it fits in no line.
     pub fn add(&self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
         let mut queue = self.lock();
-        let record = fit(draft.record(queue.seq + 1), RECORD_MAX).map_err(NotRecorded)?;
+        let record = fit(draft.record(queue.seq + 1)).map_err(NotRecorded)?;
         is_readable(&record).map_err(NotRecorded)?;
         if record.what.raises() {
             queue.may_raise().map_err(NotRecorded)?;
@@ -184,7 +190,7 @@ impl Pending {
         if count == 0 { Work::Nothing } else { Work::Records(queue.records.drain(..count).collect()) }
     }
 
-    /// Refuses the revives and resumes that wait; returns their numbers.
+    /// Refuses the revives, resumes and raises that wait; returns their numbers.
     pub fn refuse(&self, why: &str) -> Vec<u64> {
         let mut queue = self.lock();
         let mut refused = queue.lost.as_mut().map(|lost| std::mem::take(&mut lost.refused)).unwrap_or_default();
@@ -299,8 +305,11 @@ impl Queue {
                     }
                 }
                 Deed::Revive { .. } => lost.refused.push(record.seq),
-                Deed::Release(_) if record.what.raises() => lost.refused.push(record.seq),
+                Deed::Release(_) | Deed::Rollout(_) if record.what.raises() => lost.refused.push(record.seq),
                 Deed::Release(_) => lost.latch(record),
+                Deed::Rollout(_) => {
+                    lost.rollouts.take(&record);
+                }
                 Deed::Start { .. }
                 | Deed::Reload { .. }
                 | Deed::Refused { .. }
@@ -357,21 +366,44 @@ fn is_readable(record: &Record) -> Result<(), String> {
     Ok(())
 }
 
-/// The record in the place of a revive or a resume that was refused; `None` for all others.
+/// The record in the place of a revive, a resume or a raise that was refused; `None` for all others. That of a raise has no
+/// state: the one before holds.
 pub(super) fn refusal(record: &Record, why: &str) -> Option<Record> {
     let what = match &record.what {
         Deed::Revive { scope } => Deed::Refused { scope: scope.clone(), because: why.to_owned() },
         Deed::Release(deed) if deed.act == ReleaseVerb::Resume => {
             Deed::Release(ReleaseDeed { act: ReleaseVerb::Refused, because: Some(why.to_owned()), ..deed.clone() })
         }
+        Deed::Rollout(deed) if deed.raises => Deed::Rollout(refused_raise(deed, why)),
         Deed::Start { .. }
         | Deed::Reload { .. }
         | Deed::Kill { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Rollout(_)
         | Deed::Release(_)
         | Deed::Checkpoint { .. } => return None,
     };
     // Without its key: the same call is to be tried again.
     Some(Record { what, key: None, ..record.clone() })
+}
+
+/// What is recorded in the place of a raise of a rollout: the weight and the state stay.
+fn refused_raise(deed: &RolloutDeed, why: &str) -> RolloutDeed {
+    let RolloutDeed { act, rollout, revision, stage, from, to, role, .. } = deed.clone();
+    let because = format!("{act} ({from} % to {to} %) was refused: {why}");
+    let (evidence, state) = (Value::Null, Value::Null);
+    RolloutDeed {
+        act: REFUSED.to_owned(),
+        rollout,
+        revision,
+        stage,
+        from,
+        to: from,
+        raises: false,
+        because,
+        role,
+        evidence,
+        state,
+    }
 }

@@ -8,9 +8,12 @@ use serde_json::Value;
 use crate::route::KillScope;
 
 /// The newest version of the format that is read. A process does not change a journal of a newer version. Version 2 has
-/// decisions about releases; a record has the lowest version that can express it, so that a journal without such decisions
-/// stays readable for a program that knows version 1 alone.
-pub const JOURNAL_VERSION: u32 = 2;
+/// decisions about releases, version 3 about rollouts, and kills of them; a record has the lowest version that can express
+/// it, so that a journal without such decisions stays readable for a program that knows an earlier version alone.
+pub const JOURNAL_VERSION: u32 = 3;
+
+/// The version without decisions about rollouts.
+const WITHOUT_ROLLOUTS: u32 = 2;
 
 /// The version without decisions about releases.
 const WITHOUT_RELEASES: u32 = 1;
@@ -136,8 +139,10 @@ pub enum Deed {
         #[serde(default, skip_serializing_if = "is_false")]
         force: bool,
     },
-    /// A decision about a release.
+    /// A decision about the release of a static weight.
     Release(ReleaseDeed),
+    /// A decision about a rollout.
+    Rollout(RolloutDeed),
     /// The state so far: the first record of each file but the very first, so that reading begins there; also in the
     /// middle of a file, where records were lost before they could be written.
     Checkpoint {
@@ -148,6 +153,9 @@ pub enum Deed {
         /// The latches in force, each the record of its rollback.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         latches: Vec<Record>,
+        /// Where rollouts stand, each its newest record, without evidence.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rollouts: Vec<Record>,
         /// Why a new file was begun.
         because: String,
     },
@@ -168,6 +176,39 @@ pub struct ReleaseDeed {
     /// What the guard saw, with the counts by which `journal --replay` decides again.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub evidence: Value,
+}
+
+/// A decision about a rollout.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutDeed {
+    /// What was decided, such as `enter` or `rollback`. `refused`: a raise that the disk did not take; nothing has changed,
+    /// and `stage` and `because` say what was to be raised.
+    pub act: String,
+    /// The rollout.
+    pub rollout: String,
+    /// The revision of its canaries.
+    pub revision: String,
+    /// The stage where it is after this.
+    pub stage: String,
+    /// The weight before, in percent.
+    pub from: f64,
+    /// The weight that this leads to, in percent.
+    pub to: f64,
+    /// It raises exposure, or lets something do so: its record is durable before it takes effect.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub raises: bool,
+    /// Why, in one sentence.
+    pub because: String,
+    /// The role of an approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Plan, state and facts of an automatic decision, by which `journal --replay` decides again.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub evidence: Value,
+    /// The state after it: a start goes on from here. It is null where nothing has changed: the state of the record before
+    /// holds. Only `refused` and `archive` may have none.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub state: Value,
 }
 
 /// What was decided about a release.
@@ -198,6 +239,12 @@ pub struct LatchScope {
     pub revision: String,
 }
 
+/// The lowest version that has all of these.
+pub(super) fn version_of_state(kills: &[Record], latches: &[Record], rollouts: &[Record]) -> u32 {
+    let records = kills.iter().chain(latches).chain(rollouts);
+    records.map(|record| record.what.version()).fold(WITHOUT_RELEASES, u32::max)
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
@@ -221,6 +268,9 @@ pub struct ScopeFields {
     /// The shadow of a route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<String>,
+    /// A rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 }
 
 /// The `Idempotency-Key` of a call, and the digest of the call.
@@ -237,15 +287,13 @@ impl Deed {
     #[must_use]
     pub fn version(&self) -> u32 {
         match self {
-            Self::Release(_) => JOURNAL_VERSION,
-            Self::Checkpoint { latches, .. } if !latches.is_empty() => JOURNAL_VERSION,
-            Self::Start { .. }
-            | Self::Reload { .. }
-            | Self::Kill { .. }
-            | Self::Revive { .. }
-            | Self::Refused { .. }
-            | Self::Endpoint { .. }
-            | Self::Checkpoint { .. } => WITHOUT_RELEASES,
+            Self::Rollout(_) => JOURNAL_VERSION,
+            Self::Release(_) => WITHOUT_ROLLOUTS,
+            Self::Kill { scope, .. } | Self::Revive { scope } | Self::Refused { scope, .. } => {
+                if scope.rollout.is_some() { JOURNAL_VERSION } else { WITHOUT_RELEASES }
+            }
+            Self::Checkpoint { kills, latches, rollouts, .. } => version_of_state(kills, latches, rollouts),
+            Self::Start { .. } | Self::Reload { .. } | Self::Endpoint { .. } => WITHOUT_RELEASES,
         }
     }
 
@@ -255,6 +303,7 @@ impl Deed {
         match self {
             Self::Revive { .. } => true,
             Self::Release(deed) => matches!(deed.act, ReleaseVerb::Resume),
+            Self::Rollout(deed) => deed.raises,
             Self::Start { .. }
             | Self::Reload { .. }
             | Self::Kill { .. }
@@ -276,6 +325,7 @@ impl Deed {
             | Self::Refused { .. }
             | Self::Endpoint { .. }
             | Self::Release(_)
+            | Self::Rollout(_)
             | Self::Checkpoint { .. } => None,
         }
     }
@@ -317,9 +367,10 @@ impl ScopeFields {
             self.variant.as_ref().and_then(variant),
             self.tenant.clone().map(KillScope::Tenant),
             self.shadow.clone().map(KillScope::Shadow),
+            self.rollout.clone().map(KillScope::Rollout),
         ];
-        let count = [self.all.is_some(), self.route.is_some(), self.variant.is_some(), self.tenant.is_some()];
-        let count = count.iter().filter(|set| **set).count() + usize::from(self.shadow.is_some());
+        let others = [&self.route, &self.variant, &self.tenant, &self.shadow, &self.rollout];
+        let count = usize::from(self.all.is_some()) + others.iter().filter(|set| set.is_some()).count();
         set.into_iter().flatten().next().filter(|_| count == 1)
     }
 }
@@ -331,6 +382,7 @@ impl From<&KillScope> for ScopeFields {
             KillScope::All => fields.all = Some(true),
             KillScope::Route(name) => fields.route = Some(name.clone()),
             KillScope::Variant { route, variant } => fields.variant = Some(format!("{route}:{variant}")),
+            KillScope::Rollout(name) => fields.rollout = Some(name.clone()),
             KillScope::Tenant(name) => fields.tenant = Some(name.clone()),
             KillScope::Shadow(name) => fields.shadow = Some(name.clone()),
         }

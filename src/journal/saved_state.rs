@@ -1,22 +1,19 @@
-//! `snapshot.json`: the kills and latches in force as of a record, so that they outlive a damaged or missing journal. It is
+//! `snapshot.json`: the kills and latches in force and where rollouts stand as of a record, so that they outlive a damaged or missing journal. It is
 //! one JSON object with a sum.
 
 use serde::{Deserialize, Serialize};
 
-use super::line::{shorten_kills, shorten_latches};
-use super::record::{JOURNAL_VERSION, Record};
+use super::line::{shorten_latches, shorten_reasons};
+use super::record::{JOURNAL_VERSION, Record, version_of_state};
 use super::sum::{SUMMED, with_sum, without_sum};
 
 /// The longest file, in bytes.
 pub(super) const SAVED_STATE_MAX: usize = 16 * 1024 * 1024;
 
-/// The version of a state without latches.
-const WITHOUT_LATCHES: u32 = 1;
-
 /// The state as of a record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SavedState {
-    /// The version of the format: 1 without latches, which a program that knows version 1 alone can read.
+    /// The version of the format: the lowest that has all of this.
     pub v: u32,
     /// The sequence number of the last record that is included.
     pub seq: u64,
@@ -27,18 +24,28 @@ pub struct SavedState {
     /// The latches in force, each the record of its rollback.
     #[serde(default)]
     pub latches: Vec<Record>,
+    /// Where rollouts stand, each its newest record, without evidence.
+    #[serde(default)]
+    pub rollouts: Vec<Record>,
 }
 
 impl SavedState {
     /// The state as of the record with this number and hash.
     #[must_use]
     pub fn new(seq: u64, head: &str, kills: Vec<Record>, latches: Vec<Record>) -> Self {
-        let v = if latches.is_empty() { WITHOUT_LATCHES } else { JOURNAL_VERSION };
-        Self { v, seq, head: head.to_owned(), kills, latches }
+        let v = version_of_state(&kills, &latches, &[]);
+        Self { v, seq, head: head.to_owned(), kills, latches, rollouts: Vec::new() }
+    }
+
+    /// It, with where rollouts stand.
+    #[must_use]
+    pub fn with_rollouts(self, rollouts: Vec<Record>) -> Self {
+        let v = version_of_state(&self.kills, &self.latches, &rollouts);
+        Self { v, rollouts, ..self }
     }
 
     /// The text of the file. Where it would be too long, the evidence of latches is cut to its sentence, then long reasons
-    /// are cut.
+    /// are cut. Never a state.
     ///
     /// # Errors
     /// It is too long even so, or it has no JSON form.
@@ -51,7 +58,8 @@ impl SavedState {
             shorten_latches(&mut shorter.latches);
             bytes = text(&shorter)?;
             if is_long(&bytes) {
-                shorten_kills(&mut shorter.kills);
+                shorten_reasons(&mut shorter.kills);
+                shorten_reasons(&mut shorter.rollouts);
                 bytes = text(&shorter)?;
             }
         }

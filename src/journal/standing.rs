@@ -1,9 +1,10 @@
-//! What records leave behind: kills and latches in force, and the records that answer a repeated call.
+//! What records leave behind: kills and latches in force, where rollouts stand, and the records that answer a repeated call.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::record::{Deed, LatchScope, Record, ReleaseVerb};
+use super::rollout_states::RolloutStates;
 use crate::route::KillScope;
 
 /// How many records with an `Idempotency-Key` are kept.
@@ -20,10 +21,11 @@ pub(super) const KEYS_FOR: Duration = Duration::from_hours(24);
 pub(super) struct Standing {
     kills: BTreeMap<KillScope, Record>,
     latches: BTreeMap<LatchScope, Record>,
+    rollouts: RolloutStates,
     keys: VecDeque<Record>,
 }
 
-/// Whether a record changed the kills or the latches in force.
+/// Whether a record changed the kills or the latches in force, or where a rollout stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InForce {
     Changed,
@@ -43,6 +45,11 @@ impl Standing {
         let mut latches: Vec<Record> = self.latches.values().cloned().collect();
         latches.sort_by_key(|record| record.seq);
         latches
+    }
+
+    /// Where rollouts stand, each its newest record without evidence, in the order of their numbers.
+    pub fn rollouts(&self) -> Vec<Record> {
+        self.rollouts.records()
     }
 
     /// The newest records with an `Idempotency-Key`, decided at `since` (since the Unix epoch) or later.
@@ -68,22 +75,25 @@ impl Standing {
                 | ReleaseVerb::Resume
                 | ReleaseVerb::Refused => InForce::Same,
             },
-            Deed::Checkpoint { kills, keys, latches, .. } => {
-                let before = (std::mem::take(&mut self.kills), std::mem::take(&mut self.latches));
+            Deed::Rollout(_) => self.add_rollouts(std::slice::from_ref(record)),
+            Deed::Checkpoint { kills, keys, latches, rollouts, .. } => {
+                let before = std::mem::take(self);
                 self.add_kills(kills);
                 self.add_latches(latches);
-                self.keys.clear();
+                self.add_rollouts(rollouts);
                 for record in keys {
                     self.keep_key(record);
                 }
-                if (&self.kills, &self.latches) == (&before.0, &before.1) { InForce::Same } else { InForce::Changed }
+                let is_same =
+                    (&self.kills, &self.latches, &self.rollouts) == (&before.kills, &before.latches, &before.rollouts);
+                if is_same { InForce::Same } else { InForce::Changed }
             }
             Deed::Start { .. } | Deed::Reload { .. } | Deed::Refused { .. } | Deed::Endpoint { .. } => InForce::Same,
         }
     }
 
-    /// Applies a record behind damage: what it kills is killed, what it rolls back is latched, and nothing is revived or
-    /// resumed.
+    /// Applies a record behind damage: what it kills is killed, what it rolls back is latched, what it lowers is lowered, and
+    /// nothing is revived, resumed or raised.
     pub fn apply_behind_damage(&mut self, record: &Record) {
         self.keep_key(record);
         match &record.what {
@@ -93,9 +103,11 @@ impl Standing {
             Deed::Release(_) => {
                 self.latch(record);
             }
-            Deed::Checkpoint { kills, keys, latches, .. } => {
+            Deed::Rollout(_) => self.rollouts.take_behind_damage(record),
+            Deed::Checkpoint { kills, keys, latches, rollouts, .. } => {
                 self.add_kills(kills);
                 self.add_latches(latches);
+                self.lower_rollouts(rollouts);
                 for record in keys {
                     self.keep_key(record);
                 }
@@ -122,6 +134,22 @@ impl Standing {
         for record in latches {
             self.latch(record);
         }
+    }
+
+    /// Adds where rollouts stand. Where a later record of the same is known, it stays.
+    pub fn add_rollouts(&mut self, rollouts: &[Record]) -> InForce {
+        let mut in_force = InForce::Same;
+        for record in rollouts {
+            if self.rollouts.take(record) {
+                in_force = InForce::Changed;
+            }
+        }
+        in_force
+    }
+
+    /// Adds where rollouts stand by a list that does not continue an intact chain: the lower state stays.
+    pub fn lower_rollouts(&mut self, rollouts: &[Record]) {
+        self.rollouts.lower_all(rollouts);
     }
 
     /// Latches what a rollback names; other records change nothing.

@@ -42,8 +42,9 @@ impl JournalWriter {
     /// The writer reports when it is durable. Details that make a record longer than 64 KiB are left out.
     ///
     /// # Errors
-    /// It is a revive or a resume, and the journal cannot be written now or is far behind; or its scope is not valid, or its scope or
-    /// release is longer than 4 KiB. No other record is refused.
+    /// It is a revive, a resume or a raise of a rollout, and the journal cannot be written now or is far behind; or its scope is
+    /// not valid, or its scope or release is longer than 4 KiB, or the state of a rollout longer than 64 KiB. No other record
+    /// is refused.
     pub fn append(&self, draft: Draft) -> Result<Arc<Record>, NotRecorded> {
         self.pending.add(draft)
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::evidence::to_file;
 use super::files::JournalFiles;
-use super::line::{FULL, LINE_MAX, fit, hash, line};
+use super::line::{FULL, fit, hash, line};
 use super::names::{CURRENT, EVIDENCE, SAVED, damaged, damaged_seq, rotated, rotated_seq};
 use super::pending::{JournalProgress, Lost, Pending, Work, refusal};
 use super::record::{Actor, Deed, Record, rfc3339};
@@ -167,7 +167,7 @@ impl Writing {
         }
     }
 
-    /// Reports a failure, and refuses revives and resumes: they would take effect at a time when they are no longer wanted.
+    /// Reports a failure, and refuses revives, resumes and raises: they would take effect at a time when they are no longer wanted.
     pub fn fail(&mut self, why: &str, progress: &dyn Fn(JournalProgress)) {
         if let (Some(len), None, Ok(files)) = (self.resume.tail.len, &self.resume.closed, self.files()) {
             // A part of the batch may be in the file; if the cut fails too, the next attempt begins with it.
@@ -247,6 +247,7 @@ impl Writing {
         let mut standing = self.resume.standing.clone();
         standing.add_kills(&records(lost.kills.values().collect()));
         standing.add_latches(&records(lost.latches.values().collect()));
+        standing.add_rollouts(&lost.rollouts.records());
         let why = format!("{} records were lost: the disk did not take them in time", lost.count);
         let text = self.checkpoint(&standing, lost.seq, why.clone())?;
         let head = hash(&text);
@@ -319,7 +320,8 @@ impl Writing {
     }
 
     fn save(&self, head: &str, standing: &Standing) -> Result<(), WriteFault> {
-        let state = SavedState::new(self.resume.tail.seq, head, standing.kills(), standing.latches());
+        let state = SavedState::new(self.resume.tail.seq, head, standing.kills(), standing.latches())
+            .with_rollouts(standing.rollouts());
         let bytes = state.to_bytes().map_err(|why| self.odd(&why))?;
         self.files()?.replace(SAVED, &bytes).map_err(|error| self.fault(&error))
     }
@@ -328,7 +330,8 @@ impl Writing {
     fn checkpoint(&self, standing: &Standing, seq: u64, because: String) -> Result<Vec<u8>, WriteFault> {
         let now = self.clock.wall();
         let keys = standing.keys(now.saturating_sub(KEYS_FOR));
-        let what = Deed::Checkpoint { kills: standing.kills(), keys, latches: standing.latches(), because };
+        let (kills, latches, rollouts) = (standing.kills(), standing.latches(), standing.rollouts());
+        let what = Deed::Checkpoint { kills, keys, latches, rollouts, because };
         let record = Record {
             v: what.version(),
             seq,
@@ -341,7 +344,7 @@ impl Writing {
             generation: self.resume.tail.generation,
             prev: self.resume.tail.head.clone(),
         };
-        fit(record, LINE_MAX).and_then(|record| line(&record)).map_err(|why| self.odd(&why))
+        fit(record).and_then(|record| line(&record)).map_err(|why| self.odd(&why))
     }
 
     /// A record that fits in no line.

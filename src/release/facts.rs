@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stats::{SlotNumber, WindowNumber};
+use crate::stats::{Failures, SlotNumber, WindowNumber};
 
 /// One variant of a route, stable included.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub struct ArmFacts {
     pub revision: String,
     /// The share of the callers that the weights give it, 0 to 1; 0 while it is stopped.
     pub share: f64,
+    /// A rollout moves its share: thresholds are taken when it enters a stage, not with each step of a ramp.
+    pub by_rollout: bool,
 }
 
 /// What the control plane has read at a tick.
@@ -20,14 +22,12 @@ pub struct ArmFacts {
 pub struct TickFacts {
     /// The time, in milliseconds since the process started.
     pub now_ms: u64,
-    /// Stable's judged first tries since the watch began, and those of them that failed.
-    pub stable_answers: u64,
-    /// See above.
-    pub stable_failures: u64,
-    /// By variant: the run of failures; that of stable is empty.
+    /// By route: stable's judged first tries since the watch began, and those of them that failed.
+    pub stable: Vec<Failures>,
+    /// By route, then by variant: the run of failures; that of stable is empty.
     pub runs: Vec<RunFacts>,
-    /// By signal: stable's quantile over the time that the signal's threshold asks for, with the number of times that it is
-    /// taken from; `None` for signals without one.
+    /// By route, then by signal: stable's quantile over the time that the signal's threshold asks for, with the number of
+    /// times that it is taken from; `None` for signals without one.
     pub stable_quantiles: Vec<Option<StableQuantile>>,
     /// Events that were lost, since the process started.
     pub events_lost: u64,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::counted_tests::{AbsoluteTest, DealingTest, DealtKeys, RelativeTest};
+use super::judged_group::{JudgedArm, JudgedScope, ScopedArm};
 use super::live_tests::{LiveTests, mixture_ln};
 use super::shown_counts::ShownCounts;
 use super::slot_ring::{RiskSpan, SlotRecord, SlotRing, WINDOW_MS, risk_since};
@@ -25,6 +26,9 @@ const RATE_MINUTES: usize = 60;
 pub(super) struct GuardEvidence {
     pub guard: Guard,
     pub signal: Option<Signal>,
+    /// The route that it judges, where it judges one alone.
+    pub route: Option<String>,
+    pub scope: JudgedScope,
     pub form: TestForm,
     pub shown: ShownCounts,
     /// The act of the trip.
@@ -73,12 +77,13 @@ pub(super) struct EventGroup<'a> {
     pub events: &'a [JudgedEvent],
 }
 
-/// The variant that is judged.
+/// A guard with what it judges.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct JudgedArm {
-    pub arm: u16,
-    /// Responses of slots that began before this time are not judged as slow.
-    pub warm_at_ms: u64,
+pub(super) struct PlacedGuard<'a> {
+    pub guard: &'a Guard,
+    pub signal: Option<&'a Signal>,
+    pub route: Option<&'a str>,
+    pub scope: JudgedScope,
 }
 
 impl EventGroup<'_> {
@@ -93,7 +98,8 @@ impl EventGroup<'_> {
 
 impl GuardEvidence {
     /// No evidence; its tests begin with window `began`.
-    pub fn new(guard: &Guard, signal: Option<&Signal>, began: WindowNumber) -> Self {
+    pub fn new(placed: &PlacedGuard<'_>, began: WindowNumber) -> Self {
+        let PlacedGuard { guard, signal, route, scope } = *placed;
         let form = match guard.test {
             GuardTest::WorseThanStable(ratio) => match Kernel::new(ratio) {
                 Some(kernel) => TestForm::Relative { kernel, tests: LiveTests::new(began) },
@@ -106,14 +112,43 @@ impl GuardEvidence {
             },
             GuardTest::SampleRatio => TestForm::SampleRatio { test: DealingTest::default(), frozen_ln: None },
         };
-        let shown = ShownCounts::new(began);
-        Self { guard: guard.clone(), signal: signal.cloned(), form, shown, tripped: None, run_sentence: None }
+        Self {
+            guard: guard.clone(),
+            signal: signal.cloned(),
+            route: route.map(str::to_owned),
+            scope,
+            form,
+            shown: ShownCounts::new(began),
+            tripped: None,
+            run_sentence: None,
+        }
+    }
+
+    /// What it judges of a variant.
+    pub const fn of(&self, by: JudgedArm) -> JudgedArm {
+        JudgedArm { scope: self.scope, ..by }
+    }
+
+    /// Its name, with that of the route that it judges alone.
+    pub fn label(&self) -> String {
+        match &self.route {
+            Some(route) => format!("{} ({route})", self.guard.name),
+            None => self.guard.name.clone(),
+        }
+    }
+
+    /// No evidence, of the same guard.
+    pub fn anew(&self, began: WindowNumber) -> Self {
+        let (route, scope) = (self.route.as_deref(), self.scope);
+        Self::new(&PlacedGuard { guard: &self.guard, signal: self.signal.as_ref(), route, scope }, began)
     }
 
     /// Whether the evidence goes on under this guard: another act changes nothing, another test does.
-    pub fn goes_on_as(&self, guard: &Guard, signal: Option<&Signal>) -> bool {
+    pub fn goes_on_as(&self, placed: &PlacedGuard<'_>) -> bool {
+        let PlacedGuard { guard, signal, route, .. } = *placed;
         let same_alpha = (self.guard.alpha - guard.alpha).abs() < f64::EPSILON;
         self.guard.name == guard.name
+            && self.route.as_deref() == route
             && self.signal.as_ref() == signal
             && self.guard.test == guard.test
             && self.guard.near_full == guard.near_full
@@ -126,7 +161,7 @@ impl GuardEvidence {
 
     /// Whether exposures and events of a slot count.
     pub fn judges(&self, slot: &SlotRecord, by: JudgedArm) -> bool {
-        (!self.guard.near_full || slot.share(by.arm) >= NEAR_FULL)
+        (!self.guard.near_full || slot.share(by.tested()) >= NEAR_FULL)
             && (!self.is_slow() || slot.began_ms >= by.warm_at_ms)
     }
 
@@ -168,10 +203,10 @@ impl GuardEvidence {
 
     /// Adds the events of a tick that are of its signal.
     pub fn weigh(&mut self, group: &EventGroup<'_>, ring: &SlotRing, by: JudgedArm) {
-        let Some(slot) = ring.get(group.slot) else { return };
+        let Some(slot) = ring.get(group.slot).filter(|_| by.scope.has(group.stratum)) else { return };
         if let TestForm::Absolute { rates, .. } = &mut self.form
             && self.guard.test == GuardTest::Above(None)
-            && slot.share(by.arm) < NEAR_FULL
+            && slot.share(by.tested()) < NEAR_FULL
         {
             rates.add(slot.began_ms, Tally { exposures: 0, events: group.count(0, slot.window) });
         }
@@ -220,24 +255,24 @@ impl GuardEvidence {
         let signal = self.guard.signal.unwrap_or(usize::MAX);
         if let TestForm::Absolute { rates, .. } = &mut self.form
             && self.guard.test == GuardTest::Above(None)
-            && slot.share(by.arm) < NEAR_FULL
+            && slot.share(by.tested()) < NEAR_FULL
         {
-            rates.add(slot.began_ms, Tally { exposures: slot.at_risk(0, signal, slot.window), events: 0 });
+            rates.add(slot.began_ms, Tally { exposures: slot.at_risk(by.stable(), signal, slot.window), events: 0 });
         }
         if !self.judges(slot, by) {
             return;
         }
         if let TestForm::Absolute { tests, kernel: Some(_), .. } = &mut self.form {
             for (began, test) in tests.running() {
-                test.tally.exposures += slot.at_risk(by.arm, signal, began);
+                test.tally.exposures += slot.at_risk(by.tested(), signal, began);
             }
         }
-        self.shown.expose(slot, by.arm);
+        self.shown.expose(slot, by);
     }
 
     /// Takes a bound from stable, near 100 %.
     pub fn bound(&mut self, ring: &SlotRing, by: JudgedArm) {
-        let now_near = ring.last().share(by.arm) >= NEAR_FULL;
+        let now_near = ring.last().share(by.tested()) >= NEAR_FULL;
         let TestForm::Absolute { kernel, tests, rates } = &mut self.form else { return };
         if self.guard.test != GuardTest::Above(None) {
             return;
@@ -274,7 +309,7 @@ impl GuardEvidence {
     pub fn unsettled(&self, began: WindowNumber, ring: &SlotRing, by: JudgedArm) -> u64 {
         let signal = self.guard.signal.unwrap_or(usize::MAX);
         let judged = ring.unsettled().filter(|slot| self.judges(slot, by));
-        judged.map(|slot| slot.at_risk(by.arm, signal, began)).sum()
+        judged.map(|slot| slot.at_risk(by.tested(), signal, began)).sum()
     }
 
     /// The natural logarithm of its evidence.
@@ -292,7 +327,7 @@ impl GuardEvidence {
         if self.tripped >= Some(self.guard.act) || !reaches(self.ln(ring, by), self.guard.alpha) {
             return None;
         }
-        let act = if self.stable_is_above(ring, now_ms) { GuardAct::Warn } else { self.guard.act };
+        let act = if self.stable_is_above(ring, by, now_ms) { GuardAct::Warn } else { self.guard.act };
         (self.tripped < Some(act)).then(|| {
             self.tripped = Some(act);
             act
@@ -300,20 +335,20 @@ impl GuardEvidence {
     }
 
     /// Whether stable is above the bound of an absolute guard.
-    fn stable_is_above(&self, ring: &SlotRing, now_ms: u64) -> bool {
+    fn stable_is_above(&self, ring: &SlotRing, by: JudgedArm, now_ms: u64) -> bool {
         let TestForm::Absolute { kernel: Some(kernel), .. } = &self.form else { return false };
         let signal = self.guard.signal.unwrap_or(usize::MAX);
-        let tally = stable_since(ring, signal, now_ms.saturating_sub(WINDOW_MS));
+        let tally = stable_since(ring, signal, by.stable(), now_ms.saturating_sub(WINDOW_MS));
         tally.exposures >= STABLE_MIN && tally.rate() > kernel.bound()
     }
 }
 
 /// Stable's callers at risk and with an event, in slots that began at `since_ms` or later. A caller counts once in a window.
-pub(super) fn stable_since(ring: &SlotRing, signal: usize, since_ms: u64) -> Tally {
+pub(super) fn stable_since(ring: &SlotRing, signal: usize, of: ScopedArm, since_ms: u64) -> Tally {
     let mut tally = Tally::default();
     for slot in ring.since(since_ms) {
-        tally.exposures += slot.at_risk(0, signal, slot.window);
-        tally.events += u64::from(slot.stable_events.get(signal).copied().unwrap_or(0));
+        tally.exposures += slot.at_risk(of, signal, slot.window);
+        tally.events += slot.stable_events(signal, of);
     }
     tally
 }

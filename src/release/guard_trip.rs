@@ -11,6 +11,8 @@ pub struct GuardTrip {
     pub arm: usize,
     /// The name of the guard.
     pub guard: String,
+    /// The route, where the guard judges each route on its own, or where a run of failures was.
+    pub route: Option<String>,
     /// What follows.
     pub act: GuardAct,
     /// What it saw, in one sentence.

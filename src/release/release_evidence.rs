@@ -3,13 +3,15 @@
 use super::counted_tests::DealtKeys;
 use super::evidence_record::{EvidenceRecord, RecordedArm, RecordedCounts};
 use super::facts::{ArmFacts, TickFacts};
-use super::guard_evidence::{EventGroup, GuardEvidence, JudgedArm, TestForm};
+use super::guard_evidence::{EventGroup, GuardEvidence, PlacedGuard, TestForm};
 use super::guard_trip::GuardTrip;
+use super::judged_group::{JudgedArm, JudgedGroup};
+use super::promotion_evidence::{PromotionEvidence, PromotionPlan};
 use super::run_watch::RunWatch;
 use super::saved_release::{SavedGuard, SavedRelease};
 use super::sentence::{run_sentence, sentence};
 use super::slot_ring::{SlotRecord, SlotRing};
-use crate::route::{Guard, GuardAct, GuardTest, Guards, Signal};
+use crate::route::{Guard, GuardAct, GuardTest, Signal};
 use crate::stats::WindowNumber;
 
 /// Slow responses are not judged for this long after a share rises from 0.
@@ -22,28 +24,33 @@ pub(super) struct ReleaseEvidence {
     pub name: String,
     pub revision: String,
     pub guards: Vec<GuardEvidence>,
-    run: RunWatch,
+    /// Of a variant that a rollout moves.
+    pub promotion: Option<PromotionEvidence>,
+    /// By route.
+    runs: Vec<RunWatch>,
 }
 
 impl ReleaseEvidence {
     /// Without evidence; its tests begin with window `began`.
-    pub fn new(by: JudgedArm, facts: &ArmFacts, guards: &Guards, began: WindowNumber) -> Self {
+    pub fn new(by: JudgedArm, facts: &ArmFacts, group: &JudgedGroup, began: WindowNumber) -> Self {
         let (name, revision) = (facts.name.clone(), facts.revision.clone());
-        let guards = guards_of(guards, by.arm).map(|(guard, signal)| GuardEvidence::new(guard, signal, began));
-        Self { by, name, revision, guards: guards.collect(), run: RunWatch::default() }
+        let of_rollout = || PromotionEvidence::new(&group.guards, &PromotionPlan::default(), began);
+        let promotion = facts.by_rollout.then(of_rollout);
+        let guards = guards_of(group, by.arm).map(|placed| GuardEvidence::new(&placed, began)).collect();
+        Self { by, name, revision, guards, promotion, runs: Vec::new() }
     }
 
     /// Follows other guards; `true` if one of them begins without evidence.
-    pub fn follow(&mut self, guards: &Guards, began: WindowNumber) -> bool {
+    pub fn follow(&mut self, group: &JudgedGroup, began: WindowNumber) -> bool {
         let before = std::mem::take(&mut self.guards);
         let mut is_new = false;
-        self.guards = guards_of(guards, self.by.arm)
-            .map(|(guard, signal)| {
-                if let Some(one) = before.iter().find(|one| one.goes_on_as(guard, signal)) {
-                    return GuardEvidence { guard: guard.clone(), ..one.clone() };
+        self.guards = guards_of(group, self.by.arm)
+            .map(|placed| {
+                if let Some(one) = before.iter().find(|one| one.goes_on_as(&placed)) {
+                    return GuardEvidence { guard: placed.guard.clone(), scope: placed.scope, ..one.clone() };
                 }
                 is_new = true;
-                GuardEvidence::new(guard, signal, began)
+                GuardEvidence::new(&placed, began)
             })
             .collect();
         is_new
@@ -52,10 +59,13 @@ impl ReleaseEvidence {
     /// Begins anew.
     pub fn restart(&mut self, began: WindowNumber, warm_at_ms: u64) {
         self.by.warm_at_ms = warm_at_ms;
-        self.run = RunWatch::default();
+        self.runs.clear();
+        if let Some(promotion) = &mut self.promotion {
+            promotion.restart(began);
+        }
         for one in &mut self.guards {
             let deals_no_more = one.deals_no_more();
-            *one = GuardEvidence::new(&one.guard, one.signal.as_ref(), began);
+            *one = one.anew(began);
             if deals_no_more {
                 one.stop_dealing();
             }
@@ -73,42 +83,63 @@ impl ReleaseEvidence {
 
     /// The marks are lost.
     pub fn freeze(&mut self, began: WindowNumber) {
-        self.run = RunWatch::default();
+        self.runs.clear();
+        if let Some(promotion) = &mut self.promotion {
+            promotion.lose_marks(began);
+        }
         self.guards.iter_mut().for_each(|guard| guard.freeze(began));
     }
 
     pub fn settle(&mut self, slot: &SlotRecord) {
         let by = self.by;
-        self.guards.iter_mut().for_each(|guard| guard.settle(slot, by));
+        self.guards.iter_mut().for_each(|guard| guard.settle(slot, guard.of(by)));
+        if let Some(promotion) = &mut self.promotion {
+            promotion.settle(slot, by);
+        }
     }
 
     pub fn bound(&mut self, ring: &SlotRing) {
         let by = self.by;
-        self.guards.iter_mut().for_each(|guard| guard.bound(ring, by));
+        self.guards.iter_mut().for_each(|guard| guard.bound(ring, guard.of(by)));
     }
 
     pub fn weigh(&mut self, group: &EventGroup<'_>, ring: &SlotRing) {
         let by = self.by;
         let of_signal = self.guards.iter_mut().filter(|one| one.guard.signal == Some(group.signal));
-        of_signal.for_each(|guard| guard.weigh(group, ring, by));
+        of_signal.for_each(|guard| guard.weigh(group, ring, guard.of(by)));
+        if let Some(promotion) = &mut self.promotion {
+            promotion.weigh(group, ring, by);
+        }
     }
 
-    pub fn deal(&mut self, keys: DealtKeys) {
-        self.guards.iter_mut().for_each(|guard| guard.deal(keys));
+    /// Adds first keys under a deciding rule.
+    pub fn deal(&mut self, keys: DealtKeys, stratum: u16) {
+        self.guards.iter_mut().filter(|guard| guard.scope.has(stratum)).for_each(|guard| guard.deal(keys));
     }
 
     /// The guards that trip now by their evidence.
     pub fn judge(&mut self, ring: &SlotRing, now_ms: u64) -> Vec<GuardTrip> {
         let by = self.by;
         let tripped: Vec<(usize, GuardAct)> = (0..self.guards.len())
-            .filter_map(|at| self.guards[at].trips(ring, by, now_ms).map(|act| (at, act)))
+            .filter_map(|at| {
+                let by = self.guards[at].of(by);
+                self.guards[at].trips(ring, by, now_ms).map(|act| (at, act))
+            })
             .collect();
         tripped.into_iter().filter_map(|(at, act)| self.trip(at, act, ring)).collect()
     }
 
     /// The guard of errors, when a run of failures trips.
     pub fn judge_run(&mut self, facts: &TickFacts, ring: &SlotRing) -> Option<GuardTrip> {
-        let run = self.run.follow(facts.runs.get(usize::from(self.by.arm)), facts)?;
+        let layout = ring.layout();
+        self.runs.resize_with(layout.routes(), RunWatch::default);
+        let place = |route: usize| route * layout.shape.arms + usize::from(self.by.arm);
+        let found = self.runs.iter_mut().enumerate().map(|(route, watch)| {
+            let run = watch.follow(facts.runs.get(place(route)), route, facts)?;
+            Some((route, run))
+        });
+        // Each watch follows each tick.
+        let (route, run) = found.collect::<Vec<_>>().into_iter().flatten().next()?;
         let of_errors = |one: &GuardEvidence| one.signal == Some(Signal::Error) && !one.guard.near_full;
         let relative = |one: &GuardEvidence| matches!(one.guard.test, GuardTest::WorseThanStable(_));
         let at = (self.guards.iter().position(|one| of_errors(one) && relative(one)))
@@ -122,7 +153,7 @@ impl ReleaseEvidence {
         guard.run_sentence = Some(run_sentence(&guard.guard.name, &run));
         let mut record = self.record(at, run.record(), ring);
         (record.alpha, record.evidence_log10, record.threshold_log10) = (None, None, None);
-        Some(self.trip_of(&record, act))
+        Some(GuardTrip { route: ring.layout().name(route), ..self.trip_of(at, &record, act) })
     }
 
     fn trip(&self, at: usize, act: GuardAct, ring: &SlotRing) -> Option<GuardTrip> {
@@ -131,7 +162,7 @@ impl ReleaseEvidence {
             TestForm::Relative { kernel, tests } => RecordedCounts::relative(*kernel, tests),
             TestForm::Absolute { kernel: Some(kernel), tests, .. } => {
                 let unsettled: Vec<u64> =
-                    tests.all().iter().map(|test| one.unsettled(test.began, ring, self.by)).collect();
+                    tests.all().iter().map(|test| one.unsettled(test.began, ring, one.of(self.by))).collect();
                 RecordedCounts::absolute(*kernel, tests, &unsettled)
             }
             TestForm::SampleRatio { test, frozen_ln } => RecordedCounts::dealt(test, *frozen_ln),
@@ -141,19 +172,20 @@ impl ReleaseEvidence {
         if act < one.guard.act {
             record.sentence += "; it warns only: stable is above the bound too";
         }
-        Some(self.trip_of(&record, act))
+        Some(self.trip_of(at, &record, act))
     }
 
     fn record(&self, at: usize, counts: RecordedCounts, ring: &SlotRing) -> EvidenceRecord {
         let one = &self.guards[at];
-        let pair = one.shown.pair(ring.unsettled().filter(|slot| one.judges(slot, self.by)), self.by.arm);
+        let by = one.of(self.by);
+        let pair = one.shown.pair(ring.unsettled().filter(|slot| one.judges(slot, by)), by);
         let of = |arm: super::standing::ArmCounts| RecordedArm { exposures: arm.exposures, events: arm.events };
         EvidenceRecord {
             guard: one.guard.name.clone(),
             revision: self.revision.clone(),
             sentence: sentence(one, &pair),
             alpha: Some(one.guard.alpha),
-            evidence_log10: Some(one.ln(ring, self.by) / std::f64::consts::LN_10),
+            evidence_log10: Some(one.ln(ring, by) / std::f64::consts::LN_10),
             threshold_log10: Some(-one.guard.alpha.log10()),
             tested: of(pair.tested),
             stable: of(pair.stable),
@@ -162,8 +194,9 @@ impl ReleaseEvidence {
         }
     }
 
-    fn trip_of(&self, record: &EvidenceRecord, act: GuardAct) -> GuardTrip {
+    fn trip_of(&self, at: usize, record: &EvidenceRecord, act: GuardAct) -> GuardTrip {
         GuardTrip {
+            route: self.guards.get(at).and_then(|guard| guard.route.clone()),
             arm: self.by.arm.into(),
             guard: record.guard.clone(),
             act,
@@ -183,9 +216,10 @@ impl ReleaseEvidence {
             SavedGuard {
                 name: one.guard.name.clone(),
                 test: described(&one.guard, one.signal.as_ref()),
+                route: one.route.clone(),
                 alpha: one.guard.alpha,
                 windows: newest,
-                tests: one.lns(ring, self.by),
+                tests: one.lns(ring, one.of(self.by)),
                 tripped: one.tripped.map(|act| act.name().to_owned()),
             }
         });
@@ -194,10 +228,14 @@ impl ReleaseEvidence {
 
     /// Goes on with what a process before has saved.
     pub fn restore(&mut self, saved: &SavedRelease, began: WindowNumber) {
+        if let Some(promotion) = &mut self.promotion {
+            promotion.lose_marks(began);
+        }
         for one in &mut self.guards {
             let test = described(&one.guard, one.signal.as_ref());
             let same = |other: &&SavedGuard| {
                 other.name == one.guard.name
+                    && other.route == one.route
                     && other.test == test
                     && (other.alpha - one.guard.alpha).abs() < f64::EPSILON
             };
@@ -208,10 +246,20 @@ impl ReleaseEvidence {
     }
 }
 
-/// The guards that judge a variant, with their signals.
-fn guards_of(guards: &Guards, arm: u16) -> impl Iterator<Item = (&Guard, Option<&Signal>)> {
-    let judges = move |guard: &&Guard| guard.variant.is_none_or(|variant| variant.0 == arm);
-    guards.all.iter().filter(judges).map(|guard| (guard, guard.signal.and_then(|at| guards.signals.get(at))))
+/// The guards that judge a variant, with their signals and routes.
+fn guards_of(group: &JudgedGroup, arm: u16) -> impl Iterator<Item = PlacedGuard<'_>> {
+    let JudgedGroup { guards, scopes, routes, .. } = group;
+    let layout = group.layout();
+    let judges = move |(_, guard): &(usize, &Guard)| guard.variant.is_none_or(|variant| variant.0 == arm);
+    guards.all.iter().enumerate().filter(judges).map(move |(at, guard)| {
+        let route = scopes.get(at).copied().flatten();
+        PlacedGuard {
+            guard,
+            signal: guard.signal.and_then(|at| guards.signals.get(at)),
+            route: route.and_then(|route| routes.get(route)).map(|route| route.name.as_str()),
+            scope: layout.scope(route),
+        }
+    })
 }
 
 /// What a guard tests, such as `errors: at most 1.1 × stable`.

@@ -1,6 +1,9 @@
 //! How a guard stands, from its evidence.
 
-use super::guard_evidence::{GuardEvidence, JudgedArm, NEAR_FULL, TestForm};
+use std::time::Duration;
+
+use super::guard_evidence::{GuardEvidence, NEAR_FULL, TestForm};
+use super::judged_group::JudgedArm;
 use super::release_evidence::described;
 use super::sentence::sentence;
 use super::shown_counts::ShownPair;
@@ -12,14 +15,31 @@ use crate::route::GuardTest;
 /// What a standing needs beside the evidence.
 pub(super) struct StandingView<'a> {
     pub ring: &'a SlotRing,
-    pub thresholds: &'a SlowThresholds,
+    /// By route.
+    pub thresholds: &'a [SlowThresholds],
     pub now_ms: u64,
     pub is_starved: bool,
 }
 
+impl StandingView<'_> {
+    fn thresholds(&self, by: JudgedArm) -> impl Iterator<Item = &SlowThresholds> {
+        by.scope.routes().filter_map(|route| self.thresholds.get(route))
+    }
+
+    /// The largest threshold of the routes.
+    fn slow_after(&self, by: JudgedArm, signal: usize) -> Option<Duration> {
+        self.thresholds(by).filter_map(|thresholds| thresholds.after(signal)).max()
+    }
+
+    fn is_void(&self, by: JudgedArm, signal: usize) -> bool {
+        self.thresholds(by).any(|thresholds| thresholds.is_void(signal))
+    }
+}
+
 /// How a guard stands.
 pub(super) fn standing(one: &GuardEvidence, by: JudgedArm, view: &StandingView<'_>) -> GuardStanding {
-    let pair = one.shown.pair(view.ring.unsettled().filter(|slot| one.judges(slot, by)), by.arm);
+    let by = one.of(by);
+    let pair = one.shown.pair(view.ring.unsettled().filter(|slot| one.judges(slot, by)), by);
     let (guard, signal) = (&one.guard, one.guard.signal.unwrap_or(usize::MAX));
     let log10 = one.ln(view.ring, by) / std::f64::consts::LN_10;
     let sentence = match state(one, by, view, &pair) {
@@ -35,7 +55,7 @@ pub(super) fn standing(one: &GuardEvidence, by: JudgedArm, view: &StandingView<'
         | GuardState::Tripped => sentence(one, &pair),
     };
     GuardStanding {
-        name: guard.name.clone(),
+        name: one.label(),
         test: described(guard, one.signal.as_ref()),
         act: guard.act,
         // The rate of errors may change for reasons of its own: no alpha is promised without a control.
@@ -46,15 +66,15 @@ pub(super) fn standing(one: &GuardEvidence, by: JudgedArm, view: &StandingView<'
         tested: pair.tested,
         stable: pair.stable,
         estimate: one.shown.estimate(),
-        slow_after: if one.is_slow() { view.thresholds.after(signal) } else { None },
+        slow_after: if one.is_slow() { view.slow_after(by, signal) } else { None },
         sentence,
     }
 }
 
 fn state(one: &GuardEvidence, by: JudgedArm, view: &StandingView<'_>, pair: &ShownPair) -> GuardState {
     let signal = one.guard.signal.unwrap_or(usize::MAX);
-    let share = view.ring.last().share(by.arm);
-    let is_idle = || view.ring.since(view.now_ms.saturating_sub(WINDOW_MS)).all(|slot| slot.keys(by.arm) == 0);
+    let share = view.ring.last().share(by.tested());
+    let is_idle = || view.ring.since(view.now_ms.saturating_sub(WINDOW_MS)).all(|slot| slot.keys(by.tested()) == 0);
     if one.tripped.is_some() {
         GuardState::Tripped
     } else if view.is_starved {
@@ -63,9 +83,9 @@ fn state(one: &GuardEvidence, by: JudgedArm, view: &StandingView<'_>, pair: &Sho
         GuardState::Stands
     } else if one.guard.near_full && share < NEAR_FULL {
         GuardState::NotNearFull
-    } else if one.is_slow() && view.thresholds.after(signal).is_none() {
+    } else if one.is_slow() && view.slow_after(by, signal).is_none() {
         GuardState::WaitsForThreshold
-    } else if one.is_slow() && view.thresholds.is_void(signal) {
+    } else if one.is_slow() && view.is_void(by, signal) {
         GuardState::ThresholdVoid
     } else if one.is_slow() && share > 0.0 && view.now_ms < by.warm_at_ms {
         GuardState::WarmingUp

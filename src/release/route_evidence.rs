@@ -1,4 +1,5 @@
-//! The evidence of the guards of one route: slots and windows, the exposures and events of each, and what they say.
+//! The evidence of the guards of one route, or of the routes of a rollout: slots and windows, the exposures and events of
+//! each, and what they say.
 //!
 //! Events count in the slot in which their request was sent. A tick weighs them in the order of slots, so the order in which
 //! workers report them is irrelevant.
@@ -10,15 +11,17 @@ use serde_json::Value;
 
 use super::counted_tests::DealtKeys;
 use super::facts::{ArmFacts, Opening, TickFacts};
-use super::guard_evidence::{EventGroup, JudgedArm};
+use super::guard_evidence::EventGroup;
 use super::guard_trip::GuardTrip;
-use super::release_evidence::{ReleaseEvidence, WARM_UP_MS};
+use super::judged_group::JudgedGroup;
+use super::release_evidence::ReleaseEvidence;
 use super::release_standing::{StandingView, standing};
+use super::rollout::StageEvidence;
 use super::saved_release::SavedRelease;
 use super::slot_ring::SlotRing;
 use super::slow_thresholds::SlowThresholds;
 use super::standing::GuardStanding;
-use crate::route::Guards;
+use crate::route::{Guards, Require};
 use crate::stats::{JudgedEvent, JudgedKind, SlotExposures, SlotNumber, WindowNumber, WindowShape};
 
 /// The slots that are read again with each event.
@@ -28,17 +31,17 @@ const READ_ALL: usize = 15;
 /// The place of first keys among the signals, in the order of events.
 const FIRST_KEYS: usize = usize::MAX;
 
-/// The evidence of the guards of one route.
+/// The evidence of the guards of one route, or of the routes of a rollout.
 #[derive(Clone, Debug)]
 pub struct RouteEvidence {
-    guards: Guards,
-    arms: Vec<ArmFacts>,
-    ring: SlotRing,
-    releases: Vec<ReleaseEvidence>,
-    thresholds: SlowThresholds,
+    pub(super) group: JudgedGroup,
+    pub(super) ring: SlotRing,
+    pub(super) releases: Vec<ReleaseEvidence>,
+    /// By route.
+    pub(super) thresholds: Vec<SlowThresholds>,
     /// The thresholds are to be reported.
-    thresholds_changed: bool,
-    now_ms: u64,
+    pub(super) thresholds_changed: bool,
+    pub(super) now_ms: u64,
     is_starved: bool,
     late_events: u64,
 }
@@ -57,7 +60,7 @@ pub enum Marks {
 pub struct TickOutcome {
     /// A slot opens.
     pub opening: Option<Opening>,
-    /// By signal: the time from which a response is slow; empty when nothing changes.
+    /// By route, then by signal: the time from which a response is slow; empty when nothing changes.
     pub slow_after: Vec<Option<Duration>>,
     /// The guards that have tripped now, each once until evidence begins anew; again when its act is stronger than before.
     pub trips: Vec<GuardTrip>,
@@ -69,118 +72,44 @@ pub struct SavedEvidence {
     /// The revision of each release, and the evidence of its guards.
     #[serde(default)]
     pub releases: Vec<Value>,
+    /// The estimate of tenants that the canaries of a rollout got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<SavedTenants>,
+}
+
+/// The estimate of tenants that the canaries of a rollout got.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedTenants {
+    /// The revision of the rollout.
+    pub revision: String,
+    /// The registers of the estimate, a character each.
+    pub registers: String,
 }
 
 impl RouteEvidence {
-    /// No evidence; slot 1 of window 1 is open.
+    /// No evidence of a route alone; slot 1 of window 1 is open.
     #[must_use]
     pub fn new(guards: &Guards, arms: Vec<ArmFacts>, shape: WindowShape, now_ms: u64) -> Self {
-        let ring = SlotRing::new(shape, &shares_of(&arms), now_ms);
+        Self::of_group(JudgedGroup::of_route(guards, arms, shape.strata), now_ms)
+    }
+
+    /// No evidence; slot 1 of window 1 is open.
+    #[must_use]
+    pub fn of_group(group: JudgedGroup, now_ms: u64) -> Self {
+        let ring = SlotRing::new(group.layout(), &group.shares(), now_ms);
+        let thresholds = group.routes.iter().map(|_| SlowThresholds::new(&group.guards.signals)).collect();
         let mut evidence = Self {
-            guards: guards.clone(),
-            arms: Vec::new(),
+            group: JudgedGroup { arms: Vec::new(), ..group.clone() },
             ring,
             releases: Vec::new(),
-            thresholds: SlowThresholds::new(&guards.signals),
+            thresholds,
             thresholds_changed: true,
             now_ms,
             is_starved: false,
             late_events: 0,
         };
-        evidence.follow_arms(arms, WindowNumber(1));
+        evidence.follow_arms(group, WindowNumber(1));
         evidence
-    }
-
-    /// The time of what follows: a route without traffic has no ticks.
-    pub fn advance(&mut self, now_ms: u64) {
-        self.now_ms = self.now_ms.max(now_ms);
-    }
-
-    /// Follows a new configuration of the route, under which the variants have these revisions and shares. A release with
-    /// another revision, and a guard with another test, begin without evidence. The open slot ends: the caller opens the slot
-    /// that is returned in the watch.
-    pub fn follow(&mut self, guards: &Guards, arms: Vec<ArmFacts>, shape: WindowShape, marks: Marks) -> Opening {
-        let now_ms = self.now_ms;
-        let began = WindowNumber(self.opening().window.0 + 1);
-        let mut thresholds = SlowThresholds::new(&guards.signals);
-        thresholds.keep(&guards.signals, &self.thresholds, &self.guards.signals);
-        (self.thresholds, self.thresholds_changed) = (thresholds, true);
-        if shares_of(&arms) != shares_of(&self.arms) {
-            self.thresholds.retake();
-        }
-        self.guards = guards.clone();
-        if marks == Marks::Lost {
-            let settled = self.ring.settle_all();
-            self.settle(settled);
-            self.releases.iter_mut().for_each(|release| release.freeze(began));
-        }
-        let is_new = self.follow_arms(arms, began);
-        let shares = shares_of(&self.arms);
-        match marks {
-            Marks::Lost => self.ring.restart(shape, &shares, now_ms),
-            Marks::Kept if is_new => self.ring.next_window(Some(&shares), now_ms),
-            Marks::Kept => self.ring.next(Some(&shares), now_ms),
-        }
-        // Targets may have other weights now.
-        self.ring.break_spans();
-        if self.opening().window == began {
-            self.begin_windows();
-        }
-        self.opening()
-    }
-
-    /// Takes over the variants; `true` if evidence of one of them, or of one of its guards, begins with window `began`.
-    fn follow_arms(&mut self, arms: Vec<ArmFacts>, began: WindowNumber) -> bool {
-        let is_same = |one: &ArmFacts, other: &ArmFacts| one.name == other.name && one.revision == other.revision;
-        let stable_stays = match (self.arms.first(), arms.first()) {
-            (Some(before), Some(now)) => is_same(before, now),
-            (None, _) | (_, None) => false,
-        };
-        let mut before = std::mem::take(&mut self.releases);
-        let mut is_new = false;
-        for (arm, facts) in (1..).zip(arms.iter().skip(1)) {
-            let was = self.arms.iter().find(|one| stable_stays && is_same(one, facts));
-            let at = before.iter().position(|release| was.is_some() && release.name == facts.name);
-            let rises = facts.share > 0.0 && was.is_none_or(|was| was.share <= 0.0);
-            let mut warm_at_ms = if rises { self.now_ms + WARM_UP_MS } else { 0 };
-            let release = if let Some(mut release) = at.map(|at| before.swap_remove(at)) {
-                warm_at_ms = warm_at_ms.max(release.by.warm_at_ms);
-                release.by = JudgedArm { arm, warm_at_ms };
-                if facts.share <= 0.0 && was.is_some_and(|was| was.share > 0.0) {
-                    release.stop_dealing();
-                }
-                is_new |= release.follow(&self.guards, began);
-                release
-            } else {
-                is_new = true;
-                ReleaseEvidence::new(JudgedArm { arm, warm_at_ms }, facts, &self.guards, began)
-            };
-            self.releases.push(release);
-        }
-        self.arms = arms;
-        is_new
-    }
-
-    /// The shares have changed: the open slot ends. Returns the slot that opens.
-    pub fn set_shares(&mut self, shares: &[f64], now_ms: u64) -> Opening {
-        self.now_ms = self.now_ms.max(now_ms);
-        if *shares == *shares_of(&self.arms) {
-            return self.opening();
-        }
-        for release in &mut self.releases {
-            let arm = usize::from(release.by.arm);
-            let (had, has) = (self.arms[arm].share > 0.0, shares.get(arm).is_some_and(|share| *share > 0.0));
-            if has && !had {
-                release.by.warm_at_ms = now_ms + WARM_UP_MS;
-            }
-            if had != has {
-                release.stop_dealing();
-            }
-        }
-        self.arms.iter_mut().zip(shares).for_each(|(arm, share)| arm.share = *share);
-        self.thresholds.retake();
-        self.open_next();
-        self.opening()
     }
 
     /// The slot that is open.
@@ -225,6 +154,9 @@ impl RouteEvidence {
         self.follow_thresholds(facts, moves, &mut outcome);
         for release in &mut self.releases {
             outcome.trips.extend(release.judge_run(facts, &self.ring));
+            if let Some(promotion) = release.promotion.as_mut().filter(|_| moves) {
+                promotion.advance(&self.ring, self.now_ms);
+            }
             if moves {
                 release.bound(&self.ring);
                 outcome.trips.extend(release.judge(&self.ring, self.now_ms));
@@ -235,7 +167,10 @@ impl RouteEvidence {
 
     fn follow_thresholds(&mut self, facts: &TickFacts, moves: bool, outcome: &mut TickOutcome) {
         if moves || self.thresholds_changed {
-            let begins = self.thresholds.update(facts, &self.ring, &mut self.thresholds_changed);
+            let mut begins = false;
+            for (route, thresholds) in self.thresholds.iter_mut().enumerate() {
+                begins |= thresholds.update(facts, &self.ring, route, &mut self.thresholds_changed);
+            }
             if begins {
                 self.ring.next_window(None, self.now_ms);
                 self.begin_windows();
@@ -244,27 +179,27 @@ impl RouteEvidence {
         }
         if self.thresholds_changed || outcome.opening.is_some() {
             self.thresholds_changed = false;
-            outcome.slow_after = self.thresholds.all();
+            outcome.slow_after = self.thresholds.iter().flat_map(SlowThresholds::all).collect();
         }
     }
 
     /// Opens the next slot under the present shares.
-    fn open_next(&mut self) {
+    pub(super) fn open_next(&mut self) {
         let settled = self.ring.settle();
         self.settle(settled);
         let before = self.opening().window;
-        self.ring.next(Some(&shares_of(&self.arms)), self.now_ms);
+        self.ring.next(Some(&self.group.shares()), self.now_ms);
         if self.opening().window != before {
             self.begin_windows();
         }
     }
 
-    fn begin_windows(&mut self) {
+    pub(super) fn begin_windows(&mut self) {
         let began = self.opening().window;
         self.releases.iter_mut().for_each(|release| release.begin_window(began));
     }
 
-    fn settle(&mut self, slots: std::ops::Range<usize>) {
+    pub(super) fn settle(&mut self, slots: std::ops::Range<usize>) {
         for slot in slots.filter_map(|at| self.ring.get(at)) {
             self.releases.iter_mut().for_each(|release| release.settle(slot));
         }
@@ -286,7 +221,7 @@ impl RouteEvidence {
                 continue;
             };
             if signal == FIRST_KEYS {
-                self.deal(slot, events);
+                self.deal(slot, stratum, events);
                 continue;
             }
             let group = EventGroup { slot, stratum, signal, events };
@@ -298,15 +233,14 @@ impl RouteEvidence {
     }
 
     /// Adds first keys of a slot. Only the weights promise a share of them; targets have audiences of their own.
-    fn deal(&mut self, slot: usize, events: &[JudgedEvent]) {
-        let Some(slot) = self.ring.get(slot) else { return };
-        let count = |arm: u16| {
-            let of = |event: &&JudgedEvent| event.place.stratum == 0 && event.place.arm == arm;
-            events.iter().filter(of).count() as u64
-        };
+    fn deal(&mut self, slot: usize, stratum: u16, events: &[JudgedEvent]) {
+        let layout = self.ring.layout();
+        let Some(slot) = self.ring.get(slot).filter(|_| layout.is_weights(stratum)) else { return };
+        let route = layout.route_of(stratum);
+        let count = |arm: u16| events.iter().filter(|event| event.place.arm == arm).count() as u64;
         for release in &mut self.releases {
-            if let Some(share) = slot.pair_share(release.by.arm) {
-                release.deal(DealtKeys { share, tested: count(release.by.arm), control: count(0) });
+            if let Some(share) = slot.pair_share(route, release.by.arm) {
+                release.deal(DealtKeys { share, tested: count(release.by.arm), control: count(0) }, stratum);
             }
         }
     }
@@ -326,27 +260,27 @@ impl RouteEvidence {
         release.guards.iter().map(|guard| standing(guard, release.by, &view)).collect()
     }
 
-    /// Begins the evidence of a variant anew, after a person ended its latch. The open slot ends: the caller opens the slot
-    /// that is returned in the watch.
-    pub fn resume(&mut self, arm: usize, now_ms: u64) -> Opening {
-        self.now_ms = self.now_ms.max(now_ms);
-        self.ring.next_window(None, self.now_ms);
-        let began = self.opening().window;
-        for release in &mut self.releases {
-            if usize::from(release.by.arm) == arm {
-                release.restart(began, self.now_ms + WARM_UP_MS);
-            } else {
-                release.begin_window(began);
-            }
+    /// Whether the rollout of a variant may go on, by what was counted; the tests are computed now.
+    pub fn promotion(&mut self, arm: usize, require: &Require) -> StageEvidence {
+        let release = self.releases.iter_mut().find(|release| usize::from(release.by.arm) == arm);
+        let Some((by, promotion)) = release.and_then(|one| Some((one.by, one.promotion.as_mut()?))) else {
+            return StageEvidence::default();
+        };
+        promotion.advance(&self.ring, self.now_ms);
+        let stable = promotion.counts(&self.ring, by).stable;
+        StageEvidence {
+            stable_rate: (stable.exposures > 0).then(|| stable.rate()),
+            non_inferior: require.non_inferior.and_then(|bound| promotion.non_inferior(bound)),
+            rate_below: require.or_rate_below.and_then(|bound| promotion.rate_below(bound)),
+            ..StageEvidence::default()
         }
-        self.opening()
     }
 
     /// What outlives the process.
     #[must_use]
     pub fn save(&self) -> SavedEvidence {
         let releases = self.releases.iter().filter_map(|release| serde_json::to_value(release.save(&self.ring)).ok());
-        SavedEvidence { releases: releases.collect() }
+        SavedEvidence { releases: releases.collect(), tenants: None }
     }
 
     /// Goes on with what a process before has saved, for releases with the same revision: their tests stand still, and new
@@ -361,8 +295,4 @@ impl RouteEvidence {
             }
         }
     }
-}
-
-fn shares_of(arms: &[ArmFacts]) -> Vec<f64> {
-    arms.iter().map(|arm| arm.share).collect()
 }

@@ -30,8 +30,8 @@ pub(super) struct TrippedRun {
 
 impl RunWatch {
     /// Follows a tick; the run if it trips.
-    pub fn follow(&mut self, run: Option<&RunFacts>, facts: &TickFacts) -> Option<TrippedRun> {
-        let now = Failures { requests: facts.stable_answers, failed: facts.stable_failures };
+    pub fn follow(&mut self, run: Option<&RunFacts>, route: usize, facts: &TickFacts) -> Option<TrippedRun> {
+        let now = facts.stable.get(route).copied().unwrap_or_default();
         if now.requests < self.before.requests {
             // Another watch counts from 0.
             *self = Self::default();

@@ -20,6 +20,9 @@ pub(super) struct SavedRelease {
 pub(super) struct SavedGuard {
     pub name: String,
     pub test: String,
+    /// The route that it judges, where it judges one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
     pub alpha: f64,
     /// How many windows have begun.
     pub windows: u32,

@@ -86,7 +86,7 @@ fn digits(value: f64) -> String {
 }
 
 /// Digits in groups of three.
-fn grouped(count: u64) -> String {
+pub(super) fn grouped(count: u64) -> String {
     let plain = count.to_string();
     let mut text = String::with_capacity(plain.len() + plain.len() / 3);
     for (at, digit) in plain.char_indices() {

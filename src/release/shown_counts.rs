@@ -1,6 +1,7 @@
 //! What a guard shows beside its evidence: counts and the estimate.
 
 use super::counted_tests::stratum_of;
+use super::judged_group::JudgedArm;
 use super::slot_ring::SlotRecord;
 use super::standing::ArmCounts;
 use crate::stats::{Estimate, Likelihood, WindowNumber};
@@ -45,17 +46,17 @@ impl ShownCounts {
     }
 
     /// Adds the exposures of a slot.
-    pub fn expose(&mut self, slot: &SlotRecord, arm: u16) {
-        let pair = exposures_of(slot, arm);
+    pub fn expose(&mut self, slot: &SlotRecord, by: JudgedArm) {
+        let pair = exposures_of(slot, by);
         self.tested.exposures += pair.tested.exposures;
         self.stable.exposures += pair.stable.exposures;
     }
 
     /// The counts, with exposures of these slots.
-    pub fn pair<'a>(&self, slots: impl Iterator<Item = &'a SlotRecord>, arm: u16) -> ShownPair {
+    pub fn pair<'a>(&self, slots: impl Iterator<Item = &'a SlotRecord>, by: JudgedArm) -> ShownPair {
         let mut pair = ShownPair { tested: self.tested, stable: self.stable };
         for slot in slots {
-            let more = exposures_of(slot, arm);
+            let more = exposures_of(slot, by);
             pair.tested.exposures += more.tested.exposures;
             pair.stable.exposures += more.stable.exposures;
         }
@@ -68,11 +69,11 @@ impl ShownCounts {
 }
 
 /// The exposures of a slot in which the variant has a share, or callers.
-fn exposures_of(slot: &SlotRecord, arm: u16) -> ShownPair {
+fn exposures_of(slot: &SlotRecord, by: JudgedArm) -> ShownPair {
     let count = |keys| ArmCounts { exposures: keys, events: 0 };
-    let tested = slot.keys(arm);
-    if tested == 0 && slot.share(arm) <= 0.0 {
+    let tested = slot.keys(by.tested());
+    if tested == 0 && slot.share(by.tested()) <= 0.0 {
         return ShownPair::default();
     }
-    ShownPair { tested: count(tested), stable: count(slot.keys(0)) }
+    ShownPair { tested: count(tested), stable: count(slot.keys(by.stable())) }
 }

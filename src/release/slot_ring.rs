@@ -1,4 +1,4 @@
-//! The slots of a route: when each began, the shares under which its requests were sent, and its exposures.
+//! The slots of a route, or of the routes of a rollout: when each began, the shares under which its requests were sent, and its exposures.
 //!
 //! A slot ends after a second, and when the shares change. A slot without exposures does not end: it begins later.
 
@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::facts::Opening;
-use crate::stats::{ArmPlace, JudgedEvent, MARK_AGES, SlotExposures, SlotNumber, WindowNumber, WindowShape};
+use super::judged_group::{GroupLayout, ScopedArm};
+use crate::stats::{ArmPlace, JudgedEvent, MARK_AGES, SlotExposures, SlotNumber, WindowNumber};
 
 /// A slot ends after this many milliseconds.
 const SLOT_MS: u64 = 1_000;
@@ -22,12 +23,12 @@ const SLOTS_MAX: usize = 600;
 /// A watch keeps this many slots: exposures may still be added to them.
 const READABLE: u32 = 16;
 
-/// The slots of a route.
+/// The slots of routes that are judged together.
 #[derive(Clone, Debug)]
 pub(super) struct SlotRing {
     /// With numbers in sequence; the last one is open.
     slots: VecDeque<SlotRecord>,
-    shape: WindowShape,
+    layout: Arc<GroupLayout>,
     window_began_ms: u64,
     /// Exposures of slots below this number are final.
     settled_below: SlotNumber,
@@ -39,8 +40,10 @@ pub(super) struct SlotRecord {
     pub number: SlotNumber,
     pub window: WindowNumber,
     pub began_ms: u64,
-    /// By signal: the callers of stable whose first event of this window was sent in this slot.
-    pub stable_events: Box<[u32]>,
+    /// By route, then by signal: the callers of stable whose first event of this window was sent in this slot.
+    stable_events: Box<[u32]>,
+    /// How many signals there are.
+    signals: usize,
     pub exposures: SlotExposures,
     division: Arc<Division>,
 }
@@ -48,8 +51,11 @@ pub(super) struct SlotRecord {
 /// The shares of a slot, and since when they have been about the same.
 #[derive(Clone, Debug, PartialEq)]
 struct Division {
+    /// How many variants a route has.
+    arms: usize,
+    /// By route, then by variant.
     shares: Box<[f64]>,
-    /// By variant: the first slot of the span, and the shares of the variant and of stable in it.
+    /// By route, then by variant: the first slot of the span, and the shares of the variant and of stable in it.
     spans: Box<[SpanStart]>,
 }
 
@@ -86,44 +92,51 @@ pub(super) const fn risk_since(began: WindowNumber, window: WindowNumber) -> Opt
 }
 
 impl SlotRecord {
-    /// The share of a variant.
-    pub fn share(&self, arm: u16) -> f64 {
-        self.division.shares.get(usize::from(arm)).copied().unwrap_or(0.0)
+    /// The share of a variant: the largest one of the routes.
+    pub fn share(&self, of: ScopedArm) -> f64 {
+        of.scope.routes().map(|route| self.division.share(route, of.arm)).fold(0.0, f64::max)
     }
 
-    /// The share of a variant of the callers that it and stable have; `None` when one of them has none.
-    pub fn pair_share(&self, arm: u16) -> Option<f64> {
-        let (tested, stable) = (self.share(arm), self.share(0));
+    /// The share of a variant of the callers that it and stable have in a route; `None` when one of them has none.
+    pub fn pair_share(&self, route: usize, arm: u16) -> Option<f64> {
+        let (tested, stable) = (self.division.share(route, arm), self.division.share(route, 0));
         (tested > 0.0 && stable > 0.0).then(|| tested / (tested + stable))
     }
 
+    /// The callers of stable with a first event of this window.
+    pub fn stable_events(&self, signal: usize, of: ScopedArm) -> u64 {
+        let signals = self.signals;
+        let count = |route: usize| self.stable_events.get(route * signals + signal).copied().unwrap_or(0);
+        of.scope.routes().filter(|_| signal < signals).map(|route| u64::from(count(route))).sum()
+    }
+
     /// The distinct keys of a variant, over all rules.
-    pub fn keys(&self, arm: u16) -> u64 {
-        self.places(arm).map(|place| self.exposures.keys(place)).sum()
+    pub fn keys(&self, of: ScopedArm) -> u64 {
+        places(of).map(|place| self.exposures.keys(place)).sum()
     }
 
     /// Those of them that are at risk in a test that began with window `began`.
-    pub fn at_risk(&self, arm: u16, signal: usize, began: WindowNumber) -> u64 {
+    pub fn at_risk(&self, of: ScopedArm, signal: usize, began: WindowNumber) -> u64 {
         if self.window < began {
             return 0;
         }
         let since = risk_since(began, self.window);
-        self.places(arm).map(|place| self.exposures.at_risk(place, signal, since, self.window)).sum()
-    }
-
-    fn places(&self, arm: u16) -> impl Iterator<Item = ArmPlace> {
-        let strata = u16::try_from(self.exposures.shape().strata).unwrap_or(u16::MAX);
-        (0..strata).map(move |stratum| ArmPlace { stratum, arm })
+        places(of).map(|place| self.exposures.at_risk(place, signal, since, self.window)).sum()
     }
 }
 
 impl SlotRing {
     /// Slot 1 of window 1 is open.
-    pub fn new(shape: WindowShape, shares: &[f64], now_ms: u64) -> Self {
+    pub fn new(layout: GroupLayout, shares: &[f64], now_ms: u64) -> Self {
         let first = Opening { window: WindowNumber(1), slot: SlotNumber(1) };
-        let division = Arc::new(Division::first(shares, first.slot));
-        let slots = VecDeque::from([SlotRecord::open(first, now_ms, shape, division)]);
-        Self { slots, shape, window_began_ms: now_ms, settled_below: first.slot }
+        let division = Arc::new(Division::first(layout.shape.arms, shares, first.slot));
+        let slots = VecDeque::from([SlotRecord::open(first, now_ms, &layout, division)]);
+        Self { slots, layout: Arc::new(layout), window_began_ms: now_ms, settled_below: first.slot }
+    }
+
+    /// How the counts lie.
+    pub fn layout(&self) -> &GroupLayout {
+        &self.layout
     }
 
     /// The open slot.
@@ -181,19 +194,20 @@ impl SlotRing {
             Some(shares) if *shares != *before.division.shares => Arc::new(before.division.moved(shares, slot)),
             Some(_) | None => Arc::clone(&before.division),
         };
-        self.slots.push_back(SlotRecord::open(Opening { window, slot }, now_ms, self.shape, division));
+        self.slots.push_back(SlotRecord::open(Opening { window, slot }, now_ms, &self.layout, division));
         if self.slots.len() > SLOTS_MAX {
             self.slots.pop_front();
         }
     }
 
-    /// Goes on without the slots before, with counts of another shape: the next slot, in the next window, under these shares.
-    pub fn restart(&mut self, shape: WindowShape, shares: &[f64], now_ms: u64) {
+    /// Goes on without the slots before, with counts that lie otherwise: the next slot, in the next window, under these
+    /// shares.
+    pub fn restart(&mut self, layout: GroupLayout, shares: &[f64], now_ms: u64) {
         let Opening { window, slot } = self.opening();
         let opening = Opening { window: WindowNumber(window.0 + 1), slot: SlotNumber(slot.0 + 1) };
-        let division = Arc::new(Division::first(shares, opening.slot));
-        self.slots = VecDeque::from([SlotRecord::open(opening, now_ms, shape, division)]);
-        (self.shape, self.window_began_ms, self.settled_below) = (shape, now_ms, opening.slot);
+        let division = Arc::new(Division::first(layout.shape.arms, shares, opening.slot));
+        self.slots = VecDeque::from([SlotRecord::open(opening, now_ms, &layout, division)]);
+        (self.layout, self.window_began_ms, self.settled_below) = (Arc::new(layout), now_ms, opening.slot);
     }
 
     /// Spans begin anew with the next slot.
@@ -201,7 +215,7 @@ impl SlotRing {
         let since = SlotNumber(self.last().number.0.saturating_add(1));
         if let Some(slot) = self.slots.back_mut() {
             let shares = &slot.division.shares;
-            slot.division = Arc::new(Division::first(shares, since));
+            slot.division = Arc::new(Division::first(slot.division.arms, shares, since));
         }
     }
 
@@ -243,11 +257,18 @@ impl SlotRing {
         self.slots.iter().rev().take_while(move |slot| slot.began_ms >= since_ms)
     }
 
+    /// Slots below this number had ended at this time.
+    pub fn ended_below(&self, at_ms: u64) -> SlotNumber {
+        let begun = self.slots.iter().rev().find(|slot| slot.began_ms <= at_ms);
+        begun.or(self.slots.front()).map_or(SlotNumber(0), |slot| slot.number)
+    }
+
     /// Counts an event of stable.
     pub fn count_stable(&mut self, at: usize, signal: usize, event: &JudgedEvent) {
+        let place = self.layout.route_of(event.place.stratum) * self.layout.shape.signals + signal;
         if let Some(slot) = self.slots.get_mut(at)
             && event.counts_since(Some(slot.window))
-            && let Some(count) = slot.stable_events.get_mut(signal)
+            && let Some(count) = slot.stable_events.get_mut(place)
         {
             *count = count.saturating_add(1);
         }
@@ -256,7 +277,8 @@ impl SlotRing {
     /// The callers at risk in a span.
     pub fn at_risk(&self, span: &RiskSpan) -> AtRisk {
         let Some(end) = self.slots.get(span.slot) else { return AtRisk::default() };
-        let since = end.division.spans.get(usize::from(span.arm)).map_or(end.number, |start| start.since);
+        let route = self.layout.route_of(span.stratum);
+        let since = end.division.span(route, span.arm).map_or(end.number, |start| start.since);
         let (mut tested, mut stable) = (0, 0);
         let places = [span.arm, 0].map(|arm| ArmPlace { stratum: span.stratum, arm });
         let risk = risk_since(span.began, end.window);
@@ -274,12 +296,13 @@ impl SlotRing {
 }
 
 impl SlotRecord {
-    fn open(opening: Opening, now_ms: u64, shape: WindowShape, division: Arc<Division>) -> Self {
+    fn open(opening: Opening, now_ms: u64, layout: &GroupLayout, division: Arc<Division>) -> Self {
         Self {
             number: opening.slot,
             window: opening.window,
             began_ms: now_ms,
-            stable_events: vec![0; shape.signals].into(),
+            stable_events: vec![0; layout.routes() * layout.shape.signals].into(),
+            signals: layout.shape.signals,
             exposures: SlotExposures::default(),
             division,
         }
@@ -287,15 +310,26 @@ impl SlotRecord {
 }
 
 impl Division {
-    fn first(shares: &[f64], since: SlotNumber) -> Self {
-        let stable = shares.first().copied().unwrap_or(0.0);
-        let spans = shares.iter().map(|tested| SpanStart { since, tested: *tested, stable }).collect();
-        Self { shares: shares.into(), spans }
+    fn first(arms: usize, shares: &[f64], since: SlotNumber) -> Self {
+        let arms = arms.max(1);
+        let of_route = |shares: &[f64]| {
+            let stable = shares.first().copied().unwrap_or(0.0);
+            shares.iter().map(|tested| SpanStart { since, tested: *tested, stable }).collect::<Vec<_>>()
+        };
+        Self { arms, shares: shares.into(), spans: shares.chunks(arms).flat_map(of_route).collect() }
+    }
+
+    fn share(&self, route: usize, arm: u16) -> f64 {
+        self.shares.get(route * self.arms + usize::from(arm)).copied().unwrap_or(0.0)
+    }
+
+    fn span(&self, route: usize, arm: u16) -> Option<&SpanStart> {
+        self.spans.get(route * self.arms + usize::from(arm))
     }
 
     /// With these shares from slot `number` on.
     fn moved(&self, shares: &[f64], number: SlotNumber) -> Self {
-        let mut next = Self::first(shares, number);
+        let mut next = Self::first(self.arms, shares, number);
         for (now, before) in next.spans.iter_mut().zip(&self.spans) {
             if is_near(now.tested, before.tested) && is_near(now.stable, before.stable) {
                 *now = *before;
@@ -303,6 +337,12 @@ impl Division {
         }
         next
     }
+}
+
+/// The places of a variant in some routes.
+fn places(of: ScopedArm) -> impl Iterator<Item = ArmPlace> {
+    let ScopedArm { arm, scope } = of;
+    (scope.first_stratum..scope.end_stratum).map(move |stratum| ArmPlace { stratum, arm })
 }
 
 fn is_near(share: f64, start: f64) -> bool {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::facts::{StableQuantile, TickFacts};
 use super::guard_evidence::stable_since;
+use super::judged_group::ScopedArm;
 use super::slot_ring::{SPAN_MS, SlotRing, WINDOW_MS};
 use crate::route::{Signal, SlowThreshold};
 
@@ -74,12 +75,14 @@ impl SlowThresholds {
         self.all.iter_mut().filter(|one| one.kind == ThresholdKind::OfStable).for_each(|one| one.is_wanted = true);
     }
 
-    /// Follows stable; `true`: a threshold was void, and there is another: a window begins. `changed` is set with any change.
-    pub fn update(&mut self, facts: &TickFacts, ring: &SlotRing, changed: &mut bool) -> bool {
+    /// Follows stable of the route with this index; `true`: a threshold was void, and there is another: a window begins. `changed` is set with any change.
+    pub fn update(&mut self, facts: &TickFacts, ring: &SlotRing, route: usize, changed: &mut bool) -> bool {
+        let stable = ScopedArm { arm: 0, scope: ring.layout().scope(Some(route)) };
+        let first = route * ring.layout().shape.signals;
         let mut begins = false;
         for (signal, one) in self.all.iter_mut().enumerate().filter(|(_, one)| one.kind != ThresholdKind::None) {
             let before = one.clone();
-            let quantile = facts.stable_quantiles.get(signal).copied().flatten();
+            let quantile = facts.stable_quantiles.get(first + signal).copied().flatten();
             let taken = quantile.filter(|quantile| quantile.answers >= ANSWERS_MIN);
             if one.is_void {
                 begins |= one.recover(taken, facts.now_ms);
@@ -89,7 +92,7 @@ impl SlowThresholds {
                 one.take(quantile, facts.now_ms);
             }
             let since_ms = one.since_ms.max(facts.now_ms.saturating_sub(SPAN_MS));
-            let tally = stable_since(ring, signal, since_ms);
+            let tally = stable_since(ring, signal, stable, since_ms);
             if one.after.is_some() && !one.is_void && tally.exposures >= VOID_CALLERS_MIN && tally.rate() > VOID_RATE {
                 (one.is_void, one.since_ms) = (true, facts.now_ms);
             } else if one.kind == ThresholdKind::Fixed && tally.rate() <= VOID_RATE {

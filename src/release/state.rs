@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::guard_trip::GuardTrip;
 use crate::route::GuardAct;
 
 /// How long none of the endpoints of a canary may accept connections, before it is rolled back.
-const DOWN_MAX_MS: u64 = 10_000;
+pub(super) const DOWN_MAX_MS: u64 = 10_000;
 /// So often a hold takes the place of a rollback: a canary that comes and goes is rolled back then.
-const REFUSALS_MAX: u8 = 2;
+pub(super) const REFUSALS_MAX: u8 = 2;
 /// In the place of a guard's name: none of the endpoints of the canary accepts connections.
 pub const CANARY_DOWN: &str = "canary down";
 
@@ -106,17 +106,26 @@ impl DownFacts {
         self.endpoints > 0 && self.tries >= TRIES_MIN
     }
 
-    /// The same as a trip.
-    fn trip(self, arm: usize, act: GuardAct) -> GuardTrip {
-        let Self { endpoints, tries } = self;
-        let of = if endpoints == 1 {
+    /// What was seen, in one sentence.
+    pub(super) fn sentence(self) -> String {
+        let of = if self.endpoints == 1 {
             "its endpoint does not".to_owned()
         } else {
-            format!("none of its {endpoints} endpoints does")
+            format!("none of its {} endpoints does", self.endpoints)
         };
-        let sentence = format!("{of} accept connections: {tries} tries in a row have failed");
-        let evidence = json!({ "test": CANARY_DOWN, "endpoints": endpoints, "tries": tries, "sentence": sentence });
-        GuardTrip { arm, guard: CANARY_DOWN.to_owned(), act, sentence, evidence }
+        format!("{of} accept connections: {} tries in a row have failed", self.tries)
+    }
+
+    /// The counts by which it is decided again.
+    pub(super) fn evidence(self) -> Value {
+        let Self { endpoints, tries } = self;
+        json!({ "test": CANARY_DOWN, "endpoints": endpoints, "tries": tries, "sentence": self.sentence() })
+    }
+
+    /// The same as a trip.
+    fn trip(self, arm: usize, act: GuardAct) -> GuardTrip {
+        let (guard, sentence) = (CANARY_DOWN.to_owned(), self.sentence());
+        GuardTrip { arm, guard, route: None, act, sentence, evidence: self.evidence() }
     }
 }
 

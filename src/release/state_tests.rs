@@ -9,7 +9,8 @@ use crate::route::GuardAct;
 const DOWN: DownFacts = DownFacts { endpoints: 1, tries: 3 };
 
 fn trip(guard: &str, act: GuardAct) -> GuardTrip {
-    GuardTrip { arm: 1, guard: guard.to_owned(), act, sentence: "it is bad".to_owned(), evidence: Value::Null }
+    let (guard, sentence) = (guard.to_owned(), "it is bad".to_owned());
+    GuardTrip { arm: 1, guard, route: None, act, sentence, evidence: Value::Null }
 }
 
 fn facts(trips: &[GuardTrip]) -> ReleaseFacts<'_> {

@@ -41,9 +41,11 @@ impl FileKills {
             KillScope::Tenant(name) => {
                 self.tenants.as_ref().filter(|all| all.names.contains(name)).map(|all| &all.place)
             }
-            KillScope::All | KillScope::Route(_) | KillScope::Variant { .. } | KillScope::Shadow(_) => {
-                self.scopes.get(scope)
-            }
+            KillScope::All
+            | KillScope::Route(_)
+            | KillScope::Variant { .. }
+            | KillScope::Rollout(_)
+            | KillScope::Shadow(_) => self.scopes.get(scope),
         }
     }
 

@@ -99,6 +99,10 @@ pub struct UpstreamId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(pub u32);
 
+/// The index of a rollout in [`Rules::rollouts`](super::Rules::rollouts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RolloutId(pub u32);
+
 /// The index of a variant in [`Split::variants`](super::Split::variants); stable is always 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VariantId(pub u16);

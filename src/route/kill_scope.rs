@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Action, Route, RouteId, Rules, VariantId};
+use super::{Action, RolloutId, Route, RouteId, Rules, VariantId};
 
 /// What a kill takes out of service: callers in the scope get stable, a shadow in the scope gets no copies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,8 @@ pub enum KillScope {
         /// The name of the variant.
         variant: String,
     },
+    /// No variant of a rollout gets requests.
+    Rollout(String),
     /// A tenant always gets stable.
     Tenant(String),
     /// The shadow of this route gets no copies.
@@ -33,6 +35,8 @@ pub enum FoundScope {
     Route(RouteId),
     /// A variant other than stable.
     Variant(RouteId, VariantId),
+    /// A rollout.
+    Rollout(RolloutId),
     /// A tenant: the rules do not list them.
     Tenant,
     /// The shadow of this route.
@@ -44,6 +48,8 @@ pub enum FoundScope {
 pub enum ScopeFault {
     /// There is no route of this name.
     NoRoute,
+    /// There is no rollout of this name.
+    NoRollout,
     /// The route has no variant of this name.
     NoVariant(RouteId),
     /// The route has no shadow.
@@ -67,13 +73,14 @@ pub struct RouteNames<'a> {
 }
 
 impl KillScope {
-    /// The kind: `all`, `route`, `variant`, `tenant` or `shadow`.
+    /// The kind: `all`, `route`, `variant`, `rollout`, `tenant` or `shadow`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::All => "all",
             Self::Route(_) => "route",
             Self::Variant { .. } => "variant",
+            Self::Rollout(_) => "rollout",
             Self::Tenant(_) => "tenant",
             Self::Shadow(_) => "shadow",
         }
@@ -83,7 +90,7 @@ impl KillScope {
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         match self {
-            Self::All | Self::Tenant(_) => None,
+            Self::All | Self::Rollout(_) | Self::Tenant(_) => None,
             Self::Route(route) | Self::Variant { route, .. } | Self::Shadow(route) => Some(route),
         }
     }
@@ -109,6 +116,9 @@ impl<'a> RouteNames<'a> {
     /// # Errors
     /// Why it is nothing that can be killed.
     pub fn find(&self, scope: &KillScope) -> Result<FoundScope, ScopeFault> {
+        if let KillScope::Rollout(name) = scope {
+            return self.rules.find_rollout(name).map(FoundScope::Rollout).ok_or(ScopeFault::NoRollout);
+        }
         let Some(name) = scope.route() else {
             return Ok(if *scope == KillScope::All { FoundScope::All } else { FoundScope::Tenant });
         };
@@ -129,7 +139,9 @@ impl<'a> RouteNames<'a> {
             }
             KillScope::Shadow(_) if split.shadow.is_none() => Err(ScopeFault::NoShadow(id)),
             KillScope::Shadow(_) => Ok(FoundScope::Shadow(id)),
-            KillScope::Route(_) | KillScope::All | KillScope::Tenant(_) => Ok(FoundScope::Route(id)),
+            KillScope::Route(_) | KillScope::All | KillScope::Rollout(_) | KillScope::Tenant(_) => {
+                Ok(FoundScope::Route(id))
+            }
         }
     }
 }
@@ -138,7 +150,9 @@ impl fmt::Display for KillScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("all"),
-            Self::Route(name) | Self::Tenant(name) | Self::Shadow(name) => write!(f, "{} {name}", self.kind()),
+            Self::Route(name) | Self::Rollout(name) | Self::Tenant(name) | Self::Shadow(name) => {
+                write!(f, "{} {name}", self.kind())
+            }
             Self::Variant { route, variant } => write!(f, "variant {route}:{variant}"),
         }
     }

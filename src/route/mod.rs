@@ -7,6 +7,7 @@ mod admin;
 mod admin_token;
 mod decide;
 mod file_kills;
+mod freeze;
 mod guard;
 mod ids;
 mod kill_scope;
@@ -16,6 +17,7 @@ mod masks;
 mod matching;
 mod retry_policy;
 mod review;
+mod rollout;
 mod rule;
 mod rules;
 mod shadow;
@@ -30,11 +32,12 @@ pub use admin_token::{AdminRole, AdminRoles, AdminToken, TokenList};
 pub use decide::{
     ArmState, BUCKETS, CalledKill, Counted, Decision, EffectiveConfig, Key, Kill, Needs, NoTrace, Overlay, Reason,
     Routed, Salt, Sampling, SamplingInput, ShadowSpread, SplitState, Spread, Step, Stop, StoppedVariant, StreamPlace,
-    Trace, Unfit, decide, decide_sampling,
+    Trace, Unfit, VariantWeight, decide, decide_sampling,
 };
 pub use file_kills::{FileKills, KilledTenants};
+pub use freeze::{Freeze, FreezeSpan, Frozen, frozen};
 pub use guard::{Guard, GuardAct, GuardTest, Guards, SIGNALS_MAX, Signal, SlowThreshold, StatusRange, TryOutcome};
-pub use ids::{Bucket, Edition, Generation, KeyHash, RouteId, SegmentId, UpstreamId, VariantId, Weight};
+pub use ids::{Bucket, Edition, Generation, KeyHash, RolloutId, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use kill_scope::{FoundScope, KillScope, RouteNames, ScopeFault};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
 pub use lookup::{Index, Lookup};
@@ -48,10 +51,14 @@ pub use matching::{
 };
 pub use retry_policy::{GRPC_STATUSES, Rescue, RetryCondition, RetryConditions, RetryMethods, RetryPolicy};
 pub use review::{
-    ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation,
+    ChosenStage, ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation,
     FailureExplanation, Flow, HeaderEdit, LoggedDecision, LoggedRequest, LoggedRoute, MatchedRoute, Moved,
-    MovedUpstream, Replay, Replayed, RouteChange, ServedVariant, ShadowExplanation, compare, explain, explain_briefly,
-    replay, summary,
+    MovedUpstream, Replay, Replayed, RouteChange, ServedVariant, ShadowExplanation, at_stages, compare, explain,
+    explain_briefly, replay, summary,
+};
+pub use rollout::{
+    ApproverRole, Gate, HttpTarget, Overdue, OverdueAct, QueryGuard, Require, Requirement, Rollout, RolloutMember,
+    RolloutNotes, RolloutPlan, Stage, WebhookTarget,
 };
 pub use rule::{Action, Match, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant};
 pub use rules::Rules;

@@ -8,8 +8,8 @@ use http::{Method, StatusCode};
 
 use super::{
     Caller, EncodedSlash, Facts, Guards, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, RequestHead,
-    Rescue, RetryPolicy, Salt, SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight,
-    normal_path,
+    Rescue, RetryPolicy, RolloutId, Salt, SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId,
+    VariantId, Weight, normal_path,
 };
 
 /// One `[[route]]`.
@@ -99,8 +99,10 @@ pub struct Split {
     pub rewrite: Rewrite,
     /// The shadow that gets copies of its requests.
     pub shadow: Option<Box<Shadow>>,
-    /// The guards of its variants.
+    /// The guards of its variants: its own, and for a variant of a rollout those of the rollout.
     pub guards: Box<Guards>,
+    /// The rollout that moves its last variant.
+    pub rollout: Option<RolloutId>,
 }
 
 /// One variant. Its weight is in the [`SplitState`](super::SplitState) of its split.

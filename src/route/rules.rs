@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    AccessLog, AdminSpec, Dns, Identity, Index, ListenerSpec, Masks, Route, RouteId, Segment, StateSpec, TraceExport,
-    Upstream, Variant,
+    AccessLog, AdminSpec, Dns, Freeze, HttpTarget, Identity, Index, ListenerSpec, Masks, Rollout, RolloutId,
+    RolloutMember, Route, RouteId, Segment, StateSpec, TraceExport, Upstream, Variant, VariantId,
 };
 
 /// The compiled `routes.toml` and the files that it includes. Immutable. The weights of variants and `[kill]` are in
@@ -27,6 +27,12 @@ pub struct Rules {
     pub upstreams: Vec<Upstream>,
     /// The routes, in file order.
     pub routes: Vec<Route>,
+    /// The rollouts, in the order of their names.
+    pub rollouts: Vec<Rollout>,
+    /// The freeze windows of `[release]`: for all rollouts.
+    pub freeze: Vec<Freeze>,
+    /// Where Prometheus is; some gate or guard asks it.
+    pub prometheus: Option<HttpTarget>,
     /// Finds the route of a request.
     pub index: Index,
     /// The access log.
@@ -75,6 +81,44 @@ impl Rules {
             },
             None => upstream.name.clone(),
         }
+    }
+
+    /// The rollout with this id.
+    ///
+    /// # Panics
+    /// If the id belongs to other `Rules`.
+    #[must_use]
+    pub fn rollout(&self, id: RolloutId) -> &Rollout {
+        &self.rollouts[id.0 as usize]
+    }
+
+    /// The rollout with this name.
+    #[must_use]
+    pub fn find_rollout(&self, name: &str) -> Option<RolloutId> {
+        (0..).map(RolloutId).zip(&self.rollouts).find(|(_, one)| one.name == name).map(|(id, _)| id)
+    }
+
+    /// The revision of a rollout: the sorted list of the revisions of its canaries, each once.
+    #[must_use]
+    pub fn revision_of_rollout(&self, rollout: &Rollout) -> String {
+        self.revisions(rollout, |member| member.variant)
+    }
+
+    /// The revisions of the stable variants beside a rollout, in the same form.
+    #[must_use]
+    pub fn stable_revision_of_rollout(&self, rollout: &Rollout) -> String {
+        self.revisions(rollout, |_| VariantId::STABLE)
+    }
+
+    fn revisions(&self, rollout: &Rollout, which: impl Fn(&RolloutMember) -> VariantId) -> String {
+        let of = |member: &RolloutMember| {
+            let split = self.routes.get(member.route.0 as usize)?.split()?;
+            split.variants.get(usize::from(which(member).0)).map(|variant| self.revision_of(variant))
+        };
+        let mut all: Vec<String> = rollout.members.iter().filter_map(of).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.join(",")
     }
 
     /// The listener for a request that names none: the first one that does not redirect.

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::job::ComparisonJob;
-use super::report::{ComparatorStats, RouteReport, ShadowSummary};
+use super::report::{ComparatorStats, RouteReport, ShadowSummary, ShadowTally};
 use super::store::EvidenceStore;
 use crate::clock::Clock;
 use crate::route::Rules;
@@ -73,6 +73,12 @@ impl Comparator {
     #[must_use]
     pub fn summaries(&self, rules: &Rules) -> Vec<ShadowSummary> {
         self.store.read(rules, |name, evidence| evidence.summary(name))
+    }
+
+    /// What was compared, by route name. Cheaper than a report.
+    #[must_use]
+    pub fn tallies(&self, rules: &Rules) -> Vec<ShadowTally> {
+        self.store.read(rules, |name, evidence| evidence.tally(name))
     }
 
     /// Counters of the comparator.

@@ -15,4 +15,6 @@ mod store;
 
 pub use comparator::{Comparator, JobSender};
 pub use job::{CapturedResponse, ComparisonJob, ObservedResponse};
-pub use report::{ComparatorStats, DifferenceSample, Quantiles, ReportedField, RouteReport, ShadowSummary};
+pub use report::{
+    ComparatorStats, DifferenceSample, Quantiles, ReportedField, RouteReport, ShadowSummary, ShadowTally,
+};

@@ -81,6 +81,17 @@ pub struct ShadowSummary {
     pub net_mismatch_upper: f64,
 }
 
+/// What was compared of one route's shadow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShadowTally {
+    /// The route.
+    pub route: String,
+    /// Compared copies: the equal and the different ones.
+    pub compared: u64,
+    /// Copies with a difference.
+    pub different: u64,
+}
+
 /// One field.
 #[derive(Clone, Debug)]
 pub struct ReportedField {

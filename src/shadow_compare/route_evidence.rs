@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::depth::compared_level;
 use super::job::{ComparisonJob, ObservedResponse};
-use super::report::{DifferenceSample, Quantiles, ReportedField, RouteReport, ShadowSummary};
+use super::report::{DifferenceSample, Quantiles, ReportedField, RouteReport, ShadowSummary, ShadowTally};
 use super::scope::EvidenceScope;
 use super::sets::{ComparisonDepth, Numbers, Sets};
 use crate::compare::{Comparison, Criteria, Pattern, ResponseField, Tolerance};
@@ -174,6 +174,11 @@ impl ComparisonEvidence {
             net_mismatch: mismatch.net(),
             net_mismatch_upper: mismatch.net_upper(ALPHA),
         }
+    }
+
+    pub(super) fn tally(&self, route: &str) -> ShadowTally {
+        let compared = self.equal + self.different;
+        ShadowTally { route: route.to_owned(), compared, different: self.different }
     }
 
     /// The mismatches in fields that are not noisy. Confirmed fields count; their noise is subtracted.

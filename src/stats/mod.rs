@@ -31,5 +31,6 @@ pub use sample_ratio::{Fairness, SampleRatio};
 pub use spending::FIELDS_MAX;
 pub use verdict::{FieldReport, SAMPLES_MAX, TestDesign, Verdict, Verdicts};
 pub use window::{
-    ArmPlace, JudgedEvent, JudgedKind, MARK_AGES, SlotExposures, SlotNumber, WindowNumber, WindowShape, mark_age,
+    ArmPlace, JudgedEvent, JudgedKind, MARK_AGES, PlaceMap, SlotExposures, SlotNumber, WindowNumber, WindowShape,
+    mark_age,
 };

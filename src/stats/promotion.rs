@@ -33,12 +33,32 @@ pub struct RateBelow {
     bound: f64,
 }
 
+impl NonInferiority {
+    /// The log-likelihood ratio of each alternative, in nats, to be stored.
+    #[must_use]
+    pub const fn logs(&self) -> &[f64] {
+        &self.logs
+    }
+
+    /// The evidence that [`logs`](Self::logs) stored; `None` with another number of alternatives.
+    #[must_use]
+    pub fn from_logs(logs: &[f64]) -> Option<Self> {
+        Some(Self { logs: logs.try_into().ok()? })
+    }
+}
+
 impl NonInferior {
     /// The test of "the ratio is at least `theta1`". `None` unless it is above the last alternative, 0.5, and finite.
     #[must_use]
     pub fn new(theta1: f64) -> Option<Self> {
         let first = RATIOS.iter().position(|&theta| theta < theta1)?;
         theta1.is_finite().then_some(Self { theta1, first })
+    }
+
+    /// The ratio of the rates under the hypothesis.
+    #[must_use]
+    pub const fn bound(&self) -> f64 {
+        self.theta1
     }
 
     /// Adds a stratum to the evidence. Strata may come in any order.

@@ -34,6 +34,17 @@ pub struct SlotExposures {
     counts: Box<[u32]>,
 }
 
+/// Where the counts of a route lie in those of several routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaceMap {
+    /// The place of its first deciding rule; the others follow.
+    pub first_stratum: u16,
+    /// By variant: the place.
+    pub arms: Vec<u16>,
+    /// By signal: the place.
+    pub signals: Vec<usize>,
+}
+
 /// Where an exposure was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArmPlace {
@@ -109,6 +120,38 @@ pub const fn mark_age(mark: WindowNumber, window: WindowNumber) -> usize {
     if age < MARK_AGES { age } else { MARK_AGES - 1 }
 }
 
+impl PlaceMap {
+    /// Whether the counts of a route are those of the whole, which has this shape.
+    #[must_use]
+    pub fn is_identity(&self, shape: WindowShape) -> bool {
+        let counts_up = |places: &mut dyn Iterator<Item = usize>| places.enumerate().all(|(at, place)| at == place);
+        self.first_stratum == 0
+            && (self.arms.len(), self.signals.len()) == (shape.arms, shape.signals)
+            && counts_up(&mut self.arms.iter().map(|arm| usize::from(*arm)))
+            && counts_up(&mut self.signals.iter().copied())
+    }
+
+    /// The place of an exposure; `None`: there is no such variant.
+    #[must_use]
+    pub fn place(&self, place: ArmPlace) -> Option<ArmPlace> {
+        let arm = self.arms.get(usize::from(place.arm)).copied()?;
+        Some(ArmPlace { stratum: self.first_stratum.checked_add(place.stratum)?, arm })
+    }
+
+    /// An event of the route as one of the whole; `None`: there is no such variant or signal.
+    #[must_use]
+    pub fn event(&self, event: JudgedEvent) -> Option<JudgedEvent> {
+        let kind = match event.kind {
+            JudgedKind::FirstKey => JudgedKind::FirstKey,
+            JudgedKind::Signal { signal, mark } => {
+                let place = self.signals.get(usize::from(signal))?;
+                JudgedKind::Signal { signal: u8::try_from(*place).ok()?, mark }
+            }
+        };
+        Some(JudgedEvent { place: self.place(event.place)?, kind, ..event })
+    }
+}
+
 impl SlotExposures {
     /// No exposures.
     #[must_use]
@@ -125,6 +168,30 @@ impl SlotExposures {
     /// Adds the counts of one worker, in the order of [`WindowShape::index`].
     pub fn add(&mut self, counts: impl Iterator<Item = u32>) {
         self.counts.iter_mut().zip(counts).for_each(|(sum, one)| *sum = sum.saturating_add(one));
+    }
+
+    /// Adds the exposures of a route, whose counts lie at these places.
+    pub fn add_placed(&mut self, route: &Self, places: &PlaceMap) {
+        let shape = route.shape;
+        let strata = 0..u16::try_from(shape.strata).unwrap_or(u16::MAX);
+        let arms = 0..u16::try_from(shape.arms).unwrap_or(u16::MAX);
+        for from in strata.flat_map(|stratum| arms.clone().map(move |arm| ArmPlace { stratum, arm })) {
+            let Some(to) = places.place(from) else { continue };
+            debug_assert!(usize::from(to.arm) < self.shape.arms, "a place of the whole");
+            self.add_at(self.shape.index(to), route.count(shape.index(from)));
+            for (signal, place) in places.signals.iter().enumerate() {
+                for age in 0..MARK_AGES {
+                    let marked = route.count(shape.marked_index(from, signal, age));
+                    self.add_at(self.shape.marked_index(to, *place, age), marked);
+                }
+            }
+        }
+    }
+
+    fn add_at(&mut self, at: usize, count: u64) {
+        if let Some(sum) = self.counts.get_mut(at) {
+            *sum = sum.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        }
     }
 
     /// Whether there is any exposure.
@@ -193,6 +260,18 @@ mod tests {
             assert_eq!(slot.at_risk(place, 0, Some(WindowNumber(since)), window), at_risk, "{since}");
         }
         assert_eq!(slot.keys(ArmPlace::default()), 0);
+        // The same counts as those of the second of two routes, with its signal as the last of three.
+        let whole = WindowShape { strata: 5, arms: 4, signals: 3 };
+        let places = PlaceMap { first_stratum: 3, arms: vec![0, 3], signals: vec![2] };
+        let mut sum = SlotExposures::new(whole);
+        sum.add_placed(&slot, &places);
+        sum.add_placed(&slot, &places);
+        let there = places.place(place).expect("a place");
+        assert_eq!((there, sum.keys(there)), (ArmPlace { stratum: 4, arm: 3 }, 20));
+        assert_eq!([0, 2].map(|signal| sum.at_risk(there, signal, None, WindowNumber(9))), [20, 12]);
+        assert!(!places.is_identity(whole) && places.place(ArmPlace { stratum: 0, arm: 2 }).is_none());
+        let same = PlaceMap { first_stratum: 0, arms: vec![0, 1], signals: vec![0] };
+        assert!(same.is_identity(shape) && !same.is_identity(whole));
         for (mark, age) in [(9, 0), (8, 1), (7, 2), (6, 3), (1, 3)] {
             assert_eq!(mark_age(WindowNumber(mark), window), age);
         }

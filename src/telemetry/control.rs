@@ -63,7 +63,8 @@ impl ReloadLabel {
 }
 
 /// The values of the label `what` of `pointsman_journal_records_total`.
-pub const JOURNAL_RECORD_KINDS: [&str; 7] = ["start", "reload", "kill", "revive", "refused", "endpoint", "release"];
+pub const JOURNAL_RECORD_KINDS: [&str; 8] =
+    ["start", "reload", "kill", "revive", "refused", "endpoint", "release", "rollout"];
 
 /// The state of the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

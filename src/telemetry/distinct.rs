@@ -14,6 +14,8 @@ const INDEX_MASK: u64 = (1 << INDEX_BITS) - 1;
 /// Number of hash bits used for the rank. The bits above them decide which variant a key gets, so they are not random
 /// among the keys of one variant.
 const RANK_BITS: u32 = 32;
+/// The character of an empty register as text; those of higher ranks follow.
+const FIRST_CHARACTER: u8 = b'0';
 /// The highest rank: all rank bits are 0.
 const RANK_MAX: usize = RANK_BITS as usize + 1;
 
@@ -32,6 +34,13 @@ impl DistinctSketch {
         if register.load(Relaxed) < rank {
             register.store(rank, Relaxed);
         }
+    }
+}
+
+impl DistinctSketch {
+    /// Forgets all keys. Only its worker calls it.
+    pub fn clear(&self) {
+        self.0.iter().for_each(|register| register.store(0, Relaxed));
     }
 }
 
@@ -63,6 +72,28 @@ impl MergedSketch {
         for (ours, theirs) in self.0.iter_mut().zip(&one.0) {
             *ours = (*ours).max(theirs.load(Relaxed));
         }
+    }
+
+    /// Merges another one.
+    pub fn join(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(ours, theirs)| *ours = (*ours).max(*theirs));
+    }
+
+    /// Its registers as text, a character each, to be stored.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        self.0.iter().map(|rank| char::from(FIRST_CHARACTER + *rank)).collect()
+    }
+
+    /// What [`to_text`](Self::to_text) stored; `None` for anything else.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        let rank = |character: u8| {
+            let rank = character.checked_sub(FIRST_CHARACTER)?;
+            (usize::from(rank) <= RANK_MAX).then_some(rank)
+        };
+        let registers: Box<[u8]> = text.bytes().map(rank).collect::<Option<_>>()?;
+        (registers.len() == REGISTERS).then_some(Self(registers))
     }
 
     /// The estimated number of distinct keys.
@@ -160,6 +191,20 @@ mod tests {
             let deviation = (errors.iter().map(|error| error * error).sum::<f64>() / 60.0).sqrt();
             assert!(mean.abs() < 0.007, "{count}: {mean}");
             assert!(deviation < 0.020, "{count}: {deviation}");
+        }
+    }
+
+    #[test]
+    fn registers_are_the_same_after_storing() {
+        let merged = union([&seen(hashes(3, 7_000))]);
+        let text = merged.to_text();
+        assert_eq!(MergedSketch::from_text(&text), Some(merged.clone()));
+        let mut joined = union([&seen(hashes(0, 5_000))]);
+        joined.join(&merged);
+        assert_eq!(joined, union([&seen(hashes(0, 7_003))]));
+        for bad in ["", "0", &text[1..], &format!("{text}0"), &format!("{}é", &text[2..]), &format!("{}~", &text[1..])]
+        {
+            assert_eq!(MergedSketch::from_text(bad), None, "{} bytes", bad.len());
         }
     }
 

@@ -5,6 +5,7 @@ mod access;
 pub mod control;
 mod distinct;
 mod explained;
+mod exposed_callers;
 pub mod exposition;
 mod family;
 mod grpc;
@@ -33,6 +34,7 @@ mod writer;
 pub use access::{AccessEntry, AccessEvent, EndedBy, RequestEntry, Termination, TlsEntry, TryEntry};
 pub use distinct::{DistinctSketch, MergedSketch};
 pub use explained::explained;
+pub use exposed_callers::ExposedCallers;
 pub use grpc::{GrpcCounters, GrpcStatus};
 pub use ink::Ink;
 pub use latencies::{Latencies, LatencyCounts};
@@ -61,6 +63,6 @@ pub use unavailable::UnavailableCause;
 pub use upstream_tls::{FailureNovelty, LastTlsFailure, TlsFailure, TlsFailureLog};
 pub use window::{
     EventQueues, FailureRun, GuardMemory, GuardTicket, GuardWatch, HeadWait, KeyTable, LOST_AFTER, ReportedSignals,
-    RunView, StableAnswers, TableMemory, WatchView, WatchedEvent,
+    RunView, StableAnswers, TableMemory, WatchView, WatchedCallers, WatchedEvent,
 };
 pub use writer::{LogSender, LogWriter, openable};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pointsman::release::{ArmFacts, GuardTrip, RouteEvidence, RunFacts, TickFacts};
 use pointsman::route::{Guard, GuardAct, GuardTest, Guards, KeyHash, Signal, SlowThreshold, SourceLocation};
-use pointsman::stats::{ArmPlace, JudgedEvent, WindowShape};
+use pointsman::stats::{ArmPlace, Failures, JudgedEvent, WindowShape};
 use pointsman::telemetry::{GuardTicket, GuardWatch, MeterRegistry};
 
 /// The workers that take the requests in turn, at random.
@@ -66,7 +66,12 @@ pub fn guards(promise: Promise) -> Guards {
 impl SimulatedRoute {
     pub fn new(registry: &Arc<MeterRegistry>, guards: &Guards, share: f64, seed: u64) -> Self {
         let counts = WindowShape { strata: 1, arms: 2, signals: guards.signals.len() };
-        let arm = |name: &str, share| ArmFacts { name: name.to_owned(), revision: format!("{name}=1"), share };
+        let arm = |name: &str, share| ArmFacts {
+            name: name.to_owned(),
+            revision: format!("{name}=1"),
+            share,
+            by_rollout: false,
+        };
         let evidence = RouteEvidence::new(guards, vec![arm("stable", 1.0 - share), arm("canary", share)], counts, 0);
         let watch = GuardWatch::new(counts, guards, registry);
         let opening = evidence.opening();
@@ -124,8 +129,7 @@ impl SimulatedRoute {
         let run = RunFacts { number: run.number, length: run.length, keys: run.keys };
         let facts = TickFacts {
             now_ms: self.now_ms,
-            stable_answers: view.stable_answers,
-            stable_failures: view.stable_failures,
+            stable: vec![Failures { requests: view.stable_answers, failed: view.stable_failures }],
             runs: vec![RunFacts::default(), run],
             stable_quantiles: vec![None],
             ..TickFacts::default()

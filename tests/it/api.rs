@@ -20,6 +20,7 @@ mod edits;
 mod places;
 mod rollouts;
 mod secured;
+mod staged;
 mod stream;
 
 /// Two variants, and a tenant to kill.
@@ -119,6 +120,7 @@ pub fn all_tokens() -> String {
         ("operator", "operator", ""),
         ("metrics", "metrics", ""),
         ("flags", "flags", ""),
+        ("lead", "approver:lead", ""),
         ("expired", "operator", "expires = 2020-01-01"),
     ])
 }
@@ -134,7 +136,7 @@ pub fn bearer(token: &str) -> String {
 }
 
 /// Each call with its least role, and its status when it is admitted. Acting calls get a body without a scope.
-const CALLS: [(&str, &str, &str, u16); 29] = [
+const CALLS: [(&str, &str, &str, u16); 34] = [
     ("GET", "/", "viewer", 200),
     ("GET", "/metrics", "metrics", 200),
     ("GET", "/healthz", "none", 200),
@@ -149,7 +151,12 @@ const CALLS: [(&str, &str, &str, u16); 29] = [
     ("POST", "/v1/revive", "operator", 400),
     ("GET", "/v1/rollouts", "viewer", 200),
     ("GET", "/v1/rollouts/{name}", "viewer", 404),
+    ("POST", "/v1/rollouts/{name}/approve", "approver", 404),
+    ("POST", "/v1/rollouts/{name}/hold", "operator", 404),
     ("POST", "/v1/rollouts/{name}/resume", "operator", 404),
+    ("POST", "/v1/rollouts/{name}/rollback", "operator", 404),
+    ("POST", "/v1/rollouts/{name}/goto", "operator", 404),
+    ("POST", "/v1/rollouts/{name}/restart", "operator", 404),
     ("GET", "/v1/routes", "viewer", 200),
     ("GET", "/v1/upstreams", "viewer", 200),
     ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", "operator", 404),
@@ -200,19 +207,23 @@ fn walk(proxy: &Proxy, expected: impl Fn(&str, u16) -> u16, ask: impl Fn(&Proxy,
 #[test]
 fn without_tokens_each_call_is_open_to_those_that_it_is_for() {
     let proxy = Proxy::start(SHOP);
-    walk(&proxy, |least, admitted| if least == "operator" { 403 } else { admitted }, over_tcp, "");
-    walk(&proxy, |_, admitted| admitted, over_socket, "");
+    let acts = |least: &str| ["operator", "approver"].contains(&least);
+    walk(&proxy, |least, admitted| if acts(least) { 403 } else { admitted }, over_tcp, "");
+    // The user of the proxy does all, but approves nothing.
+    walk(&proxy, |least, admitted| if least == "approver" { 403 } else { admitted }, over_socket, "");
 }
 
 #[test]
 fn with_tokens_each_call_needs_its_role() {
     let proxy = with_tokens();
     walk(&proxy, |least, admitted| if least == "none" { admitted } else { 401 }, over_tcp, "");
-    walk(&proxy, |_, admitted| admitted, over_socket, "");
+    walk(&proxy, |least, admitted| if least == "approver" { 403 } else { admitted }, over_socket, "");
     let rank = |role: &str| ["none", "metrics", "viewer", "reload", "operator"].iter().position(|known| *known == role);
-    for (token, highest) in [("viewer", "viewer"), ("operator", "operator"), ("metrics", "metrics"), ("flags", "none")]
+    for (token, highest) in
+        [("viewer", "viewer"), ("operator", "operator"), ("metrics", "metrics"), ("flags", "none"), ("lead", "viewer")]
     {
-        let expected = |least: &str, admitted| if rank(least) <= rank(highest) { admitted } else { 403 };
+        let may = |least: &str| if least == "approver" { token == "lead" } else { rank(least) <= rank(highest) };
+        let expected = |least: &str, admitted| if may(least) { admitted } else { 403 };
         walk(&proxy, expected, over_tcp, &bearer(token));
         walk(&proxy, expected, over_socket, &bearer(token));
     }

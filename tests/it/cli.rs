@@ -134,6 +134,43 @@ fn check_sums_up_a_good_file() {
     assert_eq!(report["errors"], 0);
 }
 
+/// A file with a rollout that has these keys.
+fn with_rollout(keys: &str) -> String {
+    format!(
+        "schema = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n[upstream.v1]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+         [upstream.v2]\nrevision = \"2\"\nendpoints = [\"http://127.0.0.1:2\"]\n[[route]]\nname = \"shop\"\n\
+         sticky = [\"client_ip\"]\nstable = \"v1\"\ncanary = {{ upstream = \"v2\", rollout = \"v2\" }}\n[rollout.v2]\n{keys}\n\
+         [[rollout.v2.stage]]\nname = \"dark\"\nweight = 0\nmin_duration = \"1h\"\n\
+         [[rollout.v2.stage]]\nname = \"full\"\nweight = 100\nmin_duration = \"1h\"\n"
+    )
+}
+
+#[test]
+fn check_refuses_a_rollout_that_has_expired() {
+    let dir = dir(&with_rollout("expires = 2020-01-31"));
+    let finished = check(&dir, "check", 78);
+    assert!(finished.stderr.contains("error[rollout-expired]"), "{}", finished.stderr);
+    assert_eq!(json(&check(&dir, "check --json", 78).stdout)["errors"], 1);
+    // All other commands take the file.
+    check(&dir, "explain", 0);
+    check(&dir, "what-if routes.toml --against routes.toml", 0);
+}
+
+#[test]
+fn explain_takes_a_stage_of_a_rollout() {
+    let dir = dir(&with_rollout(""));
+    let variant = |line: &str| json(&check(&dir, &format!("explain --json {line}"), 0).stdout)["variant"].clone();
+    assert_eq!((variant(""), variant("--rollout v2=full")), ("stable".into(), "canary".into()));
+    for (line, part) in [
+        ("--rollout v3=full", "there is no rollout \"v3\"; there is v2"),
+        ("--rollout v2=fool", "rollout \"v2\" has no stage \"fool\"; it has dark, full"),
+        ("--rollout v2", "is not NAME=STAGE"),
+    ] {
+        let finished = check(&dir, &format!("explain {line}"), 64);
+        assert!(finished.stderr.contains(part), "{line}: {}", finished.stderr);
+    }
+}
+
 /// The route of the shop with a shadow.
 fn shadowed(shadow: &str) -> String {
     let after = "canary = { upstream = \"shop-v2\", weight = 10 }\n";

@@ -53,7 +53,12 @@ const PURE_CRATES: &[&str] = &["http", "bytes", "regex", "ipnet", "ahash", "xxha
 /// What else one of them may name: decoders of content codings, which read from memory; moments that a caller has read.
 const ALSO: &[(&str, &str)] = &[
     ("compare", "flate2"),
+    // Zones and times of freeze windows; a plan is recorded with a decision.
+    ("route", "jiff"),
+    ("route", "serde"),
     ("release", "serde"),
+    // The hash of a plan, to which an approval is bound: a function of bytes.
+    ("release", "aws_lc_rs"),
     ("release", "serde_json"),
     ("compare", "brotli_decompressor"),
     ("compare", "ruzstd"),

@@ -15,7 +15,10 @@ const LIMITS: &[(&str, usize)] = &[("proxy", 2)];
 /// The folders of a room, each above those after it.
 const ORDER: &[(&str, &[&str])] = &[
     ("config", &["tables", "toml"]),
-    ("control", &["admin", "files", "release", "guard", "health", "next_snapshot", "resolver", "hand_over", "system"]),
+    (
+        "control",
+        &["admin", "files", "release", "gate", "guard", "health", "next_snapshot", "resolver", "hand_over", "system"],
+    ),
     ("proxy", &["request", "mirror", "upstream", "body", "downstream", "worker", "wire"]),
     ("route", &["review", "decide", "lookup", "matching"]),
 ];

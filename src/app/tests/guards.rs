@@ -17,13 +17,13 @@ use crate::journal::{Actor, Deed, Record, ReleaseVerb, Via};
 use crate::release::{HoldCause, ReleaseStanding, ReleaseState};
 
 /// An upstream that answers `two` with 200, or `bad` with 500.
-struct Switch {
-    address: SocketAddr,
+pub(super) struct Switch {
+    pub(super) address: SocketAddr,
     fails: Arc<AtomicBool>,
 }
 
 impl Switch {
-    fn failing() -> Self {
+    pub(super) fn failing() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("an address");
         let fails = Arc::new(AtomicBool::new(true));
@@ -31,7 +31,7 @@ impl Switch {
         Self { address, fails }
     }
 
-    fn mend(&self) {
+    pub(super) fn mend(&self) {
         self.fails.store(false, SeqCst);
     }
 }
@@ -62,13 +62,13 @@ fn answer(stream: TcpStream, fails: &AtomicBool) {
 }
 
 /// An address that refuses connections until it listens. It is taken: no other socket can have it meanwhile.
-struct Refusing {
+pub(super) struct Refusing {
     socket: Socket,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Refusing {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         socket.bind(&any.into()).expect("bound");
@@ -76,7 +76,7 @@ impl Refusing {
         Self { socket, address }
     }
 
-    fn listen(self) {
+    pub(super) fn listen(self) {
         self.socket.listen(64).expect("listening");
         serve(self.socket.into(), Arc::new(AtomicBool::new(false)));
     }
@@ -134,6 +134,7 @@ fn deeds(folder: &Folder) -> Vec<(ReleaseVerb, Record)> {
         | Deed::Revive { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Rollout(_)
         | Deed::Checkpoint { .. } => None,
     };
     records.filter_map(deed).collect()

@@ -73,6 +73,7 @@ fn reloads_are_recorded_with_what_changed_or_what_was_wrong() {
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
         | Deed::Release(_)
+        | Deed::Rollout(_)
         | Deed::Checkpoint { .. }) => {
             format!("{other:?}")
         }

@@ -29,7 +29,7 @@ pub(super) fn effect(status: &Value, scope: &KillScope, of: EffectOf) -> Vec<Str
         EffectOf::Killed => kills.others(scope),
         EffectOf::Revive => kills.without(scope),
     };
-    Effect { status, kills, of }.lines(scope)
+    Effect { status, kills, of, is_everything: *scope == KillScope::All }.lines(scope)
 }
 
 /// An act, before it is done or after.
@@ -38,6 +38,8 @@ struct Effect<'a> {
     /// The kills that stand whatever the act does.
     kills: StandingKills,
     of: EffectOf,
+    /// It concerns everything: a rollout goes on by itself after the end of such a kill.
+    is_everything: bool,
 }
 
 impl Effect<'_> {
@@ -52,6 +54,11 @@ impl Effect<'_> {
             KillScope::Route(name) => of(name).map(|route| self.moved(route, None)).unwrap_or_default(),
             KillScope::Variant { route, variant } => {
                 of(route).map(|route| self.moved(route, Some(variant))).unwrap_or_default()
+            }
+            // The status names the rollout of a route.
+            KillScope::Rollout(name) => {
+                let own = routes.iter().filter(|route| route["rollout"] == name.as_str());
+                own.filter_map(|route| self.staged(route)).collect()
             }
             KillScope::Tenant(name) => vec![self.tenant(name)],
             KillScope::Shadow(name) => of(name).and_then(|route| self.copies(route)).into_iter().collect(),
@@ -76,13 +83,23 @@ impl Effect<'_> {
         others.map(|variant| self.variant(route, variant)).collect()
     }
 
+    /// A line for the variant of a route that its rollout moves.
+    fn staged(&self, route: &Value) -> Option<String> {
+        let mut variants = route["variants"].as_array().into_iter().flatten();
+        variants.find(|variant| variant["rollout"].is_string()).map(|variant| self.variant(route, variant))
+    }
+
     fn variant(&self, route: &Value, variant: &Value) -> String {
-        let by = self.kills.of_variant(plain(&route["name"]), plain(&variant["name"]));
+        let by = self.kills.of_variant(plain(&route["name"]), plain(&variant["name"]), variant["rollout"].as_str());
         let (route_name, name) = (text(&route["name"]), text(&variant["name"]));
         if let Some(by) = by {
             return format!("{route_name} {name}: no caller moves, {} {by}", self.stays());
         }
         let weight = variant["weight"].as_f64().unwrap_or(0.0);
+        if self.of == EffectOf::Revive && variant["rollout"].is_string() && !self.is_everything {
+            let rollout = text(&variant["rollout"]);
+            return format!("{route_name} {name}: no caller moves, rollout {rollout} is held at 0 until it is resumed");
+        }
         if self.of == EffectOf::Revive {
             return format!("{route_name} {name}: {weight} % of the callers come back to it");
         }
@@ -191,6 +208,22 @@ mod tests {
                 "api shadow: 100 % of the requests are copied to shop-v3 again"
             ]
         );
+    }
+
+    #[test]
+    fn a_rollout_moves_its_variant_and_stays_at_0_after_its_kill() {
+        let mut page = status();
+        page["routes"][0]["rollout"] = json!("shop-v2");
+        let canary =
+            page["routes"][0]["variants"].as_array_mut().unwrap().iter_mut().find(|one| one["name"] == "canary");
+        canary.unwrap()["rollout"] = json!("shop-v2");
+        let rollout = KillScope::Rollout("shop-v2".to_owned());
+        let killed = effect(&page, &rollout, EffectOf::Kill);
+        assert!(killed.len() == 1 && killed[0].starts_with("shop canary: 10 % of the callers"), "{killed:?}");
+        let revived = effect(&page, &rollout, EffectOf::Revive);
+        assert_eq!(revived, ["shop canary: no caller moves, rollout shop-v2 is held at 0 until it is resumed"]);
+        let all = effect(&page, &KillScope::All, EffectOf::Revive);
+        assert!(all.contains(&"shop canary: 10 % of the callers come back to it".to_owned()), "{all:?}");
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub(super) async fn revive(
     }
     let mut failed = 0;
     for scope in &scopes {
-        let order = ActOrder { verb: "revive", scope, reason: &reason, close_streams: None, expect: None };
+        let order =
+            ActOrder { verb: "revive", scope, reason: &reason, close_streams: None, expect: None, resume: false };
         let answer = order.send(admin).await?;
         if report(&order, &answer, arguments.output(), terminal)? != Exit::Ok {
             failed += 1;

@@ -40,7 +40,8 @@ pub fn kill(arguments: &KillArguments, terminal: Terminal) -> anyhow::Result<Exi
             return Ok(Exit::Usage);
         };
         let close_streams = arguments.close_streams;
-        let order = ActOrder { verb: "kill", scope: &scope, reason: &reason, close_streams, expect: None };
+        let order =
+            ActOrder { verb: "kill", scope: &scope, reason: &reason, close_streams, expect: None, resume: false };
         let answer = order.send(&admin).await?;
         let exit = report(&order, &answer, arguments.output(), terminal)?;
         if matches!(exit, Exit::Ok | Exit::NotRecorded) && arguments.output() == ActOutput::Text {

@@ -43,8 +43,12 @@ pub(super) async fn known_names(admin: &AdminEndpoint, scope: &KillScope, answer
 /// The variants of the route that a scope names, else the routes.
 fn names(page: &Value, scope: &KillScope) -> Option<String> {
     let routes: Vec<&Value> = page["routes"].as_array()?.iter().collect();
-    let name = scope.route()?;
     let words = |words: Vec<String>| (!words.is_empty()).then(|| listed(&words));
+    if let KillScope::Rollout(_) = scope {
+        let rollouts = page["rollouts"].as_array()?.iter().map(|rollout| text(&rollout["name"]));
+        return words(rollouts.collect()).map(|names| format!("rollouts: {names}"));
+    }
+    let name = scope.route()?;
     match (routes.iter().find(|route| route["name"] == name), scope) {
         (Some(route), KillScope::Variant { .. }) => {
             let others = variants(route).filter(|name| *name != "stable").map(str::to_owned).collect();

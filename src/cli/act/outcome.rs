@@ -7,6 +7,7 @@ use super::send::{ActOrder, Acted};
 use crate::cli::admin::{AdminResponse, ProblemDocument};
 use crate::cli::args::ActOutput;
 use crate::cli::paint::Terminal;
+use crate::cli::rollout_row::BlockRow;
 use crate::cli::{Exit, out};
 use crate::compare::escape_controls;
 
@@ -51,6 +52,24 @@ pub(super) fn report_act(
     Ok(outcome.exit())
 }
 
+/// Prints what the resume after a revive did. The revive holds whatever it did.
+pub(super) fn report_resume(answer: &AdminResponse, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
+    let document = answer.json().unwrap_or_default();
+    if let Some(problem) = document["resume_problem"].as_object() {
+        let text = |key: &str| problem.get(key).and_then(Value::as_str).map(escape_controls).unwrap_or_default();
+        let words = format!("{}: {}", terminal.stderr.red("revived, but not resumed"), text("detail"));
+        out::print_error(&format!("{words}\n  = help: {}", text("help")));
+        return Ok(Exit::Refused);
+    }
+    let outcome = ActReport::read(&document["resumed"]);
+    let rollout = document["resumed"]["record"]["rollout"].as_str().map(escape_controls).unwrap_or_default();
+    if output == ActOutput::Text {
+        let acted = Acted { verb: "resume", done: "resumed", what: &rollout };
+        out::print(&terminal.stdout.green(&outcome.line(&acted)))?;
+    }
+    Ok(outcome.exit())
+}
+
 /// The answer to an act in one line, or why nothing was done.
 ///
 /// # Errors
@@ -77,6 +96,9 @@ pub(super) fn refused(answer: &AdminResponse, output: ActOutput, terminal: Termi
         out::print_error(&format!("{}: {}", terminal.stderr.red("refused"), problem.text()));
         for record in problem.document["records"].as_array().into_iter().flatten() {
             out::print_error(&format!("  since then: {}", crate::cli::journal::sentence(record)));
+        }
+        for block in problem.document["blocks"].as_array().into_iter().flatten().map(BlockRow::read) {
+            out::print_error(&format!("  {}: {}; {}", block.kind, block.says, block.unblock));
         }
     }
     Ok(if problem.status.is_server_error() { Exit::Failed } else { Exit::Refused })

@@ -4,7 +4,7 @@ use super::effect::{EffectOf, effect};
 use super::every;
 use super::kill::missing_reason;
 use super::names::missing_route;
-use super::outcome::report;
+use super::outcome::{report, report_resume};
 use super::question::{ask, can_ask, is_yes, reason_to_revive};
 use super::send::{ActOrder, killed, seen, status};
 use super::standing::StandingKills;
@@ -22,7 +22,7 @@ pub fn revive(arguments: &ReviveArguments, terminal: Terminal) -> anyhow::Result
     let error = terminal.stderr.red("error");
     let scope = arguments.scope.scope();
     if scope.is_none() && !arguments.every_kill {
-        let help = "`pointsman kill` lists what is killed; write --all, --route, --variant, --tenant, --shadow or \
+        let help = "`pointsman kill` lists what is killed; write --all, --route, --variant, --rollout, --tenant, --shadow or \
                     --every-kill";
         out::print_error(&format!("{error}: a scope is missing\n  = help: {help}"));
         return Ok(Exit::Usage);
@@ -67,9 +67,13 @@ async fn one(
             return Ok(Exit::Refused);
         }
     }
-    let order = ActOrder { verb: "revive", scope, reason: &reason, close_streams: None, expect };
+    let order =
+        ActOrder { verb: "revive", scope, reason: &reason, close_streams: None, expect, resume: arguments.resume };
     let answer = order.send(admin).await?;
-    let exit = report(&order, &answer, arguments.output(), terminal)?;
+    let mut exit = report(&order, &answer, arguments.output(), terminal)?;
+    if arguments.resume && exit == Exit::Ok {
+        exit = report_resume(&answer, arguments.output(), terminal)?;
+    }
     if exit == Exit::Ok && arguments.output() == ActOutput::Text {
         let kills = killed(admin).await.map(|page| StandingKills::read(&page).others(scope));
         if let Some(by) = kills.and_then(|kills| kills.that_concern(scope)) {

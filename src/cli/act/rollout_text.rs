@@ -5,10 +5,11 @@ use crate::cli::paint::Paint;
 use crate::cli::release_row::{GuardRow, ReleaseRow, Urgency};
 
 /// Colours the words of a state.
-pub(super) fn coloured(urgency: Urgency, text: &str, paint: Paint) -> String {
+pub fn coloured(urgency: Urgency, text: &str, paint: Paint) -> String {
     match urgency {
         Urgency::NoTarget => paint.bold(&paint.red(text)),
         Urgency::Stopped => paint.red(text),
+        Urgency::Asked => paint.bold(&paint.yellow(text)),
         Urgency::Warned => paint.yellow(text),
         Urgency::Calm => paint.green(text),
     }
@@ -17,7 +18,9 @@ pub(super) fn coloured(urgency: Urgency, text: &str, paint: Paint) -> String {
 /// A row for each release, and two lines below those that need a person.
 pub(super) fn listed(rows: &[ReleaseRow], columns: usize, paint: Paint) -> String {
     if rows.is_empty() {
-        return "no guard watches a release: `guard = \"warn\"` or `[[route.guard]]` makes them".to_owned();
+        return "no rollout, and no guard watches a release: `[rollout.NAME]` makes one, `guard = \"warn\"` or \
+                `[[route.guard]]` watches a static weight"
+            .to_owned();
     }
     let width = |of: fn(&ReleaseRow) -> usize, title: &str| rows.iter().map(of).max().unwrap_or(0).max(title.len());
     let name = width(|row| row.name.chars().count(), "RELEASE");
@@ -70,7 +73,8 @@ pub(super) fn shown(row: &ReleaseRow, columns: usize, paint: Paint) -> String {
     lines.join("\n")
 }
 
-fn guards(all: &[GuardRow], columns: usize, paint: Paint) -> Vec<String> {
+/// Two or more lines for each guard.
+pub(super) fn guards(all: &[GuardRow], columns: usize, paint: Paint) -> Vec<String> {
     let width = |of: fn(&GuardRow) -> usize, title: &str| all.iter().map(of).max().unwrap_or(0).max(title.len());
     let name = width(|guard| guard.name.chars().count(), "GUARD");
     let bar = width(|guard| guard.bar().chars().count(), "EVIDENCE");
@@ -140,7 +144,7 @@ checkout:canary  rolled back       5  ██████████ 2.9 of 2.5 
       checkout:canary --reason TEXT`
 a:b              watching          1  -";
         assert_eq!(text, expected, "{text}");
-        assert!(listed(&[], 80, Paint::Plain).starts_with("no guard watches"));
+        assert!(listed(&[], 80, Paint::Plain).contains("no guard watches a release"));
     }
 
     #[test]

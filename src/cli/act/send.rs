@@ -27,6 +27,8 @@ pub struct ActOrder<'a> {
     pub close_streams: Option<Duration>,
     /// The sequence number that the person saw.
     pub expect: Option<u64>,
+    /// Resume the rollout of the scope after it.
+    pub resume: bool,
 }
 
 /// An act in words, for its report.
@@ -55,6 +57,9 @@ impl ActOrder<'_> {
         }
         if let Some(seq) = self.expect {
             body["expect"] = json!(seq);
+        }
+        if self.resume {
+            body["resume"] = json!(true);
         }
         body
     }
@@ -107,12 +112,14 @@ mod tests {
     #[test]
     fn a_body_is_what_the_api_reads() {
         let scope = KillScope::Variant { route: "shop".to_owned(), variant: "canary".to_owned() };
-        let order = ActOrder { verb: "kill", scope: &scope, reason: "INC-1", close_streams: None, expect: None };
+        let order =
+            ActOrder { verb: "kill", scope: &scope, reason: "INC-1", close_streams: None, expect: None, resume: false };
         assert_eq!(order.body(), json!({ "variant": "shop:canary", "reason": "INC-1" }));
         let order = ActOrder { close_streams: Some(Duration::from_secs(5)), expect: Some(7), ..order };
         let body = order.body();
         assert_eq!((&body["close_streams"], &body["expect"]), (&json!("5000ms"), &json!(7)));
         assert_eq!(crate::config::parse_duration("5000ms"), Some(Duration::from_secs(5)));
+        assert_eq!(ActOrder { resume: true, ..order }.body()["resume"], json!(true));
         let all = ActOrder { scope: &KillScope::All, ..order };
         assert_eq!(all.body()["all"], json!(true));
     }

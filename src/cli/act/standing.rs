@@ -47,12 +47,13 @@ impl StandingKills {
         self
     }
 
-    /// The kills that keep a variant from all callers, in words.
-    pub(super) fn of_variant(&self, route: &str, variant: &str) -> Option<String> {
+    /// The kills that keep a variant from all callers, in words; `rollout` is the one that moves it.
+    pub(super) fn of_variant(&self, route: &str, variant: &str, rollout: Option<&str>) -> Option<String> {
         self.named(|scope| match scope {
             KillScope::All => true,
             KillScope::Route(name) => name == route,
             KillScope::Variant { route: of, variant: name } => of == route && name == variant,
+            KillScope::Rollout(name) => rollout == Some(name.as_str()),
             KillScope::Tenant(_) | KillScope::Shadow(_) => false,
         })
     }
@@ -110,8 +111,10 @@ fn concerns(kill: &KillScope, scope: &KillScope) -> bool {
             one == other
         }
         (KillScope::Shadow(_), _) | (_, KillScope::Shadow(_)) => false,
-        (KillScope::Tenant(_), _) | (_, KillScope::Tenant(_)) => true,
-        (KillScope::Variant { .. }, KillScope::Variant { .. }) => kill == scope,
+        (KillScope::Rollout(_), KillScope::Rollout(_)) | (KillScope::Variant { .. }, KillScope::Variant { .. }) => {
+            kill == scope
+        }
+        (KillScope::Tenant(_) | KillScope::Rollout(_), _) | (_, KillScope::Tenant(_) | KillScope::Rollout(_)) => true,
         (KillScope::Route(_) | KillScope::Variant { .. }, KillScope::Route(_) | KillScope::Variant { .. }) => {
             kill.route() == scope.route()
         }
@@ -149,19 +152,28 @@ pub(super) mod tests {
         let canary = KillScope::Variant { route: "shop".to_owned(), variant: "canary".to_owned() };
         let after = StandingKills::read(&page).without(&canary);
         assert_eq!(
-            after.of_variant("shop", "canary").unwrap(),
+            after.of_variant("shop", "canary", None).unwrap(),
             "all (#3, root: errors), route shop (#4, root: errors)"
         );
-        assert_eq!(after.of_variant("api", "canary").unwrap(), "all (#3, root: errors), route api (#8, root: errors)");
+        assert_eq!(
+            after.of_variant("api", "canary", None).unwrap(),
+            "all (#3, root: errors), route api (#8, root: errors)"
+        );
         assert_eq!(
             after.that_concern(&canary).unwrap(),
             "all (#3, root: errors), route shop (#4, root: errors), callers of tenant acme (#6, root: errors)"
         );
+        let staged = StandingKills::read(&kills(&[json!({ "rollout": "shop-v2" })]));
+        assert_eq!(
+            staged.of_variant("shop", "canary", Some("shop-v2")).as_deref(),
+            Some("rollout shop-v2 (#3, root: errors)")
+        );
+        assert_eq!(staged.of_variant("shop", "canary", Some("cart-v2")), None);
         let without_all = StandingKills::read(&page).without(&KillScope::All);
         assert_eq!(without_all.of_shadow("shop").unwrap(), "shadow shop (#7, root: errors)");
         assert_eq!(without_all.of_tenant("acme").unwrap(), "callers of tenant acme (#6, root: errors)");
         assert!(!without_all.that_concern(&KillScope::Shadow("shop".to_owned())).unwrap().contains("route"));
-        assert!(without_all.of_variant("gone", "canary").is_none(), "it kills nothing that runs");
+        assert!(without_all.of_variant("gone", "canary", None).is_none(), "it kills nothing that runs");
     }
 
     #[test]
@@ -179,9 +191,12 @@ pub(super) mod tests {
         let page = json!({ "kills": [{ "scope": { "route": "shop" }, "source": "file", "place": "routes.toml:7",
             "matches": true }] });
         let kills = StandingKills::read(&page).without(&KillScope::Route("shop".to_owned()));
-        assert_eq!(kills.of_variant("shop", "canary").unwrap(), "route shop (routes.toml:7)");
+        assert_eq!(kills.of_variant("shop", "canary", None).unwrap(), "route shop (routes.toml:7)");
         assert!(
-            StandingKills::read(&page).others(&KillScope::Route("shop".to_owned())).of_variant("shop", "c").is_none()
+            StandingKills::read(&page)
+                .others(&KillScope::Route("shop".to_owned()))
+                .of_variant("shop", "c", None)
+                .is_none()
         );
     }
 }

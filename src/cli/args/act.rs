@@ -22,6 +22,9 @@ pub struct ScopeArguments {
     #[arg(long, value_name = "ROUTE:VARIANT", value_parser = variant)]
     #[arg(help = "One variant of a route; its callers get stable")]
     pub variant: Option<KillScope>,
+    /// A rollout.
+    #[arg(long, value_name = "NAME", value_parser = name, help = "All variants that a rollout moves")]
+    pub rollout: Option<String>,
     /// A tenant.
     #[arg(long, value_name = "TENANT", value_parser = name, help = "A tenant, on every route")]
     pub tenant: Option<String>,
@@ -39,9 +42,10 @@ impl ScopeArguments {
     pub fn scope(&self) -> Option<KillScope> {
         let all = self.all.then_some(KillScope::All);
         let route = || self.route.clone().map(KillScope::Route);
+        let rollout = || self.rollout.clone().map(KillScope::Rollout);
         let tenant = || self.tenant.clone().map(KillScope::Tenant);
         let shadow = || self.shadow.clone().map(KillScope::Shadow);
-        all.or_else(route).or_else(|| self.variant.clone()).or_else(tenant).or_else(shadow)
+        all.or_else(route).or_else(|| self.variant.clone()).or_else(rollout).or_else(tenant).or_else(shadow)
     }
 }
 
@@ -72,6 +76,7 @@ EXAMPLE
   pointsman kill --variant shop:canary --reason 'errors since 14:02'
   pointsman kill --all --reason 'INC-4711' --yes
   pointsman kill --route search --reason 'INC-4711' --close-streams 5s
+  pointsman kill --rollout checkout-v2 --reason 'INC-4711'
   pointsman kill                      # what is killed, by whom, why, since when")]
 pub struct KillArguments {
     /// The proxy.
@@ -111,7 +116,8 @@ impl KillArguments {
 #[command(after_help = "\
 Lifts the one kill of exactly this scope that was made by `kill` or the API: `--all` lifts the kill `all`, not those of \
 routes and variants; `--every-kill` lifts them all. What comes back is shown before, on a terminal, and what is still \
-killed by others is shown after. A kill in the routes file is lifted by an edit of the file.
+killed by others is shown after. A kill in the routes file is lifted by an edit of the file. A rollout stays at 0 after \
+its kill, and is `held: revived`, until `rollout resume` or --resume.
 
 EXIT CODES
   0   lifted
@@ -121,7 +127,9 @@ EXIT CODES
 EXAMPLE
   pointsman revive --variant shop:canary --reason 'fixed in 2.0.1'
   pointsman revive --all --reason 'INC-4711 is over' --yes
+  pointsman revive --rollout checkout-v2 --reason 'fixed' --resume
   pointsman revive --every-kill --reason 'INC-4711 is over'")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct ReviveArguments {
     /// The proxy.
     #[command(flatten)]
@@ -132,6 +140,10 @@ pub struct ReviveArguments {
     /// All that people killed.
     #[arg(long, conflicts_with = "scope", help = "Lift each kill that people made, one act each")]
     pub every_kill: bool,
+    /// Both acts.
+    #[arg(long, requires = "scope", conflicts_with_all = ["all", "tenant", "shadow"])]
+    #[arg(help = "Resume the rollout of this scope too: it gets its weight again")]
+    pub resume: bool,
     /// Why.
     #[arg(long, value_name = "TEXT", value_parser = reason, help = "Why, for the journal")]
     pub reason: Option<String>,
@@ -164,7 +176,7 @@ fn without_option(text: &str) -> Result<String, String> {
     Err(if all {
         "write --all".to_owned()
     } else {
-        format!("write --route {text}, --tenant {text} or --shadow {text}")
+        format!("write --route {text}, --rollout {text}, --tenant {text} or --shadow {text}")
     })
 }
 
@@ -203,6 +215,7 @@ mod tests {
         assert_eq!(scope(none()), None);
         assert_eq!(scope(ScopeArguments { all: true, ..none() }), Some(KillScope::All));
         let named = || Some("a".to_owned());
+        assert_eq!(scope(ScopeArguments { rollout: named(), ..none() }), Some(KillScope::Rollout("a".to_owned())));
         assert_eq!(scope(ScopeArguments { route: named(), ..none() }), Some(KillScope::Route("a".to_owned())));
         assert_eq!(scope(ScopeArguments { tenant: named(), ..none() }), Some(KillScope::Tenant("a".to_owned())));
         assert_eq!(scope(ScopeArguments { shadow: named(), ..none() }), Some(KillScope::Shadow("a".to_owned())));

@@ -16,17 +16,18 @@ use crate::config;
 #[expect(clippy::struct_excessive_bools, reason = "options of a command line, each read alone")]
 #[command(after_help = "\
 A record of the journal is a decision: a kill, a revive, a rollback by a guard, a reload, a start. Each contains the hash \
-of the one before: --verify finds a record that was changed, removed or added later. --replay computes the decisions of \
-guards again, from the counts in their records: each must follow from them. The exit code is 1 when one does not, or when \
+of the one before: --verify finds a record that was changed, removed or added later. --replay makes the decisions of \
+guards and rollouts again, from what their records have: each must follow from it. The exit code is 1 when one does not, or when \
 the chain is broken.
 
 EXAMPLE
   pointsman journal                           # the newest 50 records
   pointsman journal --since 2h --who ana
+  pointsman journal --rollout checkout-v2     # what was decided about a release
   pointsman journal --follow                  # and those to come, until Ctrl-C
   pointsman journal --json | jq -c 'select(.what == \"kill\")'
   pointsman journal --verify --dir /var/lib/pointsman
-  pointsman journal --replay --since 24h      # decide again what guards did")]
+  pointsman journal --replay --since 24h      # decide again what guards and rollouts did")]
 pub struct JournalArguments {
     /// The proxy.
     #[command(flatten)]
@@ -38,6 +39,9 @@ pub struct JournalArguments {
     /// The actor.
     #[arg(long, value_name = "NAME", help = "Only records of this user or token")]
     pub who: Option<String>,
+    /// The rollout.
+    #[arg(long, value_name = "NAME", help = "Only records about this rollout or ROUTE:VARIANT")]
+    pub rollout: Option<String>,
     /// The number of records.
     #[arg(long, value_name = "N", help = "The newest N of these records [default: 50; with --since all]")]
     pub limit: Option<usize>,
@@ -49,12 +53,12 @@ pub struct JournalArguments {
     #[arg(help = "Read the files in this state directory instead of asking a proxy")]
     pub dir: Option<PathBuf>,
     /// Verify the chain.
-    #[arg(long, conflicts_with_all = ["since", "who", "limit"])]
+    #[arg(long, conflicts_with_all = ["since", "who", "rollout", "limit"])]
     #[arg(help = "Verify the chain of the files: of --dir, or of the running proxy's directory")]
     pub verify: bool,
     /// Replay decisions.
     #[arg(long, conflicts_with_all = ["verify", "limit"])]
-    #[arg(help = "Compute the decisions of guards again: of --dir, or of the running proxy's directory")]
+    #[arg(help = "Compute the decisions of guards and rollouts again: of --dir, or of the running proxy's directory")]
     pub replay: bool,
     /// JSON lines.
     #[arg(long, help = "Print each record as a line of JSON")]

@@ -54,7 +54,13 @@ pub fn check(arguments: &CheckArguments, terminal: Terminal) -> anyhow::Result<E
     match exit {
         _ if arguments.quiet => {}
         Exit::Ok => out::print(&format!("{file}: {}", terminal.stdout.green(&summary)))?,
-        Exit::BadFile | Exit::Failed | Exit::Refused | Exit::NotRecorded | Exit::Usage => {
+        Exit::BadFile
+        | Exit::Failed
+        | Exit::Refused
+        | Exit::Held
+        | Exit::TimedOut
+        | Exit::NotRecorded
+        | Exit::Usage => {
             out::print_error(&format!("{file}: {}", terminal.stderr.red(&summary)));
         }
     }
@@ -77,7 +83,7 @@ fn inspect(arguments: &CheckArguments) -> Report {
     match loaded {
         Err(diagnostics) => Report { loaded: None, diagnostics, failed: 0 },
         Ok(loaded) => {
-            let mut diagnostics = loaded.warnings.clone();
+            let mut diagnostics = loaded.warnings.clone().for_check();
             let RouteTestRun { failed, diagnostics: wrong } = config::run_route_tests(&loaded);
             diagnostics.append(wrong);
             Report { loaded: Some(loaded), diagnostics, failed }

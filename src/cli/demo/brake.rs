@@ -2,18 +2,15 @@
 //! `pointsman rollout resume` do.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::json;
 
+use super::calls::{self, first_line};
 use super::release::RELEASE;
 use super::tour;
 use crate::cli::act::{ActOrder, said};
-use crate::cli::admin::{AdminEndpoint, AdminPlace, Credentials, FetchOptions, ProblemDocument, Sent};
+use crate::cli::admin::{AdminEndpoint, AdminPlace, Credentials};
 use crate::route::KillScope;
-
-/// Bound on an act: the proxy answers within about a second.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,28 +39,27 @@ impl DemoBrake {
     /// Kills or revives the canary. Returns what was done, or why nothing was.
     pub(super) async fn press(&self, act: BrakeAct) -> Result<String, String> {
         let scope = KillScope::Variant { route: "shop".to_owned(), variant: "canary".to_owned() };
-        let verb = match act {
-            BrakeAct::Kill => "kill",
-            BrakeAct::Revive => "revive",
-        };
-        let order = ActOrder { verb, scope: &scope, reason: "key k of the demo", close_streams: None, expect: None };
-        match order.send(&self.admin).await {
-            Ok(answer) => said(&order, &answer),
-            Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
-        }
+        press(&self.admin, act, &scope).await
     }
 
     /// Ends the rollback of the canary. Returns what was done, or why nothing was.
     pub(super) async fn resume(&self) -> Result<String, String> {
-        let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-        let body = json!({ "reason": "key r of the demo" }).to_string();
-        let sent = Sent::Json(body.into(), Some(uuid::Uuid::new_v4().to_string()));
-        let path = format!("/v1/rollouts/{RELEASE}/resume");
-        let answer = self.admin.ask(&path, FetchOptions::post(sent, PATIENCE)).await;
-        let answer = answer.map_err(|error| first(&error.to_string()))?;
-        if answer.status.is_success() {
-            return Ok(format!("resumed {RELEASE}: its callers come back, and its guards begin without evidence"));
-        }
-        Err(ProblemDocument::read(&answer).map_or_else(|| answer.line(), |problem| first(&problem.text())))
+        calls::act(&self.admin, &format!("/v1/rollouts/{RELEASE}/resume"), &json!({ "reason": "key r of the demo" }))
+            .await?;
+        Ok(format!("resumed {RELEASE}: its callers come back, and its guards begin without evidence"))
+    }
+}
+
+/// Kills or revives a scope by the key of the demo. Returns what was done, or why nothing was.
+pub(super) async fn press(admin: &AdminEndpoint, act: BrakeAct, scope: &KillScope) -> Result<String, String> {
+    let verb = match act {
+        BrakeAct::Kill => "kill",
+        BrakeAct::Revive => "revive",
+    };
+    let reason = "key k of the demo";
+    let order = ActOrder { verb, scope, reason, close_streams: None, expect: None, resume: false };
+    match order.send(admin).await {
+        Ok(answer) => said(&order, &answer),
+        Err(error) => Err(first_line(&error.to_string())),
     }
 }

@@ -9,14 +9,31 @@ use anyhow::{Context, bail};
 use uuid::Uuid;
 
 use super::certificate;
+use super::staged::ROLLOUT;
 use crate::app::Environment;
 use crate::config;
 use crate::route::{EndpointHost, EndpointSpec};
 
-/// The file as it is shipped: valid by itself, with the addresses below.
-const TEMPLATE: &str = include_str!("routes.toml");
+/// What the demo shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DemoKind {
+    /// A canary with a weight, and a dark launch.
+    Weight,
+    /// A rollout.
+    Rollout,
+}
 
-/// Addresses that are filled in, each as written in [`TEMPLATE`].
+impl DemoKind {
+    /// The file as it is shipped: valid by itself but for the tokens that it names, with the addresses below.
+    const fn template(self) -> &'static str {
+        match self {
+            Self::Weight => include_str!("routes.toml"),
+            Self::Rollout => include_str!("rollout.toml"),
+        }
+    }
+}
+
+/// Addresses that are filled in, each as written in the template.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DemoAddresses {
     /// Where the proxy listens; `127.0.0.1:8080`.
@@ -34,7 +51,7 @@ pub(super) struct DemoAddresses {
 }
 
 /// The text with these addresses; the access log is next to the file, in `dir`.
-pub(super) fn text(places: &DemoAddresses, dir: &Path) -> String {
+pub(super) fn text(kind: DemoKind, places: &DemoAddresses, dir: &Path) -> String {
     let quoted = |address: &str| format!("\"{address}\"");
     let log = dir.join("access.log");
     let [certificate, key] = certificate::VARIABLES;
@@ -51,7 +68,7 @@ certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
         )
     });
     let dark = places.dark.map_or_else(|| "http://127.0.0.1:9003".to_owned(), |dark| format!("http://{dark}"));
-    TEMPLATE
+    kind.template()
         .replace("http://127.0.0.1:9003", &dark)
         .replacen("[admin]", listener.as_deref().unwrap_or("[admin]"), 1)
         .replace("http://127.0.0.1:9001", &format!("http://{}", places.stable))
@@ -62,7 +79,7 @@ certificates = [{{ cert = "${{{certificate}}}", key = "${{{key}}}" }}]
 }
 
 /// The file that an earlier demo left in `dir`, and the addresses in it; `None` if there is no file.
-pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(PathBuf, DemoAddresses)>> {
+pub(super) fn kept(kind: DemoKind, dir: &Path, env: &Environment) -> anyhow::Result<Option<(PathBuf, DemoAddresses)>> {
     let file = dir.join("routes.toml");
     if !file.exists() {
         return Ok(None);
@@ -71,6 +88,12 @@ pub(super) fn kept(dir: &Path, env: &Environment) -> anyhow::Result<Option<(Path
     let refusal =
         || format!("{} exists, and the demo overwrites nothing; name another directory with --dir", file.display());
     let rules = config::load(&file, &**env).with_context(refusal)?.rules;
+    let has_rollout = rules.rollouts.iter().any(|rollout| rollout.name == ROLLOUT);
+    match (kind, has_rollout) {
+        (DemoKind::Weight, true) => bail!("{} has the rollout of a demo: add --rollout", file.display()),
+        (DemoKind::Rollout, false) => bail!("{}; the rollout {ROLLOUT} of a demo is not in it", refusal()),
+        (DemoKind::Weight, false) | (DemoKind::Rollout, true) => {}
+    }
     let service = |name: &str| {
         let upstream = rules.upstreams.iter().find(|upstream| upstream.name == name)?;
         match upstream.endpoints.first() {
@@ -110,6 +133,12 @@ impl DemoDirectory {
         Ok(if dir.is_some() { Self::Kept(path) } else { Self::Own(path) })
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        let (Self::Kept(path) | Self::Own(path)) = self;
+        path
+    }
+
     /// Removes the demo's temporary directory, and returns what was done.
     pub(super) fn remove(self) -> String {
         match &self {
@@ -132,8 +161,8 @@ impl Drop for DemoDirectory {
 }
 
 /// Writes the file into a directory. Never touches a file that is there.
-pub(super) fn write(places: &DemoAddresses, folder: &DemoDirectory) -> anyhow::Result<PathBuf> {
-    let (DemoDirectory::Kept(dir) | DemoDirectory::Own(dir)) = folder;
+pub(super) fn write(kind: DemoKind, places: &DemoAddresses, folder: &DemoDirectory) -> anyhow::Result<PathBuf> {
+    let dir = folder.path();
     let file = dir.join("routes.toml");
     let mut open = match OpenOptions::new().write(true).create_new(true).open(&file) {
         Ok(open) => open,
@@ -142,12 +171,13 @@ pub(super) fn write(places: &DemoAddresses, folder: &DemoDirectory) -> anyhow::R
         }
         Err(error) => return Err(error).with_context(|| format!("cannot write {}", file.display())),
     };
-    open.write_all(text(places, dir).as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
+    open.write_all(text(kind, places, dir).as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::person;
     use super::*;
 
     fn places() -> DemoAddresses {
@@ -157,7 +187,7 @@ mod tests {
 
     #[test]
     fn every_address_is_filled_in() {
-        let text = text(&places(), Path::new("/somewhere"));
+        let text = text(DemoKind::Weight, &places(), Path::new("/somewhere"));
         for shipped in ["8080", "9900", "9001", "9002", "9003", "\"access.log\""] {
             assert!(!text.contains(shipped), "{shipped} is left in\n{text}");
         }
@@ -170,29 +200,32 @@ mod tests {
     #[test]
     fn an_existing_file_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let file = write(&places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap();
+        let file = write(DemoKind::Weight, &places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap();
         fs::write(&file, "mine").unwrap();
-        let refused = write(&places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap_err().to_string();
+        let refused = write(DemoKind::Weight, &places(), &DemoDirectory::make(Some(dir.path())).unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("--dir"), "{refused}");
         assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
-        let refused = format!("{:#}", kept(dir.path(), &certificate::environment().unwrap()).unwrap_err());
+        let refused =
+            format!("{:#}", kept(DemoKind::Weight, dir.path(), &certificate::environment().unwrap()).unwrap_err());
         assert!(refused.contains("--dir"), "{refused}");
     }
 
     #[test]
     fn only_a_directory_of_its_own_is_removed() {
         let own = DemoDirectory::make(None).unwrap();
-        let file = write(&places(), &own).unwrap();
+        let file = write(DemoKind::Weight, &places(), &own).unwrap();
         let path = file.parent().unwrap().to_owned();
         assert_eq!(own.remove(), format!("removed {}", path.display()));
         assert!(!path.exists());
         let dropped = DemoDirectory::make(None).unwrap();
-        let path = write(&places(), &dropped).unwrap();
+        let path = write(DemoKind::Weight, &places(), &dropped).unwrap();
         drop(dropped);
         assert!(!path.exists(), "also when the demo fails");
         let dir = tempfile::tempdir().unwrap();
         let kept = DemoDirectory::make(Some(&dir.path().join("deep/er"))).unwrap();
-        let file = write(&places(), &kept).unwrap();
+        let file = write(DemoKind::Weight, &places(), &kept).unwrap();
         assert_eq!(kept.remove(), format!("kept {}", file.display()));
         assert!(file.exists());
     }
@@ -201,9 +234,29 @@ mod tests {
     fn a_demo_finds_its_own_file_again() {
         let dir = tempfile::tempdir().unwrap();
         let env = certificate::environment().unwrap();
-        assert!(kept(dir.path(), &env).unwrap().is_none());
-        let file = write(&places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap();
-        let (found, kept) = kept(dir.path(), &env).unwrap().unwrap();
+        assert!(kept(DemoKind::Weight, dir.path(), &env).unwrap().is_none());
+        let file = write(DemoKind::Weight, &places(), &DemoDirectory::make(Some(dir.path())).unwrap()).unwrap();
+        let (found, kept) = kept(DemoKind::Weight, dir.path(), &env).unwrap().unwrap();
         assert_eq!((found, format!("{kept:?}")), (file, format!("{:?}", places())));
+    }
+
+    #[test]
+    fn the_file_of_a_rollout_is_valid_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = certificate::environment().unwrap();
+        let folder = DemoDirectory::make(Some(dir.path())).unwrap();
+        person::make(folder.path()).unwrap();
+        let places = DemoAddresses { dark: None, ..places() };
+        let file = write(DemoKind::Rollout, &places, &folder).unwrap();
+        let loaded = config::load(&file, &*env).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+        let [rollout] = loaded.rules.rollouts.as_slice() else { panic!("{:#?}", loaded.rules.rollouts) };
+        assert_eq!((rollout.name.as_str(), rollout.plan.stages.len(), rollout.members.len()), (ROLLOUT, 3, 1));
+        let approvers = &rollout.approvers;
+        assert!(approvers.iter().all(|role| role.people == [person::PERSON]), "{approvers:#?}");
+        let (found, kept) = kept(DemoKind::Rollout, dir.path(), &env).unwrap().unwrap();
+        assert_eq!((found, format!("{kept:?}")), (file, format!("{places:?}")));
+        let refused = super::kept(DemoKind::Weight, dir.path(), &env).unwrap_err().to_string();
+        assert!(refused.contains("add --rollout"), "{refused}");
     }
 }

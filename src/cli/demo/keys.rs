@@ -11,6 +11,10 @@ use super::edit::Edit;
 /// What the keys are.
 pub(super) const KEYS: &str = "keys: f fail, s slow, o off, r resume, k kill or revive, + - weight, h help, q quit";
 
+/// What the keys of a rollout are.
+pub(super) const STAGED_KEYS: &str =
+    "keys: a approve, f fail, s slow, o off, r resume, b back, k kill or revive, h help, q quit";
+
 /// A terminal keeps at most so many bytes that are not read yet: a pasted text is read at once.
 const READ_BYTES: usize = 4096;
 
@@ -25,6 +29,10 @@ pub(super) enum DemoKey {
     Off,
     /// The rollback of the canary ends.
     Resume,
+    /// The stage of the rollout is approved.
+    Approve,
+    /// A person rolls the rollout back.
+    RollBack,
     /// The canary is killed, or revived when it is.
     Kill,
     /// The file is edited.
@@ -38,6 +46,11 @@ pub(super) enum DemoKey {
 }
 
 impl DemoKey {
+    /// Whether it does nothing in the demo of a weight.
+    pub(super) const fn does_nothing(self) -> bool {
+        matches!(self, Self::Unknown | Self::Approve | Self::RollBack)
+    }
+
     /// What was read at once: one key, pressed once or several times, or something else, such as an arrow or a pasted
     /// text. Nothing for a line end, which a terminal that reads lines adds.
     fn read(bytes: &[u8]) -> Option<(Self, usize)> {
@@ -48,6 +61,8 @@ impl DemoKey {
             b's' => Self::Slow,
             b'o' => Self::Off,
             b'r' => Self::Resume,
+            b'a' => Self::Approve,
+            b'b' => Self::RollBack,
             b'k' => Self::Kill,
             b'+' | b'=' => Self::Edit(Edit::More),
             b'-' => Self::Edit(Edit::Less),
@@ -57,6 +72,14 @@ impl DemoKey {
         };
         let is_one_key = key != Self::Unknown && others.iter().all(|other| other == first);
         Some(if is_one_key { (key, bytes.len()) } else { (Self::Unknown, 1) })
+    }
+}
+
+/// The next key. Never, when there are none.
+pub(super) async fn pressed(keys: &mut Option<(mpsc::UnboundedReceiver<DemoKey>, SingleKeys)>) -> Option<DemoKey> {
+    match keys {
+        Some((keys, _)) => keys.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -150,6 +173,8 @@ mod tests {
             (b"f\n", Some((DemoKey::Errors, 1))),
             (b"k", Some((DemoKey::Kill, 1))),
             (b"r", Some((DemoKey::Resume, 1))),
+            (b"a", Some((DemoKey::Approve, 1))),
+            (b"b", Some((DemoKey::RollBack, 1))),
             (b"q", Some((DemoKey::Quit, 1))),
             (b"++", Some((DemoKey::Edit(Edit::More), 2))),
             (b"---\n", Some((DemoKey::Edit(Edit::Less), 3))),

@@ -1,18 +1,19 @@
-//! The output of the running demo: events, and below them the live line, which is overwritten.
+//! The output of the running demo: events, and below them the live lines, which are overwritten.
 //!
-//! The live line is written without automatic wrap, and the cursor goes back to its first column. So whatever the
-//! terminal makes of the line when its window changes, the cursor stays at its beginning, and erasing from there to the
-//! end of the screen takes all of the line and nothing above it.
+//! The live lines are written without automatic wrap, and the cursor goes back to the first column of the first one. So
+//! whatever the terminal makes of them when its window changes, the cursor stays at their beginning, and erasing from there
+//! to the end of the screen takes all of them and nothing above.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::live_figures::LiveFigures;
+use super::staged_screen::StagedScreen;
 use crate::cli::out;
 use crate::cli::paint::Paint;
-use crate::telemetry::{self, Medium, WRAP};
+use crate::telemetry::{Medium, Size, WRAP};
 
-/// Erases the live line.
+/// Erases the live lines.
 const ERASE: &str = "\r\x1b[J";
 
 /// Writes to standard output: the live line and the news, one after the other.
@@ -28,8 +29,8 @@ struct Shown {
     closed: bool,
 }
 
-/// What the live line shows.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What the live lines show.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Live {
     /// There is none yet.
     None,
@@ -37,6 +38,8 @@ pub(super) enum Live {
     Measuring,
     /// The figures.
     Figures(LiveFigures),
+    /// A rollout.
+    Stages(Box<StagedScreen>),
 }
 
 impl Panel {
@@ -49,7 +52,7 @@ impl Panel {
     pub(super) fn news(&self, news: &[String]) {
         let mut shown = self.shown();
         let text = match shown.medium {
-            Medium::Terminal => shown.frame(news, telemetry::columns()),
+            Medium::Terminal => shown.frame(news, size()),
             Medium::File => lines(news),
         };
         shown.write(&text);
@@ -65,8 +68,8 @@ impl Panel {
     pub(super) fn note(&self) {
         let mut shown = self.shown();
         if shown.medium == Medium::File {
-            let line = shown.line(usize::MAX);
-            shown.write(&lines(&[line]));
+            let live = shown.lines(usize::MAX);
+            shown.write(&lines(&live));
         }
     }
 
@@ -75,8 +78,8 @@ impl Panel {
         let mut shown = self.shown();
         let text = match shown.medium {
             Medium::Terminal => {
-                let line = shown.line(telemetry::columns().saturating_sub(1));
-                format!("{ERASE}{line}\n{}", lines(words))
+                let live = shown.lines(size().columns.saturating_sub(1));
+                format!("{ERASE}{}{}", lines(&live), lines(words))
             }
             Medium::File => lines(words),
         };
@@ -90,19 +93,27 @@ impl Panel {
 }
 
 impl Shown {
-    fn line(&self, columns: usize) -> String {
-        match self.live {
-            Live::None => String::new(),
-            Live::Measuring => "measuring…".to_owned(),
-            Live::Figures(gauge) => gauge.line(columns, self.paint),
+    fn lines(&self, columns: usize) -> Vec<String> {
+        match &self.live {
+            Live::None => vec![String::new()],
+            Live::Measuring => vec!["measuring…".to_owned()],
+            Live::Figures(gauge) => vec![gauge.line(columns, self.paint)],
+            Live::Stages(screen) => screen.lines(columns, self.paint),
         }
     }
 
-    /// News and the live line, for a terminal of so many columns.
-    fn frame(&self, news: &[String], columns: usize) -> String {
+    /// News and the live lines, for a terminal of this size.
+    fn frame(&self, news: &[String], size: Size) -> String {
         let [off, on] = WRAP;
-        let news: Vec<String> = news.iter().flat_map(|one| fitted(one, columns)).collect();
-        format!("{ERASE}{}{off}{}{on}\r", lines(&news), self.line(columns.saturating_sub(1)))
+        let news: Vec<String> = news.iter().flat_map(|one| fitted(one, size.columns)).collect();
+        let mut live = self.lines(size.columns.saturating_sub(1));
+        // What does not fit would scroll, and the cursor could not go back above it.
+        live.truncate(size.rows.saturating_sub(1).max(1));
+        let up = match live.len() {
+            0 | 1 => String::new(),
+            more => format!("\x1b[{}A", more - 1),
+        };
+        format!("{ERASE}{}{off}{}{on}{up}\r", lines(&news), live.join("\n"))
     }
 
     fn write(&mut self, text: &str) {
@@ -112,6 +123,10 @@ impl Shown {
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
     }
+}
+
+fn size() -> Size {
+    Size::of_stdout().unwrap_or(Size::USUAL)
 }
 
 /// The lines of one piece of news, none of which is broken in the middle of a word. Lines of a file that are shown in a
@@ -130,19 +145,37 @@ fn lines(news: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::service::DemoFault;
     use super::*;
+    use crate::cli::rollout_row::RolloutRow;
+
+    const fn size_of(columns: usize) -> Size {
+        Size { columns, rows: 24 }
+    }
+
+    #[test]
+    fn the_cursor_goes_back_above_all_live_lines() {
+        let row = RolloutRow { state: "gated".to_owned(), shape: '◐', ..RolloutRow::default() };
+        let screen = StagedScreen { row, next_in: None, figures: None, fault: DemoFault::Off };
+        let live = Live::Stages(Box::new(screen));
+        let shown = Shown { medium: Medium::Terminal, paint: Paint::Plain, live, closed: false };
+        let frame = shown.frame(&["a".to_owned()], size_of(80));
+        assert_eq!(frame, "\r\x1b[Ja\n\x1b[?7l\nmeasuring…\n◐ gated: \nnext: complete\x1b[?7h\x1b[3A\r", "{frame:?}");
+        let low = shown.frame(&[], Size { columns: 80, rows: 3 });
+        assert_eq!(low, "\r\x1b[J\x1b[?7l\nmeasuring…\x1b[?7h\x1b[1A\r", "{low:?}");
+    }
 
     #[test]
     fn news_stand_above_the_live_line() {
         let mut shown = Shown { medium: Medium::Terminal, paint: Paint::Plain, live: Live::Measuring, closed: false };
-        assert_eq!(shown.frame(&[], 80), "\r\x1b[J\x1b[?7lmeasuring…\x1b[?7h\r");
+        assert_eq!(shown.frame(&[], size_of(80)), "\r\x1b[J\x1b[?7lmeasuring…\x1b[?7h\r");
         let news = ["generation 2: a".to_owned(), "two\nrows".to_owned()];
-        assert_eq!(shown.frame(&news, 80), "\r\x1b[Jgeneration 2: a\ntwo\nrows\n\x1b[?7lmeasuring…\x1b[?7h\r");
-        let long = shown.frame(&["two answers of the old version differ there, too".to_owned()], 40);
+        assert_eq!(shown.frame(&news, size_of(80)), "\r\x1b[Jgeneration 2: a\ntwo\nrows\n\x1b[?7lmeasuring…\x1b[?7h\r");
+        let long = shown.frame(&["two answers of the old version differ there, too".to_owned()], size_of(40));
         assert!(long.starts_with("\r\x1b[Jtwo answers of the old version differ\n    there, too\n"), "{long:?}");
         let source = "12 | serve = \"a name that is longer than the screen\"";
         assert_eq!(fitted(source, 20), [source]);
         shown.live = Live::None;
-        assert_eq!(shown.frame(&[], 80), "\r\x1b[J\x1b[?7l\x1b[?7h\r");
+        assert_eq!(shown.frame(&[], size_of(80)), "\r\x1b[J\x1b[?7l\x1b[?7h\r");
     }
 }

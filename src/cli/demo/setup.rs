@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -13,12 +14,16 @@ use tokio::task::LocalSet;
 use super::brake::DemoBrake;
 use super::certificate;
 use super::dark_launch::DemoFindings;
-use super::file::{self, DemoAddresses, DemoDirectory};
-use super::keys::{self, DemoKey, KEYS, Keyboard, SingleKeys};
+use super::file::{self, DemoAddresses, DemoDirectory, DemoKind};
+use super::keys::{self, DemoKey, KEYS, Keyboard, STAGED_KEYS, SingleKeys};
 use super::live::LiveView;
 use super::panel::Panel;
+use super::person;
 use super::release::DemoRelease;
+use super::script::{DemoScript, ScriptEnd};
 use super::service::{self, DemoFault, Service, Switch};
+use super::staged::StagedLook;
+use super::staged_live::StagedView;
 use super::tour::{self, TourContext};
 use super::traffic;
 use crate::app::{App, Environment, Options, Stopped};
@@ -43,15 +48,36 @@ struct DemoTasks {
     dark: Option<std::net::TcpListener>,
     control: std::net::TcpListener,
     traffic: Option<SocketAddr>,
-    watch: LiveView,
+    switch: Switch,
+    watch: DemoWatch,
+}
+
+/// What is watched while the demo runs.
+enum DemoWatch {
+    Weight(Box<LiveView>),
+    Rollout(Box<StagedView>),
+}
+
+/// Where a view is shown, and what it acts with.
+struct ViewContext<'a> {
+    admin: SocketAddr,
+    file: &'a Path,
+    socket: Option<&'a Path>,
+    program: &'a str,
+    panel: &'a Panel,
+    keyboard: Option<&'a Keyboard>,
+    /// The access log, when the demo has chosen its place.
+    log: Option<PathBuf>,
+    switch: &'a Switch,
 }
 
 /// Runs the demo.
 pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exit> {
+    let kind = if arguments.rollout { DemoKind::Rollout } else { DemoKind::Weight };
     let mut notes = Vec::new();
     let control = service::bind(port_or_any(SWITCH_PORT, arguments)).or_else(|_| service::bind(0))?;
     let env = certificate::environment()?;
-    let DemoSetup { file, folder, places, stable, canary, dark } = new_setup(arguments, &env, &mut notes)?;
+    let DemoSetup { file, folder, places, stable, canary, dark } = new_setup(kind, arguments, &env, &mut notes)?;
     let environment = env.clone();
     let app = start(&file, env)?;
     let (proxy, admin) = (app.listeners().first().map_or(places.proxy, |(_, bound)| *bound), app.admin());
@@ -59,7 +85,12 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
     let socket = socket(&file, &environment)?;
     let keyboard = Keyboard::take();
+    let keys = match kind {
+        DemoKind::Weight => KEYS,
+        DemoKind::Rollout => STAGED_KEYS,
+    };
     let stage = TourContext {
+        kind,
         proxy,
         tls,
         admin,
@@ -70,27 +101,29 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         socket: socket.as_deref(),
         file: &file,
         program: &program,
-        keys: keyboard.is_some().then_some(KEYS),
+        keys: keyboard.is_some().then_some(keys),
         notes: &notes,
     };
     out::print(&tour::tour(&stage, terminal.stdout))?;
     let panel = Panel::new(Medium::of(&std::io::stdout()), terminal.stdout);
-    let listener = AdminEndpoint::at(AdminPlace::Url(format!("http://{admin}")), Credentials::default());
-    let watch = LiveView {
-        admin: listener.clone(),
-        brake: socket.as_ref().map(|socket| DemoBrake::new(socket, &program)),
-        findings: DemoFindings::new(listener),
-        switch: Switch::default(),
-        panel: panel.clone(),
-        keys: keyboard.as_ref().map(listen_to_keys).transpose()?,
+    let switch = Switch::default();
+    let context = ViewContext {
+        admin,
+        file: &file,
+        socket: socket.as_deref(),
+        program: &program,
+        panel: &panel,
+        keyboard: keyboard.as_ref(),
         log: folder.is_some().then(|| file.with_file_name("access.log")),
-        file: file.clone(),
-        hinted: false,
-        fault: DemoFault::Off,
-        release: DemoRelease::default(),
+        switch: &switch,
+    };
+    let (sender, ended) = mpsc::channel();
+    let watch = match kind {
+        DemoKind::Weight => DemoWatch::Weight(Box::new(context.weight()?)),
+        DemoKind::Rollout => DemoWatch::Rollout(Box::new(context.rollout(sender)?)),
     };
     let traffic = (!arguments.no_traffic).then_some(proxy);
-    let cast = DemoTasks { stable, canary, dark, control, traffic, watch };
+    let cast = DemoTasks { stable, canary, dark, control, traffic, switch, watch };
     thread::Builder::new().name("demo".to_owned()).spawn(move || cast.perform())?;
     let stopped = app.wait();
     let end = match stopped {
@@ -101,7 +134,45 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let left = folder.map_or_else(|| format!("kept {}", file.display()), DemoDirectory::remove);
     panel.close(&[end.to_owned(), left]);
     drop(keyboard);
-    Ok(run::ended(stopped))
+    Ok(match ended.try_recv() {
+        Ok(ScriptEnd::Stuck) => Exit::Failed,
+        Ok(ScriptEnd::Complete) | Err(_) => run::ended(stopped),
+    })
+}
+
+impl ViewContext<'_> {
+    fn weight(self) -> anyhow::Result<LiveView> {
+        let place = AdminPlace::Url(format!("http://{}", self.admin));
+        let listener = AdminEndpoint::at(place, Credentials::default());
+        Ok(LiveView {
+            admin: listener.clone(),
+            brake: self.socket.map(|socket| DemoBrake::new(socket, self.program)),
+            findings: DemoFindings::new(listener),
+            switch: self.switch.clone(),
+            panel: self.panel.clone(),
+            keys: self.keyboard.map(listen_to_keys).transpose()?,
+            log: self.log,
+            file: self.file.to_owned(),
+            hinted: false,
+            fault: DemoFault::Off,
+            release: DemoRelease::default(),
+        })
+    }
+
+    fn rollout(self, ended: mpsc::Sender<ScriptEnd>) -> anyhow::Result<StagedView> {
+        let place = AdminPlace::Url(format!("http://{}", self.admin));
+        let folder = self.file.parent().unwrap_or_else(|| Path::new("."));
+        Ok(StagedView {
+            admin: AdminEndpoint::at(place, person::credentials(folder)?),
+            switch: self.switch.clone(),
+            panel: self.panel.clone(),
+            keys: self.keyboard.map(listen_to_keys).transpose()?,
+            script: self.keyboard.is_none().then(|| (DemoScript::new(), ended)),
+            log: self.log,
+            look: StagedLook::default(),
+            fault: DemoFault::Off,
+        })
+    }
 }
 
 /// The file, and the services that it names.
@@ -116,8 +187,13 @@ struct DemoSetup {
 }
 
 /// Writes the file, or uses the existing one with its addresses.
-fn new_setup(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<String>) -> anyhow::Result<DemoSetup> {
-    let kept = arguments.dir.as_deref().map(|dir| file::kept(dir, env)).transpose()?.flatten();
+fn new_setup(
+    kind: DemoKind,
+    arguments: &DemoArguments,
+    env: &Environment,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<DemoSetup> {
+    let kept = arguments.dir.as_deref().map(|dir| file::kept(kind, dir, env)).transpose()?.flatten();
     if let Some((file, places)) = kept {
         notes.push(format!("{} is there already: its routes and addresses are used as they are", file.display()));
         if arguments.tls && places.tls.is_none() {
@@ -133,15 +209,23 @@ fn new_setup(arguments: &DemoArguments, env: &Environment, notes: &mut Vec<Strin
         let dark = places.dark.map(|dark| again("shop-v3", dark)).transpose()?;
         return Ok(DemoSetup { file, folder: None, places, stable, canary, dark });
     }
-    let (stable, canary, dark) = (service::bind(0)?, service::bind(0)?, service::bind(0)?);
+    let (stable, canary) = (service::bind(0)?, service::bind(0)?);
+    let dark = match kind {
+        DemoKind::Weight => Some(service::bind(0)?),
+        DemoKind::Rollout => None,
+    };
     let proxy = free(arguments.port, "the proxy", notes)?;
     let admin = free(arguments.admin_port, "the admin listener", notes)?;
     let tls = if arguments.tls { Some(free(port_or_any(TLS_PORT, arguments), "HTTPS", notes)?) } else { None };
-    let (v1, v2, v3) = (stable.local_addr()?, canary.local_addr()?, dark.local_addr()?);
-    let places = DemoAddresses { proxy, tls, admin, stable: v1, canary: v2, dark: Some(v3) };
+    let (v1, v2) = (stable.local_addr()?, canary.local_addr()?);
+    let v3 = dark.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+    let places = DemoAddresses { proxy, tls, admin, stable: v1, canary: v2, dark: v3 };
     let folder = DemoDirectory::make(arguments.dir.as_deref())?;
-    let file = file::write(&places, &folder)?;
-    Ok(DemoSetup { file, folder: Some(folder), places, stable, canary, dark: Some(dark) })
+    if kind == DemoKind::Rollout {
+        person::make(folder.path())?;
+    }
+    let file = file::write(kind, &places, &folder)?;
+    Ok(DemoSetup { file, folder: Some(folder), places, stable, canary, dark })
 }
 
 impl DemoTasks {
@@ -156,7 +240,7 @@ impl DemoTasks {
             };
             let price = service::price;
             let stable = Service { variant: "stable", name: "shop-v1 1.0.0", switch: None, price };
-            let switch = Some(self.watch.switch.clone());
+            let switch = Some(self.switch.clone());
             let canary = Service { variant: "canary", name: "shop-v2 2.0.0", switch, price };
             tokio::task::spawn_local(service::serve(listener(self.stable)?, stable));
             tokio::task::spawn_local(service::serve(listener(self.canary)?, canary));
@@ -165,11 +249,14 @@ impl DemoTasks {
                 let service = Service { variant: "dark", name: "shop-v3 3.0.0", switch: None, price };
                 tokio::task::spawn_local(service::serve(listener(dark)?, service));
             }
-            tokio::task::spawn_local(service::serve_switch(listener(self.control)?, self.watch.switch.clone()));
+            tokio::task::spawn_local(service::serve_switch(listener(self.control)?, self.switch));
             if let Some(proxy) = self.traffic {
                 traffic::start(proxy);
             }
-            Ok(self.watch.run().await?)
+            Ok(match self.watch {
+                DemoWatch::Weight(view) => view.run().await,
+                DemoWatch::Rollout(view) => view.run().await,
+            }?)
         })
     }
 }

@@ -4,13 +4,17 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::file::DemoKind;
 use super::release::RELEASE;
+use super::staged_tour;
 use crate::cli::admin::VARIABLE;
 use crate::cli::paint::Paint;
 
 /// Where things are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TourContext<'a> {
+    /// What the demo shows.
+    pub(super) kind: DemoKind,
     /// Where the proxy listens.
     pub(super) proxy: SocketAddr,
     /// Where it listens for TLS, if it does.
@@ -41,7 +45,11 @@ pub(super) struct TourContext<'a> {
 pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     let TourContext { proxy, admin, stable, canary, switch, .. } = stage;
     let mut text = String::new();
-    let _ = writeln!(text, "{}\n", paint.bold("Pointsman demo: a canary with guards, and a dark launch"));
+    let title = match stage.kind {
+        DemoKind::Weight => "Pointsman demo: a canary with guards, and a dark launch",
+        DemoKind::Rollout => "Pointsman demo: a rollout in three stages, with guards and an approval",
+    };
+    let _ = writeln!(text, "{}\n", paint.bold(title));
     for note in stage.notes {
         let _ = writeln!(text, "  {} {note}", paint.yellow("note:"));
     }
@@ -58,7 +66,10 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     for (what, place) in places.into_iter().chain(dark).chain(tls) {
         let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
     }
-    let stops = stops(stage);
+    let stops = match stage.kind {
+        DemoKind::Weight => stops(stage),
+        DemoKind::Rollout => staged_tour::stops(stage.proxy, stage.switch),
+    };
     let dark = stage.dark.map(|_| {
         (
             "the dark launch: where do the responses of shop-v3 differ?",
@@ -79,8 +90,10 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     for (number, (what, line)) in (1..).zip(stops.into_iter().chain(dark).chain(secure)) {
         let _ = writeln!(text, "\n  {number}. {what}\n    {}", paint.cyan(&line));
     }
-    if let Some(keys) = stage.keys {
-        let _ = writeln!(text, "\n{keys}");
+    match (stage.keys, stage.kind) {
+        (Some(keys), _) => drop(writeln!(text, "\n{keys}")),
+        (None, DemoKind::Rollout) => drop(writeln!(text, "\n{}", staged_tour::BY_ITSELF)),
+        (None, DemoKind::Weight) => {}
     }
     let _ = writeln!(text, "\nCtrl-C drains and stops.\n");
     text
@@ -186,6 +199,7 @@ mod tests {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let notes = ["port 8080 is in use".to_owned()];
         let stage = TourContext {
+            kind: DemoKind::Weight,
             proxy: at(1001),
             tls: Some(at(1006)),
             admin: at(1002),
@@ -227,7 +241,16 @@ mod tests {
         let socket = Some(Path::new("/run/a b.sock"));
         let elsewhere = tour(&TourContext { socket, ..stage }, Paint::Plain);
         assert!(elsewhere.contains("export POINTSMAN_ADMIN='unix:/run/a b.sock'\n"), "{elsewhere}");
-        let wide = text.lines().find(|line| line.chars().count() > 80);
+        let rollout = tour(&TourContext { kind: DemoKind::Rollout, dark: None, keys: None, ..stage }, Paint::Plain);
+        for part in [
+            "a rollout in three stages",
+            "pointsman rollout approve shop-v2 --token-file you.token\n",
+            "http://127.0.0.1:1005/errors",
+            "goes by itself",
+        ] {
+            assert!(rollout.contains(part), "{part} is missing in\n{rollout}");
+        }
+        let wide = text.lines().chain(rollout.lines()).find(|line| line.chars().count() > 80);
         assert_eq!(wide, None, "it fits a terminal");
     }
 }

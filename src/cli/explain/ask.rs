@@ -31,9 +31,18 @@ pub fn explain(arguments: &ExplainArguments, terminal: Terminal) -> anyhow::Resu
             return Ok(Exit::Usage);
         }
         query.set_peer(&loaded.rules.identity).map_err(anyhow::Error::msg)?;
+        let chosen = match query.overlay(loaded.effective()) {
+            Ok(chosen) => chosen,
+            Err(why) => {
+                out::print_error(&format!("{}: {why}", terminal.stderr.red("error")));
+                return Ok(Exit::Usage);
+            }
+        };
+        let mut config = loaded.effective();
+        config.overlay = chosen.as_ref().unwrap_or(config.overlay);
         let request = query.request(&loaded.rules).map_err(anyhow::Error::msg)?;
         let found = loaded.identity_providers.lookup(&loaded.rules.identity, &request, Clock.wall());
-        explained(loaded.effective(), &ExplainRequest { facts: found.facts(), ..request })
+        explained(config, &ExplainRequest { facts: found.facts(), ..request })
     };
     if arguments.json {
         out::print_json(&answer)?;
@@ -51,6 +60,7 @@ fn query(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
         client_ip: arguments.client_ip,
         peer: arguments.peer,
         listener: arguments.listener.clone(),
+        rollouts: arguments.rollouts.clone(),
         ..ExplainQuery::default()
     };
     for (name, value) in &arguments.headers {
@@ -96,6 +106,7 @@ fn path(arguments: &ExplainArguments) -> String {
     pairs.extend(arguments.client_cert.iter().map(|part| ("client_cert", part.clone())));
     pairs.extend(arguments.listener.iter().map(|name| ("listener", name.clone())));
     pairs.extend(arguments.peer.map(|address| ("peer", address.to_string())));
+    pairs.extend(arguments.rollouts.iter().map(|text| ("rollout", text.clone())));
     let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     format!("/explain?{}", query.join("&"))
 }
@@ -134,6 +145,7 @@ mod tests {
             client_cert: vec!["cn:till 7".to_owned()],
             peer: None,
             listener: Some("edge".to_owned()),
+            rollouts: vec!["v2=beta".to_owned()],
             json: false,
         }
     }
@@ -145,7 +157,7 @@ mod tests {
             admin.uri(&path(&arguments())).unwrap().to_string(),
             "http://127.0.0.1:9900/explain?method=GET&host=shop.example.com&path=%2Fa%3Fb%3Dc%26d\
              &header=x-a%3A1%202&cookie=uid%3Dal%3Dice&cookie=b%3D2&client_ip=203.0.113.9\
-             &client_cert=cn%3Atill%207&listener=edge"
+             &client_cert=cn%3Atill%207&listener=edge&rollout=v2%3Dbeta"
         );
     }
 

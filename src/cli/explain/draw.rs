@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::bar::{Arm, bar};
 use crate::cli::paint::Paint;
 use crate::cli::release_row::{ReleaseRow, Urgency};
+use crate::cli::rollout_row::RolloutRow;
 use crate::compare::escape_controls;
 use crate::route::BUCKETS;
 
@@ -91,10 +92,15 @@ impl Page {
 
     /// How the releases of the route stand, as a running proxy says; else the guards that the file has.
     fn guards(&mut self, explanation: &Value) {
+        if explanation["rollout"].is_object() {
+            let row = RolloutRow::read(&explanation["rollout"]);
+            self.row("rollout", &format!("{} {} in stage {}: {} % is set", row.name, row.state, row.stage, row.weight));
+            self.row("", &row.says);
+        }
         for release in list(&explanation["releases"]).iter().map(ReleaseRow::read) {
             let text = match release.urgency {
                 Urgency::NoTarget | Urgency::Stopped => self.paint.red(&release.sentence()),
-                Urgency::Warned => self.paint.yellow(&release.sentence()),
+                Urgency::Asked | Urgency::Warned => self.paint.yellow(&release.sentence()),
                 Urgency::Calm => release.sentence(),
             };
             self.row("release", &text);

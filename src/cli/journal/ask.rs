@@ -98,7 +98,8 @@ async fn state_dir(admin: &AdminEndpoint) -> anyhow::Result<PathBuf> {
 fn filter(arguments: &JournalArguments) -> RecordFilter {
     let wall = SignedDuration::try_from(Clock.wall()).unwrap_or(SignedDuration::MAX);
     let now = Timestamp::UNIX_EPOCH.checked_add(wall).unwrap_or(Timestamp::MAX);
-    RecordFilter { since: arguments.since.map(|since| since.moment(now)), who: arguments.who.clone() }
+    let (who, rollout) = (arguments.who.clone(), arguments.rollout.clone());
+    RecordFilter { since: arguments.since.map(|since| since.moment(now)), who, rollout }
 }
 
 /// How many records are shown; without a number they are shown as they are read.

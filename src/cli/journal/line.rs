@@ -23,9 +23,9 @@ pub(super) fn row(record: &Value, paint: Paint) -> String {
     let what = match kind(record) {
         "kill" => paint.red(&what),
         "revive" => paint.green(&what),
-        "release" => match act_of(record) {
-            "rollback" => paint.red(&what),
-            "warn" | "hold" | "refused" => paint.yellow(&what),
+        "release" | "rollout" => match act_of(record) {
+            "rollback" | "killed" => paint.red(&what),
+            "warn" | "hold" | "refused" | "lower" | "revived" | "ask" => paint.yellow(&what),
             _ => paint.green(&what),
         },
         _ if record["outcome"] == "rejected" => paint.red(&what),
@@ -47,7 +47,7 @@ fn kind(record: &Value) -> &str {
     record["what"].as_str().unwrap_or_default()
 }
 
-/// What was decided about a release, as in the record.
+/// What was decided about a release or a rollout, as in the record.
 pub(super) fn act_of(record: &Value) -> &str {
     record["act"].as_str().unwrap_or_default()
 }
@@ -92,6 +92,7 @@ fn what(record: &Value) -> String {
             format!("{} {} of upstream {}{forced}", of("act"), of("endpoint"), of("upstream"))
         }
         "release" => release(record),
+        "rollout" => rollout(record),
         "checkpoint" => format!("checkpoint: {}", of("because")),
         // A newer version wrote it.
         other => escape_controls(other).into_owned(),
@@ -130,6 +131,36 @@ fn release(record: &Value) -> String {
     sentence.map_or_else(|| words.clone(), |sentence| format!("{words}: {sentence}"))
 }
 
+/// What was decided about a rollout: act, name, revision and stage, the weights where they differ, and why:
+/// `enter checkout-v2 (shop-v2=7), stage beta, 1 % → 10 %: all gates pass`.
+fn rollout(record: &Value) -> String {
+    let of = |key: &str| text(&record[key]).unwrap_or_default();
+    let with = |before: &str, words: String| if words.is_empty() { words } else { format!("{before}{words}") };
+    let name = match of("revision") {
+        revision if revision.is_empty() => of("rollout"),
+        revision => format!("{} ({revision})", of("rollout")),
+    };
+    let act = match act_of(record) {
+        "rollback" => "roll back".to_owned(),
+        "warn" => "warning on".to_owned(),
+        "unhold" => "end of the hold of".to_owned(),
+        "ask" => "approvers asked about".to_owned(),
+        "killed" => "kill stops".to_owned(),
+        "revived" => "kill has ended of".to_owned(),
+        // A newer version may have written it.
+        other => escape_controls(other).into_owned(),
+    };
+    let role = with(" as ", of("role"));
+    let (from, to) = (record["from"].as_f64(), record["to"].as_f64());
+    let weights = match (from, to) {
+        (Some(from), Some(to)) if from.total_cmp(&to).is_ne() => format!(", {from} % → {to} %"),
+        (Some(at), Some(_)) => format!(", {at} %"),
+        (None, _) | (_, None) => String::new(),
+    };
+    let (stage, because) = (with(", stage ", of("stage")), with(": ", of("because")));
+    format!("{act} {name}{role}{stage}{weights}{because}")
+}
+
 pub(super) fn text(value: &Value) -> Option<String> {
     value.as_str().map(|text| escape_controls(text).into_owned())
 }
@@ -139,7 +170,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::journal::{Actor, Deed, Record, ReleaseDeed, ReleaseVerb, Via};
+    use crate::journal::{Actor, Deed, Record, ReleaseDeed, ReleaseVerb, RolloutDeed, Via};
     use crate::route::KillScope;
 
     fn record(what: Deed, reason: Option<&str>) -> Value {
@@ -157,6 +188,50 @@ mod tests {
             prev: String::new(),
         };
         serde_json::to_value(record).unwrap()
+    }
+
+    #[test]
+    fn decisions_about_rollouts_are_one_line() {
+        let deed = |act: &str, weights: std::ops::Range<f64>, because: &str| RolloutDeed {
+            act: act.to_owned(),
+            rollout: "checkout-v2".to_owned(),
+            revision: "shop-v2=7".to_owned(),
+            stage: "beta".to_owned(),
+            from: weights.start,
+            to: weights.end,
+            raises: false,
+            because: because.to_owned(),
+            role: None,
+            evidence: json!({ "plan": {} }),
+            state: json!({ "stage": "beta" }),
+        };
+        let approval = RolloutDeed { role: Some("tech-lead".to_owned()), ..deed("approve", 10.0..10.0, "") };
+        for (deed, words) in [
+            (
+                deed("enter", 1.0..10.0, "all gates pass"),
+                "enter checkout-v2 (shop-v2=7), stage beta, 1 % → 10 %: all gates pass",
+            ),
+            (
+                deed("rollback", 12.5..0.0, "errors 3.1 × stable\n"),
+                "roll back checkout-v2 (shop-v2=7), stage beta, 12.5 % → 0 %: errors 3.1 × stable\\u{a}",
+            ),
+            (approval, "approve checkout-v2 (shop-v2=7) as tech-lead, stage beta, 10 %"),
+            (
+                deed("refused", 1.0..1.0, "enter (1 % to 10 %) was refused: the disk is full"),
+                "refused checkout-v2 (shop-v2=7), stage beta, 1 %: enter (1 % to 10 %) was refused: the disk is full",
+            ),
+            (deed("mer\u{1b}ge", 0.0..0.0, ""), "mer\\u{1b}ge checkout-v2 (shop-v2=7), stage beta, 0 %"),
+        ] {
+            assert_eq!(what(&record(Deed::Rollout(deed), None)), words);
+        }
+        let held = record(Deed::Rollout(deed("hold", 10.0..10.0, "by ana")), Some("a look"));
+        let line = row(&held, Paint::Plain);
+        assert!(
+            line.ends_with("ana (token)           hold checkout-v2 (shop-v2=7), stage beta, 10 %: by ana: a look"),
+            "{line}"
+        );
+        let newer = json!({ "what": "rollout", "act": "merge", "rollout": "a" });
+        assert_eq!(what(&newer), "merge a");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `journal --replay`: whether each decision of a guard follows from the counts in its record.
+//! `journal --replay`: whether each decision of a guard follows from the counts in its record, and each automatic decision
+//! about a rollout from plan, state and facts in it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::cli::args::ActOutput;
 use crate::cli::paint::{Paint, Terminal};
 use crate::cli::{Exit, out};
 use crate::compare::escape_controls;
-use crate::release::{ReplayedTrip, replay};
+use crate::release::{ReplayedRollout, ReplayedTrip, replay, replay_rollout};
 
 /// How far the recorded logarithm may be from the one that is computed again: records have rounded figures.
 const TOLERANCE: f64 = 0.01;
@@ -23,7 +24,7 @@ const HELP: &str = "`pointsman journal --verify` says whether the record was cha
                     version is replayed by that version: the record `start` before it has its number; else report it, with \
                     the line that `--json` prints";
 
-/// Replays the decisions of guards that a state folder has.
+/// Replays the decisions of guards and rollouts that a state folder has.
 ///
 /// # Errors
 /// The folder or a file cannot be read, or there is no journal.
@@ -38,7 +39,7 @@ pub(super) fn replayed(
     report.notes = records(dir, &mut |record| {
         count += 1;
         if filter.wants(record) {
-            report.take(record, &replay);
+            report.take(record, Replays { guard: replay, rollout: replay_rollout });
         }
         Ok(true)
     })?;
@@ -58,16 +59,23 @@ pub(super) fn replayed(
     Ok(if report.agrees() { Exit::Ok } else { Exit::Failed })
 }
 
+/// How decisions are made again.
+#[derive(Clone, Copy)]
+struct Replays {
+    guard: fn(&Value) -> Result<ReplayedTrip, String>,
+    rollout: fn(&Value) -> Result<ReplayedRollout, String>,
+}
+
 /// The decisions that were replayed.
 #[derive(Debug, Default)]
 struct ReplayReport {
     decisions: Vec<ReplayedDecision>,
-    /// Decisions of guards without counts, such as the end of a hold.
+    /// Decisions without counts, such as the end of a hold.
     without_evidence: u64,
     notes: ReadNotes,
 }
 
-/// A decision of a guard, and what its counts say.
+/// A decision of a guard or about a rollout, and what its record says.
 #[derive(Debug)]
 struct ReplayedDecision {
     seq: u64,
@@ -76,7 +84,16 @@ struct ReplayedDecision {
     release: String,
     revision: String,
     guard: String,
-    result: Result<ReplayedTrip, String>,
+    result: Result<Again, String>,
+}
+
+/// What a record says.
+#[derive(Debug)]
+enum Again {
+    /// The counts of a guard.
+    Trip(ReplayedTrip),
+    /// Plan, state and facts of a rollout: why they decide otherwise, if they do.
+    Rollout(Option<String>),
 }
 
 /// Whether a decision follows from its counts.
@@ -88,9 +105,11 @@ enum ReplayVerdict {
 }
 
 impl ReplayReport {
-    /// Replays a record, if it is a decision of a guard.
-    fn take(&mut self, record: &Value, replay: &dyn Fn(&Value) -> Result<ReplayedTrip, String>) {
-        if record["what"] != "release" || record["who"]["via"] != "guard" {
+    /// Replays a record, if it is a decision of a guard, or an automatic one about a rollout.
+    fn take(&mut self, record: &Value, replays: Replays) {
+        let is_guard = record["who"]["via"] == "guard";
+        let is_rollout = record["what"] == "rollout" && (is_guard || record["who"]["via"] == "process");
+        if !is_rollout && (record["what"] != "release" || !is_guard) {
             return;
         }
         let evidence = &record["evidence"];
@@ -103,10 +122,14 @@ impl ReplayReport {
             seq: record["seq"].as_u64().unwrap_or_default(),
             at: time(record),
             act: act_of(record).to_owned(),
-            release: of(&record["release"]),
+            release: of(&record[if is_rollout { "rollout" } else { "release" }]),
             revision: of(&record["revision"]),
             guard: of(&record["who"]["name"]),
-            result: replay(evidence),
+            result: if is_rollout {
+                (replays.rollout)(evidence).map(|again| Again::Rollout(difference(record, &again)))
+            } else {
+                (replays.guard)(evidence).map(Again::Trip)
+            },
         });
     }
 
@@ -159,7 +182,7 @@ impl ReplayReport {
         let mut text = String::new();
         let paint = if self.agrees() { terminal.stdout } else { terminal.stderr };
         let notes = [
-            (self.without_evidence, "without counts: nothing to replay", "decision of guards"),
+            (self.without_evidence, "without counts: nothing to replay", "decision"),
             (self.notes.unreadable, "that cannot be read: --verify shows what is wrong", "line"),
             (self.notes.set_aside, "from files that were set aside because of damage", "record"),
         ];
@@ -169,10 +192,10 @@ impl ReplayReport {
         }
         let decisions = out::count(self.decisions.len(), "decision");
         if self.agrees() {
-            return text + &paint.green(&format!("all agree: {decisions} of guards replayed"));
+            return text + &paint.green(&format!("all agree: {decisions} of guards and rollouts replayed"));
         }
         let (differ, unclear) = (self.count(ReplayVerdict::Differs), self.count(ReplayVerdict::CannotBeReplayed));
-        let failed = format!("of {decisions} of guards, {differ} differ and {unclear} cannot be replayed");
+        let failed = format!("of {decisions} of guards and rollouts, {differ} differ and {unclear} cannot be replayed");
         text + &format!("{}\n  = help: {HELP}", paint.red(&failed))
     }
 
@@ -192,22 +215,27 @@ impl ReplayedDecision {
     fn verdict(&self) -> ReplayVerdict {
         match &self.result {
             Err(_) => ReplayVerdict::CannotBeReplayed,
-            Ok(replayed) if replayed.trips && is_same(replayed) => ReplayVerdict::Agrees,
+            Ok(Again::Trip(replayed)) if replayed.trips && is_same(replayed) => ReplayVerdict::Agrees,
+            Ok(Again::Rollout(None)) => ReplayVerdict::Agrees,
             Ok(_) => ReplayVerdict::Differs,
         }
     }
 
     /// The recorded logarithm of the evidence, and the one that was computed again.
     fn figures(&self) -> (Option<f64>, Option<f64>) {
-        self.result.as_ref().map_or((None, None), |replayed| (replayed.recorded_log10, replayed.evidence_log10))
+        match &self.result {
+            Ok(Again::Trip(replayed)) => (replayed.recorded_log10, replayed.evidence_log10),
+            Ok(Again::Rollout(_)) | Err(_) => (None, None),
+        }
     }
 
     /// Why it does not agree.
     fn why(&self) -> String {
         match &self.result {
             Err(why) => format!("cannot be replayed: {}", escape_controls(why)),
-            Ok(replayed) if !replayed.trips => "differs: by its counts the guard does not trip".to_owned(),
-            Ok(_) => "differs: the evidence of its counts is another".to_owned(),
+            Ok(Again::Trip(replayed)) if !replayed.trips => "differs: by its counts the guard does not trip".to_owned(),
+            Ok(Again::Rollout(Some(why))) => format!("differs: {}", escape_controls(why)),
+            Ok(Again::Trip(_) | Again::Rollout(None)) => "differs: the evidence of its counts is another".to_owned(),
         }
     }
 
@@ -249,6 +277,24 @@ fn is_same(replayed: &ReplayedTrip) -> bool {
     }
 }
 
+/// Why a rollout decides otherwise by its record; `None`: it decides the same.
+fn difference(record: &Value, again: &ReplayedRollout) -> Option<String> {
+    if again.agrees(act_of(record), &record["state"]) {
+        return None;
+    }
+    if let Some(guard) = again.trips.iter().find(|guard| !guard.trips()) {
+        return Some(format!("by its counts the guard {} does not trip", guard.guard));
+    }
+    let acts: Vec<&str> = again.decisions.iter().map(|decision| decision.act.name()).collect();
+    Some(if acts.contains(&act_of(record)) {
+        "by plan, state and facts the state after it is another".to_owned()
+    } else if acts.is_empty() {
+        "by plan, state and facts nothing is decided".to_owned()
+    } else {
+        format!("by plan, state and facts it decides {}", acts.join(", "))
+    })
+}
+
 fn shown(figure: Option<f64>) -> String {
     figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.2}"))
 }
@@ -256,6 +302,7 @@ fn shown(figure: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::release::{ReplayedGuard, RolloutDecision, RolloutState, RolloutVerb};
 
     fn record(seq: u64, via: &str, evidence: &Value) -> Value {
         json!({
@@ -274,9 +321,73 @@ mod tests {
     fn report(all: &[Value]) -> ReplayReport {
         let mut report = ReplayReport::default();
         for record in all {
-            report.take(record, &replay);
+            report.take(record, Replays { guard: replay, rollout: replay_of_rollout });
         }
         report
+    }
+
+    /// A replay of evidence such as `{ "decides": "hold" }`: the decisions of a rollout, each with an empty state.
+    fn replay_of_rollout(evidence: &Value) -> Result<ReplayedRollout, String> {
+        let act = evidence["decides"].as_str().ok_or("the plan is missing")?;
+        let verbs = [RolloutVerb::Enter, RolloutVerb::Hold, RolloutVerb::Rollback];
+        let decision = |act: RolloutVerb| RolloutDecision {
+            act,
+            guard: None,
+            sentence: String::new(),
+            state: RolloutState::default(),
+            raises: false,
+            begins_anew: false,
+        };
+        let decisions = verbs.into_iter().filter(|verb| verb.name() == act).map(decision).collect();
+        let (counts, guard) = (&evidence["counts"], "errors".to_owned());
+        let trips = if counts.is_null() { Vec::new() } else { vec![ReplayedGuard { guard, outcome: replay(counts) }] };
+        Ok(ReplayedRollout { decisions, trips })
+    }
+
+    fn of_rollout(act: &str, via: &str, evidence: &Value) -> Value {
+        let state = serde_json::to_value(RolloutState::default()).expect("JSON");
+        json!({
+            "seq": 4, "at": "2026-11-29T14:03:10.123Z", "who": { "name": "pointsman", "via": via }, "what": "rollout",
+            "act": act, "rollout": "shop-v2", "revision": "shop-v2=7", "evidence": evidence, "state": state,
+        })
+    }
+
+    #[test]
+    fn decisions_about_rollouts_are_made_again() {
+        let whole = report(&[
+            of_rollout("enter", "process", &json!({ "decides": "enter" })),
+            of_rollout("rollback", "guard", &json!({ "decides": "rollback", "counts": { "trips": true } })),
+            of_rollout("archive", "process", &Value::Null),
+            // By people, and by an edit of the file.
+            of_rollout("hold", "token", &Value::Null),
+            of_rollout("lower", "file", &Value::Null),
+        ]);
+        assert!(whole.agrees(), "{whole:?}");
+        assert_eq!((whole.decisions.len(), whole.without_evidence), (2, 1));
+        let row = "     4  2026-11-29 14:03:10Z  shop-v2  pointsman  enter                -         -  agrees\n";
+        assert!(whole.table(Paint::Plain).contains(row), "{}", whole.table(Paint::Plain));
+        let mut other = of_rollout("enter", "process", &json!({ "decides": "enter" }));
+        other["state"]["stage"] = json!("gamma");
+        for (record, why) in [
+            (
+                of_rollout("enter", "process", &json!({ "decides": "hold" })),
+                "differs: by plan, state and facts it decides hold",
+            ),
+            (
+                of_rollout("enter", "process", &json!({ "decides": "" })),
+                "differs: by plan, state and facts nothing is decided",
+            ),
+            (other, "differs: by plan, state and facts the state after it is another"),
+            (
+                of_rollout("rollback", "guard", &json!({ "decides": "rollback", "counts": { "trips": false } })),
+                "differs: by its counts the guard errors does not trip",
+            ),
+            (of_rollout("enter", "process", &json!({})), "cannot be replayed: the plan is missing"),
+        ] {
+            let report = report(std::slice::from_ref(&record));
+            assert!(!report.agrees(), "{record}");
+            assert_eq!(report.as_json()["decisions"][0]["why"], why);
+        }
     }
 
     #[test]
@@ -320,7 +431,7 @@ mod tests {
         let terminal = Terminal { stdout: Paint::Plain, stderr: Paint::Plain };
         let verdict = report.verdict(terminal);
         assert!(
-            verdict.starts_with("of 4 decisions of guards, 3 differ and 1 cannot be replayed\n  = help: "),
+            verdict.starts_with("of 4 decisions of guards and rollouts, 3 differ and 1 cannot be replayed\n  = help: "),
             "{verdict}"
         );
     }

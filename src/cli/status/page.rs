@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::cli::endpoint_row::UpstreamRow;
 use crate::cli::kill_row::KillRow;
 use crate::cli::release_row::{ReleaseRow, Urgency};
+use crate::cli::rollout_row::RolloutRow;
 use crate::compare::escape_controls;
 
 /// The status of a proxy.
@@ -28,6 +29,8 @@ pub struct StatusPage {
     pub kills: Vec<String>,
     /// The releases that need a person: the most urgent one first.
     pub releases: Vec<ReleaseRow>,
+    /// The rollouts: those that need a person first.
+    pub rollouts: Vec<RolloutRow>,
     /// Why there is no admin socket.
     pub socket_trouble: Option<String>,
     /// What is wrong with the journal.
@@ -158,6 +161,7 @@ impl StatusPage {
             listeners: items(&page["listeners"]).map(listener).collect(),
             kills: kills(page),
             releases: releases(page),
+            rollouts: RolloutRow::sorted(items(&page["rollouts"])),
             socket_trouble: optional(&page["admin_socket"]["trouble"])
                 .map(|why| format!("no admin socket: {why}; act over TCP with a token")),
             journal_trouble: journal_trouble(&page["journal"]),

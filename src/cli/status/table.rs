@@ -29,6 +29,8 @@ const ERRORS_BAD: f64 = 0.05;
 const STOPS: [&str; 3] = ["killed", "latched", "held"];
 /// Releases that are shown.
 const RELEASES_MAX: usize = 4;
+/// Rollouts that are shown.
+const ROLLOUTS_MAX: usize = 4;
 /// Kills that are shown.
 const KILLS_MAX: usize = 6;
 /// Listeners that are shown.
@@ -152,6 +154,7 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     if let Some(reload) = page.reload.as_ref().filter(|reload| reload.rejected.is_none()) {
         add_line(plain, &reloaded(reload));
     }
+    rollouts(page, &mut add_line);
     releases(page, &mut add_line);
     for kill in page.kills.iter().take(KILLS_MAX) {
         add_line(Paint::red, &format!("KILLED  {kill}"));
@@ -182,15 +185,47 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     lines
 }
 
+/// How a line about a release is coloured.
+fn ink_of(urgency: Urgency) -> Ink {
+    match urgency {
+        Urgency::NoTarget => |paint, line| paint.bold(&paint.red(line)),
+        Urgency::Stopped => Paint::red,
+        Urgency::Asked | Urgency::Warned => Paint::yellow,
+        Urgency::Calm => plain,
+    }
+}
+
+/// The rollouts: state, stage, share set and measured, and what stands in the way.
+fn rollouts(page: &StatusPage, add_line: &mut dyn FnMut(Ink, &str)) {
+    for row in page.rollouts.iter().take(ROLLOUTS_MAX) {
+        let (shape, word, stage) = (row.shape, &row.state, &row.stage);
+        let at = row.find(stage).map(|at| format!(" ({} of {})", at + 1, row.stages.len())).unwrap_or_default();
+        let line = format!("ROLLOUT  {}  {shape} {word}  {stage}{at}  {}", row.name, row.shares());
+        add_line(ink_of(row.urgency), &line);
+        if row.urgency != Urgency::Calm {
+            add_line(plain, &format!("  {}", row.says));
+        }
+        let first = row.blocks.first().map(|block| format!("  {}: {}", block.kind, block.says));
+        if let Some(first) = first.filter(|_| row.urgency == Urgency::Calm) {
+            add_line(plain, &first);
+        }
+        if !row.awaited.is_empty() {
+            add_line(plain, &format!("  waits for {}", row.awaited.join(", ")));
+        }
+        if row.urgency != Urgency::Calm && !row.unblock.is_empty() {
+            add_line(plain, &format!("  next: {}", row.unblock));
+        }
+    }
+    if page.rollouts.len() > ROLLOUTS_MAX {
+        let more = page.rollouts.len() - ROLLOUTS_MAX;
+        add_line(Paint::dim, &format!("… and {more} more rollouts: `pointsman rollout ls` lists them"));
+    }
+}
+
 /// The releases that need a person, and what to do next.
 fn releases(page: &StatusPage, add_line: &mut dyn FnMut(Ink, &str)) {
     for row in page.releases.iter().take(RELEASES_MAX) {
-        let ink: Ink = match row.urgency {
-            Urgency::NoTarget => |paint, line| paint.bold(&paint.red(line)),
-            Urgency::Stopped => Paint::red,
-            Urgency::Warned => Paint::yellow,
-            Urgency::Calm => plain,
-        };
+        let ink = ink_of(row.urgency);
         let word = row.state.split(':').next().unwrap_or_default().to_uppercase();
         add_line(ink, &format!("{word}  {}", row.sentence()));
         add_line(plain, &format!("  next: {}", row.unblock));

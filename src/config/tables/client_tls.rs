@@ -1,5 +1,5 @@
-//! `[upstream.NAME.tls]` and `[traces.tls]`: how `https://` servers are verified, and which client certificate they
-//! get.
+//! `tls` of upstreams, traces, Prometheus and webhooks: how `https://` servers are verified, and which client
+//! certificate they get.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,6 +32,22 @@ pub(super) const TRACES_TLS: TableSpec = TableSpec {
     later: &[],
 };
 
+/// `[prometheus.tls]`.
+pub(super) const PROMETHEUS_TLS: TableSpec = TableSpec {
+    title: "[prometheus.tls]",
+    doc: "How an `https://` Prometheus is verified, and which client certificate it gets.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Shape::Table(&PROMETHEUS_CERT), CLIENT_CERT_DOC)],
+    later: &[],
+};
+
+/// `tls` of a webhook.
+pub(super) const WEBHOOK_TLS: TableSpec = TableSpec {
+    title: "[rollout.NAME.stage.gate.webhook.tls]",
+    doc: "How an `https://` webhook is verified, and which client certificate it gets.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Shape::Table(&WEBHOOK_CERT), CLIENT_CERT_DOC)],
+    later: &[],
+};
+
 const CA: KeySpec = optional(
     "ca",
     Shape::Text,
@@ -46,6 +62,8 @@ const CLIENT_CERT: &str = "client_cert";
 const CLIENT_CERT_DOC: &str = "Client certificate for servers that request one; none by default.";
 const UPSTREAM_CERT: TableSpec = pair("[upstream.NAME.tls.client_cert]");
 const TRACES_CERT: TableSpec = pair("[traces.tls.client_cert]");
+const PROMETHEUS_CERT: TableSpec = pair("[prometheus.tls.client_cert]");
+const WEBHOOK_CERT: TableSpec = pair("[rollout.NAME.stage.gate.webhook.tls.client_cert]");
 const PAIR: &[KeySpec] = &[
     required("cert", Shape::Text, "PEM file with the certificate, followed by its chain."),
     required("key", Shape::Text, "PEM file with the private key of the certificate."),
@@ -79,6 +97,21 @@ impl<'a, 'd> Owner<'a, 'd> {
     /// The collector of spans.
     pub(in crate::config) const fn traces(reader: &'a Reader<'d>) -> Self {
         Self { reader, urls: "otlp", tls: &TRACES_TLS, cert: &TRACES_CERT, name: "" }
+    }
+
+    /// Prometheus.
+    pub(in crate::config) const fn prometheus(reader: &'a Reader<'d>) -> Self {
+        Self { reader, urls: "url", tls: &PROMETHEUS_TLS, cert: &PROMETHEUS_CERT, name: "" }
+    }
+
+    /// The webhook of a gate of this rollout.
+    pub(in crate::config) const fn webhook(reader: &'a Reader<'d>, rollout: &'d str) -> Self {
+        Self { reader, urls: "url", tls: &WEBHOOK_TLS, cert: &WEBHOOK_CERT, name: rollout }
+    }
+
+    /// The table with the URLs.
+    pub(in crate::config) const fn reader(&self) -> &'a Reader<'d> {
+        self.reader
     }
 }
 

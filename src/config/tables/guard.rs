@@ -1,4 +1,5 @@
-//! `guard` of a route: what the default guards do, or `[[route.guard]]` tables instead of them.
+//! `guard` of a route: what the default guards do, or `[[route.guard]]` tables instead of them. A guard of a rollout has
+//! the same keys.
 
 use super::guard_metric::{self, METRIC, Metric};
 use super::route_context::place;
@@ -8,18 +9,18 @@ use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::config::toml::spec::{NAME, Shape, TableSpec, default, optional, required};
+use crate::config::toml::spec::{KeySpec, NAME, Shape, TableSpec, default, optional, required};
 use crate::config::toml::value;
 use crate::route::{Guard, GuardAct, GuardTest, Guards, SIGNALS_MAX, Signal, VariantId};
 
-/// The most guards of a route.
-const GUARDS_MAX: usize = 16;
+/// The most guards of a route, or of a rollout.
+pub(super) const GUARDS_MAX: usize = 16;
 
 /// What the default guards do.
 const MODES: &[&str] = &["warn", "rollback", "off"];
 
 /// What follows when a guard trips, in the order of [`act_of`].
-const ACTS: &[&str] = &["warn", "hold", "rollback"];
+pub(super) const ACTS: &[&str] = &["warn", "hold", "rollback"];
 
 /// `guard` of a route.
 pub(super) const GUARD_KEY: Shape = Shape::Either(&[Shape::Words(MODES), Shape::Tables(&GUARD)]);
@@ -31,29 +32,10 @@ pub(super) const GUARD: TableSpec = TableSpec {
     keys: &[
         required("name", Shape::Pattern(NAME), "Name of the guard, unique in the route."),
         optional("variant", Shape::Text, "Variant that it judges; default: each one but stable, on its own."),
-        required(
-            "metric",
-            Shape::Either(&[Shape::Words(guard_metric::WORDS), Shape::Table(&METRIC)]),
-            "What it counts. `error`: the first try failed (5xx, reset, timeout, no connection, a gRPC status of the \
-             server); `lost`: no response within 60s; `sample_ratio`: the share of callers that a variant gets.",
-        ),
-        optional(
-            "worse_than_stable",
-            Shape::Number(0, 30),
-            "It trips on evidence that the variant's rate is more than this many times that of stable; below 30.",
-        ),
-        optional(
-            "above",
-            Shape::Number(0, 1),
-            "It trips on evidence that the variant's rate is above this share; below 0.99. While stable is above it as \
-             well, the guard only warns.",
-        ),
-        optional(
-            "alpha",
-            Shape::Number(0, 1),
-            "Probability of a false alarm for each revision, 1e-6 to 0.1; default: 0.002 for `slower_than`, 0.001 for \
-             `above` and `sample_ratio`, 0.003 for others.",
-        ),
+        METRIC_KEY,
+        WORSE_KEY,
+        ABOVE_KEY,
+        ALPHA_KEY,
         default(
             "act",
             Shape::Words(ACTS),
@@ -64,6 +46,37 @@ pub(super) const GUARD: TableSpec = TableSpec {
     ],
     later: &["prometheus", "scope", "warmup"],
 };
+
+/// `metric`.
+pub(super) const METRIC_KEY: KeySpec = required(
+    "metric",
+    Shape::Either(&[Shape::Words(guard_metric::WORDS), Shape::Table(&METRIC)]),
+    "What it counts. `error`: the first try failed (5xx, reset, timeout, no connection, a gRPC status of the \
+     server); `lost`: no response within 60s; `sample_ratio`: the share of callers that a variant gets.",
+);
+
+/// `worse_than_stable`.
+pub(super) const WORSE_KEY: KeySpec = optional(
+    "worse_than_stable",
+    Shape::Number(0, 30),
+    "It trips on evidence that the variant's rate is more than this many times that of stable; below 30.",
+);
+
+/// `above`.
+pub(super) const ABOVE_KEY: KeySpec = optional(
+    "above",
+    Shape::Number(0, 1),
+    "It trips on evidence that the variant's rate is above this share; below 0.99. While stable is above it as \
+     well, the guard only warns.",
+);
+
+/// `alpha`.
+pub(super) const ALPHA_KEY: KeySpec = optional(
+    "alpha",
+    Shape::Number(0, 1),
+    "Probability of a false alarm for each revision, 1e-6 to 0.1; default: 0.002 for `slower_than`, 0.001 for \
+     `above` and `sample_ratio`, 0.003 for others.",
+);
 
 /// A range of numbers, without its ends where its words say so.
 struct Bounds {
@@ -94,11 +107,15 @@ const ALPHA: Bounds = Bounds {
     large: |alpha| (alpha > 0.1).then(|| "it is the probability that a healthy release trips the guard".to_owned()),
 };
 
-/// Compiles the guards of a route. `known` are the names of its variants in order; the first is stable.
-pub(super) fn guards(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str]) -> Guards {
+/// Compiles the guards of a route but those of a rollout. `known` are the names of its variants in order; the first is
+/// stable. `moved` is the rollout of the last one.
+pub(super) fn guards(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str], moved: Option<&str>) -> Guards {
     debug_assert_eq!(known.first(), Some(&"stable"), "stable is variant 0");
     let item = reader.get("guard");
     let is_split = known.len() > 1;
+    if let Some(rollout) = moved.filter(|_| is_split) {
+        return beside_rollout(context, reader, known, rollout);
+    }
     let guards = match item {
         None => Guards::defaults(&place(context, reader), GuardAct::Warn),
         Some(item) => given(context, reader, &item, known),
@@ -112,6 +129,37 @@ pub(super) fn guards(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&s
         context.report(finding.help("add `canary = { upstream = \"…\", weight = 5 }`, or remove `guard`"));
     }
     Guards::default()
+}
+
+/// The guards of a route for the variants that its rollout does not move.
+fn beside_rollout(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str], rollout: &str) -> Guards {
+    let Some((last, others)) = known.split_last() else { return Guards::default() };
+    let item = reader.get("guard");
+    let help = || format!("write `[[rollout.{rollout}.guard]]` for `{last}`, or remove it here");
+    if others.len() < 2 {
+        if item.is_some() {
+            let message = format!("the guards of `{last}` are those of its rollout, so `guard` has no effect");
+            context.report(Finding::error("useless-guard", reader.place("guard"), message).help(help()));
+        }
+        return Guards::default();
+    }
+    let guards = match item {
+        None => Guards::defaults(&place(context, reader), GuardAct::Warn),
+        Some(item) => given(context, reader, &item, known),
+    };
+    let last_id = u16::try_from(others.len()).map_or(VariantId::STABLE, VariantId);
+    if guards.all.iter().any(|guard| guard.variant == Some(last_id)) {
+        let message = format!("`{last}` is moved by rollout `{rollout}`, which has its guards");
+        context.report(Finding::error("useless-guard", reader.place("guard"), message).help(help()));
+    }
+    let ids = (1..).map(VariantId).take(others.len() - 1);
+    let each = |guard: Guard| -> Vec<Guard> {
+        match guard.variant {
+            Some(_) => vec![guard],
+            None => ids.clone().map(|id| Guard { variant: Some(id), ..guard.clone() }).collect(),
+        }
+    };
+    Guards { all: guards.all.into_iter().flat_map(each).collect(), ..guards }
 }
 
 /// The tables of the guards of a route.
@@ -143,7 +191,7 @@ fn given(context: &mut Context<'_>, reader: &Reader<'_>, item: &Item<'_>, known:
 fn by_tables(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str]) -> Guards {
     let tables = tables(context, reader);
     let mut guards = Guards::default();
-    let mut names: Vec<(String, Span)> = Vec::new();
+    let mut names: Vec<WrittenGuardName> = Vec::new();
     if tables.is_empty() && reader.get("guard").is_some_and(|item| item.is_list()) {
         let finding = Finding::error("empty-list", reader.place("guard"), "`guard` is empty");
         context.report(finding.help("write `guard = \"off\"`, so that no guard watches"));
@@ -154,24 +202,30 @@ fn by_tables(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str]) -> 
             context.report(Finding::error("too-many", table.span(), message));
             break;
         }
-        let name = table.require(context, "name").and_then(|item| item.text(context));
-        let name = name.filter(|name| value::name(context, name, name.span));
-        if let Some(name) = &name {
-            if let Some((_, first)) = names.iter().find(|(known, _)| known == &**name) {
-                let finding =
-                    Finding::error("duplicate-name", name.span, format!("guard `{}` is defined twice", &**name));
-                context.report(finding.label("and again here").also(*first, "first defined here"));
-            }
-            context.variables.record_name(name, name.shown());
-            names.push((name.to_string(), name.span));
-        }
-        let shown = name.map_or_else(String::new, |name| name.shown().to_owned());
-        guards
-            .all
-            .extend(guard(context, table, known, &mut guards.signals).map(|guard| Guard { name: shown, ..guard }));
+        let name = unique_name(context, table, &mut names);
+        guards.all.extend(guard(context, table, known, &mut guards.signals).map(|guard| Guard { name, ..guard }));
     }
     debug_assert!(guards.signals.len() <= SIGNALS_MAX, "kinds of events are bounded");
     guards
+}
+
+/// The name of a guard, with its place.
+pub(super) struct WrittenGuardName {
+    pub(super) name: String,
+    pub(super) at: Span,
+}
+
+/// The name of a guard for output; reports one that is defined twice.
+pub(super) fn unique_name(context: &mut Context<'_>, table: &Reader<'_>, names: &mut Vec<WrittenGuardName>) -> String {
+    let name = table.require(context, "name").and_then(|item| item.text(context));
+    let Some(name) = name.filter(|name| value::name(context, name, name.span)) else { return String::new() };
+    if let Some(first) = names.iter().find(|known| known.name == *name) {
+        let finding = Finding::error("duplicate-name", name.span, format!("guard `{}` is defined twice", &*name));
+        context.report(finding.label("and again here").also(first.at, "first defined here"));
+    }
+    context.variables.record_name(&name, name.shown());
+    names.push(WrittenGuardName { name: name.to_string(), at: name.span });
+    name.shown().to_owned()
 }
 
 /// Compiles one table but its name; adds its events to `signals`.
@@ -184,23 +238,35 @@ fn guard(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str], signals
         }
         found
     });
-    let metric = reader.require(context, "metric").and_then(|item| guard_metric::metric(context, &item));
-    let test = test(context, reader, metric.as_ref());
-    let alpha = reader.get("alpha").map(|item| number(context, &item, &ALPHA));
-    let act = reader.word(context, "act").map_or(GuardAct::Warn, act_of);
+    let found = judged(context, reader, signals, GuardAct::Warn);
     reader.finish(context);
-    let (metric, test) = (metric?, test?);
-    let alpha = alpha.unwrap_or_else(|| Some(default_alpha(&metric, test)))?;
     let variant = match variant {
         None => None,
         Some(found) => Some(found?),
     };
+    found.map(|guard| Guard { variant, ..guard })
+}
+
+/// Compiles the metric, the test, alpha and the act of a guard; adds its events to `signals`. `usual` is the act of a
+/// guard without one.
+pub(super) fn judged(
+    context: &mut Context<'_>,
+    reader: &Reader<'_>,
+    signals: &mut Vec<Signal>,
+    usual: GuardAct,
+) -> Option<Guard> {
+    let metric = reader.require(context, "metric").and_then(|item| guard_metric::metric(context, &item));
+    let test = test(context, reader, metric.as_ref());
+    let alpha = reader.get("alpha").map(|item| number(context, &item, &ALPHA));
+    let act = reader.word(context, "act").map_or(usual, act_of);
+    let (metric, test) = (metric?, test?);
+    let alpha = alpha.unwrap_or_else(|| Some(default_alpha(&metric, test)))?;
     let signal = match metric {
         Metric::SampleRatio => None,
         Metric::Rate(signal) => Some(index(context, reader, signals, signal)?),
     };
     let name = String::new();
-    Some(Guard { name, place: place(context, reader), variant, signal, test, alpha, act, near_full: false })
+    Some(Guard { name, place: place(context, reader), variant: None, signal, test, alpha, act, near_full: false })
 }
 
 /// The index of a kind of event, which is added where it is new.
@@ -209,7 +275,7 @@ fn index(context: &mut Context<'_>, reader: &Reader<'_>, signals: &mut Vec<Signa
         return Some(at);
     }
     if signals.len() >= SIGNALS_MAX {
-        let message = format!("the guards of a route count at most {SIGNALS_MAX} different metrics");
+        let message = format!("the guards of a route or of a rollout count at most {SIGNALS_MAX} different metrics");
         context.report(Finding::error("too-many", reader.place("metric"), message));
         return None;
     }
@@ -234,7 +300,7 @@ fn test(context: &mut Context<'_>, reader: &Reader<'_>, metric: Option<&Metric>)
             let message = "a guard cannot have both `worse_than_stable` and `above`";
             let finding = Finding::error("ambiguous", reader.place("above"), message);
             let finding = finding.also(reader.place("worse_than_stable"), "");
-            context.report(finding.help("write a `[[route.guard]]` for each"));
+            context.report(finding.help(format!("write a {} for each", reader.title())));
             None
         }
         (Some(item), None) => {
@@ -249,7 +315,7 @@ fn test(context: &mut Context<'_>, reader: &Reader<'_>, metric: Option<&Metric>)
         (None, None) => {
             let is_misspelt = ["worse_than_stable", "above"].iter().any(|key| reader.misspells(context, key));
             if metric.is_some() && !is_misspelt {
-                let message = "`worse_than_stable` or `above` is missing in `[[route.guard]]`";
+                let message = format!("`worse_than_stable` or `above` is missing in {}", reader.title());
                 let finding = Finding::error("missing-key", reader.span(), message);
                 let help =
                     "add `worse_than_stable = 1.1`, which compares with stable, or `above = 0.02`, a rate of 2 %";
@@ -285,7 +351,7 @@ fn default_alpha(metric: &Metric, test: GuardTest) -> f64 {
     }
 }
 
-const fn act_of(word: usize) -> GuardAct {
+pub(super) const fn act_of(word: usize) -> GuardAct {
     match word {
         0 => GuardAct::Warn,
         1 => GuardAct::Hold,

@@ -13,7 +13,7 @@ use crate::route::{
 use crate::stats::least_events;
 
 /// Guards that roll back should not trip on healthy releases more often than this, together.
-const ALPHA_MAX: f64 = 0.05;
+pub(super) const ALPHA_MAX: f64 = 0.05;
 
 /// From this weight on, in millionths, there is little of stable to compare with.
 const NEAR_FULL: u32 = 900_000;
@@ -54,10 +54,15 @@ pub(in crate::config) fn check(
     for ((route, state), written) in all.routes.iter().zip(all.states).zip(all.written) {
         let Some(split) = route.split().filter(|split| is_named(&split.guards)) else { continue };
         let guarded = Guarded { route, split, state, written };
+        let moved = guarded.moved();
         guarded.late_thresholds(context);
         guarded.one_caller(context, callers);
-        for (variant, id) in split.variants.iter().zip(0..).skip(1) {
-            let id = VariantId(id);
+        if guarded.own().next().is_none() {
+            continue;
+        }
+        // A variant that a rollout moves is judged with its rollout.
+        let own = split.variants.iter().zip((0..).map(VariantId)).skip(1).filter(|(_, id)| Some(*id) != moved);
+        for (variant, id) in own {
             guarded.same_upstream(context, variant, defined);
             guarded.sum_of_alpha(context, id);
             guarded.no_control(context, id);
@@ -80,7 +85,30 @@ fn splits(weight: Weight) -> bool {
     weight > Weight::ZERO && weight < Weight::FULL
 }
 
+/// Whether a guard adds to the share of healthy releases that are rolled back.
+pub(super) fn counts(guard: &Guard) -> bool {
+    guard.act == GuardAct::Rollback && !matches!(guard.test, GuardTest::Above(_)) && !guard.near_full
+}
+
 impl Guarded<'_, '_> {
+    /// The variant that a rollout moves.
+    fn moved(&self) -> Option<VariantId> {
+        let last = u16::try_from(self.split.variants.len() - 1).ok().map(VariantId);
+        last.filter(|_| self.split.rollout.is_some())
+    }
+
+    /// The guards that the route names, with the index of their tables.
+    fn own(&self) -> impl Iterator<Item = (usize, &Guard)> {
+        let moved = self.moved();
+        let own = self.split.guards.all.iter().filter(move |guard| guard.variant.is_none() || guard.variant != moved);
+        // Beside a rollout, the guard of a table stands once for each variant.
+        own.scan((0_usize, ""), |(at, name), guard| {
+            *at += usize::from(!name.is_empty() && *name != guard.name);
+            *name = &guard.name;
+            Some((*at, guard))
+        })
+    }
+
     /// The guards that judge a variant.
     fn of(&self, id: VariantId) -> impl Iterator<Item = &Guard> {
         self.split.guards.all.iter().filter(move |guard| guard.variant.is_none_or(|only| only == id))
@@ -103,7 +131,7 @@ impl Guarded<'_, '_> {
     fn late_thresholds(&self, context: &mut Context<'_>) {
         let Some(limit) = self.route.timeouts.request else { return };
         let tables = guard::tables(context, &self.written.reader);
-        for (at, guard) in self.split.guards.all.iter().enumerate() {
+        for (at, guard) in self.own() {
             let signal = guard.signal.and_then(|at| self.split.guards.signals.get(at));
             let Some(Signal::SlowerThan(SlowThreshold::Fixed(time))) = signal else { continue };
             if *time < limit {
@@ -149,10 +177,7 @@ impl Guarded<'_, '_> {
     /// Warns of guards that together roll back healthy releases too often. A guard with a bound of its own has no control,
     /// and is outside the sum.
     fn sum_of_alpha(&self, context: &mut Context<'_>, id: VariantId) {
-        let counts = |guard: &&Guard| {
-            guard.act == GuardAct::Rollback && !matches!(guard.test, GuardTest::Above(_)) && !guard.near_full
-        };
-        let sum: f64 = self.of(id).filter(counts).map(|guard| guard.alpha).sum();
+        let sum: f64 = self.of(id).filter(|guard| counts(guard)).map(|guard| guard.alpha).sum();
         if sum <= ALPHA_MAX + 1e-9 {
             return;
         }
@@ -196,7 +221,7 @@ impl Guarded<'_, '_> {
         let lengths = weighted.iter().map(|(_, target)| callers(&target.predicates, segments, *first));
         let Some(total) = lengths.sum::<Option<usize>>() else { return };
         let tables = guard::tables(context, &self.written.reader);
-        for (at, guard) in self.split.guards.all.iter().enumerate() {
+        for (at, guard) in self.own() {
             let GuardTest::WorseThanStable(ratio) = guard.test else { continue };
             if guard.variant.is_some_and(|only| only != id) {
                 continue;

@@ -1,6 +1,7 @@
 //! `[kill]`: marks the killed routes, variants and shadows in the state of their splits, and notes where the files kill
 //! what.
 
+use super::known_rollouts::KnownRollouts;
 use super::{identity_warnings, tenants};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -23,6 +24,7 @@ pub(in crate::config) const KILL: TableSpec = TableSpec {
         default("all", Shape::Boolean, "false", "Every route serves stable only."),
         default("routes", NAMES, "[]", "Names of routes that serve stable only."),
         default("variants", NAMES, "[]", "Killed variants, as `route:variant`; their callers get stable."),
+        default("rollouts", NAMES, "[]", "Names of rollouts whose variants are killed, on all of their routes."),
         default("shadows", NAMES, "[]", "Names of routes whose shadow gets no copies."),
         default("tenants", super::predicate::LISTED, "[]", "Tenants that always get stable."),
         default(
@@ -32,15 +34,16 @@ pub(in crate::config) const KILL: TableSpec = TableSpec {
             "Time after which streaming connections of killed variants are closed; `0s` leaves them open.",
         ),
     ],
-    later: &["rollouts", "flags"],
+    later: &["flags"],
 };
 
 /// The routes of all files, and the states of their splits.
-pub(in crate::config) struct Splits<'a> {
+pub(in crate::config) struct Splits<'a, 'd> {
     /// `None` for a route with errors.
     pub(in crate::config) routes: &'a [Option<Route>],
     /// By the indexes of `routes`.
     pub(in crate::config) states: &'a mut [SplitState],
+    pub(in crate::config) rollouts: &'a mut KnownRollouts<'d>,
 }
 
 /// `[kill]`, compiled.
@@ -56,7 +59,7 @@ pub(in crate::config) fn kill(
     context: &mut Context<'_>,
     reader: Option<&Reader<'_>>,
     names: &mut Registry<'_>,
-    mut splits: Splits<'_>,
+    mut splits: Splits<'_, '_>,
 ) -> CompiledKill {
     let Some(reader) = reader else { return CompiledKill::default() };
     let mut places = FileKills::default();
@@ -74,6 +77,11 @@ pub(in crate::config) fn kill(
             }
         }
     }
+    for text in texts(context, reader.get("rollouts")) {
+        if let Some(scope) = kill_rollout(context, &text, &mut splits) {
+            places.add(scope, context.location(text.span));
+        }
+    }
     warn_of_idle_weights(context, reader, &splits);
     let listed = reader.get("tenants").filter(|item| item.is_table() || !item.one_or_more().is_empty());
     if let Some(item) = &listed {
@@ -89,7 +97,7 @@ pub(in crate::config) fn kill(
     CompiledKill { kill: Kill { all, tenants: tenants.unwrap_or_default(), close_streams }, places }
 }
 
-impl<'a> Splits<'a> {
+impl<'a> Splits<'a, '_> {
     fn get(&mut self, number: u32) -> Option<(&'a Route, &mut SplitState)> {
         debug_assert_eq!(self.routes.len(), self.states.len(), "every route has a state");
         Some((self.routes.get(number as usize)?.as_ref()?, self.states.get_mut(number as usize)?))
@@ -97,16 +105,17 @@ impl<'a> Splits<'a> {
 }
 
 /// Kills what a text names; returns its scope, or reports an error.
-type KillNamed = fn(&mut Context<'_>, &SpannedString<'_>, &mut Registry<'_>, &mut Splits<'_>) -> Option<KillScope>;
+type KillNamed = fn(&mut Context<'_>, &SpannedString<'_>, &mut Registry<'_>, &mut Splits<'_, '_>) -> Option<KillScope>;
 
 /// Warns of routes whose weights have no effect, since every variant with a weight is killed.
-fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, splits: &Splits<'_>) {
+fn warn_of_idle_weights(context: &mut Context<'_>, reader: &Reader<'_>, splits: &Splits<'_, '_>) {
     let all = splits.routes.iter().zip(&*splits.states);
     for (route, state) in all.filter_map(|(route, state)| Some((route.as_ref()?, state))) {
         let mut weighted = state.arms().iter().skip(1).filter(|arm| arm.weight > Weight::ZERO).peekable();
         if weighted.peek().is_some() && weighted.all(|arm| arm.killed) {
             let message = format!("every variant of route `{}` that has a weight is killed", route.name);
-            context.report(Finding::warning("kill-active", reader.place("variants"), message));
+            let key = if reader.get("variants").is_some() { "variants" } else { "rollouts" };
+            context.report(Finding::warning("kill-active", reader.place(key), message));
         }
     }
 }
@@ -120,7 +129,7 @@ fn kill_route(
     context: &mut Context<'_>,
     text: &SpannedString<'_>,
     names: &mut Registry<'_>,
-    splits: &mut Splits<'_>,
+    splits: &mut Splits<'_, '_>,
 ) -> Option<KillScope> {
     let (route, state) = names.find(context, text).and_then(|number| splits.get(number))?;
     match &route.action {
@@ -133,11 +142,22 @@ fn kill_route(
     Some(KillScope::Route(route.name.clone()))
 }
 
+fn kill_rollout(context: &mut Context<'_>, text: &SpannedString<'_>, splits: &mut Splits<'_, '_>) -> Option<KillScope> {
+    let id = splits.rollouts.find(context, text)?;
+    let rollout = &splits.rollouts.get(id)?.rollout;
+    for member in &rollout.members {
+        if let Some(state) = splits.states.get_mut(member.route.0 as usize) {
+            state.stop(member.variant, Stop::Kill);
+        }
+    }
+    Some(KillScope::Rollout(rollout.name.clone()))
+}
+
 fn kill_shadow(
     context: &mut Context<'_>,
     text: &SpannedString<'_>,
     names: &mut Registry<'_>,
-    splits: &mut Splits<'_>,
+    splits: &mut Splits<'_, '_>,
 ) -> Option<KillScope> {
     let (route, state) = names.find(context, text).and_then(|number| splits.get(number))?;
     if route.split().is_some_and(|split| split.shadow.is_some()) {
@@ -154,7 +174,7 @@ fn kill_variant(
     context: &mut Context<'_>,
     text: &SpannedString<'_>,
     names: &mut Registry<'_>,
-    splits: &mut Splits<'_>,
+    splits: &mut Splits<'_, '_>,
 ) -> Option<KillScope> {
     let Some((route, variant)) = text.split_once(':') else {
         let finding =

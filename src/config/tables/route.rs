@@ -73,7 +73,7 @@ pub(in crate::config) const ROUTE: TableSpec = TableSpec {
         optional("retry", Shape::Table(&RETRY), "When a request is tried again at another endpoint."),
         optional("limits", Shape::Table(&LIMITS), "Size limit of bodies, and allowed protocol upgrades."),
     ],
-    later: &["rate_limit", "rollout"],
+    later: &["rate_limit"],
 };
 
 /// `[route.match]`.

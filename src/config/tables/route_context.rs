@@ -1,5 +1,6 @@
 //! Types that the tables of a route share.
 
+use super::known_rollouts::KnownRollouts;
 use super::listener::Listeners;
 use crate::config::toml::context::Context;
 use crate::config::toml::reader::Reader;
@@ -13,6 +14,7 @@ pub(in crate::config) struct NameRegistries<'a, 'd> {
     pub(in crate::config) upstreams: &'a mut Registry<'d>,
     pub(in crate::config) segments: &'a mut Registry<'d>,
     pub(in crate::config) listeners: &'a Listeners,
+    pub(in crate::config) rollouts: &'a mut KnownRollouts<'d>,
 }
 
 /// The compiled upstreams and their names, in the same order.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::known_rollouts::KnownRollouts;
 use super::listener::Listeners;
 use super::predicate;
 use crate::config::toml::context::Context;
@@ -14,7 +15,7 @@ use crate::config::toml::registry::Registry;
 use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::config::toml::value;
-use crate::route::{Claims, Country};
+use crate::route::{ChosenStage, Claims, Country};
 
 /// `[[test]]`.
 pub(in crate::config) const TEST: TableSpec = TableSpec {
@@ -57,6 +58,11 @@ const REQUEST: TableSpec = TableSpec {
             "peer",
             Shape::Text,
             "Address of the peer, which is trusted if it is in `trusted_proxies`; default: a trusted peer at 127.0.0.1.",
+        ),
+        optional(
+            "rollouts",
+            Shape::Map(&Shape::Text),
+            "Stages of rollouts, such as `{ checkout-v2 = \"beta\" }`; default: the first ones.",
         ),
     ],
     later: &[],
@@ -103,7 +109,17 @@ pub struct RouteTest {
     pub(in crate::config) claims: Option<Claims>,
     pub(in crate::config) country: Option<Country>,
     pub(in crate::config) listener: Option<String>,
+    /// The stages that rollouts are in, instead of the first ones.
+    pub(in crate::config) stages: Vec<ChosenStage>,
     pub(in crate::config) expected: Vec<TestExpectation>,
+}
+
+/// The names that tests can refer to.
+pub(in crate::config) struct TestNames<'a, 'd> {
+    pub(in crate::config) routes: &'a mut Registry<'d>,
+    pub(in crate::config) upstreams: &'a mut Registry<'d>,
+    pub(in crate::config) listeners: &'a Listeners,
+    pub(in crate::config) rollouts: &'a mut KnownRollouts<'d>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,14 +160,12 @@ impl What {
 pub(in crate::config) fn route_test(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
-    routes: &mut Registry<'_>,
-    upstreams: &mut Registry<'_>,
-    listeners: &Listeners,
+    names: &mut TestNames<'_, '_>,
 ) -> Option<RouteTest> {
     let request = reader.require(context, "request").and_then(|item| item.table(context, &REQUEST));
     let expect = reader.require(context, "expect").and_then(|item| item.table(context, &EXPECT));
     reader.finish(context);
-    let expected = expect.map(|reader| expected(context, &reader, routes, upstreams));
+    let expected = expect.map(|reader| expected(context, &reader, names.routes, names.upstreams));
     let request = request?;
     let method = request.get("method").and_then(|item| value::method(context, &item)).unwrap_or(Method::GET);
     let host = request.text(context, "host").map(|text| text.to_string()).unwrap_or_default();
@@ -166,7 +180,8 @@ pub(in crate::config) fn route_test(
     let client_ip = address(context, &request, "client_ip");
     let peer = address(context, &request, "peer");
     let claims = request.get("jwt").map(|item| claims(context, &item));
-    let listener = request.text(context, "listener").and_then(|name| listeners.find(context, &name));
+    let listener = request.text(context, "listener").and_then(|name| names.listeners.find(context, &name));
+    let stages = request.get("rollouts").map(|item| stages(context, &item, names.rollouts)).unwrap_or_default();
     let country = request.get("country").and_then(|item| predicate::country(context, &item));
     request.finish(context);
     let at = context.label_of(reader.span());
@@ -182,8 +197,21 @@ pub(in crate::config) fn route_test(
         claims,
         country,
         listener,
+        stages,
         expected: expected?,
     })
+}
+
+/// The stages that `rollouts` names.
+fn stages(context: &mut Context<'_>, item: &Item<'_>, rollouts: &mut KnownRollouts<'_>) -> Vec<ChosenStage> {
+    let mut all = Vec::new();
+    for named in item.map(context) {
+        let name = SpannedString::plain(named.name.into(), named.span);
+        let Some(rollout) = rollouts.find(context, &name) else { continue };
+        let stage = named.item.text(context).and_then(|text| rollouts.find_stage(context, rollout, &text));
+        all.extend(stage.map(|stage| ChosenStage { rollout, stage }));
+    }
+    all
 }
 
 fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> HeaderMap {

@@ -149,14 +149,15 @@ impl<'e> Context<'e> {
         if !self.diagnostics.count(finding.severity) {
             return;
         }
-        let Finding { severity, code, message, labels, help } = self.variables.mask(self.suggest_braces(finding));
+        let Finding { severity, code, message, labels, help, fails_check } =
+            self.variables.mask(self.suggest_braces(finding));
         let help = help.map(Cow::into_owned);
         let is_secret = labels.first().is_some_and(|(at, _)| self.has_secrets.contains(&at.file));
         let shown = |text: String| if is_secret { without_secrets(&text) } else { text };
         let (message, help) = (shown(message), help.map(shown));
         let order = labels.first().map_or((0, 0), |(at, _)| (at.file, if at.is_whole() { 0 } else { at.start }));
         let labels = labels.into_iter().map(|(at, text)| self.label(at, text)).collect();
-        self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, order });
+        self.diagnostics.keep(Diagnostic { severity, code, message, labels, help, fails_check, order });
     }
 
     /// Adds a line of help if an invalid string has a variable without braces.

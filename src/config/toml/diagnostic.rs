@@ -69,6 +69,8 @@ pub struct Diagnostic {
     pub labels: Vec<Label>,
     /// How to fix it; may have several lines.
     pub help: Option<String>,
+    /// `check` refuses the file for it, though it is a warning elsewhere: it depends on the date.
+    pub(in crate::config) fails_check: bool,
     pub(in crate::config) order: (u16, u32),
 }
 
@@ -152,6 +154,17 @@ impl Diagnostics {
         self.list.iter().map(Diagnostic::to_json).collect()
     }
 
+    /// As `check` reports them: what depends on the date never stops a start or a reload, but is an error here.
+    #[must_use]
+    pub fn for_check(mut self) -> Self {
+        for one in self.list.iter_mut().filter(|one| one.fails_check && one.severity == Severity::Warning) {
+            one.severity = Severity::Error;
+            self.errors += 1;
+            self.warnings = self.warnings.saturating_sub(1);
+        }
+        self
+    }
+
     /// Adds all of `other`.
     pub fn append(&mut self, other: Self) {
         self.errors += other.errors;
@@ -198,13 +211,14 @@ pub(in crate::config) struct Finding {
     pub(in crate::config) labels: Vec<(Span, String)>,
     /// How to fix it. A borrowed text is a constant of the program, so it contains nothing of the file.
     pub(in crate::config) help: Option<Cow<'static, str>>,
+    pub(in crate::config) fails_check: bool,
 }
 
 impl Finding {
     /// An error at a place.
     pub(in crate::config) fn error(code: &'static str, at: Span, message: impl Into<String>) -> Self {
         let labels = vec![(at, String::new())];
-        Self { severity: Severity::Error, code, message: message.into(), labels, help: None }
+        Self { severity: Severity::Error, code, message: message.into(), labels, help: None, fails_check: false }
     }
 
     /// A warning at a place.
@@ -229,6 +243,12 @@ impl Finding {
     /// Sets the help.
     pub(in crate::config) fn help(mut self, help: impl Into<Cow<'static, str>>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Makes a warning an error of `check` alone: it depends on the date.
+    pub(in crate::config) const fn fails_check(mut self) -> Self {
+        self.fails_check = true;
         self
     }
 

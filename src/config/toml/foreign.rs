@@ -1,22 +1,8 @@
 //! Keys of other proxies, by the table in which users write them, and the keys to use instead.
 
-/// The meaning of a key of another proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) enum Meaning {
-    /// A key of the same table.
-    Key(&'static str),
-    /// A key of the same table, and how to write it.
-    KeyWithHelp(&'static str, &'static str),
-    /// Something in another table, and how to write it.
-    Elsewhere(&'static str),
-    /// A feature that this version does not have.
-    Unsupported,
-}
-
-use Meaning::{Elsewhere, Key, KeyWithHelp, Unsupported};
-
-/// Words, separated by spaces, in lower case and with `_` for `-`; and their meaning.
-type Entry = (&'static str, Meaning);
+use super::foreign_meaning::ForeignEntry;
+use super::foreign_meaning::Meaning::{self, Elsewhere, Key, KeyWithHelp, Unsupported};
+use super::foreign_rollout::ROLLOUT_WORDS;
 
 const UPSTREAM: Meaning = Elsewhere("write `[upstream.NAME]` with `endpoints = [\"http://host:port\"]`");
 const LISTENER: Meaning = KeyWithHelp("listener", "write `[[listener]]` with `address = \"0.0.0.0:8080\"`");
@@ -36,6 +22,8 @@ const LOG: Meaning = Elsewhere(
      requests",
 );
 const SPLIT: Meaning = Elsewhere("write `canary = { upstream = \"…\", weight = 5 }`; `stable` gets the rest");
+const ROLLOUT: Meaning =
+    Elsewhere("write `canary = { upstream = \"…\", rollout = \"NAME\" }`, and the plan in `[rollout.NAME]`");
 const GUARD: Meaning = KeyWithHelp(
     "guard",
     "write `guard = \"rollback\"`, which stops a variant that is worse than stable, or `[[route.guard]]` tables",
@@ -69,14 +57,14 @@ const URL: Meaning = KeyWithHelp(
 );
 
 /// Words for both tables of variants.
-const VARIANT: &[Entry] = &[
+const VARIANT: &[ForeignEntry] = &[
     ("percent percentage share traffic ratio", Key("weight")),
     ("service to stable target endpoints url backend cluster", Key("upstream")), // Traefik
     ("match header cookie tenant user segment", TARGETS),
 ];
 
 /// The words of each table, by its title; `*` means every table.
-const WORDS: &[(&str, &[Entry])] = &[
+const WORDS: &[(&str, &[ForeignEntry])] = &[
     (
         "",
         &[
@@ -123,6 +111,7 @@ const WORDS: &[(&str, &[Entry])] = &[
                 Elsewhere("`rescue` is a key of a variant: write it in `[route.canary]` or `[[route.variant]]`"),
             ),
             ("mirror mirrors mirroring request_mirror", Key("shadow")),
+            ("rollout rollouts stages", ROLLOUT),
             ("guards analysis alarms checks rollback auto_rollback", GUARD), // Flagger, Argo Rollouts
             ("affinity sticky_session sticky_sessions session_affinity", Key("sticky")),
             ("set_header add_header proxy_set_header request_headers response_headers header_up", EDITS),
@@ -381,6 +370,7 @@ const WORDS: &[(&str, &[Entry])] = &[
             ("route", Key("routes")),
             ("variant", Key("variants")),
             ("shadow mirror mirrors", Key("shadows")),
+            ("rollout", Key("rollouts")),
             ("tenant", Key("tenants")),
         ],
     ),
@@ -403,7 +393,7 @@ pub(in crate::config) fn meaning(title: &str, word: &str) -> Option<Meaning> {
         return None;
     }
     let plain = word.replace('-', "_").to_ascii_lowercase();
-    let tables = WORDS.iter().filter(|(known, _)| *known == title || *known == "*");
+    let tables = WORDS.iter().chain(ROLLOUT_WORDS).filter(|(known, _)| *known == title || *known == "*");
     let mut entries = tables.flat_map(|(_, entries)| *entries);
     entries.find(|(words, _)| words.split(' ').any(|known| known == plain)).map(|(_, meaning)| *meaning)
 }
@@ -440,7 +430,7 @@ mod tests {
     #[test]
     fn no_word_is_listed_twice_in_a_table() {
         let mut seen = std::collections::BTreeSet::new();
-        for (title, entries) in WORDS {
+        for (title, entries) in WORDS.iter().chain(ROLLOUT_WORDS) {
             for word in entries.iter().flat_map(|(words, _)| words.split(' ')) {
                 assert!(seen.insert((title, word)), "{title} {word}");
                 assert_eq!(word, word.to_ascii_lowercase().replace('-', "_"), "{title}");

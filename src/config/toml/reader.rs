@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::context::Context;
 use super::diagnostic::Finding;
 use super::document::{Document, Entry, TableId, TomlTable, Value};
-use super::foreign::Meaning;
+use super::foreign_meaning::Meaning;
 use super::item::{Item, NamedTables};
 use super::quote::quoted;
 use super::source::Span;
@@ -48,6 +48,11 @@ impl<'d> Reader<'d> {
     pub(in crate::config) fn with_name(mut self, name: &'d str) -> Self {
         self.name = name;
         self
+    }
+
+    /// The name that the user chose for this table.
+    pub(in crate::config) const fn name(&self) -> &'d str {
+        self.name
     }
 
     /// The place of the table.

@@ -1,4 +1,4 @@
-//! Names of upstreams, segments and routes: where they are defined, and which are used.
+//! Names of upstreams, segments, routes and rollouts: where they are defined, and which are used.
 
 use std::borrow::Cow;
 
@@ -17,6 +17,7 @@ pub(in crate::config) enum NameKind {
     Upstream,
     Segment,
     Route,
+    Rollout,
 }
 
 impl NameKind {
@@ -25,15 +26,17 @@ impl NameKind {
             Self::Upstream => "upstream",
             Self::Segment => "segment",
             Self::Route => "route",
+            Self::Rollout => "rollout",
         }
     }
 
-    /// The code of the warning for an unused name. A route is never unused.
+    /// The code of the warning for an unused name. A route is never unused; a rollout that no route uses has a warning of
+    /// its own.
     const fn unused(self) -> Option<&'static str> {
         match self {
             Self::Upstream => Some("unused-upstream"),
             Self::Segment => Some("unused-segment"),
-            Self::Route => None,
+            Self::Route | Self::Rollout => None,
         }
     }
 
@@ -42,6 +45,7 @@ impl NameKind {
             Self::Upstream => "unknown-upstream",
             Self::Segment => "unknown-segment",
             Self::Route => "unknown-route",
+            Self::Rollout => "unknown-rollout",
         }
     }
 }
@@ -102,6 +106,9 @@ impl<'d> Registry<'d> {
         if self.kind == NameKind::Upstream && name.contains("://") {
             let help = "this must be the name of an upstream: write `[upstream.NAME]` with the URL in `endpoints`, and NAME here";
             return Some(help.to_owned());
+        }
+        if self.kind == NameKind::Rollout && self.names.is_empty() {
+            return Some("there is no `[rollout.NAME]`".to_owned());
         }
         did_you_mean(name, names()).or_else(|| {
             let known: Vec<_> = names().take(8).map(|name| format!("`{name}`")).collect();

@@ -66,6 +66,8 @@ pub(in crate::config) enum Shape {
 pub(in crate::config) const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
 /// The pattern of durations.
 pub(in crate::config) const DURATION: &str = r"^(\d+(ms|s|m|h|d))+$|\$\{";
+/// The pattern of dates, with or without a time, as editors see them.
+pub(in crate::config) const DATE: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}";
 /// The pattern of sizes.
 pub(in crate::config) const SIZE: &str = r"^\d+ *(B|KiB|MiB|GiB)$|\$\{";
 

@@ -1,6 +1,8 @@
-//! The acting calls `/v1/kill`, `/v1/revive` and `/v1/rollouts/{name}/resume`: from the body to the event, and from the outcome to the answer.
+//! The acting calls `/v1/kill` and `/v1/revive`: from the body to the event, and from the outcome to the answer. The calls on
+//! rollouts take the same way.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::Extension;
@@ -13,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::access::Admitted;
+use super::act_problem::problem;
 use super::body::CallBody;
 use super::calls::AdminState;
 use super::fields::{self, NAME_CHARS_MAX, checked_reason, present, sequence};
@@ -20,14 +23,18 @@ use super::journal;
 use super::kills;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::response::pretty;
-use super::rollouts::{self, NameInPath};
 use crate::control::event::{Event, ReleaseEvent};
 use crate::control::release::{Act, ActError, ActOutcome, PersonAct};
-use crate::journal::{IdempotencyKey, ScopeFields};
-use crate::route::KillScope;
+use crate::journal::{Actor, IdempotencyKey, ScopeFields};
+use crate::release::{ActRefusal, PersonVerb, RolloutPhase};
+use crate::route::{KillScope, Rules};
 
 /// The most records that an outdated act gets.
 const NEWER_MAX: usize = 20;
+/// A rollout stands as revived within this time after the end of its kill.
+const REVIVED_WITHIN: Duration = Duration::from_secs(2);
+/// Between two attempts to resume it.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The body of `/v1/kill`.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +46,8 @@ struct KillBody {
     route: Option<String>,
     #[serde(default, deserialize_with = "present")]
     variant: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    rollout: Option<String>,
     #[serde(default, deserialize_with = "present")]
     tenant: Option<String>,
     #[serde(default, deserialize_with = "present")]
@@ -62,6 +71,8 @@ struct ReviveBody {
     #[serde(default, deserialize_with = "present")]
     variant: Option<String>,
     #[serde(default, deserialize_with = "present")]
+    rollout: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     tenant: Option<String>,
     #[serde(default, deserialize_with = "present")]
     shadow: Option<String>,
@@ -69,24 +80,26 @@ struct ReviveBody {
     reason: Option<String>,
     #[serde(default, deserialize_with = "sequence")]
     expect: Option<u64>,
-}
-
-/// The body of `/v1/rollouts/{name}/resume`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ResumeBody {
+    /// Resume the rollout of the scope, too.
     #[serde(default, deserialize_with = "present")]
-    reason: Option<String>,
-    #[serde(default, deserialize_with = "sequence")]
-    expect: Option<u64>,
+    resume: Option<bool>,
 }
 
 /// What a body asks for.
 #[derive(Debug)]
-struct Wanted {
-    what: PersonAct,
+pub(super) struct Wanted {
+    pub what: PersonAct,
+    pub reason: String,
+    pub expect: Option<u64>,
+}
+
+/// A resume that follows a revive.
+#[derive(Debug)]
+struct ThenResume {
+    who: Actor,
+    rollout: String,
     reason: String,
-    expect: Option<u64>,
+    key: Option<IdempotencyKey>,
 }
 
 pub(super) async fn kill(
@@ -95,7 +108,7 @@ pub(super) async fn kill(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    answer(act(&state, admitted, Call { path: "/v1/kill", headers: &headers }, body, wanted_kill).await)
+    answer(act(&state, admitted, ActCall { path: "/v1/kill", headers: &headers }, body, wanted_kill).await)
 }
 
 pub(super) async fn revive(
@@ -104,48 +117,106 @@ pub(super) async fn revive(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    answer(act(&state, admitted, Call { path: "/v1/revive", headers: &headers }, body, wanted_revive).await)
+    let (who, mut then) = (admitted.actor.clone(), None);
+    let wanted = |body: &CallBody| {
+        let ReviveOrder { wanted, resume } = wanted_revive(body)?;
+        if resume {
+            let PersonAct::Revive(scope) = &wanted.what else { return Ok(wanted) };
+            let rollout = rollout_of(scope, &state.control.snapshot().rules)?;
+            let key = fields::idempotency_key(&headers)?;
+            let call = digest_of("/v1/revive, then resume", &body.text);
+            let key = key.map(|key| IdempotencyKey { key: format!("{key}/resume"), call });
+            then = Some(ThenResume { who, rollout, reason: wanted.reason.clone(), key });
+        }
+        Ok(wanted)
+    };
+    let revived = act(&state, admitted, ActCall { path: "/v1/revive", headers: &headers }, body, wanted).await;
+    match (revived, then) {
+        (Ok(revived), Some(then)) => {
+            let mut value = kills::outcome(&revived);
+            let (resumed, problem) = match then.send(&state).await {
+                Ok(resumed) => (kills::outcome(&resumed), Value::Null),
+                Err(problem) => (Value::Null, problem.to_json()),
+            };
+            value["resumed"] = resumed;
+            value["resume_problem"] = problem;
+            pretty(StatusCode::OK, &value)
+        }
+        (revived, _) => answer(revived),
+    }
 }
 
-pub(super) async fn resume(
-    State(state): State<AdminState>,
-    Extension(admitted): Extension<Admitted>,
-    path: NameInPath,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let release = match rollouts::name(path) {
-        Ok(release) => release,
-        Err(problem) => return problem.respond(ProblemForm::Document),
+impl ThenResume {
+    /// Resumes the rollout, as soon as it stands as revived.
+    async fn send(self, state: &AdminState) -> Result<ActOutcome, CallProblem> {
+        let Self { who, rollout, reason, key } = self;
+        if let Some(RolloutPhase::RolledBack(_)) = state.control.release.rollout(&rollout).map(|one| one.phase) {
+            let help = format!("`pointsman rollout resume {rollout} --reason TEXT` ends a rollback");
+            let message = "the rollout was rolled back: a revive does not end that".to_owned();
+            let refusal = ActRefusal::WrongState { message, help };
+            return Err(problem(ActError::Rollout { rollout, refusal }));
+        }
+        let verb = PersonVerb::Resume;
+        let what = PersonAct::Rollout { rollout, verb, roles: Vec::new() };
+        let act = Act { who, what, reason, key, expect: None };
+        let due = state.control.clock.now() + REVIVED_WITHIN;
+        loop {
+            match send(state, act.clone()).await {
+                Err(ActError::Rollout { refusal: ActRefusal::WrongState { .. }, .. })
+                    if state.control.clock.now() < due =>
+                {
+                    tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                }
+                outcome => return outcome.map_err(problem),
+            }
+        }
+    }
+}
+
+/// The rollout that a revive of this scope holds.
+///
+/// # Errors
+/// The scope is no rollout, and no route or variant of one.
+fn rollout_of(scope: &KillScope, rules: &Rules) -> Result<String, CallProblem> {
+    let of_route = |name: &str| rules.routes.iter().find(|route| route.name == name).and_then(|route| route.split());
+    let named = match scope {
+        KillScope::Rollout(name) => return Ok(name.clone()),
+        KillScope::Route(route) => of_route(route).and_then(|split| split.rollout),
+        KillScope::Variant { route, variant } => of_route(route)
+            .filter(|split| split.variants.last().is_some_and(|last| last.name == *variant))
+            .and_then(|split| split.rollout),
+        KillScope::All | KillScope::Tenant(_) | KillScope::Shadow(_) => None,
     };
-    let path = format!("/v1/rollouts/{release}/resume");
-    let wanted = |body: &CallBody| wanted_resume(body, &release);
-    let outcome = act(&state, admitted, Call { path: &path, headers: &headers }, body, wanted).await;
-    answer(outcome.map_err(|problem| {
-        let is_not_shown = || state.control.release.release(&release).is_none();
-        let is_unknown =
-            problem.kind == ProblemKind::UnknownScope || problem.kind == ProblemKind::NotRolledBack && is_not_shown();
-        if is_unknown { rollouts::unknown(&state.control, &release) } else { problem }
-    }))
+    named.map(|id| rules.rollout(id).name.clone()).ok_or_else(|| {
+        let help = "leave `resume` out, or name a rollout, or a route or variant of one; after the end of other kills \
+                    rollouts go on by themselves";
+        let detail = format!("`resume` concerns a rollout, and `{scope}` has none");
+        ProblemKind::NotARollout.because(detail, help).with("field", "resume")
+    })
 }
 
 /// The call of an act.
-struct Call<'a> {
-    path: &'a str,
-    headers: &'a HeaderMap,
+pub(super) struct ActCall<'a> {
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
 }
 
-fn answer(outcome: Result<ActOutcome, CallProblem>) -> Response {
+/// The answer to an act.
+pub(super) fn answer(outcome: Result<ActOutcome, CallProblem>) -> Response {
     match outcome {
         Ok(outcome) => pretty(StatusCode::OK, &kills::outcome(&outcome)),
         Err(problem) => problem.respond(ProblemForm::Document),
     }
 }
 
-async fn act(
+/// Does what the body asks for.
+///
+/// # Errors
+/// Why nothing was done.
+pub(super) async fn act(
     state: &AdminState,
     admitted: Admitted,
-    call: Call<'_>,
+    call: ActCall<'_>,
     body: Body,
     wanted: impl FnOnce(&CallBody) -> Result<Wanted, CallProblem>,
 ) -> Result<ActOutcome, CallProblem> {
@@ -154,15 +225,18 @@ async fn act(
     let Wanted { what, reason, expect } = wanted(&body)?;
     let key = key.map(|key| IdempotencyKey { key, call: digest_of(call.path, &body.text) });
     let act = Act { who: admitted.actor, what, reason, key, expect };
-    let (reply, replied) = oneshot::channel();
-    let event = Event::Release(ReleaseEvent::Act(Box::new(act), reply));
-    let outcome = match state.events.send(event).await {
-        Ok(()) => replied.await.unwrap_or(Err(ActError::Stopping)),
-        Err(_) => Err(ActError::Stopping),
-    };
-    match (outcome, expect) {
+    match (send(state, act).await, expect) {
         (Err(ActError::Stale(_)), Some(expect)) => Err(stale(state, expect).await),
         (outcome, _) => outcome.map_err(problem),
+    }
+}
+
+/// Sends an act to the controller and waits for its outcome.
+async fn send(state: &AdminState, act: Act) -> Result<ActOutcome, ActError> {
+    let (reply, replied) = oneshot::channel();
+    match state.events.send(Event::Release(ReleaseEvent::Act(Box::new(act), reply))).await {
+        Ok(()) => replied.await.unwrap_or(Err(ActError::Stopping)),
+        Err(_) => Err(ActError::Stopping),
     }
 }
 
@@ -187,28 +261,31 @@ async fn stale(state: &AdminState, expect: u64) -> CallProblem {
 }
 
 fn wanted_kill(body: &CallBody) -> Result<Wanted, CallProblem> {
-    let KillBody { all, route, variant, tenant, shadow, reason, close_streams, expect } = body.json()?;
-    let scope = scope(&ScopeFields { all, route, variant, tenant, shadow })?;
+    let KillBody { all, route, variant, rollout, tenant, shadow, reason, close_streams, expect } = body.json()?;
+    let scope = scope(&ScopeFields { all, route, variant, tenant, shadow, rollout })?;
     let close_streams = close_streams.as_deref().map(fields::close_streams).transpose()?;
     Ok(Wanted { what: PersonAct::Kill { scope, close_streams }, reason: checked_reason(reason)?, expect })
 }
 
-fn wanted_revive(body: &CallBody) -> Result<Wanted, CallProblem> {
-    let ReviveBody { all, route, variant, tenant, shadow, reason, expect } = body.json()?;
-    let scope = scope(&ScopeFields { all, route, variant, tenant, shadow })?;
-    Ok(Wanted { what: PersonAct::Revive(scope), reason: checked_reason(reason)?, expect })
+/// What `/v1/revive` asks for.
+#[derive(Debug)]
+struct ReviveOrder {
+    wanted: Wanted,
+    resume: bool,
 }
 
-fn wanted_resume(body: &CallBody, release: &str) -> Result<Wanted, CallProblem> {
-    let ResumeBody { reason, expect } = body.json()?;
-    let what = PersonAct::Resume { release: release.to_owned() };
-    Ok(Wanted { what, reason: checked_reason(reason)?, expect })
+fn wanted_revive(body: &CallBody) -> Result<ReviveOrder, CallProblem> {
+    let ReviveBody { all, route, variant, rollout, tenant, shadow, reason, expect, resume } = body.json()?;
+    let scope = scope(&ScopeFields { all, route, variant, tenant, shadow, rollout })?;
+    let wanted = Wanted { what: PersonAct::Revive(scope), reason: checked_reason(reason)?, expect };
+    Ok(ReviveOrder { wanted, resume: resume.unwrap_or(false) })
 }
 
 fn scope(written: &ScopeFields) -> Result<KillScope, CallProblem> {
     let names = [
         ("route", &written.route),
         ("variant", &written.variant),
+        ("rollout", &written.rollout),
         ("tenant", &written.tenant),
         ("shadow", &written.shadow),
     ];
@@ -219,8 +296,8 @@ fn scope(written: &ScopeFields) -> Result<KillScope, CallProblem> {
     }
     written.scope().ok_or_else(|| {
         let detail = "it does not have exactly one scope";
-        let help =
-            "write one of: \"all\": true, \"route\": \"R\", \"variant\": \"R:V\", \"tenant\": \"T\", \"shadow\": \"R\"";
+        let help = "write one of: \"all\": true, \"route\": \"R\", \"variant\": \"R:V\", \"rollout\": \"NAME\", \"tenant\": \"T\", \
+                    \"shadow\": \"R\"";
         ProblemKind::BadBody.because(detail, help)
     })
 }
@@ -235,63 +312,8 @@ fn digest_of(path: &str, body: &str) -> String {
     })
 }
 
-/// The problem of an act that did nothing.
-fn problem(error: ActError) -> CallProblem {
-    match error {
-        ActError::Unknown { message, similar } => {
-            let help = match &similar {
-                Some(similar) => format!("did you mean `{similar}`? GET /v1/routes lists all"),
-                None => "GET /v1/routes lists all".to_owned(),
-            };
-            let problem = ProblemKind::UnknownScope.because(message, help);
-            match similar {
-                Some(similar) => problem.with("similar", similar),
-                None => problem,
-            }
-        }
-        ActError::NothingToKill(why) => {
-            ProblemKind::NothingToKill.because(why, "name a variant other than stable, or a route that has one")
-        }
-        ActError::NotKilled(scope) => {
-            ProblemKind::NotKilled.because(format!("`{scope}` is not killed"), "GET /v1/kill lists what is killed")
-        }
-        ActError::KilledByFile { scope, place } => {
-            let place = format!("{}:{}", place.file, place.line);
-            let help = format!("remove it from [kill] at {place}, and reload");
-            ProblemKind::KilledByFile.because(format!("{place} kills `{scope}`"), help).with("place", place)
-        }
-        ActError::NotRolledBack { release, state } => {
-            let help = "GET /v1/rollouts lists the releases with their states";
-            ProblemKind::NotRolledBack
-                .because(format!("`{release}` is not rolled back: it is {state}"), help)
-                .with("state", state)
-        }
-        ActError::Stale(records) => {
-            let records: Vec<_> = records.iter().map(|record| kills::record(record)).collect();
-            ProblemKind::Stale.because("others acted", "read the journal").with("records", records)
-        }
-        ActError::KeyReused => {
-            let help = "send a new key for a new call";
-            ProblemKind::KeyReused
-                .because("the same key was sent with another call, or by another identity, within the last day", help)
-        }
-        ActError::NotRecorded(why) => {
-            let help = "this call raises exposure, and such calls are recorded first: make the journal writable (see \
-                        `journal` in /status), then try again";
-            ProblemKind::NotRecorded.because(why, help)
-        }
-        ActError::TooMany(count) => {
-            let help = "lift some of them, or kill a route or variant: those always can be";
-            ProblemKind::TooManyKills.because(format!("{count} kills are in force"), help)
-        }
-        ActError::Stopping => ProblemKind::Stopping.because("the proxy is stopping", "ask the process that takes over"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn body(text: &str) -> CallBody {
@@ -312,11 +334,12 @@ mod tests {
         assert_eq!((reason.as_str(), expect), ("p99", Some(7)));
         let float = wanted_kill(&body(r#"{"all": true, "reason": "x", "expect": 7.0}"#)).expect("valid");
         assert_eq!(float.expect, Some(7));
-        let wanted = wanted_resume(&body(r#"{"reason": "fixed in 1.5", "expect": 9}"#), "shop:new").expect("valid");
-        assert_eq!((wanted.reason.as_str(), wanted.expect), ("fixed in 1.5", Some(9)));
-        assert_eq!(wanted.what, PersonAct::Resume { release: "shop:new".to_owned() });
-        let wanted = wanted_revive(&body(r#"{"all": true, "reason": "fixed"}"#)).expect("valid");
-        assert_eq!(wanted.what, PersonAct::Revive(KillScope::All));
+        let revive = wanted_revive(&body(r#"{"all": true, "reason": "fixed"}"#)).expect("valid");
+        assert_eq!((revive.wanted.what, revive.resume), (PersonAct::Revive(KillScope::All), false));
+        let both = r#"{"rollout": "cart-v2", "reason": "fixed", "resume": true}"#;
+        let revive = wanted_revive(&body(both)).expect("valid");
+        let scope = KillScope::Rollout("cart-v2".to_owned());
+        assert_eq!((revive.wanted.what, revive.resume), (PersonAct::Revive(scope), true));
     }
 
     #[test]
@@ -349,9 +372,8 @@ mod tests {
             let found = kill_error(text);
             assert!(found.contains(part), "{text}: {found}");
         }
-        for text in ["{}", r#"{"reason": "x", "stage": "beta"}"#, r#"{"reason": ""}"#] {
-            assert!(wanted_resume(&body(text), "shop:new").is_err(), "{text}");
-        }
+        assert!(kill_error(r#"{"rollout": "x", "route": "r", "reason": "x"}"#).contains("exactly one scope"));
+        assert!(kill_error(r#"{"rollout": "x", "reason": "x", "resume": true}"#).contains("unknown field `resume`"));
         assert!(wanted_revive(&body(r#"{"all": true, "reason": "x", "close_streams": "1s"}"#)).is_err());
     }
 

@@ -139,7 +139,7 @@ fn checked(state: &AdminState, text: &str) -> Value {
     let applied = Arc::clone(&state.control.lock().applied);
     let (loaded, diagnostics) = match (state.checker)(text, &applied) {
         Ok(loaded) => {
-            let warnings = loaded.warnings.clone();
+            let warnings = loaded.warnings.clone().for_check();
             (Some(loaded), warnings)
         }
         Err(diagnostics) => (None, diagnostics),

@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::access::{AdminClient, CallAccess, CallAttempt, ClientOrigin, StreamHold, own_uid};
+use super::access::{AdminClient, CallAccess, CallAttempt, ClientOrigin, StreamHold, approvers, own_uid};
 use super::calls::AdminState;
 use super::fields::SEQ_MAX;
 use super::journal::{AFTER, RECORDS_MAX, records_after};
@@ -174,12 +174,14 @@ impl EventStream {
     fn check(&self) -> Result<(), StreamEnd> {
         let snapshot = self.state.control.snapshot();
         let StreamReader { origin, authorization } = &self.reader;
+        let approvers = approvers(&snapshot.rules);
         let attempt = CallAttempt {
             access: CallAccess::Read,
             client: origin,
             authorization: authorization.as_deref(),
             now: self.state.control.clock.wall(),
             own_uid: own_uid(),
+            approvers: &approvers,
         };
         attempt.admit(&snapshot.rules.admin).map(|_| ()).map_err(|_| StreamEnd)
     }

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::candidates::{VariantRole, candidates};
-use super::release_json;
+use super::{release_json, rollout_json, rollout_list};
 use crate::control::state::ControlState;
 use crate::route::{ExplainQuery, ExplainRequest};
 use crate::telemetry::explained;
@@ -17,13 +17,23 @@ pub(super) fn explain(state: &ControlState, query: Option<&str>) -> Result<Value
     let (snapshot, now) = (state.snapshot(), state.clock.wall());
     let mut query = parse(query.unwrap_or_default())?;
     query.set_peer(&snapshot.rules.identity)?;
+    let chosen = query.overlay(snapshot.effective())?;
     let asked = query.request(&snapshot.rules)?;
     let found = snapshot.identity_providers.lookup(&snapshot.rules.identity, &asked, now);
-    let mut value = explained(snapshot.effective(), &ExplainRequest { facts: found.facts(), ..asked });
+    let mut config = snapshot.effective();
+    config.overlay = chosen.as_ref().unwrap_or(config.overlay);
+    let mut value = explained(config, &ExplainRequest { facts: found.facts(), ..asked });
     value["generation"] = json!(snapshot.generation.0);
-    let route = value["route"]["name"].as_str().unwrap_or_default();
-    let releases = release_json::of_route(&state.release.releases(), route);
+    let route = value["route"]["name"].as_str().unwrap_or_default().to_owned();
+    let mut releases = state.release.releases();
+    releases.retain(|one| !rollout_list::is_member(&snapshot.rules, one));
+    let releases = release_json::of_route(&releases, &route);
     value["releases"] = json!(releases);
+    let routes = &snapshot.rules.routes;
+    let split = routes.iter().find(|one| one.name == route).and_then(|one| one.split());
+    if let Some(rollout) = split.and_then(|split| split.rollout).map(|id| &snapshot.rules.rollout(id).name) {
+        value["rollout"] = state.release.rollout(rollout).map_or(Value::Null, |one| rollout_json::rollout(&one, None));
+    }
     let is_stable = value["variant"] == "stable";
     let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
     if let Some((_, upstream)) = all.into_iter().find(|(spec, _)| value["upstream"] == spec.name) {
@@ -62,8 +72,9 @@ fn set(query: &mut ExplainQuery, name: &str, value: String) -> Result<(), String
         "cookie" => return Err(format!("cookie={value:?} is not K=V")),
         "client_cert" => query.add_certificate_field(&value)?,
         "listener" => query.listener = Some(value),
+        "rollout" => query.rollouts.push(value),
         other => {
-            let known = "host, path, method, header, cookie, client_ip, client_cert, listener and peer";
+            let known = "host, path, method, header, cookie, client_ip, client_cert, listener, peer and rollout";
             return Err(format!("{other:?} is not known: use {known}"));
         }
     }

@@ -1,17 +1,20 @@
 //! Collects the data of a scrape from the snapshot and the state.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::experiment::{SampleCheck, check_sample};
+use super::rollout_json;
+use super::rollout_share::MeasuredShares;
 use crate::control::state::ControlState;
 use crate::failover::{EndpointStanding, FailureCause, RetryBudget};
-use crate::release::{GuardStanding, GuardState, ReleaseStanding, ReleaseState};
+use crate::release::{BlockKind, GuardStanding, GuardState, ReleaseStanding, ReleaseState, RolloutStanding};
 use crate::route::{Route, Upstream, Variant};
 use crate::snapshot::{Listener, Snapshot, UpstreamState};
 use crate::stats::Fairness;
 use crate::telemetry::exposition::{
-    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RouteShares, Scrape,
-    UpstreamFigures, VariantShare, WeightedSeries, expose,
+    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RolloutFigures, RouteShares,
+    Scrape, UpstreamFigures, VariantShare, WeightedSeries, expose,
 };
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
@@ -45,7 +48,8 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
         now: state.clock.now(),
         variants,
         samples: samples.collect(),
-        releases: state.release.releases().iter().map(release).collect(),
+        releases: releases(state),
+        rollouts: rollouts(state),
         upstreams: upstreams
             .map(|(upstream, state)| UpstreamFigures {
                 series: &state.series,
@@ -74,6 +78,55 @@ fn release(standing: &ReleaseStanding) -> ReleaseFigures {
         states: ReleaseState::LABELS.map(|state| (state, state == label)).into(),
         guards: guards().map(guard).collect(),
     }
+}
+
+/// The releases of static weights, and the guards of each variant that a rollout moves: those of the rollout.
+fn releases(state: &ControlState) -> Vec<ReleaseFigures> {
+    let staged = state.release.rollouts();
+    let mut all: Vec<ReleaseFigures> = staged.iter().flat_map(of_rollout).collect();
+    let known: HashSet<(String, String)> = all.iter().map(|one| (one.route.clone(), one.variant.clone())).collect();
+    let plain = state.release.releases();
+    let is_plain = |one: &&ReleaseStanding| !known.contains(&(one.route.clone(), one.variant.clone()));
+    all.extend(plain.iter().filter(is_plain).map(release));
+    all
+}
+
+/// A release for each variant of a rollout: with its guards, each name once, and without a state of its own.
+fn of_rollout(standing: &RolloutStanding) -> Vec<ReleaseFigures> {
+    let mut of_tests: Vec<&GuardStanding> =
+        standing.guards.iter().filter(|guard| guard.threshold_log10 > 0.0).collect();
+    of_tests.sort_by(|a, b| a.name.cmp(&b.name).then(b.evidence_log10.total_cmp(&a.evidence_log10)));
+    of_tests.dedup_by(|b, a| a.name == b.name);
+    let is_used = of_tests.iter().any(|guard| has_counts(guard));
+    let variants = standing.variants.iter().filter_map(|name| name.split_once(':'));
+    let one = |(route, variant): (&str, &str)| ReleaseFigures {
+        route: route.to_owned(),
+        variant: variant.to_owned(),
+        is_used,
+        states: Vec::new(),
+        guards: of_tests.iter().map(|one| guard(one)).collect(),
+    };
+    variants.map(one).collect()
+}
+
+fn rollouts(state: &ControlState) -> Vec<RolloutFigures> {
+    let shares = MeasuredShares::of(state);
+    let one = |standing: &RolloutStanding| {
+        let word = rollout_json::state_word(standing);
+        let number = standing.stages.iter().position(|stage| stage.name == standing.stage);
+        let is_blocked = |kind: BlockKind| standing.blocks.iter().any(|block| block.kind == kind);
+        RolloutFigures {
+            rollout: standing.name.clone(),
+            weight: standing.weight / 100.0,
+            weight_actual: shares.of_rollout(&standing.name),
+            stage: standing.stage.clone(),
+            stage_number: number.map_or(0, |at| at as u64 + 1),
+            states: rollout_json::state_words().into_iter().map(|state| (state.clone(), state == word)).collect(),
+            is_expired: standing.expired,
+            gates: BlockKind::ALL.map(|kind| (kind.name(), is_blocked(kind))).into(),
+        }
+    };
+    state.release.rollouts().iter().map(one).collect()
 }
 
 /// Whether a guard has seen a caller of either arm.
@@ -176,15 +229,38 @@ fn certificates(state: &ControlState, listeners: &[Arc<Listener>]) -> Vec<Certif
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::admin::release_json::tests::standing_of;
+    use crate::control::admin::rollout_json::tests::in_beta;
+    use crate::release::RolloutPhase;
 
     #[test]
     fn the_shipped_scrape_has_every_state_and_cause() {
         let golden = include_str!("../../telemetry/exposition/golden.txt");
         let states = EndpointStanding::ALL.map(|standing| format!("_endpoints_state{{state=\"{}\",", standing.name()));
         let causes = FailureCause::ALL.map(|cause| format!("_ejections_total{{cause=\"{}\",", cause.name()));
-        for series in states.into_iter().chain(causes) {
+        let rollouts = rollout_json::state_words().into_iter().map(|state| format!(",state=\"{state}\"}} "));
+        for series in states.into_iter().chain(causes).chain(rollouts) {
             assert!(golden.contains(&series), "{series}");
         }
+    }
+
+    #[test]
+    fn the_variants_of_a_rollout_have_its_guards_each_name_once() {
+        let mut standing = in_beta(RolloutPhase::Running);
+        standing.variants = vec!["shop:canary".to_owned(), "cart:v2".to_owned()];
+        let query = GuardStanding { threshold_log10: 0.0, ..standing_of("queue", 0.0, GuardState::Watching) };
+        standing.guards = vec![
+            standing_of("latency", 0.25, GuardState::Watching),
+            standing_of("errors", 0.5, GuardState::Watching),
+            standing_of("errors", 0.75, GuardState::Watching),
+            query,
+        ];
+        let releases = of_rollout(&standing);
+        let names: Vec<String> = releases.iter().map(|one| format!("{}:{}", one.route, one.variant)).collect();
+        assert_eq!(names, standing.variants);
+        let guards = releases[0].guards.iter().map(|guard| format!("{} {}", guard.guard, guard.evidence_log10));
+        assert_eq!(guards.collect::<Vec<_>>(), ["errors 0.75", "latency 0.25"]);
+        assert!(releases.iter().all(|one| one.is_used && one.states.is_empty()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The admin listener and its pages: the state of the proxy, and calls that send events to the controller.
 
 mod access;
+mod act_problem;
 mod acts;
 mod body;
 mod calls;
@@ -26,6 +27,11 @@ mod query;
 mod release_json;
 mod release_schemas;
 mod response;
+mod rollout_acts;
+mod rollout_json;
+mod rollout_list;
+mod rollout_schemas;
+mod rollout_share;
 mod rollouts;
 mod router;
 mod schemas;

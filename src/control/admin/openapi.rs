@@ -106,6 +106,7 @@ pub(super) fn problems(call: CallRow<'_>) -> Vec<ProblemKind> {
         CallAccess::Public | CallAccess::Metrics | CallAccess::Read => {}
         CallAccess::Reload => kinds.extend([ProblemKind::LocalOnly, ProblemKind::UserNotListed]),
         CallAccess::Operate => kinds.extend([ProblemKind::SocketOnly, ProblemKind::UserNotListed]),
+        CallAccess::Approve => kinds.extend([ProblemKind::SocketOnly, ProblemKind::NotApprover]),
     }
     if *call.method == Method::POST {
         kinds.push(ProblemKind::OtherSite);

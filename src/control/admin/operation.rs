@@ -93,7 +93,7 @@ const ENDPOINT: [CallParameter; 2] = [
 ];
 
 const ROLLOUT_NAME: CallParameter =
-    CallParameter { name: "name", place: ParameterPlace::Path, doc: "`ROUTE:VARIANT`.", schema: "Name" };
+    CallParameter { name: "name", place: ParameterPlace::Path, doc: "A rollout, or `ROUTE:VARIANT`.", schema: "Name" };
 
 const EXPLAIN: [CallParameter; 9] = [
     query("host", "The host."),
@@ -148,6 +148,7 @@ impl Operation {
             ProblemKind::BodyLate,
             ProblemKind::NotKilled,
             ProblemKind::KilledByFile,
+            ProblemKind::NotARollout,
             ProblemKind::Stale,
             ProblemKind::BodyTooLarge,
             ProblemKind::MediaType,
@@ -180,17 +181,23 @@ impl Operation {
         problems: &[ProblemKind::BadBody, ProblemKind::BadQuery, ProblemKind::UnknownRollout],
         ..Self::page("Rollout")
     };
-    /// `/v1/rollouts/{name}/resume`.
-    pub const RESUME: Self = Self {
+    /// `/v1/rollouts/{name}/hold` and its like.
+    pub const ROLLOUT_ACT: Self = Self {
         parameters: &[ROLLOUT_NAME, KEY],
-        body: Some(BodyDoc { schema: "Resume", text: &[] }),
+        body: Some(BodyDoc { schema: "RolloutAct", text: &[] }),
         problems: &[
             ProblemKind::BadBody,
             ProblemKind::BadQuery,
             ProblemKind::BadKey,
             ProblemKind::UnknownRollout,
+            ProblemKind::UnknownScope,
+            ProblemKind::UnknownStage,
             ProblemKind::BodyLate,
+            ProblemKind::NotARollout,
             ProblemKind::NotRolledBack,
+            ProblemKind::WrongState,
+            ProblemKind::Blocked,
+            ProblemKind::ChangeInFlight,
             ProblemKind::Stale,
             ProblemKind::BodyTooLarge,
             ProblemKind::MediaType,
@@ -199,6 +206,33 @@ impl Operation {
             ProblemKind::Stopping,
         ],
         ..Self::page("ActOutcome")
+    };
+    /// `/v1/rollouts/{name}/goto`.
+    pub const GOTO: Self = Self { body: Some(BodyDoc { schema: "Goto", text: &[] }), ..Self::ROLLOUT_ACT };
+    /// `/v1/rollouts/{name}/approve`.
+    pub const APPROVE: Self = Self {
+        body: Some(BodyDoc { schema: "Approve", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::BadQuery,
+            ProblemKind::BadKey,
+            ProblemKind::NotApprover,
+            ProblemKind::SamePerson,
+            ProblemKind::UnknownRollout,
+            ProblemKind::BodyLate,
+            ProblemKind::NotARollout,
+            ProblemKind::WrongState,
+            ProblemKind::AlreadyApproved,
+            ProblemKind::Blocked,
+            ProblemKind::ChangeInFlight,
+            ProblemKind::Stale,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+            ProblemKind::KeyReused,
+            ProblemKind::NotRecorded,
+            ProblemKind::Stopping,
+        ],
+        ..Self::ROLLOUT_ACT
     };
     /// `/v1/journal`.
     pub const JOURNAL: Self = Self {

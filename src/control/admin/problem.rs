@@ -72,17 +72,24 @@ kinds! {
     LocalOnly 403 "local-only" "without tokens, this call is accepted from this machine only";
     UserNotListed 403 "user-not-listed" "this user may not act";
     UserUnknown 403 "user-unknown" "the user at the other end of the socket cannot be established";
+    NotApprover 403 "not-approver" "the identity may not approve this";
+    SamePerson 403 "same-person" "one person fills one role of a stage";
     HostNotServed 403 "host-not-served" "this Host is not served here";
     OtherSite 403 "other-site" "requests of other sites are refused";
     NoSuchPath 404 "no-such-path" "there is no such call";
-    UnknownScope 404 "unknown-scope" "the running configuration has no such route, variant or shadow";
+    UnknownScope 404 "unknown-scope" "the running configuration has no such route, variant, rollout or shadow";
     UnknownUpstream 404 "unknown-upstream" "the running configuration has no such upstream";
     UnknownEndpoint 404 "unknown-endpoint" "the upstream has no such endpoint";
-    UnknownRollout 404 "unknown-rollout" "no guard watches such a release";
+    UnknownRollout 404 "unknown-rollout" "there is no such rollout, and no guard watches such a release";
+    UnknownStage 404 "unknown-stage" "the rollout has no such stage";
     WrongMethod 405 "wrong-method" "the call takes another method";
     BodyLate 408 "body-late" "the body did not arrive in time";
     NotKilled 409 "not-killed" "the scope is not killed";
     NotRolledBack 409 "not-rolled-back" "the release is not rolled back";
+    NotARollout 409 "not-a-rollout" "the release of a static weight has no stages";
+    WrongState 409 "wrong-state" "the act does not fit to the state of the rollout";
+    AlreadyApproved 409 "already-approved" "this role has approved";
+    Blocked 409 "blocked" "something stands in the way";
     KilledByFile 409 "killed-by-file" "the file makes this kill";
     Stale 409 "stale" "others acted since the state that the caller saw";
     TooManyKills 409 "too-many-kills" "too many kills are in force";
@@ -94,6 +101,7 @@ kinds! {
     Rejected 422 "rejected" "the files are invalid";
     Failed 500 "failed" "the call failed";
     Busy 503 "busy" "too many calls of this kind at once";
+    ChangeInFlight 409 "change-in-flight" "another change of the rollout is not on the disk yet";
     NotRecorded 503 "not-recorded" "the journal cannot be written";
     Stopping 503 "stopping" "the proxy is stopping";
 }

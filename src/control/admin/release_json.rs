@@ -27,6 +27,7 @@ pub(super) fn by_route(releases: &[ReleaseStanding]) -> BTreeMap<&str, Vec<Value
 pub(super) fn release(standing: &ReleaseStanding) -> Value {
     let ReleaseStanding { route, variant, revision, weight, state, guards } = standing;
     let mut value = json!({
+        "kind": "static",
         "name": standing.name(),
         "route": route,
         "variant": variant,
@@ -75,11 +76,16 @@ const fn because(state: &ReleaseState) -> Option<&'static str> {
 }
 
 /// The guard that is closest to its threshold; one that has tripped before the others.
-fn closest(guards: &[GuardStanding]) -> Option<&GuardStanding> {
-    // One that has tripped comes before all others.
+pub(super) fn closest(guards: &[GuardStanding]) -> Option<&GuardStanding> {
+    // One that has tripped comes before all others. One without a threshold has no evidence.
     let nearness = |guard: &GuardStanding| {
-        let tripped = if guard.state == GuardState::Tripped { 1e6 } else { 0.0 };
-        tripped + guard.evidence_log10 / guard.threshold_log10
+        if guard.state == GuardState::Tripped {
+            1e6
+        } else if guard.threshold_log10 > 0.0 {
+            guard.evidence_log10 / guard.threshold_log10
+        } else {
+            f64::MIN
+        }
     };
     guards
         .iter()
@@ -158,7 +164,7 @@ fn unblock(standing: &ReleaseStanding) -> Option<String> {
     }
 }
 
-fn guard(standing: &GuardStanding) -> Value {
+pub(super) fn guard(standing: &GuardStanding) -> Value {
     json!({
         "name": standing.name,
         "test": standing.test,
@@ -187,7 +193,7 @@ fn counts(counts: ArmCounts) -> Value {
 }
 
 /// To four decimals.
-fn rounded(figure: f64) -> f64 {
+pub(super) fn rounded(figure: f64) -> f64 {
     (figure * 1e4).round() / 1e4
 }
 
@@ -199,7 +205,7 @@ pub(super) mod tests {
     use crate::route::GuardAct;
     use crate::stats::Estimate;
 
-    fn standing_of(name: &str, evidence_log10: f64, state: GuardState) -> GuardStanding {
+    pub(in crate::control::admin) fn standing_of(name: &str, evidence_log10: f64, state: GuardState) -> GuardStanding {
         GuardStanding {
             name: name.to_owned(),
             test: "errors: at most 1.1 × stable".to_owned(),
@@ -282,5 +288,8 @@ pub(super) mod tests {
         assert_eq!(closest(&guards).map(|guard| guard.name.as_str()), Some("ratio"));
         assert_eq!(closest(&guards[..1]).map(|guard| guard.name.as_str()), Some("errors"));
         assert!(closest(&[standing_of("errors", 0.0, GuardState::NoData)]).is_none());
+        let query = GuardStanding { threshold_log10: 0.0, ..standing_of("queue", 0.0, GuardState::Watching) };
+        let guards = [query, standing_of("errors", -1.0, GuardState::Watching)];
+        assert_eq!(closest(&guards).map(|guard| guard.name.as_str()), Some("errors"));
     }
 }

@@ -2,12 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::fields::REASON_CHARS_MAX;
 use crate::release::{GuardState, ReleaseState};
 use crate::route::GuardAct;
 
-/// The schemas by name. `text` makes the schema of a text of so many letters.
-pub(super) fn release_schemas(text: fn(usize) -> Value) -> Value {
+/// The schemas by name.
+pub(super) fn release_schemas() -> Value {
     json!({
         "Rollouts": {
             "type": "object",
@@ -15,22 +14,30 @@ pub(super) fn release_schemas(text: fn(usize) -> Value) -> Value {
             "properties": {
                 "seq": { "type": "integer" },
                 "durable_seq": { "type": "integer" },
-                "rollouts": { "type": "array", "items": { "$ref": "#/components/schemas/Release" } },
+                "rollouts": { "type": "array", "items": {
+                    "anyOf": [
+                        { "$ref": "#/components/schemas/Staged" },
+                        { "$ref": "#/components/schemas/Release" },
+                    ],
+                } },
             },
         },
         "Release": release(),
         "Rollout": {
-            "description": "A release with all its guards.",
-            "allOf": [
-                { "$ref": "#/components/schemas/Release" },
-                {
-                    "type": "object",
-                    "required": ["guards"],
-                    "properties": {
-                        "guards": { "type": "array", "items": { "$ref": "#/components/schemas/Guard" } },
-                    },
-                },
+            "description": "A rollout, or the release of a static weight, with all its guards.",
+            "anyOf": [
+                { "$ref": "#/components/schemas/StagedWithGuards" },
+                { "$ref": "#/components/schemas/ReleaseWithGuards" },
             ],
+        },
+        "ReleaseWithGuards": {
+            "description": "A release with all its guards.",
+            "allOf": [{ "$ref": "#/components/schemas/Release" }, { "$ref": "#/components/schemas/WithGuards" }],
+        },
+        "WithGuards": {
+            "type": "object",
+            "required": ["guards"],
+            "properties": { "guards": { "type": "array", "items": { "$ref": "#/components/schemas/Guard" } } },
         },
         "Guard": guard(),
         "ArmCounts": {
@@ -42,18 +49,6 @@ pub(super) fn release_schemas(text: fn(usize) -> Value) -> Value {
                 "rate": { "type": ["number", "null"], "description": "Events of exposures, 0 to 1." },
             },
         },
-        "Resume": {
-            "type": "object",
-            "additionalProperties": false,
-            "required": ["reason"],
-            "properties": {
-                "reason": text(REASON_CHARS_MAX),
-                "expect": {
-                    "$ref": "#/components/schemas/Sequence",
-                    "description": "The last sequence number that the caller saw; later records are a conflict.",
-                },
-            },
-        },
     })
 }
 
@@ -61,10 +56,11 @@ fn release() -> Value {
     json!({
         "type": "object",
         "required": [
-            "name", "route", "variant", "revision", "weight", "state", "because", "by", "at", "seq", "durable", "says",
+            "kind", "name", "route", "variant", "revision", "weight", "state", "because", "by", "at", "seq", "durable", "says",
             "unblock", "closest",
         ],
         "properties": {
+            "kind": { "const": "static" },
             "name": { "type": "string", "description": "`ROUTE:VARIANT`" },
             "route": { "type": "string" },
             "variant": { "type": "string" },

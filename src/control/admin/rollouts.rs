@@ -1,16 +1,19 @@
-//! `/v1/rollouts`: how releases stand, in words and figures.
+//! `/v1/rollouts`: how rollouts and the releases of static weights stand, in words and figures.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::calls::AdminState;
 use super::fields::{NAME_CHARS_MAX, check_text};
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::release_json::{release, with_guards};
 use super::response::pretty;
+use super::rollout_json;
+use super::rollout_list::{is_member, rollout_of, rollouts_in_short};
+use super::rollout_share::MeasuredShares;
 use crate::config::nearest;
 use crate::control::state::ControlState;
 use crate::release::ReleaseStanding;
@@ -19,22 +22,51 @@ use crate::route::Rules;
 /// The name of a release in the path.
 pub(super) type NameInPath = Result<Path<String>, PathRejection>;
 
-/// All releases, each in short.
+/// All rollouts, then all releases of static weights, each in short.
 pub(super) fn rollouts_page(state: &ControlState) -> Response {
     let health = state.release.health();
-    let all: Vec<Value> = state.release.releases().iter().map(release).collect();
+    let mut all = rollouts_in_short(state);
+    let rules = &state.snapshot().rules;
+    all.extend(state.release.releases().iter().filter(|one| !is_member(rules, one)).map(release));
     pretty(StatusCode::OK, &json!({ "seq": health.seq, "durable_seq": health.durable_seq, "rollouts": all }))
 }
 
 pub(super) async fn rollout(State(state): State<AdminState>, path: NameInPath) -> Response {
-    let found = name(path).and_then(|name| match state.control.release.release(&name) {
-        Some(standing) => Ok(with_guards(&standing)),
-        None => Err(unknown(&state.control, &name)),
+    let found = name(path).and_then(|name| {
+        if let Some(standing) = state.control.release.rollout(&name) {
+            let share = MeasuredShares::of(&state.control).of_rollout(&name);
+            return Ok(rollout_json::with_guards(&standing, share));
+        }
+        let rules = &state.control.snapshot().rules;
+        if rules.find_rollout(&name).is_some() {
+            let detail = format!("the rollout `{name}` has not begun yet");
+            return Err(ProblemKind::Busy.because(detail, "try again in a second"));
+        }
+        let found = state.control.release.release(&name).filter(|one| !is_member(rules, one));
+        found.map(|standing| with_guards(&standing)).ok_or_else(|| unknown(&state.control, &name))
     });
     match found {
         Ok(found) => pretty(StatusCode::OK, &found),
         Err(problem) => problem.respond(ProblemForm::Document),
     }
+}
+
+/// Whether a rollout has this name.
+pub(super) fn is_rollout(state: &ControlState, name: &str) -> bool {
+    state.release.rollout(name).is_some() || state.snapshot().rules.find_rollout(name).is_some()
+}
+
+/// The problem of an act on stages with a name that no rollout has.
+pub(super) fn no_rollout(state: &ControlState, name: &str, act: &str) -> CallProblem {
+    if !has_variant(&state.snapshot().rules, name) {
+        return unknown(state, name);
+    }
+    let detail = format!("`{name}` has a static weight: there is nothing to {act}");
+    let help = format!(
+        "stop it with POST /v1/kill and {{\"variant\": \"{name}\"}}, or give it stages: a `[rollout.NAME]`, and `rollout = \
+         \"NAME\"` in place of `weight`"
+    );
+    ProblemKind::NotARollout.because(detail, help)
 }
 
 /// Reads the name of a release.
@@ -51,17 +83,25 @@ pub(super) fn name(path: NameInPath) -> Result<String, CallProblem> {
 
 /// The problem of a name that no release has.
 pub(super) fn unknown(state: &ControlState, name: &str) -> CallProblem {
-    let known: Vec<String> = state.release.releases().iter().map(ReleaseStanding::name).collect();
-    if has_variant(&state.snapshot().rules, name) {
+    let snapshot = state.snapshot();
+    if let Some(rollout) = rollout_of(&snapshot.rules, name) {
+        let help = format!("write `{rollout}`: GET /v1/rollouts/{rollout} shows it");
+        return ProblemKind::UnknownRollout
+            .because(format!("the rollout `{rollout}` moves `{name}`"), help)
+            .with("similar", rollout);
+    }
+    let mut known: Vec<String> = state.release.releases().iter().map(ReleaseStanding::name).collect();
+    known.extend(snapshot.rules.rollouts.iter().map(|rollout| rollout.name.clone()));
+    if has_variant(&snapshot.rules, name) {
         let help = "`guard = \"warn\"` or `[[route.guard]]` in its route makes guards watch it";
         return ProblemKind::UnknownRollout.because(format!("no guard watches `{name}`"), help);
     }
     let similar = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
     let help = match &similar {
         Some(similar) => format!("did you mean `{similar}`? GET /v1/rollouts lists all"),
-        None => "write ROUTE:VARIANT; GET /v1/rollouts lists all".to_owned(),
+        None => "write the name of a rollout, or ROUTE:VARIANT; GET /v1/rollouts lists all".to_owned(),
     };
-    let problem = ProblemKind::UnknownRollout.because(format!("there is no release `{name}`"), help);
+    let problem = ProblemKind::UnknownRollout.because(format!("there is no rollout or release `{name}`"), help);
     match similar {
         Some(similar) => problem.with("similar", similar),
         None => problem,

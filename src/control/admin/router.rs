@@ -15,18 +15,20 @@ use axum::handler::Handler;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{MethodRouter, any};
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use http::{HeaderMap, Method, StatusCode};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::access::{CallAccess, CallPlaces, Gate, check_access};
+use super::access::{AccessGate, Admitted, CallAccess, CallPlaces, check_access};
 use super::calls::{self, AdminState};
 use super::openapi::{CallRow, document};
 use super::operation::Operation;
 use super::page::PageLimits;
 use super::problem::{ProblemForm, ProblemKind};
 use super::response::{add_fields, text};
-use super::{acts, config_calls, events, journal, origin, rollouts, upstream_acts};
+use super::rollout_acts::{NamedCall, RolloutCall};
+use super::rollouts::NameInPath;
+use super::{acts, config_calls, events, journal, origin, rollout_acts, rollouts, upstream_acts};
 use crate::control::state::ControlState;
 
 /// The text of a response whose handler has panicked.
@@ -91,11 +93,15 @@ fn v1_calls() -> Vec<AdminCall> {
             .with(Operation::KILL)
             .on_any_place(),
         AdminCall::post("/v1/revive", Operate, "lift a kill", acts::revive).with(Operation::REVIVE).on_any_place(),
-        page("/v1/rollouts", "releases that guards watch, with their states", "Rollouts", rollouts::rollouts_page),
-        AdminCall::get("/v1/rollouts/{name}", Read, "a release with the evidence of each guard", rollouts::rollout)
+        page("/v1/rollouts", "rollouts, and releases that guards watch", "Rollouts", rollouts::rollouts_page),
+        AdminCall::get("/v1/rollouts/{name}", Read, "one with the evidence of each guard", rollouts::rollout)
             .with(Operation::ROLLOUT),
-        AdminCall::post("/v1/rollouts/{name}/resume", Operate, "end the latch of a rollback", acts::resume)
-            .with(Operation::RESUME),
+        on_rollout("/v1/rollouts/{name}/approve", "approve a stage as a role", RolloutCall::Approve),
+        on_rollout("/v1/rollouts/{name}/hold", "hold a rollout at its weight", RolloutCall::Hold),
+        on_rollout("/v1/rollouts/{name}/resume", "end a hold, or the latch of a rollback", RolloutCall::Resume),
+        on_rollout("/v1/rollouts/{name}/rollback", "all callers back to stable", RolloutCall::Rollback),
+        on_rollout("/v1/rollouts/{name}/goto", "move a rollout to a stage", RolloutCall::Goto),
+        on_rollout("/v1/rollouts/{name}/restart", "begin at the first stage", RolloutCall::Restart),
         page("/v1/routes", "routes with their shares", "Routes", calls::routes_page),
         page("/v1/upstreams", "upstreams and their endpoints", "Upstreams", calls::upstreams_page),
         operate(
@@ -131,6 +137,29 @@ fn operate<T: 'static>(path: &'static str, help: &'static str, handler: impl Han
     AdminCall::post(path, CallAccess::Operate, help, handler).with(Operation::ENDPOINT_ACT).on_any_place()
 }
 
+/// An act on a rollout. Those that lower exposure have places of their own, as a kill.
+fn on_rollout(path: &'static str, help: &'static str, call: RolloutCall) -> AdminCall {
+    let handler = async move |State(state): State<AdminState>,
+                              Extension(admitted): Extension<Admitted>,
+                              path: NameInPath,
+                              headers: HeaderMap,
+                              body: Body| {
+        rollout_acts::perform(state, admitted, NamedCall { call, path }, headers, body).await
+    };
+    let (access, operation) = match call {
+        RolloutCall::Approve => (CallAccess::Approve, Operation::APPROVE),
+        RolloutCall::Goto => (CallAccess::Operate, Operation::GOTO),
+        RolloutCall::Hold | RolloutCall::Resume | RolloutCall::Rollback | RolloutCall::Restart => {
+            (CallAccess::Operate, Operation::ROLLOUT_ACT)
+        }
+    };
+    let row = AdminCall::post(path, access, help, handler).with(operation);
+    match call {
+        RolloutCall::Hold | RolloutCall::Rollback | RolloutCall::Goto => row.on_any_place(),
+        RolloutCall::Approve | RolloutCall::Resume | RolloutCall::Restart => row,
+    }
+}
+
 /// Every call, in the order of the index page.
 fn calls() -> Vec<AdminCall> {
     let mut all = first_calls();
@@ -151,7 +180,7 @@ pub(super) fn router(mut state: AdminState) -> Router {
     }
     for AdminCall { path, route, access, places, .. } in calls {
         let (control, failures) = (Arc::clone(&state.control), Arc::clone(&state.failures));
-        let gate = middleware::from_fn_with_state(Gate { control, failures, access, places }, check_access);
+        let gate = middleware::from_fn_with_state(AccessGate { control, failures, access, places }, check_access);
         router = router.route(path, route.route_layer(gate));
     }
     layered(router, Arc::clone(&state.control)).with_state(state)

@@ -6,6 +6,7 @@ use super::fields::{EMPTY_LETTERS, KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_M
 use super::journal::RECORDS_MAX;
 use super::problem::ProblemKind;
 use super::release_schemas::release_schemas;
+use super::rollout_schemas::rollout_schemas;
 use super::upstream_schemas::upstream_schemas;
 
 /// A text without control characters, with a letter that shows something.
@@ -44,7 +45,17 @@ pub(super) fn schemas() -> Value {
             },
         },
     });
-    for part in [bodies(), records(), outcomes(), tables(), upstream_schemas(), release_schemas(text), config()] {
+    let parts = [
+        bodies(),
+        records(),
+        outcomes(),
+        tables(),
+        upstream_schemas(),
+        release_schemas(),
+        rollout_schemas(text),
+        config(),
+    ];
+    for part in parts {
         if let (Value::Object(all), Value::Object(part)) = (&mut all, part) {
             all.extend(part);
         }
@@ -69,6 +80,17 @@ fn problem() -> Value {
             "known": { "type": "array", "items": { "type": "string" }, "description": "The names that there are." },
             "place": { "type": "string", "description": "File and line." },
             "role": { "type": "string", "description": "The role that is missing." },
+            "rollout": { "type": "string", "description": "The rollout that does not take the act." },
+            "awaited": {
+                "type": "array",
+                "items": { "type": "string" },
+                "description": "The roles that it waits for, each with those who may fill it.",
+            },
+            "blocks": {
+                "type": "array",
+                "description": "What stands in the way, the first one first.",
+                "items": { "$ref": "#/components/schemas/Block" },
+            },
             "records": {
                 "type": "array",
                 "description": "What was decided since `expect`.",
@@ -90,6 +112,7 @@ fn scope_body(fields: Value) -> Value {
         "all": { "const": true },
         "route": text(NAME_CHARS_MAX),
         "variant": { "type": "string", "minLength": 2, "maxLength": NAME_CHARS_MAX, "pattern": variant },
+        "rollout": text(NAME_CHARS_MAX),
         "tenant": text(NAME_CHARS_MAX),
         "shadow": text(NAME_CHARS_MAX),
         "reason": text(REASON_CHARS_MAX),
@@ -101,7 +124,7 @@ fn scope_body(fields: Value) -> Value {
     if let (Value::Object(all), Value::Object(fields)) = (&mut properties, fields) {
         all.extend(fields);
     }
-    let scopes = ["all", "route", "variant", "tenant", "shadow"];
+    let scopes = ["all", "route", "variant", "rollout", "tenant", "shadow"];
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -120,7 +143,12 @@ fn bodies() -> Value {
                 "pattern": "^(0s|[1-9][0-9]{0,2}(ms|s|m)|([1-9]|1[0-9]|2[0-4])h)$",
             },
         })),
-        "Revive": scope_body(json!({})),
+        "Revive": scope_body(json!({
+            "resume": {
+                "type": "boolean",
+                "description": "Resume the rollout of the scope after it.",
+            },
+        })),
         "Reload": {
             "type": "object",
             "additionalProperties": false,
@@ -147,6 +175,7 @@ fn records() -> Value {
                 "all": { "const": true },
                 "route": { "type": "string" },
                 "variant": { "type": "string", "description": "`ROUTE:VARIANT`" },
+                "rollout": { "type": "string" },
                 "tenant": { "type": "string" },
                 "shadow": { "type": "string", "description": "The route." },
             },
@@ -167,9 +196,17 @@ fn records() -> Value {
                 "seq": { "type": "integer", "minimum": 1 },
                 "at": { "type": "string" },
                 "who": { "$ref": "#/components/schemas/Actor" },
-                "what": { "enum": ["start", "reload", "kill", "revive", "refused", "endpoint", "release", "checkpoint"] },
-                "act": { "type": "string", "description": "Of an endpoint or a release: what was done with it." },
+                "what": { "enum": ["start", "reload", "kill", "revive", "refused", "endpoint", "release", "rollout", "checkpoint"] },
+                "act": {
+                    "type": "string",
+                    "description": "Of an endpoint, a release or a rollout: what was done with it.",
+                },
                 "release": { "type": "string", "description": "`ROUTE:VARIANT`" },
+                "rollout": { "type": "string" },
+                "stage": { "type": "string", "description": "Of a rollout: the stage after the decision." },
+                "from": { "type": "number", "description": "Of a rollout: the weight before, in percent." },
+                "to": { "type": "number", "description": "Of a rollout: the weight that it leads to, in percent." },
+                "role": { "type": "string", "description": "The role of an approval." },
                 "revision": { "type": "string" },
                 "because": { "type": "string" },
                 "evidence": { "description": "The counts by which `journal --replay` decides again." },
@@ -201,6 +238,14 @@ fn outcomes() -> Value {
                 "repeated": { "type": "boolean", "description": "The same call was made before." },
                 "killed": { "type": "boolean", "description": "The scope is killed now, by people or by the file." },
                 "still_killed_by": { "type": ["string", "null"] },
+                "resumed": {
+                    "description": "Of a revive with `resume`: what the resume did.",
+                    "anyOf": [{ "type": "null" }, { "$ref": "#/components/schemas/ActOutcome" }],
+                },
+                "resume_problem": {
+                    "description": "Why it was not resumed; the revive holds.",
+                    "anyOf": [{ "type": "null" }, { "$ref": "#/components/schemas/Problem" }],
+                },
             },
         },
         "JournalPage": {

@@ -1,13 +1,15 @@
 //! `/status`: the state of the proxy as JSON.
 
+use std::collections::BTreeMap;
+
 use http::Method;
 use serde_json::{Value, json};
 
 use super::experiment::experiment;
 use super::format::{ratio, time};
 use super::kills::kill;
-use super::release_json;
 use super::upstreams::upstreams;
+use super::{release_json, rollout_list};
 use crate::control::measure::{Durations, VariantCounts, shares};
 use crate::control::outcome::ReloadOutcome;
 use crate::control::release::JournalHealth;
@@ -49,6 +51,7 @@ pub fn status(state: &ControlState) -> Value {
         "release": { "seq": state.release.health().seq },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(state, &snapshot, &data.baselines),
+        "rollouts": rollout_list::rollouts_in_short(state),
         "upstreams": upstreams(&snapshot, state.uptime_ms()),
         "names": data.names.iter().map(|(name, resolution)| {
             let lookups = lookups(&state.counts.recorder, name);
@@ -142,8 +145,11 @@ fn tls(listener: &Listener, server: &Server) -> Value {
 }
 
 fn routes(state: &ControlState, snapshot: &Snapshot, baselines: &crate::control::measure::Baselines) -> Vec<Value> {
-    let releases = state.release.releases();
+    let mut releases = state.release.releases();
+    releases.retain(|one| !rollout_list::is_member(&snapshot.rules, one));
     let mut releases = release_json::by_route(&releases);
+    let stages: BTreeMap<String, String> =
+        state.release.rollouts().into_iter().map(|one| (one.name, one.stage)).collect();
     let all = snapshot.rules.numbered().zip(&*snapshot.routes);
     all.map(|((id, route), state)| {
         let series = &state.series;
@@ -159,6 +165,8 @@ fn routes(state: &ControlState, snapshot: &Snapshot, baselines: &crate::control:
         });
         if let Some(split) = route.split() {
             value["killed"] = json!(snapshot.overlay.split(id).is_killed());
+            let rollout = split.rollout.map(|id| snapshot.rules.rollout(id).name.as_str());
+            value["rollout"] = json!(rollout);
             let since: Vec<VariantCounts> = (split.variants.iter().zip(&counts))
                 .map(|(variant, counts)| baselines.since(&route.name, &variant.name, counts))
                 .collect();
@@ -166,7 +174,12 @@ fn routes(state: &ControlState, snapshot: &Snapshot, baselines: &crate::control:
             let figures = counts.iter().zip(&since).zip(durations);
             let figures: Vec<VariantFigures<'_>> =
                 figures.map(|((total, since), durations)| VariantFigures { total, since, durations }).collect();
-            value["variants"] = json!(variants(snapshot, id, split, &figures));
+            let mut variants = variants(snapshot, id, split, &figures);
+            if let (Some(name), Some(last)) = (rollout, variants.last_mut()) {
+                last["rollout"] = json!(name);
+                last["stage"] = json!(stages.get(name));
+            }
+            value["variants"] = json!(variants);
             value["releases"] = json!(releases.remove(route.name.as_str()).unwrap_or_default());
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, id, split, one));
             if let Some(sample) = &state.sample {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::load::{LoadError, LoadResult, NO_FILE, other_state_dir};
+use super::load::{LoadError, LoadResult, NO_FILE, Rejection, other_state_dir};
 use super::load_task::run_load;
 use super::pending_reload::{PendingReload, stopping};
 use crate::control::adoption::wait_for_workers;
@@ -15,6 +15,7 @@ use crate::control::outcome::{ReloadCause, ReloadOutcome};
 use crate::control::state::LastReload;
 use crate::control::system::ServiceState;
 use crate::drain::Phase;
+use crate::release::PlanRejection;
 use crate::tls::Server;
 
 /// How long a reload waits for the workers to use the new generation.
@@ -108,6 +109,7 @@ impl Controller {
             Ok(loaded) => {
                 // Sockets that wait to be closed belong to no configuration, and the new one may need their addresses.
                 self.close_sockets();
+                let unfit = self.rejected_plan(&loaded.rules);
                 match self.prepare(loaded, load.answers) {
                     Err(error) if error.is_address_in_use() && self.is_handing_over() => {
                         tracing::info!("reload waits for the end of the hand-over: an address is in use");
@@ -116,7 +118,12 @@ impl Controller {
                     Err(error) => ReloadOutcome::Rejected(error.into()),
                     // Checked last, because a rejected reload must not end a hand-over.
                     Ok(_) if !self.can_apply() => return self.hold_reload(),
-                    Ok(plan) => self.commit(plan),
+                    Ok(plan) => match unfit {
+                        Some(PlanRejection { message, help }) => {
+                            ReloadOutcome::Rejected(Rejection::new("rollout-plan", &message, &help))
+                        }
+                        None => self.commit(plan),
+                    },
                 }
             }
         };

@@ -3,9 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::kept_route::{Begun, KeptRelease, KeptRoute, TickMoment};
-use super::route_view::RouteView;
-use crate::release::{GuardTrip, SavedEvidence};
+use super::group_spec::group_specs;
+use super::kept_group::{KeptGroup, TickMoment};
+use super::kept_rollout::KeptRollout;
+use super::kept_route::{GroupPlace, KeptRelease, KeptRoute};
+use crate::journal::LatchScope;
+use crate::release::{GuardStanding, GuardTrip, SavedEvidence};
+use crate::route::VariantId;
 use crate::snapshot::Snapshot;
 use crate::telemetry::GuardMemory;
 
@@ -16,14 +20,18 @@ const SWEEP_TICKS: usize = 10;
 #[derive(Debug, Default)]
 pub(in crate::control) struct Keeper {
     routes: Vec<KeptRoute>,
-    /// The index of a route by the number of its watch.
-    by_watch: HashMap<u32, usize>,
-    /// The routes that have traffic.
+    /// The routes that are judged together.
+    pub(super) groups: Vec<KeptGroup>,
+    /// The place of a route by the number of its watch.
+    by_watch: HashMap<u32, GroupPlace>,
+    /// The groups that have traffic.
     active: Vec<usize>,
-    /// The first route that the next tick looks at.
+    /// The first group that the next tick looks at.
     next: usize,
-    /// The evidence of routes, as it was saved last.
+    /// The evidence of groups, as it was saved last.
     saved: BTreeMap<String, SavedEvidence>,
+    /// What is counted about rollouts, by name.
+    pub(super) rollouts: BTreeMap<String, KeptRollout>,
     /// The evidence of a process before was read.
     is_restored: bool,
 }
@@ -42,35 +50,40 @@ impl Keeper {
     pub fn follow(&mut self, snapshot: &Snapshot, now_ms: u64) {
         let mut before: HashMap<String, KeptRoute> =
             std::mem::take(&mut self.routes).into_iter().map(|route| (route.name.clone(), route)).collect();
-        for ((id, route), state) in snapshot.rules.numbered().zip(&*snapshot.routes) {
-            let Some((watch, view)) = state.watch.as_ref().zip(RouteView::new(snapshot, id)) else { continue };
-            let begun = Begun { watch, now_ms };
-            if let Some(mut kept) = before.remove(&route.name) {
-                kept.follow(id, view, begun);
-                self.routes.push(kept);
+        let mut known: HashMap<String, KeptGroup> =
+            std::mem::take(&mut self.groups).into_iter().map(|group| (group.name.clone(), group)).collect();
+        self.follow_rollouts(snapshot);
+        for spec in group_specs(snapshot) {
+            for (member, route) in spec.members.iter().enumerate() {
+                let place = GroupPlace { group: self.groups.len(), member };
+                self.routes.push(KeptRoute::new(route, place, before.remove(route.name)));
+            }
+            if let Some(mut group) = known.remove(&spec.name) {
+                group.follow(spec, now_ms);
+                self.groups.push(group);
                 continue;
             }
-            let mut kept = KeptRoute::new(&route.name, id, view, begun);
-            if let Some(saved) = self.saved.get(&route.name) {
-                kept.restore(saved);
+            let mut group = KeptGroup::new(spec, now_ms);
+            if let Some(saved) = self.saved.get(&group.name) {
+                group.restore(saved);
             }
-            self.routes.push(kept);
+            self.groups.push(group);
         }
-        self.by_watch = self.routes.iter().enumerate().map(|(at, route)| (route.watch_id(), at)).collect();
-        self.active = (0..self.routes.len()).filter(|at| self.routes[*at].is_active).collect();
+        self.by_watch.clear();
+        for (group, kept) in self.groups.iter().enumerate() {
+            let places = kept.watch_ids().enumerate().map(|(member, id)| (id, GroupPlace { group, member }));
+            self.by_watch.extend(places);
+        }
+        self.active = (0..self.groups.len()).filter(|at| self.groups[*at].is_active).collect();
         self.next = 0;
-        let names: HashSet<&str> = self.routes.iter().map(|route| route.name.as_str()).collect();
+        let names: HashSet<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
         self.saved.retain(|name, _| names.contains(name.as_str()));
         debug_assert_eq!(self.by_watch.len(), self.routes.len(), "each route has a watch of its own");
     }
 
     /// Follows an overlay under the same rules.
     pub fn follow_shares(&mut self, snapshot: &Snapshot, now_ms: u64) {
-        for route in &mut self.routes {
-            if let Some(view) = RouteView::new(snapshot, route.id) {
-                route.follow_shares(&view.shares(), now_ms);
-            }
-        }
+        self.groups.iter_mut().for_each(|group| group.follow_shares(snapshot, now_ms));
     }
 
     /// Judges what was counted since the last tick. Returns the routes that have traffic, with the guards that have
@@ -78,31 +91,38 @@ impl Keeper {
     pub fn tick(&mut self, memory: &GuardMemory, now_ms: u64) -> Vec<RouteTick> {
         memory.events.take(|watched| {
             // An event of a watch that a reload has ended counts nowhere.
-            if let Some(at) = self.by_watch.get(&watched.watch) {
-                self.routes[*at].take(watched.event);
-                activate(&mut self.routes, &mut self.active, *at);
+            if let Some(place) = self.by_watch.get(&watched.watch) {
+                self.groups[place.group].take(place.member, watched.event);
+                activate(&mut self.groups, &mut self.active, place.group);
             }
         });
-        for _ in 0..self.routes.len().div_ceil(SWEEP_TICKS) {
-            let at = self.next % self.routes.len();
+        for _ in 0..self.groups.len().div_ceil(SWEEP_TICKS) {
+            let at = self.next % self.groups.len();
             self.next = at + 1;
-            if !self.routes[at].is_active && self.routes[at].is_busy() {
-                activate(&mut self.routes, &mut self.active, at);
+            if !self.groups[at].is_active && self.groups[at].is_busy() {
+                activate(&mut self.groups, &mut self.active, at);
             }
         }
         let moment = TickMoment { now_ms, events_lost: memory.events.lost() };
-        let ticked = self.active.iter().map(|at| RouteTick { at: *at, trips: self.routes[*at].tick(moment) }).collect();
-        for at in &self.active {
-            let route = &mut self.routes[*at];
-            route.is_active = !route.is_quiet(now_ms);
+        let mut found: HashMap<GroupPlace, Vec<GuardTrip>> = HashMap::new();
+        for group in &self.active {
+            let trips = self.groups[*group].tick(moment).into_iter();
+            found.extend(trips.map(|one| (GroupPlace { group: *group, member: one.member }, one.trips)));
         }
-        self.active.retain(|at| self.routes[*at].is_active);
+        let tick = |(at, route): (usize, &KeptRoute)| Some(RouteTick { at, trips: found.remove(&route.place)? });
+        let ticked = self.routes.iter().enumerate().filter_map(tick).collect();
+        let restless: HashSet<usize> =
+            self.routes.iter().filter(|route| !route.is_calm()).map(|route| route.place.group).collect();
+        for at in &self.active {
+            self.groups[*at].is_active = restless.contains(at) || !self.groups[*at].is_quiet(now_ms);
+        }
+        self.active.retain(|at| self.groups[*at].is_active);
         ticked
     }
 
     /// The events since the last call that came too late to count.
     pub fn take_late_events(&mut self) -> u64 {
-        self.active.iter().map(|at| self.routes[*at].take_late_events()).sum()
+        self.active.iter().map(|at| self.groups[*at].take_late_events()).sum()
     }
 
     /// The routes.
@@ -115,31 +135,48 @@ impl Keeper {
         self.routes.get_mut(at)
     }
 
-    /// A release, by the name `route:variant`.
-    pub fn find(&mut self, release: &str) -> Option<(&mut KeptRoute, usize)> {
-        let is_it = |kept: &KeptRelease| kept.key.release == release;
-        let at = self.routes.iter().position(|route| route.releases.iter().any(is_it))?;
-        let route = &mut self.routes[at];
-        let index = route.releases.iter().position(is_it)?;
-        Some((route, index))
+    /// How the guards of a variant stand.
+    pub fn guards(&self, route: &KeptRoute, variant: VariantId) -> Vec<GuardStanding> {
+        let GroupPlace { group, member } = route.place;
+        self.groups.get(group).map(|group| group.guards(member, variant)).unwrap_or_default()
     }
 
-    /// Looks at the route of a release in the next tick, and saves its evidence, also without traffic.
-    pub fn wake(&mut self, release: &str) {
-        let is_its = |route: &KeptRoute| route.releases.iter().any(|one| one.key.release == release);
-        if let Some(at) = self.routes.iter().position(is_its) {
-            activate(&mut self.routes, &mut self.active, at);
+    /// Begins the evidence of a variant of a route anew, by the index of the route.
+    pub fn resume(&mut self, at: usize, variant: VariantId, now_ms: u64) {
+        let Some(GroupPlace { group, member }) = self.routes.get(at).map(|route| route.place) else { return };
+        if let Some(group) = self.groups.get_mut(group) {
+            group.resume(member, variant, now_ms);
         }
+    }
+
+    /// Begins the evidence of a release anew, looks at it in the next tick, and saves its evidence, also without traffic;
+    /// `false`: none is watched with this name and revision.
+    pub fn begin_anew(&mut self, key: &LatchScope, now_ms: u64) -> bool {
+        let is_it = |kept: &&KeptRelease| kept.key == *key;
+        let found = self.routes.iter().enumerate().find_map(|(at, route)| {
+            let release = route.releases.iter().find(is_it)?;
+            Some((at, route.place.group, release.variant))
+        });
+        let Some((at, group, variant)) = found else { return false };
+        self.resume(at, variant, now_ms);
+        self.wake(group);
+        true
+    }
+
+    /// Looks at a group in the next tick.
+    pub(super) fn wake(&mut self, group: usize) {
+        activate(&mut self.groups, &mut self.active, group);
     }
 
     /// The evidence of all routes as JSON, when it has changed since the last call.
     pub fn save(&mut self) -> Option<Vec<u8>> {
         let mut is_changed = false;
         for at in &self.active {
-            let route = &self.routes[*at];
-            let saved = route.save();
-            if self.saved.get(&route.name) != Some(&saved) {
-                self.saved.insert(route.name.clone(), saved);
+            let group = &self.groups[*at];
+            let tenants = group.rollout.as_ref().and_then(|name| self.rollouts.get(name)?.save_tenants());
+            let saved = SavedEvidence { tenants, ..group.save() };
+            if self.saved.get(&group.name) != Some(&saved) {
+                self.saved.insert(group.name.clone(), saved);
                 is_changed = true;
             }
         }
@@ -156,17 +193,20 @@ impl Keeper {
             return Ok(());
         }
         self.saved = serde_json::from_slice(saved).map_err(|error| error.to_string())?;
-        for route in &mut self.routes {
-            if let Some(saved) = self.saved.get(&route.name) {
-                route.restore(saved);
+        for group in &mut self.groups {
+            let Some(saved) = self.saved.get(&group.name) else { continue };
+            group.restore(saved);
+            let rollout = group.rollout.as_ref().and_then(|name| self.rollouts.get_mut(name));
+            if let Some((rollout, tenants)) = rollout.zip(saved.tenants.as_ref()) {
+                rollout.restore_tenants(tenants);
             }
         }
         Ok(())
     }
 }
 
-fn activate(routes: &mut [KeptRoute], active: &mut Vec<usize>, at: usize) {
-    if !std::mem::replace(&mut routes[at].is_active, true) {
+fn activate(groups: &mut [KeptGroup], active: &mut Vec<usize>, at: usize) {
+    if !std::mem::replace(&mut groups[at].is_active, true) {
         active.push(at);
     }
 }

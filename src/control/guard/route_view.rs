@@ -1,17 +1,24 @@
 //! What a snapshot says about one route, for its guards.
 
-use crate::failover::EndpointHealth;
+use std::sync::Arc;
+
+use crate::failover::{EndpointHealth, EndpointStanding};
 use crate::release::{ArmFacts, DownFacts};
-use crate::route::{Guard, GuardAct, Guards, RouteId, Signal, Split, SplitState, UpstreamId, VariantId, Weight};
-use crate::snapshot::Snapshot;
+use crate::route::{
+    Guard, GuardAct, Guards, Rollout, Route, RouteId, Signal, Split, SplitState, UpstreamId, VariantId, Weight,
+};
+use crate::snapshot::{EndpointState, Snapshot};
 
 /// After this many tries in a row that did not connect, an endpoint that may not be ejected counts as unusable.
 const UNCONNECTED_MAX: u32 = 3;
+/// Events of requests that were sent before that count nowhere.
+const EVENTS_MS_MAX: u64 = 600_000;
 
 /// A route of a snapshot that has variants.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::control) struct RouteView<'a> {
     snapshot: &'a Snapshot,
+    route: &'a Route,
     split: &'a Split,
     state: &'a SplitState,
 }
@@ -19,8 +26,14 @@ pub(in crate::control) struct RouteView<'a> {
 impl<'a> RouteView<'a> {
     /// The route; `None` when it has no variants.
     pub fn new(snapshot: &'a Snapshot, id: RouteId) -> Option<Self> {
-        let split = snapshot.rules.routes.get(id.0 as usize)?.split()?;
-        Some(Self { snapshot, split, state: snapshot.overlay.split(id) })
+        let route = snapshot.rules.routes.get(id.0 as usize)?;
+        let split = route.split()?;
+        Some(Self { snapshot, route, split, state: snapshot.overlay.split(id) })
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'a str {
+        &self.route.name
     }
 
     /// Its guards.
@@ -48,12 +61,24 @@ impl<'a> RouteView<'a> {
 
     /// The variants with their revisions and shares, stable first.
     pub fn arms(self) -> Vec<ArmFacts> {
-        let arm = |(share, variant): (f64, &crate::route::Variant)| ArmFacts {
+        let moved = self.moved_variant();
+        let arm = |((share, variant), id): ((f64, &crate::route::Variant), VariantId)| ArmFacts {
             name: variant.name.clone(),
             revision: self.snapshot.rules.revision_of(variant),
             share,
+            by_rollout: moved == Some(id),
         };
-        self.shares().into_iter().zip(&self.split.variants).map(arm).collect()
+        self.shares().into_iter().zip(&self.split.variants).zip(self.numbered()).map(arm).collect()
+    }
+
+    /// The rollout that moves its last variant.
+    pub fn rollout(self) -> Option<&'a Rollout> {
+        self.split.rollout.and_then(|id| self.snapshot.rules.rollouts.get(id.0 as usize))
+    }
+
+    /// The variant that a rollout moves: the last one.
+    pub fn moved_variant(self) -> Option<VariantId> {
+        self.split.rollout.and(self.numbered().last()).filter(|last| *last != VariantId::STABLE)
     }
 
     fn numbered(self) -> impl Iterator<Item = VariantId> {
@@ -87,6 +112,13 @@ impl<'a> RouteView<'a> {
         !is_killed && (self.weight(variant) != Weight::ZERO || is_named())
     }
 
+    /// The longest time limit of a request, in milliseconds: later events count nowhere.
+    pub fn longest_wait_ms(self) -> u64 {
+        let timeouts = &self.route.timeouts;
+        let longest = timeouts.request.max(timeouts.per_try).filter(|_| timeouts.request.is_some());
+        longest.map_or(EVENTS_MS_MAX, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).min(EVENTS_MS_MAX))
+    }
+
     /// The upstream of a variant.
     pub fn upstream(self, variant: VariantId) -> Option<UpstreamId> {
         self.split.variants.get(usize::from(variant.0)).map(|variant| variant.upstream)
@@ -117,6 +149,28 @@ impl<'a> RouteView<'a> {
             }
         }
         (down.endpoints > 0).then_some(down)
+    }
+
+    /// The endpoints of a variant that are ejected or fail.
+    pub fn troubled(self, variant: VariantId, now_ms: u64) -> Vec<String> {
+        let upstream = self.upstream(variant).and_then(|id| self.snapshot.upstreams.get(id.0 as usize));
+        let is_bad = |endpoint: &&Arc<EndpointState>| match endpoint.health.view(now_ms).standing {
+            EndpointStanding::Ejected | EndpointStanding::Trial | EndpointStanding::Failing => true,
+            EndpointStanding::Usable | EndpointStanding::Drained => false,
+        };
+        let all = upstream.into_iter().flat_map(|upstream| upstream.endpoints.iter());
+        all.filter(is_bad).map(|endpoint| endpoint.name.to_string()).collect()
+    }
+
+    /// Why stable is in trouble, in one line: it has no usable endpoint, or half of them or more are ejected or fail.
+    pub fn stable_trouble(self, now_ms: u64) -> Option<String> {
+        let (all, troubled) = (self.endpoints(VariantId::STABLE).count(), self.troubled(VariantId::STABLE, now_ms));
+        if !self.is_usable(VariantId::STABLE) {
+            return Some(format!("stable of route {} has no usable endpoint", self.name()));
+        }
+        (troubled.len() * 2 >= all && !troubled.is_empty()).then(|| {
+            format!("{} of {all} endpoints of stable of route {} are ejected or fail", troubled.len(), self.name())
+        })
     }
 
     /// What follows when a guard of errors trips for a variant; `None`: no such guard watches it.

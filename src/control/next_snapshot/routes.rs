@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::measure::assignment;
 use super::previous::{Previous, PreviousEntities, same};
+use super::rollout_callers::{RolloutCallers, rollout_callers};
 use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Rules, Split, Variant};
 use crate::snapshot::{RouteState, Snapshot};
 use crate::stats::{SlotNumber, WindowNumber, WindowShape};
@@ -17,6 +18,8 @@ struct RouteInputs<'a> {
     new: EffectiveConfig<'a>,
     registry: &'a MeterRegistry,
     now: Duration,
+    /// By rollout: what its routes share.
+    rollouts: Vec<RolloutCallers>,
 }
 
 /// The ids of a route: in the last snapshot, if it existed, and in the next one.
@@ -35,7 +38,8 @@ pub(super) fn route_states(
 ) -> Arc<[Arc<RouteState>]> {
     let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
     let previous = PreviousEntities::new(specs, states, |route: &Route| &route.name);
-    let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now };
+    let rollouts = rollout_callers(old, new.rules, registry);
+    let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now, rollouts };
     let all = new.rules.numbered().zip(new.rules.needs());
     let one = |((new, route), needs): ((RouteId, &Route), Needs)| {
         let index = previous.index(new.0 as usize, &route.name);
@@ -58,6 +62,7 @@ fn route_state(
         sample: sample(old, ids, inputs),
         shadow: shadow(old, route, inputs),
         watch: watch(old, ids, inputs),
+        exposed: route.split().and_then(|split| shared(split, inputs)).map(|shared| Arc::clone(&shared.exposed)),
         needs,
     };
     match old {
@@ -72,6 +77,7 @@ fn is_same(a: &RouteState, b: &RouteState) -> bool {
         && same(a.sample.as_ref(), b.sample.as_ref())
         && same(a.shadow.as_ref(), b.shadow.as_ref())
         && same(a.watch.as_ref(), b.watch.as_ref())
+        && same(a.exposed.as_ref(), b.exposed.as_ref())
         && a.needs == b.needs
 }
 
@@ -132,18 +138,32 @@ fn watch(old: Previous<'_, Route, RouteState>, ids: Ids, inputs: &RouteInputs<'_
             before.guards.signals == split.guards.signals && identity(before, old.rules) == identity(split, rules)
         })
     });
+    let shared = shared(split, inputs);
+    // The callers that it watches are those of its rollout, or its own.
+    let was_shared = old.and_then(|(route, _)| route.split()).is_some_and(|split| split.rollout.is_some());
+    let is_among =
+        |watch: &Arc<GuardWatch>| shared.map_or(!was_shared, |shared| Arc::ptr_eq(watch.callers(), &shared.callers));
+    let carried = carried.and_then(|(_, old)| old.watch.clone()).filter(is_among);
     let shape = WindowShape {
         strata: 1 + split.targets.len(),
         arms: split.variants.len(),
         signals: split.guards.signals.len(),
     };
     let new = || {
+        if let Some(shared) = shared {
+            return Arc::new(GuardWatch::among(&shared.callers, shape, &split.guards, registry));
+        }
         let watch = GuardWatch::new(shape, &split.guards, registry);
         // Before a worker has it: the first request counts.
         watch.open(WindowNumber(1), SlotNumber(1));
         Arc::new(watch)
     };
-    Some(carried.and_then(|(_, old)| old.watch.clone()).unwrap_or_else(new))
+    Some(carried.unwrap_or_else(new))
+}
+
+/// What the routes of the rollout of a route share.
+fn shared<'a>(split: &Split, inputs: &'a RouteInputs<'_>) -> Option<&'a RolloutCallers> {
+    inputs.rollouts.get(split.rollout?.0 as usize)
 }
 
 /// The next snapshot under the same rules, with this overlay. A route whose weights, kills or latches change gets a new
@@ -163,8 +183,9 @@ pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, 
             let state = &*old.routes[route.0 as usize];
             let split = old.rules.route(route).split().filter(|_| state.sample.is_some())?;
             let sample = Some(new_sample(split, registry, now));
-            let (series, shadow, watch) = (state.series.clone(), state.shadow.clone(), state.watch.clone());
-            Some((route, Arc::new(RouteState { series, sample, shadow, watch, needs: state.needs })))
+            let (series, shadow) = (state.series.clone(), state.shadow.clone());
+            let (watch, exposed) = (state.watch.clone(), state.exposed.clone());
+            Some((route, Arc::new(RouteState { series, sample, shadow, watch, exposed, needs: state.needs })))
         })
         .collect();
     if !renewed.is_empty() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::journal::{Actor, IdempotencyKey, Record};
+use crate::release::{ActRefusal, PersonVerb};
 use crate::route::{KillScope, SourceLocation};
 
 /// An act of a person.
@@ -40,6 +41,15 @@ pub enum PersonAct {
         /// The release: `route:variant`.
         release: String,
     },
+    /// Something about a rollout.
+    Rollout {
+        /// The rollout.
+        rollout: String,
+        /// What.
+        verb: PersonVerb,
+        /// The roles of this rollout that the person may approve as.
+        roles: Vec<String>,
+    },
 }
 
 /// What an act did.
@@ -69,7 +79,7 @@ pub struct ActOutcome {
 /// Why an act did nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ActError {
-    /// There is no such route, variant, shadow or release.
+    /// There is no such route, variant, shadow, release or rollout.
     Unknown {
         /// What is missing, such as "there is no route `chekout`".
         message: String,
@@ -94,6 +104,15 @@ pub enum ActError {
         /// The word for its state, such as `watching`.
         state: &'static str,
     },
+    /// A rollout does not take the act.
+    Rollout {
+        /// The rollout.
+        rollout: String,
+        /// Why.
+        refusal: ActRefusal,
+    },
+    /// A change of this rollout waits for the disk.
+    InFlight(String),
     /// Others acted since `expect`: their records, at most 20.
     Stale(Vec<Arc<Record>>),
     /// The same `Idempotency-Key` was used for another call, or by another identity.

@@ -17,6 +17,11 @@ pub(super) fn find_scope(scope: &KillScope, rules: &Rules) -> Result<(), ActErro
             let similar = nearest(name, rules.routes.iter().map(|route| route.name.as_str()));
             unknown(format!("there is no route `{name}`"), similar.map(str::to_owned))
         }
+        ScopeFault::NoRollout => {
+            let KillScope::Rollout(name) = scope else { return Ok(()) };
+            let similar = nearest(name, rules.rollouts.iter().map(|rollout| rollout.name.as_str()));
+            unknown(format!("there is no rollout `{name}`"), similar.map(str::to_owned))
+        }
         ScopeFault::NoVariant(id) => {
             let KillScope::Variant { variant, .. } = scope else { return Ok(()) };
             let similar = nearest(variant, variants(rules, id).skip(1)).map(|similar| format!("{name}:{similar}"));
@@ -67,7 +72,7 @@ pub(super) fn find_release(release: &str, rules: &Rules) -> Result<LatchScope, A
     Ok(LatchScope { release: release.to_owned(), revision: revision.unwrap_or_default() })
 }
 
-fn unknown(message: String, similar: Option<String>) -> ActError {
+pub(super) fn unknown(message: String, similar: Option<String>) -> ActError {
     ActError::Unknown { message, similar }
 }
 

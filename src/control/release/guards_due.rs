@@ -23,6 +23,8 @@ impl Controller {
         for RouteTick { at, trips } in &ticked {
             is_changed |= self.judge_route(*at, trips, &mut tried);
         }
+        is_changed |= self.step_rollouts();
+        tried.extend(self.rollouts_to_try(&self.store.load()));
         if self.release.schedule.are_tries_due(now_ms) {
             self.try_upstreams(&tried);
         }
@@ -33,6 +35,7 @@ impl Controller {
             telemetry::guards::count_late_events(recorder, self.release.guards.take_late_events());
             telemetry::guards::set_tables_refused(recorder, u64::try_from(refused).unwrap_or(u64::MAX));
             self.show_releases(ticked.iter().map(|tick| tick.at));
+            self.show_rollouts();
         }
         if self.release.schedule.is_save_due(now_ms) {
             self.save_evidence();
@@ -41,7 +44,7 @@ impl Controller {
 
     /// Gives the evidence to the journal's thread, if it has changed: it outlives the process.
     pub(in crate::control) fn save_evidence(&mut self) {
-        if let Some(evidence) = self.release.guards.save() {
+        if let Some(evidence) = self.release.save_progress() {
             self.release.ledger.save_evidence(evidence);
         }
     }

@@ -68,6 +68,7 @@ impl ActiveKills {
             | Deed::Reload { .. }
             | Deed::Refused { .. }
             | Deed::Endpoint { .. }
+            | Deed::Rollout(_)
             | Deed::Release(_)
             | Deed::Checkpoint { .. } => {}
         }
@@ -188,6 +189,7 @@ fn close_streams(record: &Record) -> Option<Duration> {
         | Deed::Revive { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Rollout(_)
         | Deed::Release(_)
         | Deed::Checkpoint { .. } => None,
     }

@@ -107,6 +107,11 @@ fn find(key: &LatchScope, rules: &Rules, names: &RouteNames<'_>) -> Option<(Rout
     let scope = KillScope::Variant { route: route.to_owned(), variant: variant.to_owned() };
     let Ok(FoundScope::Variant(route, variant)) = names.find(&scope) else { return None };
     let split = rules.route(route).split()?;
+    let is_last = usize::from(variant.0) + 1 == split.variants.len();
+    if split.rollout.is_some() && is_last {
+        // A rollout has latches of its own.
+        return None;
+    }
     let revision = rules.revision_of(split.variants.get(usize::from(variant.0))?);
     (revision == key.revision).then_some((route, variant))
 }

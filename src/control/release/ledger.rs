@@ -59,11 +59,13 @@ enum Pages {
     Theirs { seq: u64, kept: BTreeMap<KeptScope, (u64, Draft)> },
 }
 
-/// What a record takes out of service, that is kept until it can be written.
+/// What a record takes out of service or lowers, that is kept until it can be written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum KeptScope {
     Killed(KillScope),
     Latched(LatchScope),
+    /// Where a rollout stands.
+    Rollout(String),
 }
 
 impl KeptScope {
@@ -71,11 +73,15 @@ impl KeptScope {
         match deed {
             Deed::Kill { scope, .. } => scope.scope().map(Self::Killed),
             Deed::Release(_) => deed.latched().map(Self::Latched),
+            Deed::Rollout(lowered) if !deed.raises() && !lowered.state.is_null() => {
+                Some(Self::Rollout(lowered.rollout.clone()))
+            }
             Deed::Start { .. }
             | Deed::Reload { .. }
             | Deed::Revive { .. }
             | Deed::Refused { .. }
             | Deed::Endpoint { .. }
+            | Deed::Rollout(_)
             | Deed::Checkpoint { .. } => None,
         }
     }
@@ -100,7 +106,10 @@ impl Written {
             }
             JournalProgress::Recovered => self.failure = None,
             JournalProgress::EvidenceNotSaved { why } => {
-                tracing::warn!("the evidence of guards is not saved: {why}; after a restart they begin anew");
+                tracing::warn!(
+                    "the evidence of guards and the time of rollouts in their stages are not saved: {why}; a start goes on \
+                     from what was saved before"
+                );
             }
         }
     }
@@ -232,7 +241,7 @@ impl Ledger {
         self.keys.retain(|record| record.seq != seq);
     }
 
-    /// Keeps a kill or a rollback of the process before, which its disk did not take, until this process can record it.
+    /// Keeps a kill, a rollback or a lowered rollout of the process before, which its disk did not take, until this process can record it.
     /// Returns its record; `None` when this process has killed or rolled back the same meanwhile.
     pub fn keep(&mut self, record: Record) -> Option<Arc<Record>> {
         let scope = KeptScope::of(&record.what)?;
@@ -280,7 +289,7 @@ fn unwritten(draft: Draft, seq: u64) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::{Actor, ScopeFields};
+    use crate::journal::{Actor, RolloutDeed, ScopeFields};
 
     fn kill(at: Duration, tenant: &str) -> Draft {
         let scope = ScopeFields::from(&KillScope::Tenant(tenant.to_owned()));
@@ -296,6 +305,45 @@ mod tests {
         let key = ledger.append(kill(at, "a")).expect("a kill is always taken").key.clone().expect("a key");
         assert!(ledger.record_of(&key, at + KEYS_FOR).is_some());
         assert!(ledger.record_of(&key, at + KEYS_FOR + Duration::from_millis(1)).is_none());
+    }
+
+    #[test]
+    fn while_another_process_writes_rollouts_are_lowered_and_not_raised() {
+        let at = rfc3339(Duration::from_secs(1_800_000_001));
+        let rollout = |name: &str, act: &str, raises: bool| {
+            let deed = RolloutDeed {
+                act: act.to_owned(),
+                rollout: name.to_owned(),
+                revision: "v2=1".to_owned(),
+                stage: "beta".to_owned(),
+                from: 10.0,
+                to: 0.0,
+                raises,
+                because: "a test".to_owned(),
+                role: None,
+                evidence: serde_json::Value::Null,
+                state: serde_json::json!({ "stage": "beta" }),
+            };
+            let what = Deed::Rollout(deed);
+            let (who, config) = (Actor::process(), String::new());
+            Draft { at: at.clone(), who, what, reason: None, key: None, config, generation: 1 }
+        };
+        let mut ledger = Ledger::of_another_process(7, "a test".to_owned());
+        assert!(ledger.append(rollout("a", "enter", true)).is_err(), "nothing is raised");
+        let before = rollout("a", "rollback", false);
+        let of_before = Record { seq: 5, ..before.clone().unrecorded() };
+        assert!(ledger.keep(of_before.clone()).is_some(), "what the process before has not written");
+        for draft in [rollout("a", "hold", false), rollout("b", "hold", false), rollout("a", "killed", false)] {
+            ledger.append(draft).expect("what lowers is always taken");
+        }
+        assert_eq!(ledger.keep(of_before), None, "this process has decided since");
+        let Pages::Theirs { kept, seq } = &ledger.pages else { panic!("{ledger:?}") };
+        let act = |name: &str| match &kept[&KeptScope::Rollout(name.to_owned())] {
+            (seq, Draft { what: Deed::Rollout(deed), .. }) => (*seq, deed.act.clone()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((kept.len(), *seq), (2, 11));
+        assert_eq!((act("a"), act("b")), ((11, "killed".to_owned()), (10, "hold".to_owned())));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use super::release_state::{WAITING_MAX, WaitingRevive};
 use crate::control::controller::Controller;
 use crate::control::event::{Event, ReleaseEvent};
 use crate::drain::Phase;
-use crate::journal::{Actor, Deed, Record, ScopeFields};
+use crate::journal::{Actor, Deed, Record, RolloutDeed, ScopeFields};
+use crate::release::RolloutVerb;
 use crate::route::{Edition, KillScope};
 
 /// How many newer records an outdated act gets.
@@ -27,6 +28,7 @@ impl Controller {
             ReleaseEvent::TakenOver { undurable, held } => self.finish_take_over(undurable, held),
             ReleaseEvent::ReviveDue(seq) => self.take_back_revive(seq),
             ReleaseEvent::GuardsDue => return self.judge_releases(),
+            ReleaseEvent::Replied(replied) => return self.release.rollouts.follow_answer(*replied),
             ReleaseEvent::OfSuccessor(record) => self.follow_successor(&Arc::new(*record)),
         }
         self.show_release();
@@ -43,6 +45,7 @@ impl Controller {
         match act.what {
             PersonAct::Kill { .. } => self.kill(act, caller),
             PersonAct::Revive(_) | PersonAct::Resume { .. } => self.raise(act, caller),
+            PersonAct::Rollout { .. } => self.act_on_rollout(&act, caller),
         }
     }
 
@@ -75,6 +78,7 @@ impl Controller {
                 (None, None) => Err(ActError::NotKilled(scope.clone())),
             },
             PersonAct::Resume { release } => self.find_latched(release).map(|_| None),
+            PersonAct::Rollout { .. } => Ok(None),
         }
     }
 
@@ -102,6 +106,8 @@ impl Controller {
                 self.release.kills.apply(&record);
                 let edition = self.publish_kills();
                 self.announce(&record);
+                // A rollout that the kill covers is killed too: when the kill ends, it is held.
+                self.step_rollouts();
                 let published = Published { record, edition, still_killed_by: None, repeated: false, killed: true };
                 self.answer_when_in_force(caller, published);
             }
@@ -114,7 +120,7 @@ impl Controller {
         let scope = match &act.what {
             PersonAct::Revive(scope) => scope.clone(),
             PersonAct::Resume { release } => variant_scope(release),
-            PersonAct::Kill { .. } => return,
+            PersonAct::Kill { .. } | PersonAct::Rollout { .. } => return,
         };
         if caller.place.is_none() {
             return caller.refuse(too_many_wait());
@@ -124,6 +130,11 @@ impl Controller {
             Ok(record) => record,
             Err(why) => return caller.refuse(ActError::NotRecorded(why.to_string())),
         };
+        self.wait_with_caller(record, scope, caller);
+    }
+
+    /// The caller of an act that raises waits until its record is on the disk.
+    pub(super) fn wait_with_caller(&mut self, record: Arc<Record>, scope: KillScope, caller: WaitingCaller) {
         let (seq, due) = (record.seq, caller.arrived + REVIVE_TIMEOUT);
         self.release.revives.insert(seq, WaitingRevive { record, scope, caller, repeats: Vec::new() });
         let events = self.sender.clone();
@@ -139,21 +150,30 @@ impl Controller {
     fn follow_journal(&mut self) {
         let mut written = self.release.ledger.take_written();
         for refused in std::mem::take(&mut written.refused) {
+            self.refuse_raise(refused.seq);
             self.refuse_revive(refused.seq, &refused.why);
         }
         let durable_seq = written.durable_seq;
         while let Some(first) = self.release.revives.first_entry().filter(|first| *first.key() <= durable_seq) {
             let WaitingRevive { record, scope, caller, repeats } = first.remove();
-            self.release.apply(&record);
-            self.begin_evidence_anew(&record);
+            if matches!(record.what, Deed::Rollout(_)) {
+                self.finish_act(&record);
+            } else {
+                self.release.apply(&record);
+                self.begin_evidence_anew(&record);
+            }
             let still_killed_by = self.release.kills.place_in_file(&scope).cloned();
             let killed = self.release.kills.is_killed(&scope);
             let edition = self.publish_kills();
-            if matches!(record.what, Deed::Release(_)) {
+            if !matches!(record.what, Deed::Rollout(_)) {
+                self.announce(&record);
+            }
+            // A kill that ends leaves a rollout held.
+            self.step_rollouts();
+            if matches!(record.what, Deed::Release(_) | Deed::Rollout(_)) {
                 // The caller who resumes reads the state next.
                 self.show_all_releases();
             }
-            self.announce(&record);
             let mut repeated = false;
             for caller in std::iter::once(caller).chain(repeats) {
                 let (record, still_killed_by) = (Arc::clone(&record), still_killed_by.clone());
@@ -161,6 +181,7 @@ impl Controller {
                 repeated = true;
             }
         }
+        self.finish_raises(durable_seq);
         self.report_failure(written);
     }
 
@@ -168,7 +189,23 @@ impl Controller {
     fn refuse_revive(&mut self, seq: u64, why: &str) {
         self.release.ledger.forget(seq);
         let Some(WaitingRevive { record, scope, caller, repeats }) = self.release.revives.remove(&seq) else { return };
-        let what = Deed::Refused { scope: ScopeFields::from(&scope), because: why.to_owned() };
+        let what = match &record.what {
+            Deed::Rollout(deed) => Deed::Rollout(RolloutDeed {
+                act: RolloutVerb::Refused.name().to_owned(),
+                because: why.to_owned(),
+                raises: false,
+                state: serde_json::Value::Null,
+                ..deed.clone()
+            }),
+            Deed::Start { .. }
+            | Deed::Reload { .. }
+            | Deed::Kill { .. }
+            | Deed::Revive { .. }
+            | Deed::Refused { .. }
+            | Deed::Endpoint { .. }
+            | Deed::Release(_)
+            | Deed::Checkpoint { .. } => Deed::Refused { scope: ScopeFields::from(&scope), because: why.to_owned() },
+        };
         self.announce(&Arc::new(Record { what, ..Record::clone(&record) }));
         for caller in std::iter::once(caller).chain(repeats) {
             caller.refuse(ActError::NotRecorded(why.to_owned()));
@@ -181,6 +218,10 @@ impl Controller {
         let (record, scope) = (Arc::clone(record), scope.clone());
         let (seconds, by) = (REVIVE_TIMEOUT.as_secs(), &record.who.name);
         let late = format!("the disk of the state folder has not taken the record within {seconds} s: examine it");
+        if let Deed::Rollout(deed) = &record.what {
+            self.refuse_revive(seq, &format!("{late}; the rollout stays as it is"));
+            return self.take_back_raise(&deed.rollout, seq);
+        }
         if let Deed::Release(resumed) = &record.what {
             self.refuse_revive(seq, &format!("{late}; the release stays rolled back"));
             return self.latch_again(resumed, by, seq);
@@ -212,16 +253,23 @@ impl Controller {
     /// Publishes the union of all kills; returns the edition.
     pub(in crate::control) fn publish_kills(&mut self) -> Edition {
         let overlay = self.release.overlay(&self.store.load().rules);
+        self.note_published();
         self.publish_overlay(overlay)
     }
 
-    fn answer_when_in_force(&self, caller: WaitingCaller, published: Published) {
+    /// The rollouts are published as they are now.
+    pub(in crate::control) fn note_published(&mut self) {
+        let (snapshot, now_ms) = (self.store.load(), self.state.uptime_ms());
+        self.release.rollouts.note_published(&snapshot.rules, now_ms);
+    }
+
+    pub(super) fn answer_when_in_force(&self, caller: WaitingCaller, published: Published) {
         let (state, written) = (Arc::clone(&self.state), self.release.ledger.follow());
         tokio::spawn(answer(caller, published, state, written));
     }
 }
 
-fn too_many_wait() -> ActError {
+pub(super) fn too_many_wait() -> ActError {
     ActError::NotRecorded(format!("{WAITING_MAX} acts wait for the disk already; try again"))
 }
 
@@ -230,6 +278,7 @@ fn scope_of(record: &Record) -> Option<KillScope> {
     match &record.what {
         Deed::Kill { scope, .. } | Deed::Revive { scope } | Deed::Refused { scope, .. } => scope.scope(),
         Deed::Release(deed) => Some(variant_scope(&deed.release)),
+        Deed::Rollout(deed) => Some(KillScope::Rollout(deed.rollout.clone())),
         Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. } => None,
     }
 }

@@ -11,7 +11,8 @@ use super::view::JournalHealth;
 use crate::control::controller::Controller;
 use crate::control::event::ReloadRequest;
 use crate::control::outcome::{ReloadCause, ReloadOutcome};
-use crate::journal::{Actor, Deed, Draft, Record, ReleaseDeed, ReleaseVerb, ScopeFields, Via, rfc3339};
+use crate::journal::{Actor, Deed, Draft, Record, ReleaseDeed, ReleaseVerb, RolloutDeed, ScopeFields, Via, rfc3339};
+use crate::release::RolloutVerb;
 use crate::telemetry;
 use crate::telemetry::control::JournalFigures;
 
@@ -38,9 +39,13 @@ impl Controller {
                 close_streams_ms: close_streams.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             },
             PersonAct::Revive(scope) => Deed::Revive { scope: ScopeFields::from(&scope) },
-            PersonAct::Resume { release } => Deed::Release(self.resume_of(release)),
+            // An act on a rollout has a record of its own.
+            PersonAct::Resume { release } | PersonAct::Rollout { rollout: release, .. } => {
+                Deed::Release(self.resume_of(release))
+            }
         };
-        Draft { key, ..self.draft(who, what, Some(reason)) }
+        // An approval may have none.
+        Draft { key, ..self.draft(who, what, Some(reason).filter(|reason| !reason.is_empty())) }
     }
 
     /// Records what is already done, and returns the sequence number. It needs no durability: nothing waits for it.
@@ -95,7 +100,7 @@ impl Controller {
     pub(super) fn announce(&mut self, record: &Arc<Record>) {
         log(record);
         telemetry::control::count_record(&self.state.counts.recorder, kind(&record.what));
-        if matches!(record.what, Deed::Kill { .. } | Deed::Revive { .. } | Deed::Release(_)) {
+        if matches!(record.what, Deed::Kill { .. } | Deed::Revive { .. } | Deed::Release(_) | Deed::Rollout(_)) {
             self.forward(record);
         }
         self.release.unseen.insert(record.seq, Arc::clone(record));
@@ -105,7 +110,8 @@ impl Controller {
     /// Shows records to those who follow the journal, in the order of their numbers: what comes after a revive waits until
     /// that is done or refused.
     pub(super) fn show_records(&mut self) {
-        let waiting = self.release.revives.first_key_value().map(|(seq, _)| *seq);
+        let of_people = self.release.revives.first_key_value().map(|(seq, _)| *seq);
+        let waiting = of_people.into_iter().chain(self.release.rollouts.waiting()).min();
         while let Some(first) = self.release.unseen.first_entry()
             && waiting.is_none_or(|waiting| *first.key() < waiting)
         {
@@ -158,6 +164,7 @@ const fn kind(what: &Deed) -> &'static str {
         Deed::Revive { .. } => "revive",
         Deed::Endpoint { .. } => "endpoint",
         Deed::Release(_) => "release",
+        Deed::Rollout(_) => "rollout",
         // The journal's thread makes checkpoints; they are not announced.
         Deed::Refused { .. } | Deed::Checkpoint { .. } => "refused",
     }
@@ -170,11 +177,25 @@ pub(super) fn log(record: &Record) {
         Deed::Revive { scope } => ("revived", scope),
         Deed::Refused { scope, .. } => ("revive refused", scope),
         Deed::Release(deed) => return log_release(record, deed),
+        Deed::Rollout(deed) => return log_rollout(record, deed),
         Deed::Start { .. } | Deed::Reload { .. } | Deed::Endpoint { .. } | Deed::Checkpoint { .. } => return,
     };
     let scope = scope.scope().map(|scope| scope.to_string()).unwrap_or_default();
     let (seq, who, why) = (record.seq, record.who.name.as_str(), record.reason.as_deref().unwrap_or_default());
     tracing::warn!(seq, who, via = ?record.who.via, why, "{word}: {scope}");
+}
+
+/// Logs what was decided about a rollout: a rollback as an error.
+fn log_rollout(record: &Record, deed: &RolloutDeed) {
+    let RolloutDeed { act, rollout, revision, stage, from, to, because, .. } = deed;
+    let (seq, who, why) = (record.seq, record.who.name.as_str(), record.reason.as_deref().unwrap_or_default());
+    if act == RolloutVerb::Rollback.name() {
+        tracing::error!(seq, rollout, revision, stage, who, from, to, because, why, "rolled back");
+    } else if deed.raises || RolloutVerb::Ask.name() == act || RolloutVerb::Begin.name() == act {
+        tracing::info!(seq, rollout, revision, stage, who, from, to, because, why, "rollout: {act}");
+    } else {
+        tracing::warn!(seq, rollout, revision, stage, who, from, to, because, why, "rollout: {act}");
+    }
 }
 
 /// Logs what was decided about a release: a rollback, and one that has no target, as an error.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::answer::WaitingCaller;
@@ -11,6 +12,8 @@ use super::folder::FolderSettings;
 use super::kills::ActiveKills;
 use super::latches::ActiveLatches;
 use super::ledger::{Ledger, Written};
+use super::rollouts::ActiveRollouts;
+use super::saved_progress::{SavedProgress, SavedRollout};
 use super::tick_schedule::TickSchedule;
 use crate::control::guard::Keeper;
 use crate::journal::Record;
@@ -23,6 +26,12 @@ pub(super) const WAITING_MAX: usize = 256;
 pub(in crate::control) struct Release {
     pub kills: ActiveKills,
     pub latches: ActiveLatches,
+    /// The rollouts.
+    pub rollouts: ActiveRollouts,
+    /// The evidence of guards, as it was saved last.
+    pub(super) saved_guards: Value,
+    /// How far the rollouts were when that was saved last.
+    pub(super) saved_rollouts: BTreeMap<String, SavedRollout>,
     /// What guards watch.
     pub guards: Keeper,
     /// When the parts of a tick are due.
@@ -59,13 +68,15 @@ impl Release {
     /// The overlay in force under these rules, which are those of the file: its weights and kills, the kills by people,
     /// latches and holds.
     pub fn overlay(&self, rules: &Rules) -> Overlay {
-        self.kills.union(rules).with_stopped(rules, &self.latches.stopped(rules))
+        let overlay = self.kills.union(rules).with_stopped(rules, &self.latches.stopped(rules));
+        self.rollouts.over(&overlay, rules)
     }
 
     /// Applies a record: a kill, a revive, or what was decided about a release. Others change nothing.
     pub fn apply(&mut self, record: &Arc<Record>) {
         self.kills.apply(record);
         self.latches.apply(record);
+        self.rollouts.apply(record);
     }
 
     /// Release control with the kills of the file, before the journal of this folder is read.
@@ -75,6 +86,9 @@ impl Release {
         Self {
             kills,
             latches: ActiveLatches::default(),
+            rollouts: ActiveRollouts::default(),
+            saved_guards: Value::Null,
+            saved_rollouts: BTreeMap::new(),
             guards: Keeper::default(),
             schedule: TickSchedule::default(),
             ledger,
@@ -87,5 +101,41 @@ impl Release {
             patience,
             places: Arc::new(Semaphore::new(WAITING_MAX)),
         }
+    }
+}
+
+impl Release {
+    /// What outlives the process as JSON, when it has changed since the last call.
+    pub(super) fn save_progress(&mut self) -> Option<Vec<u8>> {
+        let guards = self.guards.save();
+        let rollouts = self.rollouts.to_saved();
+        if guards.is_none() && rollouts == self.saved_rollouts {
+            return None;
+        }
+        if let Some(guards) = guards {
+            self.saved_guards = serde_json::from_slice(&guards).unwrap_or_default();
+        }
+        self.saved_rollouts.clone_from(&rollouts);
+        // It has string keys and finite numbers only: this cannot fail.
+        serde_json::to_vec(&SavedProgress::new(self.saved_guards.clone(), rollouts)).ok()
+    }
+
+    /// Goes on with how far a process before had come with the rollouts; anything else is not read.
+    pub(super) fn restore_rollouts(&mut self, saved: &[u8]) {
+        if let Ok(saved) = SavedProgress::read(saved) {
+            self.rollouts.restore_progress(&saved.rollouts);
+        }
+    }
+
+    /// Goes on with what a process before has saved.
+    ///
+    /// # Errors
+    /// It is not JSON of this form.
+    pub(super) fn restore_progress(&mut self, saved: &[u8]) -> Result<(), String> {
+        let SavedProgress { guards, rollouts, .. } = SavedProgress::read(saved)?;
+        self.rollouts.restore_progress(&rollouts);
+        let text = serde_json::to_vec(&guards).map_err(|error| error.to_string())?;
+        self.saved_guards = guards;
+        self.guards.restore(&text)
     }
 }

@@ -54,7 +54,12 @@ impl Controller {
     /// Reads the journal without holding it: its kills are in force.
     pub(in crate::control) async fn read_journal(&mut self) {
         let opened = self.release.folder.clone().read().await;
+        let saved = opened.evidence.clone();
         self.restore(opened);
+        if let Some(saved) = saved {
+            // A ramp goes on from where it was.
+            self.release.restore_rollouts(&saved);
+        }
         self.publish_kills();
     }
 
@@ -89,7 +94,7 @@ impl Controller {
         let decided = ledger.take_over(Pen { writer, lock });
         let evidence = opened.evidence.clone();
         self.restore(opened);
-        if let Some(Err(why)) = evidence.map(|evidence| self.release.guards.restore(&evidence)) {
+        if let Some(Err(why)) = evidence.map(|evidence| self.release.restore_progress(&evidence)) {
             tracing::warn!("the evidence of guards from before cannot be read, and they begin anew: {why}");
         }
         if let Some(damage) = &self.release.damage {
@@ -109,6 +114,8 @@ impl Controller {
     /// Puts in force what the journal says. A damaged one lifts no kill.
     fn restore(&mut self, opened: Opened) {
         let folded = opened.folded;
+        self.release.rollouts.is_damaged = folded.damage.is_some();
+        let rollouts = folded.rollouts;
         let Release { kills, latches, .. } = &mut self.release;
         if folded.damage.is_none() {
             kills.restore(folded.kills);
@@ -123,6 +130,7 @@ impl Controller {
         self.release.ledger.follow_theirs(folded.last_seq);
         self.release.ledger.remember(folded.keys);
         self.state.release.begin_after(folded.last_seq);
+        self.restore_rollouts(rollouts);
     }
 
     /// Sends an event whenever the journal's thread has reported.

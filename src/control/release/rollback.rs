@@ -102,10 +102,10 @@ impl Controller {
 
     fn begin_anew(&mut self, place: ReleasePlace) {
         let now_ms = self.state.uptime_ms();
-        if let Some(route) = self.release.guards.route_mut(place.at)
-            && let Some(variant) = route.releases.get(place.index).map(|release| release.variant)
-        {
-            route.resume(variant, now_ms);
+        let route = self.release.guards.routes().get(place.at);
+        let variant = route.and_then(|route| route.releases.get(place.index)).map(|release| release.variant);
+        if let Some(variant) = variant {
+            self.release.guards.resume(place.at, variant, now_ms);
         }
     }
 
@@ -134,17 +134,8 @@ impl Controller {
     pub(super) fn begin_evidence_anew(&mut self, record: &Record) {
         let Deed::Release(deed) = &record.what else { return };
         let now_ms = self.state.uptime_ms();
-        if deed.act == ReleaseVerb::Resume
-            && let Some((route, index)) = self.release.guards.find(&deed.release)
-            && let Some(variant) = route.releases.get(index).map(|release| release.variant)
-        {
-            let key = deed.scope();
-            if route.releases.get(index).is_none_or(|release| release.key != key) {
-                return;
-            }
-            route.resume(variant, now_ms);
+        if deed.act == ReleaseVerb::Resume && self.release.guards.begin_anew(&deed.scope(), now_ms) {
             // After a start, evidence from before the resume must not come back.
-            self.release.guards.wake(&deed.release);
             self.save_evidence();
         }
     }
@@ -174,6 +165,7 @@ fn warning(record: &Record) -> Warning {
         | Deed::Revive { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Rollout(_)
         | Deed::Checkpoint { .. } => String::new(),
     };
     let seq = Some(record.seq).filter(|seq| *seq > 0);

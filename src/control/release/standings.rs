@@ -36,6 +36,7 @@ impl Controller {
         });
         all.extend(latched.filter(|one| !known.contains(&one.name())));
         self.state.release.set_releases(all);
+        self.show_rollouts();
         let count = self.release.latches.in_force(&snapshot.rules).count();
         telemetry::guards::set_latches(&self.state.counts.recorder, count);
     }
@@ -61,7 +62,7 @@ impl Controller {
                 revision: release.key.revision.clone(),
                 weight: view.percent(release.variant),
                 state: self.release.state_of(release, durable_seq),
-                guards: route.guards(release.variant),
+                guards: self.release.guards.guards(route, release.variant),
             })
         };
         route.releases.iter().filter_map(one).collect()
@@ -73,8 +74,11 @@ impl Controller {
         let routes = self.release.guards.routes().iter();
         let names: HashSet<&str> =
             routes.flat_map(|route| route.releases.iter().map(|release| release.key.release.as_str())).collect();
+        let staged: HashSet<String> =
+            self.state.release.rollouts().into_iter().flat_map(|rollout| rollout.variants).collect();
         telemetry::guards::retain(&self.state.counts.recorder, |guard| {
-            names.contains(format!("{}:{}", guard.route, guard.variant).as_str())
+            let name = format!("{}:{}", guard.route, guard.variant);
+            names.contains(name.as_str()) || staged.contains(&name)
         });
         self.show_all_releases();
     }
@@ -124,6 +128,7 @@ fn rolled_back(latch: &Record, durable_seq: u64) -> ReleaseState {
         | Deed::Revive { .. }
         | Deed::Refused { .. }
         | Deed::Endpoint { .. }
+        | Deed::Rollout(_)
         | Deed::Checkpoint { .. } => String::new(),
     };
     let seq = Some(latch.seq).filter(|seq| *seq > 0);

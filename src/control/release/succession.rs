@@ -29,8 +29,9 @@ impl Controller {
     pub(in crate::control) fn pass_journal(&mut self, taken: Vec<usize>) {
         self.save_evidence();
         let pen = self.release.ledger.give_up();
-        let Release { kills, latches, .. } = &self.release;
-        let stops: Vec<Arc<Record>> = kills.records().chain(latches.records()).cloned().collect();
+        let Release { kills, latches, rollouts, .. } = &self.release;
+        let stops = kills.records().chain(latches.records()).chain(rollouts.records());
+        let stops: Vec<Arc<Record>> = stops.cloned().collect();
         let revives: Vec<(u64, KillScope)> =
             self.release.revives.iter().map(|(seq, waiting)| (*seq, waiting.scope.clone())).collect();
         let sender = self.succession.handing_over.as_ref().and_then(HandOver::kill_sender);
@@ -154,6 +155,7 @@ fn stopped_scope(record: &Record) -> Option<KillScope> {
     match &record.what {
         Deed::Kill { scope, .. } => scope.scope(),
         Deed::Release(deed) if deed.act == ReleaseVerb::Rollback => Some(variant_scope(&deed.release)),
+        Deed::Rollout(deed) => Some(KillScope::Rollout(deed.rollout.clone())),
         Deed::Start { .. }
         | Deed::Reload { .. }
         | Deed::Revive { .. }

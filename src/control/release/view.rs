@@ -1,14 +1,16 @@
 //! What the admin listener sees of release control. The controller writes it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use crate::journal::{Actor, Record};
-use crate::release::ReleaseStanding;
-use crate::route::{KillScope, SourceLocation};
+use crate::release::{ReleaseStanding, RolloutStanding};
+use crate::route::{KillScope, Rules, SourceLocation};
 
 /// The records that are kept in memory, for readers that follow.
 const RECENT_MAX: usize = 1_000;
@@ -18,6 +20,7 @@ const RECENT_MAX: usize = 1_000;
 pub struct ReleaseView {
     data: Mutex<ViewData>,
     news: broadcast::Sender<Arc<Record>>,
+    has_rollouts: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +28,8 @@ struct ViewData {
     kills: Vec<KillInForce>,
     /// By name.
     releases: BTreeMap<String, ReleaseStanding>,
+    /// By name.
+    rollouts: BTreeMap<String, RolloutStanding>,
     recent: VecDeque<Arc<Record>>,
     /// Records up to this number are not in memory.
     before: u64,
@@ -82,7 +87,7 @@ pub struct JournalHealth {
 
 impl Default for ReleaseView {
     fn default() -> Self {
-        Self { data: Mutex::default(), news: broadcast::channel(RECENT_MAX).0 }
+        Self { data: Mutex::default(), news: broadcast::channel(RECENT_MAX).0, has_rollouts: AtomicBool::new(false) }
     }
 }
 
@@ -103,6 +108,33 @@ impl ReleaseView {
     #[must_use]
     pub fn release(&self, name: &str) -> Option<ReleaseStanding> {
         self.lock().releases.get(name).cloned()
+    }
+
+    /// How the rollouts stand, sorted by name.
+    #[must_use]
+    pub fn rollouts(&self) -> Vec<RolloutStanding> {
+        self.lock().rollouts.values().cloned().collect()
+    }
+
+    /// How a rollout stands.
+    #[must_use]
+    pub fn rollout(&self, name: &str) -> Option<RolloutStanding> {
+        self.lock().rollouts.get(name).cloned()
+    }
+
+    /// Whether the rules in effect have rollouts: they are stepped, also without traffic.
+    pub(in crate::control) fn has_rollouts(&self) -> bool {
+        self.has_rollouts.load(Relaxed)
+    }
+
+    /// The rules in effect are these.
+    pub(in crate::control) fn follow_rules(&self, rules: &Rules) {
+        self.has_rollouts.store(!rules.rollouts.is_empty(), Relaxed);
+    }
+
+    /// Sets the rollouts: these and no others.
+    pub(in crate::control) fn set_rollouts(&self, rollouts: Vec<RolloutStanding>) {
+        self.lock().rollouts = rollouts.into_iter().map(|one| (one.name.clone(), one)).collect();
     }
 
     /// The newest records after `seq`, at most `limit`, oldest first.

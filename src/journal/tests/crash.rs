@@ -174,6 +174,9 @@ pub(super) fn acts() -> impl Strategy<Value = Act> {
         (0_u8..6).prop_map(Act::Revive),
         (0_u8..4).prop_map(Act::Rollback),
         (0_u8..4).prop_map(Act::Resume),
+        (0_u8..9).prop_map(Act::Raise),
+        (0_u8..9).prop_map(Act::Lower),
+        (0_u8..9).prop_map(Act::Stop),
         proptest::strategy::Just(Act::Reload)
     ]
 }

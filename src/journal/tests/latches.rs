@@ -199,7 +199,7 @@ fn a_checkpoint_whose_latches_are_no_rollbacks_is_damage() {
     let record = lines(&written(&[Act::Rollback(1)])).swap_remove(0);
     let checkpoint = |latch: Record| {
         let (kills, keys, because) = (Vec::new(), Vec::new(), "a test".to_owned());
-        let what = Deed::Checkpoint { kills, keys, latches: vec![latch], because };
+        let what = Deed::Checkpoint { kills, keys, latches: vec![latch], rollouts: Vec::new(), because };
         let mut line = serde_json::to_vec(&Record { what, ..record.clone() }).expect("JSON");
         line.push(b'\n');
         fold(&line, None, Duration::ZERO)

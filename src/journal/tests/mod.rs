@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod evidence;
 mod latches;
+mod rollouts;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +20,7 @@ use super::pending::Pending;
 use super::writing::{WriteFault, Writing};
 use super::{
     Actor, Deed, Draft, Folded, IdempotencyKey, JournalFiles, JournalProgress, LatchScope, Opened, Record, ReleaseDeed,
-    ReleaseVerb, ScopeFields, WriterLimits, open, peek,
+    ReleaseVerb, RolloutDeed, ScopeFields, WriterLimits, open, peek,
 };
 use crate::clock::Clock;
 use crate::route::KillScope;
@@ -34,17 +35,24 @@ pub(super) enum Act {
     Revive(u8),
     Rollback(u8),
     Resume(u8),
+    /// A rollout enters a stage.
+    Raise(u8),
+    /// A rollout is held at 0.
+    Lower(u8),
+    /// A rollout is rolled back.
+    Stop(u8),
     Reload,
 }
 
-/// What is out of service.
+/// What is out of service, and what has a state.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stopped {
     Killed(KillScope),
     Latched(LatchScope),
+    Rollout(String),
 }
 
-/// A script with kills, revives, rollbacks, resumes, and repetitions of all.
+/// A script with kills, revives, rollbacks, resumes, decisions about rollouts, and repetitions of all.
 const SCRIPT: &[Act] = &[
     Act::Reload,
     Act::Kill(1),
@@ -65,16 +73,26 @@ const SCRIPT: &[Act] = &[
     Act::Kill(2),
     Act::Rollback(1),
     Act::Revive(1),
+    Act::Raise(0),
+    Act::Raise(1),
+    Act::Raise(3),
+    Act::Lower(3),
+    Act::Kill(5),
+    Act::Raise(2),
+    Act::Raise(6),
+    Act::Stop(1),
+    Act::Raise(5),
 ];
 
 /// A scope of each kind.
 fn scope(number: u8) -> KillScope {
-    match number % 5 {
+    match number % 6 {
         0 => KillScope::All,
         1 => KillScope::Route(format!("r{number}")),
         2 => KillScope::Variant { route: "search".to_owned(), variant: format!("v{number}") },
         3 => KillScope::Tenant(format!("t{number} \" \n é")),
-        _ => KillScope::Shadow(format!("s{number}")),
+        4 => KillScope::Shadow(format!("s{number}")),
+        _ => KillScope::Rollout(format!("ro{number}")),
     }
 }
 
@@ -89,6 +107,43 @@ fn killed(number: u8) -> Stopped {
 
 fn latched(number: u8) -> Stopped {
     Stopped::Latched(release(number))
+}
+
+/// The rollout of a number, and the weight of its stage, in percent: three numbers are three rollouts, three more are
+/// their next stages.
+fn rollout(number: u8) -> (String, f64) {
+    (format!("ro{} é", number % 3), f64::from(number / 3) * 10.0 + 1.0)
+}
+
+fn rolled_out(number: u8) -> Stopped {
+    Stopped::Rollout(rollout(number).0)
+}
+
+fn rollout_deed(act: Act) -> RolloutDeed {
+    let (act, number, phase) = match act {
+        Act::Raise(number) => ("enter", number, "running"),
+        Act::Lower(number) => ("hold", number, "held"),
+        Act::Stop(number) => ("rollback", number, "rolled_back"),
+        Act::Kill(_) | Act::Revive(_) | Act::Rollback(_) | Act::Resume(_) | Act::Reload => {
+            panic!("{act:?} is not about a rollout")
+        }
+    };
+    let (rollout, weight) = rollout(number);
+    let (raises, stage) = (act == "enter", format!("s{}", number / 3));
+    let (from, to) = if raises { (0.5, weight) } else { (weight, 0.0) };
+    RolloutDeed {
+        act: act.to_owned(),
+        rollout,
+        revision: "v2=1".to_owned(),
+        state: json!({ "stage": stage, "phase": { "is": phase }, "reached": to }),
+        stage,
+        from,
+        to,
+        raises,
+        because: "a \n test".to_owned(),
+        role: None,
+        evidence: json!({ "facts": [1.5] }),
+    }
 }
 
 fn draft(what: Deed) -> Draft {
@@ -109,6 +164,7 @@ fn deed(act: Act) -> Deed {
         Act::Revive(number) => Deed::Revive { scope: ScopeFields::from(&scope(number)) },
         Act::Rollback(number) => release_deed(ReleaseVerb::Rollback, number),
         Act::Resume(number) => release_deed(ReleaseVerb::Resume, number),
+        Act::Raise(_) | Act::Lower(_) | Act::Stop(_) => Deed::Rollout(rollout_deed(act)),
         Act::Reload => Deed::Reload {
             cause: "watch".to_owned(),
             outcome: "applied".to_owned(),
@@ -135,7 +191,7 @@ fn small() -> WriterLimits {
     WriterLimits { file_bytes_max: 900, files_max: 2, pause_min: none, pause_max: none, evidence_pause: none }
 }
 
-/// The kills and latches that acts leave in force, each with the number of its record; acts are numbered.
+/// The kills, latches and states of rollouts that acts leave in force, each with the number of its record; acts are numbered.
 fn replay(acts: impl IntoIterator<Item = (u64, Act)>) -> BTreeMap<Stopped, u64> {
     let mut stopped = BTreeMap::new();
     for (seq, act) in acts {
@@ -144,6 +200,9 @@ fn replay(acts: impl IntoIterator<Item = (u64, Act)>) -> BTreeMap<Stopped, u64> 
             Act::Revive(number) => drop(stopped.remove(&killed(number))),
             Act::Rollback(number) => drop(stopped.insert(latched(number), seq)),
             Act::Resume(number) => drop(stopped.remove(&latched(number))),
+            Act::Raise(number) | Act::Lower(number) | Act::Stop(number) => {
+                stopped.insert(rolled_out(number), seq);
+            }
             Act::Reload => {}
         }
     }
@@ -154,14 +213,24 @@ fn numbered(script: &[Act]) -> impl Iterator<Item = (u64, Act)> {
     (1..).zip(script.iter().copied())
 }
 
-/// The kills and latches of a folded journal.
+/// The kills, latches and states of rollouts of a folded journal.
 fn in_force(folded: &Folded) -> BTreeMap<Stopped, u64> {
-    folded.kills.iter().chain(&folded.latches).map(|record| (stopped(record), record.seq)).collect()
+    folded
+        .kills
+        .iter()
+        .chain(&folded.latches)
+        .chain(&folded.rollouts)
+        .map(|record| (stopped(record), record.seq))
+        .collect()
 }
 
 fn stopped(record: &Record) -> Stopped {
     if let Deed::Kill { scope, .. } = &record.what {
         return Stopped::Killed(scope.scope().expect("one scope"));
+    }
+    if let Deed::Rollout(deed) = &record.what {
+        assert!(deed.evidence.is_null() && deed.state.is_object(), "a state, without evidence: {deed:?}");
+        return Stopped::Rollout(deed.rollout.clone());
     }
     Stopped::Latched(record.what.latched().expect("a kill or a rollback"))
 }

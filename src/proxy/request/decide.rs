@@ -5,7 +5,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::caller::IdentifiedCaller;
 use super::exchange::{ChosenVariant, Exchange};
 use crate::route::{
-    Balance, Decision, NoTrace, RouteId, Routed, Split, UpstreamId, VariantId, decide as decide_by_rules,
+    Balance, Counted, Decision, KeyHash, NoTrace, RouteId, Routed, Split, UpstreamId, VariantId,
+    decide as decide_by_rules,
 };
 use crate::telemetry::Fallback;
 
@@ -27,7 +28,37 @@ pub(crate) fn decide(
     let mut sequence = spread.get();
     let decision = decide_by_rules(&snapshot.rules, &snapshot.overlay, &request, &mut sequence, &mut NoTrace);
     spread.set(sequence);
-    fall_back_to_stable(exchange, split, decision, || key(split, identified))
+    let chosen = fall_back_to_stable(exchange, split, decision, || key(split, identified));
+    if split.rollout.is_some() {
+        count_exposed(exchange, route, split, identified, &chosen);
+    }
+    chosen
+}
+
+/// Counts the key and the tenant that the canary of a rollout gets.
+fn count_exposed(
+    exchange: &Exchange,
+    route: RouteId,
+    split: &Split,
+    identified: &IdentifiedCaller<'_>,
+    chosen: &ChosenVariant,
+) {
+    let is_canary = chosen.variant != VariantId::STABLE && usize::from(chosen.variant.0) + 1 == split.variants.len();
+    if !is_canary || chosen.fallback == Fallback::Yes {
+        return;
+    }
+    let Some(exposed) = exchange.view.exposed(route) else { return };
+    let worker = &exchange.client.worker;
+    if chosen.decision.counted == Counted::Yes {
+        // Without sticky keys each request is a caller.
+        let random = || KeyHash::of(worker.random.borrow_mut().u64(..));
+        exposed.add_key(worker.index, chosen.decision.key.unwrap_or_else(random));
+    }
+    if exposed.counts_tenants()
+        && let Some(tenant) = &identified.caller.tenant
+    {
+        exposed.add_tenant(worker.index, xxh3_64(tenant.as_bytes()));
+    }
 }
 
 /// Replaces the upstream of a variant without any endpoint by stable's. Stable has no fallback.

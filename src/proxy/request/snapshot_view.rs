@@ -11,7 +11,7 @@ use crate::proxy::upstream::pool::{Pools, UpstreamPool};
 use crate::proxy::worker::Worker;
 use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
 use crate::snapshot::{RouteState, Snapshot};
-use crate::telemetry::{GuardWatch, Sample, UpstreamSeries, VariantMeter};
+use crate::telemetry::{ExposedCallers, GuardWatch, Sample, UpstreamSeries, VariantMeter};
 
 /// A worker's view of a snapshot. Views of the same rules share their state.
 pub(crate) struct SnapshotView {
@@ -166,6 +166,12 @@ impl SnapshotView {
         self.routes.get(route.0 as usize)?.watch.as_deref()
     }
 
+    /// The distinct callers that the canaries of a route's rollout got.
+    #[inline]
+    pub(crate) fn exposed(&self, route: RouteId) -> Option<&ExposedCallers> {
+        self.routes.get(route.0 as usize)?.exposed.as_deref()
+    }
+
     /// The watch with this number, which was that of `route`, and its route now. 0 is none.
     pub(super) fn find_watch(&self, route: RouteId, number: u32) -> Option<(RouteId, &GuardWatch)> {
         if number == 0 {
@@ -284,6 +290,9 @@ mod tests {
             access_log: AccessLog::default(),
             dns: Dns::default(),
             traces: None,
+            rollouts: Vec::new(),
+            freeze: Vec::new(),
+            prometheus: None,
             masks: Masks::default(),
         })
     }
@@ -321,7 +330,14 @@ mod tests {
     fn route_state(name: &str) -> Arc<RouteState> {
         let shadow = ShadowSeries::new(name, "v2", Duration::ZERO, 1, &Arc::new(ShadowBytes::new(1)));
         let shadow = Some(Arc::new(shadow));
-        Arc::new(RouteState { series: Box::default(), sample: None, shadow, watch: None, needs: Needs::default() })
+        Arc::new(RouteState {
+            series: Box::default(),
+            sample: None,
+            shadow,
+            watch: None,
+            exposed: None,
+            needs: Needs::default(),
+        })
     }
 
     fn snapshot(routes: &[&str]) -> Snapshot {

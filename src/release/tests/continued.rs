@@ -140,7 +140,8 @@ fn a_trip_that_wants_a_rollback_is_found_anew_after_a_restart() {
     let mut other = RouteEvidence::new(&defaults(), others, SHAPE, 0);
     other.restore(&world.evidence.save());
     assert_ne!(other.standings(1)[0].state, GuardState::Tripped);
-    let bad = SavedEvidence { releases: vec![serde_json::json!({ "variant": 3 }), serde_json::Value::Null] };
+    let bad =
+        SavedEvidence { releases: vec![serde_json::json!({ "variant": 3 }), serde_json::Value::Null], tenants: None };
     other.restore(&bad);
 }
 

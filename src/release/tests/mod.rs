@@ -2,6 +2,8 @@
 
 mod absolute;
 mod continued;
+mod groups;
+mod promotion;
 mod relative;
 mod sample_ratio;
 mod thresholds;

@@ -57,13 +57,13 @@ fn a_run_of_failures_trips_as_the_errors_guard() {
         [(20, 10, 0, 1), (19, 10, 0, 0), (20, 4, 0, 0), (20, 2, 0, 0), (20, 10, 2, 1), (20, 10, 9, 0)]
     {
         let mut world = World::new(&defaults(), &[0.95, 0.05]);
-        world.facts.stable_answers = 1_000;
+        world.facts.stable[0].requests = 1_000;
         world.tick();
         world.facts.runs[1] = run_of(length, keys);
         world.tick();
         assert!(world.trips.is_empty(), "stable has no answers yet");
-        world.facts.stable_answers = 1_025;
-        world.facts.stable_failures = failures;
+        world.facts.stable[0].requests = 1_025;
+        world.facts.stable[0].failed = failures;
         world.tick();
         world.tick();
         assert_eq!(world.trips.len(), expected, "{length} {keys} {failures}");
@@ -81,15 +81,15 @@ fn a_run_of_failures_trips_as_the_errors_guard() {
 #[test]
 fn a_run_goes_on_until_stable_has_answered() {
     let mut world = World::new(&defaults(), &[0.95, 0.05]);
-    world.facts.stable_answers = 100;
+    world.facts.stable[0].requests = 100;
     world.tick();
     world.facts.runs[1] = run_of(40, 20);
     for answers in [105, 110, 119] {
-        world.facts.stable_answers = answers;
+        world.facts.stable[0].requests = answers;
         world.tick();
     }
     assert!(world.trips.is_empty());
-    world.facts.stable_answers = 120;
+    world.facts.stable[0].requests = 120;
     world.tick();
     assert_eq!(world.trips.len(), 1);
 }
@@ -101,7 +101,7 @@ fn without_an_errors_guard_no_run_trips() {
     let mut world = World::new(&guards, &[0.95, 0.05]);
     world.tick();
     world.facts.runs[1] = run_of(64, 64);
-    world.facts.stable_answers = 1_000;
+    world.facts.stable[0].requests = 1_000;
     world.tick();
     assert!(world.trips.is_empty());
 }

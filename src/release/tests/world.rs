@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::release::{ArmFacts, GuardTrip, Opening, RouteEvidence, RunFacts, StableQuantile, TickFacts};
+use crate::release::{ArmFacts, GuardTrip, JudgedGroup, Opening, RouteEvidence, RunFacts, StableQuantile, TickFacts};
 use crate::route::{Guard, GuardAct, GuardTest, Guards, Signal, SlowThreshold, SourceLocation};
-use crate::stats::{ArmPlace, JudgedEvent, JudgedKind, SlotExposures, SlotNumber, WindowNumber, WindowShape, mark_age};
+use crate::stats::{
+    ArmPlace, Failures, JudgedEvent, JudgedKind, SlotExposures, SlotNumber, WindowNumber, WindowShape, mark_age,
+};
 
 /// The signal of errors, and that of slow responses.
 pub const ERRORS: usize = 0;
@@ -68,19 +70,26 @@ pub fn arms(shares: &[f64]) -> Vec<ArmFacts> {
         name: ["stable", "canary", "other"][at].to_owned(),
         revision: format!("v{at}=1"),
         share: *share,
+        by_rollout: false,
     };
     shares.iter().enumerate().map(arm).collect()
 }
 
 impl World {
     pub fn new(guards: &Guards, shares: &[f64]) -> Self {
-        let shape = WindowShape { strata: 1, arms: shares.len(), signals: guards.signals.len() };
-        let evidence = RouteEvidence::new(guards, arms(shares), shape, 0);
+        Self::of_group(JudgedGroup::of_route(guards, arms(shares), 1))
+    }
+
+    /// Routes that are judged together.
+    pub fn of_group(group: JudgedGroup) -> Self {
+        let (shape, routes, guards) = (group.shape(), group.routes.len(), group.guards.clone());
+        let evidence = RouteEvidence::of_group(group, 0);
         let opening = evidence.opening();
         let quantile = StableQuantile { value: Duration::from_millis(80), answers: 5_000 };
         let facts = TickFacts {
-            runs: vec![RunFacts::default(); shares.len()],
-            stable_quantiles: guards.signals.iter().map(|_| Some(quantile)).collect(),
+            stable: vec![Failures::default(); routes],
+            runs: vec![RunFacts::default(); routes * shape.arms],
+            stable_quantiles: vec![Some(quantile); routes * shape.signals],
             ..TickFacts::default()
         };
         Self {
@@ -109,13 +118,29 @@ impl World {
         self.marks.iter_mut().for_each(HashMap::clear);
     }
 
+    /// Other counts: those of the slots before are not read any more.
+    pub fn reshape(&mut self, shape: WindowShape) {
+        self.shape = shape;
+        let signals = self.facts.stable_quantiles.first().copied().flatten();
+        let routes = shape.strata.min(2);
+        self.facts.stable = vec![Failures::default(); routes];
+        self.facts.runs = vec![RunFacts::default(); routes * shape.arms];
+        self.facts.stable_quantiles = vec![signals; routes * shape.signals];
+        self.slots.clear();
+    }
+
     pub fn open(&mut self, opening: Opening) {
         self.opening = opening;
     }
 
     /// A request of a caller is sent to a variant.
     pub fn send(&mut self, arm: u16, key: u64) -> Sent {
-        let (place, opening) = (ArmPlace { stratum: 0, arm }, self.opening);
+        self.send_by(0, arm, key)
+    }
+
+    /// A request that a rule deals.
+    pub fn send_by(&mut self, stratum: u16, arm: u16, key: u64) -> Sent {
+        let (place, opening) = (ArmPlace { stratum, arm }, self.opening);
         let sent = Sent { opening, place, key };
         if self.seen.insert(key, opening.slot) != Some(opening.slot) {
             let counts = self.slots.entry(opening.slot).or_insert_with(|| vec![0; self.shape.len()]);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::called_kills::{CalledKill, CalledKills, StreamPlace};
-use super::overlay::{Overlay, SplitState, Stop, StoppedVariant};
-use crate::route::{FoundScope, KillScope, RouteId, RouteNames, Rules};
+use super::overlay::{Overlay, SplitState, Stop, StoppedVariant, VariantWeight};
+use crate::route::{FoundScope, KillScope, RolloutMember, RouteId, RouteNames, Rules};
 
 impl Overlay {
     /// This overlay, which is that of the file, with kills by people on top. Without any it is the file's overlay.
@@ -29,12 +29,35 @@ impl Overlay {
                     self.edit(&mut changed, route).stop(variant, Stop::Kill);
                     called.variants.insert((route, variant), kill.closing());
                 }
+                (Ok(FoundScope::Rollout(id)), _) => {
+                    for RolloutMember { route, variant } in &rules.rollout(id).members {
+                        self.edit(&mut changed, *route).stop(*variant, Stop::Kill);
+                        called.variants.insert((*route, *variant), kill.closing());
+                    }
+                }
                 (Ok(FoundScope::Shadow(route)), _) => self.edit(&mut changed, route).kill_shadow(),
                 // A tenant is found by its own scope alone. What the rules do not have stays out.
                 (Ok(FoundScope::Tenant) | Err(_), _) => {}
             }
         }
         self.with(changed).with_called(Arc::new(called))
+    }
+
+    /// This overlay with other weights of these variants. One that is too large for its route, and one of a variant that the
+    /// route does not have, changes nothing: validation rejects such plans.
+    #[must_use]
+    pub fn with_weights(&self, weights: &[VariantWeight]) -> Self {
+        let mut changed = BTreeMap::<RouteId, SplitState>::new();
+        for VariantWeight { route, variant, weight } in weights {
+            debug_assert!((route.0 as usize) < self.routes(), "a route of these rules");
+            let state = self.edit(&mut changed, *route);
+            let next = state.with_weight(*variant, *weight);
+            debug_assert!(next.is_some(), "the weights of a route add up to at most 100 %");
+            if let Some(next) = next {
+                *state = next;
+            }
+        }
+        self.with(changed)
     }
 
     /// This overlay with latches and holds on top. Those of variants that the rules do not have change nothing.

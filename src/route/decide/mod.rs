@@ -15,6 +15,6 @@ pub use called_kills::{CalledKill, StreamPlace};
 pub use decision::{Counted, Decision, NoTrace, Reason, Routed, Step, Trace, decide};
 pub use key::Key;
 pub use needs::Needs;
-pub use overlay::{ArmState, EffectiveConfig, Kill, Overlay, SplitState, Stop, StoppedVariant};
+pub use overlay::{ArmState, EffectiveConfig, Kill, Overlay, SplitState, Stop, StoppedVariant, VariantWeight};
 pub use sampling::{Sampling, SamplingInput, Unfit, decide_sampling};
 pub use spread::{ShadowSpread, Spread};

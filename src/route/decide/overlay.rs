@@ -89,6 +89,17 @@ pub struct StoppedVariant {
     pub stop: Stop,
 }
 
+/// The weight of a variant, other than that of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VariantWeight {
+    /// Its route.
+    pub route: RouteId,
+    /// Itself.
+    pub variant: VariantId,
+    /// Its weight.
+    pub weight: Weight,
+}
+
 /// The effective configuration: the rules of the files and the current overlay.
 #[derive(Clone, Copy, Debug)]
 pub struct EffectiveConfig<'a> {
@@ -368,6 +379,16 @@ impl SplitState {
         let stops = state.arms.iter_mut().zip(&self.arms);
         stops.for_each(|(arm, old)| (arm.killed, arm.latched, arm.held) = (old.killed, old.latched, old.held));
         debug_assert!(state.arms.first().is_none_or(|stable| stable.stopped().is_none()), "stable is never stopped");
+        Some(state)
+    }
+
+    /// A copy with another weight of a variant, which is neither latched nor held; a kill stays. `None` as for
+    /// [`Self::with_weight`].
+    #[must_use]
+    pub(in crate::route) fn running_at(&self, variant: VariantId, weight: Weight) -> Option<Self> {
+        let mut state = self.with_weight(variant, weight)?;
+        let arm = state.arms.get_mut(usize::from(variant.0))?;
+        (arm.latched, arm.held) = (false, false);
         Some(state)
     }
 

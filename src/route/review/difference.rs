@@ -194,8 +194,20 @@ fn split(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut
     if reordered(&old.variants, &new.variants, |variant| &variant.name) {
         words.push(format!("{name} variants reordered"));
     }
+    let (before, after) = (rollout(pair.old.rules, old), rollout(pair.new.rules, new));
+    if before != after {
+        words.push(format!("{name} rollout {} → {}", before.unwrap_or("none"), after.unwrap_or("none")));
+    }
     if old.salt != new.salt {
-        words.push(format!("{name} salt {:?} → {:?}", old.salt.text(), new.salt.text()));
+        let (from, to) = (old.salt.text(), new.salt.text());
+        let by_rollout =
+            before != after && [before, after].into_iter().flatten().any(|name| [from, to].contains(&name));
+        let remedy = if by_rollout {
+            format!(": callers are dealt anew, unless the route has `salt = {from:?}`")
+        } else {
+            String::new()
+        };
+        words.push(format!("{name} salt {from:?} → {to:?}{remedy}"));
     }
     if old.sticky != new.sticky || old.sticky_cookie != new.sticky_cookie {
         words.push(format!("{name} sticky keys changed"));
@@ -207,6 +219,11 @@ fn split(pair: &ConfigPair<'_>, name: &str, [old, new]: [&Split; 2], words: &mut
         words.push(format!("{name} rewrite changed"));
     }
     shadow(pair, name, [old, new], words);
+}
+
+/// The name of the rollout that moves a variant of a split.
+fn rollout<'a>(rules: &'a Rules, split: &Split) -> Option<&'a str> {
+    split.rollout.map(|id| rules.rollout(id).name.as_str())
 }
 
 /// The changes of a shadow.
@@ -284,6 +301,9 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
         access_log,
         dns,
         traces,
+        rollouts,
+        freeze,
+        prometheus,
         masks: _,
     } = pair.old.rules;
     let new = pair.new.rules;
@@ -305,6 +325,13 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
         ],
     ));
     words.extend(admin_changes(admin, &new.admin));
+    words.extend(super::rollout_difference::changes(rollouts, &new.rollouts));
+    if *freeze != new.freeze {
+        words.push("release freeze changed".to_owned());
+    }
+    if *prometheus != new.prometheus {
+        words.push("prometheus changed".to_owned());
+    }
     if *state != new.state {
         words.push("state dir changed".to_owned());
     }

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
+use super::chosen_stage::{ChosenStage, at_stages};
 use crate::route::{
-    CertField, EncodedSlash, ExplainRequest, Facts, Identity, ListenerSpec, Route, Rules, VerifiedCert,
+    CertField, EffectiveConfig, EncodedSlash, ExplainRequest, Facts, Identity, ListenerSpec, Overlay, Route, Rules,
+    VerifiedCert,
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -29,6 +31,8 @@ pub struct ExplainQuery {
     pub client_cert: Option<VerifiedCert>,
     /// The name of the listener; by default the first one that does not redirect.
     pub listener: Option<String>,
+    /// The stages of rollouts, as `NAME=STAGE`; by default those that they have reached, in a file the first ones.
+    pub rollouts: Vec<String>,
 }
 
 impl Default for ExplainQuery {
@@ -42,6 +46,7 @@ impl Default for ExplainQuery {
             peer: None,
             client_cert: None,
             listener: None,
+            rollouts: Vec::new(),
         }
     }
 }
@@ -102,6 +107,16 @@ impl ExplainQuery {
             CertField::Email => certificate.email.push(value.to_owned()),
         }
         Ok(())
+    }
+
+    /// The overlay with the stages that it names; `None` if it names none.
+    ///
+    /// # Errors
+    /// If there is no such rollout or stage.
+    pub fn overlay(&self, config: EffectiveConfig<'_>) -> Result<Option<Overlay>, String> {
+        let chosen = self.rollouts.iter().map(|text| ChosenStage::parse(text, config.rules));
+        let chosen = chosen.collect::<Result<Vec<_>, String>>()?;
+        Ok((!chosen.is_empty()).then(|| at_stages(config, &chosen)))
     }
 
     /// The request, for these rules.

@@ -147,13 +147,35 @@ impl Mode {
     }
 }
 
+/// The guards of a route for variants that no rollout moves, as they are written: beside a rollout, a guard of each variant
+/// stands once for each.
+fn own(split: &Split) -> Guards {
+    let mut own = (*split.guards).clone();
+    let last = u16::try_from(split.variants.len() - 1).ok().map(VariantId);
+    let Some(last) = last.filter(|_| split.rollout.is_some()) else { return own };
+    own.all.retain(|guard| guard.variant != Some(last));
+    let others = split.variants.len().saturating_sub(2);
+    let names: Vec<String> = own.all.iter().map(|guard| guard.name.clone()).collect();
+    for guard in &mut own.all {
+        if names.iter().filter(|name| **name == guard.name).count() == others {
+            guard.variant = None;
+        }
+    }
+    own.all.dedup_by(|a, b| a.name == b.name);
+    own
+}
+
 /// The changes of the guards of a route: `search guard warn → rollback`.
 pub(super) fn changes(route: &str, [old, new]: [&Split; 2]) -> Vec<String> {
     let is_split = |split: &Split| split.variants.len() > 1;
     if !is_split(old) || !is_split(new) {
         return Vec::new();
     }
-    let (before, after) = (&old.guards, &new.guards);
+    let (before, after) = (&own(old), &own(new));
+    let is_moved = old.rollout.is_some() || new.rollout.is_some();
+    if is_moved && (before.is_empty() || after.is_empty()) {
+        return Vec::new();
+    }
     let (from, to) = (Mode::of(before), Mode::of(after));
     if from != Mode::Tables || to != Mode::Tables {
         let is_same = from == to;

@@ -1,5 +1,6 @@
 //! Explanations: `explain`, `what-if`, and replay of access logs.
 
+mod chosen_stage;
 mod describe;
 mod difference;
 mod equivalence;
@@ -13,10 +14,12 @@ mod miss_reasons;
 mod near_misses;
 mod recorder;
 mod replay;
+mod rollout_difference;
 mod shadow_explain;
 mod upstream_difference;
 mod what_if;
 
+pub use chosen_stage::{ChosenStage, at_stages};
 pub use difference::summary;
 pub use explain::{ExplainRequest, explain, explain_briefly};
 pub use explain_query::ExplainQuery;

@@ -90,7 +90,7 @@ fn covers(kill: &CalledKill, place: StreamPlace<'_>) -> bool {
                 named(route) && place.variant.is_some_and(|id| variant(name) == Some(usize::from(id.0)))
             }
             KillScope::Tenant(name) => place.tenant == Some(name),
-            KillScope::Shadow(_) => false,
+            KillScope::Rollout(_) | KillScope::Shadow(_) => false,
         }
 }
 
@@ -109,7 +109,7 @@ proptest! {
             let is_called = |kill: &CalledKill| match &kill.scope {
                 KillScope::Shadow(name) => id == RouteId(2) && name == "r2",
                 KillScope::All => true,
-                KillScope::Route(_) | KillScope::Variant { .. } | KillScope::Tenant(_) => false,
+                KillScope::Route(_) | KillScope::Variant { .. } | KillScope::Rollout(_) | KillScope::Tenant(_) => false,
             };
             let expected = kills.iter().any(is_called) || file.overlay.shadow_kill(id).is_some();
             prop_assert_eq!(union.shadow_kill(id).is_some(), expected);

@@ -183,6 +183,7 @@ pub(super) fn split(salt: &str, arms: &[(&str, u32)]) -> Arms {
         rewrite: Rewrite::default(),
         shadow: None,
         guards: Box::default(),
+        rollout: None,
     };
     Arms { split, state: SplitState::new(&weights).unwrap() }
 }
@@ -222,6 +223,9 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         access_log: AccessLog::default(),
         dns: Dns::default(),
         traces: None,
+        rollouts: Vec::new(),
+        freeze: Vec::new(),
+        prometheus: None,
         masks: Masks::default(),
     }
 }

@@ -8,6 +8,7 @@ mod expose;
 mod process;
 mod push;
 mod releases;
+mod rollouts;
 mod samples;
 mod scrape;
 mod shadow;
@@ -20,8 +21,8 @@ mod variants;
 pub use expose::{CONTENT_TYPE, expose};
 pub use push::{FigurePusher, Push, SharedRecorder};
 pub use scrape::{
-    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RouteShares, Scrape,
-    UpstreamFigures, VariantShare, WeightedSeries,
+    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RolloutFigures, RouteShares,
+    Scrape, UpstreamFigures, VariantShare, WeightedSeries,
 };
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Scrape<'a> {
     pub samples: Vec<RouteShares<'a>>,
     /// The releases that guards watch, in any order.
     pub releases: Vec<ReleaseFigures>,
+    /// The rollouts, in any order.
+    pub rollouts: Vec<RolloutFigures>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamFigures<'a>>,
     /// The shadows of routes, with the configured share of each, 0 to 1.
@@ -150,4 +152,25 @@ pub struct GuardFigures {
     pub threshold_log10: f64,
     /// Each state that a guard may have, and whether it is the current one.
     pub states: Vec<(&'static str, bool)>,
+}
+
+/// A rollout.
+#[derive(Clone, Debug)]
+pub struct RolloutFigures {
+    /// Its name.
+    pub rollout: String,
+    /// The weight that is set, 0 to 1.
+    pub weight: f64,
+    /// The measured share of the requests, 0 to 1; `None` before the first.
+    pub weight_actual: Option<f64>,
+    /// The name of the stage where it is.
+    pub stage: String,
+    /// The number of that stage, from 1; 0 when the plan has no such stage.
+    pub stage_number: u64,
+    /// Each state that a rollout may have, and whether it is the current one.
+    pub states: Vec<(String, bool)>,
+    /// Whether the last day of its plan is over.
+    pub is_expired: bool,
+    /// What may stand in its way, by kind, and whether it does.
+    pub gates: Vec<(&'static str, bool)>,
 }

@@ -104,6 +104,43 @@ fn release(route: &str, is_used: bool) -> ReleaseFigures {
     }
 }
 
+/// A rollout in its second stage, with every state.
+fn rollout(rollout: &str) -> RolloutFigures {
+    let states = [
+        "awaiting_approval",
+        "baking",
+        "complete",
+        "frozen",
+        "gated",
+        "held_canary_down",
+        "held_guard",
+        "held_inconclusive",
+        "held_journal_damaged",
+        "held_no_rollback_target",
+        "held_no_traffic",
+        "held_person",
+        "held_plan_changed",
+        "held_requires",
+        "held_revived",
+        "held_stable_changed",
+        "killed",
+        "pending",
+        "ramping",
+        "rolled_back",
+    ];
+    let gates = ["approval", "duration", "webhook"];
+    RolloutFigures {
+        rollout: rollout.to_owned(),
+        weight: 0.1,
+        weight_actual: (rollout == "checkout-v2").then_some(0.0981),
+        stage: "beta".to_owned(),
+        stage_number: 2,
+        states: states.map(|state| (state.to_owned(), state == "gated")).into(),
+        is_expired: false,
+        gates: gates.map(|kind| (kind, kind == "duration")).into(),
+    }
+}
+
 /// Two shadows, one of them never used.
 fn shadows(registry: &MeterRegistry) -> [ShadowSeries; 2] {
     let both =
@@ -213,6 +250,7 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
         variants: vec![weighted(&stable, 0.95), weighted(&canary, 0.05), weighted(&idle, 1.0)],
         samples: vec![sample("search", None), sample("checkout", Some(true))],
         releases: vec![release("never", false), release("checkout", true)],
+        rollouts: vec![rollout("search-v2"), rollout("checkout-v2")],
         upstreams: vec![
             UpstreamFigures { series: &upstreams[1], endpoints: 0, health: HealthFigures::default() },
             UpstreamFigures { series: &upstreams[0], endpoints: 2, health: health() },
@@ -397,6 +435,7 @@ fn nothing(registry: &MeterRegistry) -> Scrape<'_> {
         variants: Vec::new(),
         samples: Vec::new(),
         releases: Vec::new(),
+        rollouts: Vec::new(),
         upstreams: Vec::new(),
         shadows: Vec::new(),
         findings: Vec::new(),

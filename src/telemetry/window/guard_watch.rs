@@ -4,14 +4,14 @@
 //! An exposure is a distinct key in a slot. An event counts once a key in each test, so a worker sends it only if its mark
 //! says that some test may count it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::failure_run::{FailureRun, RunView};
-use super::key_table::KeyTable;
 use super::slot_counts::{SlotCounts, increment};
-use crate::route::{Decision, GuardAct, Guards, KeyHash, SIGNALS_MAX, Signal, SlowThreshold, TryOutcome};
+use super::watched_callers::WatchedCallers;
+use crate::route::{Decision, Guards, KeyHash, SIGNALS_MAX, Signal, SlowThreshold, TryOutcome};
 use crate::stats::{ArmPlace, JudgedEvent, JudgedKind, SlotExposures, SlotNumber, WindowNumber, WindowShape, mark_age};
 use crate::telemetry::{GuardMemory, LatencyCounts, MeterRegistry};
 
@@ -26,12 +26,9 @@ pub struct GuardWatch {
     id: u32,
     shape: WindowShape,
     memory: Arc<GuardMemory>,
-    /// The open slot in the lower half, its window in the upper; 0: none is open.
-    clock: AtomicU64,
-    seen: KeyTable,
-    first_keys: KeyTable,
-    /// By signal: the window of a key's last event.
-    marks: Box<[KeyTable]>,
+    callers: Arc<WatchedCallers>,
+    /// By signal: the place of its marks.
+    marks: Box<[usize]>,
     signals: Box<[Signal]>,
     /// Some signal depends on the status of a try that did not fail.
     counts_statuses: bool,
@@ -115,18 +112,21 @@ impl GuardWatch {
     /// A watch in which no slot is open: nothing is counted yet.
     #[must_use]
     pub fn new(shape: WindowShape, guards: &Guards, registry: &MeterRegistry) -> Self {
+        let callers = WatchedCallers::new(std::iter::once(guards), &registry.guard_memory);
+        Self::among(&Arc::new(callers), shape, guards, registry)
+    }
+
+    /// A watch of a route whose callers are judged together with those of others.
+    #[must_use]
+    pub fn among(callers: &Arc<WatchedCallers>, shape: WindowShape, guards: &Guards, registry: &MeterRegistry) -> Self {
         debug_assert!(shape.signals <= SIGNALS_MAX && shape.signals == guards.signals.len(), "signals of these guards");
         let memory = Arc::clone(&registry.guard_memory);
-        let acts = guards.all.iter().any(|guard| guard.act == GuardAct::Rollback);
-        let places = if acts { KeyTable::PLACES } else { KeyTable::PLACES_SMALL };
         let slow_us: Vec<u64> = guards.signals.iter().map(first_threshold).collect();
         Self {
             id: memory.next_id(),
             shape,
-            clock: AtomicU64::new(0),
-            seen: KeyTable::new(places, &memory.seen),
-            first_keys: KeyTable::new(places, &memory.first_keys),
-            marks: guards.signals.iter().map(|_| KeyTable::new(places, &memory.marks)).collect(),
+            callers: Arc::clone(callers),
+            marks: callers.places(&guards.signals),
             signals: guards.signals.as_slice().into(),
             counts_statuses: guards.signals.iter().any(|signal| matches!(signal, Signal::Status(_) | Signal::Grpc(_))),
             is_timed: guards.signals.iter().any(Signal::is_timed),
@@ -150,21 +150,27 @@ impl GuardWatch {
         self.shape
     }
 
+    /// The callers that it watches.
+    #[must_use]
+    pub const fn callers(&self) -> &Arc<WatchedCallers> {
+        &self.callers
+    }
+
     /// The open slot; 0: none is open.
     #[must_use]
     pub fn slot(&self) -> SlotNumber {
-        parts(self.clock.load(Acquire)).1
+        self.callers.open_slot().1
     }
 
     /// The window of the open slot.
     #[must_use]
     pub fn window(&self) -> WindowNumber {
-        parts(self.clock.load(Acquire)).0
+        self.callers.open_slot().0
     }
 
-    /// Opens a slot; the one before is closed. Only the control plane calls it.
+    /// Opens a slot of all watches with the same callers; the one before is closed. Only the control plane calls it.
     pub fn open(&self, window: WindowNumber, slot: SlotNumber) {
-        self.clock.store(u64::from(window.0) << 32 | u64::from(slot.0), Release);
+        self.callers.open(window, slot);
     }
 
     /// Records that a request is sent where this decision says; `random` is a key for a request that has none. `None` while
@@ -187,7 +193,7 @@ impl GuardWatch {
     /// distinguishes it in a run of failures. `None` while no slot is open.
     #[inline]
     pub fn expose_alone(&self, worker: usize, place: ArmPlace, key: KeyHash) -> Option<GuardTicket> {
-        let (window, slot) = parts(self.clock.load(Acquire));
+        let (window, slot) = self.callers.open_slot();
         if slot.0 == 0 {
             return None;
         }
@@ -203,12 +209,12 @@ impl GuardWatch {
     /// Records that a request of this key is sent to this variant. `None` while no slot is open.
     #[inline]
     pub fn expose(&self, worker: usize, place: ArmPlace, key: KeyHash) -> Option<GuardTicket> {
-        let (window, slot) = parts(self.clock.load(Acquire));
+        let (window, slot) = self.callers.open_slot();
         if slot.0 == 0 {
             return None;
         }
         let ticket = GuardTicket { slot, window, place, key, alone: false };
-        let seen = self.seen.place(key)?;
+        let seen = self.callers.seen.place(key)?;
         // The first look saves the exchange; the exchange decides between workers.
         if seen.load(Relaxed) < slot.0 && seen.fetch_max(slot.0, Relaxed) < slot.0 {
             self.count(worker, &ticket);
@@ -224,7 +230,7 @@ impl GuardWatch {
         let Some(keys) = counts.get(self.shape.index(ticket.place)) else { return };
         increment(keys);
         for (signal, marks) in self.marks.iter().enumerate() {
-            let mark = marks.read(ticket.key);
+            let mark = self.callers.marks(*marks).map_or(0, |marks| marks.read(ticket.key));
             if mark != 0
                 && let Some(marked) = counts.get(self.shape.marked_index(
                     ticket.place,
@@ -235,7 +241,7 @@ impl GuardWatch {
                 increment(marked);
             }
         }
-        if let Some(first) = self.first_keys.place(ticket.key)
+        if let Some(first) = self.callers.first_keys.place(ticket.key)
             && first.load(Relaxed) == 0
             && first.swap(1, Relaxed) == 0
         {
@@ -309,7 +315,7 @@ impl GuardWatch {
     /// Records an event of a request.
     #[cold]
     pub fn record(&self, worker: usize, ticket: &GuardTicket, signal: usize) {
-        let Some(marks) = self.marks.get(signal) else { return };
+        let Some(marks) = self.marks.get(signal).and_then(|place| self.callers.marks(*place)) else { return };
         if ticket.alone {
             let signal = u8::try_from(signal).unwrap_or(u8::MAX);
             return self.send(worker, ticket, JudgedKind::Signal { signal, mark: None });
@@ -419,8 +425,7 @@ impl GuardWatch {
     /// Whether a table found no memory: then nothing is counted.
     #[must_use]
     pub fn is_starved(&self) -> bool {
-        let tables = [&self.seen, &self.first_keys];
-        tables.into_iter().chain(&self.marks).any(KeyTable::is_refused)
+        self.callers.is_starved()
     }
 
     /// Whether anything was counted in this slot, one of the newest sixteen.
@@ -482,9 +487,4 @@ fn first_threshold(signal: &Signal) -> u64 {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(NO_THRESHOLD)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
-const fn parts(clock: u64) -> (WindowNumber, SlotNumber) {
-    (WindowNumber((clock >> 32) as u32), SlotNumber(clock as u32))
 }

@@ -57,8 +57,8 @@ fn releases_are_listed_and_other_names_are_not_found() {
     for (name, similar, part) in [
         ("shop:canery", Some("shop:canary"), "did you mean `shop:canary`?"),
         ("bare:canary", None, "makes guards watch it"),
-        ("shop", None, "ROUTE:VARIANT"),
-        ("nothing", None, "ROUTE:VARIANT"),
+        ("shop", None, "write the name of a rollout, or ROUTE:VARIANT"),
+        ("nothing", None, "write the name of a rollout, or ROUTE:VARIANT"),
     ] {
         for reply in [
             over_socket(&proxy, &call("GET", &format!("/v1/rollouts/{name}"), "", "")),
@@ -69,6 +69,13 @@ fn releases_are_listed_and_other_names_are_not_found() {
             assert_eq!(document["similar"].as_str(), similar, "{document:#}");
             assert!(document["help"].as_str().unwrap().contains(part), "{document:#}");
         }
+    }
+    for verb in ["hold", "rollback", "goto", "restart"] {
+        let body = if verb == "goto" { r#"{"reason": "x", "stage": "y"}"# } else { r#"{"reason": "x"}"# };
+        let reply = over_socket(&proxy, &call("POST", &format!("/v1/rollouts/shop:canary/{verb}"), "", body));
+        assert_eq!((reply.status, reply.problem().as_str()), (409, "not-a-rollout"), "{verb}");
+        let help = reply.json()["help"].as_str().unwrap().to_owned();
+        assert!(help.contains("/v1/kill") && help.contains("[rollout.NAME]"), "{help}");
     }
     let watching = over_socket(&proxy, &call("POST", "/v1/rollouts/shop:canary/resume", "", r#"{"reason": "a test"}"#));
     assert_eq!((watching.status, watching.problem().as_str()), (409, "not-rolled-back"));

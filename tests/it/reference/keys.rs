@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 /// What the patterns of strings are called, by a part that only they have.
-const PATTERNS: [(&str, &str); 12] = [
+const PATTERNS: [(&str, &str); 13] = [
+    ("[0-9]{4}-", "date"),
     ("(stable", "threshold"),
     ("xx)", "status"),
     ("(ms|s|m|h|d)", "duration"),
@@ -128,7 +129,9 @@ fn form(value: &Value, link: &impl Fn(&Value) -> Option<String>) -> String {
     }
     let number = |kind: &str| {
         let (least, most) = (&value["minimum"], &value["maximum"]);
-        if most == &Value::from(i64::MAX) {
+        if least.is_null() {
+            kind.to_owned()
+        } else if most == &Value::from(i64::MAX) {
             format!("{kind} ≥ {least}")
         } else {
             format!("{kind}, {least} to {most}")

@@ -2,17 +2,19 @@
 //!
 //! The order: a public call is for everyone. A token that is presented decides, where tokens are configured. On the Unix
 //! socket the user of the peer decides. On TCP without tokens, reading is open (the file allows private addresses only),
-//! a reload is accepted from this machine, and all other acting is refused.
+//! a reload is accepted from this machine, and all other acting is refused. An approval needs the name of a person: a token
+//! with `approver:ROLE`, or a user of the socket whom a rollout lists.
 
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::approvers::ApproverRoles;
 use super::client::{ClientOrigin, SocketPeer};
 use crate::control::admin::problem::{CallProblem, ProblemKind};
 use crate::journal::{Actor, Via};
-use crate::route::{AdminRole, AdminSpec, AdminToken, TokenList};
+use crate::route::{AdminRole, AdminSpec, AdminToken, ApproverRole, TokenList};
 
 /// The user id that the kernel shows for users that have none in this namespace.
 const OVERFLOW_UID: u32 = 65_534;
@@ -32,6 +34,8 @@ pub(in crate::control::admin) enum CallAccess {
     Reload,
     /// The role `operator`; without tokens, the Unix socket.
     Operate,
+    /// A role `approver:ROLE`; on the Unix socket, a user whom a rollout lists as approver.
+    Approve,
 }
 
 /// An attempt to make a call.
@@ -45,6 +49,8 @@ pub(in crate::control::admin) struct CallAttempt<'a> {
     pub now: Duration,
     /// The user of this process.
     pub own_uid: u32,
+    /// The approvers of all rollouts.
+    pub approvers: &'a [&'a ApproverRole],
 }
 
 /// An admitted client.
@@ -52,6 +58,8 @@ pub(in crate::control::admin) struct CallAttempt<'a> {
 pub(in crate::control::admin) struct Admitted {
     /// Who it is.
     pub actor: Actor,
+    /// As which roles it approves.
+    pub roles: ApproverRoles,
 }
 
 impl CallAttempt<'_> {
@@ -111,7 +119,8 @@ impl CallAttempt<'_> {
             let help = format!("add \"{needed}\" to `roles` of this token, or use a token that has it");
             return Err(ProblemKind::RoleMissing.because(detail, help).with("role", needed));
         }
-        Ok(Admitted { actor: Actor { name: token.name.clone(), via } })
+        let roles = ApproverRoles::of_token(token);
+        Ok(Admitted { actor: Actor { name: token.name.clone(), via }, roles })
     }
 
     fn admit_peer(&self, peer: Option<&SocketPeer>, settings: &AdminSpec) -> Result<Admitted, CallProblem> {
@@ -122,20 +131,34 @@ impl CallAttempt<'_> {
         };
         let number = format!("uid:{}", peer.uid);
         let is_listed = settings.socket_operators.iter().any(|name| *name == peer.user || *name == number);
-        if peer.uid == 0 || peer.uid == self.own_uid || is_listed {
-            return Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket } });
-        }
+        let is_owner = peer.uid == 0 || peer.uid == self.own_uid;
+        let is_approver = !is_owner && self.is_approver(&peer.user, &number);
+        let roles = if is_approver { ApproverRoles::User } else { ApproverRoles::None };
+        let admitted = || Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket }, roles });
         match self.access {
-            _ if settings.tokens.is_some() => Err(missing_token()),
-            CallAccess::Public | CallAccess::Metrics | CallAccess::Read => {
-                Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket } })
+            CallAccess::Approve if is_approver => admitted(),
+            CallAccess::Approve if is_owner || is_listed || settings.tokens.is_none() => Err(no_approver(peer)),
+            _ if is_owner || is_listed => admitted(),
+            CallAccess::Public | CallAccess::Metrics | CallAccess::Read if is_approver || settings.tokens.is_none() => {
+                admitted()
             }
-            CallAccess::Reload | CallAccess::Operate => {
+            _ if settings.tokens.is_some() => Err(missing_token()),
+            CallAccess::Public
+            | CallAccess::Metrics
+            | CallAccess::Read
+            | CallAccess::Reload
+            | CallAccess::Operate
+            | CallAccess::Approve => {
                 let detail = format!("the user `{}` is not root, not the user of the proxy, and not listed", peer.user);
                 let help = format!("add \"{}\" to `socket_operators` in `[admin]`", peer.user);
                 Err(ProblemKind::UserNotListed.because(detail, help))
             }
         }
+    }
+
+    /// Whether a rollout lists this user, who has a name of its own.
+    fn is_approver(&self, user: &str, number: &str) -> bool {
+        user != number && self.approvers.iter().any(|role| role.people.iter().any(|name| name == user))
     }
 
     fn admit_without_tokens(&self) -> Result<Admitted, CallProblem> {
@@ -146,7 +169,7 @@ impl CallAttempt<'_> {
                 let help = "make the call on the machine of the proxy, or configure `tokens` in `[admin]`";
                 Err(ProblemKind::LocalOnly.because(format!("{} is not on this machine", self.client), help))
             }
-            CallAccess::Operate => {
+            CallAccess::Operate | CallAccess::Approve => {
                 let detail = "a TCP connection without a token has no identity";
                 let help = "use the Unix socket on the machine of the proxy (its path is in /status), or configure \
                             `tokens` in `[admin]`";
@@ -160,8 +183,11 @@ impl CallAccess {
     /// Whether a role of the token is enough. An operator, or an approver, reads what it decides on.
     fn is_granted_by(self, token: &AdminToken) -> bool {
         token.roles.iter().any(|role| match role {
-            AdminRole::Operator => true,
-            AdminRole::Viewer | AdminRole::Approver(_) => matches!(self, Self::Public | Self::Metrics | Self::Read),
+            AdminRole::Operator => self != Self::Approve,
+            AdminRole::Approver(_) => {
+                matches!(self, Self::Public | Self::Metrics | Self::Read | Self::Approve)
+            }
+            AdminRole::Viewer => matches!(self, Self::Public | Self::Metrics | Self::Read),
             AdminRole::Metrics => matches!(self, Self::Public | Self::Metrics),
             AdminRole::Flags | AdminRole::Outcomes => self == Self::Public,
         })
@@ -174,6 +200,7 @@ impl CallAccess {
             Self::Metrics => "metrics",
             Self::Read => "viewer",
             Self::Reload | Self::Operate => "operator",
+            Self::Approve => "approver:ROLE",
         }
     }
 }
@@ -183,7 +210,21 @@ fn anonymous(client: &ClientOrigin) -> Admitted {
         ClientOrigin::Tcp { peer, .. } => (peer.to_string(), Via::Loopback),
         ClientOrigin::Socket(peer) => (peer.as_ref().map_or_else(String::new, |peer| peer.user.clone()), Via::Socket),
     };
-    Admitted { actor: Actor { name, via } }
+    Admitted { actor: Actor { name, via }, roles: ApproverRoles::None }
+}
+
+/// The problem of a user of the socket who cannot approve.
+fn no_approver(peer: &SocketPeer) -> CallProblem {
+    let help = "a person whom `approvers` of the rollout lists approves: over the socket under the name of that user, or \
+                with a token of that name that has \"approver:ROLE\"";
+    let detail = if peer.uid == 0 {
+        "root cannot approve: anyone may stand behind it".to_owned()
+    } else if peer.user == format!("uid:{}", peer.uid) {
+        format!("the user `{}` has no name on this machine", peer.user)
+    } else {
+        format!("no rollout lists `{}` as an approver, or it is the user of the proxy", peer.user)
+    };
+    ProblemKind::NotApprover.because(detail, help)
 }
 
 fn missing_token() -> CallProblem {
@@ -265,6 +306,7 @@ mod tests {
             "root" => peer(0, "root"),
             "operator" => peer(7, "olga"),
             "other" => peer(8, "otto"),
+            "approver" => peer(11, "aron"),
             "listed by number" => peer(9, "nina"),
             "listed without a name" => peer(9, "uid:9"),
             "overflow" => peer(OVERFLOW_UID, "olga"),
@@ -273,14 +315,26 @@ mod tests {
         }
     }
 
-    /// Public, metrics, read, reload, operate: `+` when admitted, or the first letters of the problem.
+    fn leads() -> ApproverRole {
+        let people = ["olga", "aron", "root", "pointsman", "uid:9", "approver"].map(str::to_owned).into();
+        ApproverRole { role: "lead".to_owned(), people }
+    }
+
+    /// Public, metrics, read, reload, operate, approve: `+` when admitted, or the first letters of the problem.
     fn row(way_in: &str, tokens: Tokens, authorization: Option<&str>) -> String {
-        let accesses =
-            [CallAccess::Public, CallAccess::Metrics, CallAccess::Read, CallAccess::Reload, CallAccess::Operate];
-        let client = way(way_in);
+        let accesses = [
+            CallAccess::Public,
+            CallAccess::Metrics,
+            CallAccess::Read,
+            CallAccess::Reload,
+            CallAccess::Operate,
+            CallAccess::Approve,
+        ];
+        let (client, leads) = (way(way_in), leads());
         let outcomes = accesses.map(|access| {
             let authorization = authorization.map(str::as_bytes);
-            let attempt = CallAttempt { access, client: &client, authorization, now: NOW, own_uid: OWN_UID };
+            let (client, approvers) = (&client, &[&leads][..]);
+            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers };
             match attempt.admit(&settings(tokens)) {
                 Ok(_) => "+",
                 Err(problem) => problem.kind.name(),
@@ -292,18 +346,19 @@ mod tests {
     #[test]
     fn without_tokens_reading_is_open_and_acting_is_for_the_socket() {
         for (way_in, expected) in [
-            ("127.0.0.1", "+ + + + socket-only"),
-            ("::1", "+ + + + socket-only"),
-            ("::ffff:127.0.0.1", "+ + + + socket-only"),
-            ("10.1.2.3", "+ + + local-only socket-only"),
-            ("own", "+ + + + +"),
-            ("root", "+ + + + +"),
-            ("operator", "+ + + + +"),
-            ("listed by number", "+ + + + +"),
-            ("listed without a name", "+ + + + +"),
-            ("other", "+ + + user-not-listed user-not-listed"),
-            ("overflow", "+ user-unknown user-unknown user-unknown user-unknown"),
-            ("unidentified", "+ user-unknown user-unknown user-unknown user-unknown"),
+            ("127.0.0.1", "+ + + + socket-only socket-only"),
+            ("::1", "+ + + + socket-only socket-only"),
+            ("::ffff:127.0.0.1", "+ + + + socket-only socket-only"),
+            ("10.1.2.3", "+ + + local-only socket-only socket-only"),
+            ("own", "+ + + + + not-approver"),
+            ("root", "+ + + + + not-approver"),
+            ("operator", "+ + + + + +"),
+            ("listed by number", "+ + + + + not-approver"),
+            ("listed without a name", "+ + + + + not-approver"),
+            ("other", "+ + + user-not-listed user-not-listed not-approver"),
+            ("approver", "+ + + user-not-listed user-not-listed +"),
+            ("overflow", "+ user-unknown user-unknown user-unknown user-unknown user-unknown"),
+            ("unidentified", "+ user-unknown user-unknown user-unknown user-unknown user-unknown"),
         ] {
             assert_eq!(row(way_in, Tokens::None, None), expected, "{way_in}");
             assert_eq!(row(way_in, Tokens::None, Some("Bearer operator")), expected, "{way_in}: there are no tokens");
@@ -312,16 +367,17 @@ mod tests {
 
     #[test]
     fn with_tokens_every_call_but_the_public_ones_needs_a_role() {
-        let missing = "+ token-missing token-missing token-missing token-missing";
+        let missing = "+ token-missing token-missing token-missing token-missing token-missing";
         for (way_in, expected) in [
             ("127.0.0.1", missing),
             ("10.1.2.3", missing),
             ("203.0.113.9", missing),
-            ("own", "+ + + + +"),
-            ("root", "+ + + + +"),
-            ("operator", "+ + + + +"),
+            ("own", "+ + + + + not-approver"),
+            ("root", "+ + + + + not-approver"),
+            ("operator", "+ + + + + +"),
             ("other", missing),
-            ("overflow", "+ user-unknown user-unknown user-unknown user-unknown"),
+            ("approver", "+ + + token-missing token-missing +"),
+            ("overflow", "+ user-unknown user-unknown user-unknown user-unknown user-unknown"),
         ] {
             assert_eq!(row(way_in, Tokens::Some, None), expected, "{way_in}");
         }
@@ -330,17 +386,17 @@ mod tests {
     #[test]
     fn a_token_gives_the_calls_of_its_roles_on_every_way_in() {
         for (authorization, expected) in [
-            ("Bearer viewer", "+ + + role-missing role-missing"),
-            ("bearer viewer", "+ + + role-missing role-missing"),
-            ("Bearer operator", "+ + + + +"),
-            ("Bearer metrics", "+ + role-missing role-missing role-missing"),
-            ("Bearer approver", "+ + + role-missing role-missing"),
-            ("Bearer flags", "+ role-missing role-missing role-missing role-missing"),
-            ("Bearer expired", "+ token-expired token-expired token-expired token-expired"),
-            ("Bearer wrong", "+ token-unknown token-unknown token-unknown token-unknown"),
-            ("Bearer ", "+ token-unknown token-unknown token-unknown token-unknown"),
-            ("Basic dmlld2VyOg==", "+ token-unknown token-unknown token-unknown token-unknown"),
-            ("", "+ token-unknown token-unknown token-unknown token-unknown"),
+            ("Bearer viewer", "+ + + role-missing role-missing role-missing"),
+            ("bearer viewer", "+ + + role-missing role-missing role-missing"),
+            ("Bearer operator", "+ + + + + role-missing"),
+            ("Bearer metrics", "+ + role-missing role-missing role-missing role-missing"),
+            ("Bearer approver", "+ + + role-missing role-missing +"),
+            ("Bearer flags", "+ role-missing role-missing role-missing role-missing role-missing"),
+            ("Bearer expired", "+ token-expired token-expired token-expired token-expired token-expired"),
+            ("Bearer wrong", "+ token-unknown token-unknown token-unknown token-unknown token-unknown"),
+            ("Bearer ", "+ token-unknown token-unknown token-unknown token-unknown token-unknown"),
+            ("Basic dmlld2VyOg==", "+ token-unknown token-unknown token-unknown token-unknown token-unknown"),
+            ("", "+ token-unknown token-unknown token-unknown token-unknown token-unknown"),
         ] {
             for way_in in ["127.0.0.1", "10.1.2.3", "203.0.113.9", "own", "root", "other", "overflow"] {
                 assert_eq!(row(way_in, Tokens::Some, Some(authorization)), expected, "{way_in} {authorization}");
@@ -353,8 +409,8 @@ mod tests {
         let admit = |name: &str, tokens, authorization: Option<&[u8]>| {
             let ClientOrigin::Tcp { peer, bound, .. } = way("10.1.2.3") else { panic!("an address") };
             let client = ClientOrigin::Tcp { peer, bound, certificate: Some(name.to_owned()) };
-            let access = CallAccess::Operate;
-            let attempt = CallAttempt { access, client: &client, authorization, now: NOW, own_uid: OWN_UID };
+            let (access, client) = (CallAccess::Operate, &client);
+            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers: &[] };
             attempt.admit(&settings(tokens)).map(|admitted| admitted.actor.via).map_err(|problem| problem.kind)
         };
         assert_eq!(admit("operator", Tokens::Some, None), Ok(Via::Certificate));
@@ -369,13 +425,34 @@ mod tests {
     fn the_actor_is_the_token_or_the_user() {
         let settings = settings(Tokens::Some);
         let admit = |client: &ClientOrigin, authorization: Option<&[u8]>| {
-            let attempt =
-                CallAttempt { access: CallAccess::Operate, client, authorization, now: NOW, own_uid: OWN_UID };
+            let access = CallAccess::Operate;
+            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers: &[] };
             attempt.admit(&settings).expect("admitted")
         };
         let by_token = admit(&way("10.1.2.3"), Some(b"Bearer operator"));
         assert_eq!(by_token.actor, Actor { name: "operator".to_owned(), via: Via::Token });
         let by_user = admit(&way("operator"), None);
         assert_eq!(by_user.actor, Actor { name: "olga".to_owned(), via: Via::Socket });
+    }
+    #[test]
+    fn a_role_needs_the_name_in_the_rollout_and_in_a_token() {
+        let roles = |admitted: &Admitted| match &admitted.roles {
+            ApproverRoles::None => "none".to_owned(),
+            ApproverRoles::Token(roles) => roles.join(","),
+            ApproverRoles::User => "user".to_owned(),
+        };
+        let leads = leads();
+        let admit = |way_in: &str, access, authorization: Option<&[u8]>| {
+            let (client, approvers) = (&way(way_in), &[&leads][..]);
+            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers };
+            attempt.admit(&settings(Tokens::Some)).map(|admitted| roles(&admitted)).map_err(|problem| problem.kind)
+        };
+        let approve = CallAccess::Approve;
+        assert_eq!(admit("10.1.2.3", approve, Some(b"Bearer approver")), Ok("lead".to_owned()));
+        assert_eq!(admit("approver", approve, None), Ok("user".to_owned()));
+        assert_eq!(admit("operator", approve, None), Ok("user".to_owned()), "an operator who is listed");
+        assert_eq!(admit("own", CallAccess::Operate, None), Ok("none".to_owned()));
+        assert_eq!(admit("root", approve, None), Err(ProblemKind::NotApprover));
+        assert_eq!(admit("listed without a name", approve, None), Err(ProblemKind::NotApprover));
     }
 }

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header;
 
+use super::approvers::approvers;
 use super::client::{AdminClient, ClientOrigin, PlaceKind};
 use super::decision::{CallAccess, CallAttempt};
 use super::failures::TokenFailures;
@@ -25,7 +26,7 @@ pub(in crate::control::admin) enum CallPlaces {
 
 /// The gate before a call.
 #[derive(Clone)]
-pub(in crate::control::admin) struct Gate {
+pub(in crate::control::admin) struct AccessGate {
     pub control: Arc<ControlState>,
     pub failures: Arc<TokenFailures>,
     pub access: CallAccess,
@@ -34,7 +35,7 @@ pub(in crate::control::admin) struct Gate {
 
 /// Lets a request through, with [`Admitted`](super::Admitted) as an extension, or answers it.
 pub(in crate::control::admin) async fn check_access(
-    State(gate): State<Gate>,
+    State(gate): State<AccessGate>,
     Extension(client): Extension<AdminClient>,
     mut request: Request,
     next: Next,
@@ -45,14 +46,20 @@ pub(in crate::control::admin) async fn check_access(
         let detail = "all connections for this call are taken; health, metrics and kill are still answered";
         return ProblemKind::Busy.because(detail, help).respond(form);
     }
+    let snapshot = gate.control.snapshot();
+    let approvers = approvers(&snapshot.rules);
     let attempt = CallAttempt {
         access: gate.access,
         client: &client.origin,
         authorization: request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
         now: gate.control.clock.wall(),
         own_uid: own_uid(),
+        approvers: &approvers,
     };
-    match attempt.admit(&gate.control.snapshot().rules.admin) {
+    let decided = attempt.admit(&snapshot.rules.admin);
+    drop(approvers);
+    drop(snapshot);
+    match decided {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted);
             next.run(request).await
@@ -71,7 +78,7 @@ pub(in crate::control::admin) fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-impl Gate {
+impl AccessGate {
     /// Waits when this address has sent many tokens that are not valid.
     async fn slow_down(&self, client: &ClientOrigin, problem: &CallProblem) {
         let ClientOrigin::Tcp { peer, .. } = client else { return };
