@@ -37,7 +37,7 @@ pub use rollout::{
     Ramp, Regain, ReplayedGuard, ReplayedRollout, RolledBack, RolloutDecision, RolloutEvidence, RolloutFacts,
     RolloutOutline, RolloutPhase, RolloutStanding, RolloutState, RolloutStep, RolloutTrip, RolloutVerb, SeenClock,
     ShadowFacts, Signer, StageEvidence, StagePlace, StageProgress, StageStanding, TripAct, effective_weight,
-    follow_plan, outline, perform, plan_hash, replay_rollout, resume_plan, step,
+    follow_plan, outline, perform, plan_hash, replay_rollout, resume_plan, step, stopped_by_person,
 };
 pub use route_evidence::{Marks, RouteEvidence, SavedEvidence, SavedTenants, TickOutcome};
 pub use standing::{ArmCounts, GuardStanding, GuardState, HoldCause, ReleaseStanding, ReleaseState, Rollback, Warning};

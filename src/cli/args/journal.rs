@@ -23,11 +23,11 @@ the chain is broken.
 EXAMPLE
   pointsman journal                           # the newest 50 records
   pointsman journal --since 2h --who ana
-  pointsman journal --rollout checkout-v2     # what was decided about a release
+  pointsman journal --rollout checkout-v2     # decisions about a rollout
   pointsman journal --follow                  # and those to come, until Ctrl-C
   pointsman journal --json | jq -c 'select(.what == \"kill\")'
   pointsman journal --verify --dir /var/lib/pointsman
-  pointsman journal --replay --since 24h      # decide again what guards and rollouts did")]
+  pointsman journal --replay --since 24h      # decide again by the records")]
 pub struct JournalArguments {
     /// The proxy.
     #[command(flatten)]

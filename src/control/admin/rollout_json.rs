@@ -201,8 +201,8 @@ pub(super) mod tests {
 
     fn held(cause: HeldCause) -> RolloutPhase {
         let [sentence, by] = ["look first", "bo"].map(str::to_owned);
-        let (was_complete, passed_over, before) = (false, false, None);
-        RolloutPhase::Held(Held { cause, sentence, by, was_complete, for_ms: 0, passed_over, before })
+        let (was_complete, passed_over, by_person, before) = (false, false, false, None);
+        RolloutPhase::Held(Held { cause, sentence, by, was_complete, for_ms: 0, passed_over, by_person, before })
     }
 
     #[test]

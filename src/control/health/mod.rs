@@ -11,5 +11,5 @@ mod under_way;
 
 pub use act::{EndpointAct, EndpointActError, EndpointActOutcome, EndpointActReply, EndpointVerb};
 pub use probe::ProbeResult;
-pub(super) use probes::send_probe_ticks;
+pub(super) use probes::{Tried, send_probe_ticks};
 pub(super) use under_way::Probes;

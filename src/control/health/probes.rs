@@ -31,6 +31,15 @@ pub(in crate::control) async fn send_probe_ticks(state: Arc<ControlState>, event
     }
 }
 
+/// Which endpoints are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Tried {
+    /// Those whose last try did not connect.
+    Unconnected,
+    /// All.
+    All,
+}
+
 impl Controller {
     /// Tries the endpoints whose time is over.
     pub(super) fn begin_probes(&mut self) {
@@ -48,7 +57,7 @@ impl Controller {
     }
 
     /// Tries the endpoints of these upstreams that did not connect last, ejected or not.
-    pub(in crate::control) fn try_upstreams(&mut self, upstreams: &[UpstreamId]) {
+    pub(in crate::control) fn try_upstreams(&mut self, upstreams: &[UpstreamId], tried: Tried) {
         let snapshot = self.store.load();
         for id in upstreams {
             let at = id.0 as usize;
@@ -57,7 +66,8 @@ impl Controller {
             };
             for endpoint in &*upstream.endpoints {
                 let health = &endpoint.health;
-                if health.unconnected_tries() > 0 && !health.is_drained() && !health.is_ejected_by_hand() {
+                let is_tried = tried == Tried::All || health.unconnected_tries() > 0;
+                if is_tried && !health.is_drained() && !health.is_ejected_by_hand() {
                     let key = EndpointKey { address: endpoint.address, protocol: endpoint.protocol };
                     self.begin_probe(spec, endpoint, key);
                 }

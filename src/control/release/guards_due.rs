@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::control::controller::Controller;
 use crate::control::guard::{RouteTick, RouteView};
+use crate::control::health::Tried;
 use crate::drain::Phase;
 use crate::release::{GuardTrip, ReleaseFacts, ReleasePhase};
 use crate::route::{UpstreamId, VariantId};
@@ -12,6 +13,9 @@ use crate::telemetry;
 impl Controller {
     /// Judges what guards have counted since the last tick.
     pub(super) fn judge_releases(&mut self) {
+        if !self.decides_about_rollouts() {
+            self.end_falls();
+        }
         // After a hand-over the other process judges, also for this one.
         if self.is_successor_serving() || self.is_passing_journal() || self.shutdown.phase() >= Phase::Forced {
             return;
@@ -25,8 +29,10 @@ impl Controller {
         }
         is_changed |= self.step_rollouts();
         tried.extend(self.rollouts_to_try(&self.store.load()));
+        let held = self.held_canaries(&self.store.load());
         if self.release.schedule.are_tries_due(now_ms) {
-            self.try_upstreams(&tried);
+            self.try_upstreams(&tried, Tried::Unconnected);
+            self.try_upstreams(&held, Tried::All);
         }
         if self.release.schedule.is_show_due(now_ms) || is_changed {
             let (recorder, memory) = (&self.state.counts.recorder, &registry.guard_memory);

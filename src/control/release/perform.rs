@@ -244,6 +244,8 @@ impl Controller {
     /// Applies what the process that took over has decided to what this one still serves.
     fn follow_successor(&mut self, record: &Arc<Record>) {
         self.release.apply(record);
+        // This process does not let a rollback take its time.
+        self.release.rollouts.end_falls();
         self.publish_kills();
         log(record);
         // The process before this one may still serve too.

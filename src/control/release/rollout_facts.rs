@@ -1,15 +1,17 @@
 //! What is known about a rollout at a step: read from the snapshot, the guards, the journal and the clock.
 
-use super::rollouts::{ActiveRollout, ActiveRollouts};
+use super::rollouts::{ActiveRollout, ActiveRollouts, IsUp};
 use crate::control::controller::Controller;
 use crate::control::gate::{QuestionId, Replied, Reply};
 use crate::control::guard::{RouteView, StageSources};
 use crate::control::outcome::ReloadOutcome;
 use crate::release::{
     CanaryDown, EndpointFacts, FreezeFact, GateAnswer, GateVerdict, HeldCause, KillFacts, RolloutFacts, RolloutPhase,
-    RolloutState, StageEvidence, TripAct,
+    RolloutState, StageEvidence, TripAct, effective_weight,
 };
-use crate::route::{Freeze, Gate, KillScope, Require, Requirement, Rollout, RolloutPlan, Rules, VariantId, frozen};
+use crate::route::{
+    Freeze, Gate, KillScope, Require, Requirement, Rollout, RolloutPlan, Rules, VariantId, Weight, frozen,
+};
 use crate::snapshot::Snapshot;
 
 /// The most endpoints that are named.
@@ -65,7 +67,7 @@ impl Controller {
             stable: rules.stable_revision_of_rollout(rollout),
             trips: Vec::new(),
             kill: self.kills_over(snapshot, rollout),
-            endpoints: endpoints(snapshot, rollout, now_ms),
+            endpoints: self.endpoints_of(snapshot, rollout, now_ms),
             freeze,
             expired: rollout.expires_ms.filter(|at| *at <= wall_ms).and(rollout.about.expires.clone()),
             rejected_config: self.rejected_config(),
@@ -75,6 +77,21 @@ impl Controller {
             evidence,
             gates,
         }
+    }
+
+    /// The endpoints of a rollout. A canary that was down is up when its endpoints have been tried.
+    fn endpoints_of(&mut self, snapshot: &Snapshot, rollout: &Rollout, now_ms: u64) -> EndpointFacts {
+        let mut facts = endpoints(snapshot, rollout, now_ms);
+        let is_up = if facts.down.is_none() && facts.canary_usable { IsUp::Yes } else { IsUp::No };
+        if self.release.rollouts.counts_as_down(&rollout.name, is_up, now_ms) && facts.down.is_none() {
+            let views = rollout.members.iter().filter_map(|member| {
+                let view = RouteView::new(snapshot, member.route)?;
+                let act = view.errors_act(member.variant).map(TripAct::from);
+                Some(CanaryDown { route: view.name().to_owned(), endpoints: 0, tries: 0, act })
+            });
+            facts.down = views.into_iter().next();
+        }
+        facts
     }
 
     /// What kills cover of a rollout, and what lifts them.
@@ -178,7 +195,9 @@ fn reached(plan: &RolloutPlan, state: &RolloutState) -> Option<usize> {
         RolloutPhase::Held(held) => !held.cause.is_at_zero() && held.cause != HeldCause::NoRollbackTarget,
         RolloutPhase::Pending | RolloutPhase::Killed | RolloutPhase::RolledBack(_) => false,
     };
-    serves.then(|| plan.find(&state.stage)).flatten()
+    let at = plan.find(&state.stage).filter(|_| serves && !state.passed.is_empty())?;
+    let is_dark = plan.stages.get(at).is_some_and(|stage| stage.weight == 0);
+    (is_dark || effective_weight(plan, state) > Weight::ZERO).then_some(at)
 }
 
 /// The last answer of a gate.

@@ -8,10 +8,10 @@ use super::rollouts_due::deed;
 use crate::control::controller::Controller;
 use crate::journal::{Actor, Deed, Record, Via};
 use crate::release::{
-    HeldCause, PlanRejection, RolloutDecision, RolloutPhase, RolloutState, RolloutVerb, effective_weight, follow_plan,
-    resume_plan,
+    HeldCause, PlanRejection, RolloutDecision, RolloutPhase, RolloutState, RolloutVerb, follow_plan, resume_plan,
+    stopped_by_person,
 };
-use crate::route::{Rollout, Rules, Weight};
+use crate::route::{Rollout, Rules};
 
 impl Controller {
     /// Why a new file does not fit to where a rollout is. A new revision begins anew, under any plan.
@@ -40,12 +40,12 @@ impl Controller {
         })
     }
 
-    /// A route that comes to a rollout whose canaries get requests.
+    /// A route that comes to a rollout that has entered its first stage.
     fn joins_under_way(&self, rules: &Rules, rollout: &Rollout) -> Option<String> {
         let snapshot = self.store.load();
         let before = snapshot.rules.rollout(snapshot.rules.find_rollout(&rollout.name)?);
         let active = self.release.rollouts.get(&rollout.name)?;
-        if effective_weight(&rollout.plan, &active.state) == Weight::ZERO {
+        if active.state.passed.is_empty() {
             return None;
         }
         let known = |name: &str| before.members.iter().any(|member| snapshot.rules.route(member.route).name == name);
@@ -135,6 +135,8 @@ impl Controller {
         for rollout in &rules.rollouts {
             let is_damaged = self.release.rollouts.is_damaged;
             let Some(active) = self.release.rollouts.get_mut(&rollout.name) else { continue };
+            // A rollback that takes its time does not outlive its process, and the clock is another one.
+            (active.state.fall, active.state.clock) = (None, None);
             let before = active.state.clone();
             if active.record.is_none() {
                 if is_damaged {
@@ -145,13 +147,15 @@ impl Controller {
                 }
                 continue;
             }
-            // A rollback that takes its time does not outlive its process, and the clock is another one.
-            (active.state.fall, active.state.clock) = (None, None);
             let is_latched = matches!(before.phase, RolloutPhase::RolledBack(_));
+            if is_held_by_damage(&before) {
+                continue;
+            }
             if rules.revision_of_rollout(rollout) != before.revision {
                 if is_damaged {
                     // The lost records may be about this revision.
-                    active.state = held_by_damage(rules, rollout);
+                    let latched = before.latched.clone();
+                    active.state = RolloutState { latched, ..held_by_damage(rules, rollout) };
                     let state = active.state.clone();
                     let decision = RolloutDecision::new(RolloutVerb::Hold, says(&state), state);
                     self.record_of_file(rollout, &before, &decision);
@@ -172,6 +176,7 @@ impl Controller {
         }
         // A rollout that comes to the file later is a new one.
         self.release.rollouts.is_damaged = false;
+        self.release.rollouts.stepped_ms = None;
         self.state.release.follow_rules(rules);
     }
 }
@@ -196,18 +201,8 @@ fn says(state: &RolloutState) -> String {
 fn stand_before_first_stage(state: &mut RolloutState, rollout: &Rollout) {
     let first = rollout.plan.stages.first().map(|stage| stage.name.clone()).unwrap_or_default();
     let before = std::mem::take(state);
-    let phase = match before.phase {
-        // What a person has stopped, another revision does not start.
-        RolloutPhase::Held(held) if matches!(held.cause, HeldCause::Person | HeldCause::Revived) => {
-            RolloutPhase::Held(held)
-        }
-        RolloutPhase::Pending
-        | RolloutPhase::Running
-        | RolloutPhase::Held(_)
-        | RolloutPhase::Killed
-        | RolloutPhase::RolledBack(_)
-        | RolloutPhase::Complete => RolloutPhase::Pending,
-    };
+    // What a person has stopped, another revision does not start.
+    let phase = stopped_by_person(&before).map_or(RolloutPhase::Pending, RolloutPhase::Held);
     let RolloutState { revision, stable, latched, clock, .. } = before;
     *state = RolloutState { revision, stable, stage: first, phase, latched, clock, ..RolloutState::default() };
 }

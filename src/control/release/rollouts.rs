@@ -9,12 +9,14 @@ use super::query_guards::QueryGuards;
 use crate::control::gate::{QuestionId, Questions, Replied};
 use crate::journal::{Deed, Record, RolloutDeed};
 use crate::release::{
-    Block, Held, HeldCause, Regain, RolloutDecision, RolloutPhase, RolloutState, RolloutVerb, effective_weight,
+    Block, Held, HeldCause, RolloutDecision, RolloutPhase, RolloutState, RolloutVerb, effective_weight,
 };
 use crate::route::{Overlay, Rollout, RolloutId, RolloutMember, Rules, Stop, StoppedVariant, VariantWeight, Weight};
 
 /// After this time, in milliseconds, a raise that the journal has not taken is tried again.
 const RAISE_AGAIN_MS: u64 = 5_000;
+/// A canary that was down is up when for so long, in milliseconds, none of the tries has failed: four of them.
+const UP_MS: u64 = 1_000;
 /// How often the overlay is published on a ramp.
 const PUBLISH_EVERY_MS: u64 = 1_000;
 
@@ -58,6 +60,18 @@ pub(in crate::control) struct ActiveRollout {
     published: Option<Published>,
     /// The last raise that the journal did not take.
     refused: Option<RefusedRaise>,
+    /// Held because its canary was down, and no endpoint is known to refuse connections, since this time, in milliseconds
+    /// since the process started.
+    up_ms: Option<u64>,
+}
+
+/// Whether a canary seems to accept connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum IsUp {
+    /// No endpoint is known to refuse them.
+    Yes,
+    /// Some endpoint refuses them, or there is none.
+    No,
 }
 
 /// A raise that the journal did not take.
@@ -112,6 +126,19 @@ impl ActiveRollouts {
         let refused = self.all.get(name)?.refused.as_ref()?;
         let is_recent = now_ms < refused.at_ms.saturating_add(RAISE_AGAIN_MS);
         is_recent.then(|| refused.why.clone())
+    }
+
+    /// Whether a canary that was down counts as down still: its endpoints are tried again and again, and one that was never
+    /// tried says nothing.
+    pub fn counts_as_down(&mut self, name: &str, is_up: IsUp, now_ms: u64) -> bool {
+        let Some(one) = self.all.get_mut(name) else { return false };
+        let is_held = matches!(&one.state.phase, RolloutPhase::Held(held) if held.cause == HeldCause::CanaryDown);
+        if !is_held || is_up == IsUp::No {
+            one.up_ms = None;
+            return is_held;
+        }
+        let since = *one.up_ms.get_or_insert(now_ms);
+        now_ms.saturating_sub(since) < UP_MS
     }
 
     /// Rollbacks that take their time end now; whether there was one.
@@ -220,7 +247,7 @@ impl ActiveRollouts {
         let Deed::Rollout(deed) = &record.what else { return };
         let Some(state) = state_of(deed) else { return };
         // Its weight returns by a raise, which passes the checks.
-        let state = RolloutState { reached: 0, ramp: None, fall: None, regain: Regain::Checks, clock: None, ..state };
+        let state = RolloutState { reached: 0, ramp: None, fall: None, clock: None, ..state };
         let last_seq = record.seq;
         let record = Some(Arc::clone(record));
         let one = ActiveRollout { state, record, last_seq, ..ActiveRollout::default() };
@@ -328,6 +355,7 @@ fn damaged() -> Held {
         was_complete: false,
         for_ms: 0,
         passed_over: true,
+        by_person: false,
         before: None,
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::rollouts::{RefusedRaise, WaitingRaise};
+use super::rollouts::{ActiveRollout, RefusedRaise, WaitingRaise};
 use crate::control::controller::Controller;
 use crate::control::gate::{Asked, Question, QuestionId};
 use crate::control::guard::RouteView;
@@ -15,7 +15,7 @@ use crate::release::{
     HeldCause, RolloutDecision, RolloutEvidence, RolloutFacts, RolloutPhase, RolloutState, RolloutVerb,
     effective_weight, step,
 };
-use crate::route::{Gate, Rollout, RolloutPlan, UpstreamId, VariantId, Weight};
+use crate::route::{Gate, Rollout, RolloutMember, RolloutPlan, UpstreamId, VariantId, Weight};
 use crate::snapshot::Snapshot;
 use crate::telemetry::guards::{GuardName, count_trip};
 
@@ -31,7 +31,7 @@ impl Controller {
     }
 
     /// A process that decides no more about rollouts does not let a rollback take its time.
-    fn end_falls(&mut self) {
+    pub(super) fn end_falls(&mut self) {
         if self.release.rollouts.end_falls() {
             self.publish_kills();
         }
@@ -60,13 +60,19 @@ impl Controller {
         tried
     }
 
+    /// The upstreams of canaries that are held because they accept no connections: all their endpoints are tried, also those
+    /// about which nothing is known.
+    pub(super) fn held_canaries(&self, snapshot: &Snapshot) -> Vec<UpstreamId> {
+        let is_held = |active: &ActiveRollout| matches!(&active.state.phase, RolloutPhase::Held(held) if held.cause == HeldCause::CanaryDown);
+        let all = self.release.rollouts.numbered(&snapshot.rules).filter(|(_, _, active)| is_held(active));
+        let members = all.flat_map(|(_, rollout, _)| &rollout.members);
+        let of = |member: &RolloutMember| RouteView::new(snapshot, member.route)?.upstream(member.variant);
+        members.filter_map(of).collect()
+    }
+
     /// Moves all rollouts on by the time since the last step; returns whether anything was decided.
     pub(in crate::control) fn step_rollouts(&mut self) -> bool {
-        if self.release.rollouts.is_empty() {
-            return false;
-        }
-        if !self.decides_about_rollouts() {
-            self.end_falls();
+        if self.release.rollouts.is_empty() || !self.decides_about_rollouts() {
             return false;
         }
         let now_ms = self.state.uptime_ms();

@@ -29,6 +29,7 @@ pub use facts::{
 };
 pub use outline::{RolloutOutline, outline};
 pub use plan_change::{PlanRejection, follow_plan, resume_plan};
+pub use rollback::stopped_by_person;
 pub use rollout_replay::{ReplayedGuard, ReplayedRollout, RolloutEvidence, replay_rollout};
 pub use standing::{AwaitedRole, RolloutStanding, StagePlace, StageStanding};
 pub use state::{

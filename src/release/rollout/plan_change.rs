@@ -3,7 +3,7 @@
 use super::decision::{RolloutDecision, RolloutVerb};
 use super::rollback::{held, hold};
 use super::state::{HeldCause, Ramp, Regain, RolloutPhase, RolloutState};
-use super::weight::{effective_weight, limit};
+use super::weight::{effective_weight, limit, top};
 use super::words::percent;
 use crate::route::RolloutPlan;
 
@@ -122,20 +122,21 @@ fn changed(plan: &RolloutPlan, state: &RolloutState, misfit: &Misfit) -> Rollout
     RolloutDecision::new(RolloutVerb::Hold, sentence, next)
 }
 
-/// The stage where it is has left the plan: held.
+/// The stage where it is has left the plan, or a stage before it is new: held.
 pub(super) fn fit(plan: &RolloutPlan, state: &RolloutState) -> Option<RolloutDecision> {
-    let is_removed = !state.passed.is_empty() && plan.find(&state.stage).is_none();
-    (is_removed && may_change(state)).then(|| changed(plan, state, &Misfit::Removed))
+    misfit(plan, state).filter(|_| may_change(state)).map(|misfit| changed(plan, state, &misfit))
 }
 
 /// What the ceiling or the weight of the stage lowers, at once.
 pub(super) fn lower(plan: &RolloutPlan, state: &RolloutState) -> Option<RolloutDecision> {
     let limit = limit(plan, state);
-    if state.reached <= limit {
+    let end = plan.find(&state.stage).and_then(|at| plan.stages.get(at)).map_or(0, top);
+    let overshoots = state.ramp.is_some_and(|ramp| ramp.to > end);
+    if state.reached <= limit && !overshoots {
         return lower_fall(plan, state);
     }
     let mut next = state.clone();
-    (next.reached, next.ramp, next.regain) = (limit, None, Regain::Gates);
+    (next.reached, next.ramp, next.regain) = (state.reached.min(limit), None, Regain::Gates);
     match &mut next.phase {
         // It is below its last weight again.
         phase @ RolloutPhase::Complete => *phase = RolloutPhase::Running,

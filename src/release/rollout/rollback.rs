@@ -51,7 +51,8 @@ pub(super) fn held(state: &RolloutState, cause: HeldCause, by: &str, sentence: S
     let was_complete = state.phase == RolloutPhase::Complete || before.is_some_and(|held| held.was_complete);
     // A guard that has tripped says nothing more until evidence begins anew.
     let passed_over = before.is_some_and(|held| held.passed_over || held.cause == HeldCause::Guard);
-    Held { cause, sentence, by: by.to_owned(), was_complete, for_ms: 0, passed_over, before: None }
+    let by_person = before.is_some_and(|held| held.by_person || held.cause == HeldCause::Person);
+    Held { cause, sentence, by: by.to_owned(), was_complete, for_ms: 0, passed_over, by_person, before: None }
 }
 
 /// A hold that ends by itself, over one that a person ends.
@@ -59,6 +60,24 @@ pub(super) fn held_over(state: &RolloutState, cause: HeldCause, by: &str, senten
     let before = held_now(state)
         .and_then(|held| if held.cause.ends_by_itself() { held.before.clone() } else { Some(Box::new(held.clone())) });
     Held { before, ..held(state, cause, by, sentence) }
+}
+
+/// The hold of a person, or after a kill, under which another revision does not start by itself.
+#[must_use]
+pub fn stopped_by_person(state: &RolloutState) -> Option<Held> {
+    if state.phase == RolloutPhase::Killed {
+        let sentence = "a kill covered it before this revision".to_owned();
+        return Some(held(state, HeldCause::Revived, "pointsman", sentence));
+    }
+    let mut held = held_now(state);
+    while let Some(one) = held {
+        if one.by_person || matches!(one.cause, HeldCause::Person | HeldCause::Revived) {
+            let cause = if one.cause == HeldCause::Revived { HeldCause::Revived } else { HeldCause::Person };
+            return Some(Held { cause, was_complete: false, before: None, ..one.clone() });
+        }
+        held = one.before.as_deref();
+    }
+    None
 }
 
 /// The hold that it is in.

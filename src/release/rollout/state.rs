@@ -112,6 +112,9 @@ pub struct Held {
     /// A guard has tripped meanwhile, and the hold took the place of its act: evidence begins anew when it ends.
     #[serde(default)]
     pub passed_over: bool,
+    /// A person held it before this hold took the place of that one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub by_person: bool,
     /// The hold that goes on when this one ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Self>>,

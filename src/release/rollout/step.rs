@@ -11,7 +11,7 @@ use super::state::{RolloutPhase, RolloutState};
 use super::stops::{follow_kills, follow_overdue, follow_requirements, follow_revisions};
 use super::trips::follow_trips;
 use super::view::{Ahead, View};
-use super::weight::{effective_weight, plan_hash};
+use super::weight::{effective_weight, limit, plan_hash};
 use super::words::{percent, span};
 use crate::route::RolloutPlan;
 
@@ -52,8 +52,9 @@ fn follow_plan_of(draft: &mut StepDraft<'_>) {
         draft.lowered.push(decision);
     }
     let is_last = draft.view().at().is_some_and(|at| at + 1 == draft.plan.stages.len());
-    if draft.next.phase == RolloutPhase::Complete && !is_last {
-        // The plan has got another stage at its end.
+    let is_low = draft.next.reached < limit(draft.plan, &draft.next);
+    if draft.next.phase == RolloutPhase::Complete && (!is_last || is_low) {
+        // The plan has got another stage at its end, or more weight; or it comes back to the file.
         draft.next.phase = RolloutPhase::Running;
     }
 }

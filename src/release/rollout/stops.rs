@@ -3,7 +3,7 @@
 use super::blocks::too_little;
 use super::decision::{RolloutDecision, RolloutVerb};
 use super::draft::StepDraft;
-use super::rollback::{after_hold, held, held_now, held_over, hold, latch};
+use super::rollback::{after_hold, held, held_now, held_over, hold, latch, stopped_by_person};
 use super::state::{Held, HeldCause, RolledBack, RolloutPhase, RolloutState};
 use super::weight::effective_weight;
 use super::words::{names, span};
@@ -48,8 +48,7 @@ fn fresh(draft: &StepDraft<'_>) -> RolloutState {
 
 fn begin(draft: &mut StepDraft<'_>) {
     let before = std::mem::take(&mut draft.next.revision);
-    let kept =
-        held_now(&draft.next).filter(|held| matches!(held.cause, HeldCause::Person | HeldCause::Revived)).cloned();
+    let kept = stopped_by_person(&draft.next);
     draft.next = fresh(draft);
     draft.is_new = true;
     if draft.next.latched.contains(&draft.next.revision) {
@@ -61,7 +60,7 @@ fn begin(draft: &mut StepDraft<'_>) {
     }
     // What a person has stopped, another revision does not start.
     if let Some(held) = kept {
-        draft.next.phase = RolloutPhase::Held(Held { was_complete: false, ..held });
+        draft.next.phase = RolloutPhase::Held(held);
     }
     let stage = &draft.next.stage;
     let sentence = if before.is_empty() {

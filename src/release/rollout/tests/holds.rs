@@ -208,6 +208,7 @@ fn a_damaged_journal_holds_at_0_under_any_revision() {
             was_complete: false,
             for_ms: 0,
             passed_over: false,
+            by_person: false,
             before: None,
         })
     };
@@ -260,4 +261,22 @@ fn a_revision_that_was_rolled_back_stays_so_when_it_comes_back() {
     assert_eq!(course.pass(HOUR), []);
     course.person("ana", &PersonVerb::Resume).unwrap();
     assert_eq!(course.tick(), [RolloutVerb::Enter]);
+}
+
+#[test]
+fn a_kill_that_ends_with_another_revision_leaves_it_held() {
+    let mut course = Course::at(four(), "half");
+    course.facts.kill.own = true;
+    assert_eq!(course.tick(), [RolloutVerb::Killed]);
+    course.facts.kill.own = false;
+    course.facts.revision = "shop-v2=8".to_owned();
+    assert_eq!((course.tick(), course.cause()), (vec![RolloutVerb::Begin], Some(HeldCause::Revived)));
+    // A person's hold behind that of a guard, too.
+    let mut course = Course::at(four(), "half");
+    course.person("ana", &PersonVerb::Hold).unwrap();
+    course.trip("errors", TripAct::Hold);
+    assert_eq!(course.cause(), Some(HeldCause::Guard));
+    course.facts.revision = "shop-v2=8".to_owned();
+    assert_eq!((course.tick(), course.cause()), (vec![RolloutVerb::Begin], Some(HeldCause::Person)));
+    assert_eq!((course.pass(HOUR), course.weight()), (vec![], 0));
 }

@@ -155,3 +155,43 @@ fn a_dark_stage_that_gets_a_weight_serves_its_time_first() {
     assert_eq!(course.blocks(), [BlockKind::Duration]);
     assert_eq!(course.pass(2 * MINUTE).first(), Some(&RolloutVerb::Raise));
 }
+
+#[test]
+fn a_stage_that_is_new_behind_another_hold_holds_when_that_ends() {
+    let mut course = Course::at(four(), "half");
+    course.canary_is_down(3, Some(TripAct::Hold));
+    assert_eq!(course.tick(), [RolloutVerb::Hold]);
+    course.plan.stages.insert(2, stage("new", 30));
+    (course.state, _) = resume_plan(&course.plan, &course.state);
+    assert_eq!(course.cause(), Some(HeldCause::CanaryDown));
+    course.facts.endpoints.down = None;
+    assert_eq!(course.tick(), [RolloutVerb::Unhold]);
+    assert_eq!(course.tick(), [RolloutVerb::Hold]);
+    assert_eq!(course.cause(), Some(HeldCause::PlanChanged));
+}
+
+#[test]
+fn a_complete_rollout_below_its_weight_goes_on() {
+    let mut course = Course::at(four(), "full");
+    course.pass(10 * MINUTE);
+    assert_eq!(course.state.phase, RolloutPhase::Complete);
+    // It was taken out of the file, and comes back.
+    course.state.reached = 0;
+    assert_eq!(course.pass(MINUTE).first(), Some(&RolloutVerb::Raise));
+    assert_eq!(course.weight(), 100);
+}
+
+#[test]
+fn a_ramp_whose_stage_is_lowered_ends_there_and_springs_not_back() {
+    let mut plan = four();
+    plan.stages[2].ramp_ms = HOUR;
+    let mut course = Course::at(plan, "beta");
+    assert_eq!(course.pass(10 * MINUTE), [RolloutVerb::Enter]);
+    course.pass(30 * MINUTE);
+    let there = course.weight();
+    assert!((20..45).contains(&there), "{there}");
+    course.plan.stages[2].weight = 460_000;
+    assert_eq!((course.tick(), course.weight()), (vec![RolloutVerb::Lower], there));
+    course.plan.stages[2].weight = 500_000;
+    assert_eq!((course.pass(5 * MINUTE), course.weight()), (vec![], there), "its gates come first");
+}
