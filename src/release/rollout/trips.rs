@@ -44,7 +44,8 @@ fn cause(draft: &StepDraft<'_>) -> Option<HeldCause> {
 fn may_serve(draft: &StepDraft<'_>) -> bool {
     match &draft.next.phase {
         RolloutPhase::Running | RolloutPhase::Complete => true,
-        RolloutPhase::Held(held) => !held.cause.is_at_zero(),
+        // Held before its first stage it serves nothing.
+        RolloutPhase::Held(held) => !held.cause.is_at_zero() && !draft.next.passed.is_empty(),
         RolloutPhase::Pending | RolloutPhase::Killed | RolloutPhase::RolledBack(_) => false,
     }
 }

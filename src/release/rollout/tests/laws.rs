@@ -251,7 +251,9 @@ impl Laws {
         assert!(!facts.kill.own || is == 0, "a kill beats all");
         assert!(!facts.kill.own || raise.is_none());
         if matches!(before.phase, RolloutPhase::RolledBack(_)) && before.revision == facts.revision {
-            assert!(taken.decisions.is_empty() && taken.state.phase == before.phase, "a latch holds");
+            // A lower ceiling lowers what still falls.
+            let lowers = taken.decisions.iter().all(|one| one.act == RolloutVerb::Lower && !one.raises);
+            assert!(lowers && taken.state.phase == before.phase, "a latch holds");
         }
         if let Some(raise) = raise {
             assert!(taken.blocks.is_empty() && facts.journal.is_none(), "{raise:?}");
