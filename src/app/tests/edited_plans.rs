@@ -12,7 +12,8 @@ fn waiting() -> (Folder, String) {
     (Folder::new(&text), text)
 }
 
-const INSERTED: &str = "[[rollout.next.stage]]\nname = \"some\"\nweight = 30\n[[rollout.next.stage]]\nname = \"half\"";
+const INSERTED: &str =
+    "[[rollout.next.stage]]\nname = \"some\"\nweight = 30\nmin_requests = 5\n[[rollout.next.stage]]\nname = \"half\"";
 
 fn is_awaiting(one: &RolloutStanding) -> bool {
     one.doing == "awaiting_approval"

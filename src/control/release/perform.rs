@@ -31,6 +31,8 @@ impl Controller {
             ReleaseEvent::Replied(replied) => return self.release.rollouts.follow_answer(*replied),
             ReleaseEvent::OfSuccessor(record) => self.follow_successor(&Arc::new(*record)),
         }
+        // Who acts reads the state next.
+        self.show_rollouts();
         self.show_release();
     }
 

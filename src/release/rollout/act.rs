@@ -323,7 +323,10 @@ impl Act<'_> {
             return Err(wrong_state(message, format!("`pointsman rollout restart {} --reason TEXT`", self.name())));
         }
         if to < at {
-            let next = placed(view, to, RolloutPhase::Running);
+            let mut next = placed(view, to, RolloutPhase::Running);
+            // They are passed anew, on evidence of their own.
+            let is_before = |one: &Approval| view.plan.find(&one.stage).is_some_and(|at| at < to);
+            next.approvals.retain(is_before);
             return Ok(self.placed(self.anew_after_hold(RolloutDecision::new(RolloutVerb::Goto, sentence, next))));
         }
         let mut found = self.before_leaving(at, Ahead::Enter(to))?;

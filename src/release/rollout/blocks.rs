@@ -301,7 +301,7 @@ fn revised(revision: &str) -> Vec<&str> {
 
 /// What ends a hold.
 fn unhold(view: View<'_>, cause: HeldCause, resume: &str) -> String {
-    let (name, stage) = (&view.facts.rollout, &view.state.stage);
+    let name = &view.facts.rollout;
     let restart = format!("`pointsman rollout restart {name} --reason TEXT`");
     match cause {
         HeldCause::Person
@@ -316,7 +316,7 @@ fn unhold(view: View<'_>, cause: HeldCause, resume: &str) -> String {
         }
         HeldCause::Requires => "it ends by itself when the other rollout reaches the stage".to_owned(),
         HeldCause::PlanChanged => {
-            format!("`pointsman rollout goto {name} {stage} --reason TEXT` with a stage of the plan, or {restart}")
+            format!("`pointsman rollout goto {name} STAGE --reason TEXT` with a stage of the plan, or {restart}")
         }
         HeldCause::Damaged => {
             format!("{resume}, `pointsman rollout goto {name} STAGE --reason TEXT`, or {restart}")

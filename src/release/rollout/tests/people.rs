@@ -231,3 +231,18 @@ fn every_refusal_says_what_to_do() {
         }
     }
 }
+
+#[test]
+fn a_move_back_voids_the_approvals_of_what_is_passed_again() {
+    let mut plan = four();
+    plan.stages[1].approve = vec!["ana".to_owned()];
+    let mut course = Course::at(plan, "beta");
+    course.pass(10 * MINUTE);
+    course.person("ana", &PersonVerb::Approve { role: None }).unwrap();
+    course.go_to("half");
+    assert_eq!(course.state.approvals.len(), 1);
+    course.person("bo", &PersonVerb::Goto { stage: "beta".to_owned() }).unwrap();
+    assert!(course.state.approvals.is_empty(), "{:?}", course.state.approvals);
+    course.pass(10 * MINUTE);
+    assert_eq!(course.blocks(), [BlockKind::Approval]);
+}
