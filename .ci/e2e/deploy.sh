@@ -218,6 +218,20 @@ stable = "v1"
 sticky = ["client_ip"]
 canary = { upstream = "v2", weight = 100 }
 shadow = { upstream = "v3", weight = 100, from = ["canary"], compare = { control = 50, redact = [] } }
+
+[upstream.v4]
+endpoints = ["http://127.0.0.1:$canary_port"]
+revision  = "1"
+[[route]]
+name   = "staged"
+match  = { path = "/staged" }
+stable = "v1"
+sticky = ["client_ip"]
+canary = { upstream = "v4", rollout = "next" }
+[[rollout.next.stage]]
+name         = "all"
+weight       = 100
+min_requests = 1_000_000
 TOML
 start_proxy
 prometheus_port=$(free_port)
@@ -269,11 +283,12 @@ def has_data(query):
 # These events do not occur.
 quiet = {"Stopping", "Reloads", "Rejected", "Names", "gRPC calls by status", "annotations",
          "Copies dropped", "Handshakes", "Failed handshakes", "Remaining lifetime of certificates", "Upgraded connections", "Time to be in force",
-         "Guards that have tripped", "Ejections by cause", "Requests that the upstream could not answer"}
+         "Guards that have tripped", "Ejections by cause", "Requests that the upstream could not answer", "What stands in the way"}
 deadline = time.monotonic() + 40
 waiting = queries
 while waiting and time.monotonic() < deadline:
     urllib.request.urlopen(sys.argv[3]).read()
+    urllib.request.urlopen(sys.argv[3] + "staged").read()
     waiting = [(title, query) for title, query in waiting if not has_data(query) and title not in quiet]
     time.sleep(0.2)
 if waiting:
