@@ -14,8 +14,8 @@ use pointsman::control::with_overlay;
 use pointsman::identity::IdentityProviders;
 use pointsman::route::{
     AccessLog, Action, AdminSpec, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation,
-    HeaderEdits, HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Overlay, PathPattern, Predicate,
-    Reason, RequestHead, Rescue, RetryPolicy, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt,
+    HeaderEdits, HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Notify, Overlay, PathPattern,
+    Predicate, Reason, RequestHead, Rescue, RetryPolicy, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt,
     SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts,
     UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
@@ -231,6 +231,7 @@ fn scrape(c: &mut Criterion) {
             samples: Vec::new(),
             releases: Vec::new(),
             rollouts: Vec::new(),
+            receivers: Vec::new(),
             upstreams: Vec::new(),
             shadows: Vec::new(),
             findings: Vec::new(),
@@ -294,6 +295,7 @@ fn rules() -> Rules {
         rollouts: Vec::new(),
         freeze: Vec::new(),
         prometheus: None,
+        notify: Notify::default(),
         masks: Masks::default(),
     }
 }

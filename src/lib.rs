@@ -12,6 +12,7 @@ pub mod identity;
 pub mod journal;
 pub mod net;
 pub mod proxy;
+pub mod rehearsal;
 pub mod release;
 pub mod route;
 pub mod shadow_compare;

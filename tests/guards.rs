@@ -3,7 +3,7 @@
 //!
 //! Few runs of each simulation here; `cargo run --release --example guards` has as many as the figures need.
 
-#![expect(clippy::cast_precision_loss, reason = "counts are small")]
+#![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a test may fail; counts are small")]
 
 #[path = "guards/counting.rs"]
 mod counting;
@@ -13,6 +13,8 @@ mod detection;
 mod healthy;
 #[path = "guards/pooled.rs"]
 mod pooled;
+#[path = "guards/rehearsal.rs"]
+mod rehearsal;
 #[path = "guards/route.rs"]
 mod route;
 

@@ -283,7 +283,7 @@ def has_data(query):
 # These events do not occur.
 quiet = {"Stopping", "Reloads", "Rejected", "Names", "gRPC calls by status", "annotations",
          "Copies dropped", "Handshakes", "Failed handshakes", "Remaining lifetime of certificates", "Upgraded connections", "Time to be in force",
-         "Guards that have tripped", "Ejections by cause", "Requests that the upstream could not answer", "What stands in the way"}
+         "Guards that have tripped", "Notifications", "Notifications that wait", "Oldest notification that waits", "Ejections by cause", "Requests that the upstream could not answer", "What stands in the way"}
 deadline = time.monotonic() + 40
 waiting = queries
 while waiting and time.monotonic() < deadline:

@@ -148,7 +148,7 @@ equal "a missing journal is damage" 1 "$(metric pointsman_journal_damaged)"
 kill_now "$proxy_pid"
 
 cp -a "$scratch/whole" "$scratch/newer"
-sed -i '$ s/"v":1/"v":4/' "$scratch/newer/journal.jsonl"
+sed -i '$ s/"v":1/"v":5/' "$scratch/newer/journal.jsonl"
 before=$(sha256sum <"$scratch/newer/journal.jsonl")
 run_on "$scratch/newer"
 eventually "a newer version: the kills before it" yes killed all

@@ -1,6 +1,6 @@
 """Open-loop load at a fixed rate, with a check of every response, until SIGTERM:
 `open_loop.py PORT RESULT [--rate N] [--connections N] [--warm N] [--marked] [--sticky] [--gets] [--failing] [--names NAMES]
-[--address IP] [--patience S]`.
+[--address IP] [--patience S] [--paths PATHS]`.
 
 Each request takes an idle connection or a new one: a slow response delays no other request. Every tenth request has a
 body, half of those chunked. RESULT.started exists once the load runs. RESULT.tsv has one row a request: the time when it
@@ -16,7 +16,8 @@ for people. Outcomes:
   wrong      anything else, above all the response to another request
 
 `--warm`: opens so many connections before the load starts. `--marked`: the rules set x-mark on the request and on the response, and both must come from the same rules. `--sticky`: a
-caller always gets the same variant. `--gets`: no request has a body. `--names`: of the upstreams, with commas.
+caller always gets the same variant. `--gets`: no request has a body. `--names`: of the upstreams, with commas. `--paths`: what
+targets begin with, in turn, with commas.
 """
 
 import argparse
@@ -38,6 +39,7 @@ parser.add_argument("--sticky", action="store_true")
 parser.add_argument("--gets", action="store_true")
 parser.add_argument("--failing", action="store_true")
 parser.add_argument("--names", default="stable,canary")
+parser.add_argument("--paths", default="shop")
 parser.add_argument("--address", default="127.0.0.1")
 parser.add_argument("--patience", type=float, default=20)
 options = parser.parse_args()
@@ -47,6 +49,7 @@ SERVED = re.compile(rb"\r\nx-served-by:[ \t]*([^\r]*)\r\n", re.IGNORECASE)
 MARK = re.compile(rb"\r\nx-mark:[ \t]*([^\r]*)\r\n", re.IGNORECASE)
 CALLERS = 1000
 NAMES = options.names.encode().split(b",")
+PATHS = options.paths.encode().split(b",")
 
 idle: list["Connection"] = []
 opened = 0
@@ -61,7 +64,7 @@ def record(sent: float, took: float, outcome: str, served: str, detail: str):
 class Request:
     def __init__(self, number: int):
         self.caller = number % CALLERS
-        self.target = b"/shop/%d" % number
+        self.target = b"/%s/%d" % (PATHS[number % len(PATHS)], number)
         self.body = b""
         self.method = b"GET"
         framing = b""

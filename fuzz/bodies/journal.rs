@@ -93,6 +93,7 @@ fn read(text: &[u8]) -> Folded {
         raises: false,
         because: String::new(),
         role: None,
+        routes: Vec::new(),
         evidence: serde_json::Value::Null,
         state: serde_json::json!({ "phase": { "is": "rolled_back" } }),
     };

@@ -14,20 +14,32 @@ use crate::config;
 mod act;
 mod journal;
 mod live;
+mod notify;
+mod plan;
+mod rehearse;
 mod rollout;
 mod start;
 mod token;
+mod traffic;
 mod upstream;
 
 pub use act::{ActOutput, KillArguments, ReviveArguments};
 pub use journal::{EventsArguments, JournalArguments};
 pub use live::{AdminArguments, CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
+pub use notify::{NotifyArguments, NotifyCommand, NotifyListArguments, NotifyTestArguments};
+pub use plan::PlanArguments;
+#[cfg(test)]
+pub use plan::start_date;
+pub use rehearse::{RehearseArguments, underlined};
 pub use rollout::{
     RolloutActArguments, RolloutArguments, RolloutCommand, RolloutListArguments, RolloutShowArguments,
     RolloutWaitArguments,
 };
 pub use start::{DEFAULT_FILE, InitArguments, SketchArguments};
 pub use token::{NewTokenArguments, TokenArguments, TokenCommand};
+#[cfg(test)]
+pub use traffic::RateArgument;
+pub use traffic::TrafficArguments;
 pub use upstream::{EndpointActArguments, UpstreamArguments, UpstreamCommand, UpstreamListArguments};
 
 const EXIT_CODES: &str = "\
@@ -82,8 +94,14 @@ pub enum Command {
     Revive(ReviveArguments),
     /// Show rollouts and releases with their stages and evidence; approve, hold, resume, roll back, or wait for one
     Rollout(RolloutArguments),
+    /// Rehearse a rollout in virtual time: when a fault would be found, and when each stage would be entered
+    Rehearse(RehearseArguments),
+    /// Write the plan of a rollout as a document to sign: stages with dates, criteria, expected figures, rollback steps
+    Plan(PlanArguments),
     /// Show the endpoints of upstreams; drain, eject or admit one
     Upstream(UpstreamArguments),
+    /// Show the receivers of notifications, and what waits for them; or send a test message
+    Notify(NotifyArguments),
     /// Reload the routes file of a running proxy, and wait for the result
     Reload(ReloadArguments),
     /// Show who changed what, when and why; or verify the journal

@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use super::args::{Arguments, Command};
 use super::paint::{ColorChoice, Terminal};
 use super::{
-    Exit, act, check, compare, completions, demo, explain, guess, init, journal, out, reload, run, schema, status,
-    token, what_if,
+    Exit, act, check, compare, completions, demo, explain, guess, init, journal, out, plan, rehearse, reload, run,
+    schema, status, token, what_if,
 };
 
 /// The output of `--version`, of every command.
@@ -66,7 +66,10 @@ fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Kill(arguments) => act::kill(arguments, terminal),
         Command::Revive(arguments) => act::revive(arguments, terminal),
         Command::Rollout(arguments) => act::rollout(arguments, terminal),
+        Command::Rehearse(arguments) => rehearse::rehearse(arguments, terminal),
+        Command::Plan(arguments) => plan::plan(arguments, terminal),
         Command::Upstream(arguments) => act::upstream(arguments, terminal),
+        Command::Notify(arguments) => act::notify(arguments, terminal),
         Command::Journal(arguments) => journal::journal(arguments, terminal),
         Command::Events(arguments) => journal::events(arguments, terminal),
         Command::Token(arguments) => token::token(arguments, terminal),

@@ -65,7 +65,7 @@ const GUESSES: &[(&[&str], &str)] = &[
         &["health", "healthcheck", "ping", "ready"],
         "`pointsman status --health` exits with 0 while the process is healthy",
     ),
-    (&["diff", "plan", "simulate"], "`pointsman what-if NEW [--against OLD]` shows what an edit changes"),
+    (&["diff", "simulate"], "`pointsman what-if NEW [--against OLD]` shows what an edit changes"),
     (
         &["route", "match", "why", "trace"],
         "`pointsman explain --host HOST --path PATH` shows which variant a request gets, and why",

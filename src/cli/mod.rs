@@ -21,6 +21,9 @@ mod kill_row;
 mod load;
 mod out;
 mod paint;
+mod plan;
+mod receiver_row;
+mod rehearse;
 mod release_row;
 mod reload;
 mod rollout_row;
@@ -29,6 +32,8 @@ mod schema;
 mod sketch;
 mod status;
 mod token;
+mod traffic;
+mod watched;
 mod what_if;
 
 pub use args::Arguments;

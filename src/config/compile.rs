@@ -11,6 +11,7 @@ use super::tables::identity::IDENTITY;
 use super::tables::kill::{CompiledKill, KILL, Splits};
 use super::tables::known_rollouts::KnownRollouts;
 use super::tables::listener::{ACCESS_LOG, LISTENER, Listeners};
+use super::tables::notify::NOTIFY;
 use super::tables::prometheus::PROMETHEUS;
 use super::tables::release::RELEASE;
 use super::tables::rollout::{ROLLOUT, RolloutContext};
@@ -23,7 +24,7 @@ use super::tables::state::STATE;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, grpc, guard_warnings, hidden_routes, identity, kill, listener, outlier, prometheus, release,
+    admin, dns, grpc, guard_warnings, hidden_routes, identity, kill, listener, notify, outlier, prometheus, release,
     rollout_warnings, rollouts, route, route_test, segment, shadow, state, traces, upstream,
 };
 use super::toml::context::Context;
@@ -35,7 +36,7 @@ use super::toml::registry::{NameKind, Registry};
 use super::toml::source::Span;
 use super::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::identity::IdentityProviders;
-use crate::route::{FileKills, Index, ListenerSpec, Overlay, Route, Rules, SplitState};
+use crate::route::{FileKills, Index, ListenerSpec, Notify, Overlay, Route, Rules, SplitState, TokenList};
 use crate::tls::Server;
 
 /// The most routes.
@@ -74,13 +75,14 @@ pub(super) const FILE: TableSpec = TableSpec {
         ),
         optional("release", Shape::Table(&RELEASE), "What applies to all rollouts: freeze windows."),
         optional("prometheus", Shape::Table(&PROMETHEUS), "Prometheus, which gates and guards of rollouts ask."),
+        optional("notify", Shape::Table(&NOTIFY), "Who is notified of what happens to releases."),
         optional("kill", Shape::Table(&KILL), "Kills: takes variants out of use during an incident."),
         default("access_log", Shape::Table(&ACCESS_LOG), "{}", "The access log: one line per request."),
         optional("dns", Shape::Table(&DNS), "How host names of endpoints are resolved."),
         optional("traces", Shape::Table(&TRACES), "Export of spans to an OpenTelemetry collector."),
         optional("test", Shape::Tables(&TEST), "Tests of the routes, run by `pointsman check`."),
     ],
-    later: &["experiment", "flag", "guard", "notify"],
+    later: &["experiment", "flag", "guard"],
 };
 
 /// The tables of all files.
@@ -133,7 +135,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let traces = traces::traces(context, parts.one("traces"), &mut system);
     let freeze = release::release(context, parts.one("release"));
     let prometheus = prometheus::prometheus(context, parts.one("prometheus"), &mut system);
-    let mut rollouts = plans(context, &mut parts, &mut system);
+    let Plans { mut rollouts, notify } = plans(context, &mut parts, &mut system);
 
     let mut upstream_names = define(context, NameKind::Upstream, &parts.upstreams);
     let mut segment_names = define(context, NameKind::Segment, &parts.segments);
@@ -165,7 +167,8 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let defined = DefinedUpstreams { upstreams: &upstreams, names: &upstream_names };
     let callers = KnownCallers { segments: &segments, identity: &identity, listeners: &listeners };
     let guarded = GuardedRoutes { routes: &routes, states: &states, written: &parts.routes };
-    WholeFile { guarded, callers, defined, route_names: &route_names, rollouts: &rollouts }.check(context);
+    let names = WholeNames { routes: &route_names, rollouts: &rollouts };
+    WholeFile { guarded, callers, defined, names, notify: &notify, tokens: admin.tokens.as_ref() }.check(context);
     if context.errors() > 0 {
         return None;
     }
@@ -185,6 +188,7 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
         rollouts: rollouts.into_compiled()?,
         freeze,
         prometheus,
+        notify,
         masks: context.variables.masks(),
     };
     let CompiledKill { kill, places: kills } = kill;
@@ -192,11 +196,20 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests })
 }
 
+/// The plans of releases, and who is notified of them.
+struct Plans<'d> {
+    rollouts: KnownRollouts<'d>,
+    notify: Notify,
+}
+
 /// Compiles the plans of releases.
-fn plans<'d>(context: &mut Context<'_>, parts: &mut Parts<'d>, system: &mut SystemRoots) -> KnownRollouts<'d> {
+fn plans<'d>(context: &mut Context<'_>, parts: &mut Parts<'d>, system: &mut SystemRoots) -> Plans<'d> {
+    let mut receivers = notify::receivers(context, parts.one("notify"));
     let is_given = parts.one("prometheus").is_some();
     let prometheus = if is_given { PrometheusTable::Given } else { PrometheusTable::Missing };
-    rollouts::rollouts(context, std::mem::take(&mut parts.rollouts), &mut RolloutContext { prometheus, system })
+    let mut of = RolloutContext { prometheus, system, receivers: &mut receivers };
+    let rollouts = rollouts::rollouts(context, std::mem::take(&mut parts.rollouts), &mut of);
+    Plans { rollouts, notify: receivers.compile(context, parts.one("notify"), system) }
 }
 
 /// Compiles all tests.
@@ -209,13 +222,21 @@ struct WholeFile<'a, 'd> {
     guarded: GuardedRoutes<'a, 'd>,
     callers: KnownCallers<'a>,
     defined: DefinedUpstreams<'a>,
-    route_names: &'a Registry<'d>,
+    names: WholeNames<'a, 'd>,
+    notify: &'a Notify,
+    tokens: Option<&'a TokenList>,
+}
+
+/// The names of a file.
+struct WholeNames<'a, 'd> {
+    routes: &'a Registry<'d>,
     rollouts: &'a KnownRollouts<'d>,
 }
 
 impl WholeFile<'_, '_> {
     fn check(&self, context: &mut Context<'_>) {
-        let Self { guarded, callers, defined, route_names, rollouts } = self;
+        let Self { guarded, callers, defined, names, notify, tokens } = self;
+        let (route_names, rollouts) = (names.routes, names.rollouts);
         let routes = guarded.routes;
         conflicts(context, routes, route_names);
         hidden_routes::warn(context, routes, route_names);
@@ -223,7 +244,8 @@ impl WholeFile<'_, '_> {
         outlier::warn_of_no_budget(context, routes, defined, route_names);
         shadow::warn_of_loops(context, routes, defined, callers.listeners);
         guard_warnings::check(context, guarded, callers, defined);
-        rollout_warnings::check(context, rollouts, guarded, defined);
+        rollout_warnings::check(context, rollouts, guarded, defined, *tokens);
+        notify::warn_of_unheard(context, notify, rollouts);
     }
 }
 
@@ -253,6 +275,7 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
             ("identity", &IDENTITY),
             ("release", &RELEASE),
             ("prometheus", &PROMETHEUS),
+            ("notify", &NOTIFY),
             ("kill", &KILL),
             ("access_log", &ACCESS_LOG),
             ("dns", &DNS),

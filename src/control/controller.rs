@@ -27,6 +27,9 @@ use crate::tls::LastGood;
 /// How long workers may take to record the requests that were cut, before the access log is closed.
 const LAST_RECORDS_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// How long notifications that are under way at the end may take: those that have not arrived are sent after the next start.
+const LAST_MESSAGES_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The controller and its state.
 pub struct Controller {
     pub(super) state: Arc<ControlState>,
@@ -80,6 +83,12 @@ impl Controller {
             // The requests that were cut are still to be recorded.
             let _ = tokio::time::timeout(LAST_RECORDS_TIMEOUT, self.drain.finished()).await;
         }
+        self.finish_notifications(if stopped == Stopped::AtOnce {
+            LAST_RECORDS_TIMEOUT
+        } else {
+            LAST_MESSAGES_TIMEOUT
+        })
+        .await;
         self.save_evidence();
         self.release.ledger.stop(Duration::from_secs(2));
         self.log.stop(self.state.clock, Duration::from_secs(2));
@@ -100,6 +109,7 @@ impl Controller {
             Event::Resolver(event) => self.handle_resolver(event),
             Event::Release(event) => self.handle_release(event),
             Event::Health(event) => self.handle_health(event),
+            Event::Notify(event) => self.handle_notify(event),
             Event::Process(event) => return self.handle_process(event),
         }
         None

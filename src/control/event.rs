@@ -1,6 +1,6 @@
 //! Events: everything that happens to the proxy reaches the controller as one of these, through one channel. Each group
-//! has a file with its handlers: `files/reload.rs`, `resolver/events.rs`, `release/perform.rs`, `health/perform.rs` and
-//! `system/lifecycle.rs`.
+//! has a file with its handlers: `files/reload.rs`, `resolver/events.rs`, `release/perform.rs`, `health/perform.rs`,
+//! `notify/perform.rs` and `system/lifecycle.rs`.
 
 use std::sync::Arc;
 
@@ -8,8 +8,9 @@ use super::admin::SocketCheck;
 use super::files::LoadResult;
 use super::gate::Replied;
 use super::health::{EndpointAct, EndpointActReply, ProbeResult};
+use super::notify::NotifyEvent;
 use super::outcome::{ReloadCause, ReloadOutcome};
-use super::release::{Act, ActReply, HeldFolder};
+use super::release::{Act, ActReply, HeldFolder, RehearsedRollback};
 use super::resolver::LookupResult;
 use crate::drain::Phase;
 use crate::journal::{Actor, LockError, Record};
@@ -27,6 +28,8 @@ pub enum Event {
     Release(ReleaseEvent),
     /// The health of endpoints: acts of people, and tries.
     Health(HealthEvent),
+    /// Notifications.
+    Notify(NotifyEvent),
     /// The process: signals, shutdown, hand-over.
     Process(ProcessEvent),
 }
@@ -83,6 +86,8 @@ pub enum ReleaseEvent {
     ReviveDue(u64),
     /// Guards watch a route that has traffic: what they count is read, and judged.
     GuardsDue,
+    /// A rollback that was rehearsed is measured.
+    Rehearsed(Box<RehearsedRollback>),
     /// A program has answered the question of a gate or a guard.
     Replied(Box<Replied>),
 }

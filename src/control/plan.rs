@@ -15,7 +15,7 @@ use super::resolver::LookupResult;
 use super::system::BindError;
 use crate::config::Loaded;
 use crate::route::{EffectiveConfig, Generation, summary};
-use crate::snapshot::{Listener, ListeningSocket};
+use crate::snapshot::{Listener, ListeningSocket, Snapshot};
 use crate::telemetry::PreparedExport;
 use crate::telemetry::control::retain_names;
 
@@ -97,6 +97,15 @@ impl Controller {
         Ok(ReloadPlan { loaded, answers, listeners, admin, export })
     }
 
+    /// What changes, in lines. Rollouts are compared where they stand, not at their first stage.
+    fn summary_of(&self, old: &Snapshot, loaded: &Loaded) -> Vec<String> {
+        let foresight = self.release.foresight();
+        let before = self.release.rollouts.over(self.release.kills.file_overlay(), &old.rules);
+        let after = foresight.with_rollouts(&loaded.rules, &loaded.overlay);
+        let running = EffectiveConfig { rules: &old.rules, overlay: &before };
+        summary(running, EffectiveConfig { rules: &loaded.rules, overlay: &after })
+    }
+
     /// Carries over what did not change, publishes the next generation, and closes what it does not use.
     pub(super) fn commit(&mut self, plan: ReloadPlan) -> ReloadOutcome {
         let ReloadPlan { loaded, answers, listeners, admin, export } = plan;
@@ -113,8 +122,7 @@ impl Controller {
         self.names.follow(&wanted, &answers, loaded.rules.dns.max_ttl);
         self.state.record_first_answers(&wanted, &answers);
         let generation = Generation(old.generation.0 + 1);
-        let before = EffectiveConfig { rules: &old.rules, overlay: self.release.kills.file_overlay() };
-        let mut summary = summary(before, loaded.effective());
+        let mut summary = self.summary_of(&old, &loaded);
         summary.extend(next_snapshot::certificate_changes(&old.listeners, &listeners));
         summary.extend(self.release.latched_words(&loaded.rules));
         if summary.is_empty() {
@@ -155,6 +163,7 @@ impl Controller {
         let gone = old.listeners.iter().map(|one| Arc::clone(&one.socket)).filter(|socket| !kept(socket)).collect();
         self.publish_generation(next);
         self.note_published();
+        self.follow_receivers();
         // A new revision stands before its first stage: the journal says so at once.
         self.step_rollouts();
         self.show_release();

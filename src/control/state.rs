@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::measure::Baselines;
+use super::notify::NotifyView;
 use super::outcome::{ReloadCause, ReloadOutcome, kept_summary};
 use super::release::ReleaseView;
 use super::resolver::{LookupResult, NO_ANSWER_YET, NameChange, NameState};
@@ -35,6 +36,8 @@ pub struct ControlState {
     pub comparator: Arc<Comparator>,
     /// Kills in force and the journal.
     pub release: ReleaseView,
+    /// How the receivers of notifications stand.
+    pub notify: NotifyView,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     data: Mutex<MutableState>,
 }
@@ -132,7 +135,8 @@ impl ControlState {
         comparator: Arc<Comparator>,
     ) -> Self {
         let (started_at, data) = (clock.wall(), Mutex::default());
-        Self { clock, started_at, counts, comparator, release: ReleaseView::default(), snapshots, data }
+        let (release, notify) = (ReleaseView::default(), NotifyView::default());
+        Self { clock, started_at, counts, comparator, release, notify, snapshots, data }
     }
 
     /// The current snapshot.

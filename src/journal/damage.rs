@@ -36,7 +36,7 @@ pub enum DamageKind {
     NoBeginning,
     /// A newer version of the program wrote this line.
     NewerVersion(u32),
-    /// There is no journal beside the saved state.
+    /// There is no journal beside the saved state, or beside an outbox.
     Missing,
     /// The saved state has this sequence number, and the journal ends before it.
     EndsBefore {
@@ -121,7 +121,7 @@ impl fmt::Display for DamageKind {
                 f,
                 "the line has version {version} of the format, this program knows versions up to {JOURNAL_VERSION}"
             ),
-            Self::Missing => f.write_str("the journal is missing, although the saved state beside it is there"),
+            Self::Missing => f.write_str("the journal is missing, although what was saved beside it is there"),
             Self::EndsBefore { saved, last } => {
                 write!(f, "the journal ends with record {last}, the saved state has record {saved}: records are missing")
             }

@@ -19,6 +19,7 @@ mod read;
 mod record;
 mod resume;
 mod rollout_states;
+mod saved_outbox;
 mod saved_state;
 mod standing;
 mod sum;
@@ -43,6 +44,7 @@ pub use record::{
     Actor, Deed, IdempotencyKey, JOURNAL_VERSION, LatchScope, Record, ReleaseDeed, ReleaseVerb, RolloutDeed,
     ScopeFields, Via, rfc3339,
 };
+pub use saved_outbox::{OUTBOX_MAX, set_outbox_aside};
 pub use saved_state::SavedState;
 pub use verify::{FileVerified, Problem, VerifyReport, verify, verify_bytes};
 pub use writer::JournalWriter;

@@ -7,6 +7,11 @@ pub(super) const SAVED: &str = "snapshot.json";
 /// The evidence of guards.
 pub(super) const EVIDENCE: &str = "evidence.json";
 
+/// The notifications that wait for their receivers.
+pub(super) const OUTBOX: &str = "outbox.json";
+/// The name of an outbox that was set aside because it cannot be read.
+pub(super) const OUTBOX_DAMAGED: &str = "outbox.damaged.json";
+
 /// The name of a full file that begins with this sequence number.
 pub(super) fn rotated(first_seq: u64) -> String {
     format!("journal-{first_seq}.jsonl")

@@ -10,6 +10,7 @@ use super::files::JournalFiles;
 use super::fold::{Fold, Folded, fold_file};
 use super::names::{CURRENT, SAVED, rotated_seq};
 use super::resume::{NewFile, Resume, Tail};
+use super::saved_outbox::{is_outbox_of_journal, take_outbox};
 use super::saved_state::{SAVED_STATE_MAX, SavedState};
 use super::standing::KEYS_FOR;
 use super::trouble::trouble;
@@ -27,6 +28,9 @@ pub struct Opened {
     /// The evidence of guards that a process before has saved: what it gave to
     /// [`JournalWriter::save_evidence`](super::JournalWriter::save_evidence). `None` when there is none, or it is damaged.
     pub evidence: Option<Vec<u8>>,
+    /// The notifications that wait, as a process before has saved them: what it gave to
+    /// [`JournalWriter::save_outbox`](super::JournalWriter::save_outbox). Only a journal that is held has it.
+    pub outbox: Option<Vec<u8>>,
     /// There was no journal and no saved state.
     pub is_fresh: bool,
     /// Why nothing can be written, with what to do: the folder cannot be read, or a newer version wrote the journal.
@@ -60,6 +64,7 @@ pub fn open(files: Arc<dyn JournalFiles>, now: Duration, host: &str) -> HeldJour
     };
     let (mut opened, resume) = read(&*files, now, host);
     opened.folded.notes.extend(synced);
+    opened.outbox = take_outbox(&*files, &mut |note| opened.folded.notes.push(note));
     HeldJournal { opened, files, resume }
 }
 
@@ -92,6 +97,8 @@ fn read(files: &dyn JournalFiles, now: Duration, host: &str) -> (Opened, Resume)
         if newest.name.is_empty() {
             fold.damage_of_file(DamageKind::Missing);
         }
+    } else if newest.name.is_empty() && !has_saved && is_outbox_of_journal(files) {
+        fold.damage_of_file(DamageKind::Missing);
     }
     note_machine(&mut fold, host);
     let evidence = read_evidence(files).unwrap_or_else(|why| {
@@ -123,6 +130,7 @@ fn read(files: &dyn JournalFiles, now: Duration, host: &str) -> (Opened, Resume)
         is_fresh: newest.name.is_empty() && !has_saved && folded.damage.is_none(),
         failure: closed.clone(),
         evidence,
+        outbox: None,
         folded,
     };
     // The last record may be a kill or a rollback that a crash kept out of the saved state.

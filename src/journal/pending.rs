@@ -63,6 +63,11 @@ pub enum JournalProgress {
     },
     /// The journal can be written again.
     Recovered,
+    /// The notifications that wait could not be saved. It is tried again. Sent once until they are saved.
+    OutboxNotSaved {
+        /// Why, with what to do.
+        why: String,
+    },
     /// The evidence of guards could not be saved. It is tried again with the next that is given. Sent once until one is
     /// saved.
     EvidenceNotSaved {
@@ -96,10 +101,21 @@ struct Queue {
     records: VecDeque<Arc<Record>>,
     /// The newest evidence of guards that is not written.
     evidence: Option<Vec<u8>>,
+    /// The newest notifications that wait, which are not written.
+    outbox: Option<Vec<u8>>,
     failure: Option<String>,
     stop: bool,
     abandoned: bool,
     ended: bool,
+}
+
+/// From when on what is saved beside the records may be written again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SavedFrom {
+    /// The evidence of guards.
+    pub evidence: Instant,
+    /// The notifications that wait.
+    pub outbox: Instant,
 }
 
 /// What records add up to that were never written.
@@ -214,21 +230,41 @@ impl Pending {
         self.lock().evidence.take()
     }
 
-    /// Waits until there is something to write; `false` at the end. Evidence is not written before `evidence_from`, but at
+    /// Takes an outbox, in the place of any that is not written.
+    pub fn set_outbox(&self, outbox: Vec<u8>) {
+        self.lock().outbox = Some(outbox);
+        self.changed.notify_all();
+    }
+
+    /// Takes the outbox that is to be written.
+    pub fn take_outbox(&self) -> Option<Vec<u8>> {
+        self.lock().outbox.take()
+    }
+
+    /// The disk did not take this outbox: it is tried again, unless there is a newer one, or the writer is to end.
+    pub fn put_back_outbox(&self, outbox: Vec<u8>) {
+        let mut queue = self.lock();
+        if !queue.stop {
+            queue.outbox.get_or_insert(outbox);
+        }
+    }
+
+    /// Waits until there is something to write; `false` at the end. What is saved is not written before its time, but at
     /// the end.
-    pub fn wait(&self, evidence_from: Instant, clock: Clock) -> bool {
+    pub fn wait(&self, from: SavedFrom, clock: Clock) -> bool {
         let mut queue = self.lock();
         loop {
             let (has_records, stop) = (!queue.records.is_empty() || queue.lost.is_some(), queue.stop);
-            let left = evidence_from.saturating_duration_since(clock.now());
-            let has_evidence = queue.evidence.is_some();
-            if has_records || stop || (has_evidence && left.is_zero()) {
-                return has_records || has_evidence;
+            let evidence = queue.evidence.is_some().then_some(from.evidence);
+            let outbox = queue.outbox.is_some().then_some(from.outbox);
+            let due = evidence.into_iter().chain(outbox).min();
+            let left = due.map(|due| due.saturating_duration_since(clock.now()));
+            if has_records || stop || left == Some(Duration::ZERO) {
+                return has_records || due.is_some();
             }
-            queue = if has_evidence {
-                self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
-            } else {
-                self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
+            queue = match left {
+                Some(left) => self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -390,7 +426,7 @@ pub(super) fn refusal(record: &Record, why: &str) -> Option<Record> {
 
 /// What is recorded in the place of a raise of a rollout: the weight and the state stay.
 fn refused_raise(deed: &RolloutDeed, why: &str) -> RolloutDeed {
-    let RolloutDeed { act, rollout, revision, stage, from, to, role, .. } = deed.clone();
+    let RolloutDeed { act, rollout, revision, stage, from, to, role, routes, .. } = deed.clone();
     let because = format!("{act} ({from} % to {to} %) was refused: {why}");
     let (evidence, state) = (Value::Null, Value::Null);
     RolloutDeed {
@@ -403,6 +439,7 @@ fn refused_raise(deed: &RolloutDeed, why: &str) -> RolloutDeed {
         raises: false,
         because,
         role,
+        routes,
         evidence,
         state,
     }

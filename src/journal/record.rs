@@ -8,9 +8,15 @@ use serde_json::Value;
 use crate::route::KillScope;
 
 /// The newest version of the format that is read. A process does not change a journal of a newer version. Version 2 has
-/// decisions about releases, version 3 about rollouts, and kills of them; a record has the lowest version that can express
+/// decisions about releases, version 3 about rollouts, and kills of them, version 4 rehearsals; a record has the lowest version that can express
 /// it, so that a journal without such decisions stays readable for a program that knows an earlier version alone.
-pub const JOURNAL_VERSION: u32 = 3;
+pub const JOURNAL_VERSION: u32 = 4;
+
+/// The act of a record about a rollback that was rehearsed, and measured: nothing has changed since that.
+pub(super) const REHEARSED: &str = "rehearsed";
+
+/// The version without rehearsals.
+const WITHOUT_REHEARSALS: u32 = 3;
 
 /// The version without decisions about rollouts.
 const WITHOUT_ROLLOUTS: u32 = 2;
@@ -202,11 +208,15 @@ pub struct RolloutDeed {
     /// The role of an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Plan, state and facts of an automatic decision, by which `journal --replay` decides again.
+    /// The names of its routes. A route that joins between two starts does not get the weight of the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+    /// Plan, state and facts of an automatic decision, by which `journal --replay` decides again. Of a rehearsal what was
+    /// measured.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub evidence: Value,
     /// The state after it: a start goes on from here. It is null where nothing has changed: the state of the record before
-    /// holds. Only `refused` and `archive` may have none.
+    /// holds. Only `refused`, `rehearsed` and `archive` may have none.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub state: Value,
 }
@@ -287,10 +297,11 @@ impl Deed {
     #[must_use]
     pub fn version(&self) -> u32 {
         match self {
-            Self::Rollout(_) => JOURNAL_VERSION,
+            Self::Rollout(deed) if deed.act == REHEARSED => JOURNAL_VERSION,
+            Self::Rollout(_) => WITHOUT_REHEARSALS,
             Self::Release(_) => WITHOUT_ROLLOUTS,
             Self::Kill { scope, .. } | Self::Revive { scope } | Self::Refused { scope, .. } => {
-                if scope.rollout.is_some() { JOURNAL_VERSION } else { WITHOUT_RELEASES }
+                if scope.rollout.is_some() { WITHOUT_REHEARSALS } else { WITHOUT_RELEASES }
             }
             Self::Checkpoint { kills, latches, rollouts, .. } => version_of_state(kills, latches, rollouts),
             Self::Start { .. } | Self::Reload { .. } | Self::Endpoint { .. } => WITHOUT_RELEASES,

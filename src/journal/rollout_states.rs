@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::record::{Deed, Record, RolloutDeed};
+use super::record::{Deed, REHEARSED, Record, RolloutDeed};
 
 /// How many rollouts are kept.
 const ROLLOUTS_MAX: usize = 1_000;
@@ -153,10 +153,14 @@ pub(super) fn rollout_fault(deed: &RolloutDeed) -> Option<&'static str> {
         Some("it does not say what was decided about the rollout")
     } else if !is_weight(deed.from) || !is_weight(deed.to) {
         Some("its weights are not from 0 to 100 percent")
-    } else if !(deed.state.is_object() || deed.state.is_null() && [REFUSED, ARCHIVED].contains(&deed.act.as_str())) {
+    } else if !(deed.state.is_object()
+        || deed.state.is_null() && [REFUSED, REHEARSED, ARCHIVED].contains(&deed.act.as_str()))
+    {
         Some("it does not have the state of the rollout")
     } else if deed.act == REFUSED && (deed.raises || !deed.state.is_null()) {
         Some("it refuses and raises")
+    } else if deed.act == REHEARSED && (deed.raises || !deed.state.is_null()) {
+        Some("it has measured a rehearsal and raises")
     } else {
         None
     }

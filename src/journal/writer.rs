@@ -57,6 +57,13 @@ impl JournalWriter {
         self.pending.set_evidence(evidence);
     }
 
+    /// Takes the notifications that wait, as JSON, and returns at once: they outlive the process. The newest replaces one that
+    /// is not written yet. The thread writes it behind the records that it has, the first one before them; one that the disk
+    /// does not take is tried again. No record waits for it.
+    pub fn save_outbox(&self, outbox: Vec<u8>) {
+        self.pending.set_outbox(outbox);
+    }
+
     /// The last sequence number that was given.
     #[must_use]
     pub fn seq(&self) -> u64 {

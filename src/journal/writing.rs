@@ -6,15 +6,16 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::evidence::to_file;
 use super::files::JournalFiles;
 use super::line::{FULL, fit, hash, line};
-use super::names::{CURRENT, EVIDENCE, SAVED, damaged, damaged_seq, rotated, rotated_seq};
-use super::pending::{JournalProgress, Lost, Pending, Work, refusal};
+use super::names::{CURRENT, EVIDENCE, OUTBOX, SAVED, damaged, damaged_seq, rotated, rotated_seq};
+use super::pending::{JournalProgress, Lost, Pending, SavedFrom, Work, refusal};
 use super::record::{Actor, Deed, Record, rfc3339};
 use super::resume::{NewFile, Resume};
+use super::saved_outbox::{OutboxPlace, outbox_file};
 use super::saved_state::SavedState;
 use super::standing::{InForce, KEYS_FOR, Standing};
 use super::trouble::trouble;
@@ -66,10 +67,14 @@ pub(super) struct Writing {
     batch: Vec<Arc<Record>>,
     /// What records add up to that were lost, being written.
     lost: Option<Lost>,
-    /// When evidence may be written again.
-    evidence_from: Instant,
+    /// When evidence and outbox may be written again.
+    from: SavedFrom,
     /// Evidence could not be written the last time.
     is_evidence_failing: bool,
+    /// The outbox could not be written the last time.
+    is_outbox_failing: bool,
+    /// An outbox was written: before, one goes ahead of the records, so that none of them is missing in it after a crash.
+    has_outbox: bool,
 }
 
 impl Writing {
@@ -80,7 +85,7 @@ impl Writing {
         clock: Clock,
         pending: Arc<Pending>,
     ) -> Self {
-        let (evidence_from, is_evidence_failing) = (clock.now(), false);
+        let now = clock.now();
         Self {
             files,
             resume,
@@ -89,8 +94,10 @@ impl Writing {
             pending,
             batch: Vec::new(),
             lost: None,
-            evidence_from,
-            is_evidence_failing,
+            from: SavedFrom { evidence: now, outbox: now },
+            is_evidence_failing: false,
+            is_outbox_failing: false,
+            has_outbox: false,
         }
     }
 
@@ -100,7 +107,7 @@ impl Writing {
 
     /// Waits until there is something to write in the queue; `false` at the end.
     pub fn wait(&self) -> bool {
-        self.pending.wait(self.evidence_from, self.clock)
+        self.pending.wait(self.from, self.clock)
     }
 
     /// Why nothing may be written.
@@ -123,6 +130,9 @@ impl Writing {
         if self.resume.new_file.is_some() {
             self.begin_file()?;
         }
+        if !self.has_outbox {
+            self.write_outbox(progress);
+        }
         if self.batch.is_empty() && self.lost.is_none() {
             match self.pending.take() {
                 Work::Records(records) => self.batch = records,
@@ -142,18 +152,50 @@ impl Writing {
         if tail.len.is_some_and(|len| len >= full) && tail.seq > tail.first_seq {
             self.resume.new_file = Some(NewFile::Full);
         }
+        self.write_outbox(progress);
         self.write_evidence(progress);
         Ok(())
+    }
+
+    /// Writes the newest outbox. A failure concerns nothing else.
+    fn write_outbox(&mut self, progress: &dyn Fn(JournalProgress)) {
+        let now = self.clock.now();
+        if now < self.from.outbox && !self.pending.is_stopping() {
+            return;
+        }
+        let Some(outbox) = self.pending.take_outbox() else { return };
+        let is_first = self.resume.tail.len.is_none_or(|len| len == 0) && self.resume.tail.seq == 0;
+        let place = if is_first { OutboxPlace::BeforeRecords } else { OutboxPlace::BesideJournal };
+        let text = outbox_file(&outbox, place);
+        let is_possible = text.is_ok();
+        let written = text.and_then(|text| match self.files() {
+            Ok(files) => files.replace(OUTBOX, &text).map_err(|error| trouble(&self.files.place(), &error)),
+            // A successor saves its own.
+            Err(_) => Ok(()),
+        });
+        let was_failing = std::mem::replace(&mut self.is_outbox_failing, written.is_err());
+        match written {
+            Ok(()) => self.has_outbox = true,
+            Err(why) => {
+                self.from.outbox = now + self.limits.pause_min;
+                if is_possible {
+                    self.pending.put_back_outbox(outbox);
+                }
+                if !was_failing {
+                    progress(JournalProgress::OutboxNotSaved { why });
+                }
+            }
+        }
     }
 
     /// Writes the newest evidence. A failure concerns nothing else: the next evidence is tried again.
     fn write_evidence(&mut self, progress: &dyn Fn(JournalProgress)) {
         let now = self.clock.now();
-        if now < self.evidence_from && !self.pending.is_stopping() {
+        if now < self.from.evidence && !self.pending.is_stopping() {
             return;
         }
         let Some(evidence) = self.pending.take_evidence() else { return };
-        self.evidence_from = now + self.limits.evidence_pause;
+        self.from.evidence = now + self.limits.evidence_pause;
         let written = to_file(&evidence).and_then(|text| match self.files() {
             Ok(files) => files.replace(EVIDENCE, &text).map_err(|error| trouble(&self.files.place(), &error)),
             // A successor saves its own.

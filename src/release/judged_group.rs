@@ -4,7 +4,9 @@
 //! sum over them. Marks, last-seen slots and first keys are common to all, so that a caller counts once in a test.
 
 use super::facts::ArmFacts;
-use crate::route::Guards;
+use super::guard_trip::GuardTrip;
+use super::rollout::RolloutTrip;
+use crate::route::{Guard, Guards, Rollout, Rules, Signal, VariantId};
 use crate::stats::WindowShape;
 
 /// The variants that are judged together, and by what.
@@ -76,6 +78,46 @@ impl JudgedArm {
 }
 
 impl JudgedGroup {
+    /// The variant of a rollout among the arms of its group.
+    pub const MOVED: VariantId = VariantId(1);
+
+    /// The guards of a rollout that judge so many routes, with stable and the variant that it moves as arms; the routes are
+    /// to be added. A guard that judges each route alone spends a part of its alpha on each.
+    #[must_use]
+    pub fn of_rollout(rollout: &Rollout, rules: &Rules, routes: usize) -> Self {
+        let Guards { signals, by_default, .. } = rollout.guards.clone();
+        let (mut all, mut scopes) = (Vec::new(), Vec::new());
+        for (at, guard) in rollout.guards.all.iter().enumerate() {
+            let guard = Guard { variant: Some(Self::MOVED), ..guard.clone() };
+            if !rollout.by_route.contains(&at) {
+                all.push(guard);
+                scopes.push(None);
+                continue;
+            }
+            let alpha = guard.alpha / f64::from(u32::try_from(routes.max(1)).unwrap_or(u32::MAX));
+            for route in 0..routes {
+                all.push(Guard { alpha, ..guard.clone() });
+                scopes.push(Some(route));
+            }
+        }
+        let arm = |name: &str, revision| ArmFacts { name: name.to_owned(), revision, share: 0.0, by_rollout: false };
+        let stable = arm("stable", rules.stable_revision_of_rollout(rollout));
+        let moved = ArmFacts { by_rollout: true, ..arm(&rollout.name, rules.revision_of_rollout(rollout)) };
+        let (guards, arms) = (Guards { signals, all, by_default }, vec![stable, moved]);
+        Self { guards, scopes, arms, routes: Vec::new() }
+    }
+
+    /// A trip about the variant that a rollout moves, as its state machine reads it.
+    #[must_use]
+    pub fn rollout_trip(&self, trip: GuardTrip) -> RolloutTrip {
+        let GuardTrip { guard, route, act, sentence, evidence, .. } = trip;
+        let is_it = |one: &&Guard| one.name == guard && one.variant == Some(Self::MOVED);
+        let found = self.guards.all.iter().find(is_it);
+        let signal = found.and_then(|one| self.guards.signals.get(one.signal?));
+        let counts_errors = signal == Some(&Signal::Error);
+        RolloutTrip { guard, route, act: act.into(), counts_errors, sentence, evidence }
+    }
+
     /// One route alone.
     #[must_use]
     pub fn of_route(guards: &Guards, arms: Vec<ArmFacts>, strata: usize) -> Self {

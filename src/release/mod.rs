@@ -34,10 +34,11 @@ pub use replay::{ReplayedTrip, replay};
 pub use rollout::{
     ActRefusal, Approval, AwaitedRole, Block, BlockKind, CanaryDown, EndpointFacts, FreezeFact, GateAnswer,
     GateVerdict, Held, HeldCause, KillFacts, PROMOTION_LOG10, PassedStage, PersonVerb, PlanRejection, PromotionTest,
-    Ramp, Regain, ReplayedGuard, ReplayedRollout, RolledBack, RolloutDecision, RolloutEvidence, RolloutFacts,
-    RolloutOutline, RolloutPhase, RolloutStanding, RolloutState, RolloutStep, RolloutTrip, RolloutVerb, SeenClock,
-    ShadowFacts, Signer, StageEvidence, StagePlace, StageProgress, StageStanding, TripAct, effective_weight,
-    follow_plan, outline, perform, plan_hash, replay_rollout, resume_plan, step, stopped_by_person,
+    REHEARSAL, Ramp, Regain, ReplayedGuard, ReplayedRollout, RolledBack, RolloutDecision, RolloutEvidence,
+    RolloutFacts, RolloutOutline, RolloutPhase, RolloutStanding, RolloutState, RolloutStep, RolloutTrip, RolloutVerb,
+    SeenClock, ShadowFacts, Signer, StageEvidence, StagePlace, StageProgress, StageStanding, TripAct, effective_weight,
+    follow_plan, hold_for_route, outline, percent, perform, plan_hash, replay_rollout, resume_plan, span, step,
+    stopped_by_person,
 };
 pub use route_evidence::{Marks, RouteEvidence, SavedEvidence, SavedTenants, TickOutcome};
 pub use standing::{ArmCounts, GuardStanding, GuardState, HoldCause, ReleaseStanding, ReleaseState, Rollback, Warning};

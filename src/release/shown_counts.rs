@@ -45,8 +45,11 @@ impl ShownCounts {
         }
     }
 
-    /// Adds the exposures of a slot.
+    /// Adds the exposures of a slot. Those of slots before they began are of the evidence before.
     pub fn expose(&mut self, slot: &SlotRecord, by: JudgedArm) {
+        if slot.window < self.began {
+            return;
+        }
         let pair = exposures_of(slot, by);
         self.tested.exposures += pair.tested.exposures;
         self.stable.exposures += pair.stable.exposures;
@@ -55,7 +58,7 @@ impl ShownCounts {
     /// The counts, with exposures of these slots.
     pub fn pair<'a>(&self, slots: impl Iterator<Item = &'a SlotRecord>, by: JudgedArm) -> ShownPair {
         let mut pair = ShownPair { tested: self.tested, stable: self.stable };
-        for slot in slots {
+        for slot in slots.filter(|slot| slot.window >= self.began) {
             let more = exposures_of(slot, by);
             pair.tested.exposures += more.tested.exposures;
             pair.stable.exposures += more.stable.exposures;

@@ -140,10 +140,30 @@ impl Guards {
         Self { signals, all, by_default: true }
     }
 
+    /// The probability of a false rollback that they promise, per revision: the sum of alpha over those that compare with
+    /// stable, and roll back. `None`: none does.
+    #[must_use]
+    pub fn promised_alpha(&self) -> Option<f64> {
+        let promised = || self.all.iter().filter(|guard| guard.is_promised());
+        promised().next().map(|_| promised().map(|guard| guard.alpha).sum())
+    }
+
     /// Whether no guard watches.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+}
+
+impl Guard {
+    /// Whether its alpha is part of the promise: it compares with stable, and rolls back.
+    #[must_use]
+    pub const fn is_promised(&self) -> bool {
+        let compares = match self.test {
+            GuardTest::WorseThanStable(_) | GuardTest::SampleRatio => true,
+            GuardTest::Above(_) => false,
+        };
+        compares && matches!(self.act, GuardAct::Rollback)
     }
 }
 

@@ -15,6 +15,7 @@ mod listener;
 mod lookup;
 mod masks;
 mod matching;
+mod receiver;
 mod retry_policy;
 mod review;
 mod rollout;
@@ -49,6 +50,7 @@ pub use matching::{
     TokenFault, Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host,
     normal_path,
 };
+pub use receiver::{Notify, NotifySecret, Receiver, ReceiverKind};
 pub use retry_policy::{GRPC_STATUSES, Rescue, RetryCondition, RetryConditions, RetryMethods, RetryPolicy};
 pub use review::{
     ChosenStage, ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation,

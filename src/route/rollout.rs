@@ -30,6 +30,8 @@ pub struct Rollout {
     pub queries: Vec<QueryGuard>,
     /// Where the webhooks of its gates are.
     pub webhooks: Vec<WebhookTarget>,
+    /// The ids of the receivers of its own notifications; those of `[notify]` get them too.
+    pub notify: Vec<String>,
     /// The variants that it moves: one a route, the last of its route, in file order.
     pub members: Vec<RolloutMember>,
     /// For people.

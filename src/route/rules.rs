@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    AccessLog, AdminSpec, Dns, Freeze, HttpTarget, Identity, Index, ListenerSpec, Masks, Rollout, RolloutId,
+    AccessLog, AdminSpec, Dns, Freeze, HttpTarget, Identity, Index, ListenerSpec, Masks, Notify, Rollout, RolloutId,
     RolloutMember, Route, RouteId, Segment, StateSpec, TraceExport, Upstream, Variant, VariantId,
 };
 
@@ -33,6 +33,8 @@ pub struct Rules {
     pub freeze: Vec<Freeze>,
     /// Where Prometheus is; some gate or guard asks it.
     pub prometheus: Option<HttpTarget>,
+    /// Who is notified.
+    pub notify: Notify,
     /// Finds the route of a request.
     pub index: Index,
     /// The access log.

@@ -21,8 +21,8 @@ pub struct SimulatedRoute {
     pub share: f64,
     pub trips: Vec<GuardTrip>,
     registry: Arc<MeterRegistry>,
-    watch: GuardWatch,
-    evidence: RouteEvidence,
+    pub watch: GuardWatch,
+    pub evidence: RouteEvidence,
 }
 
 /// A request that is under way.

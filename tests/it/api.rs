@@ -136,7 +136,7 @@ pub fn bearer(token: &str) -> String {
 }
 
 /// Each call with its least role, and its status when it is admitted. Acting calls get a body without a scope.
-const CALLS: [(&str, &str, &str, u16); 34] = [
+const CALLS: [(&str, &str, &str, u16); 37] = [
     ("GET", "/", "viewer", 200),
     ("GET", "/metrics", "metrics", 200),
     ("GET", "/healthz", "none", 200),
@@ -157,7 +157,10 @@ const CALLS: [(&str, &str, &str, u16); 34] = [
     ("POST", "/v1/rollouts/{name}/rollback", "operator", 404),
     ("POST", "/v1/rollouts/{name}/goto", "operator", 404),
     ("POST", "/v1/rollouts/{name}/restart", "operator", 404),
+    ("POST", "/v1/rollouts/{name}/rehearse", "operator", 404),
     ("GET", "/v1/routes", "viewer", 200),
+    ("GET", "/v1/notify", "viewer", 200),
+    ("POST", "/v1/notify/test", "operator", 400),
     ("GET", "/v1/upstreams", "viewer", 200),
     ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/drain", "operator", 404),
     ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/undrain", "operator", 404),

@@ -106,6 +106,10 @@ routes = []
 variants = ["shop:blue"]
 tenants = ["evil"]
 close_streams = "1s"
+[notify]
+to = ["webhook:http://hooks.example.com/abc", "slack:http://ana:word@127.0.0.1:1/T/B/x"]
+secret = "0123456789abcdef"
+timeout = "5s"
 [dns]
 max_ttl = "60s"
 [traces]

@@ -343,6 +343,7 @@ impl Release {
             | RolloutVerb::Ask
             | RolloutVerb::Approve
             | RolloutVerb::Goto
+            | RolloutVerb::Rehearsed
             | RolloutVerb::Archive
             | RolloutVerb::Refused => {}
         }
@@ -519,6 +520,7 @@ impl Release {
                 | RolloutVerb::Resume
                 | RolloutVerb::Goto
                 | RolloutVerb::Restart
+                | RolloutVerb::Rehearsed
                 | RolloutVerb::Archive
                 | RolloutVerb::Refused => panic!("no step raises by this: {decision:?}"),
             }

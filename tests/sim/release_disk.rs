@@ -65,6 +65,7 @@ impl ReleaseDisk {
             raises: decision.raises,
             because: decision.sentence.clone(),
             role: None,
+            routes: Vec::new(),
             evidence,
             state: serde_json::to_value(&decision.state).expect("a state is JSON"),
         };

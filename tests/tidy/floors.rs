@@ -24,6 +24,7 @@ const ROOMS: &[Room] = &[
     room("control", 4, &[]),
     room("snapshot", 3, &[]),
     room("config", 3, &[]),
+    room("rehearsal", 3, &["config", "snapshot", "shadow_compare"]),
     room("shadow_compare", 3, &["config", "snapshot"]),
     room("compare", 2, &["clock", "drain"]),
     room("telemetry", 2, &[]),
@@ -41,7 +42,7 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
-const PURE: &[&str] = &["route", "failover", "release", "stats", "compare"];
+const PURE: &[&str] = &["route", "failover", "release", "rehearsal", "stats", "compare"];
 
 /// Folders that are pure inside a room that is not, but for these files of theirs: a test with its table, and one
 /// that drives hyper.
@@ -60,6 +61,7 @@ const ALSO: &[(&str, &str)] = &[
     // The hash of a plan, to which an approval is bound: a function of bytes.
     ("release", "aws_lc_rs"),
     ("release", "serde_json"),
+    ("rehearsal", "serde_json"),
     ("compare", "brotli_decompressor"),
     ("compare", "ruzstd"),
     ("compare", "std::io"),

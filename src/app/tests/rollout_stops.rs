@@ -186,6 +186,15 @@ fn a_damaged_journal_holds_another_revision_too() {
     until(&app, &mut client, "it begins", |one| one.phase == RolloutPhase::Running);
 }
 
+/// The same file with a second route of the rollout.
+fn with_another_route(text: &str) -> String {
+    text.replace(
+        "[rollout.next]\n",
+        "[[route]]\nname = \"other\"\nmatch = { path = \"/other/*\" }\nsticky = []\nstable = \"v1\"\n\
+         canary = { upstream = \"v2\", rollout = \"next\" }\n[rollout.next]\n",
+    )
+}
+
 #[test]
 fn a_route_that_joins_a_rollout_under_way_is_rejected() {
     let first = text(PLAN, [upstream("one"), upstream("two")]);
@@ -193,18 +202,40 @@ fn a_route_that_joins_a_rollout_under_way_is_rejected() {
     let app = start(&folder);
     let mut client = Client::connect(&app);
     until(&app, &mut client, "it runs", |one| one.stage == "half");
-    let joined = first.replace(
-        "[rollout.next]\n",
-        "[[route]]\nname = \"other\"\nmatch = { path = \"/other/*\" }\nsticky = []\nstable = \"v1\"\n\
-         canary = { upstream = \"v2\", rollout = \"next\" }\n[rollout.next]\n",
-    );
-    folder.write("routes.toml", &joined);
+    folder.write("routes.toml", &with_another_route(&first));
     let outcome = app.reload();
     let message = rejected(&outcome);
     assert!(message.contains("route other") && message.contains("rollout restart next"), "{message}");
     done(&app, act(on(PersonVerb::Restart, &[])));
     assert_eq!(app.reload().name(), "applied");
     until(&app, &mut client, "both go on", |one| one.stage == "half" && one.variants.len() == 2);
+}
+
+#[test]
+fn a_route_that_joins_between_two_starts_gets_nothing_before_a_person_says_so() {
+    let first = text(PLAN, [upstream("one"), upstream("two")]);
+    let folder = Folder::new(&first);
+    let app = start(&folder);
+    until(&app, &mut Client::connect(&app), "it waits", |one| one.doing == "awaiting_approval");
+    drop(app);
+    // The same file: it goes on.
+    let app = start(&folder);
+    assert_eq!((standing(&app).phase, weight(&app).to_bits()), (RolloutPhase::Running, 50.0_f64.to_bits()));
+    drop(app);
+    folder.write("routes.toml", &with_another_route(&first));
+    let app = start(&folder);
+    let held = standing(&app);
+    assert!(is_held(&held, HeldCause::PlanChanged) && held.says.contains("route `other` has joined"), "{held:?}");
+    let mut client = Client::connect(&app);
+    for path in ["/a", "/other/a"] {
+        (0..40).for_each(|_| assert_eq!(client.get(path).1, "one", "{path}"));
+    }
+    done(&app, act(on(PersonVerb::Goto { stage: "half".to_owned() }, &[])));
+    eventually("both serve the canary", || client.get("/a").1 == "two" && client.get("/other/a").1 == "two");
+    drop(app);
+    // Its records know the route now.
+    let app = start(&folder);
+    assert_eq!(standing(&app).phase, RolloutPhase::Running);
 }
 
 #[test]

@@ -102,7 +102,7 @@ pub(super) fn acts(folder: &Folder) -> Vec<String> {
 pub(super) fn all_replay(folder: &Folder) {
     assert!(verify(&DiskFiles::new(&folder.path("state"))).expect("read").is_intact());
     for (deed, record) in deeds(folder) {
-        if !deed.evidence.is_null() {
+        if !deed.evidence.is_null() && deed.act != RolloutVerb::Rehearsed.name() {
             let replayed = replay_rollout(&deed.evidence).expect("it can be decided again");
             assert!(replayed.agrees(&deed.act, &deed.state), "{record:?}");
         }

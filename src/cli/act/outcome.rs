@@ -97,7 +97,8 @@ pub(super) fn refused(answer: &AdminResponse, output: ActOutput, terminal: Termi
         for record in problem.document["records"].as_array().into_iter().flatten() {
             out::print_error(&format!("  since then: {}", crate::cli::journal::sentence(record)));
         }
-        for block in problem.document["blocks"].as_array().into_iter().flatten().map(BlockRow::read) {
+        // The first one is the problem itself.
+        for block in problem.document["blocks"].as_array().into_iter().flatten().skip(1).map(BlockRow::read) {
             out::print_error(&format!("  {}: {}; {}", block.kind, block.says, block.unblock));
         }
     }

@@ -1,5 +1,7 @@
 //! `rollout`: a list of rollouts and releases, one with its stages and guards, and the acts on them.
 
+use serde_json::Value;
+
 use super::rollout_act::perform;
 use super::rollout_names::{entries, not_found, path};
 use super::rollout_order::PersonOrder;
@@ -11,6 +13,7 @@ use crate::cli::args::{ActOutput, RolloutArguments, RolloutCommand, RolloutListA
 use crate::cli::paint::Terminal;
 use crate::cli::release_row::ReleaseRow;
 use crate::cli::rollout_row::RolloutRow;
+use crate::cli::watched::watched;
 use crate::cli::{Exit, out};
 use crate::telemetry::Size;
 
@@ -57,6 +60,13 @@ async fn list(arguments: &RolloutListArguments, terminal: Terminal) -> anyhow::R
 
 async fn show(arguments: &RolloutShowArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let admin = arguments.admin.find(Purpose::Read)?;
+    if let Some(every) = arguments.watch {
+        let look = async || {
+            let page = admin.ask(&path(&arguments.name), FetchOptions::get()).await?.page()?;
+            Ok(drawn(&page, terminal))
+        };
+        return watched(every, terminal, look).await;
+    }
     let answer = admin.ask(&path(&arguments.name), FetchOptions::get()).await?;
     if answer.status == http::StatusCode::NOT_FOUND && ProblemDocument::read(&answer).is_some() {
         return not_found(&admin, &answer, arguments.output(), terminal).await;
@@ -64,12 +74,17 @@ async fn show(arguments: &RolloutShowArguments, terminal: Terminal) -> anyhow::R
     let page = answer.page()?;
     match arguments.output() {
         ActOutput::Json => out::print_json(&page)?,
-        ActOutput::Text if RolloutRow::is(&page) => {
-            out::print(&staged_shown(&RolloutRow::read(&page), columns(), terminal.stdout))?;
-        }
-        ActOutput::Text => out::print(&shown(&ReleaseRow::read(&page), columns(), terminal.stdout))?,
+        ActOutput::Text => out::print(&drawn(&page, terminal))?,
     }
     Ok(Exit::Ok)
+}
+
+/// A rollout, or a release of a static weight.
+fn drawn(page: &Value, terminal: Terminal) -> String {
+    if RolloutRow::is(page) {
+        return staged_shown(&RolloutRow::read(page), columns(), terminal.stdout);
+    }
+    shown(&ReleaseRow::read(page), columns(), terminal.stdout)
 }
 
 fn columns() -> usize {

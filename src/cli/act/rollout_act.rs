@@ -38,7 +38,11 @@ pub(super) async fn perform(order: PersonOrder<'_>, terminal: Terminal) -> anyho
         // What is decided after this is shown before the act is done.
         expect = seen(&admin).await;
         entry = page_of(&admin, name).await.unwrap_or_default();
-        let status = if matches!(order, PersonOrder::Rollback(_)) { status(&admin).await } else { None };
+        let status = if matches!(order, PersonOrder::Rollback(_) | PersonOrder::Rehearse(_)) {
+            status(&admin).await
+        } else {
+            None
+        };
         for line in before(order, &entry, status.as_ref()) {
             out::print_error(&format!("  {line}"));
         }

@@ -21,7 +21,7 @@ pub(super) fn before(order: PersonOrder<'_>, entry: &Value, status: Option<&Valu
     let row = RolloutRow::read(entry);
     let mut lines = vec![row.sentence()];
     lines.extend(effect(order, &row));
-    if let (PersonOrder::Rollback(_), Some(status)) = (order, status) {
+    if let (PersonOrder::Rollback(_) | PersonOrder::Rehearse(_), Some(status)) = (order, status) {
         lines.extend(stables(&row.name, status));
     }
     lines
@@ -59,6 +59,11 @@ fn effect(order: PersonOrder<'_>, row: &RolloutRow) -> Vec<String> {
             let measured = row.share.map(|share| format!(" ({share:.1} % of the requests now)")).unwrap_or_default();
             let variants = row.variants.join(", ");
             vec![format!("{} % of the callers{measured} go from {variants} to stable", row.weight)]
+        }
+        PersonOrder::Rehearse(_) => {
+            let variants = row.variants.join(", ");
+            let goes = format!("{} % of the callers go from {variants} to stable, as when a guard trips", row.weight);
+            vec![goes, format!("they come back after `pointsman rollout resume {}`; the stage begins anew", row.name)]
         }
         PersonOrder::Goto(_, stage) => vec![moved(row, stage)],
         PersonOrder::Restart(_) => {

@@ -17,16 +17,20 @@ pub(super) enum PersonOrder<'a> {
     /// With the stage.
     Goto(&'a RolloutActArguments, &'a str),
     Restart(&'a RolloutActArguments),
+    Rehearse(&'a RolloutActArguments),
 }
 
 impl<'a> PersonOrder<'a> {
     /// What was typed.
     pub(super) const fn arguments(self) -> &'a RolloutActArguments {
         match self {
-            Self::Approve(arguments, _) | Self::Goto(arguments, _) => arguments,
-            Self::Hold(arguments) | Self::Resume(arguments) | Self::Rollback(arguments) | Self::Restart(arguments) => {
-                arguments
-            }
+            Self::Approve(arguments, _)
+            | Self::Goto(arguments, _)
+            | Self::Hold(arguments)
+            | Self::Resume(arguments)
+            | Self::Rollback(arguments)
+            | Self::Restart(arguments)
+            | Self::Rehearse(arguments) => arguments,
         }
     }
 
@@ -39,6 +43,7 @@ impl<'a> PersonOrder<'a> {
             Self::Rollback(_) => "rollback",
             Self::Goto(..) => "goto",
             Self::Restart(_) => "restart",
+            Self::Rehearse(_) => "rehearse",
         }
     }
 
@@ -51,6 +56,7 @@ impl<'a> PersonOrder<'a> {
             Self::Rollback(_) => "rolled back",
             Self::Goto(..) => "moved",
             Self::Restart(_) => "restarted",
+            Self::Rehearse(_) => "rolled back, as a rehearsal",
         }
     }
 
@@ -59,6 +65,7 @@ impl<'a> PersonOrder<'a> {
         match self {
             Self::Rollback(_) => "roll back".to_owned(),
             Self::Goto(_, stage) => format!("go to stage {} with", escape_controls(stage)),
+            Self::Rehearse(_) => "rehearse a rollback of".to_owned(),
             Self::Approve(..) | Self::Hold(_) | Self::Resume(_) | Self::Restart(_) => self.verb().to_owned(),
         }
     }
@@ -68,10 +75,10 @@ impl<'a> PersonOrder<'a> {
         !matches!(self, Self::Approve(..))
     }
 
-    /// Whether a person says yes first: to what raises exposure, and to a rollback of more than one route.
+    /// Whether a person says yes first: to what raises exposure, to a rehearsal, and to a rollback of more than one route.
     pub(super) fn needs_yes(self, entry: &Value) -> bool {
         match self {
-            Self::Approve(..) | Self::Resume(_) | Self::Goto(..) | Self::Restart(_) => true,
+            Self::Approve(..) | Self::Resume(_) | Self::Goto(..) | Self::Restart(_) | Self::Rehearse(_) => true,
             Self::Hold(_) => false,
             Self::Rollback(_) => RolloutRow::read(entry).variants.len() > 1,
         }
@@ -135,6 +142,7 @@ mod tests {
             PersonOrder::Resume(&typed),
             PersonOrder::Goto(&typed, "full"),
             PersonOrder::Restart(&typed),
+            PersonOrder::Rehearse(&typed),
         ] {
             assert!(raising.needs_yes(&one), "{raising:?}");
         }

@@ -76,7 +76,7 @@ impl ActOrder<'_> {
 }
 
 /// Percent-encodes everything that is not unreserved (RFC 3986 §2.3).
-pub(super) fn encoded(text: &str) -> String {
+pub fn encoded(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));

@@ -97,7 +97,9 @@ pub(super) fn staged_shown(row: &RolloutRow, columns: usize, paint: Paint) -> St
     lines.extend(stages(row, paint));
     if !row.blocks.is_empty() {
         lines.extend([String::new(), paint.dim("IN THE WAY")]);
-        for block in &row.blocks {
+        // Approvals are asked when all else is there: before that, the command would be refused.
+        let is_asked = |at: usize, kind: &str| at == 0 || kind != "approval";
+        for (_, block) in row.blocks.iter().enumerate().filter(|(at, block)| is_asked(*at, &block.kind)) {
             let until = if block.until.is_empty() { String::new() } else { format!(", at {}", block.until) };
             lines.extend(wrapped(&format!("{}: {}", block.kind, block.says), columns));
             let unblock = wrapped(&format!("  {}{until}", block.unblock), columns);
@@ -262,6 +264,20 @@ errors  rollback  ███░░░░░░░ 0.9 of 2.5  watching
   errors 1.1 × stable (0.60 to 2.1): 14 of 4210 callers, 120 of 40100 on stable
   tests errors: at most 1.1 × stable; alpha 0.003; ratio 1.1 × (0.60 to 2.1)";
         assert_eq!(text, expected, "{text}");
+    }
+
+    #[test]
+    fn approvals_stand_in_the_way_when_they_are_asked() {
+        let block = |kind: &str, says: &str| json!({ "kind": kind, "says": says, "unblock": "…", "until": null });
+        let approval = block("approval", "it awaits the approval of tech-lead");
+        let shown = |blocks: &serde_json::Value| {
+            let page = in_state("cart-v2", "running", &json!({ "blocks": blocks, "next": null, "guards": [] }));
+            staged_shown(&RolloutRow::read(&page), 80, Paint::Plain)
+        };
+        let early = shown(&json!([block("duration", "12 min of 2 h"), approval]));
+        assert!(early.contains("duration: 12 min") && !early.contains("approval: "), "{early}");
+        let asked = shown(&json!([approval]));
+        assert!(asked.contains("\napproval: it awaits the approval of tech-lead\n"), "{asked}");
     }
 
     #[test]

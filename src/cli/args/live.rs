@@ -148,7 +148,7 @@ pub struct CompareArguments {
 }
 
 /// Seconds, or a duration as the routes file writes it.
-fn interval(text: &str) -> Result<Duration, String> {
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().map(Duration::from_secs);
     let read = seconds.or_else(|| config::parse_duration(text)).filter(|every| EVERY.contains(every));
     read.ok_or_else(|| "write seconds such as 2, or a duration from 100ms to 1h".to_owned())

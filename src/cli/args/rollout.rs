@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::act::{ActOutput, reason};
-use super::live::AdminArguments;
+use super::live::{AdminArguments, interval};
 use crate::config;
 
 /// `rollout`.
@@ -111,6 +111,7 @@ pub struct RolloutListArguments {
 #[command(after_help = "\
 EXAMPLE
   pointsman rollout show checkout-v2
+  pointsman rollout show checkout-v2 --watch
   pointsman rollout show checkout-v2 --json | jq '.blocks[].says'
   pointsman rollout show checkout:canary --json | jq '.guards[].says'")]
 pub struct RolloutShowArguments {
@@ -120,6 +121,11 @@ pub struct RolloutShowArguments {
     /// The rollout.
     #[arg(value_name = "NAME", help = "The rollout, or ROUTE:VARIANT; `pointsman rollout ls` lists all")]
     pub name: String,
+    /// Again and again.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = interval)]
+    #[arg(conflicts_with = "json")]
+    #[arg(help = "Show it again every 2 seconds, or as often as given, until Ctrl-C")]
+    pub watch: Option<Duration>,
     /// JSON instead of text.
     #[arg(long, help = "Print JSON: the response of the API")]
     pub json: bool,

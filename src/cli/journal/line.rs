@@ -31,7 +31,7 @@ pub(super) fn row(record: &Value, paint: Paint) -> String {
         _ if record["outcome"] == "rejected" => paint.red(&what),
         _ => what,
     };
-    let why = text(&record["reason"]).map(|reason| format!(": {reason}")).unwrap_or_default();
+    let why = why(record);
     format!("{number:>NUMBER$}  {time:<TIME$}  {who:<WHO$}  {what}{why}")
 }
 
@@ -39,8 +39,15 @@ pub(super) fn row(record: &Value, paint: Paint) -> String {
 #[must_use]
 pub fn sentence(record: &Value) -> String {
     let number = record["seq"].as_u64().unwrap_or(0);
-    let why = text(&record["reason"]).map(|reason| format!(": {reason}")).unwrap_or_default();
+    let why = why(record);
     format!("#{number} {}: {}, {}{why}", who(record), what(record), time(record))
+}
+
+/// The reason that a person gave, where what was decided does not end with it.
+fn why(record: &Value) -> String {
+    let is_said = |reason: &&str| record["because"].as_str().is_some_and(|because| because.ends_with(*reason));
+    let reason = record["reason"].as_str().filter(|reason| !is_said(reason));
+    reason.map(|reason| format!(": {}", escape_controls(reason))).unwrap_or_default()
 }
 
 fn kind(record: &Value) -> &str {
@@ -146,6 +153,7 @@ fn rollout(record: &Value) -> String {
         "unhold" => "end of the hold of".to_owned(),
         "ask" => "approvers asked about".to_owned(),
         "killed" => "kill stops".to_owned(),
+        "rehearsed" => "rehearsal of".to_owned(),
         "revived" => "kill has ended of".to_owned(),
         // A newer version may have written it.
         other => escape_controls(other).into_owned(),
@@ -202,6 +210,7 @@ mod tests {
             raises: false,
             because: because.to_owned(),
             role: None,
+            routes: Vec::new(),
             evidence: json!({ "plan": {} }),
             state: json!({ "stage": "beta" }),
         };
@@ -230,6 +239,9 @@ mod tests {
             line.ends_with("ana (token)           hold checkout-v2 (shop-v2=7), stage beta, 10 %: by ana: a look"),
             "{line}"
         );
+        let repeated = record(Deed::Rollout(deed("hold", 10.0..10.0, "ana holds it: a look")), Some("a look"));
+        let line = row(&repeated, Paint::Plain);
+        assert!(line.ends_with("hold checkout-v2 (shop-v2=7), stage beta, 10 %: ana holds it: a look"), "{line}");
         let newer = json!({ "what": "rollout", "act": "merge", "rollout": "a" });
         assert_eq!(what(&newer), "merge a");
     }

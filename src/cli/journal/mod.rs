@@ -15,3 +15,4 @@ mod verify;
 pub use ask::journal;
 pub use events::events;
 pub use line::sentence;
+pub use pages::newest;

@@ -35,7 +35,7 @@ pub(super) async fn pages(
 }
 
 /// The newest sequence number; nothing when it is not known.
-pub(super) async fn newest(admin: &AdminEndpoint) -> Option<u64> {
+pub async fn newest(admin: &AdminEndpoint) -> Option<u64> {
     let answer = admin.ask("/v1/kill", FetchOptions::get()).await.ok()?;
     answer.json()?["seq"].as_u64()
 }

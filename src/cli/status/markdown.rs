@@ -39,8 +39,9 @@ pub fn markdown(page: &StatusPage) -> String {
     if let Some(trouble) = &page.socket_trouble {
         let _ = writeln!(text, "* **admin socket**: {}", cell(trouble));
     }
-    if let Some(trouble) = &page.journal_trouble {
-        let _ = writeln!(text, "* **journal**: {}", cell(trouble));
+    let journal = page.journal_trouble.iter().map(|trouble| ("journal", trouble));
+    for (what, trouble) in journal.chain(page.receiver_troubles.iter().map(|trouble| ("notifications", trouble))) {
+        let _ = writeln!(text, "* **{what}**: {}", cell(trouble));
     }
     for trouble in page.upstreams.iter().filter_map(|one| one.trouble.as_ref()) {
         let _ = writeln!(text, "* **upstream** {}", cell(trouble));

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::cli::endpoint_row::UpstreamRow;
 use crate::cli::kill_row::KillRow;
+use crate::cli::receiver_row::ReceiverRow;
 use crate::cli::release_row::{ReleaseRow, Urgency};
 use crate::cli::rollout_row::RolloutRow;
 use crate::compare::escape_controls;
@@ -35,6 +36,8 @@ pub struct StatusPage {
     pub socket_trouble: Option<String>,
     /// What is wrong with the journal.
     pub journal_trouble: Option<String>,
+    /// Receivers of notifications that messages do not reach.
+    pub receiver_troubles: Vec<String>,
     pub routes: Vec<RouteStatus>,
     pub shadows: Vec<ShadowStatus>,
     pub upstreams: Vec<UpstreamStatus>,
@@ -165,6 +168,7 @@ impl StatusPage {
             socket_trouble: optional(&page["admin_socket"]["trouble"])
                 .map(|why| format!("no admin socket: {why}; act over TCP with a token")),
             journal_trouble: journal_trouble(&page["journal"]),
+            receiver_troubles: items(&page["notify"]).filter_map(|one| ReceiverRow::read(one).trouble).collect(),
             routes: routes.clone().map(route).collect(),
             shadows: routes.filter(|route| route["shadow"].is_object()).map(shadow).collect(),
             upstreams: items(&page["upstreams"]).map(|one| upstream(one, &page["names"])).collect(),

@@ -31,6 +31,8 @@ const STOPS: [&str; 3] = ["killed", "latched", "held"];
 const RELEASES_MAX: usize = 4;
 /// Rollouts that are shown.
 const ROLLOUTS_MAX: usize = 4;
+/// Receivers in trouble that are shown.
+const RECEIVERS_MAX: usize = 3;
 /// Kills that are shown.
 const KILLS_MAX: usize = 6;
 /// Listeners that are shown.
@@ -165,6 +167,9 @@ fn head(page: &StatusPage, columns: usize, paint: Paint) -> Vec<String> {
     }
     for trouble in page.socket_trouble.iter().chain(&page.journal_trouble) {
         add_line(|paint, line| paint.bold(&paint.red(line)), trouble);
+    }
+    for trouble in page.receiver_troubles.iter().take(RECEIVERS_MAX) {
+        add_line(Paint::yellow, trouble);
     }
     if let Some(why) = &page.hand_over_failure {
         add_line(Paint::yellow, &format!("the last hand-over failed: {why}"));

@@ -13,6 +13,10 @@ use crate::cli::paint::Terminal;
 use crate::cli::{Exit, load, out};
 use crate::route::{ConfigDiff, compare};
 
+/// Two files do not have where their rollouts are.
+const AT_FIRST_STAGE: &str =
+    "note: rollouts are compared at their first stage; `pointsman check --against` compares with where they are";
+
 /// Compares the files.
 pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Result<Exit> {
     let old = load::load_quietly(&arguments.against, terminal.stderr);
@@ -33,6 +37,9 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
         out::print_json(&render::json(&comparison, replay.as_ref()))?;
     } else {
         out::print(&render::text(&comparison, replay.as_ref(), terminal.stdout))?;
+        if !(old.rules.rollouts.is_empty() && new.rules.rollouts.is_empty()) {
+            out::print_error(&terminal.stderr.dim(AT_FIRST_STAGE));
+        }
     }
     Ok(Exit::Ok)
 }

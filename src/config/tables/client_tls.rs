@@ -40,6 +40,14 @@ pub(super) const PROMETHEUS_TLS: TableSpec = TableSpec {
     later: &[],
 };
 
+/// `[notify.tls]`.
+pub(super) const NOTIFY_TLS: TableSpec = TableSpec {
+    title: "[notify.tls]",
+    doc: "How `https://` receivers are verified, and which client certificate they get.",
+    keys: &[CA, SERVER_NAME, optional(CLIENT_CERT, Shape::Table(&NOTIFY_CERT), CLIENT_CERT_DOC)],
+    later: &[],
+};
+
 /// `tls` of a webhook.
 pub(super) const WEBHOOK_TLS: TableSpec = TableSpec {
     title: "[rollout.NAME.stage.gate.webhook.tls]",
@@ -63,6 +71,7 @@ const CLIENT_CERT_DOC: &str = "Client certificate for servers that request one; 
 const UPSTREAM_CERT: TableSpec = pair("[upstream.NAME.tls.client_cert]");
 const TRACES_CERT: TableSpec = pair("[traces.tls.client_cert]");
 const PROMETHEUS_CERT: TableSpec = pair("[prometheus.tls.client_cert]");
+const NOTIFY_CERT: TableSpec = pair("[notify.tls.client_cert]");
 const WEBHOOK_CERT: TableSpec = pair("[rollout.NAME.stage.gate.webhook.tls.client_cert]");
 const PAIR: &[KeySpec] = &[
     required("cert", Shape::Text, "PEM file with the certificate, followed by its chain."),
@@ -102,6 +111,11 @@ impl<'a, 'd> Owner<'a, 'd> {
     /// Prometheus.
     pub(in crate::config) const fn prometheus(reader: &'a Reader<'d>) -> Self {
         Self { reader, urls: "url", tls: &PROMETHEUS_TLS, cert: &PROMETHEUS_CERT, name: "" }
+    }
+
+    /// The receivers of notifications.
+    pub(in crate::config) const fn notify(reader: &'a Reader<'d>) -> Self {
+        Self { reader, urls: "to", tls: &NOTIFY_TLS, cert: &NOTIFY_CERT, name: "" }
     }
 
     /// The webhook of a gate of this rollout.
@@ -151,6 +165,11 @@ pub(in crate::config) fn tls(
     };
     let server_name = server_name.map(|text| text.to_string());
     Some(ClientTls { roots: roots?, server_name, client_cert: client_cert.map_or(Some(None), |cert| cert.map(Some))? })
+}
+
+/// The usual configuration, for a URL at this place: the roots of the system.
+pub(super) fn usual(context: &mut Context<'_>, at: Span, system: &mut SystemRoots) -> Option<ClientTls> {
+    Some(ClientTls { roots: system_roots(context, at, system)?, server_name: None, client_cert: None })
 }
 
 /// Refuses a `tls` table that no URL needs.

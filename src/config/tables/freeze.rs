@@ -67,12 +67,33 @@ fn freeze(context: &mut Context<'_>, text: &SpannedString<'_>, usual: &TimeZone)
         }
     };
     match span(window, &zone) {
-        Ok(span) => Some(Freeze { text: text.shown().to_owned(), zone, span }),
+        Ok(span) => {
+            warn_of_a_day(context, text, &span);
+            Some(Freeze { text: text.shown().to_owned(), zone, span })
+        }
         Err((message, help)) => {
             context.report(Finding::error("bad-freeze", text.span, message).help(help));
             None
         }
     }
+}
+
+/// Warns of a window such as `fri 16:00 - 16:00`: it lasts a day, which is perhaps a mistake.
+fn warn_of_a_day(context: &mut Context<'_>, text: &SpannedString<'_>, span: &FreezeSpan) {
+    let FreezeSpan::Weekly { from: (first, begin), to: (last, end) } = span else { return };
+    if begin != end || *last != first.next() || text.contains("24:00") || two_days(text) {
+        return;
+    }
+    let name = DAYS.iter().find(|(_, day)| day == last).map_or("", |(name, _)| name);
+    let until = format!("{name} {:02}:{:02}", end.hour(), end.minute());
+    let message = format!("this window lasts 24 hours: until {until}");
+    let help = format!("write the day of its end, such as `- {until}`, when that is meant");
+    context.report(Finding::warning("whole-day", text.span, message).help(help));
+}
+
+/// Whether a window names the day of its end.
+fn two_days(text: &str) -> bool {
+    text.split_whitespace().filter(|word| day(word).is_ok()).count() > 1
 }
 
 /// A window, and the name of its zone: the last word, if it is neither a day, nor a time, nor a date.

@@ -19,7 +19,7 @@ use crate::route::{ClientTls, HttpTarget};
 use crate::tls;
 
 /// How long an answer may take, where the file does not say it.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2_048;

@@ -6,6 +6,7 @@ use super::approvers;
 use super::client_tls::SystemRoots;
 use super::freeze::{self, FREEZE};
 use super::known_rollouts::ReadRollout;
+use super::notify::{NOTIFY_KEY, Receivers};
 use super::rollout_guard::{self, ROLLOUT_GUARD};
 use super::rollout_stage::{self, ReadStage, STAGE, StageContext};
 use super::stage_gate::{GateContext, PrometheusTable, millis};
@@ -74,8 +75,9 @@ pub(in crate::config) const ROLLOUT: TableSpec = TableSpec {
             "Guards instead of the default ones, which are errors (1.1 times stable), latency (1.5 times), the sample \
              ratio, and from a weight of 90 on a bound for errors.",
         ),
+        NOTIFY_KEY,
     ],
-    later: &["notify"],
+    later: &[],
 };
 
 /// `on_rollback`.
@@ -125,6 +127,7 @@ const CHANGE: TableSpec = TableSpec {
 pub(in crate::config) struct RolloutContext<'a> {
     pub(in crate::config) prometheus: PrometheusTable,
     pub(in crate::config) system: &'a mut SystemRoots,
+    pub(in crate::config) receivers: &'a mut Receivers,
 }
 
 /// Compiles one rollout; `None` if it is no table.
@@ -159,6 +162,7 @@ pub(super) fn rollout<'d>(
     };
     let requires = reader.get("requires").map(|item| item.one_or_more()).unwrap_or_default();
     let requires = requires.iter().filter_map(|item: &Item<'_>| item.text(context)).collect();
+    let notify = of.receivers.read(context, reader.get("notify"));
     reader.finish(context);
     let rollout = Rollout {
         name: named.name.to_owned(),
@@ -171,6 +175,7 @@ pub(super) fn rollout<'d>(
         by_route: found.by_route,
         queries: found.queries,
         webhooks,
+        notify,
         members: Vec::new(),
         about,
     };

@@ -76,7 +76,7 @@ pub(super) const STAGE: TableSpec = TableSpec {
             "Percentage of callers that stays on stable at a weight of 100, to compare with.",
         ),
     ],
-    later: &["notify"],
+    later: &[],
 };
 
 /// `require` of a stage.
@@ -143,6 +143,10 @@ pub(super) fn stage<'d>(
     reader.finish(context);
     let (name, weight) = (name?, weight?);
     context.variables.record_name(&name, name.shown());
+    if &*name == "complete" {
+        let finding = Finding::error("reserved-name", name.span, "`complete` is the end of a rollout, and no stage");
+        context.report(finding.help("write another name: `rollout wait --until complete` waits for the end"));
+    }
     if control > Weight::ZERO && weight.millionths() + control.millionths() <= Weight::FULL.millionths() {
         let message =
             format!("at a weight of {weight} stable keeps more callers than this, so `control` has no effect");

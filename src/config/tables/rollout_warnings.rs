@@ -9,7 +9,10 @@ use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::source::Span;
-use crate::route::{RolloutMember, Route, Signal, SlowThreshold, Split, SplitState, UpstreamId, VariantId};
+use crate::route::{
+    AdminRole, ApproverRole, RolloutMember, Route, Signal, SlowThreshold, Split, SplitState, Stage, TokenList,
+    UpstreamId, VariantId,
+};
 
 /// A route that a rollout moves.
 struct Member<'a, 'd> {
@@ -26,6 +29,7 @@ pub(in crate::config) fn check(
     known: &KnownRollouts<'_>,
     routes: &GuardedRoutes<'_, '_>,
     defined: &DefinedUpstreams<'_>,
+    tokens: Option<&TokenList>,
 ) {
     let mut warned = Vec::new();
     for (_, one) in known.each() {
@@ -41,6 +45,10 @@ pub(in crate::config) fn check(
         copies_to_compare(context, one, &members);
         late_thresholds(context, one, &members);
         sum_of_alpha(context, one);
+        no_request_needed(context, one);
+        if let Some(tokens) = tokens {
+            approvers_without_token(context, one, tokens);
+        }
         if one.rollout.plan.max_tenants.is_some() {
             let at = one.reader.place("max_tenants");
             identity_warnings::warn_unread(context, "tenant", at, "`max_tenants` has no effect");
@@ -106,7 +114,7 @@ fn stage_places(
     context: &mut Context<'_>,
     one: &ReadRollout<'_>,
     key: &'static str,
-    is: impl Fn(&crate::route::Stage) -> bool,
+    is: impl Fn(&Stage) -> bool,
 ) -> Vec<Span> {
     let tables = one.reader.tables(context, "stage", &STAGE);
     let stages = tables.iter().zip(&one.rollout.plan.stages);
@@ -129,6 +137,53 @@ fn late_thresholds(context: &mut Context<'_>, one: &ReadRollout<'_>, members: &[
         let finding = Finding::warning("late-threshold", one.reader.place("guard"), message);
         context.report(finding.help("write a shorter `slower_than`, or a longer `timeout = { request = \"…\" }`"));
     }
+}
+
+/// Warns of stages with a weight that are left without any request: nothing has shown that the new version works.
+fn no_request_needed(context: &mut Context<'_>, one: &ReadRollout<'_>) {
+    let plan = &one.rollout.plan;
+    if plan.on_no_traffic.is_some() {
+        return;
+    }
+    let weighted = || plan.stages.iter().filter(|stage| stage.weight > 0);
+    // Once a stage needs requests, a rollout without traffic does not come further.
+    let idle: Vec<&Stage> = weighted().take_while(|stage| !needs_more_than_time(stage)).collect();
+    let Some(first) = idle.iter().find(|stage| stage.min_duration_ms > 0 || stage.ramp_ms > 0) else { return };
+    let places = stage_places(context, one, "name", |stage| stage.name == first.name);
+    let at = places.first().copied().unwrap_or(one.name_at);
+    let names: Vec<String> = idle.iter().map(|stage| format!("`{}`", stage.name)).collect();
+    let (verb, names) = (if names.len() == 1 { "needs" } else { "need" }, names.join(", "));
+    let message = format!("{names} of rollout `{}` {verb} no request: without traffic it goes on", one.rollout.name);
+    let help = "add `min_requests = 1000` to the stage, or `on_no_traffic = { after = \"30m\", act = \"hold\" }` to the rollout";
+    context.report(Finding::warning("no-request", at, message).help(help));
+}
+
+/// Whether a stage is left by more than time.
+fn needs_more_than_time(stage: &Stage) -> bool {
+    let Stage { min_requests, min_keys, require, gates, approve, .. } = stage;
+    let evidence = [require.non_inferior, require.or_rate_below, require.shadow_mismatch];
+    let counts = [min_requests, min_keys].iter().any(|least| least.is_some_and(|least| least > 0));
+    counts || evidence.iter().any(Option::is_some) || !gates.is_empty() || !approve.is_empty()
+}
+
+/// Warns of people who are asked and have no token.
+fn approvers_without_token(context: &mut Context<'_>, one: &ReadRollout<'_>, tokens: &TokenList) {
+    let asked =
+        |role: &str| one.rollout.plan.stages.iter().any(|stage| stage.approve.iter().any(|known| known == role));
+    let mut missing: Vec<(&str, &str)> = Vec::new();
+    for ApproverRole { role, people } in one.rollout.approvers.iter().filter(|known| asked(&known.role)) {
+        let needed = AdminRole::Approver(role.clone());
+        let has = |name: &str| tokens.named(name).is_some_and(|token| token.roles.contains(&needed));
+        missing.extend(people.iter().filter(|name| !has(name)).map(|name| (name.as_str(), role.as_str())));
+    }
+    let Some((name, role)) = missing.first() else { return };
+    let names: Vec<String> = missing.iter().map(|(name, role)| format!("{name} ({role})")).collect();
+    let rollout = &one.rollout.name;
+    let message = format!("approvers of rollout `{rollout}` have no token with their role: {}", names.join(", "));
+    let finding = Finding::warning("approver-without-token", one.reader.place("approvers"), message);
+    context.report(finding.help(format!(
+        "`pointsman token new {name} --role approver:{role}` makes one; without it a person approves over the socket only"
+    )));
 }
 
 /// Warns of guards that together roll back healthy releases too often.

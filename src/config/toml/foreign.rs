@@ -29,6 +29,7 @@ const GUARD: Meaning = KeyWithHelp(
     "write `guard = \"rollback\"`, which stops a variant that is worse than stable, or `[[route.guard]]` tables",
 );
 const NO_WINDOW: &str = "a guard looks at its evidence ten times a second: it needs no window and no number of checks";
+const NOTIFY: Meaning = KeyWithHelp("notify", "write `[notify]` with `to = [\"slack:https://…\"]`");
 const TARGETS: Meaning = Elsewhere("write `[[route.target]]`, which gives an audience a variant");
 const PAIR: Meaning =
     KeyWithHelp("certificates", "write `certificates = [{ cert = \"….pem\", key = \"….key\" }]`, or a directory");
@@ -87,6 +88,7 @@ const WORDS: &[(&str, &[ForeignEntry])] = &[
             ("audience audiences", Elsewhere("write `[segment.NAME]`")),
             ("defaults global globals", Elsewhere("there are no global defaults: every key has a default of its own")),
             ("middleware middlewares filters plugins acme certificates_resolvers certificatesresolvers", Unsupported),
+            ("alerts alerting notifications notification receivers alertmanager slack webhook webhooks", NOTIFY),
             ("tests goldens", Key("test")),
             ("version", Key("schema")),
         ],

@@ -1,7 +1,9 @@
-//! Keys of other tools for releases in stages (Argo Rollouts, Flagger, Spinnaker), and the keys to use instead.
+//! Keys of other tools for releases in stages (Argo Rollouts, Flagger, Spinnaker) and for notifications, and the keys to use instead.
 
 use super::foreign_meaning::ForeignEntry;
-use super::foreign_meaning::Meaning::{Elsewhere, Key, KeyWithHelp};
+use super::foreign_meaning::Meaning::{self, Elsewhere, Key, KeyWithHelp};
+
+const RECEIVERS: Meaning = KeyWithHelp("to", "write `to = [\"slack:https://…\"]`: each receiver as `KIND:URL`");
 
 /// By the title of the table in which users write them.
 pub(in crate::config) const ROLLOUT_WORDS: &[(&str, &[ForeignEntry])] = &[
@@ -17,6 +19,11 @@ pub(in crate::config) const ROLLOUT_WORDS: &[(&str, &[ForeignEntry])] = &[
             ("approver approvals roles", Key("approvers")),
             ("maxweight ceiling limit", Key("max_weight")),
             ("rollback auto_rollback", Key("on_rollback")),
+            (
+                "alerts alert notifications notification notifies receivers slack alertmanager", // Flagger, Argo
+                KeyWithHelp("notify", "write `notify = [\"slack:https://…\"]`: each receiver as `KIND:URL`"),
+            ),
+            ("annotations", Elsewhere("receivers of notifications are in `notify = [\"slack:https://…\"]`")),
             ("name", Elsewhere("the name is in the brackets: `[rollout.NAME]`")),
             (
                 "route routes service upstream",
@@ -45,6 +52,7 @@ pub(in crate::config) const ROLLOUT_WORDS: &[(&str, &[ForeignEntry])] = &[
             ("start start_at begins not_after", Key("not_before")),
             ("step id", Key("name")),
             ("freeze", Elsewhere("`freeze` is a key of `[rollout.NAME]`")),
+            ("notify notifications alerts", Elsewhere("`notify` is a key of `[rollout.NAME]`")),
         ],
     ),
     (
@@ -56,6 +64,18 @@ pub(in crate::config) const ROLLOUT_WORDS: &[(&str, &[ForeignEntry])] = &[
             ("signal event events", Key("metric")),
             ("threshold threshold_range max limit maximum bound", Key("above")),
             ("ratio factor times worse_than", Key("worse_than_stable")),
+        ],
+    ),
+    (
+        "[notify]",
+        &[
+            ("receivers receiver targets target urls url channel channels provider", RECEIVERS),
+            ("slack webhook webhooks alertmanager alerts", RECEIVERS),
+            ("key signing_key signature hmac token password", Key("secret")),
+            (
+                "headers authorization basic_auth user",
+                Elsewhere("write the user and password into the URL of the receiver"),
+            ),
         ],
     ),
 ];

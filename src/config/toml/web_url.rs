@@ -5,7 +5,7 @@ use http::uri::{Scheme, Uri};
 use super::address::PORTS;
 
 /// Help for an invalid URL.
-const EXAMPLE: &str = "write `https://ci.example.com/gate`, or `http://host:port/path`";
+pub(in crate::config) const EXAMPLE: &str = "write `https://ci.example.com/gate`, or `http://host:port/path`";
 
 /// The parts of a URL.
 #[derive(Debug, PartialEq, Eq)]

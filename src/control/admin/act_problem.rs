@@ -8,8 +8,8 @@ use super::rollout_json::block;
 use crate::control::release::ActError;
 use crate::release::ActRefusal;
 
-/// The problem of an act that did nothing.
-pub(super) fn problem(error: ActError) -> CallProblem {
+/// The problem of an act of `who` that did nothing.
+pub(super) fn problem(error: ActError, who: &str) -> CallProblem {
     match error {
         ActError::Unknown { message, similar } => {
             let help = match &similar {
@@ -39,7 +39,7 @@ pub(super) fn problem(error: ActError) -> CallProblem {
                 .because(format!("`{release}` is not rolled back: it is {state}"), help)
                 .with("state", state)
         }
-        ActError::Rollout { rollout, refusal } => refused(&rollout, refusal),
+        ActError::Rollout { rollout, refusal } => refused(&rollout, refusal, who),
         ActError::Stale(records) => {
             let records: Vec<_> = records.iter().map(|record| kills::record(record)).collect();
             ProblemKind::Stale.because("others acted", "read the journal").with("records", records)
@@ -67,7 +67,7 @@ pub(super) fn problem(error: ActError) -> CallProblem {
 }
 
 /// The problem of an act that a rollout does not take.
-fn refused(rollout: &str, refusal: ActRefusal) -> CallProblem {
+fn refused(rollout: &str, refusal: ActRefusal, who: &str) -> CallProblem {
     let shown = format!("GET /v1/rollouts/{rollout} shows where it is");
     let problem = match refusal {
         ActRefusal::WrongState { message, help } => {
@@ -85,23 +85,9 @@ fn refused(rollout: &str, refusal: ActRefusal) -> CallProblem {
                 None => problem,
             }
         }
-        ActRefusal::NotApprover { role, awaited } => {
-            let detail = match &role {
-                Some(role) => format!("this identity may not approve `{rollout}` as {role}"),
-                None => format!("this identity may not approve `{rollout}` as a role that it waits for"),
-            };
-            let waits = if awaited.is_empty() {
-                "it waits for no approval".to_owned()
-            } else {
-                format!("it waits for {}", awaited.join(", "))
-            };
-            let help = format!(
-                "{waits}; a name counts that stands in `approvers` of the rollout, and a token needs `approver:ROLE` too"
-            );
-            ProblemKind::NotApprover.because(detail, help).with("awaited", awaited)
-        }
+        ActRefusal::NotApprover { role, awaited } => not_approver(rollout, role.as_deref(), awaited, who),
         ActRefusal::SamePerson { role } => {
-            let detail = format!("this identity has approved this stage of `{rollout}` as {role}");
+            let detail = format!("`{who}` has approved this stage of `{rollout}` as {role}");
             let help =
                 "another person approves as the other role; `same_person = true` in the rollout permits one for all";
             ProblemKind::SamePerson.because(detail, help).with("role", role)
@@ -123,13 +109,32 @@ fn refused(rollout: &str, refusal: ActRefusal) -> CallProblem {
     problem.with("rollout", json!(rollout))
 }
 
+/// The problem of `who`, who may not approve as this role, or as none of those that are waited for.
+fn not_approver(rollout: &str, role: Option<&str>, awaited: Vec<String>, who: &str) -> CallProblem {
+    let detail = match role {
+        Some(role) => format!("`{who}` may not approve `{rollout}` as {role}"),
+        None => format!("`{who}` may not approve `{rollout}` as a role that it waits for"),
+    };
+    let waits = if awaited.is_empty() {
+        "it waits for no approval".to_owned()
+    } else {
+        format!("it waits for {}", awaited.join(", "))
+    };
+    let role = role.or(awaited.first().map(String::as_str));
+    let role = role.and_then(|role| role.split(' ').next()).unwrap_or("ROLE");
+    let help = format!(
+        "{waits}; a name counts that stands in `approvers` of the rollout, and a token needs `approver:{role}` too"
+    );
+    ProblemKind::NotApprover.because(detail, help).with("awaited", awaited)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::release::{Block, BlockKind};
 
     fn of(refusal: ActRefusal) -> CallProblem {
-        problem(ActError::Rollout { rollout: "cart-v2".to_owned(), refusal })
+        problem(ActError::Rollout { rollout: "cart-v2".to_owned(), refusal }, "bo")
     }
 
     #[test]
@@ -171,6 +176,19 @@ mod tests {
             assert!(problem.help.contains(help), "{problem:?}");
             assert_eq!(problem.to_json()["rollout"], "cart-v2");
         }
+    }
+
+    #[test]
+    fn a_refused_approval_names_the_identity_and_the_role() {
+        let awaited = || vec!["tech-lead".to_owned(), "product".to_owned()];
+        let named = of(ActRefusal::NotApprover { role: Some("operations".to_owned()), awaited: awaited() });
+        assert_eq!(named.detail, "`bo` may not approve `cart-v2` as operations");
+        assert!(named.help.ends_with("a token needs `approver:operations` too"), "{named:?}");
+        let any = of(ActRefusal::NotApprover { role: None, awaited: awaited() });
+        assert!(any.help.starts_with("it waits for tech-lead, product; "), "{any:?}");
+        assert!(any.help.ends_with("`approver:tech-lead` too"), "{any:?}");
+        let twice = of(ActRefusal::SamePerson { role: "product".to_owned() });
+        assert_eq!(twice.detail, "`bo` has approved this stage of `cart-v2` as product");
     }
 
     #[test]

@@ -154,10 +154,11 @@ impl ThenResume {
             let help = format!("`pointsman rollout resume {rollout} --reason TEXT` ends a rollback");
             let message = "the rollout was rolled back: a revive does not end that".to_owned();
             let refusal = ActRefusal::WrongState { message, help };
-            return Err(problem(ActError::Rollout { rollout, refusal }));
+            return Err(problem(ActError::Rollout { rollout, refusal }, &who.name));
         }
         let verb = PersonVerb::Resume;
         let what = PersonAct::Rollout { rollout, verb, roles: Vec::new() };
+        let name = who.name.clone();
         let act = Act { who, what, reason, key, expect: None };
         let due = state.control.clock.now() + REVIVED_WITHIN;
         loop {
@@ -167,7 +168,7 @@ impl ThenResume {
                 {
                     tokio::time::sleep(TRY_AGAIN_AFTER).await;
                 }
-                outcome => return outcome.map_err(problem),
+                outcome => return outcome.map_err(|error| problem(error, &name)),
             }
         }
     }
@@ -224,10 +225,11 @@ pub(super) async fn act(
     let body = CallBody::read(call.headers, body, &["application/json"]).await?;
     let Wanted { what, reason, expect } = wanted(&body)?;
     let key = key.map(|key| IdempotencyKey { key, call: digest_of(call.path, &body.text) });
+    let name = admitted.actor.name.clone();
     let act = Act { who: admitted.actor, what, reason, key, expect };
     match (send(state, act).await, expect) {
         (Err(ActError::Stale(_)), Some(expect)) => Err(stale(state, expect).await),
-        (outcome, _) => outcome.map_err(problem),
+        (outcome, _) => outcome.map_err(|error| problem(error, &name)),
     }
 }
 

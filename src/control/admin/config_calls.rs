@@ -21,11 +21,13 @@ use super::response::pretty;
 use super::status;
 use crate::config::Color;
 use crate::control::event::ReloadRequest;
+use crate::control::files::{ROLLOUT_PLAN, Rejection, other_state_dir};
 use crate::control::outcome::ReloadOutcome;
-use crate::control::release::{KillInForce, KillSource};
+use crate::control::release::{Foresight, KillInForce, KillSource};
 use crate::control::state::ControlState;
+use crate::release::PlanRejection;
 use crate::route::{
-    CalledKill, ConfigDiff, EffectiveConfig, Flow, Moved, MovedUpstream, RouteChange, compare, summary,
+    CalledKill, ConfigDiff, EffectiveConfig, Flow, Moved, MovedUpstream, RouteChange, Rules, compare, summary,
 };
 
 /// The media types of a text to check.
@@ -147,16 +149,39 @@ fn checked(state: &AdminState, text: &str) -> Value {
     let running = snapshot.effective();
     // Kills by people stay in force, so they are part of both sides.
     let kills: Vec<CalledKill> = state.control.release.kills().into_iter().filter_map(called).collect();
-    let edited = loaded.as_ref().map(|loaded| (&loaded.rules, loaded.overlay.with_called_kills(&loaded.rules, &kills)));
+    // So do latches, and rollouts stay where they are.
+    let foresight = state.control.release.foresight();
+    let edited = loaded.as_ref().map(|loaded| {
+        let overlay = loaded.overlay.with_called_kills(&loaded.rules, &kills);
+        (&loaded.rules, foresight.overlay(&loaded.rules, &overlay))
+    });
     let edited = edited.as_ref().map(|(rules, overlay)| EffectiveConfig { rules, overlay });
+    let rejection = edited.and_then(|edited| rejected(&foresight, &snapshot.rules, edited.rules));
+    let edited = edited.filter(|_| rejection.is_none());
+    let (mut list, mut text) = (diagnostics.to_json(), diagnostics.render(Color::Never));
+    if let Some(rejection) = rejection {
+        if let (Some(list), Value::Array(more)) = (list.as_array_mut(), rejection.json) {
+            list.extend(more);
+        }
+        text = if text.trim().is_empty() { rejection.text } else { format!("{text}\n{}", rejection.text) };
+    }
     json!({
-        "valid": loaded.is_some(),
+        "valid": edited.is_some(),
         "generation": snapshot.generation.0,
-        "diagnostics": diagnostics.to_json(),
-        "text": diagnostics.render(Color::Never),
+        "diagnostics": list,
+        "text": text,
         "summary": edited.map(|edited| summary(running, edited)),
         "what_if": edited.map(|edited| difference(&compare(running, edited))),
     })
+}
+
+/// Why a reload would reject what is valid by itself.
+fn rejected(foresight: &Foresight, now: &Rules, edited: &Rules) -> Option<Rejection> {
+    if now.state != edited.state {
+        return Some(other_state_dir(&now.state.dir, &edited.state.dir));
+    }
+    let PlanRejection { message, help } = foresight.rejection(now, edited)?;
+    Some(Rejection::new(ROLLOUT_PLAN, &message, &help))
 }
 
 /// A kill that a person made.

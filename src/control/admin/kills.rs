@@ -10,7 +10,8 @@ use crate::journal::{Record, ScopeFields};
 pub(super) fn kills(state: &ControlState) -> Value {
     let health = state.release.health();
     json!({
-        "seq": health.seq,
+        // A record that was shown a moment ago counts: who has seen it may name it in `expect`.
+        "seq": state.release.last_seq(),
         "durable_seq": health.durable_seq,
         "kills": state.release.kills().iter().map(kill).collect::<Vec<_>>(),
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::experiment::{SampleCheck, check_sample};
 use super::rollout_json;
 use super::rollout_share::MeasuredShares;
+use crate::control::notify::ReceiverStanding;
 use crate::control::state::ControlState;
 use crate::failover::{EndpointStanding, FailureCause, RetryBudget};
 use crate::release::{BlockKind, GuardStanding, GuardState, ReleaseStanding, ReleaseState, RolloutStanding};
@@ -13,8 +14,8 @@ use crate::route::{Route, Upstream, Variant};
 use crate::snapshot::{Listener, Snapshot, UpstreamState};
 use crate::stats::Fairness;
 use crate::telemetry::exposition::{
-    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RolloutFigures, RouteShares,
-    Scrape, UpstreamFigures, VariantShare, WeightedSeries, expose,
+    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReceiverFigures, ReleaseFigures,
+    RolloutFigures, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries, expose,
 };
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
@@ -50,6 +51,7 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
         samples: samples.collect(),
         releases: releases(state),
         rollouts: rollouts(state),
+        receivers: receivers(state),
         upstreams: upstreams
             .map(|(upstream, state)| UpstreamFigures {
                 series: &state.series,
@@ -127,6 +129,21 @@ fn rollouts(state: &ControlState) -> Vec<RolloutFigures> {
         }
     };
     state.release.rollouts().iter().map(one).collect()
+}
+
+fn receivers(state: &ControlState) -> Vec<ReceiverFigures> {
+    let now = state.clock.wall().as_secs_f64();
+    let age = |oldest: &String| {
+        let at = oldest.parse::<jiff::Timestamp>().ok()?;
+        Some((now - at.as_duration().as_secs_f64()).max(0.0))
+    };
+    let one = |standing: &ReceiverStanding| ReceiverFigures {
+        receiver: standing.name.clone(),
+        outcomes: [("sent", standing.sent), ("failed", standing.failed), ("dropped", standing.dropped)],
+        pending: standing.pending,
+        oldest_seconds: standing.oldest.as_ref().and_then(age).unwrap_or(0.0),
+    };
+    state.notify.receivers().iter().map(one).collect()
 }
 
 /// Whether a guard has seen a caller of either arm.

@@ -17,6 +17,8 @@ mod journal;
 mod kills;
 mod listener;
 mod metrics;
+mod notify;
+mod notify_json;
 mod openapi;
 mod operation;
 mod origin;

@@ -234,6 +234,20 @@ impl Operation {
         ],
         ..Self::ROLLOUT_ACT
     };
+    /// `/v1/notify/test`.
+    pub const NOTIFY_TEST: Self = Self {
+        body: Some(BodyDoc { schema: "NotifyTest", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::UnknownReceiver,
+            ProblemKind::BodyLate,
+            ProblemKind::NoReceivers,
+            ProblemKind::TestUnderWay,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+        ],
+        ..Self::page("NotifyTestOutcome")
+    };
     /// `/v1/journal`.
     pub const JOURNAL: Self = Self {
         parameters: &[AFTER, LIMIT],

@@ -81,6 +81,7 @@ kinds! {
     UnknownUpstream 404 "unknown-upstream" "the running configuration has no such upstream";
     UnknownEndpoint 404 "unknown-endpoint" "the upstream has no such endpoint";
     UnknownRollout 404 "unknown-rollout" "there is no such rollout, and no guard watches such a release";
+    UnknownReceiver 404 "unknown-receiver" "the running configuration has no such receiver of notifications";
     UnknownStage 404 "unknown-stage" "the rollout has no such stage";
     WrongMethod 405 "wrong-method" "the call takes another method";
     BodyLate 408 "body-late" "the body did not arrive in time";
@@ -93,6 +94,8 @@ kinds! {
     KilledByFile 409 "killed-by-file" "the file makes this kill";
     Stale 409 "stale" "others acted since the state that the caller saw";
     TooManyKills 409 "too-many-kills" "too many kills are in force";
+    NoReceivers 409 "no-receivers" "the running configuration has no receiver of notifications";
+    TestUnderWay 409 "test-under-way" "a test of notifications is under way";
     LastUsable 409 "last-usable" "no usable endpoint would be left";
     BodyTooLarge 413 "body-too-large" "the body is too large";
     MediaType 415 "media-type" "the call takes another media type";

@@ -24,6 +24,7 @@ pub(super) enum RolloutCall {
     Rollback,
     Goto,
     Restart,
+    Rehearse,
 }
 
 /// The body of the calls. Which fields a call takes is [`RolloutCall::verb`]'s matter.
@@ -135,6 +136,7 @@ impl RolloutCall {
             Self::Rollback => "rollback",
             Self::Goto => "goto",
             Self::Restart => "restart",
+            Self::Rehearse => "rehearse",
         }
     }
 
@@ -157,6 +159,7 @@ impl RolloutCall {
             (Self::Resume, _) => PersonVerb::Resume,
             (Self::Rollback, _) => PersonVerb::Rollback,
             (Self::Restart, _) => PersonVerb::Restart,
+            (Self::Rehearse, _) => PersonVerb::Rehearse,
             (Self::Goto, Some(stage)) => PersonVerb::Goto { stage },
             (Self::Goto, None) => {
                 let help = "name the stage in \"stage\": GET /v1/rollouts/{name} lists the stages";
@@ -179,7 +182,7 @@ impl RolloutCall {
         let taken = match self {
             Self::Approve => "`as`, `reason` and `expect`",
             Self::Goto => "`stage`, `reason` and `expect`",
-            Self::Hold | Self::Resume | Self::Rollback | Self::Restart => "`reason` and `expect`",
+            Self::Hold | Self::Resume | Self::Rollback | Self::Restart | Self::Rehearse => "`reason` and `expect`",
         };
         let detail = format!("unknown field `{field}`: `{}` takes {taken}", self.name());
         ProblemKind::BadBody.because(detail, "leave the field out").with("field", field)
@@ -208,6 +211,7 @@ mod tests {
             (RolloutCall::Resume, PersonVerb::Resume),
             (RolloutCall::Rollback, PersonVerb::Rollback),
             (RolloutCall::Restart, PersonVerb::Restart),
+            (RolloutCall::Rehearse, PersonVerb::Rehearse),
         ] {
             assert_eq!(order(call, r#"{"reason": "INC-1"}"#), some(verb, "INC-1", None));
         }

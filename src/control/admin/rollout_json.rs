@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::format::time;
 use super::release_json::{closest, guard, rounded};
+use crate::control::route_traffic::MeasuredTraffic;
 use crate::release::{
     Approval, AwaitedRole, Block, HeldCause, RolloutPhase, RolloutStanding, StagePlace, StageStanding,
 };
@@ -53,6 +54,24 @@ pub(super) fn with_guards(standing: &RolloutStanding, share: Option<f64>) -> Val
     let mut value = rollout(standing, share);
     value["guards"] = standing.guards.iter().map(guard).collect();
     value
+}
+
+/// The traffic of a route of a rollout; `None`: it was not read yet.
+pub(super) fn traffic(route: &str, traffic: Option<&MeasuredTraffic>) -> Value {
+    let measured = traffic.cloned().unwrap_or_default();
+    json!({
+        "route": route,
+        "rate": measured.rate().map(rounded),
+        "requests": measured.requests,
+        "over_ms": measured.over_ms,
+        "stable_answers": measured.stable.requests,
+        "stable_errors": measured.stable.failed,
+        "error_ratio": measured.stable.rate(),
+        "p99_ms": measured.p99.map(|p99| rounded(p99.as_secs_f64() * 1e3)),
+        "callers": measured.callers.map(|callers| callers.count),
+        "callers_since": measured.callers.map(|callers| time(callers.since)),
+        "callers_over_ms": measured.callers.map(|callers| u64::try_from(callers.over.as_millis()).unwrap_or(u64::MAX)),
+    })
 }
 
 /// What stands in the way of a rollout.

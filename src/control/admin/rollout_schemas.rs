@@ -11,9 +11,24 @@ pub(super) fn rollout_schemas(text: fn(usize) -> Value) -> Value {
     json!({
         "Staged": staged(),
         "StagedWithGuards": {
-            "description": "A rollout with all its guards.",
-            "allOf": [{ "$ref": "#/components/schemas/Staged" }, { "$ref": "#/components/schemas/WithGuards" }],
+            "description": "A rollout with all its guards, and the traffic of its routes.",
+            "allOf": [
+                { "$ref": "#/components/schemas/Staged" },
+                { "$ref": "#/components/schemas/WithGuards" },
+                {
+                    "type": "object",
+                    "required": ["plan_hash", "traffic"],
+                    "properties": {
+                        "plan_hash": {
+                            "type": ["string", "null"],
+                            "description": "The hash of all stages of its plan; null when the file does not have it.",
+                        },
+                        "traffic": { "type": "array", "items": { "$ref": "#/components/schemas/RouteTraffic" } },
+                    },
+                },
+            ],
         },
+        "RouteTraffic": traffic(),
         "Stage": stage(),
         "Block": block(),
         "AwaitedRole": {
@@ -103,6 +118,39 @@ fn staged() -> Value {
             "closest": {
                 "description": "The guard that is closest to its threshold; null before the first request.",
                 "anyOf": [{ "type": "null" }, { "$ref": "#/components/schemas/Guard" }],
+            },
+        },
+    })
+}
+
+fn traffic() -> Value {
+    json!({
+        "type": "object",
+        "description": "The traffic of a route, over the last five minutes but for callers.",
+        "required": [
+            "route", "rate", "requests", "over_ms", "stable_answers", "stable_errors", "error_ratio", "p99_ms", "callers",
+            "callers_since", "callers_over_ms",
+        ],
+        "properties": {
+            "route": { "type": "string" },
+            "rate": { "type": ["number", "null"], "description": "Requests a second that were dealt by weight." },
+            "requests": { "type": "integer", "description": "Requests that were dealt by weight." },
+            "over_ms": { "type": "integer", "description": "The time that the figures are about: less after a start." },
+            "stable_answers": { "type": "integer", "description": "First tries of stable that guards have judged." },
+            "stable_errors": { "type": "integer", "description": "Those of them that failed." },
+            "error_ratio": { "type": ["number", "null"] },
+            "p99_ms": {
+                "type": ["number", "null"],
+                "description": "Stable's time to the head of a response that one in 100 exceeds; null where no guard is timed.",
+            },
+            "callers": {
+                "type": ["integer", "null"],
+                "description": "Distinct sticky keys, an estimate within 2 %; null without sticky keys.",
+            },
+            "callers_since": { "type": ["string", "null"], "description": "From when on they were counted: RFC 3339." },
+            "callers_over_ms": {
+                "type": ["integer", "null"],
+                "description": "Over which time: an hour where the weight has not changed for so long.",
             },
         },
     })

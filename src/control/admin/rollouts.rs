@@ -4,7 +4,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::calls::AdminState;
 use super::fields::{NAME_CHARS_MAX, check_text};
@@ -16,8 +16,8 @@ use super::rollout_list::{is_member, rollout_of, rollouts_in_short};
 use super::rollout_share::MeasuredShares;
 use crate::config::nearest;
 use crate::control::state::ControlState;
-use crate::release::ReleaseStanding;
-use crate::route::Rules;
+use crate::release::{ReleaseStanding, plan_hash};
+use crate::route::{RolloutMember, Rules};
 
 /// The name of a release in the path.
 pub(super) type NameInPath = Result<Path<String>, PathRejection>;
@@ -35,7 +35,10 @@ pub(super) async fn rollout(State(state): State<AdminState>, path: NameInPath) -
     let found = name(path).and_then(|name| {
         if let Some(standing) = state.control.release.rollout(&name) {
             let share = MeasuredShares::of(&state.control).of_rollout(&name);
-            return Ok(rollout_json::with_guards(&standing, share));
+            let mut value = rollout_json::with_guards(&standing, share);
+            value["plan_hash"] = json!(whole_plan(&state.control, &name));
+            value["traffic"] = traffic(&state.control, &name);
+            return Ok(value);
         }
         let rules = &state.control.snapshot().rules;
         if rules.find_rollout(&name).is_some() {
@@ -49,6 +52,24 @@ pub(super) async fn rollout(State(state): State<AdminState>, path: NameInPath) -
         Ok(found) => pretty(StatusCode::OK, &found),
         Err(problem) => problem.respond(ProblemForm::Document),
     }
+}
+
+/// The hash of all stages of a plan; `None`: the rollout is not in the file.
+fn whole_plan(state: &ControlState, name: &str) -> Option<String> {
+    let rules = &state.snapshot().rules;
+    let plan = &rules.rollout(rules.find_rollout(name)?).plan;
+    Some(plan_hash(plan, plan.stages.len().saturating_sub(1)))
+}
+
+/// The traffic of the routes of a rollout.
+fn traffic(state: &ControlState, name: &str) -> Value {
+    let rules = &state.snapshot().rules;
+    let members = rules.find_rollout(name).map(|id| rules.rollout(id).members.as_slice()).unwrap_or_default();
+    let of = |member: &RolloutMember| {
+        let route = &rules.route(member.route).name;
+        rollout_json::traffic(route, state.release.traffic(route).as_ref())
+    };
+    members.iter().map(of).collect()
 }
 
 /// Whether a rollout has this name.

@@ -28,7 +28,7 @@ use super::problem::{ProblemForm, ProblemKind};
 use super::response::{add_fields, text};
 use super::rollout_acts::{NamedCall, RolloutCall};
 use super::rollouts::NameInPath;
-use super::{acts, config_calls, events, journal, origin, rollout_acts, rollouts, upstream_acts};
+use super::{acts, config_calls, events, journal, notify, origin, rollout_acts, rollouts, upstream_acts};
 use crate::control::state::ControlState;
 
 /// The text of a response whose handler has panicked.
@@ -102,6 +102,11 @@ fn v1_calls() -> Vec<AdminCall> {
         on_rollout("/v1/rollouts/{name}/rollback", "all callers back to stable", RolloutCall::Rollback),
         on_rollout("/v1/rollouts/{name}/goto", "move a rollout to a stage", RolloutCall::Goto),
         on_rollout("/v1/rollouts/{name}/restart", "begin at the first stage", RolloutCall::Restart),
+        on_rollout(
+            "/v1/rollouts/{name}/rehearse",
+            "trip a guard by hand, to measure a rollback",
+            RolloutCall::Rehearse,
+        ),
         page("/v1/routes", "routes with their shares", "Routes", calls::routes_page),
         page("/v1/upstreams", "upstreams and their endpoints", "Upstreams", calls::upstreams_page),
         operate(
@@ -116,6 +121,9 @@ fn v1_calls() -> Vec<AdminCall> {
             upstream_acts::eject,
         ),
         operate("/v1/upstreams/{upstream}/endpoints/{endpoint}/admit", "end an ejection", upstream_acts::admit),
+        page("/v1/notify", "receivers of notifications, and what waits for them", "Notify", notify::notify_page),
+        AdminCall::post("/v1/notify/test", Operate, "a test message to one receiver or all", notify::test)
+            .with(Operation::NOTIFY_TEST),
         page("/v1/shadows", "what /shadow shows", "Shadows", calls::shadow_page),
         page("/v1/experiments", "experiments with their evidence", "Experiments", calls::experiments_page),
         page("/v1/config", "the configuration in effect, and the last outcome", "Config", config_calls::config_page),
@@ -149,14 +157,16 @@ fn on_rollout(path: &'static str, help: &'static str, call: RolloutCall) -> Admi
     let (access, operation) = match call {
         RolloutCall::Approve => (CallAccess::Approve, Operation::APPROVE),
         RolloutCall::Goto => (CallAccess::Operate, Operation::GOTO),
-        RolloutCall::Hold | RolloutCall::Resume | RolloutCall::Rollback | RolloutCall::Restart => {
-            (CallAccess::Operate, Operation::ROLLOUT_ACT)
-        }
+        RolloutCall::Hold
+        | RolloutCall::Resume
+        | RolloutCall::Rollback
+        | RolloutCall::Restart
+        | RolloutCall::Rehearse => (CallAccess::Operate, Operation::ROLLOUT_ACT),
     };
     let row = AdminCall::post(path, access, help, handler).with(operation);
     match call {
         RolloutCall::Hold | RolloutCall::Rollback | RolloutCall::Goto => row.on_any_place(),
-        RolloutCall::Approve | RolloutCall::Resume | RolloutCall::Restart => row,
+        RolloutCall::Approve | RolloutCall::Resume | RolloutCall::Restart | RolloutCall::Rehearse => row,
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::fields::{EMPTY_LETTERS, KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, SEQ_MAX};
 use super::journal::RECORDS_MAX;
+use super::notify_json::notify_schemas;
 use super::problem::ProblemKind;
 use super::release_schemas::release_schemas;
 use super::rollout_schemas::rollout_schemas;
@@ -53,6 +54,7 @@ pub(super) fn schemas() -> Value {
         upstream_schemas(),
         release_schemas(),
         rollout_schemas(text),
+        notify_schemas(text),
         config(),
     ];
     for part in parts {

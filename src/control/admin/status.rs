@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::experiment::experiment;
 use super::format::{ratio, time};
 use super::kills::kill;
+use super::notify_json::receivers;
 use super::upstreams::upstreams;
 use super::{release_json, rollout_list};
 use crate::control::measure::{Durations, VariantCounts, shares};
@@ -52,6 +53,7 @@ pub fn status(state: &ControlState) -> Value {
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
         "routes": routes(state, &snapshot, &data.baselines),
         "rollouts": rollout_list::rollouts_in_short(state),
+        "notify": receivers(state),
         "upstreams": upstreams(&snapshot, state.uptime_ms()),
         "names": data.names.iter().map(|(name, resolution)| {
             let lookups = lookups(&state.counts.recorder, name);

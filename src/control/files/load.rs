@@ -45,6 +45,9 @@ pub struct LoadResult {
     pub answers: BTreeMap<String, LookupResult>,
 }
 
+/// The code of the diagnostic about a plan that does not fit to where its rollout is.
+pub(in crate::control) const ROLLOUT_PLAN: &str = "rollout-plan";
+
 /// Why a configuration was rejected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejection {

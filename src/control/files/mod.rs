@@ -8,7 +8,7 @@ mod watch;
 mod watched_paths;
 
 pub use load::{ConfigChecker, ConfigLoader, LoadResult, Rejection};
-pub(super) use load::{LoadError, NO_FILE, other_state_dir, warn, writable};
+pub(super) use load::{LoadError, NO_FILE, ROLLOUT_PLAN, other_state_dir, warn, writable};
 pub(super) use load_task::run_load;
 pub(super) use pending_reload::PendingReload;
 pub(super) use watch::Watcher;

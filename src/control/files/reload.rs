@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::load::{LoadError, LoadResult, NO_FILE, Rejection, other_state_dir};
+use super::load::{LoadError, LoadResult, NO_FILE, ROLLOUT_PLAN, Rejection, other_state_dir};
 use super::load_task::run_load;
 use super::pending_reload::{PendingReload, stopping};
 use crate::control::adoption::wait_for_workers;
@@ -120,7 +120,7 @@ impl Controller {
                     Ok(_) if !self.can_apply() => return self.hold_reload(),
                     Ok(plan) => match unfit {
                         Some(PlanRejection { message, help }) => {
-                            ReloadOutcome::Rejected(Rejection::new("rollout-plan", &message, &help))
+                            ReloadOutcome::Rejected(Rejection::new(ROLLOUT_PLAN, &message, &help))
                         }
                         None => self.commit(plan),
                     },

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, LOCATION, TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
@@ -27,6 +28,8 @@ use crate::tls::{Handshake, OwnCertificate, client};
 
 /// The longest body of an answer, in bytes.
 const BODY_MAX: usize = 64 * 1024;
+/// How much is read of the answer to a message, in bytes.
+const BEGINNING_MAX: usize = 4 * 1024;
 /// The longest head of an answer, in bytes.
 const HEAD_MAX: usize = 64 * 1024;
 /// A part of a path that is as long as this may be a credential, in bytes.
@@ -36,8 +39,8 @@ const USER: HeaderValue = HeaderValue::from_static(concat!("pointsman/", env!("C
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// A program that is asked.
-pub(super) struct AskedProgram {
+/// A program that is asked, or gets a message.
+pub(in crate::control) struct AskedProgram {
     target: HttpTarget,
     /// Host and port as in a URL.
     authority: String,
@@ -55,18 +58,28 @@ struct ProgramTls {
 }
 
 /// What is sent.
-pub(super) struct ProgramCall {
+pub(in crate::control) struct ProgramCall {
     pub method: Method,
     /// The path with its query, from `/`.
     pub path: String,
     pub content_type: Option<HeaderValue>,
+    /// Fields of this call, beside those of the target.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
 }
 
 /// What came back, of any status but a redirect.
-pub(super) struct Answer {
+pub(in crate::control) struct Answer {
     pub status: StatusCode,
+    /// `Retry-After`, as it was sent.
+    pub retry_after: Option<HeaderValue>,
     pub body: Vec<u8>,
+}
+
+/// The head of an answer, with its connection.
+struct Head {
+    response: Response<Incoming>,
+    driver: Driver,
 }
 
 /// The task of a connection, which ends with this value.
@@ -88,6 +101,14 @@ impl AskedProgram {
             Asked::Webhook { target, .. } => (target, "the webhook"),
             Asked::Prometheus { target, .. } => (target, "`[prometheus]`"),
         };
+        Self::new(target, owner)
+    }
+
+    /// The program at this target; `owner` is the table with its settings, for messages.
+    ///
+    /// # Errors
+    /// Its TLS settings cannot be used.
+    pub(in crate::control) fn new(target: &HttpTarget, owner: &'static str) -> Result<Self, String> {
         let host = target.host.trim_matches(['[', ']']);
         let shown = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let usual = if target.tls.is_some() { 443 } else { 80 };
@@ -108,36 +129,61 @@ impl AskedProgram {
         answer.map_err(|why| self.line(&why))
     }
 
+    /// Sends a message. What counts is the status: of the body the beginning is read, and one that does not end changes
+    /// nothing. Redirects are not followed.
+    ///
+    /// # Errors
+    /// Why there is no status, in one line.
+    pub(in crate::control) async fn deliver(&self, call: ProgramCall) -> Result<Answer, String> {
+        let within = self.target.timeout;
+        let deadline = tokio::time::Instant::now() + within;
+        let head = tokio::time::timeout_at(deadline, self.head(call)).await;
+        let head = head.unwrap_or_else(|_| Err(format!("does not answer within {within:?}")));
+        let Head { response, driver } = head.map_err(|why| self.line(&why))?;
+        let (status, retry_after) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
+        let mut body = Vec::new();
+        // The time may be over: what was read until then is the beginning.
+        let _ = tokio::time::timeout_at(deadline, read_beginning(response.into_body(), &mut body)).await;
+        drop(driver);
+        Ok(Answer { status, retry_after, body })
+    }
+
     /// A line about it, with its name, and without credentials.
-    pub(super) fn line(&self, what: &str) -> String {
+    pub(in crate::control) fn line(&self, what: &str) -> String {
         let line = format!("{} {what}", self.authority);
         self.secrets.covered(line)
     }
 
     /// A text of it, without credentials.
-    pub(super) fn covered(&self, text: String) -> String {
+    pub(in crate::control) fn covered(&self, text: String) -> String {
         self.secrets.covered(text)
     }
 
     /// The path with its query, from `/`.
-    pub(super) fn path(&self) -> &str {
+    pub(in crate::control) fn path(&self) -> &str {
         &self.target.path
     }
 
     async fn exchange(&self, call: ProgramCall) -> Result<Answer, String> {
+        let Head { response, driver } = self.head(call).await?;
+        let (status, retry_after) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
+        let body = self.body(response.into_body()).await?;
+        drop(driver);
+        Ok(Answer { status, retry_after, body })
+    }
+
+    async fn head(&self, call: ProgramCall) -> Result<Head, String> {
         let request = self.request(call)?;
         let socket = self.connect().await?;
         let mut builder = http1::Builder::new();
         let opened = builder.max_buf_size(HEAD_MAX).handshake::<_, Full<Bytes>>(TokioIo::new(socket)).await;
         let (mut sender, connection) = opened.map_err(|error| self.describe(&error))?;
-        let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
+        let driver = Driver(tokio::spawn(async move { drop(connection.await) }));
         let response = sender.send_request(request).await.map_err(|error| self.describe(&error))?;
-        let status = response.status();
-        if status.is_redirection() {
+        if response.status().is_redirection() {
             return Err(redirect(&response));
         }
-        let body = self.body(response.into_body()).await?;
-        Ok(Answer { status, body })
+        Ok(Head { response, driver })
     }
 
     fn request(&self, call: ProgramCall) -> Result<Request<Full<Bytes>>, String> {
@@ -161,6 +207,7 @@ impl AskedProgram {
         if let Some(content_type) = call.content_type {
             headers.insert(CONTENT_TYPE, content_type);
         }
+        headers.extend(call.headers.into_iter().map(|(name, value)| (Some(name), value)));
         Ok(std::mem::take(request))
     }
 
@@ -246,6 +293,18 @@ impl ProgramTls {
         let own_certificate =
             if tls.client_cert.is_some() { OwnCertificate::Configured } else { OwnCertificate::Absent };
         Ok(Self { config, name, own_certificate, owner })
+    }
+}
+
+/// Reads the beginning of a body, as far as it comes.
+async fn read_beginning(mut body: Incoming, read: &mut Vec<u8>) {
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        let left = BEGINNING_MAX.saturating_sub(read.len()).min(data.len());
+        read.extend_from_slice(&data[..left]);
+        if read.len() >= BEGINNING_MAX {
+            return;
+        }
     }
 }
 

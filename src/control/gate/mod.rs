@@ -6,9 +6,11 @@ mod question;
 mod questions;
 mod reply;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod webhook;
 mod wording;
 
+pub(super) use exchange::{Answer, AskedProgram, ProgramCall};
 pub(super) use question::{Asked, Question, QuestionId, Replied, Reply};
 pub(super) use questions::Questions;
+pub(super) use wording::shown;

@@ -43,11 +43,17 @@ pub(super) fn call(path: &str, query: &str) -> ProgramCall {
     url.push_str(&own);
     if form.len() > QUERY_IN_URL_MAX {
         let content_type = Some(HeaderValue::from_static("application/x-www-form-urlencoded"));
-        return ProgramCall { method: Method::POST, path: url, content_type, body: Bytes::from(form) };
+        return ProgramCall {
+            method: Method::POST,
+            path: url,
+            content_type,
+            headers: Vec::new(),
+            body: Bytes::from(form),
+        };
     }
     url.push(if own.is_empty() { '?' } else { '&' });
     url.push_str(&form);
-    ProgramCall { method: Method::GET, path: url, content_type: None, body: Bytes::new() }
+    ProgramCall { method: Method::GET, path: url, content_type: None, headers: Vec::new(), body: Bytes::new() }
 }
 
 /// Reads an answer: the one value, which is finite.

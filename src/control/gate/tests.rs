@@ -312,7 +312,7 @@ fn untrusted() -> Vec<u8> {
 }
 
 /// A server with a certificate of its own for `gate.test`; the certificate.
-async fn tls_server(answer: Vec<u8>) -> (u16, Vec<u8>, JoinHandle<()>) {
+pub(in crate::control) async fn tls_server(answer: Vec<u8>) -> (u16, Vec<u8>, JoinHandle<()>) {
     let made = rcgen::generate_simple_self_signed(vec!["gate.test".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -30,6 +30,7 @@ pub(super) fn call(path: &str, body: &str) -> ProgramCall {
         method: Method::POST,
         path: path.to_owned(),
         content_type: Some(HeaderValue::from_static("application/json")),
+        headers: Vec::new(),
         body: Bytes::copy_from_slice(body.as_bytes()),
     }
 }

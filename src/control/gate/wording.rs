@@ -6,7 +6,7 @@ use crate::compare::escape_controls;
 const SHOWN_MAX: usize = 200;
 
 /// The beginning of a text, with its control characters escaped: at most 200 characters.
-pub(super) fn shown(text: &str) -> String {
+pub(in crate::control) fn shown(text: &str) -> String {
     let (mut out, mut count) = (String::new(), 0);
     for letter in text.trim().chars() {
         let mut bytes = [0; 4];

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::route_view::RouteView;
 use crate::release::{ArmFacts, JudgedGroup, JudgedRoute, PromotionPlan};
-use crate::route::{Guard, Guards, Rollout, RouteId, Rules, VariantId};
+use crate::route::{Guard, Rollout, RouteId, Rules, VariantId};
 use crate::snapshot::Snapshot;
 use crate::stats::PlaceMap;
 use crate::telemetry::GuardWatch;
 
 /// The variant of a rollout among the arms of its group.
-pub(super) const MOVED: VariantId = VariantId(1);
+pub(super) const MOVED: VariantId = JudgedGroup::MOVED;
 
 /// Routes that are judged together.
 pub(super) struct GroupSpec<'a> {
@@ -125,27 +125,7 @@ struct GroupBuild {
 impl GroupBuild {
     /// With the guards of a rollout over so many routes.
     fn new(rollout: &Rollout, rules: &Rules, routes: usize) -> Self {
-        let Guards { signals, by_default, .. } = rollout.guards.clone();
-        let (mut all, mut scopes) = (Vec::new(), Vec::new());
-        for (at, guard) in rollout.guards.all.iter().enumerate() {
-            let guard = Guard { variant: Some(MOVED), ..guard.clone() };
-            if !rollout.by_route.contains(&at) {
-                all.push(guard);
-                scopes.push(None);
-                continue;
-            }
-            // Each route spends its part of alpha.
-            let alpha = guard.alpha / f64::from(u32::try_from(routes.max(1)).unwrap_or(u32::MAX));
-            for route in 0..routes {
-                all.push(Guard { alpha, ..guard.clone() });
-                scopes.push(Some(route));
-            }
-        }
-        let arm = |name: &str, revision| ArmFacts { name: name.to_owned(), revision, share: 0.0, by_rollout: false };
-        let stable = arm("stable", rules.stable_revision_of_rollout(rollout));
-        let moved = ArmFacts { by_rollout: true, ..arm(&rollout.name, rules.revision_of_rollout(rollout)) };
-        let (guards, arms) = (Guards { signals, all, by_default }, vec![stable, moved]);
-        Self { group: JudgedGroup { guards, scopes, arms, routes: Vec::new() }, strata: 0 }
+        Self { group: JudgedGroup::of_rollout(rollout, rules, routes), strata: 0 }
     }
 
     /// Adds a route, and says where its counts lie.

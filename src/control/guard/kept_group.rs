@@ -9,7 +9,7 @@ use crate::release::{
     GuardStanding, GuardTrip, JudgedGroup, Marks, Opening, PromotionPlan, RolloutTrip, RouteEvidence, RunFacts,
     SavedEvidence, StageEvidence, TickFacts,
 };
-use crate::route::{Guard, Guards, Require, RouteId, Signal, VariantId};
+use crate::route::{Require, RouteId, Signal, VariantId};
 use crate::snapshot::Snapshot;
 use crate::stats::{Failures, JudgedEvent, PlaceMap, SlotExposures, SlotNumber};
 use crate::telemetry::GuardWatch;
@@ -222,7 +222,7 @@ impl KeptGroup {
         let mut divided: Vec<MemberTrips> = (0..self.members.len()).map(none).collect();
         for trip in trips {
             if self.rollout.is_some() && trip.arm == usize::from(MOVED.0) {
-                self.trips.push(rollout_trip(&self.group.guards, trip));
+                self.trips.push(self.group.rollout_trip(trip));
                 continue;
             }
             let place = |member: &Member| member.places.arms.iter().position(|arm| usize::from(*arm) == trip.arm);
@@ -345,12 +345,4 @@ impl Member {
             self.watch.set_slow_after(signal, after.get(*place).copied().flatten());
         }
     }
-}
-
-fn rollout_trip(guards: &Guards, trip: GuardTrip) -> RolloutTrip {
-    let GuardTrip { guard, route, act, sentence, evidence, .. } = trip;
-    let is_it = |one: &&Guard| one.name == guard && one.variant == Some(MOVED);
-    let signal = guards.all.iter().find(is_it).and_then(|one| guards.signals.get(one.signal?));
-    let counts_errors = signal == Some(&Signal::Error);
-    RolloutTrip { guard, route, act: act.into(), counts_errors, sentence, evidence }
 }

@@ -1,18 +1,32 @@
 //! The state folder: where it is, how it is taken and read.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::journal::{DiskFiles, HeldJournal, JournalFiles, LockError, Opened, StateLock, host_name, open, peek};
+use crate::control::notify::SavedOutbox;
+use crate::journal::{
+    DiskFiles, HeldJournal, JournalFiles, LockError, Opened, Record, StateLock, host_name, open, peek, records_after,
+    rfc3339, set_outbox_aside,
+};
 
 /// How often the lock is tried again.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
 
+/// How many records are read that the outbox does not have.
+const MISSED_MAX: usize = 2_000;
+/// Of how long ago, at most.
+const MISSED_FOR: Duration = Duration::from_hours(24);
+
 /// A journal that this process may write, with the lock of its folder.
 pub struct HeldFolder {
     pub(super) journal: HeldJournal,
+    /// The notifications that wait.
+    pub(super) outbox: Option<SavedOutbox>,
+    /// The records of the last day that are not in that outbox.
+    pub(super) missed: Vec<Record>,
     pub(super) lock: StateLock,
 }
 
@@ -54,9 +68,14 @@ impl FolderSettings {
     pub async fn hold(self) -> Result<HeldFolder, LockError> {
         let lock = self.lock().await?;
         let Self { files, clock, .. } = self;
-        let journal = tokio::task::spawn_blocking(move || open(files, clock.wall(), &host_name())).await;
-        match journal {
-            Ok(journal) => Ok(HeldFolder { journal, lock }),
+        let read = tokio::task::spawn_blocking(move || {
+            let mut journal = open(Arc::clone(&files), clock.wall(), &host_name());
+            let outbox = read_outbox(&*files, &mut journal.opened);
+            let missed = outbox.as_ref().map(|outbox| missed(&*files, outbox.last_taken(), clock.wall()));
+            (journal, outbox, missed.unwrap_or_default())
+        });
+        match read.await {
+            Ok((journal, outbox, missed)) => Ok(HeldFolder { journal, outbox, missed, lock }),
             Err(error) => Err(LockError::Unusable(format!("reading the journal failed: {error}"))),
         }
     }
@@ -86,4 +105,32 @@ impl FolderSettings {
             }
         }
     }
+}
+
+/// The notifications that wait. What cannot be read is set aside, with a note.
+fn read_outbox(files: &dyn JournalFiles, opened: &mut Opened) -> Option<SavedOutbox> {
+    let saved = opened.outbox.take()?;
+    SavedOutbox::read(&saved)
+        .inspect_err(|why| {
+            opened.folded.notes.push(set_outbox_aside(files, why));
+        })
+        .ok()
+}
+
+/// The records after this one of the last day: the newest [`MISSED_MAX`].
+fn missed(files: &dyn JournalFiles, after: u64, now: Duration) -> Vec<Record> {
+    let since = rfc3339(now.saturating_sub(MISSED_FOR));
+    let (mut found, mut last) = (VecDeque::new(), after);
+    while let Ok(page) = records_after(files, last, MISSED_MAX) {
+        last = page.records.last().map_or(last, |record| record.seq);
+        // Times of this form are in the order of their text.
+        found.extend(page.records.into_iter().filter(|record| record.at >= since));
+        while found.len() > MISSED_MAX {
+            found.pop_front();
+        }
+        if !page.has_more {
+            break;
+        }
+    }
+    found.into()
 }

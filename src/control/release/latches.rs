@@ -12,7 +12,7 @@ use crate::route::{FoundScope, KillScope, RouteId, RouteNames, Rules, Stop, Stop
 const LOGGED_MAX: usize = 10;
 
 /// Latches and holds, by release and revision; each is the record that made it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::control) struct ActiveLatches {
     latches: BTreeMap<LatchScope, Arc<Record>>,
     holds: BTreeMap<LatchScope, Arc<Record>>,

@@ -105,6 +105,11 @@ impl Written {
                 self.failure = Some(why);
             }
             JournalProgress::Recovered => self.failure = None,
+            JournalProgress::OutboxNotSaved { why } => {
+                tracing::warn!(
+                    "notifications that wait are not saved: {why}; they are sent, and lost if the process ends before"
+                );
+            }
             JournalProgress::EvidenceNotSaved { why } => {
                 tracing::warn!(
                     "the evidence of guards and the time of rollouts in their stages are not saved: {why}; a start goes on \
@@ -188,6 +193,13 @@ impl Ledger {
     pub fn save_evidence(&self, evidence: Vec<u8>) {
         if let Pages::Ours { writer, .. } = &self.pages {
             writer.save_evidence(evidence);
+        }
+    }
+
+    /// Gives the notifications that wait to the journal's thread, which saves them; nothing while another process writes.
+    pub fn save_outbox(&self, outbox: Vec<u8>) {
+        if let Pages::Ours { writer, .. } = &self.pages {
+            writer.save_outbox(outbox);
         }
     }
 
@@ -321,6 +333,7 @@ mod tests {
                 raises,
                 because: "a test".to_owned(),
                 role: None,
+                routes: Vec::new(),
                 evidence: serde_json::Value::Null,
                 state: serde_json::json!({ "stage": "beta" }),
             };

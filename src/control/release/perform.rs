@@ -29,6 +29,7 @@ impl Controller {
             ReleaseEvent::ReviveDue(seq) => self.take_back_revive(seq),
             ReleaseEvent::GuardsDue => return self.judge_releases(),
             ReleaseEvent::Replied(replied) => return self.release.rollouts.follow_answer(*replied),
+            ReleaseEvent::Rehearsed(measured) => self.record_rehearsal(*measured),
             ReleaseEvent::OfSuccessor(record) => self.follow_successor(&Arc::new(*record)),
         }
         // Who acts reads the state next.

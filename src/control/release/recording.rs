@@ -72,7 +72,10 @@ impl Controller {
     ) -> Option<u64> {
         let (mut summary, mut diagnostics) = (Vec::new(), Value::Null);
         match outcome {
-            ReloadOutcome::Unchanged { .. } => return None,
+            ReloadOutcome::Unchanged { .. } => {
+                self.notice_unchanged_config();
+                return None;
+            }
             ReloadOutcome::Applied { summary: changes, .. } => {
                 summary.extend(changes.iter().take(SUMMARY_MAX).cloned());
                 if let Some(more @ 1..) = changes.len().checked_sub(SUMMARY_MAX) {
@@ -115,14 +118,16 @@ impl Controller {
         while let Some(first) = self.release.unseen.first_entry()
             && waiting.is_none_or(|waiting| *first.key() < waiting)
         {
-            self.state.release.add(first.remove());
+            let record = first.remove();
+            self.state.release.add(Arc::clone(&record));
+            self.notice_record(&record);
         }
     }
 
     /// Logs that the journal cannot be written, or can be again; once for each change.
     pub(super) fn report_failure(&mut self, written: Written) {
         let before = std::mem::replace(&mut self.release.known, written);
-        let now = &self.release.known;
+        let now = self.release.known.clone();
         for _ in before.failures..now.failures {
             telemetry::control::count_journal_failure(&self.state.counts.recorder);
         }
@@ -131,9 +136,11 @@ impl Controller {
             _ if !self.release.ledger.is_ours() => {}
             (before, Some(why)) if before.as_ref() != Some(why) => {
                 tracing::error!("the journal cannot be written: {why}; kills are in force without being durable");
+                self.notice_journal_failure(why);
             }
             (Some(_), None) => {
                 tracing::info!(durable_seq = now.durable_seq, "the journal can be written again");
+                self.notice_journal_works();
             }
             (_, Some(_)) | (None, None) => {}
         }
@@ -151,6 +158,7 @@ impl Controller {
         let rules = &self.store.load().rules;
         self.state.release.set_kills(kills.list(rules, durable_seq));
         let (dir, damage) = (rules.state.dir.display().to_string(), self.release.damage.clone());
+        self.state.release.set_foresight(self.release.foresight());
         self.state.release.set_health(JournalHealth { dir, seq, durable_seq, failure, damage });
     }
 }

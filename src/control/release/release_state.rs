@@ -9,13 +9,16 @@ use tokio::sync::Semaphore;
 
 use super::answer::WaitingCaller;
 use super::folder::FolderSettings;
+use super::foresight::{ForeseenRollout, Foresight};
 use super::kills::ActiveKills;
 use super::latches::ActiveLatches;
 use super::ledger::{Ledger, Written};
-use super::rollouts::ActiveRollouts;
+use super::rollouts::{ActiveRollout, ActiveRollouts};
 use super::saved_progress::{SavedProgress, SavedRollout};
 use super::tick_schedule::TickSchedule;
 use crate::control::guard::Keeper;
+use crate::control::notify::Notifier;
+use crate::control::route_traffic::TrafficHistory;
 use crate::journal::Record;
 use crate::route::{KillScope, Overlay, Rules};
 
@@ -34,9 +37,13 @@ pub(in crate::control) struct Release {
     pub(super) saved_rollouts: BTreeMap<String, SavedRollout>,
     /// What guards watch.
     pub guards: Keeper,
+    /// What was read of the traffic of their routes.
+    pub traffic: TrafficHistory,
     /// When the parts of a tick are due.
     pub(super) schedule: TickSchedule,
     pub ledger: Ledger,
+    /// Who hears of what was decided.
+    pub notifier: Notifier,
     /// The state folder.
     pub folder: FolderSettings,
     /// What was wrong with the journal at the start.
@@ -72,6 +79,15 @@ impl Release {
         self.rollouts.over(&overlay, rules)
     }
 
+    /// What is known for what an edit would do.
+    pub fn foresight(&self) -> Foresight {
+        let of = |(name, active): (&String, &ActiveRollout)| {
+            let waiting = active.waiting.as_ref().map(|waiting| waiting.decision.state.clone());
+            (name.clone(), ForeseenRollout { state: active.state.clone(), waiting })
+        };
+        Foresight::new(self.rollouts.iter().map(of).collect(), self.latches.clone())
+    }
+
     /// Applies a record: a kill, a revive, or what was decided about a release. Others change nothing.
     pub fn apply(&mut self, record: &Arc<Record>) {
         self.kills.apply(record);
@@ -90,8 +106,10 @@ impl Release {
             saved_guards: Value::Null,
             saved_rollouts: BTreeMap::new(),
             guards: Keeper::default(),
+            traffic: TrafficHistory::default(),
             schedule: TickSchedule::default(),
             ledger,
+            notifier: Notifier::default(),
             folder,
             damage: None,
             known,

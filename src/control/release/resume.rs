@@ -21,6 +21,7 @@ impl Controller {
     /// Another process has the folder, or the journal's thread cannot be started.
     pub(in crate::control) async fn resume(&mut self) -> Result<(), StartError> {
         self.follow_guards();
+        self.follow_receivers();
         let folder = self.release.folder.clone();
         if self.succession.predecessor.is_some() {
             let absolute = |dir: &Path| std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
@@ -84,15 +85,19 @@ impl Controller {
     /// # Errors
     /// The journal's thread cannot be started.
     fn hold_journal(&mut self, held: HeldFolder) -> io::Result<()> {
-        let HeldFolder { journal, lock } = held;
+        let HeldFolder { journal, outbox, missed, lock } = held;
         let opened = journal.opened.clone();
         opened.folded.notes.iter().for_each(|note| tracing::warn!("journal: {note}"));
+        let last_seq = opened.folded.last_seq;
         let ledger = &mut self.release.ledger;
-        ledger.begin(opened.folded.last_seq);
+        ledger.begin(last_seq);
         self.release.known = ledger.written();
         let writer = JournalWriter::start(journal, WriterLimits::default(), self.state.clock, ledger.progress())?;
         let decided = ledger.take_over(Pen { writer, lock });
         let evidence = opened.evidence.clone();
+        // The journal's thread writes it before the records that follow, and what waits goes before what they say.
+        self.adopt_outbox(outbox, &missed, last_seq);
+        self.save_outbox_first();
         self.restore(opened);
         if let Some(Err(why)) = evidence.map(|evidence| self.release.restore_progress(&evidence)) {
             tracing::warn!("the evidence of guards from before cannot be read, and they begin anew: {why}");
@@ -102,12 +107,17 @@ impl Controller {
         }
         let (version, host) = (env!("CARGO_PKG_VERSION").to_owned(), host_name());
         self.record_deed(Actor::process(), Deed::Start { version, host, pid: std::process::id() }, None);
+        // They were heard of when they were decided, under another number: the outbox has them before they are recorded.
+        let decided_count = u64::try_from(decided.len()).unwrap_or(u64::MAX);
+        self.skip_notifications_to(self.release.ledger.seq().saturating_add(decided_count));
         for draft in decided {
             if let Ok(record) = self.release.ledger.append(draft) {
                 self.release.apply(&record);
                 self.state.release.add(record);
             }
         }
+        self.skip_notifications_to(self.release.ledger.seq());
+        self.notice_journal_works();
         Ok(())
     }
 

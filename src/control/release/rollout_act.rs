@@ -36,8 +36,12 @@ impl Controller {
                     self.wait_with_caller(record, KillScope::Rollout(name), caller);
                 }
                 Ok(record) => {
+                    let measured = self.begin_measuring(act, &record);
                     self.apply_rollout(&name, &record, &decision);
                     let edition = self.publish_kills();
+                    if let Some(measured) = measured {
+                        self.measure_rehearsal(measured);
+                    }
                     self.show_all_releases();
                     let killed = self.release.kills.is_killed(&KillScope::Rollout(name));
                     let published = Published { record, edition, still_killed_by: None, repeated: false, killed };
@@ -63,6 +67,9 @@ impl Controller {
         let Some(active) = self.release.rollouts.get(name) else { return Err(ActError::Stopping) };
         let is_waiting = active.waiting.is_some();
         let state = active.state.clone();
+        if *verb == PersonVerb::Rehearse && !rollout.about.rehearsal {
+            return Err(ActError::Rollout { rollout: name.clone(), refusal: not_for_rehearsals(name) });
+        }
         let facts = self.rollout_facts(&snapshot, rollout, 0);
         let at = rfc3339(self.state.clock.wall());
         let signer = Signer { name: act.who.name.clone(), roles: roles.clone(), at, reason: act.reason.clone() };
@@ -72,7 +79,7 @@ impl Controller {
             return Err(ActError::InFlight(name.clone()));
         }
         let role = approved_role(verb, &decision);
-        let deed = RolloutDeed { role, ..deed(rollout, &state, &decision) };
+        let deed = RolloutDeed { role, ..deed(rules, rollout, &state, &decision) };
         let reason = Some(act.reason.clone()).filter(|reason| !reason.is_empty());
         let draft = self.draft(act.who.clone(), Deed::Rollout(deed), reason);
         Ok((decision, Draft { key: act.key.clone(), ..draft }))
@@ -92,6 +99,14 @@ impl Controller {
     }
 }
 
+/// The plan does not permit a rollback on live traffic for practice.
+fn not_for_rehearsals(name: &str) -> ActRefusal {
+    ActRefusal::WrongState {
+        message: format!("the plan of {name} does not permit rehearsals on live traffic"),
+        help: format!("write `rehearsal = true` in [rollout.{name}], and reload"),
+    }
+}
+
 /// The role that an approval fills.
 fn approved_role(verb: &PersonVerb, decision: &RolloutDecision) -> Option<String> {
     match verb {
@@ -100,6 +115,7 @@ fn approved_role(verb: &PersonVerb, decision: &RolloutDecision) -> Option<String
         | PersonVerb::Resume
         | PersonVerb::Rollback
         | PersonVerb::Goto { .. }
-        | PersonVerb::Restart => None,
+        | PersonVerb::Restart
+        | PersonVerb::Rehearse => None,
     }
 }

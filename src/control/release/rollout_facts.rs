@@ -108,8 +108,23 @@ impl Controller {
             [Some(KillScope::Route(route.name.clone())), variant].into_iter().flatten()
         });
         let scopes = std::iter::once(KillScope::Rollout(rollout.name.clone())).chain(named);
-        let lift = scopes.filter(|scope| self.release.kills.is_killed(scope)).map(|scope| self.lift(&scope)).next();
-        KillFacts { lift, ..facts }
+        let killed = scopes.into_iter().find(|scope| self.release.kills.is_killed(scope));
+        let (lift, by) =
+            (killed.as_ref().map(|scope| self.lift(scope)), killed.as_ref().map(|scope| self.killed_by(scope)));
+        KillFacts { lift, by, ..facts }
+    }
+
+    /// What was killed, by whom and why, in one line.
+    fn killed_by(&self, scope: &KillScope) -> String {
+        let kills = &self.release.kills;
+        match (kills.killed_by_people(scope), kills.place_in_file(scope)) {
+            (Some(record), _) => {
+                let why = record.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+                format!("{} has killed {scope}{why}", record.who.name)
+            }
+            (None, Some(place)) => format!("[kill] at {}:{} covers {scope}", place.file, place.line),
+            (None, None) => format!("a kill covers {scope}"),
+        }
     }
 
     /// What lifts the kill of this scope, in one line.
@@ -139,7 +154,11 @@ fn kills(snapshot: &Snapshot, rollout: &Rollout) -> KillFacts {
         let arm = split.arms().get(usize::from(member.variant.0));
         split.is_killed() || arm.is_some_and(|arm| arm.killed)
     };
-    KillFacts { own: (0..rollout.members.len()).any(is_killed), all: snapshot.overlay.kill().all, lift: None }
+    KillFacts {
+        own: (0..rollout.members.len()).any(is_killed),
+        all: snapshot.overlay.kill().all,
+        ..KillFacts::default()
+    }
 }
 
 /// The endpoints of the canaries and of stable, over all routes.

@@ -2,55 +2,20 @@
 
 use std::sync::Arc;
 
-use super::rollout_standings::ANY_NAME;
 use super::rollouts::{ActiveRollout, held_by_damage, hold_for_damage};
 use super::rollouts_due::deed;
 use crate::control::controller::Controller;
 use crate::journal::{Actor, Deed, Record, Via};
 use crate::release::{
-    HeldCause, PlanRejection, RolloutDecision, RolloutPhase, RolloutState, RolloutVerb, follow_plan, resume_plan,
-    stopped_by_person,
+    HeldCause, PlanRejection, RolloutDecision, RolloutPhase, RolloutState, RolloutVerb, follow_plan, hold_for_route,
+    resume_plan, stopped_by_person,
 };
 use crate::route::{Rollout, Rules};
 
 impl Controller {
-    /// Why a new file does not fit to where a rollout is. A new revision begins anew, under any plan.
+    /// Why a new file does not fit to where a rollout is.
     pub(in crate::control) fn rejected_plan(&self, rules: &Rules) -> Option<PlanRejection> {
-        rules.rollouts.iter().find_map(|rollout| {
-            let active = self.release.rollouts.get(&rollout.name)?;
-            if rules.revision_of_rollout(rollout) != active.state.revision {
-                return None;
-            }
-            let place = format!("{}:{}", rollout.place.file, rollout.place.line);
-            if let Some(route) = self.joins_under_way(rules, rollout) {
-                let message = format!("rollout {} at {place}: route {route} would get its weight at once", rollout.name);
-                let help = format!(
-                    "begin it anew first, `pointsman rollout restart {} --reason TEXT`, then `pointsman reload`; or give \
-                     the route a rollout of its own",
-                    rollout.name
-                );
-                return Some(PlanRejection { message, help });
-            }
-            let waiting = active.waiting.as_ref().map(|waiting| &waiting.decision.state);
-            let unfit = |state| follow_plan(&rollout.plan, state).err();
-            let rejection = unfit(&active.state).or_else(|| waiting.and_then(unfit))?;
-            let message = format!("rollout {} at {place}: {}", rollout.name, rejection.message);
-            let help = rejection.help.replace(ANY_NAME, &rollout.name);
-            Some(PlanRejection { message, help })
-        })
-    }
-
-    /// A route that comes to a rollout that has entered its first stage.
-    fn joins_under_way(&self, rules: &Rules, rollout: &Rollout) -> Option<String> {
-        let snapshot = self.store.load();
-        let before = snapshot.rules.rollout(snapshot.rules.find_rollout(&rollout.name)?);
-        let active = self.release.rollouts.get(&rollout.name)?;
-        if active.state.passed.is_empty() {
-            return None;
-        }
-        let known = |name: &str| before.members.iter().any(|member| snapshot.rules.route(member.route).name == name);
-        let mut names = rollout.members.iter().map(|member| &rules.route(member.route).name);
-        names.find(|name| !known(name)).cloned()
+        self.release.foresight().rejection(&self.store.load().rules, rules)
     }
 
     /// Rollouts follow the rules of a reload, which are about to be published.
@@ -68,7 +33,7 @@ impl Controller {
             }
             let before = active.state.clone();
             if let Ok(Some(decision)) = follow_plan(&rollout.plan, &before) {
-                self.record_of_file(rollout, &before, &decision);
+                self.record_of_file(Edited { rules, rollout }, &before, &decision);
             }
         }
         self.state.release.follow_rules(rules);
@@ -105,7 +70,8 @@ impl Controller {
         tracing::info!(rollout = name, "the rollout has left the file; its state is kept");
     }
 
-    fn record_of_file(&mut self, rollout: &Rollout, before: &RolloutState, decision: &RolloutDecision) {
+    fn record_of_file(&mut self, edited: Edited<'_>, before: &RolloutState, decision: &RolloutDecision) {
+        let Edited { rules, rollout } = edited;
         if !self.release.ledger.is_ours() {
             // The process that has the journal records what it decides.
             if let Some(active) = self.release.rollouts.get_mut(&rollout.name) {
@@ -113,7 +79,7 @@ impl Controller {
             }
             return;
         }
-        let what = Deed::Rollout(deed(rollout, before, decision));
+        let what = Deed::Rollout(deed(rules, rollout, before, decision));
         let draft = self.draft(Actor { via: Via::File, ..Actor::process() }, what, None);
         let record = self.release.ledger.append(draft.clone());
         let record = record.unwrap_or_else(|_| Arc::new(draft.unrecorded()));
@@ -143,7 +109,7 @@ impl Controller {
                     let sentence = says(&before);
                     let state = before.clone();
                     let decision = RolloutDecision::new(RolloutVerb::Hold, sentence, state);
-                    self.record_of_file(rollout, &before, &decision);
+                    self.record_of_file(Edited { rules, rollout }, &before, &decision);
                 }
                 continue;
             }
@@ -158,7 +124,7 @@ impl Controller {
                     active.state = RolloutState { latched, ..held_by_damage(rules, rollout) };
                     let state = active.state.clone();
                     let decision = RolloutDecision::new(RolloutVerb::Hold, says(&state), state);
-                    self.record_of_file(rollout, &before, &decision);
+                    self.record_of_file(Edited { rules, rollout }, &before, &decision);
                 } else {
                     stand_before_first_stage(&mut active.state, rollout);
                 }
@@ -167,11 +133,13 @@ impl Controller {
             if is_latched {
                 continue;
             }
+            let joined = active.record.as_ref().and_then(|record| joined(rules, rollout, record));
             let (state, decision) = resume_plan(&rollout.plan, &before);
             active.state = state;
+            let decision = joined.and_then(|route| hold_for_route(&rollout.plan, &active.state, &route)).or(decision);
             let decision = if is_damaged { hold_for_damage(&active.state).or(decision) } else { decision };
             if let Some(decision) = decision {
-                self.record_of_file(rollout, &before, &decision);
+                self.record_of_file(Edited { rules, rollout }, &before, &decision);
             }
         }
         // A rollout that comes to the file later is a new one.
@@ -179,6 +147,24 @@ impl Controller {
         self.release.rollouts.stepped_ms = None;
         self.state.release.follow_rules(rules);
     }
+}
+
+/// A rollout of rules that come into effect.
+#[derive(Clone, Copy)]
+struct Edited<'a> {
+    rules: &'a Rules,
+    rollout: &'a Rollout,
+}
+
+/// A route that the rollout did not have when its last record was made.
+fn joined(rules: &Rules, rollout: &Rollout, record: &Record) -> Option<String> {
+    let Deed::Rollout(last) = &record.what else { return None };
+    if last.routes.is_empty() {
+        // An earlier version has written it.
+        return None;
+    }
+    let mut names = rollout.members.iter().map(|member| &rules.route(member.route).name);
+    names.find(|name| !last.routes.contains(*name)).cloned()
 }
 
 fn is_held_by_damage(state: &RolloutState) -> bool {

@@ -1,16 +1,15 @@
 //! How rollouts stand, for the admin listener and the metrics.
 
+use super::foresight::ANY_NAME;
 use super::rollouts::ActiveRollout;
 use crate::control::controller::Controller;
 use crate::release::{AwaitedRole, RolloutOutline, RolloutPhase, RolloutStanding, outline};
 use crate::route::{Rollout, Rules, UpstreamId, VariantId};
 
-/// What stands for the name of the rollout in a line that says what to do.
-pub(super) const ANY_NAME: &str = "NAME";
-
 impl Controller {
     /// Shows all rollouts.
     pub(super) fn show_rollouts(&mut self) {
+        self.state.release.set_foresight(self.release.foresight());
         let snapshot = self.store.load();
         let rules = &snapshot.rules;
         if rules.rollouts.is_empty() {

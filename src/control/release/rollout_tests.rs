@@ -46,6 +46,7 @@ pub(super) fn rollout() -> Rollout {
         by_route: Vec::new(),
         queries: Vec::new(),
         webhooks: Vec::new(),
+        notify: Vec::new(),
         members: Vec::new(),
         about: RolloutNotes::default(),
     }
@@ -62,6 +63,7 @@ fn record(seq: u64, act: &str, state: &RolloutState) -> Record {
         raises: false,
         because: String::new(),
         role: None,
+        routes: Vec::new(),
         evidence: serde_json::Value::Null,
         state: serde_json::to_value(state).expect("JSON"),
     };

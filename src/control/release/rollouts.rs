@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::foresight::stop_of;
 use super::query_guards::QueryGuards;
 use crate::control::gate::{QuestionId, Questions, Replied};
 use crate::journal::{Deed, Record, RolloutDeed};
@@ -365,15 +366,4 @@ pub(super) fn held_by_damage(rules: &Rules, rollout: &Rollout) -> RolloutState {
     let stage = rollout.plan.stages.first().map(|stage| stage.name.clone()).unwrap_or_default();
     let (revision, stable) = (rules.revision_of_rollout(rollout), rules.stable_revision_of_rollout(rollout));
     RolloutState { revision, stable, stage, phase: RolloutPhase::Held(damaged()), ..RolloutState::default() }
-}
-
-/// Why no request goes to the canaries, if none does.
-const fn stop_of(state: &RolloutState) -> Option<Stop> {
-    match &state.phase {
-        RolloutPhase::Held(held) if held.cause.is_at_zero() || state.passed.is_empty() => Some(Stop::Hold),
-        // A kill itself may have ended: a hold follows it.
-        RolloutPhase::Pending | RolloutPhase::Killed => Some(Stop::Hold),
-        RolloutPhase::RolledBack(_) if state.fall.is_none() => Some(Stop::Latch),
-        RolloutPhase::Running | RolloutPhase::Held(_) | RolloutPhase::RolledBack(_) | RolloutPhase::Complete => None,
-    }
 }

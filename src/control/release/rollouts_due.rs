@@ -15,7 +15,7 @@ use crate::release::{
     HeldCause, RolloutDecision, RolloutEvidence, RolloutFacts, RolloutPhase, RolloutState, RolloutVerb,
     effective_weight, step,
 };
-use crate::route::{Gate, Rollout, RolloutMember, RolloutPlan, UpstreamId, VariantId, Weight};
+use crate::route::{Gate, Rollout, RolloutMember, RolloutPlan, Rules, UpstreamId, VariantId, Weight};
 use crate::snapshot::Snapshot;
 use crate::telemetry::guards::{GuardName, count_trip};
 
@@ -104,7 +104,7 @@ impl Controller {
         active.blocks = stepped.blocks;
         active.state = stepped.state;
         let mut is_changed = false;
-        let basis = Basis { rollout, before: &before, facts: &facts };
+        let basis = Basis { rules: &snapshot.rules, rollout, before: &before, facts: &facts };
         let mut from = before.clone();
         for decision in stepped.decisions {
             let after = decision.state.clone();
@@ -127,7 +127,7 @@ impl Controller {
             None => Actor::process(),
         };
         let evidence = RolloutEvidence::of(&basis.rollout.plan, basis.before, basis.facts);
-        let deed = RolloutDeed { evidence, ..deed(basis.rollout, from, &decision) };
+        let deed = RolloutDeed { evidence, ..deed(basis.rules, basis.rollout, from, &decision) };
         let draft = self.draft(who, Deed::Rollout(deed), None);
         self.count_rollout_trip(basis.rollout, &decision);
         match self.release.ledger.append(draft.clone()) {
@@ -225,7 +225,7 @@ impl Controller {
         let state = active.state.clone();
         let sentence = format!("record {seq} was not on the disk in time, and is taken back");
         let decision = RolloutDecision::new(RolloutVerb::Lower, sentence, state.clone());
-        let deed = deed(snapshot.rules.rollout(id), &state, &decision);
+        let deed = deed(&snapshot.rules, snapshot.rules.rollout(id), &state, &decision);
         let draft = self.draft(Actor::process(), Deed::Rollout(deed), None);
         if let Ok(record) = self.release.ledger.append(draft) {
             self.apply_rollout(name, &record, &decision);
@@ -280,6 +280,7 @@ impl Controller {
             | RolloutVerb::Resume
             | RolloutVerb::Goto
             | RolloutVerb::Restart
+            | RolloutVerb::Rehearsed
             | RolloutVerb::Archive
             | RolloutVerb::Refused => return,
         };
@@ -299,14 +300,16 @@ impl Controller {
 
 /// What a decision was made by.
 struct Basis<'a> {
+    rules: &'a Rules,
     rollout: &'a Rollout,
     before: &'a RolloutState,
     facts: &'a RolloutFacts,
 }
 
 /// The record of a decision, without evidence.
-pub(super) fn deed(rollout: &Rollout, before: &RolloutState, decision: &RolloutDecision) -> RolloutDeed {
+pub(super) fn deed(rules: &Rules, rollout: &Rollout, before: &RolloutState, decision: &RolloutDecision) -> RolloutDeed {
     let state = &decision.state;
+    let routes = rollout.members.iter().map(|member| rules.route(member.route).name.clone()).collect();
     RolloutDeed {
         act: decision.act.name().to_owned(),
         rollout: rollout.name.clone(),
@@ -317,6 +320,7 @@ pub(super) fn deed(rollout: &Rollout, before: &RolloutState, decision: &RolloutD
         raises: decision.raises,
         because: decision.sentence.clone(),
         role: None,
+        routes,
         evidence: serde_json::Value::Null,
         state: serde_json::to_value(state).unwrap_or_default(),
     }

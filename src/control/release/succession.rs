@@ -28,6 +28,7 @@ impl Controller {
     /// The new process serves: writes what waits, gives the journal up, and reports that.
     pub(in crate::control) fn pass_journal(&mut self, taken: Vec<usize>) {
         self.save_evidence();
+        self.pass_notifications();
         let pen = self.release.ledger.give_up();
         let Release { kills, latches, rollouts, .. } = &self.release;
         let stops = kills.records().chain(latches.records()).chain(rollouts.records());
@@ -120,6 +121,7 @@ impl Controller {
     pub(super) fn miss_journal(&mut self, why: String) {
         if self.release.ledger.written().failure.as_ref() != Some(&why) {
             tracing::error!("the journal cannot be written: {why}; kills are in force without being durable");
+            self.notice_journal_failure(&why);
             self.release.ledger.set_failure(why);
         }
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use super::foresight::Foresight;
+use crate::control::route_traffic::MeasuredTraffic;
 use crate::journal::{Actor, Record};
 use crate::release::{ReleaseStanding, RolloutStanding};
 use crate::route::{KillScope, Rules, SourceLocation};
@@ -30,6 +32,9 @@ struct ViewData {
     releases: BTreeMap<String, ReleaseStanding>,
     /// By name.
     rollouts: BTreeMap<String, RolloutStanding>,
+    /// By route.
+    traffic: BTreeMap<String, MeasuredTraffic>,
+    foresight: Arc<Foresight>,
     recent: VecDeque<Arc<Record>>,
     /// Records up to this number are not in memory.
     before: u64,
@@ -122,6 +127,17 @@ impl ReleaseView {
         self.lock().rollouts.get(name).cloned()
     }
 
+    /// The traffic of a route of a rollout; `None` before it was read.
+    #[must_use]
+    pub fn traffic(&self, route: &str) -> Option<MeasuredTraffic> {
+        self.lock().traffic.get(route).cloned()
+    }
+
+    /// Sets the traffic of the routes of rollouts: of these and no others.
+    pub(in crate::control) fn set_traffic(&self, traffic: BTreeMap<String, MeasuredTraffic>) {
+        self.lock().traffic = traffic;
+    }
+
     /// Whether the rules in effect have rollouts: they are stepped, also without traffic.
     pub(in crate::control) fn has_rollouts(&self) -> bool {
         self.has_rollouts.load(Relaxed)
@@ -135,6 +151,17 @@ impl ReleaseView {
     /// Sets the rollouts: these and no others.
     pub(in crate::control) fn set_rollouts(&self, rollouts: Vec<RolloutStanding>) {
         self.lock().rollouts = rollouts.into_iter().map(|one| (one.name.clone(), one)).collect();
+    }
+
+    /// What is known for what an edit would do.
+    #[must_use]
+    pub fn foresight(&self) -> Arc<Foresight> {
+        Arc::clone(&self.lock().foresight)
+    }
+
+    /// Sets what is known for what an edit would do.
+    pub(in crate::control) fn set_foresight(&self, foresight: Foresight) {
+        self.lock().foresight = Arc::new(foresight);
     }
 
     /// The newest records after `seq`, at most `limit`, oldest first.

@@ -3,6 +3,7 @@
 use super::systemd::ServiceState;
 use crate::control::controller::Controller;
 use crate::control::outcome::ReloadCause;
+use crate::control::route_traffic::ReadMoment;
 use crate::drain::Phase;
 use crate::telemetry;
 
@@ -12,6 +13,9 @@ impl Controller {
         self.retired.drop_unused();
         self.reread_certificates();
         self.retry_journal();
+        self.read_traffic();
+        self.end_stale_conditions();
+        self.keep_notifications();
         if self.succession.predecessor.is_none() {
             self.admin.check_socket();
         }
@@ -35,6 +39,14 @@ impl Controller {
         self.worker_stuck = stuck.is_some();
         if self.state.healthy().is_ok() && self.notify.watchdog().is_some() {
             self.notify.send(ServiceState::Watchdog, None);
+        }
+    }
+
+    /// Reads the traffic of the routes of rollouts.
+    fn read_traffic(&mut self) {
+        let moment = ReadMoment { now_ms: self.state.uptime_ms(), wall: self.state.clock.wall() };
+        if let Some(traffic) = self.release.traffic.follow(&self.store.load(), moment) {
+            self.state.release.set_traffic(traffic);
         }
     }
 

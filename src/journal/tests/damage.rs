@@ -290,11 +290,11 @@ fn a_newer_journal_counts_as_far_as_it_is_read_and_is_not_written() {
     let files = written(&SCRIPT[..3]);
     let intact = in_force(&look(&files).folded);
     let mut changed = text(&files);
-    changed.extend_from_slice(b"{\"v\":4,\"seq\":4,\"what\":\"rollback\",\"prev\":\"x\"}\n");
+    changed.extend_from_slice(b"{\"v\":5,\"seq\":4,\"what\":\"rollback\",\"prev\":\"x\"}\n");
     files.set(CURRENT, &changed);
     let mut run = Run::begin(&files, small());
     let failure = run.opened.failure.clone().expect("it is not written");
-    assert!(failure.contains("version 4") && failure.contains("run that version"), "{failure}");
+    assert!(failure.contains("version 5") && failure.contains("run that version"), "{failure}");
     assert_eq!(in_force(&run.opened.folded), intact);
     assert!(run.pending.add(draft(super::deed(Act::Kill(3)))).is_ok(), "a kill is always taken");
     let report = |progress| run.happened.note(&progress);

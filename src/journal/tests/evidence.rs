@@ -125,7 +125,7 @@ fn evidence_that_is_not_saved_holds_nothing_up() {
 #[test]
 fn a_journal_of_a_newer_version_gets_no_evidence() {
     let files = saved(1);
-    files.set("journal.jsonl", b"{\"v\":4,\"seq\":1,\"what\":\"other\",\"prev\":\"\"}\n");
+    files.set("journal.jsonl", b"{\"v\":5,\"seq\":1,\"what\":\"other\",\"prev\":\"\"}\n");
     let mut run = Run::begin(&files, small());
     run.pending.set_evidence(text(2));
     let report = |progress| run.happened.note(&progress);

@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod evidence;
 mod latches;
+mod outbox;
 mod rollouts;
 mod waiting;
 
@@ -142,6 +143,7 @@ fn rollout_deed(act: Act) -> RolloutDeed {
         raises,
         because: "a \n test".to_owned(),
         role: None,
+        routes: Vec::new(),
         evidence: json!({ "facts": [1.5] }),
     }
 }
@@ -244,6 +246,7 @@ struct Happened {
     refused: RefCell<BTreeSet<u64>>,
     failures: Cell<u32>,
     evidence_failures: Cell<u32>,
+    outbox_failures: Cell<u32>,
 }
 
 impl Happened {
@@ -257,6 +260,7 @@ impl Happened {
                 assert!(self.refused.borrow_mut().insert(*seq), "a revive is refused once");
             }
             JournalProgress::Failed { .. } => self.failures.set(self.failures.get() + 1),
+            JournalProgress::OutboxNotSaved { .. } => self.outbox_failures.set(self.outbox_failures.get() + 1),
             JournalProgress::EvidenceNotSaved { .. } => self.evidence_failures.set(self.evidence_failures.get() + 1),
             JournalProgress::Recovered => {}
         }

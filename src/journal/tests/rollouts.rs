@@ -220,6 +220,7 @@ fn a_record_that_says_nothing_about_the_state_is_not_taken_and_is_damage() {
         (RolloutDeed { to: f64::NAN, ..good.clone() }, "f64"),
         (RolloutDeed { state: good.state.clone(), ..refused.clone() }, "refuses and raises"),
         (RolloutDeed { raises: true, ..refused.clone() }, "refuses and raises"),
+        (RolloutDeed { act: "rehearsed".to_owned(), ..good.clone() }, "measured a rehearsal and raises"),
     ] {
         let error = pending.add(draft(Deed::Rollout(deed.clone()))).expect_err("it is not taken");
         assert!(error.0.contains(why), "{deed:?}: {error}");
@@ -236,6 +237,20 @@ fn a_record_that_says_nothing_about_the_state_is_not_taken_and_is_damage() {
         let damage = fold(&line, None, Duration::ZERO).damage.expect("damage").kind;
         assert_eq!(damage, DamageKind::NewerVersion(JOURNAL_VERSION + 1));
     }
+}
+
+#[test]
+fn what_a_rehearsal_measured_changes_no_state() {
+    let rollback = rollout_deed(Act::Lower(0));
+    let evidence = json!({ "in_force_ms": 4.5, "requests_after": 2 });
+    let measured =
+        RolloutDeed { act: "rehearsed".to_owned(), evidence, state: Value::Null, raises: false, ..rollback.clone() };
+    assert_eq!(Deed::Rollout(measured.clone()).version(), JOURNAL_VERSION);
+    assert_eq!(Deed::Rollout(rollback.clone()).version(), 3, "an earlier program reads it");
+    let folded = fold(&text([Deed::Rollout(rollback.clone()), Deed::Rollout(measured)]), None, Duration::ZERO);
+    assert_eq!((folded.damage, folded.last_seq), (None, 2));
+    let kept: Vec<&RolloutDeed> = folded.rollouts.iter().map(deed_of).collect();
+    assert_eq!(kept, [&RolloutDeed { evidence: Value::Null, ..rollback }]);
 }
 
 #[test]

@@ -238,7 +238,7 @@ mod tests {
     use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, AdminSpec, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match,
+        AccessLog, Action, AdminSpec, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match, Notify,
         OutlierSettings, Overlay, Protocol, Respond, RetryBudgetSettings, RetryPolicy, Route, RouteLimits,
         SourceLocation, SplitState, StateSpec, Timeouts, Upstream, UpstreamLimits,
     };
@@ -293,6 +293,7 @@ mod tests {
             rollouts: Vec::new(),
             freeze: Vec::new(),
             prometheus: None,
+            notify: Notify::default(),
             masks: Masks::default(),
         })
     }

@@ -2,90 +2,16 @@
 
 use super::blocks::{approvals, blocks, but_approvals};
 use super::decision::{Block, BlockKind, RolloutDecision, RolloutVerb};
-use super::facts::RolloutFacts;
+use super::facts::{RolloutFacts, RolloutTrip, TripAct};
 use super::moves::{entered, placed};
+use super::person::{ActRefusal, PersonVerb, REHEARSAL, Signer};
 use super::rollback::{after_hold, forget, held, held_now, latch};
 use super::state::{Approval, Held, HeldCause, Regain, RolledBack, RolloutPhase, RolloutState, StageProgress};
+use super::step::step;
 use super::view::{Ahead, View};
 use super::weight::{effective_weight, plan_hash, top};
 use super::words::{percent, similar};
 use crate::route::RolloutPlan;
-
-/// What a person does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PersonVerb {
-    /// Approve as this role; without one, as the only role that the person may fill.
-    Approve {
-        /// The role.
-        role: Option<String>,
-    },
-    /// Hold it at its weight.
-    Hold,
-    /// End a hold or a latch.
-    Resume,
-    /// Roll it back.
-    Rollback,
-    /// Move it to a stage: down freely, up when the gates hold.
-    Goto {
-        /// The name of the stage.
-        stage: String,
-    },
-    /// Begin it anew at its first stage.
-    Restart,
-}
-
-/// Who acts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signer {
-    /// The name of the identity.
-    pub name: String,
-    /// The roles that the identity may fill under the rules in effect.
-    pub roles: Vec<String>,
-    /// Now: RFC 3339.
-    pub at: String,
-    /// Why, in the words of the person.
-    pub reason: String,
-}
-
-/// Why an act is refused: nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ActRefusal {
-    /// It does not fit to the state, such as the resume of a running rollout.
-    WrongState {
-        /// What is wrong, in one sentence.
-        message: String,
-        /// What to do.
-        help: String,
-    },
-    /// There is no such stage in the plan; a similar name.
-    NoStage {
-        /// The name.
-        stage: String,
-        /// A similar name.
-        similar: Option<String>,
-    },
-    /// The identity may not approve as this role, or as none of those that are waited for.
-    NotApprover {
-        /// The role.
-        role: Option<String>,
-        /// The roles that are waited for, each with those who may fill it, for people.
-        awaited: Vec<String>,
-    },
-    /// The identity has filled another role of this stage.
-    SamePerson {
-        /// That role.
-        role: String,
-    },
-    /// The role has been filled.
-    AlreadyApproved {
-        /// The role.
-        role: String,
-        /// By whom.
-        by: String,
-    },
-    /// No approval is asked for yet, or a move up does not pass: what stands in the way.
-    Blocked(Vec<Block>),
-}
 
 /// Does an act: the decision with the state after it.
 ///
@@ -106,6 +32,7 @@ pub fn perform(
         PersonVerb::Rollback => act.roll_back(),
         PersonVerb::Goto { stage } => act.go_to(stage),
         PersonVerb::Restart => act.restart(),
+        PersonVerb::Rehearse => act.rehearse(),
     }?;
     debug_assert!(
         decision.raises || effective_weight(plan, &decision.state) <= effective_weight(plan, state),
@@ -193,13 +120,41 @@ impl Act<'_> {
     }
 
     fn roll_back(&self) -> Result<RolloutDecision, ActRefusal> {
-        if let RolloutPhase::RolledBack(_) = self.view.state.phase {
-            return Err(self.not_now("be rolled back"));
+        if let RolloutPhase::RolledBack(back) = &self.view.state.phase {
+            let message = format!("the rollout is rolled back already, by {}: {}", back.by, back.sentence);
+            return Err(wrong_state(message, "nothing is to be done: its callers get stable"));
         }
         let mut next = self.view.state.clone();
         let (by, sentence) = (self.signer.name.clone(), self.signer.reason.clone());
         latch(self.view.plan, &mut next, RolledBack { by, sentence });
         Ok(RolloutDecision::new(RolloutVerb::Rollback, self.sentence("rolls it back"), next))
+    }
+
+    /// The same step as when a guard trips, with a trip by hand.
+    fn rehearse(&self) -> Result<RolloutDecision, ActRefusal> {
+        let (plan, state) = (self.view.plan, self.view.state);
+        if matches!(state.phase, RolloutPhase::RolledBack(_)) {
+            return Err(self.not_now("rehearse a rollback"));
+        }
+        if effective_weight(plan, state).millionths() == 0 {
+            let help = "rehearse when a stage with a weight above 0 is reached: no request goes to the canary now";
+            return Err(wrong_state("the weight is 0: there is nothing to roll back", help));
+        }
+        let trip = RolloutTrip {
+            guard: REHEARSAL.to_owned(),
+            route: None,
+            act: TripAct::Rollback,
+            counts_errors: false,
+            sentence: self.sentence("trips a guard by hand, as a rehearsal"),
+            evidence: serde_json::Value::Null,
+        };
+        let facts = RolloutFacts { trips: vec![trip], elapsed_ms: 0, ..self.view.facts.clone() };
+        let taken = step(plan, state, &facts).decisions;
+        let decision = taken.into_iter().find(|one| one.act == RolloutVerb::Rollback);
+        decision.ok_or_else(|| {
+            let help = "a rollback needs a stable with a usable endpoint: `pointsman upstream ls` shows them";
+            wrong_state("a guard that trips now would not roll back: stable cannot take the requests", help)
+        })
     }
 
     fn resume(&self) -> Result<RolloutDecision, ActRefusal> {

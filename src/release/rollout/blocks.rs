@@ -286,7 +286,7 @@ fn stopped(view: View<'_>) -> Block {
                 Some(lift) => lift.clone(),
                 None => format!("`pointsman revive --rollout {name} --resume --reason TEXT`"),
             };
-            Block::new(BlockKind::Stopped, "a kill covers it, or a route or variant of it", unblock)
+            Block::new(BlockKind::Stopped, view.facts.kill.says(), unblock)
         }
         RolloutPhase::Pending | RolloutPhase::Running | RolloutPhase::Complete => {
             Block::new(BlockKind::Stopped, "", "")

@@ -69,6 +69,8 @@ pub enum RolloutVerb {
     Goto,
     /// A person has begun it anew.
     Restart,
+    /// A rollback was rehearsed, and measured: nothing has changed since that.
+    Rehearsed,
     /// It has left the file; its state is kept.
     Archive,
     /// An act of a person, or a raise, that was refused because the journal could not be written.
@@ -186,6 +188,7 @@ impl RolloutVerb {
             | Self::Killed
             | Self::Revived
             | Self::Ask
+            | Self::Rehearsed
             | Self::Archive
             | Self::Refused => false,
         }
@@ -211,6 +214,7 @@ impl RolloutVerb {
             Self::Resume => "resume",
             Self::Goto => "goto",
             Self::Restart => "restart",
+            Self::Rehearsed => "rehearsed",
             Self::Archive => "archive",
             Self::Refused => "refused",
         }

@@ -106,6 +106,17 @@ pub struct KillFacts {
     /// What lifts it, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lift: Option<String>,
+    /// What it covers, by whom and why, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+impl KillFacts {
+    /// What covers the rollout, in one line.
+    #[must_use]
+    pub fn says(&self) -> &str {
+        self.by.as_deref().unwrap_or("a kill covers it, or a route or variant of it")
+    }
 }
 
 /// The endpoints of the canaries and of stable, over all routes.

@@ -9,6 +9,7 @@ mod evidence_blocks;
 mod facts;
 mod moves;
 mod outline;
+mod person;
 mod plan_change;
 mod rollback;
 mod rollout_replay;
@@ -21,14 +22,15 @@ mod view;
 mod weight;
 mod words;
 
-pub use act::{ActRefusal, PersonVerb, Signer, perform};
+pub use act::perform;
 pub use decision::{Block, BlockKind, RolloutDecision, RolloutStep, RolloutVerb};
 pub use facts::{
     CanaryDown, EndpointFacts, FreezeFact, GateAnswer, GateVerdict, KillFacts, PROMOTION_LOG10, PromotionTest,
     RolloutFacts, RolloutTrip, ShadowFacts, StageEvidence, TripAct,
 };
 pub use outline::{RolloutOutline, outline};
-pub use plan_change::{PlanRejection, follow_plan, resume_plan};
+pub use person::{ActRefusal, PersonVerb, REHEARSAL, Signer};
+pub use plan_change::{PlanRejection, follow_plan, hold_for_route, resume_plan};
 pub use rollback::stopped_by_person;
 pub use rollout_replay::{ReplayedGuard, ReplayedRollout, RolloutEvidence, replay_rollout};
 pub use standing::{AwaitedRole, RolloutStanding, StagePlace, StageStanding};
@@ -38,6 +40,7 @@ pub use state::{
 };
 pub use step::step;
 pub use weight::{effective_weight, plan_hash};
+pub use words::{percent, span};
 
 #[cfg(test)]
 mod tests;

@@ -88,9 +88,14 @@ fn doing(state: &RolloutState, blocks: &[Block]) -> &'static str {
     }
 }
 
-/// The block that is shown: of a ramp that pauses, what pauses it.
+/// The block that is shown: of a plan that has expired, that it goes on after no time; of a ramp that pauses, what pauses
+/// it.
 fn reason<'b>(state: &RolloutState, blocks: &'b [Block]) -> Option<&'b Block> {
     let is_pausing = |block: &&Block| block.kind != BlockKind::Duration;
+    let expired = blocks.iter().find(|block| block.kind == BlockKind::Expired);
+    if expired.is_some() && blocks.first().is_some_and(|first| first.until_ms.is_some()) {
+        return expired;
+    }
     state.ramp.and_then(|_| blocks.iter().find(is_pausing)).or_else(|| blocks.first())
 }
 
@@ -111,7 +116,7 @@ fn says(view: View<'_>, blocks: &[Block]) -> String {
             format!("held ({}) at {weight} in stage `{}`: {}", held.cause.name(), state.stage, held.sentence)
         }
         RolloutPhase::Killed => {
-            format!("killed in stage `{}`: a kill covers it, or a route or variant of it", state.stage)
+            format!("killed in stage `{}`: {}", state.stage, view.facts.kill.says())
         }
         RolloutPhase::RolledBack(back) => match &state.fall {
             Some(_) => format!("rolled back by {}, still at {weight}: {}", back.by, back.sentence),

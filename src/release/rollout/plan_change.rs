@@ -56,6 +56,21 @@ pub fn resume_plan(plan: &RolloutPlan, state: &RolloutState) -> (RolloutState, O
     (state, decision)
 }
 
+/// At a start: a route has joined that no record knows. The callers of that route must not move at once, so nothing is served
+/// until a person says where the rollout goes on. `None` where it serves nothing anyway.
+#[must_use]
+pub fn hold_for_route(plan: &RolloutPlan, state: &RolloutState, route: &str) -> Option<RolloutDecision> {
+    if effective_weight(plan, state).millionths() == 0 && !may_change(state) {
+        return None;
+    }
+    let mut next = state.clone();
+    (next.reached, next.ramp, next.fall) = (0, None, None);
+    let sentence = format!("route `{route}` has joined the rollout since the last start: it is held at 0");
+    let held = held(&next, HeldCause::PlanChanged, "pointsman", sentence.clone());
+    hold(&mut next, held);
+    Some(RolloutDecision::new(RolloutVerb::Hold, sentence, next))
+}
+
 /// How a plan does not fit.
 enum Misfit {
     /// The stage where it is has gone.

@@ -133,7 +133,7 @@ fn kill(draft: &mut StepDraft<'_>) {
     }
     draft.next.phase = RolloutPhase::Killed;
     draft.next.passed_over = kept.is_some_and(|held| held.passed_over || held.cause == HeldCause::Guard);
-    draft.decide(RolloutVerb::Killed, "a kill covers it, or a route or variant of it");
+    draft.decide(RolloutVerb::Killed, draft.facts.kill.says());
 }
 
 /// A rollout that this one requires has fallen below its stage, or is there again.

@@ -1,6 +1,7 @@
 //! Durations, weights and counts in sentences.
 
 /// A duration with its two largest units, such as `1 h 30 min`.
+#[must_use]
 pub fn span(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
     let Some(first) = UNITS.iter().position(|(unit, _)| ms >= *unit) else {
@@ -17,6 +18,7 @@ pub fn span(ms: u64) -> String {
 }
 
 /// A weight in millionths as a percentage, such as `12.5 %`.
+#[must_use]
 pub fn percent(millionths: u32) -> String {
     let (whole, rest) = (millionths / 10_000, millionths % 10_000);
     if rest == 0 {

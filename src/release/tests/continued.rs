@@ -96,6 +96,20 @@ fn a_release_that_is_resumed_begins_anew_and_trips_again() {
 }
 
 #[test]
+fn what_is_shown_after_a_resume_is_of_the_new_evidence() {
+    let mut world = begun();
+    let before = world.standing("errors");
+    assert!(before.tested.exposures > 0 && before.stable.exposures > 50 && before.tested.events > 0, "{before:?}");
+    let opening = world.evidence.resume(1, world.now_ms);
+    world.open(opening);
+    let anew = world.standing("errors");
+    assert_eq!((anew.tested.exposures, anew.stable.exposures, anew.tested.events), (0, 0, 0), "{anew:?}");
+    world.run(2, &[19, 1], |_, _| None);
+    let later = world.standing("errors");
+    assert_eq!((later.tested.exposures, later.stable.exposures), (20, 380), "{later:?}");
+}
+
+#[test]
 fn a_resumed_release_counts_callers_that_failed_before() {
     // The same hundred callers fail before and after it.
     let mut world = World::new(&defaults(), &[0.95, 0.05]);

@@ -304,6 +304,7 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
         rollouts,
         freeze,
         prometheus,
+        notify,
         masks: _,
     } = pair.old.rules;
     let new = pair.new.rules;
@@ -326,6 +327,7 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
     ));
     words.extend(admin_changes(admin, &new.admin));
     words.extend(super::rollout_difference::changes(rollouts, &new.rollouts));
+    words.extend(super::notify_difference::changes(notify, &new.notify));
     if *freeze != new.freeze {
         words.push("release freeze changed".to_owned());
     }

@@ -12,6 +12,7 @@ mod guard_words;
 mod masked;
 mod miss_reasons;
 mod near_misses;
+mod notify_difference;
 mod recorder;
 mod replay;
 mod rollout_difference;

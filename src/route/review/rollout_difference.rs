@@ -41,6 +41,7 @@ fn rollout(old: &Rollout, new: &Rollout) -> Vec<String> {
         by_route,
         queries,
         webhooks,
+        notify,
         members: _,
         about,
     } = old;
@@ -54,6 +55,7 @@ fn rollout(old: &Rollout, new: &Rollout) -> Vec<String> {
         ("approvers", *approvers == new.approvers),
         ("freeze", *freeze == new.freeze),
         ("webhooks", same_urls),
+        ("notify", *notify == new.notify),
     ]));
     words.extend(guard_changes([guards, &new.guards]));
     words.extend(each_differing(&[("scope of guards", *by_route == new.by_route)]));

@@ -226,6 +226,7 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         rollouts: Vec::new(),
         freeze: Vec::new(),
         prometheus: None,
+        notify: Notify::default(),
         masks: Masks::default(),
     }
 }

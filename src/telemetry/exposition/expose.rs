@@ -2,7 +2,9 @@
 
 use super::scrape::{Scrape, WeightedSeries};
 use super::text::PrometheusText;
-use super::{counted, edge, process, releases, rollouts, samples, shadow, tls, tokens, upstreams, variants};
+use super::{
+    counted, edge, notifications, process, releases, rollouts, samples, shadow, tls, tokens, upstreams, variants,
+};
 use crate::telemetry::Process;
 use crate::telemetry::family::{FamilySink, MetricKind};
 
@@ -30,6 +32,7 @@ pub(super) fn families(out: &mut impl FamilySink, mut scrape: Scrape<'_>) {
     scrape.releases.retain(|release| release.is_used);
     scrape.releases.sort_by(|a, b| (&a.route, &a.variant).cmp(&(&b.route, &b.variant)));
     scrape.rollouts.sort_by(|a, b| a.rollout.cmp(&b.rollout));
+    scrape.receivers.sort_by(|a, b| a.receiver.cmp(&b.receiver));
     scrape.upstreams.sort_by(|a, b| a.series.upstream.cmp(&b.series.upstream));
     scrape.listeners.sort_by_key(|(name, _)| *name);
     out.family("pointsman_build_info", MetricKind::Gauge, "Always 1; the version is in the label.");
@@ -38,6 +41,7 @@ pub(super) fn families(out: &mut impl FamilySink, mut scrape: Scrape<'_>) {
     samples::expose(out, &scrape);
     releases::expose(out, &mut scrape);
     rollouts::expose(out, &scrape);
+    notifications::expose(out, &scrape);
     upstreams::expose(out, &scrape);
     shadow::expose(out, &mut scrape);
     edge::expose(out, &mut scrape);

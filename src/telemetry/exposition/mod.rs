@@ -5,6 +5,7 @@
 mod counted;
 mod edge;
 mod expose;
+mod notifications;
 mod process;
 mod push;
 mod releases;
@@ -21,8 +22,8 @@ mod variants;
 pub use expose::{CONTENT_TYPE, expose};
 pub use push::{FigurePusher, Push, SharedRecorder};
 pub use scrape::{
-    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReleaseFigures, RolloutFigures, RouteShares,
-    Scrape, UpstreamFigures, VariantShare, WeightedSeries,
+    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReceiverFigures, ReleaseFigures,
+    RolloutFigures, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries,
 };
 
 #[cfg(test)]

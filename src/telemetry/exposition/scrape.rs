@@ -21,6 +21,8 @@ pub struct Scrape<'a> {
     pub releases: Vec<ReleaseFigures>,
     /// The rollouts, in any order.
     pub rollouts: Vec<RolloutFigures>,
+    /// The receivers of notifications, in any order.
+    pub receivers: Vec<ReceiverFigures>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamFigures<'a>>,
     /// The shadows of routes, with the configured share of each, 0 to 1.
@@ -173,4 +175,17 @@ pub struct RolloutFigures {
     pub is_expired: bool,
     /// What may stand in its way, by kind, and whether it does.
     pub gates: Vec<(&'static str, bool)>,
+}
+
+/// A receiver of notifications.
+#[derive(Clone, Debug)]
+pub struct ReceiverFigures {
+    /// Its name, without credentials.
+    pub receiver: String,
+    /// The messages that arrived, the tries that failed and the messages that were given up, since the process started.
+    pub outcomes: [(&'static str, u64); 3],
+    /// The messages that wait.
+    pub pending: u64,
+    /// The age of the oldest that waits, in seconds; 0 when none does.
+    pub oldest_seconds: f64,
 }

@@ -28,6 +28,15 @@ fn series(route: &str, variant: &str) -> VariantSeries {
     VariantSeries { labels, meters: PerWorker::new(2) }
 }
 
+fn receiver(name: &str) -> ReceiverFigures {
+    ReceiverFigures {
+        receiver: name.to_owned(),
+        outcomes: [("sent", 12), ("failed", 3), ("dropped", 1)],
+        pending: 2,
+        oldest_seconds: 61.5,
+    }
+}
+
 fn shake(worker: &WorkerMeter) {
     worker.tls.handshakes[1][0].add(3);
     worker.tls.failures[HandshakeFailure::Timeout as usize].inc();
@@ -251,6 +260,7 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
         samples: vec![sample("search", None), sample("checkout", Some(true))],
         releases: vec![release("never", false), release("checkout", true)],
         rollouts: vec![rollout("search-v2"), rollout("checkout-v2")],
+        receivers: vec![receiver("webhook:ci.example.com"), receiver("slack:hooks.slack.com")],
         upstreams: vec![
             UpstreamFigures { series: &upstreams[1], endpoints: 0, health: HealthFigures::default() },
             UpstreamFigures { series: &upstreams[0], endpoints: 2, health: health() },
@@ -436,6 +446,7 @@ fn nothing(registry: &MeterRegistry) -> Scrape<'_> {
         samples: Vec::new(),
         releases: Vec::new(),
         rollouts: Vec::new(),
+        receivers: Vec::new(),
         upstreams: Vec::new(),
         shadows: Vec::new(),
         findings: Vec::new(),

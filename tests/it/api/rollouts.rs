@@ -70,7 +70,7 @@ fn releases_are_listed_and_other_names_are_not_found() {
             assert!(document["help"].as_str().unwrap().contains(part), "{document:#}");
         }
     }
-    for verb in ["hold", "rollback", "goto", "restart"] {
+    for verb in ["hold", "rollback", "goto", "restart", "rehearse"] {
         let body = if verb == "goto" { r#"{"reason": "x", "stage": "y"}"# } else { r#"{"reason": "x"}"# };
         let reply = over_socket(&proxy, &call("POST", &format!("/v1/rollouts/shop:canary/{verb}"), "", body));
         assert_eq!((reply.status, reply.problem().as_str()), (409, "not-a-rollout"), "{verb}");

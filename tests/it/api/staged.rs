@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{bearer, call, over_socket, over_tcp, socket, tokens};
 use crate::harness::{Proxy, Pty, Upstream, until};
-use crate::process::{Finished, finish};
+use crate::process::{Finished, Running, finish};
 
 /// A rollout of one route: it waits for two approvals in its stage `beta`.
 fn file(upstreams: &[Upstream; 2]) -> String {
@@ -28,6 +28,7 @@ canary = {{ upstream = "v2", rollout = "shop-v2" }}
 [rollout.shop-v2]
 owner = "team-shop"
 ticket = "CHG-1"
+rehearsal = true
 approvers = {{ lead = ["lead", "both"], product = ["pia", "both"] }}
 [[rollout.shop-v2.stage]]
 name = "dark"
@@ -47,12 +48,18 @@ min_duration = "24h"
 
 struct Scene {
     proxy: Proxy,
-    _upstreams: [Upstream; 2],
+    /// They end with it.
+    upstreams: [Upstream; 2],
 }
 
 impl Scene {
     fn start() -> Self {
         let upstreams = [Upstream::echo(), Upstream::echo()];
+        let text = file(&upstreams);
+        Self::serving(upstreams, &text)
+    }
+
+    fn serving(upstreams: [Upstream; 2], text: &str) -> Self {
         let all = tokens(&[
             ("viewer", "viewer", ""),
             ("operator", "operator", ""),
@@ -61,8 +68,8 @@ impl Scene {
             ("stranger", "approver:lead", ""),
             ("both", "approver:lead\", \"approver:product", ""),
         ]);
-        let proxy = Proxy::workers(1).file("tokens.toml", &all).start(&file(&upstreams));
-        Self { proxy, _upstreams: upstreams }
+        let proxy = Proxy::workers(1).file("tokens.toml", &all).start(text);
+        Self { proxy, upstreams }
     }
 
     fn shown(&self) -> Value {
@@ -139,7 +146,7 @@ fn each_role_is_filled_by_a_person_who_may() {
     assert_eq!(approve("lead", r#"{"as": "product"}"#), forbidden("not-approver"), "it has another role");
     assert_eq!(approve("lead", r#"{"stage": "beta"}"#), (400, "bad-body".to_owned()));
     assert_eq!(approve("lead", r#"{"expect": 0}"#), conflict("stale"));
-    for verb in ["hold", "resume", "rollback", "restart"] {
+    for verb in ["hold", "resume", "rollback", "restart", "rehearse"] {
         assert_eq!(scene.refused("lead", verb, r#"{"reason": "x"}"#), forbidden("role-missing"), "{verb}");
     }
 
@@ -213,6 +220,91 @@ fn operators_hold_move_roll_back_and_begin_anew() {
 }
 
 #[test]
+fn an_edit_is_compared_with_where_the_rollout_is() {
+    let scene = Scene::start();
+    scene.waits_in_beta();
+    let text = std::fs::read_to_string(scene.proxy.dir().join("routes.toml")).expect("the file");
+    let check = |toml: &str| {
+        let body = json!({ "toml": toml }).to_string();
+        over_tcp(&scene.proxy, &call("POST", "/v1/config/check", &bearer("operator"), &body)).json()
+    };
+    let moves = |page: &Value| page["what_if"]["changed"].as_array().map(Vec::len);
+    // It is at 20 %, and the file begins at 0.
+    let same = check(&format!("# a comment\n{text}"));
+    assert_eq!((&same["valid"], moves(&same)), (&json!(true), Some(0)), "{same:#}");
+    let lowered = check(&text.replace("owner = \"team-shop\"", "max_weight = 5"));
+    assert_eq!(lowered["what_if"]["changed"][0]["moved_percent"], 15.0, "{lowered:#}");
+    let without = check(&text.replace("name = \"beta\"", "name = \"other\""));
+    assert_eq!((&without["valid"], moves(&without)), (&json!(false), None), "{without:#}");
+    assert_eq!(without["diagnostics"][0]["code"], "rollout-plan", "{without:#}");
+    assert!(
+        without["text"].as_str().is_some_and(|text| text.contains("pointsman rollout goto shop-v2")),
+        "{without:#}"
+    );
+    // Rolled back, it stays at 0.
+    scene.done("operator", "rollback", r#"{"reason": "a test"}"#);
+    let latched = check(&text.replace("owner = \"team-shop\"", "max_weight = 50"));
+    assert_eq!(moves(&latched), Some(0), "{latched:#}");
+}
+
+#[test]
+fn a_rollback_is_rehearsed_by_an_operator() {
+    let scene = Scene::start();
+    scene.waits_in_beta();
+    let reason = r#"{"reason": "a drill"}"#;
+    assert_eq!(scene.refused("lead", "rehearse", reason), (403, "role-missing".to_owned()));
+    let live = ["rehearse", "--live", "shop-v2", "--reason", "a drill", "--yes"];
+    let done = scene.run(&live);
+    assert_eq!(done.code, 0, "{done:?}");
+    for words in ["rolled back, as a rehearsal shop-v2", "no worker sends to the canary any more after", "go on with"] {
+        assert!(done.stdout.contains(words), "{words}: {done:?}");
+    }
+    let shown = scene.until("state", "rolled_back");
+    assert!(shown["says"].as_str().is_some_and(|says| says.contains("as a rehearsal: a drill")), "{shown:#}");
+    let again = scene.run(&live);
+    assert_eq!((again.code, again.stderr.contains("refused")), (2, true), "{again:?}");
+    let journal = over_socket(&scene.proxy, &call("GET", "/v1/journal?limit=100", "", "")).json();
+    let records = journal["records"].as_array().expect("records");
+    let measured = records.iter().find(|record| record["act"] == "rehearsed").expect("it is recorded");
+    assert!(measured["evidence"]["in_force_ms"].is_number() && measured["reason"] == "a drill", "{measured:#}");
+    scene.done("operator", "resume", reason);
+    scene.waits_in_beta();
+}
+
+#[test]
+fn a_rehearsal_waits_for_the_requests_that_are_under_way() {
+    let upstreams = [Upstream::echo(), Upstream::echo().held()];
+    // Each request is a caller of its own.
+    let text = file(&upstreams).replace("sticky = [\"client_ip\"]", "sticky = []");
+    let scene = Scene::serving(upstreams, &text);
+    scene.waits_in_beta();
+    let canary = &scene.upstreams[1];
+    let mut waiting = Vec::new();
+    while canary.requests() == 0 {
+        let mut client = scene.proxy.connect();
+        waiting.push(std::thread::spawn(move || client.get("/x", "").status));
+        std::thread::yield_now();
+    }
+    assert_eq!(scene.act("operator", "rehearse", r#"{"reason": "a drill"}"#).status, 200);
+    let measured = || {
+        let journal = over_socket(&scene.proxy, &call("GET", "/v1/journal?limit=100", "", "")).json();
+        let records = journal["records"].as_array().expect("records").clone();
+        records.into_iter().find(|record| record["act"] == "rehearsed")
+    };
+    let begun = pointsman::clock::Clock.now();
+    while begun.elapsed() < std::time::Duration::from_millis(1_500) {
+        assert_eq!(measured(), None, "a request is under way");
+    }
+    canary.release();
+    for request in waiting {
+        assert_eq!(request.join().expect("answered"), 200);
+    }
+    let evidence = until("it is measured", measured)["evidence"].clone();
+    assert!(evidence["requests_after"].as_u64() >= Some(1) && evidence["still_open"] == 0, "{evidence:#}");
+    assert!(evidence["last_request_ms"].as_f64() >= Some(1_500.0), "{evidence:#}");
+}
+
+#[test]
 fn a_key_makes_an_act_once() {
     let scene = Scene::start();
     scene.waits_in_beta();
@@ -254,6 +346,36 @@ fn a_killed_rollout_is_revived_and_resumed() {
     assert_eq!((&held["because"], &held["weight"]), (&json!("revived"), &json!(0.0)), "{held:#}");
     let no_rollout = post("/v1/revive", r#"{"tenant": "acme", "reason": "x", "resume": true}"#);
     assert_eq!((no_rollout.status, no_rollout.problem().as_str()), (409, "not-a-rollout"));
+}
+
+#[test]
+fn a_rollout_is_shown_again_and_again() {
+    let scene = Scene::start();
+    scene.waits_in_beta();
+    let admin = format!("unix:{}", socket(&scene.proxy).display());
+    let words = ["rollout", "show", "shop-v2", "--watch", "100ms", "--admin", &admin];
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut watching = Running::start(dir.path(), &words);
+    for _ in 0..2 {
+        watching.line_with("shop-v2  ◆ awaiting approval");
+    }
+    scene.done("operator", "hold", r#"{"reason": "a test"}"#);
+    watching.line_with("held: person");
+    watching.signal("INT");
+    assert_eq!(watching.end().0, 0);
+    let unknown = scene.run(&["rollout", "show", "shop-v3", "--watch"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("did you mean `shop-v2`?"), "{unknown:?}");
+}
+
+#[test]
+fn a_refusal_names_who_is_refused_and_what_stands_in_the_way_once() {
+    let scene = Scene::start();
+    scene.waits_in_beta();
+    let stranger = scene.act("stranger", "approve", r#"{"as": "lead"}"#).json();
+    assert_eq!(stranger["detail"], "`stranger` may not approve `shop-v2` as lead");
+    assert!(stranger["help"].as_str().is_some_and(|help| help.ends_with("`approver:lead` too")), "{stranger:#}");
+    let moved = scene.run(&["rollout", "goto", "shop-v2", "full", "--reason", "x"]);
+    assert_eq!((moved.code, moved.stderr.matches("it awaits the approval").count()), (2, 1), "{moved:?}");
 }
 
 #[test]

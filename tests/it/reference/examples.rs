@@ -73,7 +73,11 @@ impl Folder {
             complete(example)
         };
         let name = self.0.path().join("routes.toml");
-        let env = |name: &str| (name == "OTLP_TOKEN").then(|| "secret-0123456789".to_owned());
+        let env = |name: &str| match name {
+            "OTLP_TOKEN" | "HOOK_SECRET" | "AM_PASSWORD" => Some("secret-0123456789".to_owned()),
+            "SLACK_URL" => Some("https://hooks.slack.com/services/T/B/x".to_owned()),
+            _ => None,
+        };
         match load_text(&name.to_string_lossy(), &text, &env) {
             Ok(loaded) => run_route_tests(&loaded).to_string(),
             Err(errors) => errors.to_string(),

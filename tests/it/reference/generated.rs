@@ -35,8 +35,8 @@ const CLOSED: [&str; 14] = [
     "proxy_header_malformed",
 ];
 /// Labels whose values come from the configuration or from the machine.
-const CONFIGURED: [&str; 9] =
-    ["route", "variant", "rollout", "stage", "guard", "upstream", "listener", "name", "worker"];
+const CONFIGURED: [&str; 10] =
+    ["route", "variant", "rollout", "stage", "guard", "upstream", "listener", "name", "worker", "receiver"];
 
 /// The `WHAT` of all generated parts of a page, in order.
 pub fn requests(page: &str) -> Vec<&str> {

@@ -289,6 +289,22 @@ fn copies_that_differ_or_are_missing_are_in_the_way() {
 }
 
 #[test]
+fn an_expired_plan_says_so_before_the_time_of_the_stage_is_over() {
+    let mut course = Course::at(four(), "beta");
+    course.facts.expired = Some("2026-12-31".to_owned());
+    assert_eq!(course.tick(), []);
+    assert_eq!(course.blocks()[..2], [BlockKind::Duration, BlockKind::Expired]);
+    let shown = outline(&course.plan, &course.state, &course.facts);
+    assert!(shown.says.contains("the plan has expired: `expires = 2026-12-31`"), "{}", shown.says);
+    assert_eq!((shown.unblock.as_deref(), shown.next_ms), (Some("a later `expires` in the file"), None));
+    // Where something else stands in the way that does not end by itself, that comes first.
+    course.plan.stages[1].min_duration_ms = 0;
+    course.plan.stages[1].min_requests = Some(1_000_000);
+    let shown = outline(&course.plan, &course.state, &course.facts);
+    assert!(!shown.says.contains("expired"), "{}", shown.says);
+}
+
+#[test]
 fn approvals_come_last_and_are_asked_once() {
     let mut course = Course::at(four(), "beta");
     course.plan.stages[1].approve = vec!["lead".to_owned(), "operations".to_owned()];

@@ -203,6 +203,7 @@ fn every_refusal_says_what_to_do() {
         goto("beta"),
         goto("full"),
         PersonVerb::Restart,
+        PersonVerb::Rehearse,
     ];
     let prepare: [fn(&mut Course); 6] = [
         |_| {},
@@ -245,4 +246,34 @@ fn a_move_back_voids_the_approvals_of_what_is_passed_again() {
     assert!(course.state.approvals.is_empty(), "{:?}", course.state.approvals);
     course.pass(10 * MINUTE);
     assert_eq!(course.blocks(), [BlockKind::Approval]);
+}
+
+#[test]
+fn a_rehearsal_is_the_rollback_of_a_guard_that_a_person_trips() {
+    let mut course = Course::at(four(), "beta");
+    let by_hand = course.clone().person("ana", &PersonVerb::Rehearse).unwrap();
+    course.trip(REHEARSAL, TripAct::Rollback);
+    let RolloutPhase::RolledBack(back) = &by_hand.state.phase else { panic!("{by_hand:?}") };
+    assert_eq!((back.by.as_str(), by_hand.act, by_hand.raises), (REHEARSAL, RolloutVerb::Rollback, false));
+    assert!(back.sentence.starts_with("ana trips a guard by hand, as a rehearsal"), "{}", back.sentence);
+    let RolloutPhase::RolledBack(by_guard) = &course.state.phase else { panic!("{:?}", course.state) };
+    assert_eq!(by_guard.by, back.by);
+    assert_eq!((&course.state.latched, course.state.reached), (&by_hand.state.latched, by_hand.state.reached));
+    // Where nothing serves, or stable cannot take the requests, there is nothing to rehearse.
+    let refused = |prepare: fn(&mut Course)| {
+        let mut course = Course::at(four(), "beta");
+        prepare(&mut course);
+        course.person("ana", &PersonVerb::Rehearse).expect_err("refused")
+    };
+    for prepare in [
+        |course: &mut Course| drop(course.trip("errors", TripAct::Rollback)),
+        |course: &mut Course| course.facts.endpoints.has_target = false,
+        |course: &mut Course| {
+            course.facts.kill.own = true;
+            course.tick();
+        },
+    ] {
+        let ActRefusal::WrongState { message, help } = refused(prepare) else { panic!("no reason") };
+        assert!(!message.is_empty() && !help.is_empty());
+    }
 }
