@@ -155,7 +155,7 @@ eventually "a newer version: the kills before it" yes killed all
 equal "the newer journal cannot be written" 0 "$(metric pointsman_journal_writable)"
 answer=$(act kill --all --reason "beside a newer journal" --yes --json 2>"$scratch/alarm") || ended=$?
 equal "its exit code" 5 "${ended:-0}"
-contains "the command says why" 'NOT RECORDED.*newer|NOT RECORDED.*version 4' "$(<"$scratch/alarm")"
+contains "the command says why" 'NOT RECORDED.*newer|NOT RECORDED.*version 5' "$(<"$scratch/alarm")"
 equal "a kill beside it is not on the disk" False "$(json 'it["durable"]' <<<"$answer")"
 kill_now "$proxy_pid"
 equal "the newer journal is as before" "$before" "$(sha256sum <"$state/journal.jsonl")"

@@ -110,11 +110,12 @@ fn recent(one: &Value, before: ProxyRoute) -> ProxyRoute {
 
 /// The traffic of all routes since the proxy started, by name.
 fn since_start(status: &Value) -> BTreeMap<String, ProxyRoute> {
-    let uptime_s = status["uptime_s"].as_f64().unwrap_or(0.0);
+    // In whole seconds: the first one counts as one.
+    let uptime_s = status["uptime_s"].as_f64().unwrap_or(0.0).max(1.0);
     let over = format!("since the proxy started, at {}", moment(&status["started_at"]));
     let figure = |value: Option<f64>| value.map(|value| MeasuredFigure { value, over: over.clone() });
     let each = status["routes"].as_array().into_iter().flatten().map(|route| {
-        let requests = route["requests"].as_f64().filter(|requests| *requests > 0.0 && uptime_s >= 1.0);
+        let requests = route["requests"].as_f64().filter(|requests| *requests > 0.0);
         let stable = &route["variants"][0];
         let errors = stable["error_ratio"].as_f64().or_else(|| route["error_ratio"].as_f64());
         let read = ProxyRoute {
