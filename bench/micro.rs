@@ -1,23 +1,29 @@
-//! The cost of routing a request: lookup among few and many routes, decision, bucket, normal forms.
+//! The cost of routing a request: lookup among few and many routes, decision, bucket, normal forms, and the choice of an
+//! endpoint among few and many.
 //!
 //! `cargo bench --bench micro`. Lookups are timed in batches of 64, in two ways: `busy` repeats the same 64 routes,
 //! spread over the table, which shows the cost of the index; `idle` repeats no route soon, so that a large table is
 //! read from memory and not from a cache. In both, the requests themselves are in the cache, as after reading them.
 
+use std::cell::RefCell;
 use std::hint::black_box;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
+use pointsman::balance::{
+    Chooser, EndpointLoad, Fleet, HashRing, PeakEwma, RingMember, Rotation, RotationPlace, RoundRobin,
+};
 use pointsman::control::with_overlay;
 use pointsman::identity::IdentityProviders;
 use pointsman::route::{
-    AccessLog, Action, AdminSpec, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts, Generation,
-    HeaderEdits, HostPattern, Identity, Index, Kill, Masks, Match, Needs, NoTrace, Notify, Overlay, PathPattern,
-    Predicate, Reason, RequestHead, Rescue, RetryPolicy, Rewrite, Route, RouteId, RouteLimits, Routed, Rules, Salt,
-    SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target, TenantList, Timeouts,
-    UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
+    AccessLog, Action, AdminSpec, Balance, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts,
+    Generation, HeaderEdits, HostPattern, Identity, Index, Kill, LoadPriority, Masks, Match, Needs, NoTrace, Notify,
+    Overlay, PathPattern, Predicate, Reason, RequestHead, Rescue, RetryPolicy, Rewrite, Route, RouteId, RouteLimits,
+    Routed, Rules, Salt, SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target,
+    TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
 use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
@@ -66,6 +72,9 @@ fn route(name: String, host: String, path: PathPattern) -> Route {
         timeouts: Timeouts::default(),
         retry: RetryPolicy::default(),
         limits: RouteLimits::default(),
+        access: Box::default(),
+        rate_limits: Box::default(),
+        load: LoadPriority::Normal,
         name,
     }
 }
@@ -168,6 +177,8 @@ fn overlay(c: &mut Criterion) {
             shadow: None,
             watch: None,
             exposed: None,
+            limits: Box::default(),
+            refusals: Arc::new(PerWorker::new(2)),
             needs: Needs::default(),
         })
     };
@@ -232,6 +243,8 @@ fn scrape(c: &mut Criterion) {
             releases: Vec::new(),
             rollouts: Vec::new(),
             receivers: Vec::new(),
+            limits: Vec::new(),
+            refusals: Vec::new(),
             upstreams: Vec::new(),
             shadows: Vec::new(),
             findings: Vec::new(),
@@ -359,9 +372,88 @@ fn normal(c: &mut Criterion) {
     c.bench_function("normal_host", |b| b.iter(|| normal_host(black_box("shop.example.com:8080")).map(|h| h.len())));
 }
 
+/// Endpoints with a request in flight at every third one.
+struct Loads(Vec<EndpointLoad>);
+
+impl Fleet for &Loads {
+    fn load(&self, at: usize) -> u32 {
+        self.0[at].own()
+    }
+
+    fn own_load(&self, at: usize) -> u32 {
+        self.0[at].own()
+    }
+
+    fn latency(&self, at: usize) -> &PeakEwma {
+        &self.0[at].latency
+    }
+
+    fn in_flight(&self) -> u32 {
+        u32::try_from(self.0.len() / 3).unwrap_or(u32::MAX)
+    }
+}
+
+fn loads(count: usize) -> Loads {
+    let one = |at: usize| {
+        let load = EndpointLoad::default();
+        load.latency.observe(5.0, 0);
+        if at.is_multiple_of(3) {
+            load.begin();
+        }
+        load
+    };
+    Loads((0..count).map(one).collect())
+}
+
+fn ring_of(count: usize) -> HashRing {
+    let address = |at: usize| SocketAddr::from(([10, 0, 0, 1], u16::try_from(at).unwrap_or(0)));
+    HashRing::new(RingMember::all((0..count).map(|at| (address(at), 1))))
+}
+
+fn rotation_of(count: usize, out: Option<usize>) -> Rotation {
+    let place = |at| RotationPlace { weight: 1, serves: Some(at) != out, ramp: 1.0 };
+    Rotation::new(1, (0..count).map(place))
+}
+
+/// The choice of an endpoint: among all, with one out of rotation, and where this worker avoids a third of them. And what
+/// a change of the rotation, and of the endpoints, costs once.
+fn choice(c: &mut Criterion) {
+    let balances = [
+        ("least_request", Balance::LeastRequest),
+        ("peak_ewma", Balance::PeakEwma),
+        ("round_robin", Balance::RoundRobin),
+        ("hash", Balance::Hash),
+    ];
+    for (name, balance) in balances {
+        let mut group = c.benchmark_group(format!("choice/{name}"));
+        for count in [10, 1_000, 10_000] {
+            let (loads, ring) = (loads(count), ring_of(count));
+            for (case, out, avoided) in
+                [("all", None, 0), ("one ejected", Some(count / 2), 0), ("a third avoided", None, 3)]
+            {
+                let rotation = rotation_of(count, out);
+                let turns = RefCell::new(RoundRobin::default());
+                turns.borrow_mut().set_members(&rotation.members, &mut || fastrand::u64(..));
+                let chooser = Chooser { balance, fleet: &loads, ring: Some(&ring), turns: Some(&turns), now_ms: 50 };
+                let (mut random, mut key) = (fastrand::Rng::with_seed(7), 0_u64);
+                group.bench_function(BenchmarkId::new(case, count), |b| {
+                    b.iter(|| {
+                        key += 1;
+                        let accept = |at: usize| avoided == 0 || !at.is_multiple_of(avoided);
+                        chooser.choose(black_box(&rotation.members), accept, &mut || random.u64(..), || key)
+                    });
+                });
+            }
+        }
+        group.finish();
+    }
+    c.bench_function("rotation/made anew 10000", |b| b.iter(|| rotation_of(black_box(10_000), Some(7))));
+    c.bench_function("ring/made 10000", |b| b.iter(|| ring_of(black_box(10_000))));
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = lookup, build, change, overlay, scrape, decision, bucket, normal
+    targets = lookup, build, change, overlay, scrape, decision, bucket, normal, choice
 }
 criterion_main!(benches);

@@ -1,6 +1,7 @@
 //! Pointsman: a release-control edge proxy. See ARCHITECTURE.md for the map.
 
 pub mod app;
+pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod compare;
@@ -10,6 +11,7 @@ pub mod drain;
 pub mod failover;
 pub mod identity;
 pub mod journal;
+pub mod limiter;
 pub mod net;
 pub mod proxy;
 pub mod rehearsal;

@@ -1,5 +1,6 @@
 //! The snapshot: everything that decides about a request. Immutable, consistent, published by the controller alone.
 
+use std::cell::OnceCell;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,11 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
+use crate::balance::HashRing;
 use crate::failover::{EndpointHealth, UpstreamHealth};
 use crate::identity::IdentityProviders;
-use crate::route::{Edition, EffectiveConfig, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId};
+use crate::limiter::{RatePace, RateTable};
+use crate::route::{
+    Edition, EffectiveConfig, EndpointRole, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId,
+};
 use crate::telemetry::{
-    ExposedCallers, GuardWatch, ListenerMeter, PerWorker, Sample, ShadowSeries, UpstreamSeries, VariantSeries,
+    Counter, ExposedCallers, GuardWatch, LimitMeter, ListenerMeter, PerWorker, RefusalMeter, Sample, ShadowSeries,
+    UpstreamSeries, VariantSeries,
 };
 use crate::tls::{EndpointTls, Server};
 
@@ -93,8 +99,64 @@ pub struct RouteState {
     pub exposed: Option<Arc<ExposedCallers>>,
     /// The series of its shadow, if it has one.
     pub shadow: Option<Arc<ShadowSeries>>,
+    /// Its rate limits, in the order of its specification.
+    pub limits: Box<[Arc<LimitState>]>,
+    /// What it refuses by access rules, and under load.
+    pub refusals: Arc<PerWorker<RefusalMeter>>,
     /// The facts about callers that its rules need.
     pub needs: Needs,
+}
+
+/// The state of a rate limit. The counts and meters are carried over while its route, `per` and name are the same.
+#[derive(Debug)]
+pub struct LimitState {
+    /// Its rate and burst.
+    pub pace: RatePace,
+    /// Its counts.
+    pub table: Arc<RateTable>,
+    /// What it refused.
+    pub meters: Arc<PerWorker<LimitMeter>>,
+}
+
+/// The figures of a rate limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitCounts {
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Requests beyond the limit that were let through: `dry_run`.
+    pub dry_run: u64,
+    /// Keys that have a place, also those that have used nothing for long.
+    pub keys: usize,
+    /// Keys that lost their counts to others.
+    pub evicted: u64,
+}
+
+impl LimitState {
+    /// The figures now. Reads no table: each scrape asks.
+    #[must_use]
+    pub fn counts(&self) -> LimitCounts {
+        let sum = |of: fn(&LimitMeter) -> &Counter| self.meters.used().map(|meter| of(meter).value()).sum();
+        LimitCounts {
+            refused: sum(|meter| &meter.refused),
+            dry_run: sum(|meter| &meter.dry_run),
+            keys: self.table.places(),
+            evicted: self.table.evicted(),
+        }
+    }
+}
+
+impl RouteState {
+    /// How many of its requests were refused under load.
+    #[must_use]
+    pub fn shed_requests(&self) -> u64 {
+        self.refusals.used().map(|meter| meter.shed.value()).sum()
+    }
+
+    /// How many of its requests an access rule answered.
+    #[must_use]
+    pub fn denied_requests(&self) -> u64 {
+        self.refusals.used().map(|meter| meter.denied.value()).sum()
+    }
 }
 
 /// The state of an upstream; carried over while an upstream of this name exists.
@@ -108,6 +170,8 @@ pub struct UpstreamState {
     pub endpoints: Arc<[Arc<EndpointState>]>,
     /// Which of them fail, and the budget of further tries.
     pub health: Arc<UpstreamHealth>,
+    /// The ring of `balance = "hash"`; carried over while addresses and weights stay.
+    pub ring: Option<Arc<HashRing>>,
 }
 
 /// One endpoint with its address. Equal values are the same endpoint.
@@ -119,6 +183,8 @@ pub struct EndpointState {
     pub protocol: Protocol,
     /// Its weight, from 1.
     pub weight: u32,
+    /// When it gets requests.
+    pub role: EndpointRole,
     /// Its TLS configuration; `None` for cleartext.
     pub tls: Option<Arc<EndpointTls>>,
     /// Host and port as written, for people and logs.
@@ -131,8 +197,24 @@ pub struct EndpointState {
 
 impl PartialEq for EndpointState {
     fn eq(&self, other: &Self) -> bool {
-        let Self { address, protocol, weight, tls, name, looked_up, health } = self;
-        (*address, *protocol, *weight) == (other.address, other.protocol, other.weight)
+        (self.weight, self.role) == (other.weight, other.role) && self.has_same_connections(other)
+    }
+}
+
+impl Eq for EndpointState {}
+
+impl EndpointState {
+    /// Whether both are the same endpoint. One that was missing in a snapshot comes back in another `Arc`.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || self == other
+    }
+
+    /// Whether both are the same endpoint but for weight and role, which connections do not depend on.
+    #[must_use]
+    pub fn has_same_connections(&self, other: &Self) -> bool {
+        let Self { address, protocol, weight: _, role: _, tls, name, looked_up, health } = self;
+        (*address, *protocol) == (other.address, other.protocol)
             && *tls == other.tls
             && *name == other.name
             && *looked_up == other.looked_up
@@ -140,7 +222,77 @@ impl PartialEq for EndpointState {
     }
 }
 
-impl Eq for EndpointState {}
+/// What makes two endpoints the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointIdentity {
+    /// All settings.
+    Settings,
+    /// Those that its connections depend on: all but weight and role.
+    Connections,
+}
+
+impl EndpointIdentity {
+    fn is_same(self, a: &EndpointState, b: &EndpointState) -> bool {
+        match self {
+            Self::Settings => a.is_same(b),
+            Self::Connections => a.has_same_connections(b),
+        }
+    }
+
+    /// What endpoints that are the same one have in common.
+    const fn key(self, endpoint: &EndpointState) -> EndpointTableKey {
+        let share = match self {
+            Self::Settings => Some((endpoint.weight, endpoint.role)),
+            Self::Connections => None,
+        };
+        (endpoint.address, endpoint.protocol, share)
+    }
+}
+
+type EndpointTableKey = (SocketAddr, Protocol, Option<(u32, EndpointRole)>);
+
+/// Finds endpoints in an earlier list: at the same index, else by their address and the like. The table for that is made
+/// at the first miss, so that one pass over a list of any length takes linear time.
+pub struct EndpointIndex<F> {
+    identity: EndpointIdentity,
+    count: usize,
+    endpoint: F,
+    table: OnceCell<EndpointTable>,
+}
+
+struct EndpointTable {
+    first: ahash::HashMap<EndpointTableKey, usize>,
+    /// For each endpoint, the next one with the same key.
+    next: Box<[Option<usize>]>,
+}
+
+impl<'a, F: Fn(usize) -> &'a EndpointState> EndpointIndex<F> {
+    /// For a list of this length, with its endpoints by index.
+    pub const fn new(identity: EndpointIdentity, count: usize, endpoint: F) -> Self {
+        Self { identity, count, endpoint, table: OnceCell::new() }
+    }
+
+    /// The index of the same endpoint; `at` is the index of the sought one in its own list.
+    pub fn find(&self, at: usize, sought: &EndpointState) -> Option<usize> {
+        let is_it = |at: &usize| self.identity.is_same((self.endpoint)(*at), sought);
+        if at < self.count && is_it(&at) {
+            return Some(at);
+        }
+        let table = self.table.get_or_init(|| self.table());
+        let first = table.first.get(&self.identity.key(sought)).copied();
+        std::iter::successors(first, |at| table.next.get(*at).copied().flatten()).find(is_it)
+    }
+
+    fn table(&self) -> EndpointTable {
+        let mut first = ahash::HashMap::default();
+        let mut next: Box<[Option<usize>]> = vec![None; self.count].into();
+        for at in (0..self.count).rev() {
+            let endpoint = (self.endpoint)(at);
+            next[at] = first.insert(self.identity.key(endpoint), at);
+        }
+        EndpointTable { first, next }
+    }
+}
 
 /// The configuration and state that requests use. A clone shares everything.
 #[derive(Clone, Debug)]
@@ -210,3 +362,6 @@ impl SnapshotStore {
         self.0.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests;

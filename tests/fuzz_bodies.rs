@@ -7,6 +7,8 @@
 mod compare;
 #[path = "../fuzz/bodies/config.rs"]
 mod config;
+#[path = "../fuzz/bodies/endpoints.rs"]
+mod endpoints;
 #[path = "../fuzz/bodies/head.rs"]
 mod head;
 #[path = "../fuzz/bodies/journal.rs"]
@@ -61,6 +63,10 @@ const PIECES: &[&[u8]] = &[
     b"HTTP/1.1 103 Early Hints\r\n\r\n",
     b"0\r\n\r\n",
     b"[[route]]\n",
+    b"http://10.0.0.1:80\n",
+    b" weight=2",
+    b" backup",
+    b" drain",
     b"weight = 101\n",
     b"\xff\xfe",
     b"\r\n\r\n\0\r\nQUIT\n",
@@ -118,6 +124,17 @@ fn any_bytes_as_routes_toml() {
     let loaded = pointsman::config::load_text("small.toml", seed, &|_| None);
     assert!(loaded.is_ok(), "mutations start from a good file: {:?}", loaded.err());
     check("config", 4_000, config::any);
+}
+
+#[test]
+fn any_bytes_as_a_file_of_endpoints() {
+    let seed = include_str!("../fuzz/seeds/endpoints/roles");
+    assert_eq!(
+        pointsman::config::parse_endpoints(seed).map(|all| all.len()),
+        Ok(4),
+        "mutations start from a good file"
+    );
+    check("endpoints", 20_000, endpoints::any);
 }
 
 #[test]

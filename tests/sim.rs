@@ -4,12 +4,16 @@
 //! the steps of the proxy and the rules of `failover/`. At each step the laws are checked: a failure shows the seed and
 //! the last events. The same seed is the same run.
 //!
-//! And releases: plans, faults, people, edits and crashes around the state machine of rollouts.
+//! And fleets, of which the balances choose. And releases: plans, faults, people, edits and crashes around the state machine of rollouts.
 
 #![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a test may fail; counts are small")]
 
 #[path = "sim/arm.rs"]
 mod arm;
+#[path = "sim/fleet.rs"]
+mod fleet;
+#[path = "sim/fleet_scenes.rs"]
+mod fleet_scenes;
 #[path = "sim/outcome.rs"]
 mod outcome;
 #[path = "sim/plan.rs"]

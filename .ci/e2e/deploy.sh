@@ -222,6 +222,18 @@ shadow = { upstream = "v3", weight = 100, from = ["canary"], compare = { control
 [upstream.v4]
 endpoints = ["http://127.0.0.1:$canary_port"]
 revision  = "1"
+health    = { tcp = true, interval = "1s" }
+[[route]]
+name     = "limited"
+match    = { path = "/limited" }
+stable   = "v1"
+priority = "low"
+[[route.rate_limit]]
+per  = "client_ip"
+rate = 1000
+[[route.target]]
+header  = { x-partner = "1" }
+respond = { status = 403 }
 [[route]]
 name   = "staged"
 match  = { path = "/staged" }

@@ -2,6 +2,8 @@
 
 The body is one line with its name, the method, the target and the request's `x-mark`, then the request's body.
 `sleep=MS` in the query delays the response. After `/fails/N`, N of 100 responses have the status 500, until another N.
+After `/sick/STATUS`, `/healthz` has this status, until another one. The body of `/accepted` is the number of connections so far, that
+of `/checks` the number of requests to `/healthz`.
 """
 
 import asyncio
@@ -14,7 +16,8 @@ import peer
 NAME = sys.argv[1].encode()
 SLEEP = re.compile(rb"[?&]sleep=(\d+)")
 FAILS = re.compile(rb" /fails/(\d+) ")
-fails = 0
+SICK = re.compile(rb" /sick/(\d+) ")
+fails, sick, accepted, checks = 0, 200, 0, 0
 
 
 def field(head: bytes, name: bytes) -> bytes:
@@ -27,6 +30,8 @@ class Echo(asyncio.Protocol):
         self.buffer, self.transport, self.delayed = b"", None, None
 
     def connection_made(self, transport):
+        global accepted
+        accepted += 1
         self.transport = transport
 
     def data_received(self, data):
@@ -70,12 +75,23 @@ class Echo(asyncio.Protocol):
         return b"%s %s %s %s" % (NAME, method, target, field(head, b"x-mark") or b"-"), body
 
     def respond(self, first, body):
-        global fails
+        global fails, sick, checks
         found = FAILS.search(first)
         if found:
             fails = int(found.group(1))
+        change = SICK.search(first)
+        if change:
+            sick = int(change.group(1))
+        is_check = b" /healthz " in first
+        checks += is_check
+        if b" /accepted " in first:
+            body = b"%d\n" % accepted
+        elif b" /checks " in first:
+            body = b"%d\n" % checks
         content = first + b"\n" + body
         status = b"500 Internal Server Error" if not found and random.random() * 100 < fails else b"200 OK"
+        if is_check:
+            status = b"%d Health" % sick
         head = b"HTTP/1.1 %s\r\ncontent-type: text/plain\r\nx-served-by: %s\r\ncontent-length: %d\r\n\r\n"
         self.transport.write(head % (status, NAME, len(content)) + content)
 

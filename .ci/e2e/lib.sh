@@ -70,9 +70,10 @@ within() {
   passed=$((passed + 1))
 }
 
-# eventually WHAT EXPECTED COMMAND…: repeats the command until it prints EXPECTED, for 20 seconds.
+# eventually WHAT EXPECTED COMMAND…: repeats the command until it prints EXPECTED, for so many seconds.
+patience=20
 eventually() {
-  local what=$1 expected=$2 found="" end=$((SECONDS + 20))
+  local what=$1 expected=$2 found="" end=$((SECONDS + patience))
   shift 2
   while [ "$SECONDS" -lt "$end" ]; do
     found=$("$@" 2>/dev/null || true)
@@ -82,7 +83,13 @@ eventually() {
     fi
     sleep 0.05
   done
-  fail "$what: expected '$expected', found '$found' after 20 s"
+  fail "$what: expected '$expected', found '$found' after $patience s"
+}
+
+# at_least WHAT LOW COMMAND…: repeats the command until it prints LOW or more.
+at_least() {
+  reaches() { [ "$("${@:2}")" -ge "$1" ] && echo yes; }
+  eventually "$1: $2 or more" yes reaches "$2" "${@:3}"
 }
 
 # silent WHAT COMMAND…: succeeds and prints nothing.

@@ -26,6 +26,11 @@ RATE = 2000
 ENDPOINTS = 3
 # Seconds from the first request; the endpoint fails at FAULT and is well again at HEALED.
 FAULT, HEALED, END = 3.0, 8.0, 12.0
+# Of this many endpoints a third is killed and started again for a minute, each by its own draws.
+MANY, FLAPPING_FOR = 9, 60.0
+# How long a flapping endpoint is down, and then up, in seconds.
+DOWN, UP = (0.2, 3.0), (0.5, 3.0)
+FLAP_SEED = 19
 # The proxies connect to their endpoints, which is not the healthy latency.
 SETTLE = 0.5
 WINDOW = 0.1
@@ -50,6 +55,28 @@ class Fault:
     act: str
     # A second try is safe for every request that meets the fault.
     safe: bool
+    # The endpoints, and how many of them fail.
+    endpoints: int = ENDPOINTS
+    failing: int = 1
+    # When they are well for good, and when the trial ends.
+    healed: float = HEALED
+    end: float = END
+    # They fail and recover again and again meanwhile.
+    flaps: bool = False
+
+    def events(self) -> list[tuple[float, int, bool]]:
+        """When each endpoint fails (`True`) and is well again: the same for every proxy."""
+        if not self.flaps:
+            return [(moment, at, moment == FAULT) for moment in (FAULT, self.healed) for at in range(self.failing)]
+        events, random_ = [], random.Random(FLAP_SEED)
+        for at in range(self.failing):
+            moment = FAULT + random_.uniform(0, 1)
+            while moment < self.healed - DOWN[1]:
+                events.append((moment, at, True))
+                moment += random_.uniform(*DOWN)
+                events.append((moment, at, False))
+                moment += random_.uniform(*UP)
+        return sorted(events)
 
 
 FAULTS = {
@@ -60,6 +87,11 @@ FAULTS = {
     "killed-post": Fault("killed, requests are POST", "POST", "kill", False),
     "frozen-post": Fault("frozen, requests are POST", "POST", "stop", False),
     "503-post": Fault("answering 503, requests are POST", "POST", "503", False),
+    # A request whose second try meets another endpoint that is killed fails: none is promised.
+    "flapping": Fault(
+        f"{MANY // 3} of {MANY} killed and started again, for a minute", "GET", "kill", False,
+        endpoints=MANY, failing=MANY // 3, healed=FAULT + FLAPPING_FOR, end=FAULT + FLAPPING_FOR + 4, flaps=True,
+    ),
 }
 
 
@@ -198,21 +230,21 @@ class Failover:
 
     def measured(self, folder: pathlib.Path, name: str, peer: str) -> Trial:
         fault = FAULTS[name]
-        endpoints = [Endpoint(self.endpoint, folder, number) for number in range(ENDPOINTS)]
+        endpoints = [Endpoint(self.endpoint, folder, number) for number in range(fault.endpoints)]
         ports = Ports({str(endpoint.number): endpoint.port for endpoint in endpoints})
         proxy = peers.Proxy(peer, self.found.paths[peer], folder, ports, routes=getattr(failover_peers, peer))
         begin = time.time() + LEAD
         command = [
-            "taskset", "-c", machine.LOAD_CORE, self.load, proxy.port, fault.method, RATE, END, int(begin * 1e9),
+            "taskset", "-c", machine.LOAD_CORE, self.load, proxy.port, fault.method, RATE, fault.end, int(begin * 1e9),
         ]
         with (folder / "requests").open("wb") as sink:
             running = subprocess.Popen(list(map(str, command)), stdout=sink, stderr=subprocess.PIPE, text=True)
             try:
-                sleep_until(begin + FAULT)
-                failed_at = time.time() - begin
-                endpoints[0].fail(fault.act)
-                sleep_until(begin + HEALED)
-                endpoints[0].heal(fault.act)
+                failed_at = None
+                for moment, at, fails in fault.events():
+                    sleep_until(begin + moment)
+                    failed_at = time.time() - begin if failed_at is None else failed_at
+                    (endpoints[at].fail if fails else endpoints[at].heal)(fault.act)
                 _, words = running.communicate(timeout=60)
             finally:
                 if running.poll() is None:
@@ -258,8 +290,8 @@ def locked(path: str | None):
 
 def evaluated(peer: str, name: str, rows: list[list[str]], received: int, failed_at: float) -> Trial:
     """The figures of one trial. Windows begin at the fault and go both ways."""
-    first = failed_at - math.floor(failed_at / WINDOW) * WINDOW
-    windows: list[list[float]] = [[] for _ in range(math.ceil(END / WINDOW) + 1)]
+    first, end = failed_at - math.floor(failed_at / WINDOW) * WINDOW, FAULTS[name].end
+    windows: list[list[float]] = [[] for _ in range(math.ceil(end / WINDOW) + 2)]
     failed, healthy, longest, slow = {}, [], 0.0, 0
     for due_us, took_us, outcome in rows:
         due, took = int(due_us) / 1e6, int(took_us) / 1e6

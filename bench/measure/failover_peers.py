@@ -1,7 +1,8 @@
 """The proxies of `bench/failover`, each configured as its documentation advises for endpoints that fail.
 
 All have the same limits: 1 s to connect, 250 ms for a try, and a balance that prefers the endpoint with fewer requests
-in flight. POST is not tried again after it was sent.
+in flight. All but nginx, which has no active checks, ask `/health` of each endpoint once a second: three bad answers in
+a row take it out, two good ones bring it back. POST is not tried again after it was sent.
 """
 
 import json
@@ -22,6 +23,7 @@ address = "127.0.0.1:{proxy.admin_port}"
 sink = "off"
 [upstream.shop]
 endpoints = [{endpoints}]
+health = {{ path = "/health", interval = "1s", timeout = "{PER_TRY_MS}ms", healthy = 2, unhealthy = 3 }}
 [[route]]
 name = "shop"
 match = {{ path = "/*" }}
@@ -95,6 +97,10 @@ def envoy(proxy: peers.Proxy) -> str:
             "consecutive_5xx": 5, "split_external_local_origin_errors": True, "consecutive_local_origin_failure": 5,
             "interval": "1s", "base_ejection_time": "30s", "max_ejection_percent": 50,
         },
+        "health_checks": [{
+            "interval": "1s", "timeout": f"{PER_TRY_MS / 1000}s", "healthy_threshold": 2, "unhealthy_threshold": 3,
+            "no_traffic_interval": "1s", "http_health_check": {"path": "/health"},
+        }],
         "load_assignment": {"cluster_name": "shop", "endpoints": [{"lb_endpoints": endpoints}]},
     }
     listener = {

@@ -61,7 +61,9 @@ class Report:
             f"trial{'s' * (rounds > 1)}, in random order, each with a fresh proxy and fresh endpoints. An open loop "
             f"sends {failover.RATE:,} requests a second for {failover.END:g} s; one endpoint of three fails after "
             f"{fault:g} s and is well again after {healed:g} s (a killed one is started again). Endpoints answer after "
-            f"{failover.DELAY_MS} ms. The proxy has one worker on one core; load and endpoints, each a process of its "
+            f"{failover.DELAY_MS} ms. In the last row three of nine are killed and started again for a minute, each down for "
+            f"{failover.DOWN[0]:g} to {failover.DOWN[1]:g} s and up for {failover.UP[0]:g} to {failover.UP[1]:g} s, at the "
+            "same moments for each proxy. The proxy has one worker on one core; load and endpoints, each a process of its "
             "own, have the other. A trial is repeated while other processes use more than "
             f"{failover.OTHERS_MAX:.0%} of the machine; they used {max(t.others for t in self.trials):.1%} at most.", "",
             f"![p99 and failed requests around the fault]({self.options.out}.svg)", "",
@@ -157,10 +159,11 @@ class Report:
         )
 
     def cell(self, fault: str, peer: str, x: int, y: int) -> list[str]:
-        trials, scale = self.of(fault, peer), WIDTH / failover.END
+        spec = failover.FAULTS[fault]
+        trials, scale = self.of(fault, peer), WIDTH / spec.end
         parts = [
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" fill="#f8fafc"/>',
-            f'<path d="M{x + failover.FAULT * scale:.1f} {y}v{HEIGHT}H{x + failover.HEALED * scale:.1f}v-{HEIGHT}z" '
+            f'<path d="M{x + failover.FAULT * scale:.1f} {y}v{HEIGHT}H{x + spec.healed * scale:.1f}v-{HEIGHT}z" '
             'fill="#fee2e2" opacity=".6"/>',
         ]
         lines = "".join(f"M{x} {y + up(value):.1f}h{WIDTH}" for value in (10, 100, 1000))
@@ -172,7 +175,7 @@ class Report:
         for at in range(most):
             values = [trial.p99s[at] for trial in trials if at < len(trial.p99s)]
             worst = HIGH if min(values) < 0 else max(values)
-            place = x + min(at * failover.WINDOW, failover.END) * scale
+            place = x + min(at * failover.WINDOW, spec.end) * scale
             points.append(f"{place:.1f} {y + up(worst):.1f}")
             failed = sum(trial.failures[at] for trial in trials if at < len(trial.failures))
             if failed:
@@ -208,8 +211,9 @@ LEGEND = [
 ]
 INTRODUCTION = (
     f"All proxies have 1 s to connect and {failover_peers.PER_TRY_MS} ms for a try, prefer the endpoint with fewer "
-    "requests in flight, and do not repeat a POST that was sent. HAProxy also checks `/health` each second, which its "
-    "`observe` needs; these checks are not counted as load."
+    "requests in flight, and do not repeat a POST that was sent. All but nginx, which has no active checks, check "
+    "`/health` each second: three bad answers in a row take an endpoint out, two good ones bring it back. These checks "
+    "are not counted as load."
 )
 
 

@@ -3,6 +3,7 @@
 mod admin;
 mod brake;
 mod edited_plans;
+mod endpoint_files;
 mod faulty_disk;
 mod guards;
 mod harness;
@@ -14,6 +15,7 @@ mod recorder;
 mod rehearsals;
 mod rejected;
 mod reload;
+mod resumed;
 mod rollout_stops;
 mod rollouts;
 mod stop;

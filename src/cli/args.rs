@@ -13,6 +13,7 @@ use crate::config;
 
 mod act;
 mod journal;
+mod limit;
 mod live;
 mod notify;
 mod plan;
@@ -25,6 +26,7 @@ mod upstream;
 
 pub use act::{ActOutput, KillArguments, ReviveArguments};
 pub use journal::{EventsArguments, JournalArguments};
+pub use limit::{LimitArguments, LimitCommand, LimitListArguments};
 pub use live::{AdminArguments, CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
 pub use notify::{NotifyArguments, NotifyCommand, NotifyListArguments, NotifyTestArguments};
 pub use plan::PlanArguments;
@@ -100,6 +102,8 @@ pub enum Command {
     Plan(PlanArguments),
     /// Show the endpoints of upstreams; drain, eject or admit one
     Upstream(UpstreamArguments),
+    /// Show the rate limits of routes, and what they refuse
+    Limit(LimitArguments),
     /// Show the receivers of notifications, and what waits for them; or send a test message
     Notify(NotifyArguments),
     /// Reload the routes file of a running proxy, and wait for the result

@@ -69,6 +69,7 @@ fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Rehearse(arguments) => rehearse::rehearse(arguments, terminal),
         Command::Plan(arguments) => plan::plan(arguments, terminal),
         Command::Upstream(arguments) => act::upstream(arguments, terminal),
+        Command::Limit(arguments) => act::limit(arguments, terminal),
         Command::Notify(arguments) => act::notify(arguments, terminal),
         Command::Journal(arguments) => journal::journal(arguments, terminal),
         Command::Events(arguments) => journal::events(arguments, terminal),

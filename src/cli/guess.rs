@@ -36,8 +36,16 @@ const GUESSES: &[(&[&str], &str)] = &[
         "`pointsman rollout ls` shows the releases that guards watch, `pointsman rollout show NAME` the evidence",
     ),
     (
+        &["limits", "rate-limit", "rate-limits", "ratelimit", "throttle", "quota"],
+        "`pointsman limit ls` shows the rate limits of routes, and what they refuse",
+    ),
+    (
+        &["healthchecks", "checks", "probes"],
+        "`pointsman upstream ls` shows which endpoints are healthy, and why the others are not",
+    ),
+    (
         &["drain", "undrain", "eject", "admit", "upstreams", "endpoints"],
-        "`pointsman upstream drain UPSTREAM ENDPOINT` takes an endpoint out; `pointsman upstream ls` shows all",
+        "`pointsman upstream drain UPSTREAM ENDPOINT --reason TEXT` takes an endpoint out; `pointsman upstream ls` shows all",
     ),
     (&["audit", "history", "changelog", "who"], "`pointsman journal` shows who changed what, when and why"),
     (

@@ -24,8 +24,8 @@ use super::tables::state::STATE;
 use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
-    admin, dns, grpc, guard_warnings, hidden_routes, identity, kill, listener, notify, outlier, prometheus, release,
-    rollout_warnings, rollouts, route, route_test, segment, shadow, state, traces, upstream,
+    admin, dns, grpc, guard_warnings, hidden_routes, hidden_targets, identity, kill, listener, notify, outlier,
+    prometheus, release, rollout_warnings, rollouts, route, route_test, segment, shadow, state, traces, upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
@@ -139,8 +139,8 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
 
     let mut upstream_names = define(context, NameKind::Upstream, &parts.upstreams);
     let mut segment_names = define(context, NameKind::Segment, &parts.segments);
-    let upstreams: Vec<_> =
-        parts.upstreams.valid.iter().filter_map(|named| upstream::upstream(context, named, &mut system)).collect();
+    let each = |named| upstream::upstream(context, named, &mut system, &addresses);
+    let upstreams: Vec<_> = parts.upstreams.valid.iter().filter_map(each).collect();
     let segments: Vec<_> = parts.segments.valid.iter().filter_map(|named| segment::segment(context, named)).collect();
 
     let mut route_names = define_routes(context, &parts.routes);
@@ -240,6 +240,7 @@ impl WholeFile<'_, '_> {
         let routes = guarded.routes;
         conflicts(context, routes, route_names);
         hidden_routes::warn(context, routes, route_names);
+        hidden_targets::warn(context, routes, guarded.written, callers.segments);
         grpc::warn_of_http1(context, routes, defined, route_names);
         outlier::warn_of_no_budget(context, routes, defined, route_names);
         shadow::warn_of_loops(context, routes, defined, callers.listeners);

@@ -45,6 +45,8 @@ pub struct Loaded {
     pub applied: AppliedFiles,
     /// XXH3-128 of all inputs in order, in hex.
     pub hash: String,
+    /// The same without the files of endpoints.
+    pub base_hash: String,
     /// The `[[test]]` tables.
     pub tests: Vec<RouteTest>,
     /// The certificates and authorities that the next load can fall back to.
@@ -117,7 +119,7 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
     let ended = context.end()?;
     match compiled {
         Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests }) => {
-            let FinishedLoad { warnings, watched, applied, hash, in_use } = ended;
+            let FinishedLoad { warnings, watched, applied, hash, base_hash, in_use } = ended;
             Ok(Loaded {
                 rules,
                 overlay,
@@ -129,6 +131,7 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
                 watched,
                 applied,
                 hash,
+                base_hash,
                 tests,
                 in_use,
             })

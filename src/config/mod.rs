@@ -5,6 +5,8 @@
 mod admin_tests;
 mod compile;
 #[cfg(test)]
+mod endpoint_file_tests;
+#[cfg(test)]
 mod failure_tests;
 #[cfg(test)]
 mod guard_tests;
@@ -12,6 +14,8 @@ mod guard_tests;
 mod hostile_tests;
 mod load;
 mod read;
+#[cfg(test)]
+mod review_tests;
 #[cfg(test)]
 mod rollout_tests;
 mod route_test_run;
@@ -22,10 +26,13 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod toml;
+#[cfg(test)]
+mod upstream_tests;
 
 pub use load::{Loaded, load, load_edit, load_input, load_keeping, load_text};
 pub use route_test_run::{RouteTestRun, run_route_tests};
 pub use schema::schema;
+pub use tables::endpoints_file::parse_endpoints;
 pub use tables::route_test::RouteTest;
 
 pub use self::toml::applied_files::AppliedFiles;

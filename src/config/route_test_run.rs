@@ -8,15 +8,18 @@ use super::tables::route_test::{NO_SHADOW, RouteTest, TestExpectation, What};
 use super::toml::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::identity::IdentityProviders;
 use crate::route::{
-    Action, Decision, EffectiveConfig, EncodedSlash, Facts, Identity, NoTrace, Reason, RequestHead, Route, Routed,
-    Rules, SamplingInput, Spread, Weight, at_stages, decide, normal_host, normal_path,
+    Action, Caller, Decision, EffectiveConfig, EncodedSlash, Facts, Identity, NoTrace, Reason, RequestHead, Route,
+    Routed, Rules, SamplingInput, SourceLocation, Spread, Weight, access, at_stages, decide, normal_host, normal_path,
 };
 
 /// The result of a request.
+#[derive(Default)]
 struct TestResult<'r> {
     route: Option<&'r Route>,
     decision: Option<Decision>,
     status: Option<u16>,
+    /// The place of the target that answers.
+    answered_by: Option<&'r SourceLocation>,
     /// The upstream that can get a copy.
     copied: Option<String>,
 }
@@ -83,7 +86,7 @@ impl RouteTest {
 
     fn run<'r>(&self, config: EffectiveConfig<'r>, identity_providers: &IdentityProviders) -> TestResult<'r> {
         let EffectiveConfig { rules, overlay } = config;
-        let refused = TestResult { route: None, decision: None, status: Some(400), copied: None };
+        let refused = TestResult { status: Some(400), ..TestResult::default() };
         let Ok(path) = normal_path(&self.path, EncodedSlash::Keep) else { return refused };
         let host = if self.host.is_empty() { Some("".into()) } else { normal_host(&self.host) };
         let Some(host) = host else { return refused };
@@ -93,33 +96,22 @@ impl RouteTest {
         let headers = &self.headers;
         let head = RequestHead { method, host: &host, path: &path, query, headers, client_cert: None, listener };
         let Some(lookup) = rules.index.find(&rules.routes, &head) else {
-            return TestResult { route: None, decision: None, status: Some(404), copied: None };
+            return TestResult { status: Some(404), ..TestResult::default() };
         };
         let route = rules.route(lookup.route);
-        let answered = |route, status: http::StatusCode| {
+        let answered = |status: http::StatusCode, by| {
             let status = Some(status.as_u16());
-            TestResult { route: Some(route), decision: None, status, copied: None }
+            TestResult { route: Some(route), decision: None, status, answered_by: by, copied: None }
         };
+        let caller = self.caller(rules, &head, identity_providers);
+        if let Some((at, respond)) = access(&route.access, &head, &caller, &rules.segments) {
+            return answered(respond.status, route.access.get(at).map(|rule| &rule.place));
+        }
         let split = match &route.action {
             Action::Split(split) => split,
-            Action::Redirect(redirect) => {
-                return answered(route, redirect.status);
-            }
-            Action::Respond(respond) => {
-                return answered(route, respond.status);
-            }
+            Action::Redirect(redirect) => return answered(redirect.status, None),
+            Action::Respond(respond) => return answered(respond.status, None),
         };
-        let peer = self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let mut identity: Identity = rules.identity.clone();
-        if self.peer.is_none() {
-            identity.trusted_proxies.push(peer.into());
-        }
-        let country = self.country.or_else(|| identity_providers.country(self.client_ip.unwrap_or(peer)));
-        let facts = Facts { claims: self.claims.as_ref(), country, fault: None };
-        let mut caller = identity.caller(peer, &head, facts);
-        if let Some(client_ip) = self.client_ip.filter(|_| caller.trusted) {
-            caller.client_ip = client_ip;
-        }
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity: None };
         let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut NoTrace);
         let share = split.shadow.as_ref().map(|shadow| shadow.weight).unwrap_or_default();
@@ -128,7 +120,27 @@ impl RouteTest {
         let request = SamplingInput { route: route_id, method, variant, caller, cookie_identity: None, share };
         let copied = split.copied(config, &request, &[]).filter(|copied| copied.chance > Weight::ZERO);
         let copied = copied.map(|copied| copied.upstream);
-        TestResult { route: Some(route), decision: Some(decision), status: None, copied }
+        TestResult { route: Some(route), decision: Some(decision), copied, ..TestResult::default() }
+    }
+
+    fn caller<'h>(
+        &'h self,
+        rules: &Rules,
+        head: &'h RequestHead<'h>,
+        identity_providers: &IdentityProviders,
+    ) -> Caller<'h> {
+        let peer = self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let mut identity: Identity = rules.identity.clone();
+        if self.peer.is_none() {
+            identity.trusted_proxies.push(peer.into());
+        }
+        let country = self.country.or_else(|| identity_providers.country(self.client_ip.unwrap_or(peer)));
+        let facts = Facts { claims: self.claims.as_ref(), country, fault: None };
+        let mut caller = identity.caller(peer, head, facts);
+        if let Some(client_ip) = self.client_ip.filter(|_| caller.trusted) {
+            caller.client_ip = client_ip;
+        }
+        caller
     }
 
     fn failure(&self, expected: &TestExpectation, found: Option<&str>, got: &TestResult<'_>) -> Diagnostic {
@@ -142,7 +154,10 @@ impl RouteTest {
                 let place = &route.place;
                 format!("route `{}` ({}:{}) decided by {}", route.name, place.file, place.line, reason.name())
             }
-            (Some(route), None) => format!("route `{}` answers without an upstream", route.name),
+            (Some(route), None) => match got.answered_by {
+                Some(place) => format!("a target of route `{}` ({}:{}) answers", route.name, place.file, place.line),
+                None => format!("route `{}` answers without an upstream", route.name),
+            },
             (None, _) => "no route matches this request".to_owned(),
         };
         Diagnostic {

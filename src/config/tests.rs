@@ -40,7 +40,7 @@ fn split(text: &str) -> (Split, SplitState) {
 fn the_shipped_example_is_valid() {
     let loaded = good(SHIPPED);
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
-    assert_eq!(loaded.tests.len(), 7);
+    assert_eq!(loaded.tests.len(), 9);
     let failed = run_route_tests(&loaded);
     assert!(failed.failed == 0 && failed.diagnostics.is_empty(), "{failed}");
     assert_eq!(loaded.rules.listeners[0].address, "127.0.0.1:8080".parse().unwrap());
@@ -93,7 +93,8 @@ fn upstreams() {
     let text = "[upstream.c]\nendpoints = ['h2c://Grpc.internal:50051', { url = 'http://[::1]', weight = 3 }]\nrevision = '7'\n\
                 balance = 'hash'\nconnect_timeout = '250ms'\nlimits = { connections = 1, response_headers = 300 }\n";
     let upstream = rules(text).upstreams.remove(2);
-    let spec = |protocol, host, port, weight| EndpointSpec { protocol, host, port, weight };
+    let spec =
+        |protocol, host, port, weight| EndpointSpec { protocol, host, port, weight, role: EndpointRole::Primary };
     let expected = Upstream {
         name: "c".into(),
         revision: Some("7".into()),
@@ -104,7 +105,9 @@ fn upstreams() {
         balance: Balance::Hash,
         connect_timeout: Duration::from_millis(250),
         limits: UpstreamLimits { connections: 1, response_headers: 300, ..UpstreamLimits::default() },
+        slow_start: Duration::ZERO,
         outlier: OutlierSettings::default(),
+        health: None,
         retry_budget: RetryBudgetSettings::default(),
         proxy_protocol: None,
         tls: None,
@@ -381,6 +384,6 @@ fn a_shadow_loop_is_found() {
              endpoints = '{endpoint}'\n[[route]]\nname = 'r'\nstable = 'a'\nshadow = {{ upstream = 'b', weight = 1 }}\n"
         ));
         let codes: Vec<_> = loaded.warnings.iter().map(|warning| warning.code).collect();
-        assert_eq!(codes, if is_loop { vec!["shadow-loop"] } else { vec![] }, "{address} {endpoint}");
+        assert_eq!(codes, if is_loop { vec!["shadow-loop", "own-listener"] } else { vec![] }, "{address} {endpoint}");
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::admin::push_last;
 use super::event::Event;
-use super::files::{ConfigLoader, PendingReload, Watcher};
+use super::files::{ConfigLoader, KeptOfFiles, PendingReload, Watcher};
 use super::hand_over::Succession;
 use super::health::Probes;
 use super::release::Release;
@@ -22,7 +22,6 @@ use crate::drain::{Drain, Phase};
 use crate::snapshot::{ListeningSocket, SnapshotStore};
 use crate::telemetry::exposition::FigurePusher;
 use crate::telemetry::{LogWriter, TraceExporter, WorkerMeter};
-use crate::tls::LastGood;
 
 /// How long workers may take to record the requests that were cut, before the access log is closed.
 const LAST_RECORDS_TIMEOUT: Duration = Duration::from_millis(100);
@@ -42,8 +41,8 @@ pub struct Controller {
     pub(super) sender: mpsc::Sender<Event>,
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) load: ConfigLoader,
-    /// The certificates and keys in use, which the next load falls back to.
-    pub(super) last_good: Arc<LastGood>,
+    /// What is kept of the files that are in effect.
+    pub(super) kept: KeptOfFiles,
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) names: WatchedNames,
     pub(super) watcher: Watcher,

@@ -6,6 +6,7 @@
 //! route or an upstream by name while nothing of it changes. When something changes, its parts are carried over: a
 //! series of meters by its labels, a sample by the route's name, weights and sticky key, an endpoint when it is equal.
 
+mod limits;
 mod listeners;
 mod previous;
 mod rollout_callers;
@@ -16,10 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use listeners::{certificate_changes, listeners};
-use routes::route_states;
 pub use routes::with_overlay;
+use routes::{BuiltAt, route_states};
+
 use upstreams::upstream_states;
-pub use upstreams::{Addresses, collector_tls, names_to_resolve, with_addresses};
+pub use upstreams::{Addresses, EndpointInputs, collector_tls, names_to_resolve, with_addresses};
 
 use crate::identity::IdentityProviders;
 use crate::route::{Edition, EffectiveConfig, Generation, Overlay, Rules};
@@ -44,18 +46,31 @@ pub struct SnapshotInputs<'a> {
     pub registry: &'a MeterRegistry,
     /// The wall-clock time.
     pub now: Duration,
+    /// Milliseconds since the start of the process.
+    pub uptime_ms: u64,
 }
 
 /// Builds the next snapshot.
 #[must_use]
 pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
-    let SnapshotInputs { generation, rules, overlay, listeners, identity_providers, addresses, registry, now } = inputs;
+    let SnapshotInputs {
+        generation,
+        rules,
+        overlay,
+        listeners,
+        identity_providers,
+        addresses,
+        registry,
+        now,
+        uptime_ms,
+    } = inputs;
+    let at = BuiltAt { now, uptime: Duration::from_millis(uptime_ms) };
     let next = Snapshot {
         generation,
         edition: old.map_or(Edition(1), |old| old.edition),
         listeners,
-        routes: route_states(old, EffectiveConfig { rules: &rules, overlay: &overlay }, registry, now),
-        upstreams: upstream_states(old, &rules, registry, addresses),
+        routes: route_states(old, EffectiveConfig { rules: &rules, overlay: &overlay }, registry, at),
+        upstreams: upstream_states(old, &rules, registry, EndpointInputs { addresses, now_ms: uptime_ms }),
         identity_providers: old
             .map_or_else(IdentityProviders::default, |old| old.identity_providers.clone())
             .reuse_unchanged(identity_providers),

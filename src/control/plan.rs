@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::admin::{OtherListener, PreparedAdmin};
 use super::controller::Controller;
-use super::files::{Rejection, warn, writable};
+use super::files::{Rejection, writable};
 use super::next_snapshot;
 use super::outcome::ReloadOutcome;
 use super::resolver::LookupResult;
@@ -110,7 +110,7 @@ impl Controller {
     pub(super) fn commit(&mut self, plan: ReloadPlan) -> ReloadOutcome {
         let ReloadPlan { loaded, answers, listeners, admin, export } = plan;
         let old = self.store.load();
-        warn(&loaded.warnings);
+        self.kept.warned.log(&loaded.warnings);
         // The log writer opens the file again. If the folder was removed since `prepare`, the writer counts the lost
         // lines and retries.
         self.log.set_sink(loaded.rules.access_log.sink.clone());
@@ -128,7 +128,7 @@ impl Controller {
         if summary.is_empty() {
             summary.push(NO_RULE_CHANGED.to_owned());
         }
-        self.last_good = Arc::new(loaded.in_use);
+        self.kept.last_good = Arc::new(loaded.in_use);
         self.release.kills.follow_file(loaded.overlay, loaded.kills);
         // Kills by people stay, whatever the file says, and so do latches.
         self.release.latches.keep_holds_of(&loaded.rules);
@@ -146,6 +146,7 @@ impl Controller {
                 addresses: &addresses,
                 registry: &self.state.counts.registry,
                 now: self.state.clock.wall(),
+                uptime_ms: self.state.uptime_ms(),
             },
         );
         retain_names(&self.state.counts.recorder, &wanted);
@@ -153,6 +154,7 @@ impl Controller {
         {
             let mut data = self.state.lock();
             data.hash = loaded.hash;
+            data.base_hash = loaded.base_hash;
             data.files = loaded.watched;
             data.applied = Arc::new(loaded.applied);
             data.names.retain(|name, _| wanted.contains(name));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::controller::Controller;
 use super::next_snapshot;
+use super::next_snapshot::EndpointInputs;
 use crate::route::{Edition, Overlay};
 use crate::snapshot::{Listener, Snapshot};
 
@@ -19,7 +20,9 @@ impl Controller {
     /// Publishes the current addresses of `name` under the same rules.
     pub(super) fn publish_addresses(&mut self, name: &str) {
         let old = self.store.load();
-        let upstreams = next_snapshot::with_addresses(&old, name, &self.state.addresses());
+        let (addresses, now_ms) = (self.state.addresses(), self.state.uptime_ms());
+        let inputs = EndpointInputs { addresses: &addresses, now_ms };
+        let upstreams = next_snapshot::with_addresses(&old, name, inputs);
         self.publish(Snapshot { upstreams, ..(*old).clone() });
     }
 

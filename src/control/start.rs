@@ -14,10 +14,10 @@ use super::admin::{AdminListener, OtherListener, PreparedAdmin, push_regularly};
 use super::adoption::wait_for_workers;
 use super::controller::Controller;
 use super::event::{Event, ProcessEvent, ResolverEvent};
-use super::files::{ConfigChecker, ConfigLoader, Rejection, Watcher, run_load, warn, writable};
+use super::files::{ConfigChecker, ConfigLoader, KeptOfFiles, Rejection, Watcher, run_load, writable};
 use super::guard::send_guard_ticks;
-use super::hand_over::{InheritedSockets, Succession, restore_endpoints};
-use super::health::{Probes, send_probe_ticks};
+use super::hand_over::{InheritedSockets, Succession, restore_endpoints, restore_limits};
+use super::health::{Probes, run_checks, send_probe_ticks};
 use super::next_snapshot;
 use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{ActiveKills, FolderSettings, Release};
@@ -153,8 +153,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     let (rules, registry) = (Arc::new(loaded.rules), Arc::new(MeterRegistry::new(workers)));
     let (sender, events) = mpsc::channel(EVENTS_MAX);
     let listeners = next_snapshot::listeners(&[], &rules.listeners, &loaded.tls, workers, &mut succession.inherited);
-    let log = log(&rules, settings.screen, clock)?;
-    let traces = exporter(&rules, clock)?;
+    let (log, traces) = (log(&rules, settings.screen, clock)?, exporter(&rules, clock)?);
     let (listeners, unbound) = listeners.map_or_else(|unbound| (Arc::default(), unbound), |bound| (bound, Vec::new()));
     let kills = ActiveKills::of_file(loaded.overlay.clone(), loaded.kills);
     let inputs = next_snapshot::SnapshotInputs {
@@ -167,6 +166,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         addresses: &addresses(&loading.answers),
         registry: &registry,
         now: clock.wall(),
+        uptime_ms: 0,
     };
     let store = SnapshotStore::new(next_snapshot::build(None, inputs));
     let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(telemetry::control::new_recorder()) };
@@ -182,8 +182,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     watcher.follow(&loaded.watched, loading.began_at);
     state.lock().files = loaded.watched;
     state.lock().applied = Arc::new(loaded.applied);
-    warn(&loaded.warnings);
-    record_start(&state, loaded.hash, file, clock.now().duration_since(began));
+    record_start(&state, [loaded.hash, loaded.base_hash], file, clock.now().duration_since(began));
     let folder = FolderSettings::new(&rules.state.dir, settings.journal_files, settings.lock_wait, clock);
     let (shutdown, drain) = (Shutdown::new(settings.drain_delay, settings.drain_deadline), Drain::new());
     let mut controller = Controller {
@@ -196,7 +195,7 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
         sender,
         events,
         load,
-        last_good: Arc::new(loaded.in_use),
+        kept: KeptOfFiles::new(loaded.in_use, &loaded.warnings),
         resolver,
         names,
         watcher,
@@ -247,8 +246,11 @@ fn watch_names(
     names
 }
 
-fn record_start(state: &ControlState, hash: String, file: Option<PathBuf>, took: Duration) {
-    state.lock().hash = hash;
+fn record_start(state: &ControlState, hashes: [String; 2], file: Option<PathBuf>, took: Duration) {
+    {
+        let mut data = state.lock();
+        [data.hash, data.base_hash] = hashes;
+    }
     state.lock().file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
     let outcome = ReloadOutcome::Applied { generation: FIRST, summary: Vec::new() };
     state.record_reload(&LastReload { cause: ReloadCause::Start, outcome, at: state.clock.wall(), took });
@@ -346,8 +348,10 @@ impl StartedControl {
         let Self { mut controller, listeners, admin, look_ups: _ } = self;
         if let Some(predecessor) = &controller.succession.predecessor {
             let may = predecessor.wait_for_permission(&controller.succession.inherited).await;
-            let endpoints = may.map_err(|error| StartError::Io("the hand-over", error))?;
-            restore_endpoints(&controller.store.load(), &endpoints, controller.state.uptime_ms());
+            let states = may.map_err(|error| StartError::Io("the hand-over", error))?;
+            let snapshot = controller.store.load();
+            restore_endpoints(&snapshot, &states.endpoints, controller.state.uptime_ms());
+            restore_limits(&snapshot, &states.limits, controller.state.uptime_ns());
         }
         controller.succession.inherited.settle();
         let is_taking_over = controller.succession.predecessor.is_some();
@@ -369,6 +373,8 @@ impl StartedControl {
         }
         tokio::spawn(send_guard_ticks(Arc::clone(&controller.state), controller.sender.clone()));
         tokio::spawn(send_probe_ticks(Arc::clone(&controller.state), controller.sender.clone()));
+        let (snapshots, drained) = (controller.store.follow(), controller.drain.subscribe());
+        tokio::spawn(run_checks(Arc::clone(&controller.state), snapshots, drained));
         tokio::spawn(send_housekeeping_ticks(threads, controller.notify.watchdog(), controller.sender.clone()));
         Ok(controller)
     }

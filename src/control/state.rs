@@ -13,7 +13,7 @@ use super::measure::Baselines;
 use super::notify::NotifyView;
 use super::outcome::{ReloadCause, ReloadOutcome, kept_summary};
 use super::release::ReleaseView;
-use super::resolver::{LookupResult, NO_ANSWER_YET, NameChange, NameState};
+use super::resolver::{ADDRESSES_MAX, LookupResult, NO_ANSWER_YET, NameChange, NameState};
 use crate::clock::Clock;
 use crate::config::AppliedFiles;
 use crate::drain::Phase;
@@ -65,6 +65,8 @@ pub struct MutableState {
     pub applied_at: Duration,
     /// The hash of the current configuration.
     pub hash: String,
+    /// The hash without the files of endpoints.
+    pub(super) base_hash: String,
     /// The routes file; `None` when the routes come from the command line.
     pub file: Option<PathBuf>,
     /// The paths that the configuration depends on.
@@ -163,6 +165,13 @@ impl ControlState {
         u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Nanoseconds since the start, now: the time of rate limits.
+    #[must_use]
+    pub fn uptime_ns(&self) -> u64 {
+        let uptime = self.clock.now().saturating_duration_since(self.counts.registry.started);
+        u64::try_from(uptime.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The drain phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -182,7 +191,14 @@ impl ControlState {
     /// changed.
     pub fn record_lookup(&self, name: &str, answered: &LookupResult) -> bool {
         telemetry::control::count_lookup(&self.counts.recorder, name, answered);
-        let change = self.lock().names.entry(name.to_owned()).or_default().record(answered);
+        let (change, left_out) = {
+            let mut data = self.lock();
+            let known = data.names.entry(name.to_owned()).or_default();
+            (known.record(answered), known.record_left_out(answered))
+        };
+        if let Some(left_out) = left_out {
+            tracing::warn!(name, left_out, "name has more addresses than are used: the first {ADDRESSES_MAX} serve");
+        }
         let error = answered.as_ref().err().map_or("", String::as_str);
         match change {
             NameChange::None | NameChange::Addresses => {}

@@ -2,17 +2,22 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
 use super::cause::{FailureCause, FailureKind};
+use super::checked::{CheckHistory, CheckOutcome, CheckView, CheckedHealth};
+use super::standing::EndpointStanding;
 use super::window::RecentWindows;
+use crate::route::EndpointRole;
 
-/// In [`EndpointHealth::word`]: the endpoint is ejected or drained.
+/// In [`EndpointHealth::word`]: the endpoint is ejected, drained or unhealthy.
 const UNUSABLE: u32 = 1 << 31;
 /// In [`EndpointHealth::word`]: the endpoint fails, but may not be ejected.
 const FAILING: u32 = 1 << 30;
+/// In [`EndpointHealth::word`]: the endpoint is usable, but others serve before it: it is a backup, or not checked yet.
+const STANDBY: u32 = 1 << 29;
 /// The most failures in a row that are counted.
-const FAILURES_MAX: u32 = FAILING - 1;
+const FAILURES_MAX: u32 = STANDBY - 1;
 /// How long after its last failure in a row an endpoint that is kept counts as failing.
 const FAILING_MS: u64 = 10_000;
 /// `until_ms` of an ejection by a person.
@@ -21,13 +26,29 @@ const FOR_EVER: u64 = u64::MAX;
 /// The state of one endpoint.
 #[derive(Debug, Default)]
 pub struct EndpointHealth {
-    /// Failures in a row and the two flags. 0 while all is well: then a success writes nothing.
+    /// Failures in a row and the three flags. 0 while all is well: then a success writes nothing.
     word: AtomicU32,
     /// The number of changes; a try that began before the last one is a straggler.
     epoch: AtomicU32,
     /// The cause of the ejection, or 0.
     ejected: AtomicU8,
+    /// A person has drained it.
     drained: AtomicBool,
+    /// The file has drained it.
+    drained_by_file: AtomicBool,
+    is_backup: AtomicBool,
+    /// Whether it got requests after the last change of the upstream's endpoints.
+    was_in_rotation: AtomicBool,
+    /// The verdict of the active checks, by its index.
+    checked: AtomicU8,
+    /// It came when its upstream had others.
+    came_later: AtomicBool,
+    /// The active checks so far; never read by a request.
+    checks: CheckHistory,
+    /// When it began to get requests beside others; 0: with the first endpoints of its upstream.
+    ramp_began_ms: AtomicU64,
+    /// The requests in flight of all workers, as far as they have reported them.
+    reported_load: AtomicI64,
     /// The end of the ejection.
     until_ms: AtomicU64,
     /// The length of the ejection.
@@ -49,28 +70,19 @@ pub struct EndpointHealth {
     recent: OnceLock<RecentWindows>,
 }
 
-/// The state of an endpoint as a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointStanding {
-    /// It serves.
-    Usable,
-    /// It fails, but may not be ejected, so it serves.
-    Failing,
-    /// It gets no request until its time is over.
-    Ejected,
-    /// Its time is over: the next fitting try decides.
-    Trial,
-    /// A person has drained it.
-    Drained,
-}
-
 /// The state of an endpoint, for people and programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndpointView {
-    /// The state as a word; drained before ejected.
+    /// The state as a word; drained before unhealthy, and that before ejected.
     pub standing: EndpointStanding,
-    /// Whether a person has drained it.
+    /// Whether it is drained, by a person or by the file.
     pub drained: bool,
+    /// Whether the file has drained it.
+    pub drained_by_file: bool,
+    /// Whether it is a backup.
+    pub backup: bool,
+    /// The verdict of the active checks.
+    pub checked: CheckedHealth,
     /// The cause of the ejection, if it is ejected.
     pub ejected: Option<FailureCause>,
     /// Milliseconds until the next try of an ejected endpoint; `None` also for an ejection by a person.
@@ -100,29 +112,26 @@ pub struct EndpointMemory {
     pub failures: u32,
     /// Ejections in a row.
     pub in_row: u32,
+    /// The verdict of the active checks.
+    pub checked: CheckedHealth,
 }
 
-impl EndpointStanding {
-    /// All states, in the order of their index.
-    pub const ALL: [Self; 5] = [Self::Usable, Self::Failing, Self::Ejected, Self::Trial, Self::Drained];
+/// When an endpoint came to its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// With its first endpoints.
+    First,
+    /// When it had others.
+    Later,
+}
 
-    /// The state as text.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Usable => "usable",
-            Self::Failing => "failing",
-            Self::Ejected => "ejected",
-            Self::Trial => "trial",
-            Self::Drained => "drained",
-        }
-    }
-
-    /// Whether requests are sent to it in this state.
-    #[must_use]
-    pub const fn serves(self) -> bool {
-        matches!(self, Self::Usable | Self::Failing)
-    }
+/// Whether others serve before an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standby {
+    /// They do.
+    Waits,
+    /// It serves too.
+    Serves,
 }
 
 impl EndpointHealth {
@@ -133,11 +142,18 @@ impl EndpointHealth {
         self.word.load(Relaxed) == 0
     }
 
-    /// Whether it is neither ejected nor drained.
+    /// Whether it is neither ejected nor drained nor unhealthy. A backup that waits is usable.
     #[must_use]
     #[inline]
     pub fn is_usable(&self) -> bool {
         self.word.load(Relaxed) & UNUSABLE == 0
+    }
+
+    /// Whether requests are sent to it now: it is usable, and no others come before it. One load.
+    #[must_use]
+    #[inline]
+    pub fn is_in_rotation(&self) -> bool {
+        self.word.load(Relaxed) & (UNUSABLE | STANDBY) == 0
     }
 
     /// The epoch of a try that begins now.
@@ -152,10 +168,64 @@ impl EndpointHealth {
         self.recent.get_or_init(|| RecentWindows::new(workers))
     }
 
-    /// Whether a person has drained it.
+    /// Whether it is drained, by a person or by the file.
     #[must_use]
     pub fn is_drained(&self) -> bool {
+        self.drained.load(Relaxed) || self.drained_by_file.load(Relaxed)
+    }
+
+    /// Whether a person has drained it.
+    #[must_use]
+    pub fn is_drained_by_hand(&self) -> bool {
         self.drained.load(Relaxed)
+    }
+
+    /// Whether it is a backup.
+    #[must_use]
+    pub fn is_backup(&self) -> bool {
+        self.is_backup.load(Relaxed)
+    }
+
+    /// The verdict of the active checks.
+    #[must_use]
+    pub fn checked(&self) -> CheckedHealth {
+        CheckedHealth::ALL.get(usize::from(self.checked.load(Relaxed))).copied().unwrap_or_default()
+    }
+
+    /// The last active checks.
+    #[must_use]
+    pub fn check_view(&self) -> CheckView {
+        self.checks.view()
+    }
+
+    /// Adds an active check to those so far, and returns them.
+    pub(super) fn note_check(&self, outcome: &CheckOutcome, now_ms: u64) -> CheckView {
+        self.checks.add(outcome, now_ms)
+    }
+
+    /// The requests in flight of all workers, as they have reported them last; also those of the caller.
+    #[must_use]
+    #[inline]
+    pub fn reported_load(&self) -> i64 {
+        self.reported_load.load(Relaxed)
+    }
+
+    /// A worker reports how many more requests it has in flight than it reported before.
+    pub fn report_load(&self, more: i64) {
+        self.reported_load.fetch_add(more, Relaxed);
+    }
+
+    /// The part of its share that it gets now, from 0.1 to 1: it grows evenly within `slow_start_ms` of its admission.
+    #[must_use]
+    pub fn ramp(&self, now_ms: u64, slow_start_ms: u64) -> f64 {
+        const FLOOR: f64 = 0.1;
+        let began_ms = self.ramp_began_ms.load(Relaxed);
+        if slow_start_ms == 0 || began_ms == 0 || now_ms >= began_ms.saturating_add(slow_start_ms) {
+            return 1.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of minutes")]
+        let part = now_ms.saturating_sub(began_ms) as f64 / slow_start_ms as f64;
+        FLOOR + (1.0 - FLOOR) * part
     }
 
     /// The state, for people and programs.
@@ -164,14 +234,20 @@ impl EndpointHealth {
         let (drained, ejected, until_ms) = (self.is_drained(), self.ejected(), self.until_ms.load(Relaxed));
         let standing = match ejected {
             _ if drained => EndpointStanding::Drained,
+            _ if self.checked() == CheckedHealth::Unhealthy => EndpointStanding::Unhealthy,
             Some(_) if now_ms >= until_ms => EndpointStanding::Trial,
             Some(_) => EndpointStanding::Ejected,
+            None if self.is_usable() && !self.is_in_rotation() && self.is_backup() => EndpointStanding::Standby,
+            None if self.is_usable() && !self.is_in_rotation() => EndpointStanding::Unknown,
             None if self.shows_failing(now_ms) => EndpointStanding::Failing,
             None => EndpointStanding::Usable,
         };
         EndpointView {
             standing,
             drained,
+            drained_by_file: self.drained_by_file.load(Relaxed),
+            backup: self.is_backup(),
+            checked: self.checked(),
             ejected,
             left_ms: ejected.and((until_ms != FOR_EVER).then(|| until_ms.saturating_sub(now_ms))),
             failures: self.failures(),
@@ -182,8 +258,16 @@ impl EndpointHealth {
     }
 
     /// Whether a new state would be the same: all is well, and no earlier ejection makes the next one longer.
+    ///
+    /// What the file says of it and the verdict of its checks are not its own: they come with it again.
     pub(super) fn is_forgettable(&self) -> bool {
-        self.is_quiet() && self.in_row.load(Relaxed) == 0
+        let is_calm = self.word.load(Relaxed) & (FAILING | FAILURES_MAX) == 0 && self.in_row.load(Relaxed) == 0;
+        is_calm && self.ejected().is_none() && !self.is_drained_by_hand()
+    }
+
+    /// Whether a person has drained or ejected it.
+    pub(super) fn is_out_by_hand(&self) -> bool {
+        self.is_drained_by_hand() || self.is_ejected_by_hand()
     }
 
     /// Whether it is kept although it fails, and has failed in a row or a moment ago. Without requests the mark stays, but
@@ -248,14 +332,16 @@ impl EndpointHealth {
         }
     }
 
-    /// Forgets the failures in a row, where no flag is set; returns whether none is.
+    /// Forgets the failures in a row of an endpoint that is usable and not failing; returns whether it is.
     pub(super) fn clear_failures(&self) -> bool {
         let word = self.word.load(Relaxed);
-        if word & (UNUSABLE | FAILING) != 0 {
+        if word & FAILING != 0 || self.ejected().is_some() {
             return false;
         }
-        // When another worker counts a failure meanwhile, that failure is the later one: it stays.
-        let _ = self.word.compare_exchange(word, 0, Relaxed, Relaxed);
+        if word & FAILURES_MAX > 0 {
+            // When another worker counts a failure meanwhile, that failure is the later one: it stays.
+            let _ = self.word.compare_exchange(word, word & !FAILURES_MAX, Relaxed, Relaxed);
+        }
         true
     }
 
@@ -317,7 +403,7 @@ impl EndpointHealth {
         self.note_connected();
         self.claimed_ms.store(0, Relaxed);
         self.admitted_ms.store(now_ms, Relaxed);
-        self.word.store(if self.is_drained() { UNUSABLE } else { 0 }, Relaxed);
+        self.word.store(if self.is_out() { UNUSABLE } else { 0 }, Relaxed);
         self.epoch.fetch_add(1, Relaxed);
     }
 
@@ -336,14 +422,14 @@ impl EndpointHealth {
             return false;
         }
         if word & FAILURES_MAX > 0 {
-            let _ = self.word.compare_exchange(word, FAILING, Relaxed, Relaxed);
+            let _ = self.word.compare_exchange(word, word & !FAILURES_MAX, Relaxed, Relaxed);
         }
         true
     }
 
     /// Removes that mark and forgets the failures. Under the upstream's lock.
     pub(super) fn clear_failing(&self) {
-        self.word.fetch_and(UNUSABLE, Relaxed);
+        self.word.fetch_and(UNUSABLE | STANDBY, Relaxed);
     }
 
     /// Drains the endpoint. Under the upstream's lock.
@@ -355,23 +441,130 @@ impl EndpointHealth {
     /// Ends the drain. Under the upstream's lock.
     pub(super) fn undrain(&self) {
         self.drained.store(false, Relaxed);
+        self.begin_anew();
+        self.set_usable();
+    }
+
+    /// Forgets what failed, unless it is ejected; tries that began before count no more.
+    fn begin_anew(&self) {
         if self.ejected().is_none() {
+            self.note_connected();
+            self.word.fetch_and(UNUSABLE | STANDBY, Relaxed);
+            self.epoch.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether something else than an ejection keeps it from being usable.
+    fn is_out(&self) -> bool {
+        self.is_drained() || self.checked() == CheckedHealth::Unhealthy
+    }
+
+    /// Sets the flag of what is not usable by the rest of the state. Under the upstream's lock.
+    fn set_usable(&self) {
+        if self.is_out() || self.ejected().is_some() {
+            self.word.fetch_or(UNUSABLE, Relaxed);
+        } else {
             self.word.fetch_and(!UNUSABLE, Relaxed);
         }
+    }
+
+    /// Sets what the file says. Under the upstream's lock.
+    pub(super) fn set_role(&self, role: EndpointRole) {
+        self.is_backup.store(role == EndpointRole::Backup, Relaxed);
+        self.drained_by_file.store(role == EndpointRole::Drained, Relaxed);
+        self.set_usable();
+    }
+
+    /// What the file says.
+    pub(super) fn role(&self) -> EndpointRole {
+        if self.drained_by_file.load(Relaxed) {
+            EndpointRole::Drained
+        } else if self.is_backup() {
+            EndpointRole::Backup
+        } else {
+            EndpointRole::Primary
+        }
+    }
+
+    /// Sets the verdict of the active checks. Under the upstream's lock.
+    pub(super) fn set_checked(&self, checked: CheckedHealth) {
+        let before = self.checked();
+        self.checked.store(checked as u8, Relaxed);
+        if (before, checked) == (CheckedHealth::Unhealthy, CheckedHealth::Healthy) {
+            // What failed while it was unhealthy is past.
+            self.begin_anew();
+        }
+        if matches!(checked, CheckedHealth::Unchecked | CheckedHealth::Unknown) {
+            // Checks in a row of before a pause say nothing.
+            self.checks.clear();
+        }
+        self.set_usable();
+    }
+
+    /// Notes when it came. Under the upstream's lock.
+    pub(super) fn set_arrival(&self, arrival: Arrival) {
+        self.came_later.store(arrival == Arrival::Later, Relaxed);
+    }
+
+    /// Whether it came later, and there is no verdict of its active checks yet.
+    pub(super) fn awaits_check(&self) -> bool {
+        self.checked() == CheckedHealth::Unknown && self.came_later.load(Relaxed)
+    }
+
+    /// Lets others serve before it, or not. Under the upstream's lock.
+    pub(super) fn set_standby(&self, waits: Standby) {
+        match waits {
+            Standby::Waits => drop(self.word.fetch_or(STANDBY, Relaxed)),
+            Standby::Serves => drop(self.word.fetch_and(!STANDBY, Relaxed)),
+        }
+    }
+
+    /// Whether it got requests after the last change ([`note_rotation`](Self::note_rotation)).
+    pub(super) fn was_in_rotation(&self) -> bool {
+        self.was_in_rotation.load(Relaxed)
+    }
+
+    /// Notes whether it gets requests now. Under the upstream's lock.
+    pub(super) fn note_rotation(&self) {
+        self.was_in_rotation.store(self.is_in_rotation(), Relaxed);
+    }
+
+    /// The upstream does not have it for the present. Under the upstream's lock.
+    pub(super) fn leave_rotation(&self) {
+        self.was_in_rotation.store(false, Relaxed);
+    }
+
+    /// Its share grows from now on. Under the upstream's lock.
+    pub(super) fn begin_ramp(&self, now_ms: u64) {
+        self.ramp_began_ms.store(now_ms.max(1), Relaxed);
+    }
+
+    /// When its time is over, if nothing keeps it out but an ejection that ends by itself.
+    pub(super) fn trial_ms(&self) -> Option<u64> {
+        // A backup is not tried while a primary serves.
+        let may_serve = !self.is_out() && self.word.load(Relaxed) & STANDBY == 0;
+        let is_waiting = may_serve && self.ejected().is_some_and(|cause| cause != FailureCause::ByHand);
+        is_waiting.then(|| self.until_ms.load(Relaxed))
     }
 
     /// What a hand-over passes on; `None` while all is well.
     pub(super) fn memory(&self, now_ms: u64) -> Option<EndpointMemory> {
         let view = self.view(now_ms);
         let (left_ms, length_ms) = (view.left_ms.unwrap_or(0), self.length_ms.load(Relaxed));
-        let EndpointView { drained, ejected, failures, in_row, .. } = view;
-        let memory = EndpointMemory { drained, ejected, left_ms, length_ms, failures, in_row };
-        (drained || ejected.is_some() || failures > 0).then_some(memory)
+        let EndpointView { ejected, failures, in_row, checked, .. } = view;
+        let drained = self.is_drained_by_hand();
+        let memory = EndpointMemory { drained, ejected, left_ms, length_ms, failures, in_row, checked };
+        let is_checked = matches!(checked, CheckedHealth::Healthy | CheckedHealth::Unhealthy);
+        (drained || ejected.is_some() || failures > 0 || is_checked).then_some(memory)
     }
 
     /// Takes over what a hand-over passed on. Under the upstream's lock.
     pub(super) fn restore(&self, memory: EndpointMemory, now_ms: u64) {
-        let EndpointMemory { drained, ejected, left_ms, length_ms, failures, in_row } = memory;
+        let EndpointMemory { drained, ejected, left_ms, length_ms, failures, in_row, checked } = memory;
+        // Without active checks nothing would ever change a verdict.
+        if self.checked() != CheckedHealth::Unchecked && checked != CheckedHealth::Unchecked {
+            self.checked.store(checked as u8, Relaxed);
+        }
         self.set_in_row(in_row);
         if let Some(cause) = ejected {
             self.eject(cause, now_ms, left_ms);
@@ -382,6 +575,7 @@ impl EndpointHealth {
         if drained {
             self.drain();
         }
+        self.set_usable();
     }
 
     /// Whether the kind of failure that ejected it is that it accepts no connections.

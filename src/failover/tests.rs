@@ -1,5 +1,6 @@
 //! The life of endpoints: failures, ejection, the try that decides, admission, and what people do.
 
+mod checks;
 mod laws;
 
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ impl Scene {
     fn of(endpoints: u8) -> Self {
         let upstream = UpstreamHealth::new(1);
         let keys: Vec<_> = (1..=endpoints).map(key).collect();
-        let endpoints = upstream.set_endpoints(&keys);
+        let endpoints = upstream.set_endpoints(&keys, 0);
         Self { upstream, endpoints, settings: OutlierSettings::default() }
     }
 
@@ -133,7 +134,7 @@ fn a_last_resort_before_the_time_admits_by_success_and_does_not_prolong_by_failu
 fn where_only_ejected_endpoints_are_left_they_serve() {
     let scene = Scene::of(3);
     scene.fail_often(0, FailureCause::Status, 0);
-    scene.upstream.set_endpoints(&[key(1)]);
+    scene.upstream.set_endpoints(&[key(1)], 0);
     assert_eq!((scene.standing(0, 1), scene.upstream.has_unusable()), (EndpointStanding::Usable, false));
 }
 
@@ -181,14 +182,14 @@ fn a_try_that_fails_in_another_way_ejects_anew_only_within_the_cap() {
 #[test]
 fn what_gets_no_request_is_not_ejected() {
     let scene = Scene::of(3);
-    scene.upstream.drain(&scene.endpoints[0]);
+    scene.upstream.drain(&scene.endpoints[0], 0);
     assert_eq!(scene.fail(1, FailureCause::ConnectRefused, 0), None);
-    scene.upstream.set_endpoints(&[key(1), key(3)]);
+    scene.upstream.set_endpoints(&[key(1), key(3)], 0);
     for at in [0, 1] {
         assert!((0..9).all(|_| scene.fail(at, FailureCause::ConnectRefused, 0).is_none()));
     }
-    scene.upstream.undrain(&scene.endpoints[0]);
-    scene.upstream.set_endpoints(&[key(1), key(2), key(3)]);
+    scene.upstream.undrain(&scene.endpoints[0], 0);
+    scene.upstream.set_endpoints(&[key(1), key(2), key(3)], 0);
     assert_eq!(scene.upstream.usable(), 3);
     assert!(matches!(scene.fail(1, FailureCause::ConnectRefused, 0), Some(Transition::Ejected { .. })));
 }
@@ -264,14 +265,14 @@ fn the_control_thread_tries_those_that_accept_no_connections() {
 fn people_drain_eject_and_admit() {
     let scene = Scene::of(2);
     let endpoint = &scene.endpoints[0];
-    assert_eq!(scene.upstream.drain(endpoint), Some(Transition::Drained));
-    assert_eq!(scene.upstream.drain(endpoint), None);
+    assert_eq!(scene.upstream.drain(endpoint, 0), Some(Transition::Drained));
+    assert_eq!(scene.upstream.drain(endpoint, 0), None);
     assert_eq!((scene.standing(0, 0), scene.choice(0, 0, Sender::Safe)), (EndpointStanding::Drained, Choice::No));
     assert!(scene.upstream.has_unusable());
     // Of the two only one is left: it is alone.
     let kept = Transition::Failing { cause: FailureCause::Reset, kept: KeptReason::Alone };
     assert_eq!(scene.fail_often(1, FailureCause::Reset, 0), Some(kept));
-    assert_eq!(scene.upstream.undrain(endpoint), Some(Transition::Undrained));
+    assert_eq!(scene.upstream.undrain(endpoint, 0), Some(Transition::Undrained));
     assert!(!scene.upstream.has_unusable());
     let ejected = Transition::Ejected { cause: FailureCause::ByHand, for_ms: None, nth: 0 };
     assert_eq!(scene.upstream.eject_by_hand(endpoint, 0), Some(ejected));
@@ -286,9 +287,9 @@ fn people_drain_eject_and_admit() {
 fn an_endpoint_that_is_missing_for_a_while_keeps_its_state() {
     let scene = Scene::of(3);
     scene.fail_often(0, FailureCause::Status, 0);
-    scene.upstream.set_endpoints(&[key(2), key(3)]);
+    scene.upstream.set_endpoints(&[key(2), key(3)], 0);
     assert!(!scene.upstream.has_unusable());
-    let again = scene.upstream.set_endpoints(&[key(3), key(1), key(1)]);
+    let again = scene.upstream.set_endpoints(&[key(3), key(1), key(1)], 0);
     assert!(Arc::ptr_eq(&again[1], &scene.endpoints[0]) && Arc::ptr_eq(&again[1], &again[2]));
     assert!(scene.upstream.has_unusable());
 }
@@ -297,7 +298,7 @@ fn an_endpoint_that_is_missing_for_a_while_keeps_its_state() {
 fn a_hand_over_keeps_ejections_and_drains() {
     let scene = Scene::of(3);
     scene.fail_often(0, FailureCause::Status, 0);
-    scene.upstream.drain(&scene.endpoints[1]);
+    scene.upstream.drain(&scene.endpoints[1], 0);
     let memories = scene.upstream.memories(10_000);
     assert_eq!(memories.len(), 2);
     let next = Scene::of(3);

@@ -4,17 +4,20 @@
 //! changes an endpoint is rare, and happens under one lock, so that the caps hold whatever the number of workers.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::budget::RetryBudget;
 use super::cause::{FailureCause, FailureKind};
-use super::ejection::{Census, KeptReason, in_row, kept, length_ms};
-use super::endpoint::{EndpointHealth, EndpointMemory};
+use super::checked::{CheckTally, CheckedHealth};
+use super::ejection::{Census, in_row, kept, length_ms};
+use super::endpoint::{Arrival, EndpointHealth, Standby};
+use super::setting::{EndpointKey, EndpointSetting, roles};
+use super::transition::Transition;
 use super::window::RecentWindows;
-use crate::route::{OutlierSettings, Protocol};
+use crate::route::OutlierSettings;
 
 /// How long a try of an ejected endpoint keeps others away, unless its result is known before.
 const TRY_MS: u64 = 5_000;
@@ -23,13 +26,14 @@ const REQUESTS_MIN: u64 = 20;
 /// The most endpoints that are remembered while they are missing, such as between two DNS answers.
 const MISSING_MAX: usize = 256;
 
-/// What makes two endpoints of an upstream the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointKey {
-    /// The address.
-    pub address: SocketAddr,
-    /// The protocol.
-    pub protocol: Protocol,
+/// Whether an upstream has active checks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ActiveChecks {
+    /// It has none.
+    #[default]
+    Off,
+    /// Its endpoints are checked.
+    On,
 }
 
 /// The time of a process, and a random draw from 0 to 1 for jitter.
@@ -72,35 +76,6 @@ pub enum Choice {
     No,
 }
 
-/// A change of an endpoint, for the log. Each is reported once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transition {
-    /// It is ejected.
-    Ejected {
-        /// Why.
-        cause: FailureCause,
-        /// For how long, in milliseconds; `None`: until a person admits it.
-        for_ms: Option<u64>,
-        /// The number of this ejection in a row.
-        nth: u32,
-    },
-    /// It fails, but may not be ejected.
-    Failing {
-        /// Why it fails.
-        cause: FailureCause,
-        /// Why it is kept.
-        kept: KeptReason,
-    },
-    /// It is no longer ejected.
-    Admitted,
-    /// It fails no longer.
-    Recovered,
-    /// A person has drained it.
-    Drained,
-    /// A person has ended that.
-    Undrained,
-}
-
 /// How often something happened, for the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HealthCounts {
@@ -113,21 +88,31 @@ pub struct HealthCounts {
 /// The endpoints of one upstream.
 #[derive(Debug)]
 pub struct UpstreamHealth {
-    /// Whether an endpoint is ejected or drained.
+    /// Whether an endpoint gets no requests.
     has_unusable: AtomicBool,
+    /// Counts the changes of which endpoints get requests.
+    rotation: AtomicU64,
+    /// When the time of the first ejected endpoint is over; `u64::MAX`: none waits.
+    next_trial_ms: AtomicU64,
+    has_checks: AtomicBool,
+    /// Whether an endpoint that is healthy by its checks serves.
+    has_healthy: AtomicBool,
     members: Mutex<Vec<Member>>,
-    ejections: [AtomicU64; FailureCause::ALL.len()],
+    pub(super) ejections: [AtomicU64; FailureCause::ALL.len()],
     admissions: AtomicU64,
+    /// The active checks so far.
+    pub(super) checks: CheckTally,
     /// The budget of further tries.
     pub budget: RetryBudget,
     /// First tries.
     pub requests: RecentWindows,
 }
 
+/// An endpoint that the upstream has, or had a while ago.
 #[derive(Debug)]
-struct Member {
-    key: EndpointKey,
-    health: Arc<EndpointHealth>,
+pub(super) struct Member {
+    pub(super) key: EndpointKey,
+    pub(super) health: Arc<EndpointHealth>,
     /// Whether the upstream has it now.
     is_current: bool,
 }
@@ -138,54 +123,146 @@ impl UpstreamHealth {
     pub fn new(workers: usize) -> Self {
         Self {
             has_unusable: AtomicBool::new(false),
+            rotation: AtomicU64::new(0),
+            next_trial_ms: AtomicU64::new(u64::MAX),
+            has_checks: AtomicBool::new(false),
+            has_healthy: AtomicBool::new(false),
             members: Mutex::default(),
             ejections: Default::default(),
             admissions: AtomicU64::new(0),
+            checks: CheckTally::default(),
             budget: RetryBudget::default(),
             requests: RecentWindows::new(workers),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets whether the endpoints that follow are checked. Called before [`set_endpoints`](Self::set_endpoints).
+    pub fn set_checks(&self, checks: ActiveChecks) {
+        self.has_checks.store(checks == ActiveChecks::On, Relaxed);
     }
 
     /// Sets the endpoints that the upstream has now, and returns their states in this order. An endpoint that it had
     /// before keeps its state, also one that was missing for a while.
-    pub fn set_endpoints(&self, keys: &[EndpointKey]) -> Vec<Arc<EndpointHealth>> {
+    pub fn set_endpoints(
+        &self,
+        endpoints: &[impl Into<EndpointSetting> + Copy],
+        now_ms: u64,
+    ) -> Vec<Arc<EndpointHealth>> {
+        let has_checks = self.has_checks.load(Relaxed);
+        let settings = || endpoints.iter().map(|setting| (*setting).into());
+        let roles = roles(settings());
         let mut members = self.lock();
-        let mut known: HashMap<EndpointKey, Arc<EndpointHealth>> =
-            members.drain(..).map(|member| (member.key, member.health)).collect();
-        let mut current: HashMap<EndpointKey, Arc<EndpointHealth>> = HashMap::with_capacity(keys.len());
-        let mut states = Vec::with_capacity(keys.len());
-        for key in keys {
+        let had_any = members.iter().any(|member| member.is_current);
+        let mut is_changed = members.iter().any(|member| member.is_current && !roles.contains_key(&member.key));
+        let mut known: HashMap<EndpointKey, Member> = members.drain(..).map(|member| (member.key, member)).collect();
+        let mut current: HashMap<EndpointKey, Arc<EndpointHealth>> = HashMap::with_capacity(endpoints.len());
+        let mut states = Vec::with_capacity(endpoints.len());
+        for EndpointSetting { key, .. } in settings() {
             // An address that is listed twice has one state.
-            let health = current.entry(*key).or_insert_with(|| {
-                let health = known.remove(key).unwrap_or_default();
-                members.push(Member { key: *key, health: Arc::clone(&health), is_current: true });
+            let health = current.entry(key).or_insert_with(|| {
+                let before = known.remove(&key);
+                let is_new = before.as_ref().is_none_or(|member| !member.is_current);
+                let health = before.map_or_else(Arc::default, |member| member.health);
+                let role = roles.get(&key).copied().unwrap_or_default();
+                is_changed |= is_new || role != health.role();
+                health.set_role(role);
+                if is_new {
+                    health.set_arrival(if had_any { Arrival::Later } else { Arrival::First });
+                }
+                match (has_checks, health.checked()) {
+                    (false, _) => health.set_checked(CheckedHealth::Unchecked),
+                    (true, CheckedHealth::Unchecked) => health.set_checked(CheckedHealth::Unknown),
+                    (true, CheckedHealth::Unknown | CheckedHealth::Healthy | CheckedHealth::Unhealthy) => {}
+                }
+                members.push(Member { key, health: Arc::clone(&health), is_current: true });
                 health
             });
             states.push(Arc::clone(health));
         }
         // One that is well has nothing to remember, and takes no place of those that are not.
-        let missing = known.into_iter().filter(|(_, health)| !health.is_forgettable()).take(MISSING_MAX);
-        members.extend(missing.map(|(key, health)| Member { key, health, is_current: false }));
-        admit_if_none_serves(&members);
-        self.refresh(&members);
-        debug_assert_eq!(states.len(), keys.len(), "a state for each endpoint");
+        let mut missing: Vec<Member> = known.into_values().filter(|member| !member.health.is_forgettable()).collect();
+        // What a person did is not forgotten before anything else.
+        missing.sort_by_key(|member| !member.health.is_out_by_hand());
+        members.extend(missing.into_iter().take(MISSING_MAX).map(|member| {
+            member.health.leave_rotation();
+            if member.health.checked() != CheckedHealth::Unchecked {
+                member.health.set_checked(CheckedHealth::Unknown);
+            }
+            Member { is_current: false, ..member }
+        }));
+        if is_changed {
+            admit_if_none_serves(&members);
+        }
+        self.refresh(&members, now_ms);
+        debug_assert_eq!(states.len(), endpoints.len(), "a state for each endpoint");
         states
     }
 
-    /// Whether an endpoint is ejected or drained: only then the others are looked at one by one. One load.
+    /// Whether an endpoint of the upstream gets no requests. One load.
     #[must_use]
     #[inline]
     pub fn has_unusable(&self) -> bool {
         self.has_unusable.load(Relaxed)
     }
 
-    fn refresh(&self, members: &[Member]) {
-        let unusable = members.iter().any(|member| member.is_current && !member.health.is_usable());
+    /// The number of changes of which endpoints get requests ([`EndpointHealth::is_in_rotation`]), or of an earlier
+    /// [`next_trial_ms`](Self::next_trial_ms): while it is the same, so are they. One load.
+    #[must_use]
+    #[inline]
+    pub fn rotation(&self) -> u64 {
+        self.rotation.load(Acquire)
+    }
+
+    /// When the time of the first ejected endpoint is over, so that a try may decide; `u64::MAX`: none waits. One load.
+    #[must_use]
+    #[inline]
+    pub fn next_trial_ms(&self) -> u64 {
+        self.next_trial_ms.load(Relaxed)
+    }
+
+    /// Decides anew which endpoints get requests. Of the usable ones, those that came later and are not checked yet wait
+    /// while one is healthy: those that served before checks began, or are the first of the upstream, serve until their own
+    /// verdict, so that the first one that is healthy does not get the requests of all. Of the rest, backups wait while a
+    /// primary serves. Under the lock.
+    pub(super) fn refresh(&self, members: &[Member], now_ms: u64) {
+        let current = || members.iter().filter(|member| member.is_current).map(|member| &member.health);
+        let usable = || current().filter(|health| health.is_usable());
+        let is_any_healthy = usable().any(|health| health.checked() == CheckedHealth::Healthy);
+        self.has_healthy.store(is_any_healthy, Relaxed);
+        let is_known = |health: &&Arc<EndpointHealth>| !is_any_healthy || !health.awaits_check();
+        let is_primary_there = usable().filter(is_known).any(|health| !health.is_backup());
+        let had_some = current().any(|health| health.was_in_rotation());
+        let (mut unusable, mut has_changed) = (false, false);
+        for health in current() {
+            let waits = !is_known(&health) || (is_primary_there && health.is_backup());
+            health.set_standby(if waits { Standby::Waits } else { Standby::Serves });
+            let (before, serves) = (health.was_in_rotation(), health.is_in_rotation());
+            if before != serves {
+                has_changed = true;
+                health.note_rotation();
+                if serves && had_some {
+                    health.begin_ramp(now_ms);
+                }
+            }
+            unusable |= !serves;
+        }
         self.has_unusable.store(unusable, Relaxed);
+        let next = current().filter_map(|health| health.trial_ms()).min().unwrap_or(u64::MAX);
+        let is_later = next >= self.next_trial_ms.swap(next, Relaxed);
+        if has_changed || !is_later {
+            // With the load in `rotation`: who sees the number sees the states too.
+            self.rotation.fetch_add(1, Release);
+        }
+    }
+
+    /// Whether a verdict changes nothing but its own endpoint: it is good, the endpoint serves already, and another healthy
+    /// one does too. So the first checks of many endpoints do not look at all of them each time.
+    pub(super) fn changes_no_other(&self, endpoint: &EndpointHealth, checked: CheckedHealth) -> bool {
+        checked == CheckedHealth::Healthy && endpoint.is_in_rotation() && self.has_healthy.load(Relaxed)
     }
 
     /// How often endpoints were ejected and admitted.
@@ -200,9 +277,13 @@ impl UpstreamHealth {
     /// Whether `sender` may choose an endpoint now.
     #[must_use]
     pub fn choice(endpoint: &EndpointHealth, now_ms: u64, sender: Sender) -> Choice {
-        let Some(cause) = endpoint.ejected().filter(|_| !endpoint.is_drained()) else {
-            return if endpoint.is_drained() { Choice::No } else { Choice::Yes };
+        let Some(cause) = endpoint.ejected() else {
+            return if endpoint.is_in_rotation() { Choice::Yes } else { Choice::No };
         };
+        if endpoint.trial_ms().is_none() {
+            // Drained, unhealthy, ejected by a person, or a backup that waits.
+            return Choice::No;
+        }
         // The control thread tries an endpoint that accepts no connections. When it has not within a quarter of the
         // ejection's time, a request does.
         let safe = sender == Sender::Safe && cause.kind() == FailureKind::BadAnswer;
@@ -274,7 +355,8 @@ impl UpstreamHealth {
         // What gets no request is not ejected: it would be ejected outside the caps once it comes back.
         let gets_requests =
             members.iter().any(|member| member.is_current && ptr::eq(Arc::as_ptr(&member.health), endpoint));
-        if failed.epoch != endpoint.epoch() || endpoint.is_drained() || !gets_requests {
+        let is_out = endpoint.is_drained() || endpoint.checked() == CheckedHealth::Unhealthy;
+        if failed.epoch != endpoint.epoch() || is_out || !gets_requests {
             return None;
         }
         let (cause, now_ms, earlier) = (failed.cause, at.now_ms, endpoint.ejected());
@@ -304,7 +386,7 @@ impl UpstreamHealth {
         endpoint.set_in_row(nth);
         endpoint.eject(cause, now_ms, length_ms);
         self.ejections[cause as usize].fetch_add(1, Relaxed);
-        self.has_unusable.store(true, Relaxed);
+        self.refresh(&members, now_ms);
         Some(Transition::Ejected { cause, for_ms: Some(length_ms), nth })
     }
 
@@ -335,54 +417,11 @@ impl UpstreamHealth {
         }
     }
 
-    fn admit(&self, endpoint: &EndpointHealth, now_ms: u64, members: &[Member]) -> Transition {
+    pub(super) fn admit(&self, endpoint: &EndpointHealth, now_ms: u64, members: &[Member]) -> Transition {
         endpoint.admit(now_ms);
         self.admissions.fetch_add(1, Relaxed);
-        self.refresh(members);
+        self.refresh(members, now_ms);
         Transition::Admitted
-    }
-
-    /// A person ejects an endpoint, until a person admits it. `None`: it is ejected by a person already.
-    pub fn eject_by_hand(&self, endpoint: &EndpointHealth, now_ms: u64) -> Option<Transition> {
-        let members = self.lock();
-        if endpoint.ejected() == Some(FailureCause::ByHand) {
-            return None;
-        }
-        let (nth, _) = endpoint.history();
-        endpoint.eject(FailureCause::ByHand, now_ms, 0);
-        self.ejections[FailureCause::ByHand as usize].fetch_add(1, Relaxed);
-        self.refresh(&members);
-        Some(Transition::Ejected { cause: FailureCause::ByHand, for_ms: None, nth })
-    }
-
-    /// A person admits an endpoint, whatever ejected it. `None`: it is not ejected.
-    pub fn admit_by_hand(&self, endpoint: &EndpointHealth, now_ms: u64) -> Option<Transition> {
-        let members = self.lock();
-        endpoint.ejected()?;
-        endpoint.set_in_row(0);
-        Some(self.admit(endpoint, now_ms, &members))
-    }
-
-    /// A person drains an endpoint: it gets no new request. `None`: it is drained already.
-    pub fn drain(&self, endpoint: &EndpointHealth) -> Option<Transition> {
-        let members = self.lock();
-        if endpoint.is_drained() {
-            return None;
-        }
-        endpoint.drain();
-        self.refresh(&members);
-        Some(Transition::Drained)
-    }
-
-    /// A person ends the drain of an endpoint. `None`: it is not drained.
-    pub fn undrain(&self, endpoint: &EndpointHealth) -> Option<Transition> {
-        let members = self.lock();
-        if !endpoint.is_drained() {
-            return None;
-        }
-        endpoint.undrain();
-        self.refresh(&members);
-        Some(Transition::Undrained)
     }
 
     /// The number of endpoints that serve now.
@@ -400,28 +439,11 @@ impl UpstreamHealth {
         }
         let is_due = |member: &&Member| {
             let health = &member.health;
-            let waits = member.is_current && !health.is_drained() && health.accepts_none();
+            let is_out = health.is_drained() || health.checked() == CheckedHealth::Unhealthy;
+            let waits = member.is_current && !is_out && health.accepts_none();
             waits && health.overdue(now_ms).is_some() && health.claim(now_ms, TRY_MS)
         };
         self.lock().iter().filter(is_due).map(|member| (member.key, Arc::clone(&member.health))).collect()
-    }
-
-    /// What a hand-over passes on: the endpoints that are not well.
-    #[must_use]
-    pub fn memories(&self, now_ms: u64) -> Vec<(EndpointKey, EndpointMemory)> {
-        let members = self.lock();
-        members.iter().filter_map(|member| Some((member.key, member.health.memory(now_ms)?))).collect()
-    }
-
-    /// Takes over what a hand-over passed on. An endpoint that the upstream does not have is ignored.
-    pub fn restore(&self, memories: &[(EndpointKey, EndpointMemory)], now_ms: u64) {
-        let members = self.lock();
-        for (key, memory) in memories {
-            if let Some(member) = members.iter().find(|member| member.key == *key) {
-                member.health.restore(*memory, now_ms);
-            }
-        }
-        self.refresh(&members);
     }
 }
 
@@ -431,7 +453,10 @@ fn admit_if_none_serves(members: &[Member]) {
     if current().any(|member| member.health.is_usable()) {
         return;
     }
-    let by_itself = |member: &&Member| member.health.ejected().is_some_and(|by| by != FailureCause::ByHand);
+    let by_itself = |member: &&Member| {
+        let is_unhealthy = member.health.checked() == CheckedHealth::Unhealthy;
+        !is_unhealthy && member.health.ejected().is_some_and(|by| by != FailureCause::ByHand)
+    };
     for member in current().filter(by_itself) {
         member.health.admit(member.health.history().1);
     }
@@ -442,7 +467,7 @@ fn is_any_well(members: &[Member]) -> bool {
     members.iter().any(|member| member.is_current && member.health.is_usable() && !member.health.is_failing())
 }
 
-/// Counts the current endpoints that are not drained.
+/// Counts the current endpoints that are not drained. An unhealthy one serves no more than an ejected one.
 fn census(members: &[Member]) -> Census {
     let mut census = Census::default();
     for member in members.iter().filter(|member| member.is_current && !member.health.is_drained()) {
@@ -450,6 +475,8 @@ fn census(members: &[Member]) -> Census {
         if let Some(cause) = member.health.ejected() {
             census.ejected += 1;
             census.bad += usize::from(cause.is_capped());
+        } else if member.health.checked() == CheckedHealth::Unhealthy {
+            census.ejected += 1;
         }
     }
     census

@@ -6,10 +6,16 @@
 //! or until its own worker hands it a connection or stream that became free. The limits are arguments: each request
 //! has those of its own snapshot.
 //!
-//! **No wake-up is lost.** While the lock is free, no request waits whose limit is above the number of taken slots:
+//! **Who cannot be served in time is shed first.** A request has a time until which it waits. After that it gets neither a
+//! slot nor a connection, and when the queue is full, those whose time is over leave it for a new one. They are not woken:
+//! the timer of each ends it.
+//!
+//! **No wake-up is lost.** While the lock is free, no request waits in its time whose limit is above the number of taken
+//! slots:
 //!
 //! * `join` waits only if no slot is free, and checks that under the lock;
-//! * `release` grants the slot to the first request that may have it before another can take it;
+//! * `release` grants the slot to the first request in its time that may have it, before another can take it; the time of
+//!   one that it passes over does not begin again;
 //! * a request that leaves with a granted slot releases it;
 //! * a request reads its grant under the lock under which it stores its waker, so a grant finds the waker or is seen.
 //!
@@ -68,8 +74,16 @@ struct WaitingRequest {
     worker: usize,
     limit: usize,
     since: Instant,
+    until: Instant,
     has_slot: bool,
     waker: Waker,
+}
+
+impl WaitingRequest {
+    /// Whether it waits for a slot, and its time is not over.
+    fn is_in_time(&self, now: Instant) -> bool {
+        !self.has_slot && now < self.until
+    }
 }
 
 /// The slots of one worker.
@@ -92,6 +106,8 @@ pub struct SlotRequest<'a> {
     pub pending: u32,
     /// When it was made.
     pub since: Instant,
+    /// Until when it waits: its own timer ends it then.
+    pub until: Instant,
 }
 
 /// The answer to a request for a slot.
@@ -149,7 +165,10 @@ impl ConnectionSlots {
             return Joined::Slot;
         }
         if self.waiting() >= request.pending as usize {
-            return Joined::Full;
+            self.shed_late(&mut state, request.since);
+            if self.waiting() >= request.pending as usize {
+                return Joined::Full;
+            }
         }
         let ticket = state.next;
         state.next += 1;
@@ -158,6 +177,7 @@ impl ConnectionSlots {
             worker: request.worker.worker,
             limit: request.limit as usize,
             since: request.since,
+            until: request.until,
             has_slot: false,
             waker: Waker::noop().clone(),
         });
@@ -171,13 +191,11 @@ impl ConnectionSlots {
         Joined::Ticket(ticket)
     }
 
-    /// Ready when a slot is granted, which the request must release. The ticket ends with it.
+    /// Ready when a slot is granted, which the request must release. The ticket ends with it. Never ready for a request
+    /// that left for a new one.
     pub fn poll(&self, ticket: u64, waker: &Waker) -> Poll<()> {
         let mut state = self.lock();
-        let Some(at) = state.find(ticket) else {
-            debug_assert!(false, "a request is polled until it gets something");
-            return Poll::Pending;
-        };
+        let Some(at) = state.find(ticket) else { return Poll::Pending };
         if state.requests[at].has_slot {
             state.requests.remove(at);
             return Poll::Ready(());
@@ -187,11 +205,11 @@ impl ConnectionSlots {
     }
 
     /// Ends a ticket, if it has not ended. A slot that was granted to it goes to the next request.
-    pub fn leave(&self, ticket: u64) {
+    pub fn leave(&self, ticket: u64, now: Instant) {
         let mut state = self.lock();
         let Some(left) = state.find(ticket).and_then(|at| state.requests.remove(at)) else { return };
         if left.has_slot {
-            let next = self.release_locked(&mut state, left.worker);
+            let next = self.release_locked(&mut state, left.worker, now);
             drop(state);
             wake(next);
         } else {
@@ -200,21 +218,21 @@ impl ConnectionSlots {
     }
 
     /// Releases a slot of a worker.
-    pub fn release(&self, worker: usize) {
+    pub fn release(&self, worker: usize, now: Instant) {
         let mut state = self.lock();
-        let next = self.release_locked(&mut state, worker);
+        let next = self.release_locked(&mut state, worker, now);
         drop(state);
         wake(next);
     }
 
     /// What to do with a connection that became free. `own`: the tickets of the requests of its worker that can use it,
     /// in the order of arrival.
-    pub fn hand_over(&self, own: impl Iterator<Item = u64>) -> FreeConnection {
+    pub fn hand_over(&self, own: impl Iterator<Item = u64>, now: Instant) -> FreeConnection {
         let mut state = self.lock();
-        let Some(longest) = state.requests.iter().find(|request| !request.has_slot).map(|request| request.since) else {
+        let Some(longest) = state.requests.iter().find(|one| one.is_in_time(now)).map(|one| one.since) else {
             return FreeConnection::Keep;
         };
-        let Some(at) = state.first_without_slot(own) else { return FreeConnection::Close };
+        let Some(at) = state.first_in_time(own, now) else { return FreeConnection::Close };
         if state.requests[at].since > longest + UNEVEN {
             return FreeConnection::Close;
         }
@@ -223,9 +241,9 @@ impl ConnectionSlots {
     }
 
     /// Ends the ticket of the first of these requests that has no slot yet: it gets something else.
-    pub fn serve(&self, own: impl Iterator<Item = u64>) -> Option<(u64, Waker)> {
+    pub fn serve(&self, own: impl Iterator<Item = u64>, now: Instant) -> Option<(u64, Waker)> {
         let mut state = self.lock();
-        let at = state.first_without_slot(own)?;
+        let at = state.first_in_time(own, now)?;
         self.serve_locked(&mut state, at)
     }
 
@@ -268,6 +286,14 @@ impl ConnectionSlots {
         }
     }
 
+    /// The requests whose time is over leave.
+    fn shed_late(&self, state: &mut SlotsState, now: Instant) {
+        while let Some(at) = state.requests.iter().position(|one| !one.has_slot && !one.is_in_time(now)) {
+            state.requests.remove(at);
+            self.ungranted(state);
+        }
+    }
+
     fn serve_locked(&self, state: &mut SlotsState, at: usize) -> Option<(u64, Waker)> {
         let served = state.requests.remove(at)?;
         self.ungranted(state);
@@ -276,12 +302,12 @@ impl ConnectionSlots {
 
     /// Releases a slot, and grants it to the first request that may have it. One slot is for one request at most: those
     /// that may not have it could not have had it before either.
-    fn release_locked(&self, state: &mut SlotsState, worker: usize) -> Option<Waker> {
+    fn release_locked(&self, state: &mut SlotsState, worker: usize, now: Instant) -> Option<Waker> {
         debug_assert!(state.taken > 0, "a slot is released once");
         state.taken = state.taken.saturating_sub(1);
         state.of(worker).taken = state.of(worker).taken.saturating_sub(1);
         let taken = state.taken;
-        let next = state.requests.iter_mut().find(|request| !request.has_slot && taken < request.limit)?;
+        let next = state.requests.iter_mut().find(|request| request.is_in_time(now) && taken < request.limit)?;
         next.has_slot = true;
         let (worker, waker) = (next.worker, next.waker.clone());
         state.taken += 1;
@@ -314,8 +340,8 @@ impl SlotsState {
         self.requests.binary_search_by_key(&ticket, |request| request.ticket).ok()
     }
 
-    fn first_without_slot(&self, mut tickets: impl Iterator<Item = u64>) -> Option<usize> {
-        tickets.find_map(|ticket| self.find(ticket).filter(|at| !self.requests[*at].has_slot))
+    fn first_in_time(&self, mut tickets: impl Iterator<Item = u64>, now: Instant) -> Option<usize> {
+        tickets.find_map(|ticket| self.find(ticket).filter(|at| self.requests[*at].is_in_time(now)))
     }
 }
 

@@ -3,19 +3,23 @@
 //! This room does no I/O, reads no clock and draws no random numbers: every input of a decision is an argument. The
 //! same functions route live traffic and implement `check`, `explain` and `what-if`.
 
+mod access_rule;
 mod admin;
 mod admin_token;
 mod decide;
 mod file_kills;
 mod freeze;
 mod guard;
+mod health_check;
 mod ids;
 mod kill_scope;
 mod listener;
 mod lookup;
 mod masks;
 mod matching;
+mod rate_limit;
 mod receiver;
+mod respond;
 mod retry_policy;
 mod review;
 mod rollout;
@@ -28,6 +32,7 @@ mod tests;
 mod traces;
 mod upstream;
 
+pub use access_rule::{AccessRule, AccessVerdict, access};
 pub use admin::{AdminSpec, StateSpec};
 pub use admin_token::{AdminRole, AdminRoles, AdminToken, TokenList};
 pub use decide::{
@@ -38,6 +43,7 @@ pub use decide::{
 pub use file_kills::{FileKills, KilledTenants};
 pub use freeze::{Freeze, FreezeSpan, Frozen, frozen};
 pub use guard::{Guard, GuardAct, GuardTest, Guards, SIGNALS_MAX, Signal, SlowThreshold, StatusRange, TryOutcome};
+pub use health_check::{GrpcProbe, HealthCheck, HealthProbe, HttpProbe};
 pub use ids::{Bucket, Edition, Generation, KeyHash, RolloutId, RouteId, SegmentId, UpstreamId, VariantId, Weight};
 pub use kill_scope::{FoundScope, KillScope, RouteNames, ScopeFault};
 pub use listener::{AccessLog, ClientAuth, Limits, ListenerSpec, LogFormat, LogSink, TlsSpec, TlsVersion};
@@ -50,7 +56,9 @@ pub use matching::{
     TokenFault, Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host,
     normal_path,
 };
+pub use rate_limit::{LoadPriority, Rate, RateKey, RateLimit, RateLimitMode, RateValue};
 pub use receiver::{Notify, NotifySecret, Receiver, ReceiverKind};
+pub use respond::Respond;
 pub use retry_policy::{GRPC_STATUSES, Rescue, RetryCondition, RetryConditions, RetryMethods, RetryPolicy};
 pub use review::{
     ChosenStage, ConfigDiff, CopyCounts, ExplainQuery, ExplainRequest, ExplainStep, ExplainedOutcome, Explanation,
@@ -62,12 +70,12 @@ pub use rollout::{
     ApproverRole, Gate, HttpTarget, Overdue, OverdueAct, QueryGuard, Require, Requirement, Rollout, RolloutMember,
     RolloutNotes, RolloutPlan, Stage, WebhookTarget,
 };
-pub use rule::{Action, Match, Redirect, Respond, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant};
+pub use rule::{Action, Match, Redirect, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant};
 pub use rules::Rules;
 pub use shadow::{Compare, MARKER, SampleBy, Shadow};
 pub use source_location::SourceLocation;
 pub use traces::{OtlpProtocol, TraceExport};
 pub use upstream::{
-    Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointSpec, OutlierSettings, Protocol, ProxyProtocol,
-    RetryBudgetSettings, Upstream, UpstreamLimits,
+    Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointRole, EndpointSpec, OutlierSettings, Protocol,
+    ProxyProtocol, RetryBudgetSettings, Upstream, UpstreamLimits,
 };

@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::{
-    Caller, EncodedSlash, Facts, Guards, HeaderEdits, HostPattern, PathError, PathPattern, Predicate, RequestHead,
-    Rescue, RetryPolicy, RolloutId, Salt, SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId,
-    VariantId, Weight, normal_path,
+    AccessRule, AccessVerdict, Caller, EncodedSlash, Facts, Guards, HeaderEdits, HostPattern, LoadPriority, PathError,
+    PathPattern, Predicate, RateLimit, RequestHead, Rescue, Respond, RetryPolicy, RolloutId, Salt, SegmentId, Shadow,
+    SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
 /// One `[[route]]`.
@@ -33,6 +33,26 @@ pub struct Route {
     pub retry: RetryPolicy,
     /// Size limits.
     pub limits: RouteLimits,
+    /// Which callers the proxy answers itself; empty: none.
+    pub access: Box<[AccessRule]>,
+    /// The rate limits; the strictest one decides.
+    pub rate_limits: Box<[RateLimit]>,
+    /// Whether its requests are refused first under load.
+    pub load: LoadPriority,
+}
+
+impl Route {
+    /// The number of a target that serves, from 1, among all targets of the file. `at` is its index in
+    /// [`Split::targets`].
+    pub(super) fn target_number(&self, at: usize) -> usize {
+        let passes = |rule: &AccessRule| matches!(rule.verdict, AccessVerdict::Pass);
+        let mut before = self.access.iter().enumerate().filter(|(_, rule)| passes(rule)).map(|(at, _)| at);
+        before.nth(at).unwrap_or_else(|| {
+            let answers = self.access.iter().filter(|rule| !passes(rule)).count();
+            debug_assert!(answers <= self.access.len(), "a part of the rules answers");
+            at + answers
+        }) + 1
+    }
 }
 
 /// `[route.match]`: all given conditions must match.
@@ -138,17 +158,6 @@ pub struct Redirect {
     pub to: Template,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
-}
-
-/// `respond = { status, body, headers }`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Respond {
-    /// The status.
-    pub status: StatusCode,
-    /// The body; empty for none.
-    pub body: bytes::Bytes,
-    /// The `Content-Type`.
-    pub content_type: http::HeaderValue,
 }
 
 /// `[route.rewrite]`.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::HealthCheck;
+
 /// One `[upstream.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
@@ -16,12 +18,17 @@ pub struct Upstream {
     pub endpoints: Vec<EndpointSpec>,
     /// The load-balancing policy.
     pub balance: Balance,
+    /// How long the share of an endpoint grows, from a tenth to the whole, after it is admitted; zero: it has its whole
+    /// share at once.
+    pub slow_start: Duration,
     /// Time limit of connecting.
     pub connect_timeout: Duration,
     /// Limits.
     pub limits: UpstreamLimits,
     /// When endpoints that fail are ejected.
     pub outlier: OutlierSettings,
+    /// The active checks, if there are any.
+    pub health: Option<HealthCheck>,
     /// The limit on further tries.
     pub retry_budget: RetryBudgetSettings,
     /// The version of the PROXY header at the start of each connection, if one is sent.
@@ -68,7 +75,7 @@ impl fmt::Debug for ClientCert {
 }
 
 /// A version of the PROXY protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyProtocol {
     /// A line of text.
     V1,
@@ -87,16 +94,54 @@ pub struct EndpointSpec {
     pub port: u16,
     /// The weight relative to other endpoints, from 1; each address of a name gets this weight.
     pub weight: u32,
+    /// When it gets requests.
+    pub role: EndpointRole,
+}
+
+/// When an endpoint gets requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum EndpointRole {
+    /// While it is usable.
+    #[default]
+    Primary,
+    /// While no primary is usable.
+    Backup,
+    /// Never: it is drained by the file. Requests that are under way finish.
+    Drained,
+}
+
+impl EndpointRole {
+    /// The role as text.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Backup => "backup",
+            Self::Drained => "drained",
+        }
+    }
+}
+
+impl EndpointSpec {
+    /// The URL, with its port.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = self.protocol.scheme();
+        match &self.host {
+            EndpointHost::Ip(IpAddr::V6(ip)) => format!("{scheme}://[{ip}]:{}", self.port),
+            EndpointHost::Ip(ip) => format!("{scheme}://{ip}:{}", self.port),
+            EndpointHost::Name(name) => format!("{scheme}://{name}:{}", self.port),
+        }
+    }
 }
 
 impl fmt::Display for EndpointSpec {
-    /// The URL, with the weight if it is not 1.
+    /// The URL, with its role if it is no primary, and its weight if it is not 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.protocol.scheme();
-        match &self.host {
-            EndpointHost::Ip(IpAddr::V6(ip)) => write!(f, "{scheme}://[{ip}]:{}", self.port)?,
-            EndpointHost::Ip(ip) => write!(f, "{scheme}://{ip}:{}", self.port)?,
-            EndpointHost::Name(name) => write!(f, "{scheme}://{name}:{}", self.port)?,
+        f.write_str(&self.url())?;
+        match self.role {
+            EndpointRole::Primary => {}
+            EndpointRole::Backup | EndpointRole::Drained => write!(f, " ({})", self.role.name())?,
         }
         if self.weight == 1 { Ok(()) } else { write!(f, " (weight {})", self.weight) }
     }
@@ -157,8 +202,26 @@ pub enum Balance {
     LeastRequest,
     /// Smooth weighted round robin.
     RoundRobin,
+    /// Power of two choices by recent latency times requests in flight.
+    PeakEwma,
     /// Bounded-load consistent hash on the sticky key (else the client's address).
     Hash,
+}
+
+impl Balance {
+    /// All policies.
+    pub const ALL: [Self; 4] = [Self::LeastRequest, Self::RoundRobin, Self::PeakEwma, Self::Hash];
+
+    /// The policy as in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LeastRequest => "least_request",
+            Self::RoundRobin => "round_robin",
+            Self::PeakEwma => "peak_ewma",
+            Self::Hash => "hash",
+        }
+    }
 }
 
 /// `limits` of an upstream; connections and requests are process-wide.

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::route::SourceLocation;
+
 /// The party that ended a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
@@ -142,6 +144,10 @@ pub struct AccessEntry<'a> {
     pub termination: Termination,
     /// The cause, in a word (a [`super::Refusal`]'s name, `upstream_reset`, …); empty for a normal end.
     pub detail: &'a str,
+    /// The rate limit that refused it.
+    pub limit: Option<&'a str>,
+    /// The access rule that answered it.
+    pub rule: Option<&'a SourceLocation>,
     /// The gRPC status, if one was seen.
     pub grpc_status: Option<u8>,
     /// The event; `None` for a plain request.
@@ -220,6 +226,8 @@ impl<'a> AccessEntry<'a> {
             is_last_resort: false,
             termination: Termination { ender: EndedBy::Done, stage: '-' },
             detail: "",
+            limit: None,
+            rule: None,
             grpc_status: None,
             event: None,
             trace_id: request.trace_id,

@@ -93,7 +93,10 @@ fn outcome(value: &mut Value, explanation: &Explanation) {
         ExplainedOutcome::Redirect(status, to) => {
             json!({ "outcome": "redirect", "status": status.as_u16(), "location": to })
         }
-        ExplainedOutcome::Respond(status) => json!({ "outcome": "respond", "status": status.as_u16() }),
+        ExplainedOutcome::Respond(status) => match &explanation.answered_by {
+            Some(place) => json!({ "outcome": "respond", "status": status.as_u16(), "target": place.to_string() }),
+            None => json!({ "outcome": "respond", "status": status.as_u16() }),
+        },
         ExplainedOutcome::Serve(served) => serve(served),
     };
     if let (Value::Object(value), Value::Object(members)) = (value, members) {

@@ -118,6 +118,15 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'_>
     if !entry.detail.is_empty() {
         text(out, "detail", entry.detail);
     }
+    entry.limit.inspect(|name| text(out, "limit", name));
+    if let Some(place) = entry.rule {
+        key(out, "rule");
+        quoted(out, |out| {
+            escaped(out, &place.file, Escape::Json);
+            out.push(b':');
+            decimal(out, u64::from(place.line));
+        });
+    }
     entry.event.inspect(|event| text(out, "event", event.name()));
     entry.trace_id.inspect(|id| text(out, "trace_id", id));
     out.extend_from_slice(b"}\n");
@@ -408,6 +417,8 @@ mod tests {
             is_last_resort: false,
             termination: Termination { ender: EndedBy::Upstream, stage: 'B' },
             detail: "upstream_reset",
+            limit: None,
+            rule: None,
             grpc_status: None,
             event: None,
             trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
@@ -454,6 +465,16 @@ mod tests {
         for line in [both, shown(&tries[..1], ""), shown(&[], "method")] {
             serde_json::from_str::<serde_json::Value>(&line).expect("JSON");
         }
+    }
+
+    #[test]
+    fn the_rule_that_refused_is_named() {
+        let place = crate::route::SourceLocation { file: "a\"b.toml".into(), line: 31 };
+        let refused = AccessEntry { detail: "rate_limited", limit: Some("by-tenant"), ..entry() };
+        assert!(line(LogFormat::Json, &refused).contains(r#""detail":"rate_limited","limit":"by-tenant","trace_id""#));
+        let closed = line(LogFormat::Json, &AccessEntry { detail: "access", rule: Some(&place), ..entry() });
+        let parsed: serde_json::Value = serde_json::from_str(&closed).expect("JSON");
+        assert_eq!(parsed["rule"], "a\"b.toml:31");
     }
 
     #[test]

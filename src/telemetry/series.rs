@@ -377,6 +377,27 @@ pub struct ListenerMeter {
     pub requests: Gauge,
 }
 
+/// The meters of one worker for one rate limit.
+#[derive(Debug, Default)]
+pub struct LimitMeter {
+    /// Requests that were refused.
+    pub refused: Counter,
+    /// Requests beyond the limit that were let through: `dry_run`.
+    pub dry_run: Counter,
+}
+
+/// The variant of requests that no variant answers.
+pub const NO_VARIANT: &str = "none";
+
+/// The meters of one worker for what a route refuses.
+#[derive(Debug, Default)]
+pub struct RefusalMeter {
+    /// Requests that an access rule answered.
+    pub denied: Counter,
+    /// Requests refused under load, because the priority of the route is low.
+    pub shed: Counter,
+}
+
 /// The labels of a [`VariantSeries`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels {
@@ -469,7 +490,7 @@ impl MeterRegistry {
     /// A registry for this many workers.
     #[must_use]
     pub fn new(workers: usize) -> Self {
-        let labels = Labels { route: "none".to_owned(), variant: "none".to_owned() };
+        let labels = Labels { route: "none".to_owned(), variant: NO_VARIANT.to_owned() };
         Self {
             workers,
             worker: PerWorker::new(workers),

@@ -294,6 +294,8 @@ mod tests {
             is_last_resort: false,
             termination: Termination { ender: EndedBy::Done, stage: '-' },
             detail: "",
+            limit: None,
+            rule: None,
             grpc_status: None,
             event: None,
             trace_id: None,

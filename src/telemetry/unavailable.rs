@@ -9,13 +9,15 @@ pub enum UnavailableCause {
     NoEndpoint,
     /// All endpoints are ejected.
     Ejected,
+    /// The active checks of all endpoints fail.
+    Unhealthy,
     /// The last try failed, and the retry budget allowed no further one.
     Budget,
 }
 
 impl UnavailableCause {
     /// All causes, in the order of their index.
-    pub const ALL: [Self; 4] = [Self::Limits, Self::NoEndpoint, Self::Ejected, Self::Budget];
+    pub const ALL: [Self; 5] = [Self::Limits, Self::NoEndpoint, Self::Ejected, Self::Unhealthy, Self::Budget];
 
     /// The label's value.
     #[must_use]
@@ -24,6 +26,7 @@ impl UnavailableCause {
             Self::Limits => "limits",
             Self::NoEndpoint => "no_endpoint",
             Self::Ejected => "ejected",
+            Self::Unhealthy => "unhealthy",
             Self::Budget => "budget",
         }
     }

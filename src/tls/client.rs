@@ -105,6 +105,12 @@ impl EndpointTls {
         Some(Self { config, name: ServerName::try_from(name.to_owned()).ok()? })
     }
 
+    /// The same name under the configuration of another.
+    #[must_use]
+    pub fn under(&self, other: &Self) -> Self {
+        Self { config: Arc::clone(&other.config), name: self.name.clone() }
+    }
+
     /// The TLS configuration.
     #[must_use]
     pub const fn config(&self) -> &Arc<ClientConfig> {

@@ -136,7 +136,7 @@ pub fn bearer(token: &str) -> String {
 }
 
 /// Each call with its least role, and its status when it is admitted. Acting calls get a body without a scope.
-const CALLS: [(&str, &str, &str, u16); 37] = [
+const CALLS: [(&str, &str, &str, u16); 38] = [
     ("GET", "/", "viewer", 200),
     ("GET", "/metrics", "metrics", 200),
     ("GET", "/healthz", "none", 200),
@@ -168,6 +168,7 @@ const CALLS: [(&str, &str, &str, u16); 37] = [
     ("POST", "/v1/upstreams/{upstream}/endpoints/{endpoint}/admit", "operator", 404),
     ("GET", "/v1/shadows", "viewer", 200),
     ("GET", "/v1/experiments", "viewer", 200),
+    ("GET", "/v1/limits", "viewer", 200),
     ("GET", "/v1/config", "viewer", 200),
     ("POST", "/v1/config/check", "operator", 400),
     ("POST", "/v1/config/reload", "reload", 200),

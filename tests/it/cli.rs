@@ -376,6 +376,23 @@ fn explain_takes_a_listener() {
 }
 
 #[test]
+fn a_replay_says_that_it_leaves_out_rate_limits() {
+    let limited =
+        format!("{ROUTES}\n[[route]]\nname = \"few\"\nmatch = {{ path = \"/few\" }}\nrespond = {{ status = 200 }}\n");
+    let dir = dir(&format!("{limited}[[route.rate_limit]]\nper = \"route\"\nrate = 1\n"));
+    let line =
+        r#"{"method":"GET","host":"a","path":"/few","peer":"192.0.2.1:1","client_ip":"192.0.2.1","route":"few"}"#;
+    fs::write(dir.path().join("log"), format!("{line}\n")).unwrap();
+    for (new, is_said) in
+        [(limited.clone(), true), (fs::read_to_string(dir.path().join("routes.toml")).unwrap(), false)]
+    {
+        fs::write(dir.path().join("new.toml"), new).unwrap();
+        let printed = check(&dir, "what-if new.toml --requests log", 0).stdout;
+        assert_eq!(printed.contains("rate limits are not replayed"), is_said, "{printed}");
+    }
+}
+
+#[test]
 fn explain_shows_no_variant_where_nothing_is_sticky() {
     let dir = dir(&ROUTES.replace("sticky = [\"user\"]", "sticky = []"));
     let text = check(&dir, "explain --host shop.example.com", 0).stdout;

@@ -38,7 +38,7 @@ fn none_fails(client: &mut Raw, count: usize, case: &str) {
 fn one_dead_endpoint_of_two_fails_no_request() {
     let deaf = RefusingAddress::new();
     for (scheme, alive, count) in [("http", Upstream::echo(), 400), ("h2c", Upstream::h2c(), 100)] {
-        for balance in ["least_request", "round_robin", "hash"] {
+        for balance in ["least_request", "round_robin", "peak_ewma", "hash"] {
             for endpoints in [[deaf.address(), alive.address()], [alive.address(), deaf.address()]] {
                 let case = format!("{scheme}, {balance}, {endpoints:?}");
                 let lines = format!("balance = \"{balance}\"");
@@ -70,7 +70,7 @@ fn one_dead_endpoint_of_two_fails_no_request() {
 #[test]
 fn one_dead_endpoint_fails_no_request_of_many_clients() {
     let (deaf, alive) = (RefusingAddress::new(), Upstream::echo());
-    for balance in ["least_request", "round_robin", "hash"] {
+    for balance in ["least_request", "round_robin", "peak_ewma", "hash"] {
         let lines = format!("balance = \"{balance}\"");
         let proxy = Proxy::workers(2).start(&text(&urls("http", &[deaf.address(), alive.address()]), &lines));
         std::thread::scope(|scope| {

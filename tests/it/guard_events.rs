@@ -157,11 +157,11 @@ fn watched(
 ) -> watch::Receiver<Arc<Snapshot>> {
     let with_watch = move |snapshot: &Snapshot| {
         let mut routes = snapshot.routes.to_vec();
-        let RouteState { series, sample, shadow, exposed, needs, .. } = &*routes[0];
+        let RouteState { series, sample, shadow, exposed, limits, refusals, needs, .. } = &*routes[0];
         let (series, sample, shadow, needs) = (series.clone(), sample.clone(), shadow.clone(), *needs);
-        let exposed = exposed.clone();
+        let (exposed, limits, refusals) = (exposed.clone(), limits.clone(), Arc::clone(refusals));
         let watch = Some(Arc::clone(&guard_watch));
-        routes[0] = Arc::new(RouteState { series, sample, shadow, watch, exposed, needs });
+        routes[0] = Arc::new(RouteState { series, sample, shadow, watch, exposed, limits, refusals, needs });
         Arc::new(Snapshot { routes: routes.into(), ..snapshot.clone() })
     };
     let (sender, snapshots) = watch::channel(with_watch(&published.borrow_and_update()));

@@ -291,6 +291,27 @@ fn an_invalid_file_leaves_the_old_process_serving() {
 }
 
 #[test]
+fn the_counts_of_rate_limits_go_to_the_new_process() {
+    let echo = Upstream::echo();
+    let limits = "[[route.rate_limit]]\nper = \"header:x-key\"\nrate = \"1/h\"\nburst = 3\n\
+                  [[route.rate_limit]]\nname = \"all\"\nper = \"route\"\nrate = \"1/h\"\nburst = 5\n";
+    let text = format!("{}{limits}", rules(&echo, ""));
+    let service = Service::with(&text, &["--workers", "2"], &[]);
+    let get = |key: &str| Raw::connect(service.address).get("/", &format!("X-Key: {key}\r\n")).status;
+    assert_eq!([get("a"), get("a"), get("a"), get("a"), get("b")], [200, 200, 200, 429, 200]);
+    // Until it drains, the old process accepts too, and counts for itself.
+    let hand_over = || {
+        let old = service.pid();
+        service.hand_over();
+        ends(old);
+    };
+    hand_over();
+    assert_eq!([get("a"), get("b"), get("b")], [429, 200, 429], "of three by this key, of five in all");
+    hand_over();
+    assert_eq!([get("a"), get("b")], [429, 429], "and to the next one");
+}
+
+#[test]
 fn a_broken_binary_leaves_the_old_process_serving() {
     let echo = Upstream::echo();
     let service = Service::with(&rules(&echo, ""), &["--hand-over-patience", "300ms"], &[]);

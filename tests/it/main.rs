@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 #![expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "metrics that count are whole numbers")]
 
+mod access;
 mod acts;
 mod admin;
 mod admin_addresses;
@@ -11,6 +12,7 @@ mod advisories;
 mod agree;
 mod answers;
 mod api;
+mod balance;
 mod brake;
 mod check_formats;
 mod cli;
@@ -30,6 +32,7 @@ mod h2;
 mod h2_upstream;
 mod handover;
 mod harness;
+mod health;
 mod hostile;
 mod hostile_answers;
 mod hostile_upstream;
@@ -45,6 +48,7 @@ mod operate;
 mod pending;
 mod process;
 mod proxy_protocol;
+mod rate_limits;
 mod reference;
 mod reload;
 mod renewals;

@@ -216,7 +216,7 @@ fn the_command_line_lists_and_acts() {
     let status = run(&["status"], 0).stdout;
     assert!(status.contains(&format!("shop: 1 of 2 usable; {one} drained")), "{status}");
     let refused = run(&["upstream", "eject", "shop", &two, "--reason", "x"], 2).stderr;
-    assert!(refused.contains("no usable endpoint"), "{refused}");
+    assert!(refused.contains("no usable endpoint") && refused.contains("--force"), "{refused}");
     run(&["upstream", "drain", "shop", &one], 64);
     assert!(run(&["upstream", "ls", "shpo"], 2).stderr.contains("shop, lone"));
     let json: Value = serde_json::from_str(&run(&["upstream", "ls", "lone", "--json"], 0).stdout).unwrap();
@@ -246,4 +246,112 @@ fn an_endpoint_that_accepts_again_is_admitted_without_a_request() {
     let listener = deaf.listen();
     until("it is admitted", || (standing(&proxy) == "usable").then_some(()));
     drop(listener);
+}
+
+/// One endpoint that the file drains, one backup, and one that is checked; a rate limit, and an access rule.
+const ROLES: &str = r#"
+[upstream.shop]
+endpoints = [{ url = "http://{one}", drain = true }, "http://{two}", { url = "http://{three}", backup = true }]
+slow_start = "30s"
+[upstream.shop.health]
+path = "/healthz"
+interval = "1h"
+[[route]]
+name = "all"
+match = { path = "/*" }
+stable = "shop"
+[[route.rate_limit]]
+name = "few"
+per = "client_ip"
+rate = "2/h"
+burst = 2
+[[route.rate_limit]]
+per = "route"
+rate = 1
+dry_run = true
+[[route.target]]
+header = { x-closed = "1" }
+respond = { status = 403 }
+"#;
+
+fn roles() -> (Proxy, [Upstream; 3]) {
+    let all = ["one", "two", "three"].map(|name| Upstream::echo().named(name));
+    let [one, two, three] = &all;
+    (Proxy::with("one", one).with("two", two).with("three", three).start(ROLES), all)
+}
+
+#[test]
+fn a_drain_of_the_file_does_not_end_by_a_call() {
+    let (proxy, all) = roles();
+    let [one, ..] = &all;
+    let act = |verb: &str| {
+        let path = format!("/v1/upstreams/shop/endpoints/{}/{verb}", one.address());
+        over_socket(&proxy, &call("POST", &path, "", r#"{"reason": "a test"}"#))
+    };
+    let refused = act("undrain");
+    assert_eq!((refused.status, refused.problem().as_str()), (409, "drained-by-file"), "{refused:?}");
+    assert_eq!(standing(&proxy), "drained");
+    // A person drains it too, and ends that: the drain of the file stays.
+    for verb in ["drain", "undrain"] {
+        let done = act(verb);
+        assert_eq!(done.json()["changed"], json!(true), "{verb}: {done:?}");
+    }
+    assert_eq!((standing(&proxy).as_str(), act("undrain").status), ("drained", 409));
+}
+
+#[test]
+fn upstreams_show_roles_and_verdicts() {
+    let (proxy, all) = roles();
+    let shop = || over_tcp(&proxy, &call("GET", "/v1/upstreams", "", "")).json()["upstreams"][0].clone();
+    let verdict = |shop: &Value, at: usize| shop["endpoints"][at]["health"]["verdict"].as_str().map(str::to_owned);
+    let shown = until("both have a verdict", || {
+        let shop = shop();
+        [1, 2].iter().all(|at| verdict(&shop, *at).as_deref() == Some("healthy")).then_some(shop)
+    });
+    let column =
+        |key: &str| shown["endpoints"].as_array().unwrap().iter().map(|one| one[key].clone()).collect::<Vec<_>>();
+    assert_eq!(column("role"), ["drained", "primary", "backup"]);
+    assert_eq!(column("standing"), ["drained", "usable", "standby"]);
+    assert_eq!(column("in_rotation"), [false, true, false]);
+    assert_eq!((&shown["usable"], &shown["waiting"], &shown["total"]), (&json!(1), &json!(1), &json!(3)));
+    let path = format!("/v1/upstreams/shop/endpoints/{}/admit", all[1].address());
+    let admitted = over_socket(&proxy, &call("POST", &path, "", r#"{"reason": "a test"}"#)).json();
+    assert_eq!((&admitted["usable"], &admitted["total"]), (&json!(1), &json!(3)), "counts as the list does");
+    assert_eq!((&shown["balance"], &shown["slow_start_ms"]), (&json!("least_request"), &json!(30_000)));
+    assert_eq!((&shown["health"]["kind"], &shown["health"]["interval_ms"]), (&json!("http"), &json!(3_600_000)));
+    assert!(shown["checks"]["good"].as_u64().is_some_and(|good| good >= 2), "{shown}");
+    let metrics = proxy.metrics();
+    for series in [
+        "pointsman_upstream_endpoints_state{state=\"standby\",upstream=\"shop\"} 1",
+        "pointsman_upstream_endpoints_state{state=\"drained\",upstream=\"shop\"} 1",
+        "pointsman_health_checks_total{result=\"bad\",upstream=\"shop\"} 0",
+    ] {
+        assert!(metrics.contains(series), "{series}: {metrics}");
+    }
+}
+
+#[test]
+fn limits_and_refusals_are_counted_and_shown() {
+    let (proxy, _all) = roles();
+    let status = |lines: &str| proxy.connect().get("/", lines).status;
+    assert_eq!([status(""), status(""), status(""), status("x-closed: 1\r\n")], [200, 200, 429, 403]);
+    let page = over_tcp(&proxy, &call("GET", "/v1/limits", "", "")).json();
+    let column = |key: &str| page["limits"].as_array().unwrap().iter().map(|one| one[key].clone()).collect::<Vec<_>>();
+    assert_eq!(column("name"), ["few", "route"]);
+    assert_eq!(column("rate"), ["2/h", "1/s"]);
+    assert_eq!((column("refused"), column("dry_run")), (vec![json!(1), json!(0)], vec![json!(false), json!(true)]));
+    assert_eq!((&column("keys")[0], column("keys_max")), (&json!(1), vec![json!(65_536), json!(1)]));
+    let listed = |route: &str| finish(proxy.dir(), &["limit", "ls", route]);
+    let (known, unknown) = (listed("all"), listed("al"));
+    assert!(known.code == 0 && known.stdout.contains("few"), "{}{}", known.stdout, known.stderr);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""));
+    assert!(unknown.stderr.contains("route `al`") && unknown.stderr.contains("limits: all"), "{}", unknown.stderr);
+    let metrics = proxy.metrics();
+    for series in [
+        "pointsman_rate_limited_total{limit=\"few\",outcome=\"refused\",route=\"all\"} 1",
+        "pointsman_rate_limit_keys{limit=\"few\",route=\"all\"} 1",
+        "pointsman_denied_total{route=\"all\"} 1",
+    ] {
+        assert!(metrics.contains(series), "{series}: {metrics}");
+    }
 }

@@ -149,7 +149,7 @@ fn replicas_do_not_try_in_step() {
     let (first, last) = (tried.iter().min().expect("some"), tried.iter().max().expect("some"));
     assert!(*first >= 27_000 && *last <= 34_000 && last - first >= 3_000, "{tried:?}");
     let in_step = tried.iter().map(|one| tried.iter().filter(|other| one.abs_diff(**other) < 250).count()).max();
-    assert!(in_step.is_some_and(|together| together <= 5), "{tried:?}");
+    assert!(in_step.is_some_and(|together| together <= 6), "{tried:?}");
 }
 
 #[test]

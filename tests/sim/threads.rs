@@ -103,15 +103,15 @@ impl Stage {
         let endpoint = &endpoints[random.usize(0..endpoints.len())];
         let now_ms = self.now_ms.load(Relaxed);
         let changed = match random.u8(0..6) {
-            0 => self.upstream.drain(endpoint),
-            1 | 2 => self.upstream.undrain(endpoint),
+            0 => self.upstream.drain(endpoint, 0),
+            1 | 2 => self.upstream.undrain(endpoint, 0),
             3 => self.upstream.eject_by_hand(endpoint, now_ms),
             4 => self.upstream.admit_by_hand(endpoint, now_ms),
             _ => {
                 // All stay: one that is well would be forgotten while it is missing.
                 let mut keys = self.keys.clone();
                 keys.rotate_left(random.usize(0..self.keys.len()));
-                self.upstream.set_endpoints(&keys);
+                self.upstream.set_endpoints(&keys, 0);
                 None
             }
         };
@@ -148,7 +148,7 @@ impl Stage {
 }
 
 fn run(stage: &Stage) {
-    let endpoints = stage.upstream.set_endpoints(&stage.keys);
+    let endpoints = stage.upstream.set_endpoints(&stage.keys, 0);
     for round in 0..ROUNDS {
         let is_over = AtomicBool::new(false);
         let least = thread::scope(|scope| {
@@ -189,8 +189,8 @@ fn tries_of_many_workers_never_empty_an_upstream() {
 fn people_and_workers_at_once_leave_a_consistent_state() {
     let stage = Stage::new(People::Drain);
     run(&stage);
-    for endpoint in stage.upstream.set_endpoints(&stage.keys) {
-        stage.upstream.undrain(&endpoint);
+    for endpoint in stage.upstream.set_endpoints(&stage.keys, 0) {
+        stage.upstream.undrain(&endpoint, 0);
         stage.upstream.admit_by_hand(&endpoint, 0);
     }
     assert!(!stage.upstream.has_unusable());

@@ -284,6 +284,8 @@ impl Watch {
             Transition::Recovered => "recovered",
             Transition::Drained => "drained",
             Transition::Undrained => "undrained",
+            Transition::Unhealthy => "unhealthy",
+            Transition::Healthy => "healthy",
         };
         self.note(Note { what, ..note });
         if !self.has_people {
@@ -312,7 +314,11 @@ impl Watch {
                     self.report.admissions.push((index, at, note.us / 1000));
                 }
             }
-            Transition::Recovered | Transition::Drained | Transition::Undrained => {}
+            Transition::Recovered
+            | Transition::Drained
+            | Transition::Undrained
+            | Transition::Unhealthy
+            | Transition::Healthy => {}
         }
         None
     }

@@ -20,6 +20,8 @@ use super::watch::{Ending, Note, Report, Watch};
 
 /// The control thread looks for endpoints to try.
 const TICK_US: u64 = 250_000;
+/// The tick of the workers.
+const FOLD_US: u64 = 100_000;
 /// Connections to one endpoint that may turn out dead; then a new one is opened.
 const STALE_MAX: u32 = 4;
 /// Pooled connections of a worker to an endpoint.
@@ -45,6 +47,8 @@ enum Event {
         picked: Picked,
     },
     Tick,
+    /// The workers report their loads.
+    Fold,
     Probed {
         arm: usize,
         at: usize,
@@ -92,6 +96,7 @@ impl World {
         // Processes do not start in step.
         let phase_us = self.random.u64(0..TICK_US);
         self.schedule(phase_us, Event::Tick);
+        self.schedule(FOLD_US, Event::Fold);
         self.schedule(1_000_000, Event::Second);
         for (ms, act) in self.plan.people.clone() {
             self.schedule(ms * 1000, Event::Act(act));
@@ -103,11 +108,16 @@ impl World {
             self.now_us = at_us;
             let is_over = at_us >= end_us;
             match event {
-                Event::Arrival | Event::Tick | Event::Due { .. } | Event::Second | Event::Act(_) if is_over => {}
+                Event::Arrival | Event::Tick | Event::Fold | Event::Due { .. } | Event::Second | Event::Act(_)
+                    if is_over => {}
                 Event::Arrival => self.arrive(),
                 Event::End { slot, outcome } => self.end(slot, outcome),
                 Event::Again { slot, picked } => self.begin(slot, picked),
                 Event::Tick => self.tick(),
+                Event::Fold => {
+                    self.arms.iter().for_each(|arm| arm.tick(at_us / 1000));
+                    self.schedule(FOLD_US, Event::Fold);
+                }
                 Event::Probed { arm, at, epoch, cause } => self.probed(arm, at, epoch, cause),
                 Event::Act(act) => self.act(act),
                 Event::Due { arm, at, epoch, until_us } => {
@@ -185,7 +195,7 @@ impl World {
         let now_ms = self.now_ms();
         let request = self.requests[slot].as_ref().expect("a request that has not ended");
         let sender = if failover::is_safe(&request.method) { Sender::Safe } else { Sender::Unsafe };
-        let wish = Wish { worker: request.worker, tried: &request.tried, sender, now_ms };
+        let wish = Wish { worker: request.worker, tried: &request.tried, sender, key: request.id, now_ms };
         let picked = self.arms[request.arm].pick(wish, allowed, &mut self.random)?;
         let note = Note { id: request.id, ..Note::of(self.now_us, "pick", request.arm, picked.at) };
         self.watch.check_pick(&self.arms[request.arm], note, picked.why);
@@ -199,7 +209,7 @@ impl World {
         let arm = &mut self.arms[request.arm];
         (request.picked, request.epoch, request.connections) = (picked, arm.endpoints[picked.at].epoch(), 0);
         request.try_began_us = now_us;
-        arm.seat(request.worker, picked.at).in_flight += 1;
+        arm.seat(request.worker, picked.at).load.begin();
         self.watch.check_begin(arm, request, now_us);
         self.attempt(slot);
     }
@@ -239,7 +249,7 @@ impl World {
                 arm.forget_failure(worker, at);
                 let generation = arm.servers[at].generation(now_us);
                 let seat = arm.seat(worker, at);
-                seat.in_flight -= 1;
+                seat.load.end();
                 // A trial is decided by the head of the response.
                 if matches!(outcome, Outcome::BrokenBody) && why != Why::Trial {
                     self.charge(slot, FailureCause::Body);
@@ -285,13 +295,20 @@ impl World {
             return self.attempt(slot);
         }
         self.charge(slot, cause);
+        let is_refused =
+            condition == Some(RetryCondition::Status(503)) || reached == Reached::Unsent && !attempt.reused;
+        let now_ms = self.now_ms();
         let (arm, worker, at) = {
             let request = self.request(slot);
             request.tried.push(request.picked.at);
             (request.arm, request.worker, request.picked.at)
         };
         let following = self.next_try(slot, next);
-        self.arms[arm].seat(worker, at).in_flight -= 1;
+        let load = &self.arms[arm].seat(worker, at).load;
+        load.end();
+        if is_refused {
+            load.keep_place(0, now_ms);
+        }
         match following {
             Ok((picked, delay_us)) => self.schedule(delay_us, Event::Again { slot, picked }),
             Err(_) if arm == 1 && failover::rescues(&self.plan.rescue, attempt) => self.rescue(slot),
@@ -460,8 +477,8 @@ impl World {
     fn act(&mut self, act: Person) {
         let health: &UpstreamHealth = &self.arms[0].health;
         let (at, changed) = match act {
-            Person::Drain { at } => (at, health.drain(&self.arms[0].endpoints[at])),
-            Person::Undrain { at } => (at, health.undrain(&self.arms[0].endpoints[at])),
+            Person::Drain { at } => (at, health.drain(&self.arms[0].endpoints[at], self.now_ms())),
+            Person::Undrain { at } => (at, health.undrain(&self.arms[0].endpoints[at], self.now_ms())),
         };
         self.watch.record_act(act, self.now_us);
         self.see(0, at, changed);

@@ -29,6 +29,8 @@ const ROOMS: &[Room] = &[
     room("compare", 2, &["clock", "drain"]),
     room("telemetry", 2, &[]),
     room("failover", 2, &[]),
+    room("limiter", 2, &["clock", "drain"]),
+    room("balance", 2, &["clock", "drain", "net", "stats"]),
     room("release", 2, &["telemetry", "journal"]),
     room("tls", 2, &[]),
     room("identity", 2, &["clock", "drain"]),
@@ -42,7 +44,7 @@ const ROOMS: &[Room] = &[
 ];
 
 /// Rooms that decide: no I/O, no clock, no randomness, no runtime.
-const PURE: &[&str] = &["route", "failover", "release", "rehearsal", "stats", "compare"];
+const PURE: &[&str] = &["route", "failover", "balance", "limiter", "release", "rehearsal", "stats", "compare"];
 
 /// Folders that are pure inside a room that is not, but for these files of theirs: a test with its table, and one
 /// that drives hyper.

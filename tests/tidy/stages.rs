@@ -8,6 +8,7 @@ const LINE: &str = "src/proxy/request/handle.rs";
 
 /// The stages, each a file beside the line.
 const STAGES: &[&str] = &[
+    "access",
     "admit",
     "answer",
     "begin",
@@ -16,6 +17,7 @@ const STAGES: &[&str] = &[
     "find",
     "forward",
     "identify",
+    "limit",
     "prepare",
     "record",
     "sample",

@@ -83,20 +83,25 @@ impl Refusing {
 }
 
 /// A routes file in which each request is a caller of its own.
-fn text(weight: u32, guard: &str, upstreams: [SocketAddr; 2]) -> String {
+pub(super) fn text(weight: u32, guard: &str, upstreams: [SocketAddr; 2]) -> String {
     let [stable, canary] = upstreams.map(|one| format!("{one}\""));
     let text = file(weight).replace("127.0.0.1:1\"", &stable).replace("127.0.0.1:2\"", &canary);
     text.replace("sticky = [\"client_ip\"]", &format!("sticky = []\nguard = \"{guard}\""))
 }
 
-fn standing(app: &App) -> ReleaseStanding {
+pub(super) fn standing(app: &App) -> ReleaseStanding {
     let all = app.releases();
     assert_eq!(all.len(), 1, "{all:?}");
     all.into_iter().next().expect("one")
 }
 
 /// Sends requests until the release is in this state.
-fn until(app: &App, client: &mut Client, what: &str, is_it: impl Fn(&ReleaseState) -> bool) -> ReleaseStanding {
+pub(super) fn until(
+    app: &App,
+    client: &mut Client,
+    what: &str,
+    is_it: impl Fn(&ReleaseState) -> bool,
+) -> ReleaseStanding {
     eventually(what, || {
         client.get("/a");
         is_it(&standing(app).state)
@@ -114,7 +119,7 @@ fn all_from_stable(client: &mut Client) {
     }
 }
 
-fn serves_canary(client: &mut Client) {
+pub(super) fn serves_canary(client: &mut Client) {
     eventually("the canary serves", || client.get("/a").1 == "two");
 }
 

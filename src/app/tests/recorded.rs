@@ -366,7 +366,10 @@ fn status_shows_each_kill_with_who_and_why() {
     let folder = serving();
     let app = start(&folder);
     done(&app, act(PersonAct::Kill { scope: canary(), close_streams: Some(Duration::from_secs(5)) }));
-    eventually("the record is durable", || app.status()["kills"][0]["durable"] == true);
+    eventually("the record is durable, and shown so by the journal too", || {
+        let status = app.status();
+        status["kills"][0]["durable"] == true && status["journal"]["durable_seq"] == 2
+    });
     let status = app.status();
     let kill = &status["kills"][0];
     assert_eq!(kill["scope"]["variant"], "api:canary");

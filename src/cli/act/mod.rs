@@ -4,6 +4,7 @@ mod before;
 mod effect;
 mod every;
 mod kill;
+mod limit;
 mod list;
 mod names;
 mod notify;
@@ -24,6 +25,7 @@ mod standing;
 mod upstream;
 
 pub use kill::kill;
+pub use limit::limit;
 pub use notify::notify;
 pub use outcome::said;
 pub use rehearse_live::rehearse_live;

@@ -15,9 +15,30 @@ use crate::cli::endpoint_row::{EndpointRow, UpstreamRow};
 use crate::cli::paint::{Paint, Terminal};
 use crate::cli::{Exit, out};
 use crate::compare::escape_controls;
+use crate::telemetry::Size;
 
 /// The longest bar, in letters.
 const BAR_MAX: usize = 20;
+/// The most endpoints of an upstream in a list of all upstreams. Of more, those that are not well come first.
+const ENDPOINTS_MAX: usize = 20;
+
+/// How upstreams are drawn.
+#[derive(Clone, Copy)]
+struct Drawing {
+    /// The width of the terminal.
+    columns: usize,
+    detail: Detail,
+    paint: Paint,
+}
+
+/// How much of an upstream is drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// The state, and at most [`ENDPOINTS_MAX`] endpoints.
+    Short,
+    /// Also its settings, and all endpoints.
+    Whole,
+}
 
 /// Runs `upstream`.
 ///
@@ -52,39 +73,77 @@ fn list(arguments: &UpstreamListArguments, terminal: Terminal) -> anyhow::Result
         ActOutput::Json => {
             out::print_json(&json!({ "generation": page["generation"], "upstreams": chosen }))?;
         }
-        ActOutput::Text => out::print(&drawn(&chosen, terminal.stdout))?,
+        ActOutput::Text => {
+            let detail = if arguments.name.is_some() { Detail::Whole } else { Detail::Short };
+            let columns = Size::of_stdout().map_or(Size::USUAL.columns, |size| size.columns);
+            out::print(&drawn(&chosen, Drawing { columns, detail, paint: terminal.stdout }))?;
+        }
     }
     Ok(Exit::Ok)
 }
 
 /// A block for each upstream: its bar, then a row for each endpoint.
-fn drawn(upstreams: &[&Value], paint: Paint) -> String {
+fn drawn(upstreams: &[&Value], drawing: Drawing) -> String {
     if upstreams.is_empty() {
         return "there are no upstreams".to_owned();
     }
     let rows: Vec<UpstreamRow> = upstreams.iter().map(|one| UpstreamRow::read(one)).collect();
-    let names = rows.iter().map(|one| one.name.chars().count()).max().unwrap_or(0);
-    let endpoints = rows.iter().flat_map(|one| &one.endpoints).map(|one| one.name.chars().count()).max().unwrap_or(0);
+    let width = rows.iter().map(|one| one.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for row in &rows {
+        let total = row.total + row.unresolved.len() as u64;
         let usable = row.usable.unwrap_or(row.total);
-        let tries = row.tries.map(|[used, allowed]| format!("  {used} of {allowed} tries in 10 s")).unwrap_or_default();
-        let name = paint.bold(&format!("{:<names$}", row.name));
+        let tries =
+            row.tries.map(|[used, allowed]| format!("  {used} of {allowed} retries in 10 s")).unwrap_or_default();
+        let name = drawing.paint.bold(&format!("{:<width$}", row.name));
+        let bar = bar(usable, total, drawing.paint);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name}  {}  {usable} of {} usable{tries}", bar(usable, row.total, paint), row.total);
-        for endpoint in &row.endpoints {
-            let EndpointRow { name, weight, standing, why, .. } = endpoint;
-            let padded = format!("{standing:<7}");
-            let word = match standing.as_str() {
-                "usable" => paint.green(&padded),
-                "failing" | "drained" | "trial" => paint.yellow(&padded),
-                _ => paint.red(&padded),
-            };
-            let weight = if *weight == 1 { String::new() } else { format!("weight {weight}  ") };
-            let _ = writeln!(text, "  {}", format!("{name:<endpoints$}  {word}  {weight}{why}").trim_end());
+        let _ = writeln!(text, "{name}  {bar}  {usable} of {total} usable{tries}");
+        if drawing.detail == Detail::Whole && !row.settings.is_empty() {
+            for line in out::wrapped(&format!("  {}", row.settings), drawing.columns) {
+                let _ = writeln!(text, "{}", drawing.paint.dim(&line));
+            }
         }
+        endpoints(&mut text, row, drawing);
     }
     text.trim_end().to_owned()
+}
+
+/// A row for each endpoint; in a short list not for all.
+fn endpoints(text: &mut String, row: &UpstreamRow, drawing: Drawing) {
+    let mut shown: Vec<&EndpointRow> = row.endpoints.iter().chain(&row.unresolved).collect();
+    if drawing.detail == Detail::Short && shown.len() > ENDPOINTS_MAX {
+        shown.sort_by_key(|one| one.is_well());
+        shown.truncate(ENDPOINTS_MAX);
+    }
+    let longest = |of: fn(&EndpointRow) -> &String| shown.iter().map(|one| of(one).chars().count()).max().unwrap_or(0);
+    let (names, words) = (longest(|one| &one.name), longest(|one| &one.standing));
+    for EndpointRow { name, weight, standing, why, .. } in &shown {
+        let padded = format!("{standing:<words$}");
+        let word = match standing.as_str() {
+            "usable" => drawing.paint.green(&padded),
+            "failing" | "drained" | "trial" => drawing.paint.yellow(&padded),
+            "standby" | "unknown" => drawing.paint.dim(&padded),
+            _ => drawing.paint.red(&padded),
+        };
+        let weight = if *weight == 1 { String::new() } else { format!("weight {weight}  ") };
+        let facts = format!("{weight}{why}");
+        let taken = 2 + names + 2 + words + 2;
+        // What does not fit follows below, so that the columns stay.
+        let is_beside = taken + facts.chars().count() <= drawing.columns;
+        let beside = if is_beside { facts.as_str() } else { "" };
+        let _ = writeln!(text, "  {}", format!("{name:<names$}  {word}  {beside}").trim_end());
+        if !is_beside {
+            for line in out::wrapped(&format!("      {facts}"), drawing.columns) {
+                let _ = writeln!(text, "{line}");
+            }
+        }
+    }
+    let more = row.endpoints.len() + row.unresolved.len() - shown.len();
+    if more > 0 {
+        let hint = format!("  … and {more} more: `pointsman upstream ls {}` shows all", row.name);
+        let _ = writeln!(text, "{}", drawing.paint.dim(&hint));
+    }
 }
 
 /// Filled for usable endpoints.
@@ -143,8 +202,12 @@ fn said(document: &Value, paint: Paint) -> String {
     let (upstream, verb) = (text("upstream"), text("act"));
     let (usable, total) = (number("usable"), number("total"));
     let recorded = document["seq"].as_u64().map(|seq| format!(", recorded as #{seq}")).unwrap_or_default();
+    let by_file = |one: &Value| one["drained_by_file"] == true;
+    let is_drained_yet =
+        verb == "undrain" && document["endpoints"].as_array().is_some_and(|all| all.iter().any(by_file));
     let head = if document["changed"] == true {
-        paint.green(&format!("{verb}: done, {usable} of {total} endpoints of {upstream} are usable{recorded}"))
+        let yet = if is_drained_yet { "; the file drains it too: remove `drain` from its line" } else { "" };
+        paint.green(&format!("{verb}: done, {usable} of {total} endpoints of {upstream} are usable{recorded}{yet}"))
     } else {
         format!("{verb}: it was so already, {usable} of {total} endpoints of {upstream} are usable")
     };
@@ -157,23 +220,61 @@ fn said(document: &Value, paint: Paint) -> String {
 mod tests {
     use super::*;
 
+    /// As in a list of all, without colour.
+    const PLAIN: Drawing = Drawing { columns: 80, detail: Detail::Short, paint: Paint::Plain };
+
     #[test]
     fn upstreams_are_drawn_with_a_row_for_each_endpoint() {
         let upstream = json!({
-            "name": "checkout-v1", "usable": 1, "total": 2, "retry_budget": { "used": 4, "allowed": 50 },
+            "name": "checkout-v1", "usable": 1, "total": 4, "retry_budget": { "used": 4, "allowed": 50 },
+            "balance": "least_request", "health": { "kind": "http", "path": "/healthz", "interval_ms": 5_000,
+              "healthy": 2, "unhealthy": 3 },
             "endpoints": [
                 { "name": "10.0.0.1:8080", "address": "10.0.0.1:8080", "weight": 2, "standing": "usable" },
                 { "name": "10.0.0.2:8080", "address": "10.0.0.2:8080", "weight": 1, "standing": "ejected",
                   "ejected_because": "connect_refused", "ejected_for_ms": 12_000, "ejections_in_a_row": 2 },
+                { "name": "10.0.0.3:8080", "address": "10.0.0.3:8080", "weight": 1, "standing": "unhealthy",
+                  "health": { "verdict": "unhealthy", "bad_in_a_row": 14, "last_failure": "status 503",
+                    "last_failure_ago_ms": 2_100 } },
+                { "name": "10.0.0.4:8080", "address": "10.0.0.4:8080", "weight": 1, "standing": "standby",
+                  "role": "backup" },
             ],
         });
-        assert_eq!(
-            drawn(&[&upstream], Paint::Plain),
-            "checkout-v1  █░  1 of 2 usable  4 of 50 tries in 10 s\n  \
-             10.0.0.1:8080  usable   weight 2\n  \
-             10.0.0.2:8080  ejected  12 s left, 2nd in a row: connect_refused"
-        );
-        assert_eq!(drawn(&[], Paint::Plain), "there are no upstreams");
+        let head = "checkout-v1  █░░░  1 of 4 usable  4 of 50 retries in 10 s\n";
+        let rows = "  10.0.0.1:8080  usable     weight 2\n  \
+             10.0.0.2:8080  ejected    12 s left, 2nd in a row: connect_refused\n  \
+             10.0.0.3:8080  unhealthy  14 bad checks in a row: status 503, 2 s ago\n  \
+             10.0.0.4:8080  standby    backup; a primary serves";
+        assert_eq!(drawn(&[&upstream], PLAIN), format!("{head}{rows}"));
+        let whole = Drawing { detail: Detail::Whole, ..PLAIN };
+        let settings = "  least_request; checks: GET /healthz each 5 s, 2 good or 3 bad in a row decide\n";
+        assert_eq!(drawn(&[&upstream], Drawing { columns: 100, ..whole }), format!("{head}{settings}{rows}"));
+        let narrow = drawn(&[&upstream], Drawing { columns: 40, ..whole });
+        assert!(narrow.contains("\n  10.0.0.3:8080  unhealthy\n      14 bad checks in a row: status"), "{narrow}");
+        assert_eq!(drawn(&[], PLAIN), "there are no upstreams");
+    }
+
+    #[test]
+    fn a_name_without_an_address_has_a_row() {
+        let upstream = json!({ "name": "u", "usable": 1, "total": 1, "unresolved": ["shop.invalid"],
+            "endpoints": [{ "name": "10.0.0.1:80", "address": "10.0.0.1:80", "weight": 1, "standing": "usable" }] });
+        let rows = "  10.0.0.1:80   usable\n  shop.invalid  unresolved  no address";
+        assert_eq!(drawn(&[&upstream], PLAIN), format!("u  █░  1 of 2 usable\n{rows}"));
+    }
+
+    #[test]
+    fn of_many_endpoints_those_that_are_not_well_are_shown() {
+        let endpoint = |number: usize| {
+            let standing = if number == 777 { "unhealthy" } else { "usable" };
+            json!({ "address": format!("10.0.0.1:{number}"), "standing": standing })
+        };
+        let endpoints: Vec<Value> = (1..=1_000).map(endpoint).collect();
+        let upstream = json!({ "name": "u", "usable": 999, "total": 1_000, "endpoints": endpoints });
+        let text = drawn(&[&upstream], PLAIN);
+        assert_eq!(text.lines().count(), 22, "{text}");
+        assert!(text.lines().nth(1).unwrap().starts_with("  10.0.0.1:777  unhealthy"), "{text}");
+        assert!(text.ends_with("… and 980 more: `pointsman upstream ls u` shows all"), "{text}");
+        assert_eq!(drawn(&[&upstream], Drawing { detail: Detail::Whole, ..PLAIN }).lines().count(), 1_001);
     }
 
     #[test]
@@ -183,6 +284,13 @@ mod tests {
         assert_eq!(
             said(&document, Paint::Plain),
             "drain: done, 1 of 2 endpoints of u are usable, recorded as #7\n  10.0.0.1:80 (a:80)  drained by hand"
+        );
+        let undrained = json!({ "upstream": "u", "act": "undrain", "changed": true, "seq": 8, "usable": 1, "total": 2,
+            "endpoints": [{ "address": "10.0.0.1:80", "standing": "drained", "drained_by_file": true }] });
+        assert_eq!(
+            said(&undrained, Paint::Plain),
+            "undrain: done, 1 of 2 endpoints of u are usable, recorded as #8; the file drains it too: remove `drain` from \
+             its line\n  10.0.0.1:80  drained by the file"
         );
         document["changed"] = json!(false);
         assert!(said(&document, Paint::Plain).starts_with("drain: it was so already"));

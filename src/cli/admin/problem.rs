@@ -16,6 +16,7 @@ const ADVICE: &[(&str, &str)] = &[
     ("token-missing", WITH_TOKEN),
     ("socket-only", WITH_TOKEN),
     ("token-unknown", "`pointsman token hash < FILE` prints the hash that the tokens file must have"),
+    ("last-usable", "admit or undrain another one first, or give --force"),
     ("stale", "run the command again when you still want this"),
     (
         "not-recorded",

@@ -36,18 +36,29 @@ pub enum UpstreamCommand {
     /// Show upstreams and the state of their endpoints
     Ls(UpstreamListArguments),
     /// Give an endpoint no new request; those under way finish
+    #[command(override_usage = "pointsman upstream drain [OPTIONS] --reason <TEXT> <UPSTREAM> <ENDPOINT>")]
     Drain(EndpointActArguments),
     /// End the drain of an endpoint
+    #[command(override_usage = "pointsman upstream undrain [OPTIONS] --reason <TEXT> <UPSTREAM> <ENDPOINT>")]
     Undrain(EndpointActArguments),
     /// Eject an endpoint, until `admit`
+    #[command(override_usage = "pointsman upstream eject [OPTIONS] --reason <TEXT> <UPSTREAM> <ENDPOINT>")]
     Eject(EndpointActArguments),
     /// End the ejection of an endpoint, whatever its cause
+    #[command(override_usage = "pointsman upstream admit [OPTIONS] --reason <TEXT> <UPSTREAM> <ENDPOINT>")]
     Admit(EndpointActArguments),
 }
 
 /// `upstream ls`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+An endpoint is usable, failing (it fails and may not be ejected), ejected, trial (its next try decides), drained, \
+unhealthy (its checks fail), unknown (not checked yet) or standby (a backup, while a primary serves); a name without an \
+address is unresolved. Of more than 20 endpoints, those that are not well come first.
+
+\"4 of 50 retries in 10 s\": 4 retries were made, and the budget allows 50; a further try after a refused connection is \
+outside it.
+
 EXAMPLE
   pointsman upstream ls
   pointsman upstream ls checkout-v1 --json")]
@@ -56,7 +67,7 @@ pub struct UpstreamListArguments {
     #[command(flatten)]
     pub admin: AdminArguments,
     /// One upstream.
-    #[arg(value_name = "NAME", help = "Only this upstream")]
+    #[arg(value_name = "NAME", help = "Only this upstream, with its settings and all endpoints")]
     pub name: Option<String>,
     /// JSON instead of text.
     #[arg(long, help = "Print JSON: as in the response of the API")]
@@ -80,7 +91,7 @@ pub struct EndpointActArguments {
     #[arg(value_name = "ENDPOINT", help = "HOST:PORT as in the routes file, or an address")]
     pub endpoint: String,
     /// Why.
-    #[arg(long, value_name = "TEXT", value_parser = reason, help = "Why, for the journal")]
+    #[arg(long, value_name = "TEXT", value_parser = reason, help = "Why, for the journal; on a terminal it is asked for")]
     pub reason: Option<String>,
     /// Also the last usable endpoint.
     #[arg(long, help = "Also if no usable endpoint is left")]

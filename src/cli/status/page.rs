@@ -141,6 +141,8 @@ pub struct UpstreamStatus {
     pub tls_failure: Option<String>,
     /// Endpoints that are not well, in a line.
     pub trouble: Option<String>,
+    /// Whether it has endpoints and none of them is usable.
+    pub is_down: bool,
 }
 
 impl StatusPage {
@@ -376,6 +378,7 @@ fn upstream(upstream: &Value, names: &Value) -> UpstreamStatus {
         format!("{}: {}", text(name), error.unwrap_or_else(|| "no address".to_owned()))
     });
     let failure = &upstream["last_tls_failure"];
+    let row = UpstreamRow::read(upstream);
     UpstreamStatus {
         name: text(&upstream["name"]),
         endpoints: items(&upstream["endpoints"]).map(|one| text(&one["address"])).collect(),
@@ -385,7 +388,8 @@ fn upstream(upstream: &Value, names: &Value) -> UpstreamStatus {
         tls_failure: failure["cause"]
             .as_str()
             .map(|_| format!("{} at {}", text(&failure["cause"]), text(&failure["at"]))),
-        trouble: UpstreamRow::read(upstream).trouble(),
+        is_down: row.usable == Some(0) && row.total > 0,
+        trouble: row.trouble(),
     }
 }
 

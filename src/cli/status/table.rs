@@ -407,10 +407,15 @@ fn shadow(ShadowStatus { route, upstream, weight, killed }: &ShadowStatus, colum
 
 /// The upstreams, those with a fault first.
 fn upstreams(page: &StatusPage, columns: usize, paint: Paint) -> Vec<Vec<String>> {
-    let is_faulty = |one: &UpstreamStatus| !one.unresolved.is_empty() || one.endpoints.is_empty();
+    let is_faulty = |one: &UpstreamStatus| one.is_down || !one.unresolved.is_empty() || one.endpoints.is_empty();
     let mut order: Vec<&UpstreamStatus> = page.upstreams.iter().collect();
     order.sort_by_key(|one| {
-        (!is_faulty(one), one.trouble.is_none() && one.tls_failure.is_none(), std::cmp::Reverse(one.in_flight))
+        (
+            !one.is_down,
+            !is_faulty(one),
+            one.trouble.is_none() && one.tls_failure.is_none(),
+            std::cmp::Reverse(one.in_flight),
+        )
     });
     let widths = widths(page, columns);
     let block = |one: &UpstreamStatus| {
@@ -427,7 +432,8 @@ fn upstreams(page: &StatusPage, columns: usize, paint: Paint) -> Vec<Vec<String>
         let failure =
             one.tls_failure.iter().map(|why| paint.yellow(&cut(&format!("  last TLS failure: {why}"), columns)));
         lines.extend(failure);
-        lines.extend(one.trouble.iter().map(|why| paint.yellow(&cut(&format!("  {why}"), columns))));
+        let ink = if one.is_down { Paint::red } else { Paint::yellow };
+        lines.extend(one.trouble.iter().map(|why| ink(paint, &cut(&format!("  {why}"), columns))));
         lines
     };
     order.into_iter().map(block).collect()

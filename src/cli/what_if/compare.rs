@@ -28,7 +28,7 @@ pub fn what_if(arguments: &WhatIfArguments, terminal: Terminal) -> anyhow::Resul
         Some(log) => {
             let mut replay = LogReplay::new(old.effective(), new.effective());
             read(log, &mut replay)?;
-            let replayed = replay.finish();
+            let replayed = replay.finish(&comparison);
             ensure!(replayed.replayed.requests > 0, "{}", unreadable(log, replayed.foreign));
             Some(replayed)
         }

@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 
 use crate::route::{
-    CertField, Claims, EffectiveConfig, EncodedSlash, ExplainRequest, Extractor, Facts, LoggedDecision, LoggedRequest,
-    LoggedRoute, Predicate, Replay, Replayed, Route, VerifiedCert,
+    CertField, Claims, ConfigDiff, EffectiveConfig, EncodedSlash, ExplainRequest, Extractor, Facts, LoggedDecision,
+    LoggedRequest, LoggedRoute, Predicate, Replay, Replayed, Route, VerifiedCert,
 };
 
 /// What is read of a line.
@@ -55,6 +55,8 @@ pub(super) struct LogReplay<'a> {
     tenant_places: Vec<&'a Extractor>,
     /// The old file's routes that take nothing but gRPC calls.
     grpc_routes: HashSet<&'a str>,
+    /// The routes of either file that have rate limits.
+    limited_routes: HashSet<&'a str>,
     foreign: u64,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct LogReplayed {
     pub(super) replayed: Replayed,
     /// Lines that are none of ours.
     pub(super) foreign: u64,
+    /// A route with rate limits has changed, and its limits are not replayed.
+    pub(super) leaves_out_limits: bool,
 }
 
 impl<'a> LogReplay<'a> {
@@ -73,7 +77,10 @@ impl<'a> LogReplay<'a> {
         let tenant_places = before.identity.tenant.iter().chain(&after.identity.tenant).collect();
         let is_grpc = |route: &&Route| route.matches.predicates.iter().any(|one| matches!(one, Predicate::Grpc));
         let grpc_routes = before.routes.iter().filter(is_grpc).map(|route| route.name.as_str()).collect();
-        Self { replay: Replay::new(old, new), tenant_places, grpc_routes, foreign: 0 }
+        let both = before.routes.iter().chain(&after.routes);
+        let limited_routes =
+            both.filter(|route| !route.rate_limits.is_empty()).map(|route| route.name.as_str()).collect();
+        Self { replay: Replay::new(old, new), tenant_places, grpc_routes, limited_routes, foreign: 0 }
     }
 
     /// Replays a line.
@@ -108,8 +115,12 @@ impl<'a> LogReplay<'a> {
         self.replay.add(&LoggedRequest { request, route: line.logged_route(), decision: line.logged_decision() });
     }
 
-    pub(super) fn finish(self) -> LogReplayed {
-        LogReplayed { replayed: self.replay.finish(), foreign: self.foreign }
+    pub(super) fn finish(self, comparison: &ConfigDiff) -> LogReplayed {
+        let ConfigDiff { added, removed, changed, .. } = comparison;
+        let changed = changed.iter().map(|change| &change.route);
+        let mut routes = added.iter().chain(removed).chain(changed);
+        let leaves_out_limits = routes.any(|route| self.limited_routes.contains(route.as_str()));
+        LogReplayed { replayed: self.replay.finish(), foreign: self.foreign, leaves_out_limits }
     }
 
     /// The claims of a token that carry the line's tenant, where either file looks for it.

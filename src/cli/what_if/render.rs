@@ -108,6 +108,9 @@ fn replayed(text: &mut String, replay: &LogReplayed, paint: Paint) {
             "          {unknown} cannot be decided: the log does not have their users, headers, cookies and queries"
         );
     }
+    if replay.leaves_out_limits {
+        let _ = writeln!(text, "          rate limits are not replayed");
+    }
     if replay.foreign > 0 {
         let foreign = usize::try_from(replay.foreign).unwrap_or(usize::MAX);
         let _ = writeln!(text, "          {} ignored: not from a JSON access log", count(foreign, "line"));

@@ -6,20 +6,21 @@ use super::action::{HEADERS, REDIRECT, RESPOND};
 use super::grpc::GRPC;
 use super::listener::Listeners;
 use super::predicate::NAMED;
+use super::rate_limit::RATE_LIMIT;
 use super::retry::RETRY;
 use super::rewrite::REWRITE;
 use super::route_context::{NameRegistries, NamedRoute, place};
 use super::shadow::SHADOW;
 use super::target::TARGET;
-use super::variant::{CANARY, VARIANT};
-use super::{action, grpc, guard, match_path, predicate, retry, variant};
+use super::variant::{CANARY, RouteSplit, VARIANT};
+use super::{action, grpc, guard, match_path, predicate, rate_limit, retry, variant};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::spec::{DURATION, NAME, SIZE, Shape, TableSpec, default, optional, required};
 use crate::config::toml::{grammar, value};
-use crate::route::{Action, Match, Predicate, Route, RouteLimits, SplitState, Timeouts};
+use crate::route::{AccessRule, Action, LoadPriority, Match, Predicate, Route, RouteLimits, SplitState, Timeouts};
 
 /// `[[route]]`.
 pub(in crate::config) const ROUTE: TableSpec = TableSpec {
@@ -34,9 +35,10 @@ pub(in crate::config) const ROUTE: TableSpec = TableSpec {
         ),
         default(
             "priority",
-            Shape::Integer(-1_000_000, 1_000_000),
+            Shape::Either(&[ORDER, Shape::Words(LOADS), Shape::Table(&PRIORITY)]),
             "0",
-            "Overrides all other precedence between routes; the highest value wins.",
+            "A number overrides all other precedence between routes; the highest wins. `\"low\"`: its requests are refused \
+             first under load. `{ order = 10, load = \"low\" }` for both.",
         ),
         optional("stable", Shape::Text, "Upstream for callers that get no other variant."),
         optional("redirect", Shape::Table(&REDIRECT), "Answers with a redirect."),
@@ -72,8 +74,31 @@ pub(in crate::config) const ROUTE: TableSpec = TableSpec {
         optional("timeout", Shape::Table(&TIMEOUT), "Time limits; `0s` means no limit."),
         optional("retry", Shape::Table(&RETRY), "When a request is tried again at another endpoint."),
         optional("limits", Shape::Table(&LIMITS), "Size limit of bodies, and allowed protocol upgrades."),
+        optional("rate_limit", Shape::Tables(&RATE_LIMIT), "How many requests are let through; beyond: 429."),
     ],
-    later: &["rate_limit"],
+    later: &[],
+};
+
+/// The precedence of a route.
+const ORDER: Shape = Shape::Integer(-1_000_000, 1_000_000);
+
+/// The values of `load`.
+const LOADS: &[&str] = &["normal", "low"];
+
+/// `priority = { … }`.
+const PRIORITY: TableSpec = TableSpec {
+    title: "priority",
+    doc: "The precedence of a route, and whether its requests are refused first under load.",
+    keys: &[
+        default("order", ORDER, "0", "Overrides all other precedence between routes; the highest value wins."),
+        default(
+            "load",
+            Shape::Words(LOADS),
+            "\"normal\"",
+            "`low`: its requests are refused from 80 % of the memory for requests or of `listener.limits.requests` on.",
+        ),
+    ],
+    later: &[],
 };
 
 /// `[route.match]`.
@@ -150,10 +175,11 @@ pub(in crate::config) fn route(
     names: &mut NameRegistries<'_, '_>,
 ) -> Option<(Route, SplitState)> {
     let NamedRoute { reader, name } = headed;
-    let priority = reader.integer(context, "priority").and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
+    let (priority, load) = priority(context, reader);
     let matches =
         reader.table(context, "match", &MATCH).map(|reader| matches(context, &reader, priority, names.listeners));
-    let action = action(context, headed, names);
+    let RouteAction { action, access } = action(context, headed, names);
+    let rate_limits = rate_limit::rate_limits(context, reader, names);
     let (request_headers, response_headers) = action::headers(context, reader);
     let timeouts = timeouts(context, reader);
     let retry = retry::retry(context, reader);
@@ -165,7 +191,51 @@ pub(in crate::config) fn route(
     let name = name.shown().to_owned();
     let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
     let (action, state) = action?;
-    Some((Route { name, place, matches, action, request_headers, response_headers, timeouts, retry, limits }, state))
+    let route = Route {
+        name,
+        place,
+        matches,
+        action,
+        request_headers,
+        response_headers,
+        timeouts,
+        retry,
+        limits,
+        access: access.into(),
+        rate_limits,
+        load,
+    };
+    Some((route, state))
+}
+
+/// `priority`: the precedence, the load, or both.
+fn priority(context: &mut Context<'_>, reader: &Reader<'_>) -> (i32, LoadPriority) {
+    const HELP: &str =
+        "write a whole number for the precedence, `\"low\"` for the load, or `{ order = 10, load = \"low\" }`";
+    let load = |word| if word == Some(1) { LoadPriority::Low } else { LoadPriority::Normal };
+    let Some(item) = reader.get("priority") else { return (0, LoadPriority::Normal) };
+    if item.is_text() {
+        let is_number = item.text(context).is_some_and(|text| text.trim().parse::<i64>().is_ok());
+        if is_number {
+            item.mismatch_number(context, "a whole number", |digits| digits.parse::<i64>().is_ok());
+            return (0, LoadPriority::Normal);
+        }
+        return (0, load(item.word(context, LOADS)));
+    }
+    if item.is_table() {
+        let Some(reader) = item.table(context, &PRIORITY) else { return (0, LoadPriority::Normal) };
+        let order = reader.integer(context, "order").and_then(|value| i32::try_from(value).ok()).unwrap_or(0);
+        let load = load(reader.word(context, "load"));
+        reader.finish(context);
+        return (order, load);
+    }
+    let Shape::Integer(least, most) = ORDER else { return (0, LoadPriority::Normal) };
+    if item.digits().is_none() {
+        item.mismatch_with_help(context, "a whole number, a string or a table", HELP);
+        return (0, LoadPriority::Normal);
+    }
+    let order = item.integer(context, least..=most).and_then(|value| i32::try_from(value).ok());
+    (order.unwrap_or(0), LoadPriority::Normal)
 }
 
 fn matches(context: &mut Context<'_>, reader: &Reader<'_>, priority: i32, listeners: &Listeners) -> Match {
@@ -206,31 +276,35 @@ fn each<T>(
     items.iter().filter_map(|item| parse(context, item)).collect()
 }
 
+/// The action of a route, if it is valid, and the callers that the proxy answers before.
+struct RouteAction {
+    action: Option<(Action, SplitState)>,
+    access: Vec<AccessRule>,
+}
+
 /// Compiles the action: exactly one of `stable`, `redirect` and `respond`.
-fn action(
-    context: &mut Context<'_>,
-    headed: &NamedRoute<'_>,
-    names: &mut NameRegistries<'_, '_>,
-) -> Option<(Action, SplitState)> {
+fn action(context: &mut Context<'_>, headed: &NamedRoute<'_>, names: &mut NameRegistries<'_, '_>) -> RouteAction {
     let reader = &headed.reader;
     let (stable, redirect, respond) = (reader.get("stable"), reader.get("redirect"), reader.get("respond"));
     let given: Vec<Item<'_>> = [stable, redirect, respond].into_iter().flatten().collect();
-    let split = variant::split(context, headed, names);
+    let RouteSplit { split, access } = variant::split(context, headed, names);
     let redirect = redirect.and_then(|item| action::redirect(context, &item));
     let respond = respond.and_then(|item| action::respond(context, &item));
     match given[..] {
-        [] if ["stable", "redirect", "respond"].iter().any(|key| reader.misspells(context, key)) => return None,
+        [] if ["stable", "redirect", "respond"].iter().any(|key| reader.misspells(context, key)) => {
+            return RouteAction { action: None, access };
+        }
         [] => {
             let finding = Finding::error("missing-action", reader.span(), "this route has no action");
             context.report(finding.help("add `stable = \"UPSTREAM\"`, `redirect = { to = … }` or `respond = { … }`"));
-            return None;
+            return RouteAction { action: None, access };
         }
         [_] => {}
         [first, second, ..] => {
             let message = format!("a route cannot have both `{}` and `{}`", first.key, second.key);
             let finding = Finding::error("ambiguous", reader.place(second.key), message);
             context.report(finding.also(reader.place(first.key), ""));
-            return None;
+            return RouteAction { action: None, access };
         }
     }
     if stable.is_none() {
@@ -238,13 +312,13 @@ fn action(
     }
     let split = split.map(|(split, state)| (Action::Split(split), state));
     let other = redirect.map(Action::Redirect).or(respond.map(Action::Respond));
-    split.or(other.map(|action| (action, SplitState::default())))
+    let action = split.or(other.map(|action| (action, SplitState::default())));
+    RouteAction { action, access }
 }
 
 /// Refuses keys that have no effect in a route that does not forward.
 fn refuse_split_keys(context: &mut Context<'_>, reader: &Reader<'_>, action: &str) {
-    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "target", "guard", "shadow", "rewrite", "retry"]
-    {
+    for key in ["sticky", "sticky_cookie", "salt", "canary", "variant", "guard", "shadow", "rewrite", "retry"] {
         if reader.get(key).is_some() {
             let message = format!("a route with `{action}` does not forward requests, so `{key}` has no effect");
             context.report(Finding::error("useless-key", reader.place(key), message));

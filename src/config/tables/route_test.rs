@@ -84,7 +84,7 @@ const EXPECT: TableSpec = TableSpec {
         optional(
             "status",
             Shape::Integer(200, 599),
-            "Status code of a `redirect` or `respond`; 404 if no route matches.",
+            "Status code of a `redirect` or `respond`, of the route or of a target; 404 if no route matches.",
         ),
     ],
     later: &[],

@@ -2,36 +2,26 @@
 
 use std::time::Duration;
 
-use super::client_tls;
 use super::client_tls::{Owner, SystemRoots, UPSTREAM_TLS};
-use super::outlier;
+use super::endpoints::{ENDPOINTS, endpoints};
+use super::health::HEALTH;
+use super::http_target::{DurationBounds, bounded};
 use super::outlier::{OUTLIER, RETRY_BUDGET};
-use crate::config::toml::address::is_digits;
+use super::{client_tls, health, outlier};
+use crate::config::toml::address::ListenAddresses;
 use crate::config::toml::context::Context;
-use crate::config::toml::diagnostic::Finding;
-use crate::config::toml::endpoint::{is_endpoint, parse};
-use crate::config::toml::item::{Item, Named};
-use crate::config::toml::quote::{REPEATED_MAX, quoted};
+use crate::config::toml::item::Named;
 use crate::config::toml::reader::Reader;
-use crate::config::toml::source::Span;
-use crate::config::toml::spanned_string::SpannedString;
-use crate::config::toml::spec::{DURATION, SIZE, Shape, TableSpec, default, optional, required};
+use crate::config::toml::spec::{DURATION, SIZE, Shape, TableSpec, default, optional};
 use crate::config::toml::value;
-use crate::route::{Balance, EndpointSpec, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
-
-/// The pattern of the URL of an endpoint.
-const URL: &str = r"^(https?|h2c)://|\$\{";
+use crate::route::{Balance, Protocol, ProxyProtocol, Upstream, UpstreamLimits};
 
 /// `[upstream.NAME]`.
 pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
     title: "[upstream.NAME]",
     doc: "A named set of endpoints that run one revision of a service.",
     keys: &[
-        required(
-            "endpoints",
-            Shape::OneOrMore(&Shape::Either(&[Shape::Pattern(URL), Shape::Table(&ENDPOINT)])),
-            "URLs of the endpoints: `http://host:port`, `https://host:port` or `h2c://host:port`.",
-        ),
+        ENDPOINTS,
         optional(
             "revision",
             Shape::Text,
@@ -39,9 +29,17 @@ pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
         ),
         default(
             "balance",
-            Shape::Words(&["least_request", "round_robin", "hash"]),
+            Shape::Words(&["least_request", "round_robin", "peak_ewma", "hash"]),
             "\"least_request\"",
-            "Load balancing; `least_request` takes the less loaded of two random endpoints.",
+            "Load balancing; `least_request` takes the less loaded of two random endpoints, `peak_ewma` the one with the \
+             lower recent latency times load; `hash` keeps a sticky key on one endpoint while its load allows it.",
+        ),
+        default(
+            "slow_start",
+            Shape::Pattern(DURATION),
+            "\"0s\"",
+            "Time in which the share of an endpoint grows from a tenth to the whole after it is admitted, at most 1h; \
+             `0s`: at once.",
         ),
         default(
             "connect_timeout",
@@ -54,6 +52,7 @@ pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
             Shape::Table(&LIMITS),
             "Limits of the upstream: beyond `connections`, `pending` requests wait; the others get 503 at once.",
         ),
+        optional("health", Shape::Table(&HEALTH), "Active checks of the endpoints; none by default."),
         optional("outlier", Shape::Table(&OUTLIER), "When an endpoint that fails gets no requests for a while."),
         optional("retry_budget", Shape::Table(&RETRY_BUDGET), "Limit on further tries of failed requests."),
         optional(
@@ -66,16 +65,6 @@ pub(in crate::config) const UPSTREAM: TableSpec = TableSpec {
             Shape::Table(&UPSTREAM_TLS),
             "How `https://` endpoints are verified, and which client certificate they get.",
         ),
-    ],
-    later: &["health", "slow_start"],
-};
-
-const ENDPOINT: TableSpec = TableSpec {
-    title: "an endpoint",
-    doc: "An endpoint with a weight.",
-    keys: &[
-        required("url", Shape::Pattern(URL), "URL of the endpoint."),
-        default("weight", Shape::Integer(1, 1_000), "1", "Weight relative to the other endpoints."),
     ],
     later: &[],
 };
@@ -113,15 +102,19 @@ pub(in crate::config) fn upstream(
     context: &mut Context<'_>,
     named: &Named<'_>,
     system: &mut SystemRoots,
+    listening: &ListenAddresses,
 ) -> Option<Upstream> {
     let reader = named.item.table(context, &UPSTREAM)?.with_name(named.name);
-    let endpoints = endpoints(context, &reader);
+    let endpoints = endpoints(context, &reader, listening);
     let revision = reader.text(context, "revision").map(|text| text.to_string());
     let balance = match reader.word(context, "balance") {
         Some(1) => Balance::RoundRobin,
-        Some(2) => Balance::Hash,
+        Some(2) => Balance::PeakEwma,
+        Some(3) => Balance::Hash,
         _ => Balance::LeastRequest,
     };
+    let bounds = DurationBounds { least: Duration::ZERO, most: Duration::from_hours(1), words: "0s to 1h" };
+    let slow_start = bounded(context, &reader, "slow_start", &bounds).unwrap_or(Duration::ZERO);
     let mut connect_timeout = Duration::from_secs(1);
     if let Some(item) = reader.get("connect_timeout") {
         match value::duration(context, &item) {
@@ -136,6 +129,7 @@ pub(in crate::config) fn upstream(
         Some(reader) => limits(context, &reader.with_name(named.name)),
         None => UpstreamLimits::default(),
     };
+    let health = health::health(context, &reader, named.name, &endpoints);
     let outlier = outlier::outlier(context, &reader, named.name, &endpoints);
     let retry_budget = outlier::retry_budget(context, &reader, named.name);
     let proxy_protocol = reader.word(context, "proxy_protocol").map(|word| match word {
@@ -157,9 +151,11 @@ pub(in crate::config) fn upstream(
         revision,
         endpoints,
         balance,
+        slow_start,
         connect_timeout,
         limits,
         outlier,
+        health,
         retry_budget,
         proxy_protocol,
         tls,
@@ -183,69 +179,4 @@ fn limits(context: &mut Context<'_>, reader: &Reader<'_>) -> UpstreamLimits {
     }
     reader.finish(context);
     limits
-}
-
-fn endpoints(context: &mut Context<'_>, reader: &Reader<'_>) -> Vec<EndpointSpec> {
-    let Some(item) = reader.require(context, "endpoints") else { return Vec::new() };
-    let items = item.one_or_more();
-    if items.is_empty() {
-        item.refuse(context, "empty-list", format!("{} has no endpoint", reader.title()));
-    }
-    let mut all: Vec<(EndpointSpec, Span)> = Vec::new();
-    for item in items {
-        let Some(endpoint) = endpoint(context, &item) else { continue };
-        let same = |known: &EndpointSpec| known.host == endpoint.host && known.port == endpoint.port;
-        if let Some((_, first)) = all.iter().take(1_000).find(|(known, _)| same(known)) {
-            let finding = Finding::error("duplicate-endpoint", item.span(), "this endpoint is listed twice");
-            let finding = finding.label("and again here").also(*first, "first listed here");
-            context.report(finding.help("to send it more requests, write `{ url = \"…\", weight = 2 }`"));
-        }
-        all.push((endpoint, item.span()));
-    }
-    all.into_iter().map(|(endpoint, _)| endpoint).collect()
-}
-
-fn endpoint(context: &mut Context<'_>, item: &Item<'_>) -> Option<EndpointSpec> {
-    if !item.is_table() {
-        let text = item.shown_text(context)?;
-        if let Some(all) = several(&text) {
-            let message = format!("`{}` is more than one URL", &*text);
-            let all = all.iter().map(|url| quoted(url)).collect::<Vec<_>>().join(", ");
-            let (how, all) = if item.element { ("each in quotes", all) } else { ("a list", format!("[{all}]")) };
-            context.report(Finding::error("bad-endpoint", text.span, message).help(format!("write `{all}`, {how}")));
-            return None;
-        }
-        return url(context, &text, 1);
-    }
-    let reader = item.table(context, &ENDPOINT)?;
-    let text = reader.require(context, "url").and_then(|item| item.shown_text(context));
-    let weight = reader.count(context, "weight").unwrap_or(1);
-    reader.finish(context);
-    url(context, &text?, weight)
-}
-
-/// The URLs of a text with more than one.
-fn several(text: &str) -> Option<Vec<&str>> {
-    let parts = || text.split([',', ' ', '\t']).filter(|part| !part.is_empty());
-    (parts().count() > 1 && text.len() <= REPEATED_MAX && parts().all(is_endpoint)).then(|| parts().collect())
-}
-
-fn url(context: &mut Context<'_>, text: &SpannedString<'_>, weight: u32) -> Option<EndpointSpec> {
-    match parse(text) {
-        Ok((protocol, host, port)) => Some(EndpointSpec { protocol, host, port, weight }),
-        Err(message) => {
-            let with_scheme = format!("http://{}", &**text);
-            let port = text.strip_prefix("http://").unwrap_or(text).trim_start_matches(':');
-            let is_port = is_digits(port) && port.parse::<u16>().is_ok_and(|port| port > 0);
-            let help = if is_port {
-                format!("write `http://127.0.0.1:{port}`, with a host")
-            } else if parse(&with_scheme).is_ok() {
-                format!("write `{with_scheme}`")
-            } else {
-                "write `http://host:port`, `https://host:port`, or `h2c://host:port` for HTTP/2 in cleartext".to_owned()
-            };
-            context.report(Finding::error("bad-endpoint", text.span, message).help(help));
-            None
-        }
-    }
 }

@@ -6,6 +6,7 @@ use super::known_rollouts::ReadRollout;
 use super::retry::RESCUE;
 use super::route_context::{NameRegistries, NamedRoute};
 use super::shadow::{ShadowContext, StickyKeys};
+use super::target::RouteTargets;
 use super::{guard, identity_warnings, retry, rollout_guard, shadow, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -16,7 +17,8 @@ use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{KeySpec, NAME, Shape, TableSpec, default, optional, required};
 use crate::config::toml::value;
 use crate::route::{
-    Rescue, RolloutId, Salt, Split, SplitState, Stage, StickyKey, Target, UpstreamId, Variant, VariantId, Weight,
+    AccessRule, Rescue, RolloutId, Salt, Split, SplitState, Stage, StickyKey, Target, UpstreamId, Variant, VariantId,
+    Weight,
 };
 
 /// The most variants of a route.
@@ -78,13 +80,19 @@ struct Arm {
     rescue: Rescue,
 }
 
+/// The split of a route with the weights of its variants, if it forwards, and the callers that the proxy answers.
+pub(in crate::config) struct RouteSplit {
+    pub(in crate::config) split: Option<(Split, SplitState)>,
+    pub(in crate::config) access: Vec<AccessRule>,
+}
+
 /// Compiles the split of a route and its weights. All keys are read, so that all errors are found, even if `stable` is
 /// missing.
 pub(in crate::config) fn split(
     context: &mut Context<'_>,
     headed: &NamedRoute<'_>,
     names: &mut NameRegistries<'_, '_>,
-) -> Option<(Split, SplitState)> {
+) -> RouteSplit {
     let reader = &headed.reader;
     let stable = reader.text(context, "stable").and_then(|text| upstream(context, &text, names));
     let arms = arms(context, reader, names);
@@ -98,7 +106,7 @@ pub(in crate::config) fn split(
     let cookie = reader.text(context, "sticky_cookie").filter(|text| value::token(context, text, text.span));
     let keyed = sticky_keys(context, &sticky, cookie.as_ref());
     let salt = salt(context, headed, rollout.and_then(|id| names.rollouts.get(id)));
-    let (targets, guards) = {
+    let (RouteTargets { serving: targets, access }, guards) = {
         let known: Vec<&str> = std::iter::once("stable").chain(arms.iter().map(|arm| &*arm.name)).collect();
         let moved = rollout.and_then(|id| names.rollouts.get(id));
         let guards = guard::guards(context, reader, &known, moved.map(|one| one.rollout.name.as_str()));
@@ -122,15 +130,9 @@ pub(in crate::config) fn split(
             StickyKeys::Never => warn_of_no_key(context, reader, &arms, &targets, &sticky),
         }
     }
-    let (name, rescue) = ("stable".to_owned(), Rescue::off());
-    let mut variants = vec![Variant { name, upstream: stable?, rescue }];
-    let weights: Vec<Weight> = arms.iter().map(|arm| arm.weight).collect();
-    for Arm { shown, upstream, rescue, .. } in arms {
-        variants.push(Variant { name: shown, upstream: upstream?, rescue });
-    }
-    debug_assert_eq!(variants.len(), weights.len() + 1, "every variant but stable has a weight");
     let sticky_cookie = cookie.map(|text| text.to_string());
-    let split = Split {
+    let weights: Vec<Weight> = arms.iter().map(|arm| arm.weight).collect();
+    let compiled = variants(stable, arms).map(|variants| Split {
         variants,
         sticky,
         sticky_cookie,
@@ -140,8 +142,18 @@ pub(in crate::config) fn split(
         shadow: shadow.map(Box::new),
         guards: Box::new(guards),
         rollout,
-    };
-    Some((split, SplitState::new(&weights)?))
+    });
+    RouteSplit { split: compiled.zip(SplitState::new(&weights)), access }
+}
+
+/// The variants with their upstreams; `None` if one has none.
+fn variants(stable: Option<UpstreamId>, arms: Vec<Arm>) -> Option<Vec<Variant>> {
+    let mut variants = vec![Variant { name: "stable".to_owned(), upstream: stable?, rescue: Rescue::off() }];
+    for Arm { shown, upstream, rescue, .. } in arms {
+        variants.push(Variant { name: shown, upstream: upstream?, rescue });
+    }
+    debug_assert!(variants.first().is_some_and(|variant| variant.name == "stable"), "stable is variant 0");
+    Some(variants)
 }
 
 /// Whether requests can have a sticky key.

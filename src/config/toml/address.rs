@@ -9,6 +9,7 @@ use super::context::Context;
 use super::diagnostic::Finding;
 use super::source::Span;
 use super::spanned_string::SpannedString;
+use crate::route::EndpointHost;
 
 /// What listens on an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,21 @@ impl ListenAddresses {
     pub(in crate::config) fn find_overlap(&self, address: SocketAddr) -> Option<(SocketAddr, Span)> {
         let of_port = self.0.get(&address.port()).filter(|_| address.port() != 0)?;
         of_port.iter().find(|(other, _)| overlap(*other, address)).copied()
+    }
+
+    /// The place of the listener that an endpoint with this host and port is, as far as the file shows.
+    pub(in crate::config) fn find_own(&self, host: &EndpointHost, port: u16) -> Option<Span> {
+        let of_port = self.0.get(&port).filter(|_| port != 0)?;
+        let is_own = |bound: IpAddr| match host {
+            EndpointHost::Ip(ip) => {
+                let ip = ip.to_canonical();
+                ip == bound || (bound.is_unspecified() && ip.is_loopback())
+            }
+            EndpointHost::Name(name) => {
+                name.trim_end_matches('.') == "localhost" && (bound.is_unspecified() || bound.is_loopback())
+            }
+        };
+        of_port.iter().find(|(bound, _)| is_own(bound.ip().to_canonical())).map(|(_, at)| *at)
     }
 }
 
@@ -188,6 +204,7 @@ fn refusal(text: &str, purpose: AddressUse) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::toml::source::offset;
 
     #[test]
     fn overlapping_addresses_are_found() {
@@ -204,6 +221,26 @@ mod tests {
         ] {
             let [one, other] = [one, other].map(|text| parse(text).unwrap());
             assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_a_listener_is_found_in_each_form() {
+        let span = Span { file: 0, start: offset(0), end: offset(0) };
+        for (bound, host, expected) in [
+            ("127.0.0.1:80", "127.0.0.1", true),
+            ("127.0.0.1:80", "::ffff:127.0.0.1", true),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1", true),
+            ("0.0.0.0:80", "::ffff:127.0.0.1", true),
+            ("[::]:80", "::1", true),
+            ("127.0.0.1:80", "127.0.0.2", false),
+            ("127.0.0.1:81", "127.0.0.1", false),
+        ] {
+            let bound = parse(bound).unwrap();
+            let mut all = ListenAddresses::default();
+            all.0.entry(bound.port()).or_default().push((bound, span));
+            let found = all.find_own(&EndpointHost::Ip(host.parse().unwrap()), 80);
+            assert_eq!(found.is_some(), expected, "{bound} {host}");
         }
     }
 

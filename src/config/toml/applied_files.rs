@@ -19,6 +19,8 @@ pub(in crate::config) enum FileUse {
     PemDirectory,
     /// A list of tenants.
     Tenants,
+    /// A list of endpoints.
+    Endpoints,
     /// Tokens of the admin listener.
     Tokens,
     /// Keys or data of an identity provider.

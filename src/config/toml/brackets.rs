@@ -118,6 +118,7 @@ pub(in crate::config) fn as_table(context: &Context<'_>, item: &Item<'_>, spec: 
         Value::Boolean(false) if spec.title == "[upstream.NAME.outlier]" => Some("consecutive_failures = 0".to_owned()),
         Value::Boolean(false) if spec.title == "[route.retry]" => Some("attempts = 0".to_owned()),
         Value::Integer(digits, 10) if spec.title == "[route.retry]" => Some(format!("attempts = {digits}")),
+        Value::Boolean(true) if spec.title == "[upstream.NAME.health]" => Some("path = \"/healthz\"".to_owned()),
         Value::Boolean(_) if spec.title == "[kill]" => Some(format!("all = {written}")),
         Value::Boolean(true) if spec.title == "[listener.tls]" => Some(shorthand::CERTIFICATES.to_owned()),
         Value::Integer(..) | Value::Float(_) | Value::Boolean(_) | Value::Datetime | Value::Table(_) => None,

@@ -35,6 +35,8 @@ pub(in crate::config) struct Context<'e> {
     lists: HashMap<PathBuf, TenantList>,
     regexes: usize,
     hash: Xxh3,
+    /// The same without files of endpoints.
+    base_hash: Xxh3,
     /// Whether there is an `identity.jwt`.
     pub(in crate::config) has_jwt: bool,
     /// Whether there is an `identity.geo`.
@@ -66,6 +68,7 @@ impl<'e> Context<'e> {
             lists,
             regexes: 0,
             hash: Xxh3::new(),
+            base_hash: Xxh3::new(),
             has_jwt: false,
             has_geo: false,
             identified: Vec::new(),
@@ -83,8 +86,13 @@ impl<'e> Context<'e> {
 
     /// Adds bytes that the result depends on to the hash.
     pub(in crate::config) fn depend(&mut self, bytes: &[u8]) {
-        self.hash.update(&(bytes.len() as u64).to_le_bytes());
-        self.hash.update(bytes);
+        add(&mut self.hash, bytes);
+        add(&mut self.base_hash, bytes);
+    }
+
+    /// Adds a file of endpoints, which changes often, to the hash.
+    pub(in crate::config) fn depend_on_endpoints(&mut self, bytes: &[u8]) {
+        add(&mut self.hash, bytes);
     }
 
     /// A path that a file names, relative to its folder.
@@ -195,15 +203,21 @@ impl<'e> Context<'e> {
             self.diagnostics.watched = self.watched;
             return Err(self.diagnostics);
         }
-        let hash = format!("{:032x}", self.hash.digest128());
+        let [hash, base_hash] = [self.hash, self.base_hash].map(|hash| format!("{:032x}", hash.digest128()));
         Ok(FinishedLoad {
             warnings: self.diagnostics,
             watched: self.watched,
             applied: self.applied,
             hash,
+            base_hash,
             in_use: self.in_use,
         })
     }
+}
+
+fn add(hash: &mut Xxh3, bytes: &[u8]) {
+    hash.update(&(bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
 }
 
 /// The name of the first variable without braces.
@@ -223,5 +237,6 @@ pub(in crate::config) struct FinishedLoad {
     pub(in crate::config) watched: Vec<PathBuf>,
     pub(in crate::config) applied: AppliedFiles,
     pub(in crate::config) hash: String,
+    pub(in crate::config) base_hash: String,
     pub(in crate::config) in_use: LastGood,
 }

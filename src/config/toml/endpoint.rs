@@ -1,6 +1,6 @@
 //! Parses the URLs of endpoints.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::address::{is_digits, not_a_port};
 use super::grammar::is_host;
@@ -49,7 +49,21 @@ pub(in crate::config) fn parse(url: &str) -> Result<(Protocol, EndpointHost, u16
     }
     let bare = if relative == host { bare } else { host };
     let host = bare.parse::<IpAddr>().map_or_else(|_| EndpointHost::Name(bare.to_ascii_lowercase()), EndpointHost::Ip);
+    if let EndpointHost::Ip(ip) = host {
+        refuse_group(ip)?;
+    }
     Ok((protocol, host, port))
+}
+
+/// Refuses addresses that are not those of one machine.
+fn refuse_group(ip: IpAddr) -> Result<(), String> {
+    let what = match ip.to_canonical() {
+        ip if ip.is_unspecified() => "every address of a machine: write the one of the endpoint",
+        ip if ip.is_multicast() => "a multicast address: no endpoint answers there",
+        IpAddr::V4(Ipv4Addr::BROADCAST) => "the broadcast address: no endpoint answers there",
+        IpAddr::V4(_) | IpAddr::V6(_) => return Ok(()),
+    };
+    Err(format!("`{ip}` is {what}"))
 }
 
 #[cfg(test)]
@@ -83,6 +97,12 @@ mod tests {
             "http://::1:80",
             "http://8101",
             "http://8101:80",
+            "http://0.0.0.0:80",
+            "http://[::]:80",
+            "http://[::ffff:0.0.0.0]:80",
+            "http://224.0.0.1:80",
+            "http://[ff02::1]:80",
+            "http://255.255.255.255:80",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -3,6 +3,7 @@
 use super::foreign_meaning::ForeignEntry;
 use super::foreign_meaning::Meaning::{self, Elsewhere, Key, KeyWithHelp, Unsupported};
 use super::foreign_rollout::ROLLOUT_WORDS;
+use super::foreign_upstream::UPSTREAM_WORDS;
 
 const UPSTREAM: Meaning = Elsewhere("write `[upstream.NAME]` with `endpoints = [\"http://host:port\"]`");
 const LISTENER: Meaning = KeyWithHelp("listener", "write `[[listener]]` with `address = \"0.0.0.0:8080\"`");
@@ -44,14 +45,17 @@ const BY_LISTENER: Meaning = KeyWithHelp(
     "write `listener = \"NAME\"`, the `name` of the `[[listener]]` that receives these requests",
 );
 const RETRY: Meaning = KeyWithHelp("retry", "write `retry = { attempts = 1 }`: further tries after the first one");
-const ROUTE_RETRY: Meaning = Elsewhere("write `retry = { attempts = 1 }` in the `[[route]]`");
-const OUTLIER: Meaning =
-    KeyWithHelp("outlier", "write `outlier = { consecutive_failures = 5, base_ejection = \"30s\" }`");
 const BREAKER: Meaning = Elsewhere(
     "write `limits = { connections = 1024, pending = 128 }` in `[upstream.NAME]`, and `outlier` to eject endpoints that fail",
 );
 const PER_TRY: Meaning = Elsewhere("write `timeout = { per_try = \"2s\" }` in the `[[route]]`");
-const WINDOW: Meaning = Elsewhere("the window is 10 s and cannot be changed");
+const ROUTE_HEALTH: Meaning = Elsewhere("write `health = { path = \"/healthz\" }` in `[upstream.NAME]`");
+const RATE_LIMIT: Meaning =
+    KeyWithHelp("rate_limit", "write `[[route.rate_limit]]`, and below it `per = \"client_ip\"` and `rate = 100`");
+const DENY: Meaning = Elsewhere(
+    "write `[[route.target]]`, and below it `cidr = [\"10.0.0.0/8\"]` and `respond = { status = 403 }`; or with \
+     `not = { cidr = [\"…\"] }` for all others",
+);
 const URL: Meaning = KeyWithHelp(
     "stable",
     "a route refers to an upstream: write `stable = \"NAME\"` here, and the URL in `[upstream.NAME]` as `endpoints`",
@@ -140,9 +144,13 @@ const WORDS: &[(&str, &[ForeignEntry])] = &[
                 Elsewhere("write it in `[upstream.NAME]`, as `outlier`"),
             ),
             ("circuit_breaker circuit_breakers circuitbreaker", BREAKER),
-            ("rate_limits ratelimit limit throttle auth basic_auth basicauth", Unsupported),
+            ("rate_limits ratelimit ratelimits limit throttle limit_req stick_table local_ratelimit", RATE_LIMIT),
+            ("rate average burst requests_per_second", RATE_LIMIT), // Traefik, Envoy
+            ("allow deny block ip_allow ipallow ipallowlist ip_allowlist acl rbac", DENY),
+            ("auth basic_auth basicauth", Unsupported),
             ("forward_auth forwardauth oauth compress compression encode gzip cors cache", Unsupported),
-            ("health health_check healthcheck waf ip_allow", Unsupported),
+            ("health health_check healthcheck health_checks check", ROUTE_HEALTH),
+            ("waf", Unsupported),
             ("middleware middlewares filters plugins schedule", Unsupported),
         ],
     ),
@@ -166,7 +174,9 @@ const WORDS: &[(&str, &[ForeignEntry])] = &[
         &[
             ("variant to upstream stable then use", Key("serve")),
             ("percent percentage share", Key("weight")),
-            ("ip client_ip network ips", Key("cidr")),
+            ("ip client_ip network ips source_range sourcerange", Key("cidr")),
+            ("deny block reject forbid status", KeyWithHelp("respond", "write `respond = { status = 403 }`")),
+            ("geoip geo countries", Key("country")),
         ],
     ),
     (
@@ -240,40 +250,6 @@ const WORDS: &[(&str, &[ForeignEntry])] = &[
         ],
     ),
     (
-        "[upstream.NAME.outlier]",
-        &[
-            ("consecutive_5xx consecutive_gateway_failure consecutive_errors failures", Key("consecutive_failures")),
-            ("max_fails max_failures fall error_limit", Key("consecutive_failures")), // nginx, HAProxy
-            ("base_ejection_time ejection_time fail_timeout", Key("base_ejection")),
-            ("max_ejection_percent", Key("max_ejected_percent")),
-            ("failure_percentage failure_percentage_threshold", Key("failure_percent")),
-            ("panic_threshold healthy_panic_threshold", Key("panic_percent")),
-            ("max_ejection_time", Elsewhere("an ejection takes at most 300 s: this cannot be changed")),
-            ("interval window", WINDOW),
-            (
-                "enabled disabled off",
-                KeyWithHelp("consecutive_failures", "write `consecutive_failures = 0` to turn ejection off"),
-            ),
-        ],
-    ),
-    (
-        "[upstream.NAME.retry_budget]",
-        &[
-            ("percent percentage budget_percent budget", KeyWithHelp("ratio", "write `ratio = 0.2` for 20 %")),
-            ("min_retries min_retry_concurrency min_retries_per_second minretriespersecond min", Key("min_per_second")),
-            ("ttl interval window", WINDOW),
-        ],
-    ),
-    (
-        "[upstream.NAME.limits]",
-        &[
-            ("max_connections max_conns maxconn", Key("connections")),
-            ("max_requests max_concurrent_requests", Key("requests")),
-            ("max_pending max_pending_requests queue maxqueue", Key("pending")), // Envoy, HAProxy
-            ("max_retries", Elsewhere("write `[upstream.NAME.retry_budget]`")),
-        ],
-    ),
-    (
         "[[listener]]",
         &[
             ("listen bind port addr host ip on", KeyWithHelp("address", "write `address = \"0.0.0.0:8080\"`")),
@@ -309,42 +285,6 @@ const WORDS: &[(&str, &[ForeignEntry])] = &[
             ("ca client_ca mtls clientauth", KeyWithHelp("client_auth", "write `client_auth = { ca = \"….pem\" }`")),
         ],
     ),
-    (
-        "[upstream.NAME]",
-        &[
-            ("server servers url urls to address addresses host hosts", Key("endpoints")),
-            ("target targets node nodes backend backends port upstream", Key("endpoints")), // HAProxy
-            ("lb_policy policy algorithm lb strategy loadbalancer load_balancer", Key("balance")),
-            ("timeout connecttimeout connect", Key("connect_timeout")),
-            (
-                "maxconn max_connections max_conns keepalive pool",
-                KeyWithHelp("limits", "write `limits = { connections = 1024 }`"),
-            ),
-            (
-                "weight weights",
-                Elsewhere("each endpoint can have a weight: `endpoints = [{ url = \"http://…\", weight = 2 }]`"),
-            ),
-            ("name", Elsewhere("the name is in the brackets: `[upstream.NAME]`")),
-            ("version tag", Key("revision")),
-            ("sticky path rewrite headers", Elsewhere("write it in a `[[route]]`")),
-            (
-                "max_pending max_pending_requests pending queue",
-                KeyWithHelp("limits", "write `limits = { pending = 128 }`"),
-            ),
-            ("outlier_detection passive passive_health max_fails fail_timeout", OUTLIER), // Envoy, Caddy, nginx
-            (
-                "circuit_breaker circuit_breakers circuitbreaker",
-                KeyWithHelp(
-                    "limits",
-                    "write `limits = { connections = 1024, pending = 128 }`, and `outlier` for ejection",
-                ),
-            ),
-            ("retries retry retry_policy num_retries retry_on proxy_next_upstream", ROUTE_RETRY),
-            ("retrybudget", Key("retry_budget")),
-            ("healthcheck health_check health_checks check", Unsupported),
-        ],
-    ),
-    ("an endpoint", &[("address host server target to", Key("url"))]),
     (
         "[admin]",
         &[
@@ -395,7 +335,8 @@ pub(in crate::config) fn meaning(title: &str, word: &str) -> Option<Meaning> {
         return None;
     }
     let plain = word.replace('-', "_").to_ascii_lowercase();
-    let tables = WORDS.iter().chain(ROLLOUT_WORDS).filter(|(known, _)| *known == title || *known == "*");
+    let tables =
+        WORDS.iter().chain(ROLLOUT_WORDS).chain(UPSTREAM_WORDS).filter(|(known, _)| *known == title || *known == "*");
     let mut entries = tables.flat_map(|(_, entries)| *entries);
     entries.find(|(words, _)| words.split(' ').any(|known| known == plain)).map(|(_, meaning)| *meaning)
 }
@@ -432,7 +373,7 @@ mod tests {
     #[test]
     fn no_word_is_listed_twice_in_a_table() {
         let mut seen = std::collections::BTreeSet::new();
-        for (title, entries) in WORDS.iter().chain(ROLLOUT_WORDS) {
+        for (title, entries) in WORDS.iter().chain(ROLLOUT_WORDS).chain(UPSTREAM_WORDS) {
             for word in entries.iter().flat_map(|(words, _)| words.split(' ')) {
                 assert!(seen.insert((title, word)), "{title} {word}");
                 assert_eq!(word, word.to_ascii_lowercase().replace('-', "_"), "{title}");

@@ -13,9 +13,6 @@ use super::suggest::did_you_mean;
 use super::variable_masks::Exposure;
 use super::{env, hints};
 
-/// Values that a later version will support.
-const LATER_WORDS: &[&str] = &["peak_ewma"];
-
 /// A value and its key.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::config) struct Item<'d> {
@@ -119,7 +116,12 @@ impl<'d> Item<'d> {
             Value::Table(_) => "a table",
         };
         let subject = if self.element { format!("each of `{}`", self.key) } else { format!("`{}`", self.key) };
-        let more = match self.form {
+        // An element is no list: what it can be is in the shape of the elements.
+        let each = |form: &'static Shape| {
+            let Shape::Either(all) = form else { return form };
+            all.iter().find(|one| self.element && matches!(one, Shape::OneOrMore(_))).unwrap_or(form)
+        };
+        let more = match self.form.map(each) {
             Some(Shape::OneOrMore(each)) if !expected.contains("list") => alternatives(each, self.element),
             Some(form) if expected == "a string" => alternatives(form, true),
             Some(_) | None => "",
@@ -192,12 +194,7 @@ impl<'d> Item<'d> {
         let found = words.iter().position(|word| *word == &*text);
         if found.is_none() {
             let message = format!("`{}` cannot be `{}`", self.key, &*text);
-            let later = LATER_WORDS.contains(&&*text);
-            let help = if later {
-                Some(format!("`{}` is not supported by this version of Pointsman", &*text))
-            } else {
-                did_you_mean(&text, words.iter().copied())
-            };
+            let help = did_you_mean(&text, words.iter().copied());
             let finding = Finding::error("unknown-word", text.span, message).help(format!("one of {}", known()));
             context.report(finding.maybe_help(help));
         }
@@ -227,6 +224,11 @@ impl<'d> Item<'d> {
     /// Whether the value is a table.
     pub(in crate::config) const fn is_table(&self) -> bool {
         matches!(self.node.value, Value::Table(_))
+    }
+
+    /// Whether the value is a table with this key.
+    pub(in crate::config) fn has_key(&self, key: &str) -> bool {
+        matches!(&self.node.value, Value::Table(id) if self.document.table(*id).get(key).is_some())
     }
 
     /// Whether the value is a list, of values or of tables.

@@ -15,6 +15,7 @@ pub(super) mod env;
 pub(super) mod foreign;
 pub(super) mod foreign_meaning;
 pub(super) mod foreign_rollout;
+pub(super) mod foreign_upstream;
 pub(super) mod grammar;
 pub(super) mod hints;
 pub(super) mod item;

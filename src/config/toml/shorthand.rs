@@ -25,6 +25,9 @@ pub(in crate::config) fn of_text(title: &str, text: &str) -> Option<String> {
         "[route.canary]" if fits(grammar::is_name) => key("upstream"),
         "[route.shadow]" if fits(grammar::is_name) => Some(format!("upstream = {}, weight = 5", repeated(text))),
         "[route.redirect]" if fits(is_destination) => key("to"),
+        "[upstream.NAME.health]" if text.starts_with('/') => key("path"),
+        "[upstream.NAME.health]" if matches!(text, "grpc" | "tcp") => Some(format!("{text} = true")),
+        "[upstream.NAME.health]" if matches!(text, "http" | "https") => Some("path = \"/healthz\"".to_owned()),
         "[route.respond]" if is_status(text) => Some(format!("status = {text}")),
         "[route.respond]" => key("body"),
         "[route.rewrite]" if fits(path_pattern::is_plain_path) => key("prefix"),
@@ -76,6 +79,9 @@ pub(in crate::config) fn of_list(title: &str, all: &[Node<'_>]) -> Option<String
 /// Help for a single value where an element of a list of tables is expected.
 pub(in crate::config) fn of_element(title: &str, value: &Value<'_>) -> String {
     let table = format!("write `{title}`");
+    if title == "[[route.rate_limit]]" {
+        return format!("{table}, and below it `per = \"client_ip\"` and `rate = {}`", rate(value));
+    }
     let Value::String(text) = value else { return table };
     let text = &**text;
     match title {
@@ -91,6 +97,22 @@ pub(in crate::config) fn of_element(title: &str, value: &Value<'_>) -> String {
             format!("{table}, and below it `serve = {}` and {who}", quoted(text))
         }
         _ => table,
+    }
+}
+
+/// The rate of a limit that is written as a single value.
+fn rate(value: &Value<'_>) -> String {
+    match value {
+        Value::Integer(digits, 10) if digits.len() <= 7 && !digits.starts_with(['-', '0']) => digits.to_string(),
+        Value::String(text) if text.contains('/') => repeated(text),
+        Value::String(_)
+        | Value::Integer(..)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime
+        | Value::Array(_)
+        | Value::Tables(_)
+        | Value::Table(_) => "100".to_owned(),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::access::{Admitted, TokenFailures};
 use super::problem::{ProblemForm, ProblemKind};
 use super::response::{pretty, respond, text, wants_text};
-use super::{explain, kills, metrics, shadow, status};
+use super::{explain, kills, limits, metrics, shadow, status};
 use crate::control::event::{Event, FilesEvent, ReloadRequest};
 use crate::control::files::{ConfigChecker, NO_FILE};
 use crate::control::outcome::ReloadOutcome;
@@ -104,6 +104,10 @@ pub(super) fn routes_page(state: &ControlState) -> Response {
 
 pub(super) fn upstreams_page(state: &ControlState) -> Response {
     pretty(StatusCode::OK, &status::upstreams_table(state))
+}
+
+pub(super) fn limits_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &limits::limits(state))
 }
 
 pub(super) fn experiments_page(state: &ControlState) -> Response {

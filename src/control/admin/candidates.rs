@@ -41,7 +41,11 @@ fn why(view: &EndpointView) -> Value {
     match view.standing {
         EndpointStanding::Usable => Value::Null,
         EndpointStanding::Failing => json!("it fails, but may not be ejected"),
+        EndpointStanding::Drained if view.drained_by_file => json!("the file has drained it"),
         EndpointStanding::Drained => json!("a person has drained it"),
+        EndpointStanding::Unhealthy => json!("its active checks fail"),
+        EndpointStanding::Unknown => json!("it was not checked yet, and a healthy one serves"),
+        EndpointStanding::Standby => json!("it is a backup, and a primary is usable"),
         EndpointStanding::Trial => json!(format!("ejected ({cause}); its time is over: the next fitting try decides")),
         EndpointStanding::Ejected => match view.left_ms {
             Some(left_ms) => json!(format!("ejected ({cause}) for another {} s", left_ms.div_ceil(1000))),
@@ -54,7 +58,7 @@ fn why(view: &EndpointView) -> Value {
 mod tests {
     use super::*;
     use crate::failover::{EndpointKey, UpstreamHealth};
-    use crate::route::Protocol;
+    use crate::route::{EndpointRole, Protocol};
 
     #[test]
     fn drained_and_ejected_endpoints_are_no_candidates_and_say_why() {
@@ -67,6 +71,7 @@ mod tests {
                 address,
                 protocol: Protocol::Http1,
                 weight: 1,
+                role: EndpointRole::Primary,
                 tls: None,
                 name,
                 looked_up,
@@ -74,10 +79,10 @@ mod tests {
             })
         };
         let all: Vec<Arc<EndpointState>> =
-            addresses.into_iter().zip(health.set_endpoints(&keys)).map(endpoint).collect();
+            addresses.into_iter().zip(health.set_endpoints(&keys, 0)).map(endpoint).collect();
         let shown = |role| candidates(&all, role, 0).iter().map(|row| row["candidate"].clone()).collect::<Vec<_>>();
         assert_eq!(shown(VariantRole::Other), [true, true]);
-        health.drain(&all[0].health);
+        health.drain(&all[0].health, 0);
         assert_eq!(shown(VariantRole::Other), [false, true]);
         assert_eq!(candidates(&all, VariantRole::Stable, 0)[0]["why"], "a person has drained it");
         health.eject_by_hand(&all[1].health, 0);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::experiment::{SampleCheck, check_sample};
 use super::rollout_json;
@@ -10,12 +11,13 @@ use crate::control::notify::ReceiverStanding;
 use crate::control::state::ControlState;
 use crate::failover::{EndpointStanding, FailureCause, RetryBudget};
 use crate::release::{BlockKind, GuardStanding, GuardState, ReleaseStanding, ReleaseState, RolloutStanding};
-use crate::route::{Route, Upstream, Variant};
-use crate::snapshot::{Listener, Snapshot, UpstreamState};
+use crate::route::{LoadPriority, Route, Upstream, Variant};
+use crate::snapshot::{LimitCounts, Listener, RouteState, Snapshot, UpstreamState};
 use crate::stats::Fairness;
 use crate::telemetry::exposition::{
-    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReceiverFigures, ReleaseFigures,
-    RolloutFigures, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries, expose,
+    CertificateFigures, CheckFigures, ComparisonFigures, GuardFigures, HealthFigures, LimitFigures, ReceiverFigures,
+    ReleaseFigures, RolloutFigures, RouteRefusals, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries,
+    expose,
 };
 use crate::telemetry::{Process, Sample, ShadowSeries};
 use crate::tls::Server;
@@ -59,6 +61,8 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
                 health: health(upstream, state, now_ms),
             })
             .collect(),
+        limits: limits(&snapshot),
+        refusals: refusals(&snapshot),
         shadows: shadows(&snapshot),
         findings: state.comparator.summaries(&snapshot.rules).into_iter().map(findings).collect(),
         listeners: snapshot.listeners.iter().map(|listener| (listener.spec.name.as_str(), &*listener.meters)).collect(),
@@ -167,6 +171,7 @@ fn health(upstream: &Upstream, state: &UpstreamState, now_ms: u64) -> HealthFigu
         states[endpoint.health.view(now_ms).standing as usize].1 += 1;
     }
     let counts = state.health.counts();
+    let checks = state.health.check_counts();
     let ejections = FailureCause::ALL.into_iter().zip(counts.ejections).map(|(cause, count)| (cause.name(), count));
     let requests = state.health.requests.sum(now_ms / 1000).requests;
     HealthFigures {
@@ -177,6 +182,11 @@ fn health(upstream: &Upstream, state: &UpstreamState, now_ms: u64) -> HealthFigu
             state.health.budget.used(now_ms),
             RetryBudget::allowed(upstream.retry_budget, requests),
         ),
+        checks: upstream.health.is_some().then(|| CheckFigures {
+            good: checks.good,
+            bad: checks.bad,
+            late_seconds: Duration::from_millis(checks.late_ms).as_secs_f64(),
+        }),
     }
 }
 
@@ -185,6 +195,30 @@ fn used_ratio(used: u64, allowed: u64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "counts of ten seconds")]
     let ratio = used as f64 / allowed as f64;
     if used >= allowed { 1.0 } else { ratio }
+}
+
+fn limits(snapshot: &Snapshot) -> Vec<LimitFigures> {
+    let routes = snapshot.rules.routes.iter().zip(&*snapshot.routes);
+    let all = routes.flat_map(|(route, state)| {
+        route.rate_limits.iter().zip(&state.limits).map(move |(limit, state)| (&route.name, &limit.name, state))
+    });
+    all.map(|(route, limit, state)| {
+        let LimitCounts { refused, dry_run, keys, evicted } = state.counts();
+        let (route, limit) = (route.clone(), limit.clone());
+        LimitFigures { route, limit, dry_run, refused, keys: keys as u64, evictions: evicted }
+    })
+    .collect()
+}
+
+/// What routes with access rules or of low priority refuse.
+fn refusals(snapshot: &Snapshot) -> Vec<RouteRefusals> {
+    let routes = snapshot.rules.routes.iter().zip(&*snapshot.routes);
+    let one = |(route, state): (&Route, &Arc<RouteState>)| RouteRefusals {
+        route: route.name.clone(),
+        denied: (!route.access.is_empty()).then(|| state.denied_requests()),
+        shed: (route.load == LoadPriority::Low).then(|| state.shed_requests()),
+    };
+    routes.map(one).filter(|one| one.denied.is_some() || one.shed.is_some()).collect()
 }
 
 fn shadows(snapshot: &Snapshot) -> Vec<(&ShadowSeries, f64)> {

@@ -15,6 +15,7 @@ mod fields;
 mod format;
 mod journal;
 mod kills;
+mod limits;
 mod listener;
 mod metrics;
 mod notify;

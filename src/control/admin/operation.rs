@@ -170,6 +170,7 @@ impl Operation {
             ProblemKind::UnknownEndpoint,
             ProblemKind::BodyLate,
             ProblemKind::LastUsable,
+            ProblemKind::DrainedByFile,
             ProblemKind::BodyTooLarge,
             ProblemKind::MediaType,
         ],

@@ -97,6 +97,7 @@ kinds! {
     NoReceivers 409 "no-receivers" "the running configuration has no receiver of notifications";
     TestUnderWay 409 "test-under-way" "a test of notifications is under way";
     LastUsable 409 "last-usable" "no usable endpoint would be left";
+    DrainedByFile 409 "drained-by-file" "the file drains this endpoint";
     BodyTooLarge 413 "body-too-large" "the body is too large";
     MediaType 415 "media-type" "the call takes another media type";
     NothingToKill 422 "nothing-to-kill" "the scope has nothing to kill";

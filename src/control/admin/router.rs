@@ -121,6 +121,7 @@ fn v1_calls() -> Vec<AdminCall> {
             upstream_acts::eject,
         ),
         operate("/v1/upstreams/{upstream}/endpoints/{endpoint}/admit", "end an ejection", upstream_acts::admit),
+        page("/v1/limits", "rate limits of routes, and what they count", "Limits", calls::limits_page),
         page("/v1/notify", "receivers of notifications, and what waits for them", "Notify", notify::notify_page),
         AdminCall::post("/v1/notify/test", Operate, "a test message to one receiver or all", notify::test)
             .with(Operation::NOTIFY_TEST),

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::fields::{EMPTY_LETTERS, KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, SEQ_MAX};
 use super::journal::RECORDS_MAX;
+use super::limits::limit_schemas;
 use super::notify_json::notify_schemas;
 use super::problem::ProblemKind;
 use super::release_schemas::release_schemas;
@@ -52,6 +53,7 @@ pub(super) fn schemas() -> Value {
         outcomes(),
         tables(),
         upstream_schemas(),
+        limit_schemas(),
         release_schemas(),
         rollout_schemas(text),
         notify_schemas(text),

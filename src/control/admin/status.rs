@@ -59,6 +59,7 @@ pub fn status(state: &ControlState) -> Value {
             let lookups = lookups(&state.counts.recorder, name);
             (name.clone(), json!({
                 "addresses": resolution.addresses,
+                "left_out": resolution.left_out,
                 "succeeded": lookups.succeeded,
                 "failed": lookups.failed,
                 "error": resolution.error,

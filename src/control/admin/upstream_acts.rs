@@ -1,5 +1,7 @@
 //! The acting calls on endpoints: `/v1/upstreams/{upstream}/endpoints/{endpoint}/drain` and its like.
 
+use std::sync::Arc;
+
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -19,6 +21,8 @@ use super::response::pretty;
 use super::upstreams;
 use crate::control::event::{Event, HealthEvent};
 use crate::control::health::{EndpointAct, EndpointActError, EndpointActOutcome, EndpointVerb};
+use crate::failover::EndpointStanding;
+use crate::snapshot::EndpointState;
 
 /// The parts of the path.
 #[derive(Debug, Deserialize)]
@@ -121,13 +125,22 @@ fn to_json(state: &AdminState, act: &EndpointAct, outcome: &EndpointActOutcome) 
     let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
     let found = all.into_iter().find(|(spec, _)| spec.name == act.upstream).map(|(_, found)| found);
     let endpoints = || found.iter().flat_map(|found| found.endpoints.iter());
+    let serves = |one: &&Arc<EndpointState>| match one.health.view(now_ms).standing {
+        EndpointStanding::Usable | EndpointStanding::Failing => true,
+        EndpointStanding::Ejected
+        | EndpointStanding::Trial
+        | EndpointStanding::Drained
+        | EndpointStanding::Unhealthy
+        | EndpointStanding::Unknown
+        | EndpointStanding::Standby => false,
+    };
     let meant = endpoints().filter(|one| outcome.addresses.contains(&one.address));
     json!({
         "upstream": act.upstream,
         "act": act.verb.name(),
         "changed": outcome.changed,
         "seq": outcome.seq,
-        "usable": endpoints().filter(|one| one.health.is_usable()).count(),
+        "usable": endpoints().filter(serves).count(),
         "total": endpoints().count(),
         "endpoints": meant.map(|one| upstreams::endpoint(one, now_ms)).collect::<Vec<_>>(),
     })
@@ -161,6 +174,10 @@ fn problem(act: &EndpointAct, error: EndpointActError) -> CallProblem {
                 format!("`{}` of {endpoint} would leave upstream `{upstream}` no usable endpoint", verb.name());
             let help = "admit or undrain another one first, or send \"force\": true";
             ProblemKind::LastUsable.because(detail, help)
+        }
+        EndpointActError::DrainedByFile => {
+            let detail = format!("the file drains {endpoint} of upstream `{upstream}`: `undrain` does not end that");
+            ProblemKind::DrainedByFile.because(detail, "remove `drain` from its line in the file")
         }
         EndpointActError::Stopping => {
             ProblemKind::Stopping.because("the proxy is stopping", "ask the process that takes over")

@@ -119,10 +119,53 @@ pub(in crate::control) fn other_state_dir(old: &Path, new: &Path) -> Rejection {
     Rejection::new("state-dir", &message, &help)
 }
 
-/// Logs the warnings of a load.
-pub fn warn(warnings: &Diagnostics) {
-    if !warnings.is_empty() {
-        tracing::warn!("{}", warnings.render(Color::Never).trim_end());
+/// What is kept of the files that are in effect.
+#[derive(Debug)]
+pub struct KeptOfFiles {
+    /// The certificates and keys in use, which the next load falls back to.
+    pub(in crate::control) last_good: Arc<LastGood>,
+    /// The warnings that the log has.
+    pub(in crate::control) warned: LoggedWarnings,
+}
+
+impl KeptOfFiles {
+    /// Of the first load; its warnings are logged.
+    pub(in crate::control) fn new(in_use: LastGood, warnings: &Diagnostics) -> Self {
+        Self { last_good: Arc::new(in_use), warned: LoggedWarnings::first(warnings) }
+    }
+}
+
+/// The warnings of the configuration in use. They are logged when they change: where a script writes a file of endpoints,
+/// there may be a reload every few seconds.
+#[derive(Debug, Default)]
+pub struct LoggedWarnings {
+    text: String,
+}
+
+impl LoggedWarnings {
+    /// Those of the first load, which are logged.
+    pub(in crate::control) fn first(warnings: &Diagnostics) -> Self {
+        let mut logged = Self::default();
+        logged.log(warnings);
+        logged
+    }
+
+    /// Logs the warnings of the next load, if they are others.
+    pub(in crate::control) fn log(&mut self, warnings: &Diagnostics) {
+        if let Some(text) = self.changed(warnings) {
+            tracing::warn!("{text}");
+        }
+    }
+
+    /// The text of the warnings, if there are any and they are others than before.
+    fn changed(&mut self, warnings: &Diagnostics) -> Option<&str> {
+        let text = warnings.render(Color::Never);
+        let text = text.trim_end();
+        if text == self.text {
+            return None;
+        }
+        text.clone_into(&mut self.text);
+        (!text.is_empty()).then_some(&self.text)
     }
 }
 
@@ -134,4 +177,36 @@ pub(in crate::control) fn writable(sink: &LogSink) -> Result<(), Rejection> {
         let help = "create its folder and allow this user to write there, or change `sink` in `[access_log]`";
         Rejection::new("access-log", &message, help)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_text;
+
+    /// The warnings of a file whose upstreams have one endpoint, with this key.
+    fn warnings(upstreams: &[&str], key: &str) -> Diagnostics {
+        let upstreams = upstreams
+            .iter()
+            .map(|name| format!("[upstream.{name}]\nendpoints = [{{ url = 'http://10.0.0.1:1'{key} }}]\n"));
+        let text = format!(
+            "schema = 1\n[[listener]]\naddress = '127.0.0.1:0'\n{}\
+             [[route]]\nname = 'all'\nmatch = {{ path = '/*' }}\nstable = 'web'\n",
+            upstreams.collect::<String>()
+        );
+        load_text("routes.toml", &text, &|_| None).unwrap_or_else(|errors| panic!("{text}\n{errors}")).warnings
+    }
+
+    #[test]
+    fn warnings_are_logged_when_they_change() {
+        let mut logged = LoggedWarnings::default();
+        let backup = ", backup = true";
+        let first = warnings(&["web"], backup);
+        assert!(logged.changed(&first).is_some_and(|text| text.contains("all-backups")), "{first}");
+        assert_eq!(logged.changed(&warnings(&["web"], backup)), None, "the same again");
+        let more = warnings(&["web", "other"], backup);
+        assert!(logged.changed(&more).is_some_and(|text| text.contains("`other`")), "{more}");
+        assert_eq!(logged.changed(&warnings(&["web"], "")), None, "none are no news");
+        assert!(logged.changed(&more).is_some(), "they are back");
+    }
 }

@@ -13,6 +13,8 @@ pub(in crate::control) struct PendingReload {
     pub(super) request: Option<ReloadRequest>,
     pub(super) replies: Vec<ReloadReply>,
     pub(super) began: Instant,
+    /// Whether nothing but files of endpoints may have changed.
+    pub(super) is_endpoints_only: bool,
     /// Set while the reload waits for the workers.
     pub(super) outcome: Option<ReloadOutcome>,
 }
@@ -20,7 +22,7 @@ pub(in crate::control) struct PendingReload {
 impl PendingReload {
     /// A reload that starts now.
     pub(super) fn new(cause: ReloadCause, began: Instant) -> Self {
-        Self { cause, request: None, replies: Vec::new(), began, outcome: None }
+        Self { cause, request: None, replies: Vec::new(), began, is_endpoints_only: false, outcome: None }
     }
 
     /// The replies to send when it ends.

@@ -71,7 +71,7 @@ impl Controller {
         }
         self.reloading = Some(reloading);
         let known: BTreeSet<String> = self.state.lock().names.keys().cloned().collect();
-        let (load, last_good) = (Arc::clone(&self.load), Arc::clone(&self.last_good));
+        let (load, last_good) = (Arc::clone(&self.load), Arc::clone(&self.kept.last_good));
         let load = move || load(&last_good);
         let load_task = run_load(load, Arc::clone(&self.resolver), known, NEW_NAMES_TIMEOUT, self.state.clock);
         let events = self.sender.clone();
@@ -90,11 +90,15 @@ impl Controller {
             Err(LoadError::Invalid(diagnostics)) => self.watcher.add(diagnostics.watched(), load.began_at),
             Err(LoadError::Internal(_)) => {}
         }
+        let is_endpoints_only = matches!(&load.result, Ok(loaded) if loaded.base_hash == self.state.lock().base_hash);
+        if let Some(reloading) = &mut self.reloading {
+            reloading.is_endpoints_only = is_endpoints_only;
+        }
         let outcome = match load.result {
             Err(unread) => ReloadOutcome::Rejected(unread.into()),
             Ok(loaded) if loaded.hash == self.state.lock().hash => {
                 // The same certificates, with the current names of their files.
-                self.last_good = Arc::new(loaded.in_use);
+                self.kept.last_good = Arc::new(loaded.in_use);
                 let snapshot = self.store.load();
                 let servers = snapshot.listeners.iter().filter_map(|one| one.tls.as_deref());
                 ReloadOutcome::Unchanged {
@@ -175,7 +179,9 @@ impl Controller {
     /// Records and reports the outcome, and starts the reload that was requested meanwhile.
     fn finish_reload(&mut self, outcome: ReloadOutcome) {
         let Some(reloading) = self.reloading.take() else { return };
-        if reloading.cause != ReloadCause::Watch || matches!(outcome, ReloadOutcome::Applied { .. }) {
+        // A discovery may write a file of endpoints each second: its new names have been looked up.
+        let has_new_rules = matches!(outcome, ReloadOutcome::Applied { .. }) && !reloading.is_endpoints_only;
+        if reloading.cause != ReloadCause::Watch || has_new_rules {
             self.names.look_up_all();
         }
         let took = self.state.clock.now().duration_since(reloading.began);

@@ -151,25 +151,36 @@ impl<'a> RouteView<'a> {
         (down.endpoints > 0).then_some(down)
     }
 
-    /// The endpoints of a variant that are ejected or fail.
+    /// The endpoints of a variant that are ejected, unhealthy or fail.
     pub fn troubled(self, variant: VariantId, now_ms: u64) -> Vec<String> {
         let upstream = self.upstream(variant).and_then(|id| self.snapshot.upstreams.get(id.0 as usize));
         let is_bad = |endpoint: &&Arc<EndpointState>| match endpoint.health.view(now_ms).standing {
-            EndpointStanding::Ejected | EndpointStanding::Trial | EndpointStanding::Failing => true,
-            EndpointStanding::Usable | EndpointStanding::Drained => false,
+            EndpointStanding::Ejected
+            | EndpointStanding::Trial
+            | EndpointStanding::Failing
+            | EndpointStanding::Unhealthy => true,
+            EndpointStanding::Usable
+            | EndpointStanding::Drained
+            | EndpointStanding::Unknown
+            | EndpointStanding::Standby => false,
         };
         let all = upstream.into_iter().flat_map(|upstream| upstream.endpoints.iter());
         all.filter(is_bad).map(|endpoint| endpoint.name.to_string()).collect()
     }
 
-    /// Why stable is in trouble, in one line: it has no usable endpoint, or half of them or more are ejected or fail.
+    /// Why stable is in trouble, in one line: it has no usable endpoint, or half of them or more are
+    /// ejected, unhealthy or fail.
     pub fn stable_trouble(self, now_ms: u64) -> Option<String> {
         let (all, troubled) = (self.endpoints(VariantId::STABLE).count(), self.troubled(VariantId::STABLE, now_ms));
         if !self.is_usable(VariantId::STABLE) {
             return Some(format!("stable of route {} has no usable endpoint", self.name()));
         }
         (troubled.len() * 2 >= all && !troubled.is_empty()).then(|| {
-            format!("{} of {all} endpoints of stable of route {} are ejected or fail", troubled.len(), self.name())
+            format!(
+                "{} of {all} endpoints of stable of route {} are ejected, unhealthy or fail",
+                troubled.len(),
+                self.name()
+            )
         })
     }
 

@@ -93,6 +93,7 @@ fn snapshot(old: Option<&Snapshot>, registry: &MeterRegistry, text: &str) -> Sna
         addresses: &[("none".to_owned(), vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])].into(),
         registry,
         now: Duration::from_secs(1),
+        uptime_ms: 1_000,
     };
     build(old, inputs)
 }

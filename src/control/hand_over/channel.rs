@@ -15,6 +15,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 
 use super::saved_endpoint::SavedEndpoint;
+use super::saved_limits::SavedLimit;
 use crate::journal::Record;
 
 /// Upper bound of a datagram.
@@ -36,6 +37,10 @@ pub(super) enum HandOverMessage {
     ReadyForEndpoints(Vec<usize>),
     /// Old to new, before `Go`: endpoints that are ejected, drained or fail.
     Endpoints(Vec<SavedEndpoint>),
+    /// New to old: the same as `ReadyForEndpoints`, from a process that takes the counts of rate limits too.
+    ReadyForStates(Vec<usize>),
+    /// Old to new, before `Go`: counts of a rate limit.
+    Limit(SavedLimit),
     /// Old to new: serve.
     Go,
     /// New to old: accepts connections.

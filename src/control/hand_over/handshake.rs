@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::channel::{HandOverChannel, HandOverMessage, SocketLabel};
 use super::forwarder::KillSender;
 use super::saved_endpoint::SavedEndpoint;
+use super::saved_limits::SavedLimit;
 use crate::clock::Clock;
 use crate::snapshot::ListeningSocket;
 
@@ -89,14 +90,20 @@ impl HandOver {
     }
 }
 
-/// Runs the handshake until the new process serves; returns the indexes of the sockets that it took. `endpoints` are the
-/// states of endpoints at the moment of *go*.
+/// What the new process goes on with, in parts that fit in a message.
+pub(super) struct PassedStates {
+    pub(super) endpoints: Vec<Vec<SavedEndpoint>>,
+    pub(super) limits: Vec<SavedLimit>,
+}
+
+/// Runs the handshake until the new process serves; returns the indexes of the sockets that it took. `states` are those
+/// at the moment of *go*.
 pub(super) fn run_handshake(
     channel: &HandOverChannel,
     offers: &[OfferedSocket],
     patience: Duration,
     decision: &OnceLock<HandOverDecision>,
-    endpoints: impl FnOnce() -> Vec<Vec<SavedEndpoint>>,
+    states: impl FnOnce() -> PassedStates,
 ) -> Result<Vec<usize>, String> {
     let send = |message: &HandOverMessage, offer: Option<&OfferedSocket>| {
         let socket = offer.map(|offer| offer.socket.as_fd());
@@ -107,8 +114,12 @@ pub(super) fn run_handshake(
     }
     send(&HandOverMessage::AllSockets, None)?;
     let message = receive(channel, patience)?;
-    let takes_endpoints = matches!(message, HandOverMessage::ReadyForEndpoints(_));
-    let (HandOverMessage::Ready(taken) | HandOverMessage::ReadyForEndpoints(taken)) = message else {
+    let takes_limits = matches!(message, HandOverMessage::ReadyForStates(_));
+    let takes_endpoints = takes_limits || matches!(message, HandOverMessage::ReadyForEndpoints(_));
+    let (HandOverMessage::Ready(taken)
+    | HandOverMessage::ReadyForEndpoints(taken)
+    | HandOverMessage::ReadyForStates(taken)) = message
+    else {
         return Err(unexpected(&message));
     };
     if decision.set(HandOverDecision::Go).is_err() {
@@ -116,8 +127,12 @@ pub(super) fn run_handshake(
     }
     if takes_endpoints {
         // The latest moment before the new process accepts.
-        for part in endpoints() {
+        let states = states();
+        for part in states.endpoints {
             send(&HandOverMessage::Endpoints(part), None)?;
+        }
+        for part in states.limits.into_iter().filter(|_| takes_limits) {
+            send(&HandOverMessage::Limit(part), None)?;
         }
     }
     send(&HandOverMessage::Go, None)?;

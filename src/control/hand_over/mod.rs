@@ -16,8 +16,10 @@ mod new_process;
 mod old_process;
 mod program;
 mod saved_endpoint;
+mod saved_limits;
 
 pub(super) use handshake::HandOver;
 pub(super) use inherited_sockets::{InheritedSockets, SocketOwner};
 pub use new_process::Succession;
 pub(super) use saved_endpoint::restore_endpoints;
+pub(super) use saved_limits::restore_limits;

@@ -14,6 +14,7 @@ use super::handshake::{HandOver, HandOverAttempt};
 use super::inherited_sockets::InheritedSockets;
 use super::program::Program;
 use super::saved_endpoint::SavedEndpoint;
+use super::saved_limits::SavedLimit;
 use crate::journal::Record;
 
 /// The variable that starts a hand-over: the version of the protocol. The channel is the standard input.
@@ -23,6 +24,8 @@ pub(super) const STATE_VARIABLE: &str = "POINTSMAN_HAND_OVER_STATE";
 /// The variable with the id of a previous process that can pass endpoints' states on. A new process that wants them says
 /// so when it is ready; one of an older version ignores it.
 pub(super) const ENDPOINTS_VARIABLE: &str = "POINTSMAN_HAND_OVER_ENDPOINTS";
+/// The same for a previous process that can pass the counts of rate limits on too.
+pub(super) const LIMITS_VARIABLE: &str = "POINTSMAN_HAND_OVER_LIMITS";
 /// The version of the protocol.
 pub(super) const VERSION: &str = "1";
 /// Default time limit of a hand-over.
@@ -91,6 +94,15 @@ impl Succession {
     }
 }
 
+/// What the previous process passed on.
+#[derive(Debug, Default)]
+pub(in crate::control) struct TakenStates {
+    /// The endpoints that are ejected, drained or fail.
+    pub(in crate::control) endpoints: Vec<SavedEndpoint>,
+    /// The counts of rate limits.
+    pub(in crate::control) limits: Vec<SavedLimit>,
+}
+
 /// The previous process, which serves until this one does.
 #[derive(Clone, Debug)]
 pub struct Predecessor(Arc<HandOverChannel>);
@@ -127,25 +139,32 @@ impl Predecessor {
 
     /// Reports that this process is ready with these sockets, and waits for the permission to serve.
     ///
-    /// Returns the endpoints that are ejected, drained or fail in the previous process.
+    /// Returns the states that the previous process passed on.
     ///
     /// # Errors
     /// When the hand-over is cancelled.
     pub(in crate::control) async fn wait_for_permission(
         &self,
         inherited: &InheritedSockets,
-    ) -> io::Result<Vec<SavedEndpoint>> {
+    ) -> io::Result<TakenStates> {
         // Its children inherit the variable: another process than the parent may have set it.
         let parent = std::os::unix::process::parent_id().to_string();
-        let passes_endpoints = std::env::var(ENDPOINTS_VARIABLE).is_ok_and(|pid| pid == parent);
-        let ready = if passes_endpoints { HandOverMessage::ReadyForEndpoints } else { HandOverMessage::Ready };
+        let passes = |variable| std::env::var(variable).is_ok_and(|pid| pid == parent);
+        let ready = if passes(LIMITS_VARIABLE) {
+            HandOverMessage::ReadyForStates
+        } else if passes(ENDPOINTS_VARIABLE) {
+            HandOverMessage::ReadyForEndpoints
+        } else {
+            HandOverMessage::Ready
+        };
         // If sending fails, receiving fails too.
         let _ = self.0.send(&ready(inherited.taken()), None);
-        let mut endpoints = Vec::new();
+        let mut states = TakenStates::default();
         loop {
             match self.receive().await {
-                Ok(Some(HandOverMessage::Endpoints(part))) => endpoints.extend(part),
-                Ok(Some(HandOverMessage::Go)) => return Ok(endpoints),
+                Ok(Some(HandOverMessage::Endpoints(part))) => states.endpoints.extend(part),
+                Ok(Some(HandOverMessage::Limit(part))) => states.limits.push(part),
+                Ok(Some(HandOverMessage::Go)) => return Ok(states),
                 Ok(Some(HandOverMessage::Dismissed)) => {
                     return Err(io::Error::other("the previous process was stopped during the hand-over"));
                 }
@@ -153,11 +172,11 @@ impl Predecessor {
                 // One of the processes must serve.
                 Ok(None) => {
                     tracing::error!("previous process ended during the hand-over: this one serves");
-                    return Ok(endpoints);
+                    return Ok(states);
                 }
                 Err(error) => {
                     tracing::error!(%error, "previous process does not answer: this one serves");
-                    return Ok(endpoints);
+                    return Ok(states);
                 }
             }
         }

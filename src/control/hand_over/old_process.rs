@@ -9,10 +9,11 @@ use super::super::event::{Event, ProcessEvent};
 use super::super::outcome::ReloadCause;
 use super::channel::{HandOverChannel, HandOverMessage, SocketLabel, SocketOrigin};
 use super::forwarder::follow_successor;
-use super::handshake::{HandOver, HandOverAttempt, HandOverDecision, OfferedSocket, reap, run_handshake};
-use super::new_process::{ENDPOINTS_VARIABLE, STATE_VARIABLE, VARIABLE, VERSION};
+use super::handshake::{HandOver, HandOverAttempt, HandOverDecision, OfferedSocket, PassedStates, reap, run_handshake};
+use super::new_process::{ENDPOINTS_VARIABLE, LIMITS_VARIABLE, STATE_VARIABLE, VARIABLE, VERSION};
 use super::program::Program;
 use super::saved_endpoint::saved;
+use super::saved_limits::saved_limits;
 use crate::control::system::ServiceState;
 use crate::drain::Phase;
 use crate::telemetry;
@@ -66,7 +67,9 @@ impl Controller {
         let (channel, theirs) = HandOverChannel::pair()?;
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).stdin(Stdio::from(theirs)).env(VARIABLE, VERSION);
-        command.env(ENDPOINTS_VARIABLE, std::process::id().to_string());
+        for passed in [ENDPOINTS_VARIABLE, LIMITS_VARIABLE] {
+            command.env(passed, std::process::id().to_string());
+        }
         let state_dir = &self.store.load().rules.state.dir;
         command.env(STATE_VARIABLE, std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.clone()));
         for name in OWN_VARIABLES {
@@ -85,9 +88,13 @@ impl Controller {
         let decision = Arc::new(OnceLock::new());
         let (first, state) = (Arc::clone(&decision), Arc::clone(&self.state));
         tokio::task::spawn_blocking(move || {
-            let result =
-                run_handshake(&handshake, &offers, patience, &first, || saved(&state.snapshot(), state.uptime_ms()))
-                    .map_err(|why| format!("{why}; {}", reap(&mut child)));
+            let states = || {
+                let snapshot = state.snapshot();
+                let limits = saved_limits(&snapshot, state.uptime_ns());
+                PassedStates { endpoints: saved(&snapshot, state.uptime_ms()), limits }
+            };
+            let result = run_handshake(&handshake, &offers, patience, &first, states)
+                .map_err(|why| format!("{why}; {}", reap(&mut child)));
             // Sending fails when the controller has ended.
             let _ = events.blocking_send(Event::Process(ProcessEvent::HandedOver(result)));
         });

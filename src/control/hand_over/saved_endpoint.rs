@@ -1,11 +1,12 @@
-//! The state of an endpoint in a hand-over: ejections and drains survive it. Times are relative, since the clocks differ.
+//! The state of an endpoint in a hand-over: ejections, drains and verdicts of active checks survive it. Times are
+//! relative, since the clocks differ.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::failover::{EndpointKey, EndpointMemory, FailureCause};
+use crate::failover::{CheckedHealth, EndpointKey, EndpointMemory, FailureCause};
 use crate::route::Protocol;
 use crate::snapshot::Snapshot;
 
@@ -14,7 +15,7 @@ const ENDPOINTS_MAX: usize = 10_000;
 /// The most bytes of a part, which is one datagram.
 const PART_BYTES_MAX: usize = 64 * 1024;
 
-/// An endpoint that is not well.
+/// An endpoint that is not well, or that active checks know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::control) struct SavedEndpoint {
     /// The name of its upstream.
@@ -35,11 +36,14 @@ pub(in crate::control) struct SavedEndpoint {
     failures: u32,
     #[serde(default)]
     in_row: u32,
+    /// The verdict of its active checks.
+    #[serde(default)]
+    checked: String,
 }
 
 impl SavedEndpoint {
     fn new(upstream: &str, key: EndpointKey, memory: EndpointMemory) -> Self {
-        let EndpointMemory { drained, ejected, left_ms, length_ms, failures, in_row } = memory;
+        let EndpointMemory { drained, ejected, left_ms, length_ms, failures, in_row, checked } = memory;
         Self {
             upstream: upstream.to_owned(),
             address: key.address,
@@ -50,7 +54,13 @@ impl SavedEndpoint {
             length_ms,
             failures,
             in_row,
+            checked: checked.name().to_owned(),
         }
+    }
+
+    /// Whether a process that does not know it would send requests that fail.
+    fn is_out(&self) -> bool {
+        self.drained || self.ejected.is_some() || self.checked == CheckedHealth::Unhealthy.name()
     }
 
     /// The key and the state; `None` when a newer version names a protocol that this one does not know. A cause that it
@@ -66,21 +76,33 @@ impl SavedEndpoint {
             length_ms: self.length_ms,
             failures: self.failures,
             in_row: self.in_row,
+            checked: CheckedHealth::named(&self.checked),
         };
         Some((EndpointKey { address: self.address, protocol }, memory))
     }
 }
 
-/// The endpoints that are not well, in parts that fit in a datagram.
+/// The endpoints that have something to remember, in parts that fit in a datagram.
 pub(super) fn saved(snapshot: &Snapshot, now_ms: u64) -> Vec<Vec<SavedEndpoint>> {
     let all = snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams);
     let each = all.flat_map(|(spec, state)| {
         let memories = state.health.memories(now_ms).into_iter();
         memories.map(|(key, memory)| SavedEndpoint::new(&spec.name, key, memory))
     });
+    in_parts(most_important(each.collect()))
+}
+
+/// As many as are passed on: those that get no requests come first.
+fn most_important(mut all: Vec<SavedEndpoint>) -> Vec<SavedEndpoint> {
+    all.sort_by_key(|endpoint| !endpoint.is_out());
+    all.truncate(ENDPOINTS_MAX);
+    all
+}
+
+fn in_parts(endpoints: Vec<SavedEndpoint>) -> Vec<Vec<SavedEndpoint>> {
     let mut parts: Vec<Vec<SavedEndpoint>> = Vec::new();
     let mut bytes = PART_BYTES_MAX;
-    for endpoint in each.take(ENDPOINTS_MAX) {
+    for endpoint in endpoints {
         // A comma follows each.
         let size = serde_json::to_vec(&endpoint).map_or(PART_BYTES_MAX, |text| text.len() + 1);
         if bytes + size > PART_BYTES_MAX {
@@ -114,7 +136,15 @@ mod tests {
 
     fn memory() -> EndpointMemory {
         let ejected = Some(FailureCause::Tls);
-        EndpointMemory { drained: true, ejected, left_ms: 1_200, length_ms: 30_000, failures: 0, in_row: 2 }
+        EndpointMemory {
+            drained: true,
+            ejected,
+            left_ms: 1_200,
+            length_ms: 30_000,
+            failures: 0,
+            in_row: 2,
+            checked: CheckedHealth::Healthy,
+        }
     }
 
     #[test]
@@ -125,6 +155,28 @@ mod tests {
             let read: SavedEndpoint = serde_json::from_str(&text).expect("the same");
             assert_eq!(read.memory(), Some((key, memory())));
         }
+    }
+
+    #[test]
+    fn those_that_get_no_requests_are_passed_on_first() {
+        let well = EndpointMemory { drained: false, ejected: None, ..memory() };
+        let unhealthy = EndpointMemory { checked: CheckedHealth::Unhealthy, ..well };
+        let all = (0..12_000_u16).map(|port| {
+            let key = EndpointKey { address: ([10, 0, 0, 1], port).into(), protocol: Protocol::Http1 };
+            let memory = match port % 1_000 {
+                997 => unhealthy,
+                998 => EndpointMemory { drained: true, ..well },
+                999 => EndpointMemory { ejected: Some(FailureCause::Reset), ..well },
+                _ => well,
+            };
+            SavedEndpoint::new("u", key, memory)
+        });
+        let kept = most_important(all.collect());
+        assert_eq!((kept.len(), kept.iter().filter(|one| one.is_out()).count()), (ENDPOINTS_MAX, 36));
+        assert!(kept[..36].iter().all(SavedEndpoint::is_out));
+        let parts = in_parts(kept);
+        assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), ENDPOINTS_MAX);
+        assert!(parts.iter().all(|part| serde_json::to_vec(part).expect("JSON").len() <= PART_BYTES_MAX + 2));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub enum EndpointActError {
     },
     /// No usable endpoint would be left.
     LastUsable,
+    /// The file drains it, which a person cannot end by a call.
+    DrainedByFile,
     /// The proxy is stopping, or another process takes over.
     Stopping,
 }

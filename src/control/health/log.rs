@@ -1,6 +1,6 @@
 //! Changes of endpoints in the log: each once.
 
-use crate::failover::Transition;
+use crate::failover::{CheckOutcome, Transition};
 use crate::journal::Actor;
 use crate::snapshot::EndpointState;
 
@@ -18,7 +18,21 @@ pub(super) fn log(upstream: &str, endpoint: &EndpointState, change: Transition) 
         }
         Transition::Admitted => tracing::info!(upstream, endpoint = %name, %address, "endpoint admitted again"),
         Transition::Recovered => tracing::info!(upstream, endpoint = %name, %address, "endpoint fails no longer"),
+        Transition::Unhealthy => tracing::warn!(upstream, endpoint = %name, %address, "endpoint unhealthy"),
+        Transition::Healthy => tracing::info!(upstream, endpoint = %name, %address, "endpoint healthy"),
         Transition::Drained | Transition::Undrained => {}
+    }
+}
+
+/// Logs a change that an active check has caused, with why the check was bad.
+pub(super) fn log_checked(upstream: &str, endpoint: &EndpointState, change: Transition, outcome: &CheckOutcome) {
+    let (name, address) = (&endpoint.name, endpoint.address);
+    match (change, outcome) {
+        (Transition::Unhealthy, CheckOutcome::Bad(why)) => {
+            let why = &**why;
+            tracing::warn!(upstream, endpoint = %name, %address, why, "endpoint unhealthy");
+        }
+        (other, _) => log(upstream, endpoint, other),
     }
 }
 
@@ -26,7 +40,9 @@ pub(super) fn log(upstream: &str, endpoint: &EndpointState, change: Transition) 
 pub(super) fn log_act(upstream: &str, endpoint: &EndpointState, change: Transition, by: &Actor, why: &str) {
     let word = match change {
         Transition::Ejected { .. } => "endpoint ejected by hand",
-        Transition::Failing { .. } | Transition::Recovered => "endpoint changed by hand",
+        Transition::Failing { .. } | Transition::Recovered | Transition::Unhealthy | Transition::Healthy => {
+            "endpoint changed by hand"
+        }
         Transition::Admitted => "endpoint admitted by hand",
         Transition::Drained => "endpoint drained",
         Transition::Undrained => "endpoint undrained",

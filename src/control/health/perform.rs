@@ -38,8 +38,8 @@ impl Controller {
         let endpoints = find_endpoints(upstream, &act.endpoint)?;
         let now_ms = self.state.uptime_ms();
         let would_change = |one: &Arc<EndpointState>| match act.verb {
-            EndpointVerb::Drain => !one.health.is_drained(),
-            EndpointVerb::Undrain => one.health.is_drained(),
+            EndpointVerb::Drain => !one.health.is_drained_by_hand(),
+            EndpointVerb::Undrain => one.health.is_drained_by_hand(),
             EndpointVerb::Eject => one.health.view(now_ms).ejected != Some(FailureCause::ByHand),
             EndpointVerb::Admit => one.health.view(now_ms).ejected.is_some(),
         };
@@ -47,11 +47,15 @@ impl Controller {
         if is_refused && endpoints.iter().any(would_change) {
             return Err(EndpointActError::LastUsable);
         }
+        let is_by_file = act.verb == EndpointVerb::Undrain && endpoints.iter().any(|one| one.health.is_drained());
+        if is_by_file && !endpoints.iter().any(would_change) {
+            return Err(EndpointActError::DrainedByFile);
+        }
         let mut changed = false;
         for endpoint in &endpoints {
             let change = match act.verb {
-                EndpointVerb::Drain => upstream.health.drain(&endpoint.health),
-                EndpointVerb::Undrain => upstream.health.undrain(&endpoint.health),
+                EndpointVerb::Drain => upstream.health.drain(&endpoint.health, now_ms),
+                EndpointVerb::Undrain => upstream.health.undrain(&endpoint.health, now_ms),
                 EndpointVerb::Eject => upstream.health.eject_by_hand(&endpoint.health, now_ms),
                 EndpointVerb::Admit => upstream.health.admit_by_hand(&endpoint.health, now_ms),
             };

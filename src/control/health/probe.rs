@@ -5,15 +5,11 @@ use std::time::Duration;
 
 use tower::ServiceExt as _;
 
+use super::destination::destination;
 use crate::failover::FailureCause;
-use crate::net::{ConnectError, ConnectPhase, Destination, connector};
+use crate::net::{ConnectError, ConnectPhase, connector};
 use crate::route::ProxyProtocol;
 use crate::snapshot::EndpointState;
-
-/// A header of a connection that the proxy makes for itself, version 1.
-const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
-/// The same in version 2: the signature, version and command `LOCAL`, an unspecified family, no addresses.
-const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 /// An endpoint to try.
 #[derive(Debug)]
@@ -43,17 +39,7 @@ pub struct ProbeResult {
 /// Tries an endpoint, and closes the connection.
 pub(super) async fn probe(target: ProbeTarget) -> ProbeResult {
     let ProbeTarget { upstream, endpoint, epoch, within, proxy_protocol } = target;
-    let mut destination = Destination::address(endpoint.address);
-    if let Some(version) = proxy_protocol {
-        let header = match version {
-            ProxyProtocol::V1 => UNKNOWN,
-            ProxyProtocol::V2 => LOCAL,
-        };
-        destination = destination.with_proxy_header(header.to_vec());
-    }
-    if let Some(tls) = &endpoint.tls {
-        destination = destination.with_tls(Arc::clone(tls.config()), tls.name().clone());
-    }
+    let destination = destination(endpoint.address, proxy_protocol, endpoint.tls.as_deref());
     let failure = connector(within).oneshot(destination).await.err().map(|error| cause(&error));
     ProbeResult { upstream, endpoint, epoch, failure }
 }
@@ -71,8 +57,9 @@ mod tests {
     use std::io::Read as _;
     use std::net::{SocketAddr, TcpListener};
 
+    use super::super::destination::{LOCAL, UNKNOWN};
     use super::*;
-    use crate::route::Protocol;
+    use crate::route::{EndpointRole, Protocol};
 
     const LIMIT: Duration = Duration::from_secs(20);
 
@@ -81,6 +68,7 @@ mod tests {
             address,
             protocol: Protocol::Http1,
             weight: 1,
+            role: EndpointRole::Primary,
             tls: None,
             name: address.to_string().into(),
             looked_up: None,

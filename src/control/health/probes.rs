@@ -1,5 +1,6 @@
 //! Tries endpoints that accept no connections: when their time is over, at most 64 at once, and each once at a time.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::snapshot::EndpointState;
 
 /// How often is looked whether a try is due.
 const TICK: Duration = Duration::from_millis(250);
+
 /// Sends an event while some endpoint is ejected or drained. Otherwise a tick is one load an upstream.
 pub(in crate::control) async fn send_probe_ticks(state: Arc<ControlState>, events: mpsc::Sender<Event>) {
     let mut ticks = tokio::time::interval(TICK);
@@ -48,9 +50,14 @@ impl Controller {
         }
         let (snapshot, now_ms) = (self.store.load(), self.state.uptime_ms());
         for (spec, upstream) in snapshot.rules.upstreams.iter().zip(&*snapshot.upstreams) {
-            for (key, health) in upstream.health.due_probes(now_ms) {
-                let is_it = |one: &&Arc<EndpointState>| Arc::ptr_eq(&one.health, &health);
-                let Some(endpoint) = upstream.endpoints.iter().find(is_it) else { continue };
+            let due = upstream.health.due_probes(now_ms);
+            if due.is_empty() {
+                continue;
+            }
+            let endpoints = upstream.endpoints.iter().rev().map(|one| (Arc::as_ptr(&one.health), one));
+            let by_state: HashMap<_, &Arc<EndpointState>> = endpoints.collect();
+            for (key, health) in due {
+                let Some(endpoint) = by_state.get(&Arc::as_ptr(&health)) else { continue };
                 self.begin_probe(spec, endpoint, key);
             }
         }

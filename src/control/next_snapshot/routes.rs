@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::measure::assignment;
+use super::limits::{LimitInputs, limit_states};
 use super::previous::{Previous, PreviousEntities, same};
 use super::rollout_callers::{RolloutCallers, rollout_callers};
-use crate::route::{Action, EffectiveConfig, Needs, Overlay, Route, RouteId, Rules, Split, Variant};
+use crate::route::{Action, EffectiveConfig, LoadPriority, Needs, Overlay, Route, RouteId, Rules, Split, Variant};
 use crate::snapshot::{RouteState, Snapshot};
 use crate::stats::{SlotNumber, WindowNumber, WindowShape};
-use crate::telemetry::{DrawUnit, GuardWatch, Labels, MeterRegistry, PerWorker, Sample, ShadowSeries, VariantSeries};
+use crate::telemetry::{
+    DrawUnit, GuardWatch, Labels, MeterRegistry, NO_VARIANT, PerWorker, Sample, ShadowSeries, VariantSeries,
+};
 
 /// The inputs for new series and samples.
 struct RouteInputs<'a> {
@@ -20,6 +23,7 @@ struct RouteInputs<'a> {
     now: Duration,
     /// By rollout: what its routes share.
     rollouts: Vec<RolloutCallers>,
+    limits: LimitInputs,
 }
 
 /// The ids of a route: in the last snapshot, if it existed, and in the next one.
@@ -29,17 +33,28 @@ struct Ids {
     new: RouteId,
 }
 
+/// When a snapshot is built.
+#[derive(Clone, Copy)]
+pub(super) struct BuiltAt {
+    /// The wall-clock time.
+    pub(super) now: Duration,
+    /// Since the start of the process.
+    pub(super) uptime: Duration,
+}
+
 /// The states of all routes.
 pub(super) fn route_states(
     old: Option<&Snapshot>,
     new: EffectiveConfig<'_>,
     registry: &MeterRegistry,
-    now: Duration,
+    at: BuiltAt,
 ) -> Arc<[Arc<RouteState>]> {
+    let BuiltAt { now, uptime } = at;
     let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
     let previous = PreviousEntities::new(specs, states, |route: &Route| &route.name);
     let rollouts = rollout_callers(old, new.rules, registry);
-    let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now, rollouts };
+    let limits = LimitInputs::new(states, registry.workers, u64::try_from(uptime.as_nanos()).unwrap_or(u64::MAX));
+    let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now, rollouts, limits };
     let all = new.rules.numbered().zip(new.rules.needs());
     let one = |((new, route), needs): ((RouteId, &Route), Needs)| {
         let index = previous.index(new.0 as usize, &route.name);
@@ -63,6 +78,9 @@ fn route_state(
         shadow: shadow(old, route, inputs),
         watch: watch(old, ids, inputs),
         exposed: route.split().and_then(|split| shared(split, inputs)).map(|shared| Arc::clone(&shared.exposed)),
+        limits: limit_states(old, route, &inputs.limits),
+        refusals: old
+            .map_or_else(|| Arc::new(PerWorker::new(inputs.registry.workers)), |(_, old)| Arc::clone(&old.refusals)),
         needs,
     };
     match old {
@@ -78,6 +96,9 @@ fn is_same(a: &RouteState, b: &RouteState) -> bool {
         && same(a.shadow.as_ref(), b.shadow.as_ref())
         && same(a.watch.as_ref(), b.watch.as_ref())
         && same(a.exposed.as_ref(), b.exposed.as_ref())
+        && Arc::ptr_eq(&a.refusals, &b.refusals)
+        && a.limits.len() == b.limits.len()
+        && a.limits.iter().zip(&b.limits).all(|(a, b)| Arc::ptr_eq(a, b))
         && a.needs == b.needs
 }
 
@@ -98,8 +119,15 @@ fn series(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInp
         )
     };
     match &route.action {
-        Action::Split(split) => split.variants.iter().map(|variant| one(&variant.name)).collect(),
-        Action::Redirect(_) | Action::Respond(_) => [one("none")].into(),
+        Action::Split(split) => {
+            let variants = split.variants.iter().map(|variant| one(&variant.name));
+            // Who is refused by a rule got no variant, and must not be counted as stable's.
+            let refuses = !route.access.is_empty() || !route.rate_limits.is_empty() || route.load == LoadPriority::Low;
+            // A variant of that name has the series already: a series is there once.
+            let has_own = split.variants.iter().any(|variant| variant.name == NO_VARIANT);
+            variants.chain((refuses && !has_own).then(|| one(NO_VARIANT))).collect()
+        }
+        Action::Redirect(_) | Action::Respond(_) => [one(NO_VARIANT)].into(),
     }
 }
 
@@ -185,7 +213,8 @@ pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, 
             let sample = Some(new_sample(split, registry, now));
             let (series, shadow) = (state.series.clone(), state.shadow.clone());
             let (watch, exposed) = (state.watch.clone(), state.exposed.clone());
-            Some((route, Arc::new(RouteState { series, sample, shadow, watch, exposed, needs: state.needs })))
+            let (limits, refusals, needs) = (state.limits.clone(), Arc::clone(&state.refusals), state.needs);
+            Some((route, Arc::new(RouteState { series, sample, watch, exposed, shadow, limits, refusals, needs })))
         })
         .collect();
     if !renewed.is_empty() {

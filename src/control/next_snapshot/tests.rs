@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::super::hand_over::InheritedSockets;
 use super::*;
 use crate::config::{Loaded, load_text};
-use crate::route::{Extractor, Kill, RouteId, SplitState, Stop, VariantId, Weight};
+use crate::route::{
+    EndpointHost, EndpointRole, EndpointSpec, Extractor, Kill, RouteId, SplitState, Stop, VariantId, Weight,
+};
 use crate::snapshot::{EndpointState, RouteState, UpstreamState};
 
 const FILE: &str = "\
@@ -50,6 +52,7 @@ fn next_of(old: Option<&Snapshot>, registry: &MeterRegistry, loaded: Loaded) -> 
         addresses: &addresses(&[1, 2]),
         registry,
         now: Duration::from_secs(1),
+        uptime_ms: 1_000,
     };
     build(old, inputs)
 }
@@ -228,13 +231,47 @@ fn an_upstream_keeps_its_series_and_the_unchanged_endpoints() {
     assert!(Arc::ptr_eq(&old.upstreams[0], &new.upstreams[0]), "`connect_timeout` is not a part of the state");
 }
 
+/// An upstream of this many endpoints, of which one has this role.
+fn fleet(count: usize, at: usize, role: EndpointRole) -> Loaded {
+    let mut fleet = loaded(&FILE.replace("[upstream.v1]\n", "[upstream.v1]\nbalance = 'hash'\n"));
+    let first = fleet.rules.upstreams[0].endpoints[0].clone();
+    let one = |nth: usize| {
+        let [.., high, low] = nth.to_be_bytes();
+        let host = EndpointHost::Ip(IpAddr::V4(Ipv4Addr::new(10, 1, high, low)));
+        EndpointSpec { host, role: if nth == at { role } else { EndpointRole::Primary }, ..first.clone() }
+    };
+    fleet.rules.upstreams[0].endpoints = (0..count).map(one).collect();
+    fleet
+}
+
+#[test]
+fn a_change_of_one_of_many_endpoints_carries_over_all_others_and_the_ring() {
+    const COUNT: usize = 2_000;
+    let registry = MeterRegistry::new(1);
+    let old = next_of(None, &registry, fleet(COUNT, 0, EndpointRole::Primary));
+    let new = next_of(Some(&old), &registry, fleet(COUNT, 77, EndpointRole::Drained));
+    let (old, new) = (&old.upstreams[0], &new.upstreams[0]);
+    let kept = old.endpoints.iter().zip(&*new.endpoints).filter(|(old, new)| Arc::ptr_eq(old, new)).count();
+    assert_eq!((kept, new.endpoints.len()), (COUNT - 1, COUNT));
+    assert!(Arc::ptr_eq(&old.endpoints[77].health, &new.endpoints[77].health), "its state too");
+    let ring = |state: &UpstreamState| state.ring.clone().expect("a ring");
+    assert!(Arc::ptr_eq(&ring(old), &ring(new)), "addresses and weights are the same");
+    let fewer = next_of(
+        Some(&next_of(None, &registry, fleet(9, 0, EndpointRole::Primary))),
+        &registry,
+        fleet(8, 0, EndpointRole::Primary),
+    );
+    assert_eq!(ring(&fewer.upstreams[0]).members().len(), 8);
+    assert!(fewer.upstreams[1].ring.is_none(), "another balance needs none");
+}
+
 #[test]
 fn a_dns_answer_changes_the_upstreams_of_that_name() {
     let old = next_of(None, &MeterRegistry::new(1), loaded(FILE));
     // First, since an endpoint that is gone loses its state while all is well.
-    let same = with_addresses(&old, "v2.internal", &addresses(&[1, 2]));
+    let same = with_addresses(&old, "v2.internal", EndpointInputs { addresses: &addresses(&[1, 2]), now_ms: 0 });
     assert!(old.upstreams.iter().zip(&*same).all(|(old, new)| Arc::ptr_eq(old, new)));
-    let upstreams = with_addresses(&old, "v2.internal", &addresses(&[2, 3]));
+    let upstreams = with_addresses(&old, "v2.internal", EndpointInputs { addresses: &addresses(&[2, 3]), now_ms: 0 });
     assert!(Arc::ptr_eq(&old.upstreams[0], &upstreams[0]), "no endpoint has this name");
     assert!(Arc::ptr_eq(&old.upstreams[1].series, &upstreams[1].series));
     assert_eq!(places(&old.upstreams[1], &upstreams[1]), [Some(1), None, Some(2)]);

@@ -9,9 +9,10 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::previous::{Previous, PreviousEntities, same};
-use crate::failover::{EndpointKey, UpstreamHealth};
-use crate::route::{ClientTls, EndpointHost, OtlpProtocol, Protocol, Rules, TraceExport, Upstream};
-use crate::snapshot::{EndpointState, Snapshot, UpstreamState};
+use crate::balance::{HashRing, RingMember};
+use crate::failover::{ActiveChecks, EndpointKey, EndpointSetting, UpstreamHealth};
+use crate::route::{Balance, ClientTls, EndpointHost, OtlpProtocol, Protocol, Rules, TraceExport, Upstream};
+use crate::snapshot::{EndpointIdentity, EndpointIndex, EndpointState, Snapshot, UpstreamState};
 use crate::telemetry::{CollectorTls, MeterRegistry, UpstreamSeries};
 use crate::tls::{CertificateError, EndpointTls, Handshake, OwnCertificate, client};
 
@@ -32,9 +33,18 @@ fn hosts(upstream: &Upstream) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The inputs for endpoints.
+#[derive(Clone, Copy)]
+pub struct EndpointInputs<'a> {
+    /// The addresses of names.
+    pub addresses: &'a Addresses,
+    /// Milliseconds since the start of the process.
+    pub now_ms: u64,
+}
+
 /// The inputs for new series and endpoints.
 struct UpstreamInputs<'a> {
-    addresses: &'a Addresses,
+    endpoints: EndpointInputs<'a>,
     registry: &'a MeterRegistry,
     /// Some route has a shadow: its copies and controls may use every upstream.
     has_shadows: bool,
@@ -45,29 +55,30 @@ pub(super) fn upstream_states(
     old: Option<&Snapshot>,
     rules: &Rules,
     registry: &MeterRegistry,
-    addresses: &Addresses,
+    endpoints: EndpointInputs<'_>,
 ) -> Arc<[Arc<UpstreamState>]> {
     let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.upstreams, &*old.upstreams));
     let previous = PreviousEntities::new(specs, states, |upstream: &Upstream| &upstream.name);
     let has_shadows = rules.routes.iter().any(|route| route.split().is_some_and(|split| split.shadow.is_some()));
-    let inputs = UpstreamInputs { addresses, registry, has_shadows };
+    let inputs = UpstreamInputs { endpoints, registry, has_shadows };
     let all = rules.upstreams.iter().enumerate();
     all.map(|(at, upstream)| upstream_state(previous.find(at, &upstream.name), upstream, &inputs)).collect()
 }
 
 /// The upstream states with the new addresses of `name`.
 #[must_use]
-pub fn with_addresses(old: &Snapshot, name: &str, addresses: &Addresses) -> Arc<[Arc<UpstreamState>]> {
+pub fn with_addresses(old: &Snapshot, name: &str, inputs: EndpointInputs<'_>) -> Arc<[Arc<UpstreamState>]> {
     let one = |(upstream, state): (&Upstream, &Arc<UpstreamState>)| {
         if !hosts(upstream).any(|host| host == name) {
             return Arc::clone(state);
         }
-        let endpoints = endpoint_states(Some((upstream, state)), upstream, addresses, &state.health);
+        let endpoints = endpoint_states(Some((upstream, state)), upstream, inputs, &state.health);
         if Arc::ptr_eq(&endpoints, &state.endpoints) {
             return Arc::clone(state);
         }
         let (series, shadow_series) = (Arc::clone(&state.series), state.shadow_series.clone());
-        Arc::new(UpstreamState { series, shadow_series, endpoints, health: Arc::clone(&state.health) })
+        let ring = ring(state.ring.as_ref(), upstream.balance, &endpoints);
+        Arc::new(UpstreamState { series, shadow_series, endpoints, health: Arc::clone(&state.health), ring })
     };
     old.rules.upstreams.iter().zip(&*old.upstreams).map(one).collect()
 }
@@ -83,10 +94,12 @@ fn upstream_state(
     };
     let health =
         old.map_or_else(|| Arc::new(UpstreamHealth::new(inputs.registry.workers)), |(_, old)| Arc::clone(&old.health));
+    let endpoints = endpoint_states(old, upstream, inputs.endpoints, &health);
     let state = UpstreamState {
         series: series(old.map(|(_, old)| &old.series)),
         shadow_series: inputs.has_shadows.then(|| series(old.and_then(|(_, old)| old.shadow_series.as_ref()))),
-        endpoints: endpoint_states(old, upstream, inputs.addresses, &health),
+        ring: ring(old.and_then(|(_, old)| old.ring.as_ref()), upstream.balance, &endpoints),
+        endpoints,
         health,
     };
     match old {
@@ -99,33 +112,47 @@ fn is_same(a: &UpstreamState, b: &UpstreamState) -> bool {
     Arc::ptr_eq(&a.series, &b.series)
         && same(a.shadow_series.as_ref(), b.shadow_series.as_ref())
         && Arc::ptr_eq(&a.endpoints, &b.endpoints)
+        && same(a.ring.as_ref(), b.ring.as_ref())
+}
+
+/// The ring of these endpoints for `hash`: the last one while addresses and weights are the same.
+fn ring(old: Option<&Arc<HashRing>>, balance: Balance, endpoints: &[Arc<EndpointState>]) -> Option<Arc<HashRing>> {
+    if balance != Balance::Hash {
+        return None;
+    }
+    let members = RingMember::all(endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)));
+    let same = old.filter(|ring| *ring.members() == *members);
+    Some(same.map_or_else(|| Arc::new(HashRing::new(members)), Arc::clone))
 }
 
 /// The endpoints of an upstream with the current addresses: the same `Arc` when all of them are equal.
 fn endpoint_states(
     old: Previous<'_, Upstream, UpstreamState>,
     upstream: &Upstream,
-    addresses: &Addresses,
+    inputs: EndpointInputs<'_>,
     health: &UpstreamHealth,
 ) -> Arc<[Arc<EndpointState>]> {
-    let mut next = endpoints(upstream, client_config(old, upstream).as_ref(), addresses);
-    let keys: Vec<EndpointKey> =
-        next.iter().map(|next| EndpointKey { address: next.address, protocol: next.protocol }).collect();
-    for (next, health) in next.iter_mut().zip(health.set_endpoints(&keys)) {
+    let mut next = endpoints(upstream, client_config(old, upstream).as_ref(), inputs.addresses);
+    let setting = |next: &EndpointState| {
+        let key = EndpointKey { address: next.address, protocol: next.protocol };
+        EndpointSetting { key, role: next.role }
+    };
+    let settings: Vec<EndpointSetting> = next.iter().map(setting).collect();
+    health.set_checks(if upstream.health.is_some() { ActiveChecks::On } else { ActiveChecks::Off });
+    for (next, health) in next.iter_mut().zip(health.set_endpoints(&settings, inputs.now_ms)) {
         next.health = health;
     }
     let Some(old) = old.map(|(_, old)| &old.endpoints) else {
         return next.into_iter().map(Arc::new).collect();
     };
-    let next: Vec<_> = next.into_iter().enumerate().map(|(at, next)| endpoint_state(old, at, next)).collect();
+    let known = EndpointIndex::new(EndpointIdentity::Settings, old.len(), |at| &*old[at]);
+    // An equal one of before, at any index, is carried over.
+    let carried = |(at, next): (usize, EndpointState)| {
+        known.find(at, &next).map_or_else(|| Arc::new(next), |at| Arc::clone(&old[at]))
+    };
+    let next: Vec<Arc<EndpointState>> = next.into_iter().enumerate().map(carried).collect();
     let is_same = old.len() == next.len() && old.iter().zip(&next).all(|(old, next)| Arc::ptr_eq(old, next));
     if is_same { Arc::clone(old) } else { next.into() }
-}
-
-/// The state of the endpoint at this index: an equal one of before, at any index, is carried over.
-fn endpoint_state(old: &[Arc<EndpointState>], at: usize, next: EndpointState) -> Arc<EndpointState> {
-    let mut all = old.get(at).into_iter().chain(old);
-    all.find(|old| ***old == next).map_or_else(|| Arc::new(next), Arc::clone)
 }
 
 /// The TLS configuration of an upstream: unchanged when its settings are, so that connections stay open.
@@ -198,6 +225,7 @@ fn endpoints(upstream: &Upstream, config: Option<&Arc<ClientConfig>>, addresses:
             address: SocketAddr::new(*ip, spec.port),
             protocol: spec.protocol,
             weight: spec.weight,
+            role: spec.role,
             tls: tls.clone(),
             name: Arc::clone(&name),
             looked_up: looked_up.clone(),

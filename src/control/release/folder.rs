@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::clock::Clock;
 use crate::control::notify::SavedOutbox;
 use crate::journal::{
-    DiskFiles, HeldJournal, JournalFiles, LockError, Opened, Record, StateLock, host_name, open, peek, records_after,
-    rfc3339, set_outbox_aside,
+    Deed, DiskFiles, HeldJournal, JournalFiles, LockError, Opened, Record, StateLock, host_name, open, peek,
+    records_after, rfc3339, set_outbox_aside,
 };
 
 /// How often the lock is tried again.
@@ -23,6 +25,8 @@ const MISSED_FOR: Duration = Duration::from_hours(24);
 /// A journal that this process may write, with the lock of its folder.
 pub struct HeldFolder {
     pub(super) journal: HeldJournal,
+    /// The records after those whose effect the saved evidence has.
+    pub(super) later: Vec<Record>,
     /// The notifications that wait.
     pub(super) outbox: Option<SavedOutbox>,
     /// The records of the last day that are not in that outbox.
@@ -70,12 +74,14 @@ impl FolderSettings {
         let Self { files, clock, .. } = self;
         let read = tokio::task::spawn_blocking(move || {
             let mut journal = open(Arc::clone(&files), clock.wall(), &host_name());
+            let saved = journal.opened.evidence.as_deref();
+            let later = saved.and_then(last_record).map(|last| decided_after(&*files, last));
             let outbox = read_outbox(&*files, &mut journal.opened);
             let missed = outbox.as_ref().map(|outbox| missed(&*files, outbox.last_taken(), clock.wall()));
-            (journal, outbox, missed.unwrap_or_default())
+            (journal, later.unwrap_or_default(), outbox, missed.unwrap_or_default())
         });
         match read.await {
-            Ok((journal, outbox, missed)) => Ok(HeldFolder { journal, outbox, missed, lock }),
+            Ok((journal, later, outbox, missed)) => Ok(HeldFolder { journal, later, outbox, missed, lock }),
             Err(error) => Err(LockError::Unusable(format!("reading the journal failed: {error}"))),
         }
     }
@@ -115,6 +121,33 @@ fn read_outbox(files: &dyn JournalFiles, opened: &mut Opened) -> Option<SavedOut
             opened.folded.notes.push(set_outbox_aside(files, why));
         })
         .ok()
+}
+
+/// The number of the last record whose effect the saved evidence has, if it says so.
+fn last_record(evidence: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Evidence {
+        last: u64,
+    }
+    serde_json::from_slice::<Evidence>(evidence).ok().map(|evidence| evidence.last).filter(|last| *last < u64::MAX)
+}
+
+/// The decisions about releases after this record: of a moment, unless the disk did not take the evidence for longer. Of
+/// more than [`MISSED_MAX`] the newest.
+fn decided_after(files: &dyn JournalFiles, after: u64) -> Vec<Record> {
+    let is_decision = |record: &Record| matches!(record.what, Deed::Release(_) | Deed::Rollout(_));
+    let (mut found, mut last) = (VecDeque::new(), after);
+    while let Ok(page) = records_after(files, last, MISSED_MAX) {
+        last = page.records.last().map_or(last, |record| record.seq);
+        found.extend(page.records.into_iter().filter(is_decision));
+        while found.len() > MISSED_MAX {
+            found.pop_front();
+        }
+        if !page.has_more {
+            break;
+        }
+    }
+    found.into()
 }
 
 /// The records after this one of the last day: the newest [`MISSED_MAX`].

@@ -19,7 +19,8 @@ use super::tick_schedule::TickSchedule;
 use crate::control::guard::Keeper;
 use crate::control::notify::Notifier;
 use crate::control::route_traffic::TrafficHistory;
-use crate::journal::Record;
+use crate::journal::{Deed, Record, ReleaseVerb};
+use crate::release::RolloutVerb;
 use crate::route::{KillScope, Overlay, Rules};
 
 /// How many acts wait for workers and disk at once. A kill beyond is in force, and answered without waiting.
@@ -135,7 +136,13 @@ impl Release {
         }
         self.saved_rollouts.clone_from(&rollouts);
         // It has string keys and finite numbers only: this cannot fail.
-        serde_json::to_vec(&SavedProgress::new(self.saved_guards.clone(), rollouts)).ok()
+        serde_json::to_vec(&SavedProgress::new(self.saved_guards.clone(), rollouts, self.last_applied())).ok()
+    }
+
+    /// The number of the last record whose effect is in force: those that wait for the disk are not.
+    fn last_applied(&self) -> u64 {
+        let waiting = self.rollouts.waiting().chain(self.revives.keys().copied()).min();
+        waiting.map_or_else(|| self.ledger.seq(), |seq| seq.saturating_sub(1))
     }
 
     /// Goes on with how far a process before had come with the rollouts; anything else is not read.
@@ -155,5 +162,28 @@ impl Release {
         let text = serde_json::to_vec(&guards).map_err(|error| error.to_string())?;
         self.saved_guards = guards;
         self.guards.restore(&text)
+    }
+
+    /// A process before has ended between these records and the next time that it saved evidence: what begins anew by
+    /// them begins anew.
+    pub(super) fn begin_anew_after(&mut self, records: &[Record], now_ms: u64) {
+        for record in records {
+            if let Deed::Release(deed) = &record.what
+                && deed.act == ReleaseVerb::Resume
+            {
+                self.guards.begin_anew(&deed.scope(), now_ms);
+            }
+            if let Deed::Rollout(deed) = &record.what
+                && let Ok(act) = serde_json::from_value::<RolloutVerb>(deed.act.clone().into())
+            {
+                if act.may_begin_anew() {
+                    self.guards.begin_rollout_anew(&deed.rollout, now_ms);
+                    self.rollouts.queries.begin_anew(&deed.rollout);
+                }
+                if act.may_begin_anew() || act.enters() {
+                    self.guards.enter_stage(&deed.rollout, now_ms);
+                }
+            }
+        }
     }
 }

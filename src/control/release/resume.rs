@@ -85,7 +85,7 @@ impl Controller {
     /// # Errors
     /// The journal's thread cannot be started.
     fn hold_journal(&mut self, held: HeldFolder) -> io::Result<()> {
-        let HeldFolder { journal, outbox, missed, lock } = held;
+        let HeldFolder { journal, later, outbox, missed, lock } = held;
         let opened = journal.opened.clone();
         opened.folded.notes.iter().for_each(|note| tracing::warn!("journal: {note}"));
         let last_seq = opened.folded.last_seq;
@@ -101,6 +101,10 @@ impl Controller {
         self.restore(opened);
         if let Some(Err(why)) = evidence.map(|evidence| self.release.restore_progress(&evidence)) {
             tracing::warn!("the evidence of guards from before cannot be read, and they begin anew: {why}");
+        }
+        if !later.is_empty() {
+            self.release.begin_anew_after(&later, self.state.uptime_ms());
+            self.save_evidence();
         }
         if let Some(damage) = &self.release.damage {
             tracing::error!("the journal is damaged: {damage}");

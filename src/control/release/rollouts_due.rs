@@ -167,8 +167,7 @@ impl Controller {
             self.release.guards.begin_rollout_anew(name, now_ms);
             self.release.rollouts.queries.begin_anew(name);
         }
-        let enters = matches!(decision.act, RolloutVerb::Enter | RolloutVerb::Goto | RolloutVerb::Restart);
-        if enters || decision.begins_anew {
+        if decision.act.enters() || decision.begins_anew {
             self.release.guards.enter_stage(name, now_ms);
         }
         self.announce(record);

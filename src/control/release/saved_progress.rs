@@ -17,8 +17,15 @@ const VERSION: u32 = 2;
 pub(super) struct SavedProgress {
     /// The version. The first form had the evidence of guards alone, by route, and no version.
     v: u32,
+    /// The number of the last record whose effect it has. A form that does not say it has all.
+    #[serde(default = "all")]
+    last: u64,
     pub guards: Value,
     pub rollouts: BTreeMap<String, SavedRollout>,
+}
+
+const fn all() -> u64 {
+    u64::MAX
 }
 
 /// How far a rollout is, since a record.
@@ -87,8 +94,8 @@ impl ActiveRollouts {
 
 impl SavedProgress {
     /// The file with these.
-    pub const fn new(guards: Value, rollouts: BTreeMap<String, SavedRollout>) -> Self {
-        Self { v: VERSION, guards, rollouts }
+    pub const fn new(guards: Value, rollouts: BTreeMap<String, SavedRollout>, last: u64) -> Self {
+        Self { v: VERSION, last, guards, rollouts }
     }
 
     /// Reads the file. The first form is the evidence of guards alone.
@@ -101,7 +108,7 @@ impl SavedProgress {
             Ok(Self { v, .. }) => Err(format!("it has version {v}, this program knows versions up to {VERSION}")),
             Err(_) => {
                 let guards = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-                Ok(Self::new(guards, BTreeMap::new()))
+                Ok(Self::new(guards, BTreeMap::new(), all()))
             }
         }
     }

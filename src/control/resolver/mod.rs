@@ -4,7 +4,7 @@ mod events;
 mod name_state;
 mod resolve;
 
+pub(super) use name_state::{ADDRESSES_MAX, NO_ANSWER_YET, NameChange, NameState};
 pub use name_state::{DnsAnswer, LookupResult};
-pub(super) use name_state::{NO_ANSWER_YET, NameChange, NameState};
 pub use resolve::{Resolve, SystemResolver};
 pub(super) use resolve::{WatchedNames, first_answers};

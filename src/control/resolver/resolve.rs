@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::LookupIpStrategy;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::name_state::{DnsAnswer, LookupResult, TTL_MIN};
@@ -27,6 +27,11 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Time limit of a lookup.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many lookups begin at once; more wait.
+const AT_ONCE_MAX: usize = 64;
+/// How long a lookup keeps others away, so that names without an answer delay no others.
+const PLACE_KEPT: Duration = Duration::from_millis(250);
 
 /// Resolves names.
 pub trait Resolve: Send + Sync {
@@ -87,6 +92,35 @@ impl Resolve for SystemResolver {
     }
 }
 
+/// A resolver that begins a bounded number of lookups at once.
+#[derive(Clone)]
+struct PacedResolver {
+    resolver: Arc<dyn Resolve>,
+    places: Arc<Semaphore>,
+}
+
+impl PacedResolver {
+    fn new(resolver: Arc<dyn Resolve>) -> Self {
+        Self { resolver, places: Arc::new(Semaphore::new(AT_ONCE_MAX)) }
+    }
+
+    /// Looks a name up as soon as there is a place for it, for at most [`LOOKUP_TIMEOUT`].
+    async fn look_up(&self, name: &str) -> LookupResult {
+        // The semaphore is never closed.
+        let place = self.places.acquire().await;
+        let lookup = async {
+            let mut lookup = self.resolver.resolve(name);
+            if let Ok(answered) = tokio::time::timeout(PLACE_KEPT, &mut lookup).await {
+                return answered;
+            }
+            drop(place);
+            lookup.await
+        };
+        let answered = tokio::time::timeout(LOOKUP_TIMEOUT, lookup).await;
+        answered.unwrap_or_else(|_| Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())))
+    }
+}
+
 /// Looks up all `names` concurrently, for at most `timeout`. Names without a result by then are missing.
 pub async fn first_answers(
     resolver: &Arc<dyn Resolve>,
@@ -94,9 +128,13 @@ pub async fn first_answers(
     timeout: Duration,
 ) -> BTreeMap<String, LookupResult> {
     let mut lookups = tokio::task::JoinSet::new();
+    let paced = PacedResolver::new(Arc::clone(resolver));
     for name in names {
-        let lookup = resolver.resolve(&name);
-        lookups.spawn(async move { (name, lookup.await) });
+        let paced = paced.clone();
+        lookups.spawn(async move {
+            let answered = paced.look_up(&name).await;
+            (name, answered)
+        });
     }
     let mut answers = BTreeMap::new();
     let all = async {
@@ -113,7 +151,7 @@ pub async fn first_answers(
 
 /// The names that are kept resolved, each by its own task.
 pub struct WatchedNames {
-    resolver: Arc<dyn Resolve>,
+    resolver: PacedResolver,
     events: mpsc::Sender<Event>,
     tasks: BTreeMap<String, NameTask>,
     max_ttl: watch::Sender<Duration>,
@@ -131,7 +169,13 @@ impl WatchedNames {
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) -> Self {
         let watcher = tokio::spawn(watch_files(Arc::clone(&resolver), events.clone()));
-        Self { resolver, events, tasks: BTreeMap::new(), max_ttl: watch::Sender::default(), watcher }
+        Self {
+            resolver: PacedResolver::new(resolver),
+            events,
+            tasks: BTreeMap::new(),
+            max_ttl: watch::Sender::default(),
+            watcher,
+        }
     }
 
     /// Keeps exactly these names resolved, each looked up at most `max_ttl` after the last time. `answers` are the
@@ -157,7 +201,7 @@ impl WatchedNames {
                     name: name.clone(),
                     now: Arc::clone(&now),
                     max_ttl: self.max_ttl.subscribe(),
-                    resolver: Arc::clone(&self.resolver),
+                    resolver: self.resolver.clone(),
                     events: self.events.clone(),
                 };
                 self.tasks.insert(name.clone(), NameTask { task: tokio::spawn(refresh.run(wait)), now });
@@ -190,7 +234,7 @@ struct RefreshTask {
     name: String,
     now: Arc<Notify>,
     max_ttl: watch::Receiver<Duration>,
-    resolver: Arc<dyn Resolve>,
+    resolver: PacedResolver,
     events: mpsc::Sender<Event>,
 }
 
@@ -202,9 +246,7 @@ impl RefreshTask {
             tokio::time::sleep(least).await;
             // Wait for the TTL or for a request.
             let _ = tokio::time::timeout(wait.saturating_sub(least), self.now.notified()).await;
-            let answered = tokio::time::timeout(LOOKUP_TIMEOUT, self.resolver.resolve(&self.name))
-                .await
-                .unwrap_or_else(|_| Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())));
+            let answered = self.resolver.look_up(&self.name).await;
             let max_ttl = *self.max_ttl.borrow();
             if let Ok(answer) = &answered {
                 (wait, retry) = (answer.ttl.min(max_ttl), RETRY_MIN);
@@ -230,5 +272,56 @@ async fn watch_files(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    /// Names that begin with `dead` have no answer, others at once; the most lookups of others at one time are counted.
+    #[derive(Debug, Default)]
+    struct Names {
+        begun: AtomicUsize,
+        most: AtomicUsize,
+        under_way: Arc<AtomicUsize>,
+    }
+
+    impl Resolve for Names {
+        fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = LookupResult> + Send>> {
+            self.begun.fetch_add(1, Relaxed);
+            if name.starts_with("dead") {
+                return Box::pin(std::future::pending());
+            }
+            let under_way = Arc::clone(&self.under_way);
+            self.most.fetch_max(under_way.fetch_add(1, Relaxed) + 1, Relaxed);
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                under_way.fetch_sub(1, Relaxed);
+                DnsAnswer::new([std::net::IpAddr::from([10, 0, 0, 1])], TTL_MIN)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn lookups_begin_in_turn_and_dead_names_do_not_delay_others() {
+        let (counted, patience) = (Arc::new(Names::default()), Duration::from_mins(1));
+        let resolver: Arc<dyn Resolve> = Arc::<Names>::clone(&counted);
+        let all = (0..1_000).map(|at| format!("name{at}"));
+        assert_eq!(first_answers(&resolver, all, patience).await.len(), 1_000);
+        assert_eq!(counted.begun.load(Relaxed), 1_000);
+        assert!((2..=AT_ONCE_MAX).contains(&counted.most.load(Relaxed)), "{counted:?}");
+        let (paced, mut dead) = (PacedResolver::new(resolver), tokio::task::JoinSet::new());
+        for _ in 0..AT_ONCE_MAX {
+            let paced = paced.clone();
+            dead.spawn(async move { paced.look_up("dead").await });
+        }
+        while counted.begun.load(Relaxed) < 1_000 + AT_ONCE_MAX {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(paced.places.available_permits(), 0);
+        assert!(paced.look_up("name").await.is_ok(), "as soon as the dead ones have had their time");
     }
 }

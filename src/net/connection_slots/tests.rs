@@ -14,6 +14,9 @@ use super::*;
 /// How long a test waits for its threads.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long a request waits at most.
+const LONG: Duration = Duration::from_hours(1);
+
 /// A moment. Only differences matter.
 #[expect(clippy::disallowed_methods, reason = "nothing is measured, and `clock` is on the floor of this room")]
 fn start() -> Instant {
@@ -25,7 +28,7 @@ fn worker(index: usize) -> Arc<ReleaseRequests> {
 }
 
 fn request(worker: &Arc<ReleaseRequests>, limit: u32, since: Instant) -> SlotRequest<'_> {
-    SlotRequest { worker, limit, pending: 128, since }
+    SlotRequest { worker, limit, pending: 128, since, until: since + LONG }
 }
 
 fn ticket(slots: &ConnectionSlots, worker: &Arc<ReleaseRequests>, limit: u32, since: Instant) -> u64 {
@@ -41,19 +44,28 @@ fn asked(of: &ReleaseRequests) -> usize {
 }
 
 impl ConnectionSlots {
+    fn is_in_time(&self, ticket: u64, now: Instant) -> bool {
+        let state = self.lock();
+        state.find(ticket).is_some_and(|at| state.requests[at].is_in_time(now))
+    }
+
     fn is_granted(&self, ticket: u64) -> bool {
         let state = self.lock();
         state.find(ticket).is_some_and(|at| state.requests[at].has_slot)
     }
 
-    /// No request waits that may have a slot; all counts agree. `held`: slots that requests have.
+    /// No request waits in its time that may have a slot; all counts agree. `held`: slots that requests have.
     fn check(&self, held: usize) {
+        self.check_at(held, start());
+    }
+
+    fn check_at(&self, held: usize, now: Instant) {
         let state = self.lock();
         let granted = state.requests.iter().filter(|request| request.has_slot).count();
         assert_eq!(state.taken, held + granted);
         assert_eq!(state.taken, state.workers.iter().map(|of| of.taken).sum::<usize>());
         assert_eq!(self.waiting(), state.requests.len() - granted);
-        let forgotten = state.requests.iter().find(|request| !request.has_slot && request.limit > state.taken);
+        let forgotten = state.requests.iter().find(|request| request.is_in_time(now) && request.limit > state.taken);
         assert!(forgotten.is_none(), "{forgotten:?} waits although {} slots are taken", state.taken);
     }
 }
@@ -65,14 +77,14 @@ fn slots_are_granted_in_the_order_of_arrival() {
     let tickets = [&two, &one, &one].map(|worker| ticket(&slots, worker, 2, now));
     assert!(!slots.take(&two, 2), "no later request is first");
     let granted = || tickets.map(|ticket| slots.is_granted(ticket));
-    slots.release(0);
+    slots.release(0, start());
     assert_eq!(granted(), [true, false, false]);
-    slots.release(1);
+    slots.release(1, start());
     assert_eq!(granted(), [true, true, false]);
     assert!(slots.poll(tickets[0], Waker::noop()).is_ready() && slots.poll(tickets[2], Waker::noop()).is_pending());
-    slots.leave(tickets[1]);
+    slots.leave(tickets[1], start());
     assert!(slots.is_granted(tickets[2]), "a slot that was not used goes on");
-    slots.leave(tickets[2]);
+    slots.leave(tickets[2], start());
     slots.check(1);
     assert!(slots.take(&one, 2) && !slots.is_wanted());
 }
@@ -80,15 +92,44 @@ fn slots_are_granted_in_the_order_of_arrival() {
 #[test]
 fn at_most_so_many_requests_wait() {
     let (slots, one, since) = (ConnectionSlots::new("main"), worker(0), start());
-    let join = |pending| slots.join(SlotRequest { worker: &one, limit: 1, pending, since });
+    let join = |pending| slots.join(SlotRequest { worker: &one, limit: 1, pending, since, until: since + LONG });
     assert_eq!(join(0), Joined::Slot);
     assert_eq!(join(0), Joined::Full);
     assert_eq!([join(2), join(2), join(2)], [Joined::Ticket(0), Joined::Ticket(1), Joined::Full]);
-    slots.leave(0);
+    slots.leave(0, start());
     assert_eq!([join(2), join(2)], [Joined::Ticket(2), Joined::Full], "who leaves makes room");
-    slots.release(0);
+    slots.release(0, start());
     assert!(slots.is_granted(1));
     assert_eq!([join(2), join(2)], [Joined::Ticket(3), Joined::Full], "one with a slot waits no more");
+}
+
+#[test]
+fn who_cannot_be_served_in_time_leaves_first() {
+    let (slots, one, began) = (ConnectionSlots::new("main"), worker(0), start());
+    let second = |n| began + Duration::from_secs(n);
+    let join = |since, until| {
+        let request = SlotRequest { worker: &one, limit: 1, pending: 2, since: second(since), until: second(until) };
+        slots.join(request)
+    };
+    assert_eq!([join(0, 9), join(0, 1), join(0, 9)], [Joined::Slot, Joined::Ticket(0), Joined::Ticket(1)]);
+    assert_eq!([join(0, 9), join(1, 9)], [Joined::Full, Joined::Ticket(2)], "the first is late, and makes room");
+    assert!(slots.poll(0, Waker::noop()).is_pending(), "its timer ends it");
+    slots.leave(0, second(1));
+    assert_eq!((slots.waiting(), join(2, 9)), (2, Joined::Full));
+    // A slot or a connection is for the first that is in its time.
+    slots.leave(1, second(2));
+    assert_eq!((join(2, 3), join(2, 9)), (Joined::Ticket(3), Joined::Full));
+    slots.leave(2, second(2));
+    assert_eq!(join(2, 9), Joined::Ticket(4));
+    assert!(slots.serve([3].into_iter(), second(3)).is_none());
+    assert!(matches!(slots.hand_over([3].into_iter(), second(3)), FreeConnection::Close));
+    slots.release(0, second(3));
+    assert!(!slots.is_granted(3) && slots.is_granted(4));
+    slots.leave(4, second(3));
+    assert!(matches!(slots.hand_over([3].into_iter(), second(3)), FreeConnection::Keep));
+    assert!(slots.take(&one, 1), "a late one keeps no slot from others");
+    slots.leave(3, second(3));
+    slots.check_at(1, second(3));
 }
 
 #[test]
@@ -97,10 +138,10 @@ fn each_request_has_the_limit_of_its_snapshot() {
     assert!((0..3).all(|_| slots.take(&one, 3)));
     // A reload lowered the limit: the first waits until two are open, the second has the old limit.
     let (lowered, old) = (ticket(&slots, &one, 2, now), ticket(&slots, &one, 3, now));
-    slots.release(0);
+    slots.release(0, start());
     assert!(!slots.is_granted(lowered) && slots.is_granted(old));
-    slots.release(0);
-    slots.release(0);
+    slots.release(0, start());
+    slots.release(0, start());
     assert!(slots.is_granted(lowered));
     slots.check(0);
     // A reload raised it: a new request does not wait behind those that may have none.
@@ -113,7 +154,7 @@ fn a_free_connection_goes_to_its_own_worker_unless_another_waits_much_longer() {
     let (slots, one, two) = (ConnectionSlots::new("main"), worker(0), worker(1));
     let began = start();
     assert!(slots.take(&one, 1));
-    let give = |own: &[u64]| match slots.hand_over(own.iter().copied()) {
+    let give = |own: &[u64]| match slots.hand_over(own.iter().copied(), start()) {
         FreeConnection::Give(ticket, _) => Some(Some(ticket)),
         FreeConnection::Close => Some(None),
         FreeConnection::Keep => None,
@@ -124,7 +165,7 @@ fn a_free_connection_goes_to_its_own_worker_unless_another_waits_much_longer() {
     assert_eq!(give(&[soon]), Some(Some(soon)), "it stays while the times are about even");
     let late = ticket(&slots, &one, 1, began + UNEVEN * 2);
     assert_eq!([give(&[late]), give(&[])], [Some(None); 2], "it is closed");
-    slots.release(0);
+    slots.release(0, start());
     assert!(slots.is_granted(other) && !slots.is_granted(late));
     assert_eq!(give(&[late]), Some(Some(late)));
     slots.check(0);
@@ -146,7 +187,7 @@ fn workers_are_asked_for_their_idle_connections_once_while_requests_wait() {
     let third = ticket(&slots, &two, 1, now);
     assert_eq!(asked(&one), 1, "it has more");
     for left in [first, second, third] {
-        slots.leave(left);
+        slots.leave(left, start());
     }
     ticket(&slots, &two, 1, now);
     assert_eq!(asked(&one), 1, "the next time");
@@ -161,22 +202,24 @@ enum Held {
 #[test]
 fn no_request_waits_in_vain() {
     for seed in 0..200 {
-        let (mut random, slots, now) = (Rng::with_seed(seed), ConnectionSlots::new("main"), start());
+        let (mut random, slots, mut now) = (Rng::with_seed(seed), ConnectionSlots::new("main"), start());
         let workers: Vec<_> = (0..3).map(worker).collect();
         let mut held: VecDeque<Held> = VecDeque::new();
         for _ in 0..400 {
             let of = random.usize(..3);
+            now += Duration::from_millis(random.u64(..4));
+            let until = now + Duration::from_millis(random.u64(..100));
             let limit = if random.u8(..10) == 0 { random.u32(1..6) } else { 3 };
             let any = random.usize(..held.len().max(1));
             match random.u8(..6) {
-                0 | 1 => match slots.join(SlotRequest { pending: 5, ..request(&workers[of], limit, now) }) {
+                0 | 1 => match slots.join(SlotRequest { pending: 5, until, ..request(&workers[of], limit, now) }) {
                     Joined::Slot => held.push_back(Held::Slot(of)),
                     Joined::Ticket(ticket) => held.push_back(Held::Ticket(ticket, of)),
                     Joined::Full => assert!(slots.waiting() >= 5),
                 },
                 2 => match held.remove(any) {
-                    Some(Held::Slot(of)) => slots.release(of),
-                    Some(Held::Ticket(ticket, _)) => slots.leave(ticket),
+                    Some(Held::Slot(of)) => slots.release(of, now),
+                    Some(Held::Ticket(ticket, _)) => slots.leave(ticket, now),
                     None => {}
                 },
                 3 | 4 => {
@@ -194,14 +237,14 @@ fn no_request_waits_in_vain() {
                         Held::Ticket(..) | Held::Slot(_) => None,
                     };
                     let own: Vec<u64> = held.iter().filter_map(own).collect();
-                    if let FreeConnection::Give(given, _) = slots.hand_over(own.iter().copied()) {
-                        let first = own.into_iter().find(|ticket| *ticket == given || !slots.is_granted(*ticket));
-                        assert_eq!(first, Some(given), "the first that has no slot yet");
+                    if let FreeConnection::Give(given, _) = slots.hand_over(own.iter().copied(), now) {
+                        let first = own.into_iter().find(|ticket| *ticket == given || slots.is_in_time(*ticket, now));
+                        assert_eq!(first, Some(given), "the first that is in its time and has no slot yet");
                         held.retain(|one| !matches!(one, Held::Ticket(ticket, _) if *ticket == given));
                     }
                 }
             }
-            slots.check(held.iter().filter(|one| matches!(one, Held::Slot(_))).count());
+            slots.check_at(held.iter().filter(|one| matches!(one, Held::Slot(_))).count(), now);
         }
     }
 }
@@ -231,7 +274,7 @@ fn threads_never_exceed_the_limit_and_all_get_their_turn() {
                 match slots.join(request(&worker, LIMIT, start())) {
                     Joined::Slot => {}
                     Joined::Ticket(ticket) if random.u8(..4) == 0 => {
-                        slots.leave(ticket);
+                        slots.leave(ticket, start());
                         continue;
                     }
                     Joined::Ticket(ticket) => {
@@ -249,7 +292,7 @@ fn threads_never_exceed_the_limit_and_all_get_their_turn() {
                     thread::yield_now();
                 }
                 open.fetch_sub(1, SeqCst);
-                slots.release(index);
+                slots.release(index, start());
             }
             done.send(()).unwrap();
         });

@@ -153,13 +153,27 @@ pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response
     apply_route_edits(exchange, response)
 }
 
-/// The configured response. For a gRPC call, an error has the form of gRPC.
+/// The configured response of the route.
 pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
+    let response = fixed(exchange, respond);
+    apply_route_edits(exchange, response)
+}
+
+/// The configured response of an access rule.
+pub(super) fn close_out(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
+    let response = fixed(exchange, respond);
+    let response = apply_route_edits(exchange, response);
+    exchange.record_end(EndedBy::Done, "access");
+    response
+}
+
+/// A configured response. For a gRPC call, an error has the form of gRPC.
+fn fixed(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
     if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
         call.status = GrpcStatus::of_http(respond.status);
         let mut response = Response::new(BodySource::Own(None));
         grpc::trailers_only(response.headers_mut(), call.status, &respond.body);
-        return apply_route_edits(exchange, response);
+        return response;
     }
     let body = (!respond.body.is_empty()).then(|| respond.body.clone());
     let mut response = Response::new(BodySource::Own(body));
@@ -167,7 +181,7 @@ pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<Bo
     if !respond.body.is_empty() {
         response.headers_mut().insert(header::CONTENT_TYPE, respond.content_type.clone());
     }
-    apply_route_edits(exchange, response)
+    response
 }
 
 /// Applies the route's header edits to a response that the proxy made.
@@ -228,7 +242,7 @@ fn idle(exchange: &Exchange) -> Option<Duration> {
 
 /// Adds a line with the reason of the decision, for a trusted peer that sent `x-pointsman-explain: 1`.
 fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
-    let Some(chosen) = exchange.routing.chosen else { return };
+    let Some(chosen) = exchange.routing.chosen else { return explain_screening(exchange, headers) };
     let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
     let bucket = chosen.decision.bucket.map_or_else(|| "none".to_owned(), |bucket| bucket.number().to_string());
     let line = format!(
@@ -239,6 +253,22 @@ fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
         chosen.counted(),
         exchange.view.snapshot.generation,
     );
+    if let Ok(line) = HeaderValue::try_from(line) {
+        headers.insert(EXPLAIN, line);
+    }
+}
+
+/// The same for a request that a rule about callers answered.
+fn explain_screening(exchange: &Exchange, headers: &mut HeaderMap) {
+    let Some(id) = exchange.routing.route else { return };
+    let (rules, screening) = (&exchange.view.snapshot.rules, exchange.progress.screening);
+    let route = rules.route(id);
+    let by = match (screening.limit(route), screening.rule(route)) {
+        (Some(limit), _) => format!("limit={}", limit.name),
+        (None, Some(rule)) => format!("rule={}:{}", rule.place.file, rule.place.line),
+        (None, None) => return,
+    };
+    let line = format!("route={}; {by}; generation={}", route.name, exchange.view.snapshot.generation);
     if let Ok(line) = HeaderValue::try_from(line) {
         headers.insert(EXPLAIN, line);
     }

@@ -11,6 +11,7 @@ use super::exchange::{
 };
 use super::http_proxy::HttpProxy;
 use super::judged::Judged;
+use super::screening::Screening;
 use super::upgrade_state::Upgrade;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::downstream::incoming::IncomingRequest;
@@ -66,6 +67,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
             ender: EndedBy::Done,
             detail: "",
             ended_in: ExchangeStage::Read,
+            screening: Screening::Passed,
         },
         call,
         trace,

@@ -8,17 +8,34 @@ use http::{Response, Version};
 use super::exchange::Exchange;
 use super::forwarding::{PROXY_STATUS, REQUEST_ID};
 use super::response_body::BodySource;
+use super::screening::Screening;
 use crate::failover::GiveUpReason;
-use crate::proxy::wire::fault::{Advice, Fault, FaultRow};
+use crate::proxy::wire::fault::{Advice, Fault, FaultRow, LimitRefusal};
 use crate::proxy::wire::grpc;
+use crate::route::RateLimit;
 use crate::telemetry::Refusal;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit");
+/// When a client of gRPC may try again, in milliseconds.
+const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// The response to a fault.
 pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySource> {
     if let Fault::Refused(refusal) = fault {
         exchange.client.worker.meter().refuse(refusal);
     }
-    let row = fault.row();
+    let mut row = fault.row();
+    let view = std::rc::Rc::clone(&exchange.view);
+    let mut refused_by = None;
+    if let (Fault::RateLimited(refusal), Some(route)) = (fault, exchange.routing.route) {
+        exchange.progress.screening = Screening::Limit(refusal.number);
+        let limits = &view.snapshot.rules.route(route).rate_limits;
+        refused_by = limits.get(usize::from(refusal.number)).map(|limit| (limit, refusal));
+    }
+    if let Some((limit, _)) = refused_by {
+        row.status = limit.status;
+    }
     exchange.record_end(row.blame, row.detail);
     if exchange.request.version != Version::HTTP_2 && row.advice == Advice::Close {
         exchange.client.closing.set(true);
@@ -34,6 +51,12 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySour
         None => plain(&row, &id, exchange.request.field_summary.json),
     };
     let headers = response.headers_mut();
+    if let Some((limit, refusal)) = refused_by {
+        describe_limit(headers, limit, refusal);
+        if exchange.call.is_some() {
+            headers.insert(PUSHBACK, HeaderValue::from(refusal.wait_ms));
+        }
+    }
     edit(exchange, headers, &id);
     headers.insert(REQUEST_ID, id);
     let budget = if exchange.attempt.retry_end() == GiveUpReason::Budget.name() { ", budget" } else { "" };
@@ -54,6 +77,15 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySour
         response.headers_mut().remove(header::CONTENT_TYPE);
     }
     response
+}
+
+/// When to try again, and the quota (draft-ietf-httpapi-ratelimit-headers-10).
+fn describe_limit(headers: &mut HeaderMap, limit: &RateLimit, refusal: LimitRefusal) {
+    let (name, seconds) = (&limit.name, refusal.wait_seconds());
+    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    let window = limit.rate.per.as_secs().max(1);
+    insert(headers, POLICY, &format!("\"{name}\";q={};w={window}", limit.rate.requests));
+    insert(headers, REMAINING, &format!("\"{name}\";r=0;t={seconds}"));
 }
 
 /// Applies the route's header edits, but keeps the fields that describe the error.

@@ -14,6 +14,7 @@ use super::caller::CallerIdentity;
 use super::http_proxy::HttpProxy;
 use super::judged::Judged;
 use super::kill_streams::{Carrier, KillableStream, StreamScope};
+use super::screening::Screening;
 use super::snapshot_view::SnapshotView;
 use super::try_failure::TryFailure;
 use super::upgrade_state::Upgrade;
@@ -70,6 +71,8 @@ pub(crate) struct ExchangeProgress {
     pub(crate) detail: &'static str,
     /// The stage in which it ended. `stage` continues to the last byte of the error response.
     pub(super) ended_in: ExchangeStage,
+    /// Which rule about callers answers, if one does.
+    pub(super) screening: Screening,
 }
 
 /// The request as received: written by `begin` and `admit`. Its id is created at the first use.
@@ -99,6 +102,8 @@ pub(crate) struct ReceivedRequest {
 
 /// Most failed tries in a line of the access log.
 const TRIES_LOGGED_MAX: usize = 16;
+/// What a failure costs for `peak_ewma`, on a route without a time limit.
+const FAILURE_COST: Duration = Duration::from_mins(1);
 
 /// The route and variant of the request.
 #[derive(Default)]
@@ -316,6 +321,16 @@ impl Exchange {
     pub(super) fn charge(&self, cause: FailureCause) {
         if let Some(flight) = &self.attempt.flight {
             flight.fail(cause);
+            self.observe_failure();
+        }
+    }
+
+    /// For `peak_ewma`, a failure costs as much as the longest wait, however fast it is.
+    #[cold]
+    pub(super) fn observe_failure(&self) {
+        if let Some(flight) = &self.attempt.flight {
+            let route = self.routing.route.map(|id| self.view.snapshot.rules.route(id));
+            flight.observe(route.and_then(|route| route.timeouts.request).unwrap_or(FAILURE_COST));
         }
     }
 
@@ -476,8 +491,11 @@ impl Exchange {
 
     /// The meter of the route's variant, if a route matched.
     pub(crate) fn meter(&self) -> Option<&VariantMeter> {
-        let variant = self.routing.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
-        self.view.meter(self.routing.route?, variant, self.client.worker.index)
+        let (route, worker) = (self.routing.route?, self.client.worker.index);
+        match self.routing.chosen {
+            Some(chosen) => self.view.meter(route, chosen.variant, worker),
+            None => self.view.undecided_meter(route, worker),
+        }
     }
 
     /// Records that the exchange ended, by which side and why.

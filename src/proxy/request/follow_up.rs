@@ -105,6 +105,7 @@ pub(super) fn decide(
         // The endpoint has responded, if only with a status that the route repeats.
         exchange.succeed();
     }
+    refuse(exchange, failure);
     match next_try(exchange, connector, &failed, next) {
         Ok(next) => Ok(NextStep::Try(next)),
         Err(reason) => {
@@ -310,6 +311,14 @@ fn end_try(exchange: &mut Exchange, connector: &UpstreamConnector, failure: &Try
     }
     trace::end_attempt(exchange, failure.why);
     exchange.attempt.record_failed_try(failure);
+}
+
+/// A try that the endpoint has refused keeps its place in the balancer's score: fast refusals attract no load.
+#[cold]
+pub(super) fn refuse(exchange: &Exchange, failure: &TryFailure) {
+    if let (Some(for_ms), Some(flight)) = (failure.keeps_ms(), &exchange.attempt.flight) {
+        flight.refuse(for_ms);
+    }
 }
 
 /// Whether a response that shows a failure is more than passed on: it says something about its endpoint, or another try

@@ -80,7 +80,7 @@ pub(super) async fn forward(
                 // A deadline that fires while connecting counts as a failed connection. That of a call is the client's.
                 flight.record_connect_timeout();
                 if *fault == Fault::ResponseTimeout {
-                    flight.fail(FailureCause::ConnectTimeout);
+                    exchange.charge(FailureCause::ConnectTimeout);
                 }
             } else if *fault == Fault::ResponseTimeout && exchange.attempt.failed_tries().is_empty() {
                 // After an earlier try, the time that is over is not that of this endpoint alone.
@@ -119,6 +119,8 @@ fn count_unavailable(exchange: &Exchange, chosen: ChosenVariant, fault: Fault) {
         UnavailableCause::NoEndpoint
     } else if fault == Fault::Ejected {
         UnavailableCause::Ejected
+    } else if fault == Fault::Unhealthy {
+        UnavailableCause::Unhealthy
     } else if matches!(fault, Fault::UpstreamRequests | Fault::UpstreamConnections) {
         UnavailableCause::Limits
     } else {
@@ -225,16 +227,30 @@ fn receive(
     judge::answered(exchange, &response);
     // A status of gRPC in the head is that of a trailers-only response.
     let is_trailers_only = exchange.call.is_some() && response.body.is_end_stream();
+    let mut is_failure = head.status.is_server_error();
     if (head.status.as_u16() >= 400 || is_trailers_only)
         && let Some(failure) =
             TryFailure::of_head(head, &upstream.upstream.outlier, exchange.call.as_deref().filter(|_| is_trailers_only))
-        && follow_up::matters(exchange, &failure)
     {
-        return Err(Box::new(TryEnd::Answered(Box::new(response), failure)));
+        follow_up::refuse(exchange, &failure);
+        is_failure |= failure.keeps_ms().is_some();
+        if is_failure {
+            exchange.observe_failure();
+        }
+        if follow_up::matters(exchange, &failure) {
+            return Err(Box::new(TryEnd::Answered(Box::new(response), failure)));
+        }
     }
-    if exchange.attempt.flight.as_ref().is_some_and(|flight| flight.is_trial) {
-        // The endpoint is admitted as soon as it responds: a body may take long.
-        exchange.succeed();
+    if let Some(flight) = &exchange.attempt.flight {
+        if is_failure {
+            exchange.observe_failure();
+        } else {
+            flight.observe(took);
+        }
+        if flight.is_trial {
+            // The endpoint is admitted as soon as it responds: a body may take long.
+            exchange.succeed();
+        }
     }
     Ok(response)
 }

@@ -1,9 +1,9 @@
 //! Handles a request, from its head to its response. One stage a row; there is one exit.
 //!
 //! ```text
-//! begin → admit → find → identify → decide → sample → prepare → shadow → forward → answer → record
+//! begin → admit → find → identify → access → limit → decide → sample → prepare → shadow → forward → answer → record
 //! ```
-//! The proxy's own responses and redirects go from `find` through `identify` to `answer`. `upgrade` checks after `find`
+//! The proxy's own responses and redirects go from `find` through `identify`, `access` and `limit` to `answer`. `upgrade` checks after `find`
 //! whether the request asks for an upgrade, and opens the tunnel in place of the last step of `answer`. A fault becomes
 //! a response in `error_response`.
 //!
@@ -26,12 +26,13 @@ use super::exchange::{ChosenVariant, Exchange, SplitTarget};
 use super::http_proxy::HttpProxy;
 use super::response_body::{BodySource, ResponseBody};
 use super::{
-    admit, answer, begin, decide, error_response, find, forward, identify, prepare, record, sample, shadow, upgrade,
+    access, admit, answer, begin, decide, error_response, find, forward, identify, limit, prepare, record, sample,
+    shadow, upgrade,
 };
 use crate::proxy::downstream::client::Client;
 use crate::proxy::downstream::incoming::IncomingRequest;
 use crate::proxy::wire::fault::Fault;
-use crate::route::{Action, RouteId, Split};
+use crate::route::{Action, Respond, Route, RouteId};
 
 /// The body of a response: empty for a tunnel and after a panic (`CatchPanic`).
 pub(crate) type Edge = Either<ResponseBody, Empty<Bytes>>;
@@ -74,19 +75,23 @@ async fn run_stages(exchange: &mut Exchange, request: IncomingRequest) -> Result
     let found = find::find(exchange, &parts)?;
     let view = Rc::clone(&exchange.view);
     let route = view.snapshot.rules.route(found.route);
+    limit::shed(exchange, found.route, route)?;
     upgrade::check(exchange, &parts, route)?;
     match &route.action {
-        Action::Redirect(redirect) => {
-            exchange.caller = identify::tenant(exchange, &parts);
-            Ok(answer::redirect(exchange, redirect))
-        }
-        Action::Respond(respond) => {
-            exchange.caller = identify::tenant(exchange, &parts);
-            Ok(answer::respond(exchange, respond))
-        }
+        Action::Redirect(redirect) => Ok(match screen(exchange, &parts, found.route, route)? {
+            Some(closed_out) => answer::close_out(exchange, closed_out),
+            None => answer::redirect(exchange, redirect),
+        }),
+        Action::Respond(respond) => Ok(match screen(exchange, &parts, found.route, route)? {
+            Some(closed_out) => answer::close_out(exchange, closed_out),
+            None => answer::respond(exchange, respond),
+        }),
         Action::Split(split) => {
             let target = SplitTarget { route, split, matched: found.matched };
-            let chosen = choose(exchange, &parts, found.route, split);
+            let chosen = match choose(exchange, &parts, found.route, target)? {
+                Choice::Variant(chosen) => chosen,
+                Choice::ClosedOut(respond) => return Ok(answer::close_out(exchange, respond)),
+            };
             let mut body = prepare::prepare(exchange, &mut parts, body, target)?;
             shadow::shadow(exchange, &parts, &mut body, split, chosen);
             let sent = Request::from_parts(parts, body);
@@ -96,18 +101,64 @@ async fn run_stages(exchange: &mut Exchange, request: IncomingRequest) -> Result
     }
 }
 
+/// What follows for a request of a split.
+enum Choice<'r> {
+    Variant(ChosenVariant),
+    /// An access rule answers.
+    ClosedOut(&'r Respond),
+}
+
+/// Identifies the caller of a route that the proxy answers itself. Returns the response of an access rule, if one answers.
+#[inline]
+fn screen<'r>(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    id: RouteId,
+    route: &'r Route,
+) -> Result<Option<&'r Respond>, Fault> {
+    if route.access.is_empty() && route.rate_limits.is_empty() {
+        exchange.caller = identify::tenant(exchange, parts);
+        return Ok(None);
+    }
+    let facts = identify::look_up(exchange, &parts.headers);
+    let identified = identify::caller(exchange, parts, &facts);
+    let closed_out = access::access(exchange, id, route, &identified);
+    let limited = if closed_out.is_some() { Ok(()) } else { limit::limit(exchange, id, &identified) };
+    exchange.caller = identified.into_identity();
+    limited?;
+    Ok(closed_out.map(|(rule, respond)| {
+        exchange.progress.screening = rule;
+        respond
+    }))
+}
+
 /// Identifies the caller, decides which variant answers, and samples. All borrows of the request's head end here, so
 /// that the future of a forwarded request does not store them.
 #[inline]
-fn choose(exchange: &mut Exchange, parts: &Parts, route: RouteId, split: &Split) -> ChosenVariant {
+fn choose<'r>(
+    exchange: &mut Exchange,
+    parts: &Parts,
+    id: RouteId,
+    target: SplitTarget<'r>,
+) -> Result<Choice<'r>, Fault> {
+    let SplitTarget { route, split, .. } = target;
     let facts = identify::look_up(exchange, &parts.headers);
     let identified = identify::identify(exchange, parts, &facts, split);
-    let chosen = decide::decide(exchange, route, split, &identified);
+    if let Some((rule, respond)) = access::access(exchange, id, route, &identified) {
+        exchange.caller = identified.into_identity();
+        exchange.progress.screening = rule;
+        return Ok(Choice::ClosedOut(respond));
+    }
+    if let Err(refused) = limit::limit(exchange, id, &identified) {
+        exchange.caller = identified.into_identity();
+        return Err(refused);
+    }
+    let chosen = decide::decide(exchange, id, split, &identified);
     let permit = sample::sample(exchange, split, &identified, &chosen);
     exchange.caller = identified.into_identity();
     exchange.routing.chosen = Some(chosen);
     exchange.mirror.permit = permit;
-    chosen
+    Ok(Choice::Variant(chosen))
 }
 
 #[cfg(test)]

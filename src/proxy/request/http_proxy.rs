@@ -38,7 +38,8 @@ impl HttpProxy {
         Rc::new(Self {
             worker: Rc::clone(worker),
             sequence_start,
-            pools: Pools::default(),
+            pools: Pools::of_workers(worker.workers),
+            // Copies are few: what they choose by is their own load.
             shadow_pools: Pools::default(),
             mirrors: MirrorStates::default(),
             killable_streams: Rc::default(),
@@ -115,6 +116,8 @@ impl HttpProxy {
         worker.timers.sweep(now_ms);
         self.killable_streams.sweep(now_ms);
         self.judged.sweep(&self.view.borrow(), worker.index, worker.clock.now());
+        self.pools.tick(worker);
+        self.shadow_pools.tick(worker);
         self.pools.sweep(now_ms);
         self.shadow_pools.sweep(now_ms);
         worker.finish_sweep();

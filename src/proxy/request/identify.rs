@@ -78,6 +78,13 @@ pub(super) fn identify<'a>(
     IdentifiedCaller { head, caller, cookie, issued, token: facts.token }
 }
 
+/// Identifies the caller of a request that the proxy answers itself, for the rules about callers.
+pub(crate) fn caller<'a>(exchange: &'a Exchange, parts: &'a Parts, facts: &'a CallerFacts) -> IdentifiedCaller<'a> {
+    let head = exchange.head(parts);
+    let caller = exchange.view.snapshot.rules.identity.caller_from(origin(exchange), &head, facts.facts());
+    IdentifiedCaller { head, caller, cookie: None, issued: None, token: facts.token }
+}
+
 /// Identifies the caller of a request that the proxy answers itself. Only the tenant is needed, for the log and
 /// templates.
 pub(crate) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {

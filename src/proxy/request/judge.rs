@@ -145,7 +145,15 @@ pub(super) fn failed(exchange: &mut Exchange, fault: Option<Fault>) {
 /// The exchange has no response of an upstream: by a fault of the upstream, or because the request or its client ended it.
 #[cold]
 pub(super) fn ended(exchange: &mut Exchange, fault: Fault) {
-    let by_upstream = !matches!(fault, Fault::Refused(_) | Fault::ClientGone | Fault::Killed | Fault::AnswerMemory);
+    let by_upstream = !matches!(
+        fault,
+        Fault::Refused(_)
+            | Fault::RateLimited(_)
+            | Fault::Shed
+            | Fault::ClientGone
+            | Fault::Killed
+            | Fault::AnswerMemory
+    );
     if by_upstream { failed(exchange, Some(fault)) } else { abandoned(exchange) }
 }
 

@@ -1,6 +1,7 @@
 //! The path of a request: `handle.rs` calls its stages, which write the exchange. `http_proxy.rs` has what the requests
 //! of a worker share.
 
+mod access;
 mod admit;
 mod answer;
 mod begin;
@@ -20,11 +21,13 @@ mod judge;
 mod judged;
 mod judged_requests;
 mod kill_streams;
+mod limit;
 mod prepare;
 mod record;
 mod response_body;
 mod response_deadline;
 mod sample;
+mod screening;
 mod shadow;
 mod snapshot_view;
 mod trace;

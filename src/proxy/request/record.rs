@@ -72,16 +72,13 @@ pub(crate) fn open_tunnel(exchange: &mut Exchange) {
 fn count(exchange: &Exchange, took: std::time::Duration) {
     let worker = &exchange.client.worker;
     let variant = exchange.routing.chosen.map_or(VariantId::STABLE, |chosen| chosen.variant);
-    let meter = match exchange.routing.route.and_then(|route| exchange.view.meter(route, variant, worker.index)) {
-        Some(meter) => meter,
-        None => worker.registry.unrouted.meters.of(worker.index),
-    };
+    let meter = exchange.meter().unwrap_or_else(|| worker.registry.unrouted.meters.of(worker.index));
     let reason =
         exchange.routing.chosen.map_or(ReasonLabel::NONE, |chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
     meter.requests[reason.index()][StatusClass::of(exchange.response.status) as usize].inc();
     meter.duration.record(took);
-    // The time of stable's response says nothing about the variant.
-    if exchange.routing.chosen.is_none_or(|chosen| chosen.fallback == Fallback::No)
+    // The time of stable's response says nothing about the variant, that of a refused request nothing about any.
+    if exchange.routing.chosen.is_some_and(|chosen| chosen.fallback == Fallback::No)
         && let Some(sample) = exchange.routing.route.and_then(|route| exchange.view.sample(route))
     {
         sample.answered(worker.index, variant, took);
@@ -134,6 +131,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessE
     let exchange = &*exchange;
     let upstream = exchange.routing.chosen.map(|chosen| rules.upstreams[chosen.upstream.0 as usize].name.as_str());
     let reason = exchange.routing.chosen.map(|chosen| ReasonLabel::of(chosen.reason(), chosen.fallback));
+    let (screening, route) = (exchange.progress.screening, exchange.routing.route.map(|id| rules.route(id)));
     let request = RequestEntry {
         at: exchange.request.began_wall,
         request_id: request_id.to_str().unwrap_or("-"),
@@ -179,6 +177,8 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessE
             stage: if exchange.progress.ender == EndedBy::Done { '-' } else { exchange.progress.ended_in.letter() },
         },
         detail: exchange.progress.detail,
+        limit: route.and_then(|route| screening.limit(route)).map(|limit| limit.name.as_str()),
+        rule: route.and_then(|route| screening.rule(route)).map(|rule| &rule.place),
         grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),
         event,
         ..AccessEntry::of(request)

@@ -10,8 +10,10 @@ use crate::proxy::mirror::permit::{MirrorPolicy, MirrorStates};
 use crate::proxy::upstream::pool::{Pools, UpstreamPool};
 use crate::proxy::worker::Worker;
 use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
-use crate::snapshot::{RouteState, Snapshot};
-use crate::telemetry::{ExposedCallers, GuardWatch, Sample, UpstreamSeries, VariantMeter};
+use crate::snapshot::{LimitState, RouteState, Snapshot};
+use crate::telemetry::{
+    ExposedCallers, GuardWatch, NO_VARIANT, PerWorker, RefusalMeter, Sample, UpstreamSeries, VariantMeter,
+};
 
 /// A worker's view of a snapshot. Views of the same rules share their state.
 pub(crate) struct SnapshotView {
@@ -156,6 +158,24 @@ impl SnapshotView {
         Some(series.meters.of(worker))
     }
 
+    /// The meter of the requests of a route for which no variant was decided.
+    pub(crate) fn undecided_meter(&self, route: RouteId, worker: usize) -> Option<&VariantMeter> {
+        let series = &self.routes.get(route.0 as usize)?.series;
+        let own = series.iter().rfind(|series| series.labels.variant == NO_VARIANT);
+        Some(own.or_else(|| series.first())?.meters.of(worker))
+    }
+
+    /// The states of a route's rate limits, in the order of its rules.
+    #[inline]
+    pub(crate) fn limits(&self, route: RouteId) -> &[Arc<LimitState>] {
+        self.routes.get(route.0 as usize).map_or(&[], |state| &state.limits)
+    }
+
+    /// Counts the requests that a route refuses.
+    pub(crate) fn refusals(&self, route: RouteId) -> &PerWorker<RefusalMeter> {
+        &self.routes[route.0 as usize].refusals
+    }
+
     /// The sample of a route's decisions.
     pub(crate) fn sample(&self, route: RouteId) -> Option<&Sample> {
         self.routes.get(route.0 as usize)?.sample.as_deref()
@@ -238,9 +258,9 @@ mod tests {
     use crate::identity::IdentityProviders;
     use crate::proxy::mirror::permit::MirrorState;
     use crate::route::{
-        AccessLog, Action, AdminSpec, Balance, Dns, Edition, HeaderEdits, Identity, Index, Kill, Masks, Match, Notify,
-        OutlierSettings, Overlay, Protocol, Respond, RetryBudgetSettings, RetryPolicy, Route, RouteLimits,
-        SourceLocation, SplitState, StateSpec, Timeouts, Upstream, UpstreamLimits,
+        AccessLog, Action, AdminSpec, Balance, Dns, Edition, EndpointRole, HeaderEdits, Identity, Index, Kill,
+        LoadPriority, Masks, Match, Notify, OutlierSettings, Overlay, Protocol, Respond, RetryBudgetSettings,
+        RetryPolicy, Route, RouteLimits, SourceLocation, SplitState, StateSpec, Timeouts, Upstream, UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
@@ -259,6 +279,9 @@ mod tests {
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             limits: RouteLimits::default(),
+            access: Box::default(),
+            rate_limits: Box::default(),
+            load: LoadPriority::Normal,
         }
     }
 
@@ -270,7 +293,9 @@ mod tests {
             balance: Balance::default(),
             connect_timeout: Duration::from_secs(1),
             limits: UpstreamLimits::default(),
+            slow_start: Duration::ZERO,
             outlier: OutlierSettings::default(),
+            health: None,
             retry_budget: RetryBudgetSettings::default(),
             proxy_protocol: None,
             tls: None,
@@ -303,6 +328,7 @@ mod tests {
             address: SocketAddr::from(([10, 0, 0, 1], port)),
             protocol: Protocol::Http1,
             weight: 1,
+            role: EndpointRole::Primary,
             tls: None,
             name: format!("10.0.0.1:{port}").into(),
             looked_up: None,
@@ -312,10 +338,10 @@ mod tests {
 
     /// An equal endpoint in another `Arc`.
     fn equal(state: &EndpointState) -> Arc<EndpointState> {
-        let EndpointState { address, protocol, weight, tls, name, looked_up, health } = state;
-        let (address, protocol, weight, tls) = (*address, *protocol, *weight, tls.clone());
+        let EndpointState { address, protocol, weight, role, tls, name, looked_up, health } = state;
+        let (address, protocol, weight, role, tls) = (*address, *protocol, *weight, *role, tls.clone());
         let (name, looked_up, health) = (Arc::clone(name), looked_up.clone(), Arc::clone(health));
-        Arc::new(EndpointState { address, protocol, weight, tls, name, looked_up, health })
+        Arc::new(EndpointState { address, protocol, weight, role, tls, name, looked_up, health })
     }
 
     fn upstream_state(name: &str) -> Arc<UpstreamState> {
@@ -325,6 +351,7 @@ mod tests {
             shadow_series: Some(series()),
             endpoints: [endpoint(1)].into(),
             health: Arc::new(UpstreamHealth::new(1)),
+            ring: None,
         })
     }
 
@@ -337,6 +364,8 @@ mod tests {
             shadow,
             watch: None,
             exposed: None,
+            limits: Box::default(),
+            refusals: Arc::new(PerWorker::new(1)),
             needs: Needs::default(),
         })
     }
@@ -368,6 +397,7 @@ mod tests {
             shadow_series: None,
             endpoints: endpoints.into(),
             health: Arc::clone(&upstreams[at].health),
+            ring: None,
         });
         Arc::new(Snapshot { upstreams: upstreams.into(), ..snapshot.clone() })
     }
@@ -412,6 +442,24 @@ mod tests {
             "with the connections of the endpoint that stayed"
         );
         assert!(Rc::ptr_eq(first.upstreams[1].get().unwrap(), &v2), "requests in flight keep their pool");
+    }
+
+    #[test]
+    fn one_of_many_endpoints_changes_and_all_others_keep_their_pools() {
+        const COUNT: u16 = 5_000;
+        let pools = Pools::default();
+        let first = SnapshotView::new(Arc::new(snapshot(&["a"])), None, SEQUENCE_START);
+        let many: Vec<_> = (1..=COUNT).map(endpoint).collect();
+        let before = SnapshotView::new(moved(&first.snapshot, 0, &many), Some(&first), SEQUENCE_START);
+        let old = Rc::clone(pool(&before, 0, &pools, &before));
+        // The first one goes, another one is changed, and a new one comes.
+        let mut next = many[1..].to_vec();
+        next[70] = endpoint(COUNT + 2);
+        next.push(endpoint(COUNT + 1));
+        let after = SnapshotView::new(moved(&before.snapshot, 0, &next), Some(&before), SEQUENCE_START);
+        let new = pool(&after, 0, &pools, &after);
+        let kept = old.endpoints[1..].iter().zip(&new.endpoints).filter(|(old, new)| Rc::ptr_eq(old, new)).count();
+        assert_eq!((kept, new.endpoints.len()), (usize::from(COUNT) - 2, usize::from(COUNT)));
     }
 
     #[test]

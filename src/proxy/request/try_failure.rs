@@ -107,6 +107,19 @@ impl TryFailure {
         self.cause.is_some() || self.status >= 500
     }
 
+    /// For how long the balancer keeps the place of a try that the endpoint has refused, in milliseconds and not yet
+    /// bounded: it did not accept the connection, or answered 429, 503 or what gRPC has for them. `None`: it has not.
+    pub(super) fn keeps_ms(&self) -> Option<u64> {
+        let unconnected = self.reached == Reached::Unsent && !self.reused && self.cause.is_some();
+        let refused = matches!(self.status, 429 | 503)
+            || matches!(self.condition, Some(RetryCondition::Grpc(UNAVAILABLE | RESOURCE_EXHAUSTED)));
+        let asked = match self.pushback {
+            Pushback::After(time) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            Pushback::None | Pushback::Never => 0,
+        };
+        (unconnected || refused).then_some(asked)
+    }
+
     /// Whether it says nothing about the upstream, if another try follows: the end of an idle connection has crossed the
     /// request, or the peer states that it did not process it. An endpoint that refuses the handshake has refused a
     /// connection.
@@ -124,7 +137,8 @@ impl TryFailure {
     }
 }
 
-/// The code UNAVAILABLE.
+/// The codes of gRPC for what is refused.
+const RESOURCE_EXHAUSTED: u8 = 8;
 const UNAVAILABLE: u8 = 14;
 
 /// What a fault says about the endpoint.
@@ -137,9 +151,12 @@ pub(super) const fn cause_of(fault: Fault) -> Option<FailureCause> {
         Fault::UpstreamProtocol | Fault::UpstreamSpeaksTls => Some(FailureCause::Protocol),
         Fault::ResponseTimeout => Some(FailureCause::Timeout),
         Fault::Refused(_)
+        | Fault::RateLimited(_)
+        | Fault::Shed
         | Fault::ClientGone
         | Fault::NoEndpoint
         | Fault::Ejected
+        | Fault::Unhealthy
         | Fault::AnswerMemory
         | Fault::UpstreamRequests
         | Fault::UpstreamConnections
@@ -238,6 +255,20 @@ mod tests {
         assert_eq!((failure.why, failure.pushback), ("grpc:unavailable", Pushback::None));
         assert_eq!(of(200, &[("grpc-status", "8")]).unwrap().cause, None);
         assert!(seen(200, &[("grpc-status", "14")], None).is_none(), "not a call");
+    }
+
+    #[test]
+    fn a_refused_try_keeps_its_place() {
+        let kept = |status, fields: &[_]| of(status, fields).and_then(|failure| failure.keeps_ms());
+        assert_eq!((kept(429, &[]), kept(503, &[("retry-after", "7")])), (Some(0), Some(7_000)));
+        assert_eq!(kept(503, &[("retry-after", "99999999999")]), Some(99_999_999_999_000), "bounded where it is kept");
+        assert_eq!(kept(503, &[("retry-after", "999999999999999999999999")]), Some(0), "not a number");
+        assert_eq!((kept(500, &[]), kept(404, &[]), kept(502, &[])), (None, None, None));
+        assert_eq!((kept(200, &[("grpc-status", "14")]), kept(200, &[("grpc-status", "5")])), (Some(0), None));
+        let unconnected = TryFailure::unconnected(Fault::ConnectRefused);
+        assert_eq!(unconnected.keeps_ms(), Some(0));
+        assert_eq!(TryFailure { reused: true, ..unconnected }.keeps_ms(), None, "an idle connection that had ended");
+        assert_eq!(TryFailure::unconnected(Fault::UpstreamConnections).keeps_ms(), None, "the limit of the proxy");
     }
 
     #[test]

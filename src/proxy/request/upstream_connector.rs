@@ -11,7 +11,7 @@ use super::judge;
 use super::trace;
 use super::try_failure::TryFailure;
 use crate::compare::Failure;
-use crate::failover::{Sender, Tries, Unconnected, is_safe};
+use crate::failover::{CheckedHealth, Sender, Tries, Unconnected, is_safe};
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::upstream::balance::{self, EndpointSet, EndpointWish, Picked, TriedEndpoints};
 use crate::proxy::upstream::connect::{self, Reuse};
@@ -75,8 +75,10 @@ impl UpstreamConnector {
             meter.rescues.inc();
             meter.requests[StatusClass::None as usize].inc();
             // Another request tries it, or it has accepted a connection since: this request says nothing about it.
-            let may_be_back =
-                |one: &Rc<EndpointPool>| one.is_being_tried() || one.endpoint.health.unconnected_tries() == 0;
+            let is_unhealthy = |one: &Rc<EndpointPool>| one.endpoint.health.checked() == CheckedHealth::Unhealthy;
+            let may_be_back = |one: &Rc<EndpointPool>| {
+                one.is_being_tried() || (one.endpoint.health.unconnected_tries() == 0 && !is_unhealthy(one))
+            };
             if upstream.endpoints.iter().any(may_be_back) {
                 judge::untried(exchange);
             } else {
@@ -227,7 +229,7 @@ impl UpstreamConnector {
             !health.is_usable() || health.is_failing()
         };
         if all.len() > 1 && self.upstream.health.has_unusable() && all.iter().all(fails) {
-            Fault::Ejected
+            none_usable(&self.upstream)
         } else {
             fault
         }
@@ -248,13 +250,26 @@ fn last_resort(
         return Err(Fault::NoEndpoint);
     }
     if chosen.variant != VariantId::STABLE && chosen.fallback == Fallback::No {
-        return Err(Fault::Ejected);
+        return Err(none_usable(upstream));
     }
     let wish = EndpointWish { from: EndpointSet::All, ..wish };
-    let picked = balance::pick(upstream, worker, wish, || chosen.key).ok_or(Fault::Ejected)?;
+    let picked = balance::pick(upstream, worker, wish, || chosen.key).ok_or_else(|| none_usable(upstream))?;
     upstream.meter(worker.index).last_resorts.inc();
     exchange.attempt.is_last_resort = true;
     Ok(picked)
+}
+
+/// The fault where no endpoint is usable: the active checks of all that are not drained fail, or some are ejected.
+fn none_usable(upstream: &UpstreamPool) -> Fault {
+    let all = upstream.endpoints.iter().map(|one| &one.endpoint.health);
+    let mut in_service = all.filter(|health| !health.is_drained()).peekable();
+    if in_service.peek().is_none() {
+        Fault::NoEndpoint
+    } else if in_service.all(|health| health.checked() == CheckedHealth::Unhealthy) {
+        Fault::Unhealthy
+    } else {
+        Fault::Ejected
+    }
 }
 
 /// Stable's upstream, if stable may answer for the chosen variant; with a condition, only where `rescue` names it.

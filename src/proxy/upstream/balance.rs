@@ -1,25 +1,24 @@
-//! Load balancing over an upstream's endpoints: least request of two random choices, smooth weighted round robin, or a
-//! rendezvous hash with bounded load. The state is per worker: no worker waits for another.
+//! The choice of an endpoint, for a request of one worker. The policies are in the pure room `balance/`; here are their
+//! facts: who is in rotation, ejected, drained, tried by this request, or avoided by this worker.
 //!
 //! An ejected or drained endpoint is not chosen (`failover/`); when its time is over, one request tries it. Before that
 //! many failures, after a failed connection, the balancer of this worker avoids an endpoint for a second if the upstream
-//! has another one. Then one request tries it, and the others keep avoiding it until the result is known. While no
-//! endpoint fails, this costs one load.
+//! has another one. Then one request tries it, and the others keep avoiding it until the result is known. While nothing
+//! of this changes, a request compares one number and draws from a list.
 
-use std::rc::Rc;
+use std::cell::{LazyCell, RefCell};
+use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use super::pool::{EndpointPool, UpstreamPool};
+use super::balancer_state::FirstTurns;
+use super::pool::UpstreamPool;
+use crate::balance::{Chooser, Fleet, Members, PeakEwma, RotationPlace, RoundRobin};
 use crate::failover::{Choice, Sender, UpstreamHealth};
 use crate::proxy::worker::Worker;
 use crate::route::Balance;
+use crate::snapshot::EndpointState;
 
-/// Most requests in flight at an endpoint, in multiples of its fair share, before `hash` skips it.
-const HASH_LOAD_MAX: f64 = 1.25;
-
-/// Draws of the second choice of `least_request`. Beside a heavy endpoint, few draws are of another one.
-const DRAWS_MAX: usize = 4;
+/// Endpoints out of rotation that one request looks at for one that is due for its try.
+const SEARCHED_MAX: usize = 16;
 
 /// The endpoints that failed for one request. As many as it has tries: few, and none for nearly all requests.
 #[derive(Default)]
@@ -80,6 +79,39 @@ impl Picked {
     }
 }
 
+/// The endpoints of a pool, for a choice.
+struct PoolFleet<'a> {
+    pool: &'a UpstreamPool,
+    worker: usize,
+}
+
+impl Fleet for PoolFleet<'_> {
+    #[inline]
+    fn load(&self, at: usize) -> u32 {
+        let (endpoint, others) = (&self.pool.endpoints[at], self.pool.other_workers);
+        if others == 0 {
+            return endpoint.load.own();
+        }
+        // The bound of `hash` is by what is known: a guess would move keys.
+        let mirrored = if self.pool.upstream.balance == Balance::Hash { 0.0 } else { self.pool.mirror.multiple() };
+        endpoint.load.with_others(endpoint.endpoint.health.reported_load(), mirrored)
+    }
+
+    #[inline]
+    fn own_load(&self, at: usize) -> u32 {
+        self.pool.endpoints[at].load.own()
+    }
+
+    fn latency(&self, at: usize) -> &PeakEwma {
+        &self.pool.endpoints[at].load.latency
+    }
+
+    fn in_flight(&self) -> u32 {
+        let own = self.pool.meter(self.worker).in_flight.value();
+        u32::try_from(own + self.pool.others_in_flight.get()).unwrap_or(0)
+    }
+}
+
 /// Picks an endpoint that was not tried, if there is one. Only `hash` computes `key`.
 #[inline]
 pub(crate) fn pick(
@@ -88,21 +120,31 @@ pub(crate) fn pick(
     wish: EndpointWish<'_>,
     key: impl FnOnce() -> u64,
 ) -> Option<Picked> {
-    if pool.has_failed_endpoint.get() || pool.health.has_unusable() || !wish.tried.is_empty() {
-        return pick_among(pool, worker, wish, key);
+    let state = &pool.balancer;
+    let rotation = state.rotation.borrow();
+    let is_current = rotation.number == pool.health.rotation() && worker.process_ms() < state.look_again_ms.get();
+    let is_plain = wish.tried.is_empty() && wish.from == EndpointSet::Usable && !pool.has_failed_endpoint.get();
+    if is_current && is_plain && !rotation.members.is_empty() {
+        let mut draw = || worker.random.borrow_mut().u64(..);
+        let at = chooser(pool, worker, Some(&state.turns)).choose(&rotation.members, |_| true, &mut draw, key);
+        return at.map(Picked::usable);
     }
-    match pool.endpoints.len() {
-        0 => None,
-        // Neither the key nor a random number is needed.
-        1 => Some(Picked::usable(0)),
-        _ => Some(Picked::usable(match pool.upstream.balance {
-            Balance::LeastRequest => {
-                let mut random = worker.random.borrow_mut();
-                least_request(pool, || weighted(pool, &mut random))
-            }
-            Balance::RoundRobin => round_robin(pool, |_| true),
-            Balance::Hash => hash(pool, |_| true, key()),
-        })),
+    drop(rotation);
+    pick_among(pool, worker, wish, key)
+}
+
+#[inline]
+fn chooser<'a>(
+    pool: &'a UpstreamPool,
+    worker: &Worker,
+    turns: Option<&'a RefCell<RoundRobin>>,
+) -> Chooser<'a, PoolFleet<'a>> {
+    Chooser {
+        balance: pool.upstream.balance,
+        fleet: PoolFleet { pool, worker: worker.index },
+        ring: pool.ring.as_deref(),
+        turns,
+        now_ms: worker.process_ms(),
     }
 }
 
@@ -111,12 +153,55 @@ pub(crate) fn none_reachable(pool: &UpstreamPool, worker: &Worker, sender: Sende
     if !pool.has_failed_endpoint.get() && !pool.health.has_unusable() {
         return false;
     }
+    follow(pool, worker);
     let (now_ms, process_ms) = (worker.now_ms(), worker.process_ms());
-    let unreachable = |endpoint: &Rc<EndpointPool>| {
-        endpoint.is_avoided(now_ms)
-            || UpstreamHealth::choice(&endpoint.endpoint.health, process_ms, sender) == Choice::No
+    let is_reachable = |at: usize| {
+        let endpoint = &pool.endpoints[at];
+        !endpoint.is_avoided(now_ms)
+            && UpstreamHealth::choice(&endpoint.endpoint.health, process_ms, sender) != Choice::No
     };
-    !pool.endpoints.is_empty() && pool.endpoints.iter().all(unreachable)
+    let rotation = pool.balancer.rotation.borrow();
+    let outside = rotation.outside.iter().map(|at| *at as usize);
+    // Nearly always the first one is.
+    !pool.endpoints.is_empty() && !rotation.members.iter().chain(outside).any(is_reachable)
+}
+
+/// Makes the list of the endpoints in rotation anew, if they have changed.
+fn follow(pool: &UpstreamPool, worker: &Worker) {
+    if pool.balancer.is_due(pool.health.rotation(), worker.process_ms()) {
+        renew(pool, worker);
+    }
+    look_again(pool, worker);
+}
+
+fn renew(pool: &UpstreamPool, worker: &Worker) {
+    // Before the states: a change meanwhile makes the list anew.
+    let (number, now_ms) = (pool.health.rotation(), worker.process_ms());
+    let slow_start_ms = u64::try_from(pool.upstream.slow_start.as_millis()).unwrap_or(u64::MAX);
+    let place = |state: &Arc<EndpointState>| {
+        let (serves, ramp) = (state.health.is_in_rotation(), state.health.ramp(now_ms, slow_start_ms));
+        RotationPlace { weight: state.weight, serves, ramp }
+    };
+    let mut draw = || match pool.balancer.first_turns {
+        FirstTurns::InOrder => u64::MAX / 2,
+        FirstTurns::Random => worker.random.borrow_mut().u64(..),
+    };
+    let turns = (pool.upstream.balance == Balance::RoundRobin).then_some(&mut draw);
+    pool.balancer.renew(number, pool.listed.iter().map(place), now_ms, turns);
+}
+
+/// Sets until when a choice need not look at more than the number of the rotation. While a share grows, or too few may be
+/// usable, that is the next tick.
+fn look_again(pool: &UpstreamPool, worker: &Worker) {
+    let rotation = pool.balancer.rotation.borrow();
+    let may_panic = pool.upstream.outlier.panic_percent > 0 && !rotation.outside.is_empty();
+    let next_tick = worker.process_ms() + 1;
+    let until_ms = match pool.health.next_trial_ms() {
+        _ if may_panic && panics(pool, worker) => 0,
+        trial_ms if rotation.ramps || may_panic => trial_ms.min(next_tick),
+        trial_ms => trial_ms,
+    };
+    pool.balancer.look_again_ms.set(until_ms);
 }
 
 /// Picks an untried endpoint: the one that waits for its try; else one whose last connection succeeded; else any.
@@ -127,159 +212,101 @@ fn pick_among(
     wish: EndpointWish<'_>,
     key: impl FnOnce() -> u64,
 ) -> Option<Picked> {
-    let (now_ms, process_ms) = (worker.now_ms(), worker.process_ms());
-    let all = 0..pool.endpoints.len();
-    // Computed again, so that `pick` is fast once the last endpoint has recovered.
-    pool.has_failed_endpoint.set(pool.endpoints.iter().any(|endpoint| endpoint.is_suspect()));
-    let health = |at: usize| &*pool.endpoints[at].endpoint.health;
-    let choice = |at: usize| UpstreamHealth::choice(health(at), process_ms, wish.sender);
-    let untried = |at: usize| !wish.tried.contains(at);
-    let due =
-        |at: &usize| untried(*at) && choice(*at) == Choice::Trial && UpstreamHealth::claim(health(*at), process_ms);
-    if pool.health.has_unusable()
-        && let Some(at) = all.clone().find(due)
-    {
+    follow(pool, worker);
+    if let Some(at) = due_for_trial(pool, worker, wish) {
         return Some(Picked { at, is_trial: true });
     }
-    let takes_all = wish.from == EndpointSet::All || panics(pool);
-    let takes = |at: usize| if takes_all { !health(at).is_drained() } else { choice(at) == Choice::Yes };
-    let good = |at: usize| untried(at) && takes(at) && !pool.endpoints[at].is_avoided(now_ms);
-    let any_good = all.clone().any(good);
-    // If all are avoided, an attempt is still better than none.
-    let may = |at: usize| if any_good { good(at) } else { untried(at) && takes(at) };
-    if !all.clone().any(may) {
-        return None;
+    let key = LazyCell::new(key);
+    let (state, takes_all) = (&pool.balancer, wish.from == EndpointSet::All || panics(pool, worker));
+    if takes_all {
+        let weight = |endpoint: &Arc<EndpointState>| f64::from(endpoint.weight.max(1));
+        let everyone = state.everyone(|| pool.listed.iter().map(weight).collect());
+        let takes = |at: usize| !pool.endpoints[at].endpoint.health.is_drained();
+        return pick_of(pool, worker, &Among { members: everyone, turns: None, wish }, takes, || *key);
     }
-    let at = match pool.upstream.balance {
-        Balance::LeastRequest => {
-            let mut random = worker.random.borrow_mut();
-            least_request(pool, || weighted_among(pool, &may, &mut random))
-        }
-        Balance::RoundRobin => round_robin(pool, may),
-        Balance::Hash => hash(pool, may, key()),
-    };
-    if any_good {
-        pool.endpoints[at].mark_tried(now_ms);
+    // A further try takes the less loaded of two, and no turn.
+    let turns = wish.tried.is_empty().then_some(&state.turns);
+    let takes = |at: usize| pool.endpoints[at].endpoint.health.is_in_rotation();
+    let rotation = state.rotation.borrow();
+    let picked = pick_of(pool, worker, &Among { members: &rotation.members, turns, wish }, takes, || *key);
+    if picked.is_some() || rotation.number == pool.health.rotation() {
+        return picked;
     }
-    Some(Picked::usable(at))
+    // None of an old list serves any more.
+    drop(rotation);
+    renew(pool, worker);
+    look_again(pool, worker);
+    let rotation = state.rotation.borrow();
+    pick_of(pool, worker, &Among { members: &rotation.members, turns, wish }, takes, || *key)
 }
 
-/// Whether fewer endpoints are usable than `panic_percent` of those that are not drained.
-fn panics(pool: &UpstreamPool) -> bool {
+/// The endpoints that one is picked of.
+struct Among<'a> {
+    members: &'a Members,
+    turns: Option<&'a RefCell<RoundRobin>>,
+    wish: EndpointWish<'a>,
+}
+
+/// Picks one that `takes` allows. If all are avoided, an attempt is still better than none.
+fn pick_of(
+    pool: &UpstreamPool,
+    worker: &Worker,
+    among: &Among<'_>,
+    takes: impl Fn(usize) -> bool,
+    key: impl Fn() -> u64,
+) -> Option<Picked> {
+    let now_ms = worker.now_ms();
+    let may = |at: usize| !among.wish.tried.contains(at) && takes(at);
+    let mut draw = || worker.random.borrow_mut().u64(..);
+    let chooser = chooser(pool, worker, among.turns);
+    let good = |at: usize| may(at) && !pool.endpoints[at].is_avoided(now_ms);
+    if let Some(at) = chooser.choose(among.members, good, &mut draw, &key) {
+        pool.endpoints[at].mark_tried(now_ms);
+        return Some(Picked::usable(at));
+    }
+    chooser.choose(among.members, may, &mut draw, &key).map(Picked::usable)
+}
+
+/// An ejected endpoint whose time is over and that this request tries. A request looks at a few, and the next one goes on;
+/// after the last one, requests look again at the next tick.
+fn due_for_trial(pool: &UpstreamPool, worker: &Worker, wish: EndpointWish<'_>) -> Option<usize> {
+    let process_ms = worker.process_ms();
+    if process_ms < pool.health.next_trial_ms() {
+        return None;
+    }
+    let (rotation, searched) = (pool.balancer.rotation.borrow(), &pool.balancer.searched);
+    let outside = &rotation.outside;
+    let from = searched.get().checked_rem(outside.len())?;
+    let health = |at: usize| &*pool.endpoints[at].endpoint.health;
+    let is_due = |at: &usize| {
+        !wish.tried.contains(*at)
+            && UpstreamHealth::choice(health(*at), process_ms, wish.sender) == Choice::Trial
+            && UpstreamHealth::claim(health(*at), process_ms)
+    };
+    searched.set(from + SEARCHED_MAX.min(outside.len()));
+    let few = outside.iter().cycle().skip(from).take(SEARCHED_MAX.min(outside.len()));
+    let found = few.map(|at| *at as usize).find(is_due);
+    if found.is_none() && from + SEARCHED_MAX >= outside.len() && pool.balancer.look_again_ms.get() > 0 {
+        pool.balancer.look_again_ms.set(process_ms + 1);
+    }
+    found
+}
+
+/// Whether fewer endpoints are usable than `panic_percent` of those that are not drained, as of the last tick.
+fn panics(pool: &UpstreamPool, worker: &Worker) -> bool {
     let percent = pool.upstream.outlier.panic_percent as usize;
-    if percent == 0 {
+    if percent == 0 || pool.balancer.rotation.borrow().outside.is_empty() {
         return false;
+    }
+    let (now_ms, number) = (worker.process_ms(), pool.health.rotation());
+    let (at_ms, at_number, panics) = pool.balancer.panics.get();
+    if (at_ms, at_number) == (now_ms, number) {
+        return panics;
     }
     let health = || pool.endpoints.iter().map(|endpoint| &endpoint.endpoint.health);
     let (usable, total) =
         (health().filter(|health| health.is_usable()).count(), health().filter(|health| !health.is_drained()).count());
-    usable * 100 < percent * total
-}
-
-/// Of two random choices by weight, the one with fewer requests in flight for its weight. Two without requests are
-/// equal: the choices already follow the weights.
-fn least_request(pool: &UpstreamPool, draw: impl FnMut() -> usize) -> usize {
-    let (a, b) = two_of(draw);
-    let load = |at: usize| {
-        let endpoint = &pool.endpoints[at];
-        (u64::from(endpoint.in_flight.get()), u64::from(endpoint.endpoint.weight.max(1)))
-    };
-    let ((load_a, weight_a), (load_b, weight_b)) = (load(a), load(b));
-    // load_b / weight_b < load_a / weight_a, without a division.
-    if load_b * weight_a < load_a * weight_b { b } else { a }
-}
-
-/// Two draws, nearly always of different endpoints: one drawn twice is no choice, and of three endpoints, each ninth
-/// request would go to a frozen one.
-fn two_of(mut draw: impl FnMut() -> usize) -> (usize, usize) {
-    let a = draw();
-    let b = (0..DRAWS_MAX).map(|_| draw()).find(|b| *b != a);
-    (a, b.unwrap_or(a))
-}
-
-fn weighted(pool: &UpstreamPool, random: &mut fastrand::Rng) -> usize {
-    let total = pool.balancer.cumulative.last().copied().unwrap_or(1);
-    // An empty range would panic.
-    let drawn = random.u32(0..total.max(1));
-    let at = pool.balancer.cumulative.partition_point(|sum| *sum <= drawn);
-    debug_assert!(at < pool.endpoints.len(), "the draw is below the total weight");
-    at
-}
-
-/// The same among the endpoints that `may` allows; there is at least one.
-fn weighted_among(pool: &UpstreamPool, may: &impl Fn(usize) -> bool, random: &mut fastrand::Rng) -> usize {
-    let weights = || {
-        let all = pool.endpoints.iter().enumerate().filter(|(at, _)| may(*at));
-        all.map(|(at, endpoint)| (at, u64::from(endpoint.endpoint.weight.max(1))))
-    };
-    let total: u64 = weights().map(|(_, weight)| weight).sum();
-    let mut left = random.u64(0..total.max(1));
-    for (at, weight) in weights() {
-        if left < weight {
-            return at;
-        }
-        left -= weight;
-    }
-    0
-}
-
-/// Smooth weighted round robin as in nginx: no bursts to heavy endpoints. An endpoint that `may` excludes gains no
-/// weight.
-fn round_robin(pool: &UpstreamPool, may: impl Fn(usize) -> bool) -> usize {
-    let (mut best, mut total) = (None, 0);
-    for (at, current) in pool.balancer.current.iter().enumerate().filter(|(at, _)| may(*at)) {
-        let weight = i64::from(pool.endpoints[at].endpoint.weight.max(1));
-        total += weight;
-        current.set(current.get() + weight);
-        if best.is_none_or(|best: usize| current.get() > pool.balancer.current[best].get()) {
-            best = Some(at);
-        }
-    }
-    let best = best.unwrap_or(0);
-    let current = &pool.balancer.current[best];
-    // The sum of all stays 0: each has gained its weight, and the chosen one pays the total.
-    current.set(current.get() - total);
-    best
-}
-
-/// Weighted rendezvous hashing (Thaler and Ravishankar 1998): the endpoint with the highest score for this key, among
-/// those that are not overloaded. Removing an endpoint moves only its own keys.
-fn hash(pool: &UpstreamPool, may: impl Fn(usize) -> bool, key: u64) -> usize {
-    let all = || (0..pool.endpoints.len()).filter(|at| may(*at));
-    let weight = |at: usize| f64::from(pool.endpoints[at].endpoint.weight.max(1));
-    let in_flight: u32 = all().map(|at| pool.endpoints[at].in_flight.get()).sum();
-    let total_weight: f64 = all().map(weight).sum();
-    let fits = |at: usize| {
-        // The request itself counts, so that an endpoint without requests always fits.
-        let fair = f64::from(in_flight + 1) * weight(at) / total_weight;
-        f64::from(pool.endpoints[at].in_flight.get()) < (fair * HASH_LOAD_MAX).ceil()
-    };
-    let score = |at: usize| {
-        let hashed = xxh3_64_with_seed(&key.to_le_bytes(), pool.balancer.seeds[at]);
-        // Half a step up, since the logarithm of 0 is infinite.
-        #[expect(clippy::cast_precision_loss, reason = "53 bits are plenty for a draw")]
-        let unit = ((hashed >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-        -weight(at) / unit.ln()
-    };
-    let best = |candidates: &mut dyn Iterator<Item = usize>| {
-        candidates.map(|at| (score(at), at)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at)
-    };
-    best(&mut all().filter(|at| fits(*at))).or_else(|| best(&mut all())).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_two_choices_are_nearly_always_different() {
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut same = |endpoints: usize| {
-            (0..10_000).filter(|_| matches!(two_of(|| random.usize(0..endpoints)), (a, b) if a == b)).count()
-        };
-        // By chance (1/3)^4 and (1/2)^4.
-        assert!(same(3) < 200, "1.2 % of 10 000");
-        assert!(same(2) < 800, "6.3 % of 10 000");
-        assert_eq!(same(1), 10_000, "there is no other one");
-    }
+    let panics = usable * 100 < percent * total;
+    pool.balancer.panics.set((now_ms, number, panics));
+    panics
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::h2_peer::H2PeerState;
+use crate::clock::Clock;
 use crate::net::{ConnectionSlots, FreeConnection};
 
 /// Which pooled connections may be used.
@@ -103,7 +104,7 @@ impl<T> EndpointQueue<T> {
     pub(super) fn next_for_connection(&self, slots: &ConnectionSlots) -> FreeFor<T> {
         let free_for = {
             let waiters = self.0.borrow();
-            slots.hand_over(tickets(&waiters, Reuse::allows_connection))
+            slots.hand_over(tickets(&waiters, Reuse::allows_connection), Clock.now())
         };
         match free_for {
             FreeConnection::Give(ticket, waker) => {
@@ -118,7 +119,7 @@ impl<T> EndpointQueue<T> {
     pub(super) fn next_for_stream(&self, slots: &ConnectionSlots, peer: &Rc<H2PeerState>) -> Option<Served<T>> {
         let served = {
             let waiters = self.0.borrow();
-            slots.serve(tickets(&waiters, |reuse| reuse.allows_stream(peer)))
+            slots.serve(tickets(&waiters, |reuse| reuse.allows_stream(peer)), Clock.now())
         };
         let (ticket, waker) = served?;
         self.take(ticket).map(|waiter| Served { waiter, waker })
@@ -148,7 +149,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::Clock;
     use crate::net::{Joined, ReleaseRequests, SlotRequest};
 
     fn slots() -> (ConnectionSlots, Arc<ReleaseRequests>) {
@@ -163,7 +163,9 @@ mod tests {
         worker: &Arc<ReleaseRequests>,
         reuse: Reuse,
     ) -> Rc<Waiter<u32>> {
-        let request = SlotRequest { worker, limit: 1, pending: 9, since: Clock.now() };
+        let since = Clock.now();
+        let until = since + std::time::Duration::from_hours(1);
+        let request = SlotRequest { worker, limit: 1, pending: 9, since, until };
         let Joined::Ticket(ticket) = slots.join(request) else { panic!("no slot is free") };
         queue.join(ticket, reuse)
     }
@@ -181,7 +183,7 @@ mod tests {
         assert_eq!(given(), [None, Some(2), None]);
         assert!(queue.next_for_stream(&slots, &other).is_none());
         assert!(matches!(queue.next_for_connection(&slots), FreeFor::Other), "only a new connection helps");
-        slots.release(0);
+        slots.release(0, Clock.now());
         assert!(slots.poll(waiting[0].ticket, Waker::noop()).is_ready());
         queue.leave(&waiting[0]);
         assert!(queue.is_empty() && matches!(queue.next_for_connection(&slots), FreeFor::None));
@@ -193,7 +195,7 @@ mod tests {
         let (first, second) =
             (join(&queue, &slots, &worker, Reuse::Allowed), join(&queue, &slots, &worker, Reuse::Allowed));
         queue.leave(&first);
-        slots.leave(first.ticket);
+        slots.leave(first.ticket, Clock.now());
         let FreeFor::Waiter(served) = queue.next_for_connection(&slots) else { panic!("one waits") };
         served.give(7);
         assert_eq!((first.take_given(), second.take_given()), (None, Some(7)));

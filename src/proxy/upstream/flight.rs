@@ -3,12 +3,14 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::balance::Picked;
 use super::pool::{EndpointPool, UpstreamPool};
 use crate::failover::{EndpointHealth, FailedTry, FailureCause, Transition, UpstreamHealth};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
+use crate::route::Balance;
 
 /// Counts a request in flight until it is dropped.
 pub(crate) struct InFlightGuard {
@@ -23,23 +25,44 @@ pub(crate) struct InFlightGuard {
     is_judged: Cell<bool>,
     /// It is the one request that tries an ejected endpoint.
     pub(crate) is_trial: bool,
+    /// For how long the try keeps its place in the balancer's score after its end: the endpoint has refused it. 0: it has
+    /// not.
+    keeps_ms: Cell<u32>,
 }
 
 impl InFlightGuard {
     /// Counts one more request in flight at the endpoint that was picked.
     pub(crate) fn new(worker: &Rc<Worker>, upstream: &Rc<UpstreamPool>, picked: Picked) -> Self {
         let endpoint = &upstream.endpoints[picked.at];
-        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        endpoint.load.begin();
+        if upstream.other_workers > 0 {
+            upstream.report.list(endpoint);
+        }
         upstream.meter(worker.index).in_flight.add(1);
         let (epoch, is_judged, is_trial) = (endpoint.endpoint.health.epoch(), Cell::new(false), picked.is_trial);
         let (worker, upstream, endpoint) = (Rc::clone(worker), Rc::clone(upstream), Rc::clone(endpoint));
-        Self { worker, upstream, endpoint, epoch, is_begun: Cell::new(false), is_judged, is_trial }
+        let (is_begun, keeps_ms) = (Cell::new(false), Cell::new(0));
+        Self { worker, upstream, endpoint, epoch, is_begun, is_judged, is_trial, keeps_ms }
     }
 
     /// The proxy connects to the endpoint now.
     #[inline]
     pub(crate) fn begin(&self) {
         self.is_begun.set(true);
+    }
+
+    /// The endpoint has refused the try: it keeps its place in the score for this time, within bounds.
+    #[cold]
+    pub(crate) fn refuse(&self, for_ms: u64) {
+        self.keeps_ms.set(u32::try_from(for_ms).unwrap_or(u32::MAX).max(1));
+    }
+
+    /// The head of a response has come after this time, or a failure that costs as much.
+    #[inline]
+    pub(crate) fn observe(&self, took: Duration) {
+        if self.upstream.upstream.balance == Balance::PeakEwma {
+            self.endpoint.load.latency.observe(took.as_secs_f64() * 1000.0, self.worker.process_ms());
+        }
     }
 
     /// Records that the request's time limit passed while the proxy connected to the endpoint: others avoid it too.
@@ -116,15 +139,21 @@ impl InFlightGuard {
             }
             Transition::Admitted => tracing::info!(upstream, endpoint = %name, %address, "endpoint admitted again"),
             Transition::Recovered => tracing::info!(upstream, endpoint = %name, %address, "endpoint fails no longer"),
-            Transition::Drained | Transition::Undrained => {}
+            Transition::Drained | Transition::Undrained | Transition::Unhealthy | Transition::Healthy => {}
         }
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        debug_assert!(self.endpoint.in_flight.get() > 0, "a request in flight is counted");
-        self.endpoint.in_flight.set(self.endpoint.in_flight.get().saturating_sub(1));
+        self.endpoint.load.end();
+        if self.upstream.other_workers > 0 {
+            self.upstream.report.list(&self.endpoint);
+        }
+        if self.keeps_ms.get() > 0 {
+            let for_ms = u64::from(self.keeps_ms.get());
+            self.upstream.report.keep_place(&self.endpoint, for_ms, self.worker.process_ms());
+        }
         self.upstream.meter(self.worker.index).in_flight.add(-1);
         if self.is_trial && !self.is_judged.get() {
             // Another request may try the endpoint at once.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::Clock;
 use crate::net::{ConnectionSlots, Socket};
 use crate::proxy::worker::Worker;
 use crate::telemetry::UpstreamSeries;
@@ -41,6 +42,6 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.series.meters.of(self.worker).connections.add(-1);
-        self.series.slots.release(self.worker);
+        self.series.slots.release(self.worker, Clock.now());
     }
 }

@@ -5,18 +5,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::balancer_state::BalancerState;
+use super::balancer_state::{BalancerState, FirstTurns};
 use super::endpoint_queue::{EndpointQueue, FreeFor, Reuse};
 use super::h1::connection::Http1Connection;
 use super::h2_connection::{Freed, Http2Connection};
-use crate::failover::UpstreamHealth;
+use super::load_report::{HasLoad, LoadReport};
+use crate::balance::{EndpointLoad, HashRing, OthersGuess};
+use crate::failover::{EndpointHealth, UpstreamHealth};
 use crate::net::ConnectionSlots;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::response_reader::UpstreamKey;
 use crate::route::{Protocol, Upstream};
-use crate::snapshot::{EndpointState, UpstreamState};
+use crate::snapshot::{EndpointIdentity, EndpointIndex, EndpointState, UpstreamState};
 use crate::telemetry::{UpstreamMeter, UpstreamSeries};
 
 /// Idle timeout of upstream connections. Servers commonly close after 60 s; the proxy closes first, so that a request
@@ -39,15 +41,32 @@ const RESOLVE_AGAIN_MS: u64 = 1000;
 pub(crate) struct Pools {
     by_name: RefCell<ahash::HashMap<String, Rc<UpstreamPool>>>,
     swept_ms: Cell<u64>,
+    /// The number of other workers, which choose among the same endpoints: each reports its requests in flight.
+    other_workers: u32,
 }
 
 /// One worker's view of an upstream and its endpoints.
 pub(crate) struct UpstreamPool {
     pub(crate) upstream: Upstream,
     pub(crate) endpoints: Box<[Rc<EndpointPool>]>,
+    /// The endpoints of the list, with their weights and roles: a pool stays when only these change.
+    pub(super) listed: Arc<[Arc<EndpointState>]>,
     pub(crate) balancer: BalancerState,
-    /// The last connection attempt to at least one endpoint failed.
+    /// The last connection attempt to at least one endpoint in rotation failed, as of the last tick.
     pub(super) has_failed_endpoint: Cell<bool>,
+    /// The endpoints whose last connection attempt failed, with their indexes.
+    pub(super) suspects: RefCell<Vec<usize>>,
+    /// The ring for `hash`, of all workers.
+    pub(super) ring: Option<Arc<HashRing>>,
+    /// The number of other workers; where there are some, each reports its requests in flight.
+    pub(super) other_workers: u32,
+    /// The requests in flight of the other workers without those of all at endpoints out of rotation, as of the last
+    /// tick; only for `hash`.
+    pub(super) others_in_flight: Cell<i64>,
+    /// What the other workers do while this one has a request.
+    pub(super) mirror: OthersGuess,
+    /// The endpoints whose loads have changed.
+    pub(super) report: Rc<LoadReport<EndpointPool>>,
     /// Which endpoints are ejected or drained, for all workers; and the budget of further tries.
     pub(crate) health: Arc<UpstreamHealth>,
     series: Arc<UpstreamSeries>,
@@ -55,8 +74,11 @@ pub(crate) struct UpstreamPool {
 
 /// One endpoint's connections.
 pub(crate) struct EndpointPool {
+    /// The endpoint when the pool was made: its weight and role may have changed since.
     pub(crate) endpoint: Arc<EndpointState>,
-    pub(crate) in_flight: Cell<u32>,
+    /// Requests in flight and recent latency.
+    pub(super) load: EndpointLoad,
+    is_listed: Cell<bool>,
     pub(crate) idle: RefCell<Vec<IdleConnection>>,
     pub(super) multiplexed: RefCell<Vec<Http2Connection>>,
     /// The requests of this worker that wait for a connection to it.
@@ -98,6 +120,12 @@ pub(crate) struct IdleConnection {
 }
 
 impl Pools {
+    /// No pools yet, for one of so many workers.
+    pub(crate) fn of_workers(workers: usize) -> Self {
+        let others = workers.saturating_sub(1);
+        Self { other_workers: u32::try_from(others).unwrap_or(0), ..Self::default() }
+    }
+
     /// The pool of this upstream, for all requests from now on: the existing one if nothing changed, else a new one
     /// that takes over the unchanged endpoints.
     pub(crate) fn install(
@@ -108,11 +136,10 @@ impl Pools {
     ) -> Rc<UpstreamPool> {
         let pool = self.find_or_create(upstream, state, series);
         let replaced = self.by_name.borrow_mut().insert(upstream.name.clone(), Rc::clone(&pool));
+        let removed = || replaced.iter().flat_map(|replaced| &replaced.endpoints);
+        removed().for_each(|endpoint| endpoint.is_installed.set(false));
         pool.endpoints.iter().for_each(|endpoint| endpoint.is_installed.set(true));
-        let removed = replaced.iter().flat_map(|replaced| &replaced.endpoints);
-        for endpoint in removed.filter(|old| !pool.endpoints.iter().any(|kept| Rc::ptr_eq(kept, old))) {
-            endpoint.uninstall();
-        }
+        removed().filter(|endpoint| !endpoint.is_installed.get()).for_each(|endpoint| endpoint.uninstall());
         pool
     }
 
@@ -126,28 +153,36 @@ impl Pools {
         let endpoints = &*state.endpoints;
         let by_name = self.by_name.borrow();
         let old = by_name.get(&upstream.name);
-        if let Some(same) = old.filter(|old| old.is_for(upstream, endpoints)) {
+        if let Some(same) = old.filter(|old| old.is_for(upstream, &state.endpoints)) {
             return Rc::clone(same);
         }
+        let first_turns = if old.is_some() { FirstTurns::Random } else { FirstTurns::InOrder };
+        let report = old.map_or_else(Rc::default, |old| Rc::clone(&old.report));
         // A connection keeps the limits on response heads that it was opened with.
         let bounds = |upstream: &Upstream| (upstream.limits.response_headers, upstream.limits.response_header_bytes);
-        let old = old.filter(|old| bounds(&old.upstream) == bounds(upstream));
-        let pools: Box<[Rc<EndpointPool>]> = endpoints
-            .iter()
-            .map(|endpoint| {
-                let kept = old.and_then(|old| old.endpoints.iter().find(|kept| is_same(&kept.endpoint, endpoint)));
-                kept.map_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))), Rc::clone)
-            })
-            .collect();
-        let balancer = BalancerState::new(endpoints, upstream.balance);
+        let old = old.filter(|old| bounds(&old.upstream) == bounds(upstream)).map_or(&[][..], |old| &old.endpoints);
+        let known = EndpointIndex::new(EndpointIdentity::Connections, old.len(), |at| &old[at].endpoint);
+        let pool_of = |(at, endpoint): (usize, &Arc<EndpointState>)| {
+            let kept = known.find(at, endpoint).map(|at| Rc::clone(&old[at]));
+            kept.unwrap_or_else(|| Rc::new(EndpointPool::new(Arc::clone(endpoint))))
+        };
+        let pools: Box<[Rc<EndpointPool>]> = endpoints.iter().enumerate().map(pool_of).collect();
         // The last attempt at an endpoint that was taken over may have failed.
-        let has_failed_endpoint = Cell::new(pools.iter().any(|pool| pool.is_suspect()));
+        let suspects: Vec<usize> = (0..).zip(&pools).filter_map(|(at, pool)| pool.is_suspect().then_some(at)).collect();
+        let has_failed_endpoint = Cell::new(!suspects.is_empty());
         let (health, series) = (Arc::clone(&state.health), Arc::clone(series));
         Rc::new(UpstreamPool {
             upstream: upstream.clone(),
             endpoints: pools,
-            balancer,
+            listed: Arc::clone(&state.endpoints),
+            balancer: BalancerState::new(first_turns),
             has_failed_endpoint,
+            suspects: RefCell::new(suspects),
+            ring: state.ring.clone(),
+            other_workers: self.other_workers,
+            others_in_flight: Cell::new(0),
+            mirror: OthersGuess::new(self.other_workers),
+            report,
             health,
             series,
         })
@@ -196,6 +231,11 @@ impl Pools {
         }
     }
 
+    /// The work of each tick of the worker, for the balance of all upstreams.
+    pub(crate) fn tick(&self, worker: &Worker) {
+        self.by_name.borrow().values().for_each(|pool| pool.tick(worker));
+    }
+
     /// Closes connections that exceed their idle timeout, and those that the upstream closed.
     pub(crate) fn sweep(&self, now_ms: u64) {
         if now_ms < self.swept_ms.get() + SWEEP_MS {
@@ -220,11 +260,6 @@ impl Pools {
             }
         }
     }
-}
-
-/// Whether two are the same endpoint. An endpoint that was missing in a snapshot comes back in another `Arc`.
-fn is_same(one: &Arc<EndpointState>, other: &Arc<EndpointState>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
 }
 
 /// The idle timeout of a connection, if this many connections were used later.
@@ -259,10 +294,10 @@ impl UpstreamPool {
         }
     }
 
-    fn is_for(&self, upstream: &Upstream, endpoints: &[Arc<EndpointState>]) -> bool {
-        self.endpoints.len() == endpoints.len()
-            && self.endpoints.iter().zip(endpoints).all(|(pool, endpoint)| is_same(&pool.endpoint, endpoint))
-            && self.upstream == *upstream
+    fn is_for(&self, upstream: &Upstream, endpoints: &Arc<[Arc<EndpointState>]>) -> bool {
+        let is_same = || self.listed.iter().zip(&**endpoints).all(|(pool, endpoint)| pool.is_same(endpoint));
+        let has_same = Arc::ptr_eq(&self.listed, endpoints) || self.listed.len() == endpoints.len() && is_same();
+        has_same && self.upstream == *upstream
     }
 
     /// The key of this upstream.
@@ -273,6 +308,11 @@ impl UpstreamPool {
     /// Records a failed connection attempt: the balancer avoids the endpoint for a while, and its name is resolved
     /// again.
     pub(crate) fn record_connect_failure(&self, endpoint: &EndpointPool, fault: Fault, worker: &Worker) {
+        if !endpoint.is_suspect() {
+            // A connection pool of one client is none of them.
+            let at = self.endpoints.iter().position(|one| std::ptr::eq(&raw const **one, endpoint));
+            self.suspects.borrow_mut().extend(at);
+        }
         self.has_failed_endpoint.set(true);
         if self.series.refusal_log.is_due(worker.uptime_ms()) {
             let (name, address, error) = (&endpoint.endpoint.name, endpoint.endpoint.address, fault.detail());
@@ -311,7 +351,8 @@ impl EndpointPool {
     fn new(endpoint: Arc<EndpointState>) -> Self {
         Self {
             endpoint,
-            in_flight: Cell::new(0),
+            load: EndpointLoad::default(),
+            is_listed: Cell::new(false),
             idle: RefCell::default(),
             multiplexed: RefCell::default(),
             queue: Rc::default(),
@@ -459,8 +500,26 @@ impl EndpointPool {
     }
 }
 
+impl HasLoad for EndpointPool {
+    fn load(&self) -> &EndpointLoad {
+        &self.load
+    }
+
+    fn health(&self) -> &EndpointHealth {
+        &self.endpoint.health
+    }
+
+    fn is_listed(&self) -> &Cell<bool> {
+        &self.is_listed
+    }
+}
+
 impl Drop for EndpointPool {
     fn drop(&mut self) {
+        let withdrawn = self.load.withdraw();
+        if withdrawn != 0 {
+            self.endpoint.health.report_load(withdrawn);
+        }
         self.idle.get_mut().drain(..).for_each(|idle| idle.connection.close());
     }
 }

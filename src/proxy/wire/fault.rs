@@ -11,12 +11,18 @@ use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 pub(crate) enum Fault {
     /// The proxy refuses the request.
     Refused(Refusal),
+    /// A rate limit of the route.
+    RateLimited(LimitRefusal),
+    /// The route's priority is low, and the proxy is short of memory or places.
+    Shed,
     /// The client closed the connection or the stream before it sent the whole request.
     ClientGone,
     /// The upstream has no endpoint to choose.
     NoEndpoint,
     /// No endpoint of the upstream is usable.
     Ejected,
+    /// The active checks of all endpoints of the upstream fail.
+    Unhealthy,
     /// The proxy has no memory for the response's body.
     AnswerMemory,
     /// `limits.requests` of the upstream.
@@ -52,6 +58,23 @@ pub(crate) enum Fault {
     ResponseTimeout,
     /// The call did not end within its `grpc-timeout`.
     CallTimeout,
+}
+
+/// Which rate limit refuses a request, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitRefusal {
+    /// The number of the limit in its route.
+    pub(crate) number: u16,
+    /// Milliseconds until a request passes, from 1.
+    pub(crate) wait_ms: u32,
+}
+
+impl LimitRefusal {
+    /// Whole seconds until a request passes, from 1.
+    pub(crate) const fn wait_seconds(self) -> u32 {
+        let seconds = self.wait_ms.div_ceil(1000);
+        if seconds == 0 { 1 } else { seconds }
+    }
 }
 
 /// The row of a fault.
@@ -127,6 +150,10 @@ const fn fault_row(fault: Fault) -> FaultRow {
     use {Fault as F, GrpcStatus as G, StatusCode as S};
     match fault {
         F::Refused(refusal) => refusal_row(refusal),
+        F::RateLimited(_)      => row(S::TOO_MANY_REQUESTS,   Proxy,    G::RESOURCE_EXHAUSTED, None,         Nothing,
+            "http_request_denied", "rate_limited", "Too many requests. Try again later."),
+        F::Shed                => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       None,          RetryAfter,
+            "connection_limit_reached", "shed", "The server is busy. Try again shortly."),
         F::ClientGone          => row(S::BAD_REQUEST,         Client,   G::CANCELLED,         None,          Nothing,
             "http_request_error", "client_gone", "The request's body did not arrive completely."),
         F::NoEndpoint          => FaultRow { upstream_failed: true, ..row(
@@ -135,6 +162,9 @@ const fn fault_row(fault: Fault) -> FaultRow {
         F::Ejected             => FaultRow { upstream_failed: true, ..row(
             S::SERVICE_UNAVAILABLE, Proxy, G::UNAVAILABLE, Some(Connect), Nothing,
             "destination_unavailable", "ejected", "No instance of the service responds well at the moment.") },
+        F::Unhealthy           => FaultRow { upstream_failed: true, ..row(
+            S::SERVICE_UNAVAILABLE, Proxy, G::UNAVAILABLE, Some(Connect), Nothing,
+            "destination_unavailable", "unhealthy", "No instance of the service is healthy at the moment.") },
         F::AnswerMemory        => row(S::SERVICE_UNAVAILABLE, Proxy,    G::UNAVAILABLE,       None,          Nothing,
             "proxy_internal_response", "answer_memory",
             "The service responded, but the proxy has no memory for its response."),

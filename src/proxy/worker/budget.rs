@@ -204,6 +204,11 @@ impl Budget {
         self.used() > self.max - self.max / SHORT_PART
     }
 
+    /// Whether more than four fifths are in use: routes of low priority are refused.
+    pub(crate) fn is_nearly_used(&self) -> bool {
+        self.used() > self.max / 5 * 4
+    }
+
     /// Reserves bytes for a client address, or returns the limit that refuses it.
     fn reserve(&self, bytes: usize, share: Option<&Rc<Share>>) -> Result<(), Refusal> {
         let used = self.used() + bytes;

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::drain::DrainWatch;
 use crate::failover::Moment;
 use crate::identity::TokenCache;
+use crate::limiter::Leases;
 use crate::net::ReleaseRequests;
 use crate::shadow_compare::JobSender;
 use crate::snapshot::Snapshot;
@@ -102,6 +103,8 @@ pub(crate) struct Worker {
     pub(crate) handshake_warned: Cell<(Option<u64>, u64)>,
     /// Verified tokens.
     pub(crate) tokens: RefCell<TokenCache>,
+    /// What it has taken of rate limits in advance.
+    pub(crate) leases: RefCell<Leases>,
     /// The current snapshot.
     snapshot: RefCell<Arc<Snapshot>>,
     log: RefCell<LogBuffer>,
@@ -147,6 +150,7 @@ impl Worker {
             header_warned_ms: Cell::new(None),
             handshake_warned: Cell::default(),
             tokens: RefCell::default(),
+            leases: RefCell::default(),
             snapshot: RefCell::new(first),
             log: RefCell::new(LogBuffer::on(log.screen())),
             log_sender: log,
@@ -191,6 +195,11 @@ impl Worker {
     /// Milliseconds since the process started, as of the last sweep: the time of states that all workers share.
     pub(crate) fn process_ms(&self) -> u64 {
         self.process_ms.get()
+    }
+
+    /// Nanoseconds since the process started: the time of rate limits.
+    pub(crate) fn process_ns(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.registry.started).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn since_process_start(&self, now: Instant) -> u64 {

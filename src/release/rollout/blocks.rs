@@ -226,7 +226,7 @@ fn endpoints(view: View<'_>) -> Option<Block> {
         return Some(Block::new(BlockKind::Endpoints, says, "an endpoint of the canary that accepts connections"));
     }
     (!endpoints.ejected.is_empty()).then(|| {
-        let says = format!("endpoints of the canary are ejected or fail: {}", names(&endpoints.ejected));
+        let says = format!("endpoints of the canary are ejected, unhealthy or fail: {}", names(&endpoints.ejected));
         Block::new(BlockKind::Endpoints, says, "they answer again, or leave the file")
     })
 }

@@ -168,6 +168,18 @@ impl Block {
 }
 
 impl RolloutVerb {
+    /// Whether a stage is entered.
+    #[must_use]
+    pub const fn enters(self) -> bool {
+        matches!(self, Self::Enter | Self::Goto | Self::Restart)
+    }
+
+    /// Whether evidence may begin anew with it ([`RolloutDecision::begins_anew`]).
+    #[must_use]
+    pub const fn may_begin_anew(self) -> bool {
+        matches!(self, Self::Begin | Self::Resume | Self::Goto | Self::Restart)
+    }
+
     /// Whether its record must be on the disk before it takes effect. What lowers exposure is in force at once.
     #[must_use]
     pub const fn raises(self) -> bool {

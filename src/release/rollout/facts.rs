@@ -126,7 +126,7 @@ pub struct EndpointFacts {
     pub has_target: bool,
     /// Each canary has a usable endpoint.
     pub canary_usable: bool,
-    /// Endpoints of canaries that are ejected or fail, such as `10.0.0.7:8080`.
+    /// Endpoints of canaries that are ejected, unhealthy or fail, such as `10.0.0.7:8080`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ejected: Vec<String>,
     /// Why a stable is in trouble, in one line.

@@ -1,6 +1,6 @@
 //! Needs: which facts a route may use, so that no others are looked up.
 
-use crate::route::{Extractor, Identity, Predicate, Route, Rules, Segment, Split, StickyKey};
+use crate::route::{Extractor, Identity, Predicate, RateKey, Route, Rules, Segment, StickyKey};
 
 /// The facts that must be looked up before a request of a route is decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,18 +15,7 @@ impl Rules {
     /// The needs of each route, by id.
     #[must_use]
     pub fn needs(&self) -> Box<[Needs]> {
-        let of = |route: &Route| route.split().map_or_else(Used::default, |split| split.used_facts(&self.segments));
-        self.routes.iter().map(|route| of(route).needs(&self.identity)).collect()
-    }
-}
-
-impl Split {
-    fn used_facts(&self, segments: &[Segment]) -> Used {
-        let mut used = Used { user: self.sticky.contains(&StickyKey::User), ..Used::default() };
-        for target in &self.targets {
-            used.all(&target.predicates, segments);
-        }
-        used
+        self.routes.iter().map(|route| Used::by(route, &self.segments).needs(&self.identity)).collect()
     }
 }
 
@@ -39,6 +28,26 @@ struct Used {
 }
 
 impl Used {
+    fn by(route: &Route, segments: &[Segment]) -> Self {
+        let mut used = Self::default();
+        if let Some(split) = route.split() {
+            used.user = split.sticky.contains(&StickyKey::User);
+            for target in &split.targets {
+                used.all(&target.predicates, segments);
+            }
+        }
+        for rule in &route.access {
+            used.all(&rule.predicates, segments);
+        }
+        for limit in &route.rate_limits {
+            used.user |= limit.per == RateKey::User;
+            if let Some(except) = limit.except {
+                used.one(&Predicate::Segment(except), segments);
+            }
+        }
+        used
+    }
+
     fn needs(&self, identity: &Identity) -> Needs {
         let by_claim = |places: &[Extractor]| places.iter().any(|place| matches!(place, Extractor::Claim(_)));
         // Every route needs the tenant, for the access log and for templates.

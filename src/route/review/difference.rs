@@ -6,6 +6,7 @@ use ahash::{HashMap, HashSet};
 
 use super::equivalence::ConfigPair;
 use super::guard_words;
+use super::limit_difference::limit_changes;
 use super::upstream_difference::{differing, upstream_changes};
 use crate::route::{
     AccessLog, Action, AdminSpec, ArmState, EffectiveConfig, Identity, ListenerSpec, Rescue, RetryConditions,
@@ -102,10 +103,12 @@ fn route(pair: &ConfigPair<'_>, both: Both) -> Vec<String> {
     let patterns = a.hosts == b.hosts && a.paths == b.paths && a.methods == b.methods;
     changed(patterns && pair.predicates(&a.predicates, &b.predicates), "match");
     changed(ConfigPair::answers(&old.action, &new.action), "action");
+    changed(pair.access(&old.access, &new.access), "access");
     changed(old.request_headers == new.request_headers, "request headers");
     changed(old.response_headers == new.response_headers, "response headers");
     changed(old.timeouts == new.timeouts, "timeouts");
     changed(old.limits == new.limits, "limits");
+    words.extend(limit_changes(pair, [old, new]));
     words.extend(retry(&new.name, &old.retry, &new.retry));
     if a.priority != b.priority {
         words.push(format!("{} priority {} → {}", new.name, a.priority, b.priority));

@@ -4,8 +4,8 @@
 use ahash::{HashMap, HashSet};
 
 use crate::route::{
-    Action, EffectiveConfig, PathPattern, Predicate, Rewrite, Rules, Segment, SegmentId, Shadow, StringMatch, Target,
-    UpstreamId,
+    AccessRule, AccessVerdict, Action, EffectiveConfig, PathPattern, Predicate, Rewrite, Rules, Segment, SegmentId,
+    Shadow, StringMatch, Target, UpstreamId,
 };
 
 /// Two configurations.
@@ -148,6 +148,19 @@ impl<'a> ConfigPair<'a> {
             && old.iter().zip(new).all(|(a, b)| {
                 a.serve == b.serve && a.weight == b.weight && self.predicates(&a.predicates, &b.predicates)
             })
+    }
+
+    /// Whether the proxy answers the same callers itself, with the same responses.
+    pub(super) fn access(&self, old: &[AccessRule], new: &[AccessRule]) -> bool {
+        let verdict = |a: &AccessVerdict, b: &AccessVerdict| match (a, b) {
+            (AccessVerdict::Pass, AccessVerdict::Pass) => true,
+            (AccessVerdict::Answer(a), AccessVerdict::Answer(b)) => a == b,
+            (AccessVerdict::Pass | AccessVerdict::Answer(_), _) => false,
+        };
+        let same = |(a, b): (&AccessRule, &AccessRule)| {
+            verdict(&a.verdict, &b.verdict) && self.predicates(&a.predicates, &b.predicates)
+        };
+        old.len() == new.len() && old.iter().zip(new).all(same)
     }
 
     /// Whether redirects and fixed responses are equal; splits are compared in detail.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, Method};
 
+use super::access_explain::{Admission, AdmittedRequest};
 use super::failure_explain::FailingRequest;
 use super::near_misses::near_misses;
 use super::recorder::{ExplainStep, StepRecorder};
@@ -151,6 +152,14 @@ impl Explanation {
             scheme,
             ..Values::default()
         };
+        let Admission { steps, answered } = AdmittedRequest { rules, route, head, caller }.explain();
+        self.steps = steps;
+        if let Some((rule, respond)) = answered {
+            self.answered_by = Some(rule.place.clone());
+            self.outcome = ExplainedOutcome::Respond(respond.status);
+            self.response_headers = edits(&route.response_headers, &values, &rules.masks);
+            return;
+        }
         let variant;
         self.outcome = match &route.action {
             Action::Redirect(redirect) => {
@@ -162,7 +171,7 @@ impl Explanation {
                 let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
                 let request = Routed { route: lookup.route, split, head, caller, cookie_identity };
                 let (served, steps) = serve(config, &request, lookup.matched);
-                self.steps = steps;
+                self.steps.extend(steps);
                 variant = served.variant.clone();
                 values.variant = &variant;
                 ExplainedOutcome::Serve(served)

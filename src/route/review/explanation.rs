@@ -27,6 +27,8 @@ pub struct Explanation {
     pub route: Option<MatchedRoute>,
     /// The steps of the decision.
     pub steps: Vec<ExplainStep>,
+    /// The location of the target that answers, if one does.
+    pub answered_by: Option<SourceLocation>,
     /// The result.
     pub outcome: ExplainedOutcome,
     /// Requested features that are not granted, as text.
@@ -116,7 +118,10 @@ impl Explanation {
             ExplainedOutcome::Refused(why) => words.push(format!("refused={why:?}")),
             ExplainedOutcome::NoRoute => words.push("no-route".to_owned()),
             ExplainedOutcome::Redirect(status, to) => words.push(format!("redirect={} to={to}", status.as_u16())),
-            ExplainedOutcome::Respond(status) => words.push(format!("respond={}", status.as_u16())),
+            ExplainedOutcome::Respond(status) => {
+                words.push(format!("respond={}", status.as_u16()));
+                words.extend(self.answered_by.iter().map(|place| format!("target={place}")));
+            }
             ExplainedOutcome::Serve(served) => {
                 let Decision { reason, counted, unkeyed, .. } = served.decision;
                 words.push(format!("variant={} reason={}", served.variant, reason.name()));

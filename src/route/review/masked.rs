@@ -22,6 +22,7 @@ impl Explanation {
             user,
             route,
             steps,
+            answered_by: _,
             outcome,
             denied,
             dropped,

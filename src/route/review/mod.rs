@@ -1,14 +1,17 @@
 //! Explanations: `explain`, `what-if`, and replay of access logs.
 
+mod access_explain;
 mod chosen_stage;
 mod describe;
 mod difference;
+mod endpoint_difference;
 mod equivalence;
 mod explain;
 mod explain_query;
 mod explanation;
 mod failure_explain;
 mod guard_words;
+mod limit_difference;
 mod masked;
 mod miss_reasons;
 mod near_misses;

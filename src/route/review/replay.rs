@@ -8,7 +8,7 @@ use super::shadow_explain::CopyDecision;
 use super::what_if::SplitSide;
 use crate::route::{
     Caller, Decision, EffectiveConfig, ExplainRequest, NoTrace, Reason, Route, RouteId, Routed, SamplingInput, Split,
-    SplitState, Spread, StickyKey, Variant, VariantId, Weight, cookie, decide,
+    SplitState, Spread, StickyKey, Variant, VariantId, Weight, access, cookie, decide,
 };
 
 /// A request of a log.
@@ -238,8 +238,11 @@ impl<'a> ReplayedConfig<'a> {
         };
         let RouteId(id) = lookup.route;
         let route = rules.route(lookup.route);
-        let Some(split) = route.split() else { return Some(route.name.clone().into()) };
         let caller = rules.identity.caller(logged.request.peer, &head, logged.request.facts);
+        if let Some((_, respond)) = access(&route.access, &head, &caller, &rules.segments) {
+            return Some(format!("{} {} by a target", route.name, respond.status.as_u16()).into());
+        }
+        let Some(split) = route.split() else { return Some(route.name.clone().into()) };
         let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
         let spread = &mut self.spreads[id as usize];
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity };

@@ -1,9 +1,7 @@
 //! The differences of an upstream, as text.
 
-use crate::route::{EndpointSpec, OutlierSettings, RetryBudgetSettings, Upstream, UpstreamLimits};
-
-/// The maximum number of endpoints in a line.
-const ENDPOINTS_MAX: usize = 4;
+use super::endpoint_difference::{endpoint_changes, health_changes};
+use crate::route::{OutlierSettings, RetryBudgetSettings, Upstream, UpstreamLimits};
 
 /// The changes of an upstream.
 pub(super) fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
@@ -13,16 +11,16 @@ pub(super) fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
         endpoints,
         balance,
         connect_timeout,
+        slow_start,
         limits,
         outlier,
+        health,
         retry_budget,
         proxy_protocol,
         tls,
     } = old;
     let mut words = Vec::new();
-    if *endpoints != new.endpoints {
-        words.push(format!("endpoints {} → {}", listed(endpoints), listed(&new.endpoints)));
-    }
+    words.extend(endpoint_changes(endpoints, &new.endpoints));
     words.extend(differing(
         "",
         &[
@@ -33,6 +31,10 @@ pub(super) fn upstream_changes(old: &Upstream, new: &Upstream) -> Vec<String> {
             ("tls", *tls == new.tls),
         ],
     ));
+    if *slow_start != new.slow_start {
+        words.push(format!("slow_start {slow_start:?} → {:?}", new.slow_start));
+    }
+    words.extend(health_changes(health.as_ref(), new.health.as_ref()));
     words.extend(limit_changes(*limits, new.limits));
     words.extend(outlier_changes(*outlier, new.outlier));
     words.extend(budget_changes(*retry_budget, new.retry_budget));
@@ -95,13 +97,4 @@ fn budget_changes(old: RetryBudgetSettings, new: RetryBudgetSettings) -> Option<
         "retry_budget",
         &[("ratio", ratio, new.ratio), ("min_per_second", min_per_second.into(), new.min_per_second.into())],
     )
-}
-
-/// The first endpoints, as configured.
-fn listed(endpoints: &[EndpointSpec]) -> String {
-    let mut all: Vec<String> = endpoints.iter().take(ENDPOINTS_MAX).map(ToString::to_string).collect();
-    if let Some(more @ 1..) = endpoints.len().checked_sub(ENDPOINTS_MAX) {
-        all.push(format!("{more} more"));
-    }
-    all.join(", ")
 }

@@ -151,6 +151,7 @@ fn moved(pair: &ConfigPair<'_>, both: Both) -> Moved {
         (!same_match || !pair.predicates(&a.predicates, &b.predicates), "the route matches other requests than before"),
         (before.rules.identity != after.rules.identity, "identity is read differently"),
         (before.overlay.kill().tenants != after.overlay.kill().tenants, "other tenants are killed"),
+        (!pair.access(&old.access, &new.access), "the proxy answers other callers itself"),
         (!pair.targets(&from.targets, &to.targets), "its targets differ"),
     ] {
         if unknown {

@@ -108,6 +108,7 @@ fn who_keeps_a_variant_may_get_another_upstream() {
         host: EndpointHost::Ip("10.0.0.1".parse().unwrap()),
         port,
         weight: 1,
+        role: EndpointRole::Primary,
     };
     let at = |port| {
         let mut made = checkout(50_000);

@@ -83,6 +83,9 @@ pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
         timeouts: Timeouts::default(),
         retry: RetryPolicy::default(),
         limits: RouteLimits::default(),
+        access: Box::default(),
+        rate_limits: Box::default(),
+        load: LoadPriority::Normal,
     }
 }
 
@@ -207,7 +210,9 @@ pub(super) fn rules(routes: Vec<Route>) -> Rules {
         connect_timeout: std::time::Duration::from_secs(1),
         tls: None,
         limits: UpstreamLimits::default(),
+        slow_start: std::time::Duration::ZERO,
         outlier: OutlierSettings::default(),
+        health: None,
         retry_budget: RetryBudgetSettings::default(),
         proxy_protocol: None,
     };

@@ -3,7 +3,8 @@
 use super::scrape::{Scrape, WeightedSeries};
 use super::text::PrometheusText;
 use super::{
-    counted, edge, notifications, process, releases, rollouts, samples, shadow, tls, tokens, upstreams, variants,
+    admission, counted, edge, notifications, process, releases, rollouts, samples, shadow, tls, tokens, upstreams,
+    variants,
 };
 use crate::telemetry::Process;
 use crate::telemetry::family::{FamilySink, MetricKind};
@@ -33,6 +34,8 @@ pub(super) fn families(out: &mut impl FamilySink, mut scrape: Scrape<'_>) {
     scrape.releases.sort_by(|a, b| (&a.route, &a.variant).cmp(&(&b.route, &b.variant)));
     scrape.rollouts.sort_by(|a, b| a.rollout.cmp(&b.rollout));
     scrape.receivers.sort_by(|a, b| a.receiver.cmp(&b.receiver));
+    scrape.limits.sort_by(|a, b| (&a.route, &a.limit).cmp(&(&b.route, &b.limit)));
+    scrape.refusals.sort_by(|a, b| a.route.cmp(&b.route));
     scrape.upstreams.sort_by(|a, b| a.series.upstream.cmp(&b.series.upstream));
     scrape.listeners.sort_by_key(|(name, _)| *name);
     out.family("pointsman_build_info", MetricKind::Gauge, "Always 1; the version is in the label.");
@@ -43,6 +46,7 @@ pub(super) fn families(out: &mut impl FamilySink, mut scrape: Scrape<'_>) {
     rollouts::expose(out, &scrape);
     notifications::expose(out, &scrape);
     upstreams::expose(out, &scrape);
+    admission::expose(out, &scrape);
     shadow::expose(out, &mut scrape);
     edge::expose(out, &mut scrape);
     tls::expose(out, &scrape);

@@ -2,6 +2,7 @@
 //! embedding program. Label values come from the configuration only, never from a client. Series without a count are
 //! left out, so that 100 000 unused routes cost a scrape nothing.
 
+mod admission;
 mod counted;
 mod edge;
 mod expose;
@@ -22,8 +23,8 @@ mod variants;
 pub use expose::{CONTENT_TYPE, expose};
 pub use push::{FigurePusher, Push, SharedRecorder};
 pub use scrape::{
-    CertificateFigures, ComparisonFigures, GuardFigures, HealthFigures, ReceiverFigures, ReleaseFigures,
-    RolloutFigures, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries,
+    CertificateFigures, CheckFigures, ComparisonFigures, GuardFigures, HealthFigures, LimitFigures, ReceiverFigures,
+    ReleaseFigures, RolloutFigures, RouteRefusals, RouteShares, Scrape, UpstreamFigures, VariantShare, WeightedSeries,
 };
 
 #[cfg(test)]

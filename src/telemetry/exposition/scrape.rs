@@ -25,6 +25,10 @@ pub struct Scrape<'a> {
     pub receivers: Vec<ReceiverFigures>,
     /// The upstreams.
     pub upstreams: Vec<UpstreamFigures<'a>>,
+    /// The rate limits, in any order.
+    pub limits: Vec<LimitFigures>,
+    /// What routes refuse by access rules and under load, in any order.
+    pub refusals: Vec<RouteRefusals>,
     /// The shadows of routes, with the configured share of each, 0 to 1.
     pub shadows: Vec<(&'a ShadowSeries, f64)>,
     /// The results of comparisons, for the routes that have any.
@@ -87,6 +91,47 @@ pub struct HealthFigures {
     pub admissions: u64,
     /// The part of the retry budget that is used, 0 to 1.
     pub budget_used: f64,
+    /// The active checks; `None` where there are none.
+    pub checks: Option<CheckFigures>,
+}
+
+/// The active checks of an upstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckFigures {
+    /// Good ones.
+    pub good: u64,
+    /// Bad ones.
+    pub bad: u64,
+    /// By how many seconds the latest check began later than its interval says.
+    pub late_seconds: f64,
+}
+
+/// A rate limit.
+#[derive(Clone, Debug)]
+pub struct LimitFigures {
+    /// The route.
+    pub route: String,
+    /// Its name in the route.
+    pub limit: String,
+    /// Requests beyond it that were let through.
+    pub dry_run: u64,
+    /// Requests beyond it that were refused.
+    pub refused: u64,
+    /// Keys whose count is not over.
+    pub keys: u64,
+    /// Keys that were forgotten for others.
+    pub evictions: u64,
+}
+
+/// What a route refuses.
+#[derive(Clone, Debug)]
+pub struct RouteRefusals {
+    /// The route.
+    pub route: String,
+    /// Requests that an access rule answered; `None`: it has no such rule.
+    pub denied: Option<u64>,
+    /// Requests refused under load; `None`: its priority is not low.
+    pub shed: Option<u64>,
 }
 
 /// The sample of one route.

@@ -181,11 +181,25 @@ fn health() -> HealthFigures {
         "by_hand",
     ];
     HealthFigures {
-        states: vec![("usable", 1), ("failing", 0), ("ejected", 1), ("trial", 0), ("drained", 0)],
+        states: vec![
+            ("usable", 1),
+            ("failing", 0),
+            ("ejected", 1),
+            ("trial", 0),
+            ("drained", 0),
+            ("unhealthy", 0),
+            ("unknown", 0),
+            ("standby", 0),
+        ],
         ejections: causes.into_iter().zip(1..).collect(),
         admissions: 65,
         budget_used: 0.25,
+        checks: Some(CheckFigures { good: 40, bad: 2, late_seconds: 0.125 }),
     }
+}
+
+fn limit(route: &str, limit: &str) -> LimitFigures {
+    LimitFigures { route: route.to_owned(), limit: limit.to_owned(), dry_run: 0, refused: 9, keys: 12, evictions: 1 }
 }
 
 /// Tries, waits and refusals.
@@ -264,6 +278,11 @@ fn with_scrape<T>(take: impl FnOnce(Scrape<'_>) -> T) -> T {
         upstreams: vec![
             UpstreamFigures { series: &upstreams[1], endpoints: 0, health: HealthFigures::default() },
             UpstreamFigures { series: &upstreams[0], endpoints: 2, health: health() },
+        ],
+        limits: vec![limit("shop", "by-tenant"), limit("checkout", "client_ip")],
+        refusals: vec![
+            RouteRefusals { route: "shop".to_owned(), denied: None, shed: Some(3) },
+            RouteRefusals { route: "checkout".to_owned(), denied: Some(4), shed: None },
         ],
         shadows: vec![(&shadow, 0.2), (&unused, 0.5)],
         findings: vec![findings()],
@@ -448,6 +467,8 @@ fn nothing(registry: &MeterRegistry) -> Scrape<'_> {
         rollouts: Vec::new(),
         receivers: Vec::new(),
         upstreams: Vec::new(),
+        limits: Vec::new(),
+        refusals: Vec::new(),
         shadows: Vec::new(),
         findings: Vec::new(),
         listeners: Vec::new(),

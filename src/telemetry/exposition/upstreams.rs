@@ -1,6 +1,6 @@
 //! The metrics of upstreams.
 
-use super::scrape::Scrape;
+use super::scrape::{CheckFigures, Scrape};
 use crate::telemetry::Counter;
 use crate::telemetry::family::{CounterFamily, FamilySink, FoldedHistogram, MetricKind};
 use crate::telemetry::meter::sum;
@@ -133,6 +133,19 @@ fn health(out: &mut impl FamilySink, scrape: &Scrape<'_>) {
     out.family("pointsman_upstream_admissions_total", MetricKind::Counter, help);
     for one in &scrape.upstreams {
         out.sample(&[("upstream", &one.series.upstream)], one.health.admissions);
+    }
+    let help = "Active checks of endpoints by result.";
+    out.family("pointsman_health_checks_total", MetricKind::Counter, help);
+    let checked = || scrape.upstreams.iter().filter_map(|one| Some((&*one.series.upstream, one.health.checks?)));
+    for (upstream, CheckFigures { good, bad, .. }) in checked() {
+        for (result, count) in [("bad", bad), ("good", good)] {
+            out.sample(&[("result", result), ("upstream", upstream)], count);
+        }
+    }
+    let help = "By how much the latest active check began later than its interval says.";
+    out.family("pointsman_health_checks_late_seconds", MetricKind::Gauge, help);
+    for (upstream, checks) in checked() {
+        out.sample(&[("upstream", upstream)], checks.late_seconds);
     }
     let help = "The used part of the retry budget; at 1 no further try is allowed.";
     out.family("pointsman_upstream_retry_budget_used_ratio", MetricKind::Gauge, help);

@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 /// What the patterns of strings are called, by a part that only they have.
-const PATTERNS: [(&str, &str); 13] = [
+const PATTERNS: [(&str, &str); 16] = [
+    ("(route|client_ip", "key"),
+    ("(s|sec|second", "rate"),
+    ("[1-5][0-9][0-9]", "statuses"),
     ("[0-9]{4}-", "date"),
     ("(stable", "threshold"),
     ("xx)", "status"),
@@ -95,8 +98,8 @@ pub fn table(schema: &Value, path: &str, places: &BTreeMap<&str, String>) -> Str
         let inside = if matches!(path, "" | "file") { key.clone() } else { format!("{path}.{key}") };
         let link = |table: &Value| {
             let alike = |of: &&str| keys(find(schema, of)).keys().eq(keys(table).keys());
-            let place =
-                places.get(inside.as_str()).or_else(|| places.iter().find(|(of, _)| alike(of)).map(|(_, at)| at));
+            let own = places.get_key_value(inside.as_str()).filter(|(of, _)| alike(of)).map(|(_, at)| at);
+            let place = own.or_else(|| places.iter().find(|(of, _)| alike(of)).map(|(_, at)| at));
             place.cloned()
         };
         writeln!(out, "| `{key}` | {} | {default} | {doc} |", form(&values[&key], &link)).unwrap();

@@ -3,23 +3,25 @@
 
 use std::fmt::Write as _;
 
-use super::{Advice, Fault};
+use super::{Advice, Fault, LimitRefusal};
 use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 
-/// Lists all faults but the refusals. The match does not compile if one is missing.
+/// Lists all faults but the refusals and the rate limits. The match does not compile if one is missing.
 macro_rules! others {
     ($($name:ident),* $(,)?) => {
         const OTHERS: &[Fault] = &[$(Fault::$name),*];
         const _: fn(Fault) = |fault| match fault {
-            Fault::Refused(_) $(| Fault::$name)* => {}
+            Fault::Refused(_) | Fault::RateLimited(_) $(| Fault::$name)* => {}
         };
     };
 }
 
 others!(
+    Shed,
     ClientGone,
     NoEndpoint,
     Ejected,
+    Unhealthy,
     AnswerMemory,
     UpstreamRequests,
     UpstreamConnections,
@@ -40,7 +42,8 @@ others!(
 );
 
 fn all() -> impl Iterator<Item = Fault> {
-    OTHERS.iter().copied().chain(Refusal::ALL.into_iter().map(Fault::Refused))
+    let limited = Fault::RateLimited(LimitRefusal { number: 0, wait_ms: 1 });
+    [limited].into_iter().chain(OTHERS.iter().copied()).chain(Refusal::ALL.into_iter().map(Fault::Refused))
 }
 
 #[test]
@@ -152,6 +155,8 @@ fn faults_of_the_upstream_and_the_lack_of_an_endpoint_count_against_it() {
     for fault in all() {
         let expected = match fault {
             Fault::Refused(_)
+            | Fault::RateLimited(_)
+            | Fault::Shed
             | Fault::ClientGone
             | Fault::UpstreamRequests
             | Fault::UpstreamConnections
@@ -159,6 +164,7 @@ fn faults_of_the_upstream_and_the_lack_of_an_endpoint_count_against_it() {
             | Fault::Killed => false,
             Fault::NoEndpoint
             | Fault::Ejected
+            | Fault::Unhealthy
             | Fault::ConnectRefused
             | Fault::ConnectTimeout
             | Fault::UpstreamReset
