@@ -12,18 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use http::{HeaderMap, Method};
+use http::Method;
 use pointsman::balance::{
     Chooser, EndpointLoad, Fleet, HashRing, PeakEwma, RingMember, Rotation, RotationPlace, RoundRobin,
 };
 use pointsman::control::with_overlay;
+use pointsman::fields::Fields;
 use pointsman::identity::IdentityProviders;
 use pointsman::route::{
     AccessLog, Action, AdminSpec, Balance, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts,
     Generation, HeaderEdits, HostPattern, Identity, Index, Kill, LoadPriority, Masks, Match, Needs, NoTrace, Notify,
     Overlay, PathPattern, Predicate, Reason, RequestHead, Rescue, RetryPolicy, Rewrite, Route, RouteId, RouteLimits,
-    Routed, Rules, Salt, SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch, Target,
-    TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
+    RouteSpec, Routed, Rules, Salt, SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch,
+    Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
 use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
@@ -63,8 +64,7 @@ fn split(salt: &str) -> Split {
 }
 
 fn route(name: String, host: String, path: PathPattern) -> Route {
-    Route {
-        place: SourceLocation::default(),
+    let spec = RouteSpec {
         matches: Match { hosts: vec![HostPattern::Exact(host)], paths: vec![path], ..Match::default() },
         action: Action::Split(split(&name)),
         request_headers: HeaderEdits::default(),
@@ -76,7 +76,8 @@ fn route(name: String, host: String, path: PathPattern) -> Route {
         rate_limits: Box::default(),
         load: LoadPriority::Normal,
         name,
-    }
+    };
+    Route::new(SourceLocation::default(), spec)
 }
 
 /// The kinds of the routes of a table.
@@ -102,7 +103,7 @@ fn table(layout: &str, count: usize) -> (Vec<Route>, Vec<(String, String)>) {
 }
 
 fn lookup(c: &mut Criterion) {
-    let headers = HeaderMap::new();
+    let fields = Fields::new();
     for layout in LAYOUTS {
         let mut group = c.benchmark_group(format!("lookup/{layout}"));
         for count in [10, 1_000, 100_000] {
@@ -116,7 +117,7 @@ fn lookup(c: &mut Criterion) {
                         host,
                         path,
                         query: None,
-                        headers: &headers,
+                        fields: &fields,
                         client_cert: None,
                         listener: "edge",
                     };
@@ -315,15 +316,15 @@ fn rules() -> Rules {
 
 fn decision(c: &mut Criterion) {
     let rules = rules();
-    let mut headers = HeaderMap::new();
-    headers.insert(http::header::COOKIE, http::HeaderValue::from_static("theme=dark; uid=user-17"));
+    let mut fields = Fields::new();
+    fields.append(&http::header::COOKIE, &http::HeaderValue::from_static("theme=dark; uid=user-17"));
     let query = Some("tenant=acme");
     let head = RequestHead {
         method: &Method::GET,
         host: "example.com",
         path: "/checkout",
         query,
-        headers: &headers,
+        fields: &fields,
         client_cert: None,
         listener: "edge",
     };

@@ -98,11 +98,12 @@ impl Options {
         let (path, text, env) = (self.path, self.text, self.env);
         let (name, variables) = (path.to_string_lossy().into_owned(), Arc::clone(&env));
         let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let cache = config::LoadCache::default();
         ControlSettings {
             file: text.is_none().then(|| path.clone()),
             load: Arc::new(move |last_good| match &text {
                 Some(text) => config::load_text(&path.to_string_lossy(), text, &*env),
-                None => config::load_keeping(&path, &*env, last_good),
+                None => cache.load(&path, &*env, last_good),
             }),
             check: Arc::new(move |text, running| config::load_edit(&name, text, &*variables, running)),
             resolver: self.resolver,

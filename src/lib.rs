@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod drain;
 pub mod failover;
+pub mod fields;
 pub mod identity;
 pub mod journal;
 pub mod limiter;

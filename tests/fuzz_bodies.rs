@@ -9,12 +9,16 @@ mod compare;
 mod config;
 #[path = "../fuzz/bodies/endpoints.rs"]
 mod endpoints;
+#[path = "../fuzz/bodies/fields.rs"]
+mod fields;
 #[path = "../fuzz/bodies/head.rs"]
 mod head;
 #[path = "../fuzz/bodies/journal.rs"]
 mod journal;
 #[path = "../fuzz/bodies/proxy.rs"]
 mod proxy;
+#[path = "../fuzz/bodies/request.rs"]
+mod request;
 #[path = "../fuzz/bodies/response.rs"]
 mod response;
 #[path = "../fuzz/bodies/route.rs"]
@@ -59,6 +63,8 @@ const PIECES: &[&[u8]] = &[
     b"HTTP/1.0",
     b"Transfer-Encoding: chunked\r\n",
     b"Content-Length: 0\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n",
+    b"http://a",
     b"HTTP/1.1 200 OK\r\n",
     b"HTTP/1.1 103 Early Hints\r\n\r\n",
     b"0\r\n\r\n",
@@ -145,6 +151,16 @@ fn any_host_and_path() {
 #[test]
 fn any_request_head() {
     check("head", 20_000, head::any);
+}
+
+#[test]
+fn any_requests_of_a_connection() {
+    check("request", 20_000, request::any);
+}
+
+#[test]
+fn any_acts_on_fields() {
+    check("fields", 20_000, fields::any);
 }
 
 #[test]

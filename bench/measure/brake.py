@@ -117,8 +117,8 @@ class Brake:
             raise machine.Failed(f"`pointsman kill` ended with {done.returncode}: {done.stderr}")
         return json.loads(done.stdout)
 
-    def call(self, act: str, reason: str) -> dict:
-        body = json.dumps({"variant": f"{ROUTE}:canary", "reason": reason}).encode()
+    def call(self, act: str, reason: str, variant: str = f"{ROUTE}:canary") -> dict:
+        body = json.dumps({"variant": variant, "reason": reason}).encode()
         head = f"POST /v1/{act} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(30)

@@ -71,6 +71,18 @@ class Process:
                 continue
         return pages * PAGE
 
+    def activity(self) -> tuple[int, float]:
+        """Of the whole tree so far: how often a thread went to sleep, and the seconds that it ran."""
+        switches, seconds = 0, 0.0
+        for pid in self.tree():
+            for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+                try:
+                    switches += int((task / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+                    seconds += thread_seconds(task)
+                except (OSError, IndexError):
+                    continue
+        return switches, seconds
+
     def wait_for_port(self, port: int, seconds: float = 20):
         """Waits until the process accepts connections on the port."""
         end = time.monotonic() + seconds
@@ -105,6 +117,33 @@ class Process:
                 continue
         if self in _started:
             _started.remove(self)
+
+
+def thread_named(pid: int, name: str) -> pathlib.Path:
+    """The folder of the thread with this name."""
+    names = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        try:
+            names[(task / "comm").read_text().strip()] = task
+        except OSError:
+            continue  # It has ended.
+    if name not in names:
+        raise Failed(f"no thread is called {name}; there are {', '.join(sorted(names))}")
+    return names[name]
+
+
+def wait_for_file(path: pathlib.Path, seconds: float = 20):
+    """Waits until a file is there."""
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > end:
+            raise Failed(f"no {path} after {seconds:g} s")
+        time.sleep(0.02)
+
+
+def thread_seconds(task: pathlib.Path) -> float:
+    """The seconds that a thread ran."""
+    return int((task / "schedstat").read_text().split()[0]) / 1e9
 
 
 def end_all():

@@ -150,8 +150,11 @@ class Proxy:
     on both sides; `websocket`, one upstream that accepts upgrades.
     """
 
-    def __init__(self, name, binary, folder: pathlib.Path, upstreams, access_log=False, routes=None, edge="http"):
+    def __init__(
+        self, name, binary, folder: pathlib.Path, upstreams, access_log=False, routes=None, edge="http", checks=True, workers=1
+    ):
         self.name, self.folder, self.access_log, self.edge = name, folder, access_log, edge
+        self.checks, self.workers = checks, workers
         self.port, self.admin_port = machine.free_port(), machine.free_port()
         self.upstreams = upstreams
         self.ports = {
@@ -163,12 +166,13 @@ class Proxy:
         text = getattr(self, f"_{name}")() if routes is None else routes(self)
         self.config.write_text(text)
         command = {
-            "pointsman": [binary, "run", self.config, "--workers", "1"],
+            "pointsman": [binary, "run", self.config, "--workers", workers],
             "haproxy": [binary, "-db", "-f", self.config],
             "nginx": [binary, "-c", self.config, "-p", folder],
-            "envoy": [binary, "-c", self.config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"],
+            "envoy": [binary, "-c", self.config, "--concurrency", workers, "--disable-hot-restart", "-l", "error"],
         }[name]
-        self.process = machine.Process(command, machine.PROXY_CORE, folder / f"{name}.out")
+        core = machine.PROXY_CORE if workers == 1 else ",".join(map(str, machine.CORES[-workers:]))
+        self.process = machine.Process(command, core, folder / f"{name}.out")
         try:
             self.process.wait_for_port(self.port)
         except machine.Failed:
@@ -181,12 +185,15 @@ class Proxy:
         (self.folder / f"{self.name}.out").unlink(missing_ok=True)
 
     def _pointsman(self) -> str:
-        return pointsman_head(self) + f"""
+        health = "".join(f"[upstream.{arm}.health]\ntcp = true\n" for arm in self.ports) if self.checks else ""
+        return pointsman_head(self) + f"""{health}
 [[route]]
 name = "bench"
 match = {{ host = ["{HOST}", "127.0.0.1"], path = "/*" }}
 stable = "stable"
 sticky = ["user"]
+guard = "rollback"
+retry = {{ attempts = 1 }}
 canary = {{ upstream = "canary", weight = {CANARY_PERCENT} }}
 {"limits = { upgrade = ['websocket'] }" if self.edge == "websocket" else ""}
 [[route.target]]
@@ -202,7 +209,7 @@ serve = "canary"
         protocol = "proto h2" if self.edge == "grpc" else ""
         return f"""
 global
-  nbthread 1
+  nbthread {self.workers}
   maxconn 8000
   {"log stdout format raw local0" if self.access_log else ""}
 defaults
@@ -245,7 +252,7 @@ backend canary
             forwarding = forwarding.replace('Connection ""', "Connection upgrade; proxy_set_header Upgrade $http_upgrade")
             forwarding += " proxy_read_timeout 600s;"
         return f"""
-daemon off; worker_processes 1; pid {self.folder}/nginx.pid; error_log {self.folder}/nginx.log crit; user root;
+daemon off; worker_processes {self.workers}; pid {self.folder}/nginx.pid; error_log {self.folder}/nginx.log crit; user root;
 events {{ worker_connections 8192; }}
 http {{
   log_format line escape=json '{{{shape}}}';

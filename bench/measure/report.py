@@ -5,7 +5,7 @@ import json
 import pathlib
 import statistics
 
-from . import isolation_report
+from . import isolation_report, targets
 
 TITLES = {
     "small": "Small GET: sticky weighted split, target rules, metrics",
@@ -24,51 +24,41 @@ TITLES = {
     "websocket": "WebSocket: a message of 64 bytes there and back",
     "tls_idle": "Idle keep-alive connections under TLS",
     "shadow": "Faulty shadows: the effect on the requests",
+    "instructions": "User instructions and allocations of a request, under callgrind",
+    "hung": "A shadow of all requests to an upstream that never answers",
+    "overlay": "Kills while the file has 100,000 routes",
+    "cores": "One worker on one core, two workers on two",
+    "asleep": "A process without connections",
+    "soak": "1,000 requests in flight, with reloads",
 }
 REFERENCE = dict.fromkeys(TITLES, "HAProxy") | {"latency": "nginx", "h2": "nginx", "reload": "", "effect": "", "routes": ""}
-OWN_REFERENCE = {"reload": "calm", "routes": f"{10} routes, or calm"}
+REFERENCE |= dict.fromkeys(("instructions", "hung", "overlay", "cores", "soak"), "")
+OWN_REFERENCE = {"reload": "calm", "routes": f"{10} routes, or calm", "hung": "none", "cores": "one worker"}
 NAMES = {"pointsman": "Pointsman", "haproxy": "HAProxy", "nginx": "nginx", "envoy": "Envoy"}
 
-# (scenario, figure, what is compared, target)
-TARGETS = [
-    ("small", "CPU per request", "ratio", 1.00),
-    ("small", "CPU per request", "to envoy", 0.45),
-    ("log", "CPU per request", "ratio", 1.15),
-    ("body", "CPU per request", "ratio", 0.70),
-    ("latency", "added p50", "to nginx", 1.00),
-    ("latency", "added p99", "to nginx", 1.00),
-    ("idle", "memory per idle connection", "value", 6144),
-    ("reload", "failed requests, all rounds", "value", 0),
-    ("reload", "p99 in the storm", "ratio", 1.2),
-    ("effect", "write to effect", "p99", 300),
-    ("routes", "CPU per request, 100,000 routes", "ratio", 2.0),
-    ("routes", "reload of 100,000 routes, write to effect", "value", 1000),
-    ("routes", "p99 while it reloads", "ratio", 1.1),
-    ("tls_full", "CPU per connection", "ratio", 1.00),
-    ("tls_resumed", "CPU per connection", "ratio", 1.00),
-    ("tls", "CPU per request", "ratio", 1.00),
-    ("h2", "CPU per request, 100 streams", "ratio", 1.00),
-    ("h2", "CPU per request, 100 streams", "to envoy", 0.5),
-    ("tls_idle", "memory per idle connection", "value", 20480),
-]
 COLOURS = {"pointsman": "#0f766e", "haproxy": "#64748b", "nginx": "#94a3b8", "envoy": "#cbd5e1"}
 
 
 def write(folder: pathlib.Path, options, results, facts: dict[str, str]) -> list[pathlib.Path]:
     folder.mkdir(exist_ok=True)
-    files = [folder / f"{options.out}.{kind}" for kind in ("md", "svg", "json")]
+    files = [folder / f"{options.out}{kind}" for kind in (".md", ".svg", ".json", "-targets.svg")]
     charted = chart(results, facts) or isolation_report.chart(results.cells, facts)
-    files[0].write_text(markdown(options, results, facts, files[1].name if charted else ""))
-    files[1].write_text(charted) if charted else files[1].unlink(missing_ok=True)
+    of_targets = targets.chart(results, facts) if options.table else ""
+    files[0].write_text(markdown(options, results, facts, files[1].name if charted else "", files[3].name if of_targets else ""))
+    for file, drawn in ((files[1], charted), (files[3], of_targets)):
+        file.write_text(drawn) if drawn else file.unlink(missing_ok=True)
     data = {"facts": facts, "rounds": options.rounds, "seconds": options.seconds}
     data |= {"series": [dataclasses.asdict(series) for series in results.series]}
     data |= {"cells": [dataclasses.asdict(cell) for cell in results.cells]} if results.cells else {}
+    data |= {"targets": [
+        dataclasses.asdict(verdict.target) | {"value": verdict.value, "met": verdict.met} for verdict in targets.verdicts(results)
+    ]}
     data |= {"errors": results.errors, "notes": results.notes}
     files[2].write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     return [file for file in files if file.exists()]
 
 
-def markdown(options, results, facts, svg: str) -> str:
+def markdown(options, results, facts, svg: str, of_targets: str) -> str:
     versions = ", ".join(f"{NAMES.get(name, name)} {facts[name]}" for name in facts if name not in ("date", "machine"))
     lines = [
         f"# Comparison of {facts['date']}", "",
@@ -79,13 +69,16 @@ def markdown(options, results, facts, svg: str) -> str:
     if svg:
         alt = "p99 with the shadow, to that without" if results.cells else "CPU per request, as a ratio to HAProxy"
         lines += [f"![{alt}]({svg})", ""]
+    lines += targets.table(results)
+    if of_targets:
+        lines += [f"![Measured values as parts of their targets]({of_targets})", ""]
     for scenario in dict.fromkeys(series.scenario for series in results.series):
         reference = REFERENCE.get(scenario) or OWN_REFERENCE.get(scenario, "")
         lines += [f"## {TITLES[scenario]}", ""]
         lines += [f"| | figure | median | range | ratio to {reference or '-'} | range | rounds |", "|---|---|---|---|---|---|---|"]
         rows = sorted(results.of(scenario), key=lambda series: (series.figure, list(NAMES).index(series.peer)))
         lines += [row(series) for series in rows]
-        lines += [*verdicts(results, scenario), ""]
+        lines += [""]
     lines += isolation_report.tables(results.cells, TITLES["shadow"])
     if results.notes:
         lines += ["## Notes", "", *(f"* {note}" for note in results.notes), ""]
@@ -103,41 +96,6 @@ def row(series) -> str:
     median = f"{number(series.median())} {series.unit}".strip()
     name = NAMES.get(series.peer, series.peer)
     return f"| {name} | {series.figure} | {median} | {span} | {ratio} | {ratio_span} | {len(series.values)} |"
-
-
-def verdicts(results, scenario: str) -> list[str]:
-    """One line for each target of this scenario that could be measured."""
-    lines = []
-    for where, figure, compared, target in TARGETS:
-        series = find(results, where, figure, "pointsman")
-        if where != scenario or not series:
-            continue
-        measured = measured_value(results, series, compared)
-        if measured is None:
-            continue
-        kind = {"ratio": "ratio", "to envoy": "ratio to Envoy", "to nginx": "ratio of medians to nginx", "value": "median", "p99": "p99"}[compared]
-        word = "met" if measured <= target else "**missed**"
-        unit = series.unit if compared in ("value", "p99") else ""
-        lines.append(f"* {figure}, {kind}: {number(measured)} {unit}".rstrip() + f", target {number(target)}: {word}")
-    return ["", *lines] if lines else []
-
-
-def measured_value(results, series, compared: str):
-    if compared == "value":
-        return series.median()
-    if compared == "p99":
-        return sorted(series.values)[min(len(series.values) - 1, len(series.values) * 99 // 100)]
-    if compared == "ratio":
-        return statistics.median(series.ratios) if series.ratios else None
-    other = find(results, series.scenario, series.figure, compared.removeprefix("to "))
-    if compared == "to nginx":  # Differences of latencies: their ratio within one round means little.
-        return series.median() / other.median() if other and other.median() > 0 else None
-    return statistics.median(a / b for a, b in zip(series.values, other.values)) if other else None
-
-
-def find(results, scenario: str, figure: str, peer: str):
-    wanted = (scenario, figure, peer)
-    return next((s for s in results.series if (s.scenario, s.figure, s.peer) == wanted), None)
 
 
 def number(value: float) -> str:

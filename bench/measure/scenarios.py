@@ -7,17 +7,23 @@ import random
 import statistics
 import time
 
-from . import isolation, load, machine, peers, protocols
+from . import endurance, isolation, load, machine, peers, protocols
 
-ALL = (
-    "small", "log", "body", "latency", "idle", "reload", "effect", "routes",
-    "tls_full", "tls_resumed", "tls", "h2", "grpc", "websocket", "tls_idle", "shadow",
+# The table of targets, in one run; the soak comes last.
+TABLE = (
+    "small", "instructions", "log", "body", "tls_full", "tls_resumed", "tls", "h2", "grpc", "latency", "idle", "tls_idle",
+    "routes", "reload", "effect", "hung", "overlay", "cores", "asleep", "soak",
 )
+ALL = (*TABLE, "websocket", "shadow")
+OWN = ("instructions", "reload", "effect", "routes", "hung", "overlay", "soak")
+# Scenarios with a target to Envoy, which takes longest: a quick run measures it nowhere else.
+WITH_ENVOY = ("small", "asleep")
 IDLE_CONNECTIONS = 2000
 # A connection is idle after some seconds without a request.
 IDLE_SECONDS = 3
 EDITS = 30
 EDITS_PER_SECOND = 10
+STORM_SECONDS = 60
 ROUTES = (10, 100_000)
 
 
@@ -47,7 +53,7 @@ class Results:
         return [series for series in self.series if series.scenario == scenario]
 
 
-class Bench(protocols.Protocols, isolation.Isolation):
+class Bench(protocols.Protocols, isolation.Isolation, endurance.Endurance):
     def __init__(self, folder: pathlib.Path, found: peers.Found, options):
         machine.raise_descriptor_limit()
         self.folder, self.found, self.options = folder, found, options
@@ -63,25 +69,32 @@ class Bench(protocols.Protocols, isolation.Isolation):
 
     def run(self) -> Results:
         for name in self.options.only:
-            if name in ("reload", "effect", "routes") and "pointsman" not in self.found.proxies():
+            self.scenario = name
+            if name in OWN and "pointsman" not in self.found.proxies():
                 self.results.notes.append(f"`{name}` left out: it is about Pointsman alone, and there is no binary")
                 continue
+            begun = time.monotonic()
             print(f"\n{name}", flush=True)
             try:
                 getattr(self, f"measure_{name}")()
             except (machine.Failed, OSError, TimeoutError) as error:
                 self.fail(name, error)
+            print(f"  {time.monotonic() - begun:.0f} s", flush=True)
         return self.results
+
+    def proxies(self) -> list[str]:
+        """The proxies of the present scenario."""
+        names = self.found.proxies()
+        without_envoy = self.options.quick and self.scenario not in WITH_ENVOY
+        return [name for name in names if name != "envoy" or not without_envoy]
 
     def fail(self, where: str, error: Exception):
         self.results.errors.append(f"{where}: {error}")
         print(f"  FAILED {where}: {error}", flush=True)
 
     @contextlib.contextmanager
-    def proxy(self, name: str, access_log: bool = False, routes=None, edge: str = "http"):
-        running = peers.Proxy(
-            name, self.found.paths[name], self.folder, self.upstreams, access_log=access_log, routes=routes, edge=edge
-        )
+    def proxy(self, name: str, **how):
+        running = peers.Proxy(name, self.found.paths[name], self.folder, self.upstreams, **how)
         try:
             yield running
         finally:
@@ -89,7 +102,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
 
     def interleaved(self, scenario: str, rounds: int, measure, extra: tuple[str, ...] = ()) -> dict:
         """Calls `measure(peer)` for each peer in each round, in random order; a peer that fails is left out."""
-        values: dict[str, list] = {name: [] for name in (*self.found.proxies(), *extra)}
+        values: dict[str, list] = {name: [] for name in (*self.proxies(), *extra)}
         for number in range(rounds):
             order = list(values)
             random.shuffle(order)
@@ -110,20 +123,28 @@ class Bench(protocols.Protocols, isolation.Isolation):
             ratios = [value / against for value, against in zip(found, base) if against > 0] if base else []
             self.results.series.append(Series(scenario, name, figure, unit, found, ratios))
 
+    def add_series(self, scenario: str, peer: str, figure: str, unit: str, values: list[float], ratios: list[float]):
+        self.results.series.append(Series(scenario, peer, figure, unit, values, ratios))
+
     # CPU per request, closed loop.
+
+    def cpu_of(self, proxy, script: pathlib.Path) -> float:
+        """Microseconds of the proxy's CPU for each request of a script."""
+        self.wrk.run(proxy.port, 1, script)
+        before = proxy.process.cpu_seconds()
+        done = self.wrk.run(proxy.port, self.seconds, script)
+        spent = proxy.process.cpu_seconds() - before
+        if done.failed:
+            raise machine.Failed(f"{done.failed} of {done.requests} requests failed")
+        return spent / done.requests * 1e6
 
     def cpu_per_request(self, scenario: str, script: pathlib.Path, access_log: bool = False):
         def measure(name: str) -> float:
             with self.proxy(name, access_log=access_log) as proxy:
-                self.wrk.run(proxy.port, 1, script)
-                before = proxy.process.cpu_seconds()
-                done = self.wrk.run(proxy.port, self.seconds, script)
-                spent = proxy.process.cpu_seconds() - before
-                if done.failed:
-                    raise machine.Failed(f"{done.failed} of {done.requests} requests failed")
+                cost = self.cpu_of(proxy, script)
                 if access_log and name != "haproxy" and not proxy.log.exists():
                     raise machine.Failed("the access log was not written")
-                return spent / done.requests * 1e6
+                return cost
 
         self.add(scenario, "CPU per request", "µs", self.interleaved(scenario, self.rounds, measure))
 
@@ -141,7 +162,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
 
     def measure_latency(self):
         fixed_rate, most = load.FixedRate(self.found.paths["rustc"], self.folder), []
-        for name in self.found.proxies():
+        for name in self.proxies():
             if name != "envoy":
                 with self.proxy(name) as proxy:
                     done = self.wrk.run(proxy.port, 2, self.wrk.small)
@@ -193,17 +214,20 @@ class Bench(protocols.Protocols, isolation.Isolation):
     def measure_reload(self):
         """The file is rewritten ten times a second under full load."""
         calm, storm, failed, grown, applied = [], [], 0, [], 0
-        for _ in range(self.rounds):
+        seconds = self.seconds if self.options.quick else STORM_SECONDS
+        for _ in range(min(2, self.rounds)):
             with self.proxy("pointsman") as proxy:
                 text = proxy.config.read_text()
                 texts = [text.replace(f"weight = {peers.CANARY_PERCENT}", f"weight = {weight}") for weight in (5, 15)]
                 self.wrk.run(proxy.port, 1, self.wrk.small)
-                calm.append(self.wrk.run(proxy.port, self.seconds, self.wrk.small).p99)
+                calm.append(self.wrk.run(proxy.port, seconds, self.wrk.small).p99)
                 before = proxy.process.rss_bytes()
                 editor = load.Editor(proxy.config, texts, EDITS_PER_SECOND)
                 editor.start()
-                done = self.wrk.run(proxy.port, self.seconds, self.wrk.small)
+                done = self.wrk.run(proxy.port, seconds, self.wrk.small)
                 editor.stop()
+                # What a reload takes is given back within a second.
+                time.sleep(1)
                 storm.append(done.p99)
                 failed += done.failed
                 grown.append((proxy.process.rss_bytes() - before) / 2**20)
@@ -224,7 +248,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
             text = proxy.config.read_text()
             taken = self.edits(proxy, lambda weight: text.replace(
                 f"weight = {peers.CANARY_PERCENT}", f"weight = {weight}"
-            ), EDITS, load.Probe(proxy.port))
+            ), 10 if self.options.quick else EDITS, load.Probe(proxy.port))
         self.results.series.append(Series("effect", "pointsman", "write to effect", "ms", [t * 1e3 for t in taken]))
 
     def edits(self, proxy, text_for, count: int, probe, limit: float = 10) -> list[float]:
@@ -248,7 +272,7 @@ class Bench(protocols.Protocols, isolation.Isolation):
         calm: list[float] = []
         during: list[float] = []
         reload_seconds: list[float] = []
-        for _ in range(min(3, self.rounds)):
+        for _ in range(1 if self.options.quick else min(3, self.rounds)):
             for count in random.sample(ROUTES, len(ROUTES)):
                 hosts = [f"h{number}.{peers.HOST}" for number in random.sample(range(count), min(count, 1000))]
                 script = load.requests_file(self.folder, "routes", [(host, "/service/hello") for host in hosts])

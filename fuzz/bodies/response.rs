@@ -3,6 +3,7 @@
 
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use pointsman::fields::Fields;
 use pointsman::proxy::response_body::{BodyPiece, ResponseBodyDecoder};
 use pointsman::proxy::response_head::{
     ExpectedResponse, HeadLimits, HeadProgress, MalformedResponse, ResponseFraming, ResponseHead, ResponseHeadScanner,
@@ -120,18 +121,18 @@ impl Reader {
                 HeadProgress::Partial => return Ok(false),
                 HeadProgress::Informational(length) => {
                     assert!(length <= self.limits.bytes);
-                    let fields = self.scanner.fields(&self.input[..length]);
-                    let fields = fields.flat_map(|(name, value)| [name.to_vec(), value.to_vec()]).collect();
+                    let fields = self.scanner.take_fields(&self.input[..length], Fields::new())?;
+                    let fields = fields.iter().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]).collect();
                     self.response.informational.push((self.scanner.status(), fields));
                     self.take(length);
                     self.scanner.next_head();
                 }
                 HeadProgress::Final(length) => {
                     assert!(length <= self.limits.bytes);
-                    let head = self.scanner.head(&self.input[..length].to_vec().into())?;
+                    let head = self.scanner.head(&self.input[..length], Fields::new())?;
                     self.take(length);
-                    let ResponseHead { status, headers, framing, persistent, hop_by_hop, .. } = head;
-                    let status = status.as_u16();
+                    let ResponseHead { status, fields, framing, persistent, hop_by_hop, .. } = head;
+                    let (status, headers) = (status.as_u16(), fields.to_map());
                     self.response.head = Some(Head { status, headers, framing, persistent, hop_by_hop });
                     self.decoder = Some(ResponseBodyDecoder::new(framing));
                 }

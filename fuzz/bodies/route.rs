@@ -1,7 +1,8 @@
 //! Properties of any host and any path: normal forms are stable, and a lookup returns a route of the rules or none.
 
-use http::{HeaderMap, Method};
+use http::Method;
 use pointsman::config::load_text;
+use pointsman::fields::Fields;
 use pointsman::route::{EncodedSlash, RequestHead, Rules, needless_escape, normal_host, normal_path};
 
 /// Routes of every kind of pattern.
@@ -63,14 +64,14 @@ pub fn any(bytes: &[u8]) {
 
 /// A lookup returns a route of these rules; the route that matches every path is the last choice.
 fn check_lookup(rules: &Rules, host: &str, path: &str) {
-    let headers = HeaderMap::new();
+    let fields = Fields::new();
     for method in [Method::GET, Method::POST] {
         let head = RequestHead {
             method: &method,
             host,
             path,
             query: None,
-            headers: &headers,
+            fields: &fields,
             client_cert: None,
             listener: "edge",
         };

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::compile_routes::{self, CompiledRoutes, ReadFile};
+use super::kept::KeptRoutes;
 use super::tables::admin::ADMIN;
 use super::tables::client_tls::SystemRoots;
 use super::tables::dns::DNS;
@@ -16,8 +18,9 @@ use super::tables::prometheus::PROMETHEUS;
 use super::tables::release::RELEASE;
 use super::tables::rollout::{ROLLOUT, RolloutContext};
 use super::tables::route::ROUTE;
-use super::tables::route_context::{DefinedUpstreams, NameRegistries, NamedRoute};
+use super::tables::route_context::{DefinedUpstreams, NameRegistries};
 use super::tables::route_test::{RouteTest, TEST, TestNames};
+use super::tables::route_text::RouteText;
 use super::tables::segment::SEGMENT;
 use super::tables::stage_gate::PrometheusTable;
 use super::tables::state::STATE;
@@ -25,18 +28,17 @@ use super::tables::traces::TRACES;
 use super::tables::upstream::UPSTREAM;
 use super::tables::{
     admin, dns, grpc, guard_warnings, hidden_routes, hidden_targets, identity, kill, listener, notify, outlier,
-    prometheus, release, rollout_warnings, rollouts, route, route_test, segment, shadow, state, traces, upstream,
+    prometheus, release, rollout_warnings, rollouts, route_test, segment, shadow, state, traces, upstream,
 };
 use super::toml::context::Context;
 use super::toml::diagnostic::Finding;
-use super::toml::document::Document;
 use super::toml::item::NamedTables;
 use super::toml::reader::Reader;
 use super::toml::registry::{NameKind, Registry};
 use super::toml::source::Span;
 use super::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::identity::IdentityProviders;
-use crate::route::{FileKills, Index, ListenerSpec, Notify, Overlay, Route, Rules, SplitState, TokenList};
+use crate::route::{FileKills, Index, ListenerSpec, Notify, Overlay, Route, Rules, TokenList};
 use crate::tls::Server;
 
 /// The most routes.
@@ -93,7 +95,7 @@ struct Parts<'d> {
     upstreams: NamedTables<'d>,
     segments: NamedTables<'d>,
     rollouts: NamedTables<'d>,
-    routes: Vec<NamedRoute<'d>>,
+    routes: Vec<RouteText<'d>>,
     tests: Vec<Reader<'d>>,
 }
 
@@ -117,16 +119,20 @@ pub(super) struct Compiled {
     /// Keys for tokens, and a database of countries.
     pub(super) identity_providers: IdentityProviders,
     pub(super) tests: Vec<RouteTest>,
+    /// What the next load need not read.
+    pub(super) kept: Option<KeptRoutes>,
 }
 
-/// Compiles all files; the first one is the root. Returns `None` if there are errors.
-pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Option<Compiled> {
-    let mut parts = gather(context, documents);
+/// What the load before has left.
+type Last<'a> = Option<&'a KeptRoutes>;
+
+/// Compiles all files; the first one is the root. Returns `None` if there are errors. Routes that are the same as in the load
+/// before are taken from `last`.
+pub(super) fn compile<'d>(context: &mut Context<'_>, files: &'d [ReadFile<'d>], last: Last<'_>) -> Option<Compiled> {
+    let mut parts = gather(context, files);
     let (listeners, tls, addresses) = listener::listeners(context, &parts.listeners);
-    let requests_cert = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
-    context.identified.extend(listeners.iter().any(requests_cert).then_some("client_cert"));
-    let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
-    let state = state::state(context, parts.one("state"), root);
+    note_client_certs(context, &listeners);
+    let state = state::state(context, parts.one("state"), whole(files));
     let (admin, admin_tls) = admin::admin(context, parts.one("admin"), &addresses, &state);
     let (identity, identity_providers) = identity::identity(context, parts.one("identity"));
     let access_log = listener::access_log(context, parts.one("access_log"));
@@ -143,24 +149,22 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let upstreams: Vec<_> = parts.upstreams.valid.iter().filter_map(each).collect();
     let segments: Vec<_> = parts.segments.valid.iter().filter_map(|named| segment::segment(context, named)).collect();
 
-    let mut route_names = define_routes(context, &parts.routes);
+    let data_hash = context.data_hash();
+    last.is_none_or(|last| last.is_of(files.len(), data_hash)).then_some(())?;
+    let mut route_names = compile_routes::define(context, &parts.routes);
     let known = Listeners::new(&listeners, parts.listeners.len());
     let (upstreams_of, segments_of, rollouts_of) = (&mut upstream_names, &mut segment_names, &mut rollouts);
     let mut names =
         NameRegistries { upstreams: upstreams_of, segments: segments_of, listeners: &known, rollouts: rollouts_of };
-    let (routes, mut states) = routes(context, &parts.routes, &mut names);
+    let CompiledRoutes { routes, mut states, apart } = compile_routes::routes(context, &parts.routes, &mut names);
     rollouts.set_members(&routes);
     let splits = Splits { routes: &routes, states: &mut states, rollouts: &mut rollouts };
     let kill = kill::kill(context, parts.one("kill"), &mut route_names, splits);
     let (routes_of, upstreams_of, rollouts_of) = (&mut route_names, &mut upstream_names, &mut rollouts);
     let names = TestNames { routes: routes_of, upstreams: upstreams_of, listeners: &known, rollouts: rollouts_of };
     let tests = route_tests(context, &parts.tests, names);
-    if context.errors() > 0 {
-        return None;
-    }
-    warn_of_no_routes(context, &parts);
-    upstream_names.warn_unused(context);
-    segment_names.warn_unused(context);
+    (context.errors() == 0).then_some(())?;
+    warn_of_unused(context, &parts, [&upstream_names, &segment_names]);
     // Collects in place, without a copy of all routes. Without errors, no route is `None`.
     let routes = routes.into_iter().collect::<Option<Vec<Route>>>()?;
     debug_assert!(routes.len() == parts.routes.len() && routes.len() == states.len(), "every route has a state");
@@ -168,11 +172,14 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     let callers = KnownCallers { segments: &segments, identity: &identity, listeners: &listeners };
     let guarded = GuardedRoutes { routes: &routes, states: &states, written: &parts.routes };
     let names = WholeNames { routes: &route_names, rollouts: &rollouts };
-    WholeFile { guarded, callers, defined, names, notify: &notify, tokens: admin.tokens.as_ref() }.check(context);
-    if context.errors() > 0 {
-        return None;
-    }
-    let index = Index::new(&routes);
+    let known = last.filter(|last| last.has_same_matches(&routes));
+    let some_are_hidden =
+        WholeFile { guarded, callers, defined, names, notify: &notify, tokens: admin.tokens.as_ref(), known }
+            .check(context);
+    (context.errors() == 0).then_some(())?;
+    let index = known.map_or_else(|| Index::new(&routes), |known| known.index.clone());
+    let whole = KeptRoutes { data_hash, index: index.clone(), some_are_hidden, ..KeptRoutes::default() };
+    let kept = compile_routes::keep(context, files, KeptRoutes { routes: routes.clone(), ..whole }, apart);
     let rules = Rules {
         listeners,
         admin,
@@ -193,7 +200,13 @@ pub(super) fn compile<'d>(context: &mut Context<'_>, documents: &'d [Document<'d
     };
     let CompiledKill { kill, places: kills } = kill;
     let overlay = Overlay::new(kill, states);
-    Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests })
+    Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests, kept })
+}
+
+/// Notes whether requests can have a client certificate.
+fn note_client_certs(context: &mut Context<'_>, listeners: &[ListenerSpec]) {
+    let requests_cert = |spec: &ListenerSpec| spec.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    context.identified.extend(listeners.iter().any(requests_cert).then_some("client_cert"));
 }
 
 /// The plans of releases, and who is notified of them.
@@ -225,6 +238,8 @@ struct WholeFile<'a, 'd> {
     names: WholeNames<'a, 'd>,
     notify: &'a Notify,
     tokens: Option<&'a TokenList>,
+    /// The routes of the last load, where they match the same requests.
+    known: Option<&'a KeptRoutes>,
 }
 
 /// The names of a file.
@@ -234,12 +249,19 @@ struct WholeNames<'a, 'd> {
 }
 
 impl WholeFile<'_, '_> {
-    fn check(&self, context: &mut Context<'_>) {
-        let Self { guarded, callers, defined, names, notify, tokens } = self;
+    /// Returns whether some route hides another.
+    fn check(&self, context: &mut Context<'_>) -> bool {
+        let Self { guarded, callers, defined, names, notify, tokens, known } = self;
         let (route_names, rollouts) = (names.routes, names.rollouts);
         let routes = guarded.routes;
-        conflicts(context, routes, route_names);
-        hidden_routes::warn(context, routes, route_names);
+        if known.is_none() {
+            conflicts(context, routes, route_names);
+        }
+        let before = context.effects();
+        if known.is_none_or(|known| known.some_are_hidden) {
+            hidden_routes::warn(context, routes, route_names);
+        }
+        let some_are_hidden = context.effects() > before;
         hidden_targets::warn(context, routes, guarded.written, callers.segments);
         grpc::warn_of_http1(context, routes, defined, route_names);
         outlier::warn_of_no_budget(context, routes, defined, route_names);
@@ -247,6 +269,14 @@ impl WholeFile<'_, '_> {
         guard_warnings::check(context, guarded, callers, defined);
         rollout_warnings::check(context, rollouts, guarded, defined, *tokens);
         notify::warn_of_unheard(context, notify, rollouts);
+        some_are_hidden
+    }
+}
+
+fn warn_of_unused(context: &mut Context<'_>, parts: &Parts<'_>, all: [&Registry<'_>; 2]) {
+    warn_of_no_routes(context, parts);
+    for names in all {
+        names.warn_unused(context);
     }
 }
 
@@ -257,11 +287,16 @@ fn warn_of_no_routes(context: &mut Context<'_>, parts: &Parts<'_>) {
     }
 }
 
-fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts<'d> {
-    let root = documents.first().map_or(Span::whole(0), |document| Span::whole(document.file));
+/// The root file as a whole.
+fn whole(files: &[ReadFile<'_>]) -> Span {
+    files.first().map_or(Span::whole(0), |file| Span::whole(file.document.file))
+}
+
+fn gather<'d>(context: &mut Context<'_>, files: &'d [ReadFile<'d>]) -> Parts<'d> {
     let mut misspelt = false;
     let mut parts = Parts::default();
-    for (at, document) in documents.iter().enumerate() {
+    for (at, file) in files.iter().enumerate() {
+        let document = &file.document;
         let reader = Reader::root(document, &FILE);
         schema(context, &reader, if at == 0 { Some(Span::whole(document.file)) } else { None });
         if let (true, Some(_)) = (at > 0, reader.get("include")) {
@@ -294,23 +329,20 @@ fn gather<'d>(context: &mut Context<'_>, documents: &'d [Document<'d>]) -> Parts
         parts.segments.append(reader.named(context, "segment", &SEGMENT));
         parts.rollouts.append(reader.named(context, "rollout", &ROLLOUT));
         let routes = reader.tables(context, "route", &ROUTE);
-        let count = parts.routes.len() + routes.len();
-        if let (true, Some(first)) = (count > ROUTES_MAX, routes.first()) {
+        let count = parts.routes.len() + routes.len().max(file.kept.len());
+        if count > ROUTES_MAX {
+            let first = routes.first().map_or(Span::whole(document.file), Reader::span);
             let message = format!("there are {count} routes; at most {ROUTES_MAX} are supported");
-            context.report(Finding::error("too-many", first.span(), message));
+            context.report(Finding::error("too-many", first, message));
             continue;
         }
-        parts.routes.reserve(routes.len());
-        for reader in routes {
-            let name = reader.require(context, "name").and_then(|item| item.text(context));
-            parts.routes.push(NamedRoute { reader, name });
-        }
+        parts.routes.extend(file.routes(context, routes));
         parts.tests.extend(reader.tables(context, "test", &TEST));
         misspelt |= reader.get("listener").is_some() || reader.misspells(context, "listener");
         reader.finish(context);
     }
     if parts.listeners.is_empty() && !misspelt {
-        let finding = Finding::error("missing-listener", root, "there is no `[[listener]]`");
+        let finding = Finding::error("missing-listener", whole(files), "there is no `[[listener]]`");
         context.report(finding.help("add `[[listener]]` with `address = \"0.0.0.0:8080\"`"));
     }
     parts
@@ -341,33 +373,6 @@ fn define<'d>(context: &mut Context<'_>, kind: NameKind, tables: &NamedTables<'d
         registry.define(context, Cow::Borrowed(named.name), named.span);
     }
     registry
-}
-
-fn define_routes<'d>(context: &mut Context<'_>, all: &[NamedRoute<'d>]) -> Registry<'d> {
-    let mut registry = Registry::new(NameKind::Route, all.len());
-    for NamedRoute { reader, name } in all {
-        match name {
-            Some(text) => registry.define(context, text.value.clone(), text.span),
-            None => registry.define_nameless(reader.span()),
-        }
-    }
-    registry
-}
-
-/// Compiles all routes, each with the state of its split.
-fn routes(
-    context: &mut Context<'_>,
-    all: &[NamedRoute<'_>],
-    names: &mut NameRegistries<'_, '_>,
-) -> (Vec<Option<Route>>, Vec<SplitState>) {
-    let mut routes = Vec::with_capacity(all.len());
-    let mut states = Vec::with_capacity(all.len());
-    for headed in all {
-        let (route, state) = route::route(context, headed, names).unzip();
-        routes.push(route);
-        states.push(state.unwrap_or_default());
-    }
-    (routes, states)
 }
 
 fn conflicts(context: &mut Context<'_>, routes: &[Route], names: &Registry<'_>) {

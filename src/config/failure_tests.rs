@@ -26,7 +26,7 @@ fn rules(upstream: &str, route: &str) -> Rules {
 }
 
 fn retry(text: &str) -> RetryPolicy {
-    rules("", text).routes.remove(0).retry
+    rules("", text).routes[0].retry.clone()
 }
 
 fn rescue(text: &str) -> Rescue {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::{self, Compiled, FILE};
+use super::compile_routes::ReadFile;
+use super::kept::KeptRoutes;
 use super::read;
 use super::read::ReadError;
 use super::tables::route_test::RouteTest;
@@ -12,6 +14,7 @@ use super::toml::applied_files::{AppliedFiles, FileUse};
 use super::toml::context::{Context, Env, FinishedLoad};
 use super::toml::diagnostic::{Diagnostics, Finding};
 use super::toml::document::Document;
+use super::toml::pieces::TextPieces;
 use super::toml::reader::Reader;
 use super::toml::source::{Source, Span};
 use super::toml::spanned_string::SpannedString;
@@ -76,10 +79,44 @@ pub fn load(path: &Path, env: Env<'_>) -> Result<Loaded, Diagnostics> {
 /// All errors and warnings.
 pub fn load_keeping(path: &Path, env: Env<'_>, last_good: &LastGood) -> Result<Loaded, Diagnostics> {
     let mut context = Context::new(env, last_good);
+    let source = open(&mut context, path);
+    finish(context, source)
+}
+
+/// Loads like [`load_keeping`], and collects what the next load need not read.
+pub(super) fn load_collecting(
+    path: &Path,
+    env: Env<'_>,
+    last_good: &LastGood,
+) -> Result<(Loaded, Option<KeptRoutes>), Diagnostics> {
+    let mut context = Context::new(env, last_good);
+    context.keeps_routes = true;
+    let compiled = open(&mut context, path).and_then(|source| compile_all(&mut context, source, None));
+    end(context, compiled)
+}
+
+/// Loads like [`load_collecting`], and reads only what is not in `last`; `None`: all has to be read.
+pub(super) fn load_changed(
+    path: &Path,
+    env: Env<'_>,
+    last_good: &LastGood,
+    last: &KeptRoutes,
+) -> Option<(Loaded, Option<KeptRoutes>)> {
+    let mut context = Context::new(env, last_good);
+    context.keeps_routes = true;
+    let source = open(&mut context, path)?;
+    let compiled = compile_all(&mut context, source, Some(last))?;
+    if context.lacks_text() || context.errors() > 0 {
+        return None;
+    }
+    end(context, Some(compiled)).ok()
+}
+
+/// Reads the root file.
+fn open(context: &mut Context<'_>, path: &Path) -> Option<Source> {
     context.watch(path);
     let name: Arc<str> = path.to_string_lossy().into();
-    let source = to_source(&mut context, read::bytes(path), name, None);
-    finish(context, source)
+    to_source(context, read::bytes(path), name, None)
 }
 
 /// Loads a text. Its includes are read from the disk, relative to `name`.
@@ -115,12 +152,16 @@ pub fn load_input(name: &str, input: impl Read, env: Env<'_>) -> Result<Loaded, 
 }
 
 fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Diagnostics> {
-    let compiled = source.and_then(|source| compile_all(&mut context, source));
+    let compiled = source.and_then(|source| compile_all(&mut context, source, None));
+    end(context, compiled).map(|(loaded, _)| loaded)
+}
+
+fn end(context: Context<'_>, compiled: Option<Compiled>) -> Result<(Loaded, Option<KeptRoutes>), Diagnostics> {
     let ended = context.end()?;
     match compiled {
-        Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests }) => {
+        Some(Compiled { rules, overlay, kills, admin_tls, tls, identity_providers, tests, kept }) => {
             let FinishedLoad { warnings, watched, applied, hash, base_hash, in_use } = ended;
-            Ok(Loaded {
+            let loaded = Loaded {
                 rules,
                 overlay,
                 kills,
@@ -134,27 +175,63 @@ fn finish(mut context: Context<'_>, source: Option<Source>) -> Result<Loaded, Di
                 base_hash,
                 tests,
                 in_use,
-            })
+            };
+            Ok((loaded, kept))
         }
         None => Err(ended.warnings),
     }
 }
 
-fn compile_all(context: &mut Context<'_>, source: Source) -> Option<Compiled> {
+fn compile_all(context: &mut Context<'_>, source: Source, last: Option<&KeptRoutes>) -> Option<Compiled> {
     let text = Arc::clone(&source.text);
     let path = PathBuf::from(&*source.name);
     let file = context.add(source);
-    let root = Document::parse(context, &FILE, file, &text)?;
-    let included = read_included(context, &root, &path);
-    let mut documents = vec![root];
+    let of_file = |at: usize| last.map(|last| LastFile { last, at });
+    let root = parse(context, file, &text, of_file(0))?;
+    let included = read_included(context, &root.document, &path);
+    let mut files = vec![root];
     let mut broken = false;
-    for (file, text) in &included {
-        match Document::parse(context, &FILE, *file, text) {
-            Some(document) => documents.push(document),
+    for ((file, text), at) in included.iter().zip(1..) {
+        match parse(context, *file, text, of_file(at)) {
+            Some(read) => files.push(read),
             None => broken = true,
         }
     }
-    if broken { None } else { compile::compile(context, &documents) }
+    if broken { None } else { compile::compile(context, &files, last) }
+}
+
+/// A file of the last load.
+#[derive(Clone, Copy)]
+struct LastFile<'d> {
+    last: &'d KeptRoutes,
+    /// Its position among the files.
+    at: usize,
+}
+
+impl LastFile<'_> {
+    /// Whether the tables beside the routes are the same.
+    fn has_same_rest(&self, name: &str, pieces: &TextPieces) -> bool {
+        self.last.files.get(self.at).is_some_and(|(known, rest)| **known == *name && *rest == pieces.rest)
+    }
+}
+
+/// Parses a file; of one that is known what is new in it.
+fn parse<'d>(context: &mut Context<'_>, file: u16, text: &'d str, last: Option<LastFile<'d>>) -> Option<ReadFile<'d>> {
+    let pieces = if context.keeps_routes { TextPieces::of(text) } else { None };
+    let Some(known) = last else {
+        let document = Document::parse(context, &FILE, file, text)?;
+        let whole = 0..text.len();
+        let whole = std::slice::from_ref(&whole);
+        let pieces = pieces.filter(|pieces| pieces.has_headers(document.headers(), whole));
+        let kept = vec![None; pieces.as_ref().map_or(0, |pieces| pieces.routes.len())];
+        return Some(ReadFile { document, pieces, kept });
+    };
+    let pieces = pieces.filter(|pieces| known.has_same_rest(&context.files.name(file), pieces))?;
+    let kept = known.last.find_all(&pieces.routes);
+    let parts = pieces.parts_without(text, kept.iter().map(Option::is_some));
+    let document = Document::parse_parts(file, text, &parts)?;
+    let is_split = pieces.has_headers(document.headers(), &parts);
+    is_split.then_some(ReadFile { document, pieces: Some(pieces), kept })
 }
 
 /// Reads the files of `include`.

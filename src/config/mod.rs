@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod admin_tests;
 mod compile;
+mod compile_routes;
 #[cfg(test)]
 mod endpoint_file_tests;
 #[cfg(test)]
@@ -12,7 +13,11 @@ mod failure_tests;
 mod guard_tests;
 #[cfg(test)]
 mod hostile_tests;
+mod kept;
 mod load;
+mod load_cache;
+#[cfg(test)]
+mod load_cache_tests;
 mod read;
 #[cfg(test)]
 mod review_tests;
@@ -30,6 +35,7 @@ mod toml;
 mod upstream_tests;
 
 pub use load::{Loaded, load, load_edit, load_input, load_keeping, load_text};
+pub use load_cache::LoadCache;
 pub use route_test_run::{RouteTestRun, run_route_tests};
 pub use schema::schema;
 pub use tables::endpoints_file::parse_endpoints;

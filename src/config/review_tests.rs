@@ -1,9 +1,10 @@
 //! What `explain`, the summary of a reload, `what-if` and a replay say of targets that respond, rate limits, checks and
 //! files of endpoints.
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 
 use super::{Loaded, load_text};
+use crate::fields::Fields;
 use crate::route::{
     EncodedSlash, ExplainRequest, ExplainedOutcome, Explanation, Facts, Moved, compare, explain, replay, summary,
 };
@@ -28,16 +29,16 @@ fn by_upstream(upstream: &str) -> Loaded {
 
 /// A request of this client, with this tenant.
 fn with_request<T>(client: &str, tenant: &str, run: impl FnOnce(ExplainRequest<'_>) -> T) -> T {
-    let mut headers = HeaderMap::new();
-    headers.insert("x-forwarded-for", client.parse().unwrap());
+    let mut fields = Fields::new();
+    fields.append(&HeaderName::from_static("x-forwarded-for"), &client.parse().unwrap());
     if !tenant.is_empty() {
-        headers.insert("x-tenant", tenant.parse().unwrap());
+        fields.append(&HeaderName::from_static("x-tenant"), &tenant.parse().unwrap());
     }
     run(ExplainRequest {
         method: &Method::GET,
         host: "h",
         path_and_query: "/",
-        headers: &headers,
+        fields: &fields,
         peer: "127.0.0.1".parse().unwrap(),
         client_cert: None,
         listener: "127.0.0.1:0",

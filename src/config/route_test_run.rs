@@ -93,8 +93,8 @@ impl RouteTest {
         let (method, query) = (&self.method, self.query.as_deref());
         let usual = || rules.default_listener().map(|listener| listener.name.as_str());
         let listener = self.listener.as_deref().or_else(usual).unwrap_or_default();
-        let headers = &self.headers;
-        let head = RequestHead { method, host: &host, path: &path, query, headers, client_cert: None, listener };
+        let fields = &self.fields;
+        let head = RequestHead { method, host: &host, path: &path, query, fields, client_cert: None, listener };
         let Some(lookup) = rules.index.find(&rules.routes, &head) else {
             return TestResult { status: Some(404), ..TestResult::default() };
         };

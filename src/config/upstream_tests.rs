@@ -214,9 +214,9 @@ fn a_limit_has_its_values() {
         "stable = 'a'\n[[route.rate_limit]]\nper = 'tenant'\nrate = 100\n[[route.rate_limit]]\nper = 'header:X-Key'\n\
          rate = '6000/min'\nburst = 7\nname = 'keys'\nexcept = 'staff'\ndry_run = true\nstatus = 503\n\
          [[route.rate_limit]]\nper = 'route'\nrate = '1/d'\n[[route.rate_limit]]\nper = 'header:x-b'\nrate = 1",
-    )
-    .rate_limits;
-    let [tenant, header, all, other] = &*limits else { panic!("four limits: {limits:?}") };
+    );
+    let limits = &limits.rate_limits;
+    let [tenant, header, all, other] = &**limits else { panic!("four limits: {limits:?}") };
     let second = Duration::from_secs(1);
     assert_eq!((&*tenant.name, &tenant.per, tenant.burst), ("tenant", &RateKey::Tenant, 100));
     assert_eq!(tenant.rate, Rate { requests: 100, per: second });

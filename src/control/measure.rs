@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::route::{EffectiveConfig, RouteId};
+use crate::route::{EffectiveConfig, RouteId, RoutePairs};
 use crate::snapshot::{RouteState, Snapshot};
 use crate::stats::Failures;
 use crate::telemetry::{Counter, Histogram, ReasonLabel, StatusClass, VariantMeter, VariantSeries};
@@ -135,13 +135,17 @@ impl Baselines {
     /// Stores the counts of routes whose weights differ from the old ones, and removes routes that no longer exist.
     /// `states` belong to the new rules.
     pub fn follow(&mut self, old: EffectiveConfig<'_>, new: EffectiveConfig<'_>, states: &[Arc<RouteState>]) {
-        let before: HashMap<&str, RouteId> =
-            old.rules.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
+        let pairs = RoutePairs::new(old.rules, new.rules);
         let mut kept = HashMap::new();
-        for ((id, route), state) in new.rules.numbered().zip(states) {
-            let before = before.get(route.name.as_str());
-            let unchanged = before.is_some_and(|before| assignment(old, *before) == assignment(new, id));
+        for ((id, before), state) in pairs.all().zip(states) {
+            let route = new.rules.route(id);
+            let unchanged = before.is_some_and(|before| {
+                has_same_split(old, before, new, id) || assignment(old, before) == assignment(new, id)
+            });
             if unchanged {
+                if self.0.is_empty() {
+                    continue;
+                }
                 if let Some(same) = self.0.remove(&route.name) {
                     kept.insert(route.name.clone(), same);
                 }
@@ -179,6 +183,11 @@ impl Baselines {
 fn counts_of(state: &RouteState) -> HashMap<String, VariantCounts> {
     let now = state.series.iter().map(|series| (series.labels.variant.clone(), VariantCounts::of(series)));
     now.filter(|(_, counts)| counts.requests > 0).collect()
+}
+
+/// Whether a route is shared and has the same weights, kills and latches: a cheap comparison for most routes of a reload.
+pub(super) fn has_same_split(old: EffectiveConfig<'_>, was: RouteId, new: EffectiveConfig<'_>, is: RouteId) -> bool {
+    old.rules.route(was).is_shared_with(new.rules.route(is)) && old.overlay.split(was) == new.overlay.split(is)
 }
 
 /// Everything that decides which caller gets which variant by weight. When it changes, earlier measurements no longer

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use super::geo::GeoDatabase;
 use super::token::TokenVerifier;
+use crate::fields::Fields;
 use crate::route::{Claims, ClientIp, Country, ExplainRequest, Facts, Identity, TokenFault};
 
 /// The sources of facts about a caller that are not in the request itself.
@@ -58,17 +57,17 @@ impl IdentityProviders {
     /// looks up only what a route needs.
     #[must_use]
     pub fn lookup(&self, identity: &Identity, request: &ExplainRequest<'_>, now: Duration) -> IdentityFacts {
-        let (claims, fault) = match self.claims(request.headers, now) {
+        let (claims, fault) = match self.claims(request.fields, now) {
             Ok(claims) => (claims, None),
             Err(fault) => (None, Some(fault)),
         };
-        let country = self.country(ClientIp::find(identity, request.peer, request.headers));
+        let country = self.country(ClientIp::find(identity, request.peer, request.fields));
         IdentityFacts { claims, fault, country }
     }
 
-    fn claims(&self, headers: &HeaderMap, now: Duration) -> Result<Option<Claims>, TokenFault> {
+    fn claims(&self, fields: &Fields, now: Duration) -> Result<Option<Claims>, TokenFault> {
         let Some(tokens) = &self.tokens else { return Ok(None) };
-        let Some(token) = tokens.find(headers)? else { return Ok(None) };
+        let Some(token) = tokens.find(fields)? else { return Ok(None) };
         tokens.verify(token, now).map(|verified| Some(verified.claims))
     }
 

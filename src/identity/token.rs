@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::base64url::decode;
 use super::claims::flatten;
 use super::keys::{Algorithms, KeySet};
+use crate::fields::Fields;
 use crate::route::{Claims, TokenFault, cookie};
 
 /// The largest token that is verified, in bytes.
@@ -83,20 +84,20 @@ impl TokenVerifier {
     ///
     /// # Errors
     /// There are several tokens that differ, or the token is too large.
-    pub fn find<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a [u8]>, TokenFault> {
+    pub fn find<'a>(&self, fields: &'a Fields) -> Result<Option<&'a [u8]>, TokenFault> {
         let found = match &self.location {
-            TokenLocation::Cookie(name) => cookie(headers, name).map(str::as_bytes),
+            TokenLocation::Cookie(name) => cookie(fields, name).map(str::as_bytes),
             TokenLocation::Header(name) => {
-                let mut lines = headers.get_all(name).iter();
+                let mut lines = fields.get_all(name);
                 let Some(first) = lines.next() else { return Ok(None) };
                 if lines.any(|line| line != first) {
                     return Err(TokenFault::Malformed);
                 }
-                match (bearer(first.as_bytes()), name == http::header::AUTHORIZATION) {
+                match (bearer(first), name == http::header::AUTHORIZATION) {
                     (Some(token), _) => Some(token),
                     // Another scheme, such as `Basic`.
                     (None, true) => None,
-                    (None, false) => Some(first.as_bytes().trim_ascii()),
+                    (None, false) => Some(first.trim_ascii()),
                 }
             }
         };

@@ -5,9 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{RecvFlags, Shutdown};
 use rustls::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -48,19 +50,13 @@ impl Socket {
     /// # Errors
     /// The socket is no longer connected.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
-        match self {
-            Self::Plain(stream) => stream.peer_addr(),
-            Self::Tls(stream) => stream.get_ref().0.peer_addr(),
-        }
+        self.tcp().peer_addr()
     }
 
     /// Ready when the TCP socket may have bytes to read; needs no buffer. Bytes inside the TLS session are not
     /// considered, so call it only after a pending read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => stream.poll_read_ready(cx),
-            Self::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
-        }
+        self.tcp().poll_read_ready(cx)
     }
 
     /// What an idle connection has received that was not read. Makes no system call unless the socket is ready. A byte
@@ -95,6 +91,27 @@ impl Socket {
             Ok((1.., _)) => UnreadInput::Bytes,
             Err(Errno::AGAIN | Errno::INTR) => UnreadInput::None,
             Ok((0, _)) | Err(_) => UnreadInput::End,
+        }
+    }
+
+    /// Ends the connection, also while another owner still holds the socket. What the system has taken is sent, then the
+    /// end of the connection, without one of the TLS session.
+    pub fn cut(&self) {
+        // An error: the peer has ended it already.
+        let _ = rustix::net::shutdown(self.tcp(), Shutdown::Both);
+    }
+
+    /// Resets the connection, also while another owner still holds the socket: the peer learns that it did not get all.
+    pub fn reset(&self) {
+        // Where the second call is not allowed, the first one makes the drop of the socket a reset.
+        let _ = set_socket_linger(self.tcp(), Some(Duration::ZERO));
+        let _ = rustix::net::connect_unspec(self.tcp());
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
         }
     }
 

@@ -14,5 +14,5 @@ mod wire;
 mod worker;
 
 pub use thread::spawn;
-pub use wire::{proxy_header, response_body, response_head, scan};
+pub use wire::{head, proxy_header, request_body, response_body, response_head, scan};
 pub use worker::{PerClientLimits, WorkerSetup};

@@ -23,6 +23,7 @@ mod respond;
 mod retry_policy;
 mod review;
 mod rollout;
+mod route_pairs;
 mod rule;
 mod rules;
 mod shadow;
@@ -70,7 +71,8 @@ pub use rollout::{
     ApproverRole, Gate, HttpTarget, Overdue, OverdueAct, QueryGuard, Require, Requirement, Rollout, RolloutMember,
     RolloutNotes, RolloutPlan, Stage, WebhookTarget,
 };
-pub use rule::{Action, Match, Redirect, Rewrite, Route, RouteLimits, Split, Target, Timeouts, Variant};
+pub use route_pairs::RoutePairs;
+pub use rule::{Action, Match, Redirect, Rewrite, Route, RouteLimits, RouteSpec, Split, Target, Timeouts, Variant};
 pub use rules::Rules;
 pub use shadow::{Compare, MARKER, SampleBy, Shadow};
 pub use source_location::SourceLocation;

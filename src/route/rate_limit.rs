@@ -101,7 +101,7 @@ impl RateLimit {
             RateKey::ClientIp => None,
             RateKey::User => caller.user.as_deref().map(str::as_bytes),
             RateKey::Tenant => caller.tenant.as_deref().map(str::as_bytes),
-            RateKey::Header(name) => head.headers.get(name).map(http::HeaderValue::as_bytes),
+            RateKey::Header(name) => head.fields.get(name),
         };
         value.filter(|value| !value.is_empty()).map_or(RateValue::None, RateValue::Of)
     }

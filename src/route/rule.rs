@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -12,13 +14,19 @@ use super::{
     SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
-/// One `[[route]]`.
+/// One `[[route]]`: where it is, and what it says. What it says is shared with the rules before, when its text is the same.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// The unique name.
-    pub name: String,
     /// The location in the file.
     pub place: SourceLocation,
+    spec: Arc<RouteSpec>,
+}
+
+/// What a `[[route]]` says.
+#[derive(Clone, Debug)]
+pub struct RouteSpec {
+    /// The unique name.
+    pub name: String,
     /// The requests that it matches.
     pub matches: Match,
     /// What happens to them.
@@ -41,7 +49,84 @@ pub struct Route {
     pub load: LoadPriority,
 }
 
+impl Deref for Route {
+    type Target = RouteSpec;
+
+    #[inline]
+    fn deref(&self) -> &RouteSpec {
+        &self.spec
+    }
+}
+
+/// Copies what it says when other rules share it.
+impl DerefMut for Route {
+    fn deref_mut(&mut self) -> &mut RouteSpec {
+        Arc::make_mut(&mut self.spec)
+    }
+}
+
 impl Route {
+    /// A route at this place.
+    #[must_use]
+    pub fn new(place: SourceLocation, spec: RouteSpec) -> Self {
+        Self { place, spec: Arc::new(spec) }
+    }
+
+    /// Whether both share what they say: the text of the route has not changed.
+    #[must_use]
+    #[inline]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.spec, &other.spec)
+    }
+
+    /// The same route at another place. What it says is shared, unless it has places of its own, such as those of targets.
+    #[must_use]
+    pub fn moved_to(&self, place: &SourceLocation) -> Self {
+        let mut moved = self.clone();
+        if moved.place == *place {
+            return moved;
+        }
+        let (from, to) = (moved.place.line, place.line);
+        moved.place = place.clone();
+        if moved.has_places() {
+            let set = |inner: &mut SourceLocation| {
+                debug_assert!(inner.line >= from, "a part of a route is behind its header");
+                *inner = SourceLocation { file: Arc::clone(&place.file), line: inner.line.saturating_sub(from) + to };
+            };
+            moved.each_place(set);
+        }
+        moved
+    }
+
+    /// Whether parts of it have places of their own.
+    fn has_places(&self) -> bool {
+        let in_split =
+            |split: &Split| !split.targets.is_empty() || split.shadow.is_some() || !split.guards.all.is_empty();
+        !self.access.is_empty() || !self.rate_limits.is_empty() || self.split().is_some_and(in_split)
+    }
+
+    fn each_place(&mut self, mut set: impl FnMut(&mut SourceLocation)) {
+        let RouteSpec {
+            name: _,
+            matches: _,
+            action,
+            request_headers: _,
+            response_headers: _,
+            timeouts: _,
+            retry: _,
+            limits: _,
+            access,
+            rate_limits,
+            load: _,
+        } = &mut **self;
+        access.iter_mut().for_each(|rule| set(&mut rule.place));
+        rate_limits.iter_mut().for_each(|limit| set(&mut limit.place));
+        let Action::Split(split) = action else { return };
+        split.targets.iter_mut().for_each(|target| set(&mut target.place));
+        split.shadow.iter_mut().for_each(|shadow| set(&mut shadow.place));
+        split.guards.all.iter_mut().for_each(|guard| set(&mut guard.place));
+    }
+
     /// The number of a target that serves, from 1, among all targets of the file. `at` is its index in
     /// [`Split::targets`].
     pub(super) fn target_number(&self, at: usize) -> usize {
@@ -71,6 +156,18 @@ pub struct Match {
 }
 
 impl Match {
+    /// Whether both match the same requests, with the same precedence.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { hosts, paths, methods, predicates, priority } = self;
+        // Regexes are compared by their text, and ids are those of the same file.
+        let text = |all: &[Predicate]| format!("{all:?}");
+        (hosts, methods, priority) == (&other.hosts, &other.methods, &other.priority)
+            && *paths == other.paths
+            && predicates.len() == other.predicates.len()
+            && (predicates.is_empty() || text(predicates) == text(&other.predicates))
+    }
+
     /// Whether methods and predicates match.
     pub(super) fn accepts(&self, head: &RequestHead<'_>) -> bool {
         (self.methods.is_empty() || self.methods.contains(head.method))

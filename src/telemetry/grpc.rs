@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::Counter;
+use crate::fields::{Fields, text};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_STATUS: &str = "grpc-status";
 
 /// The status of a call: one of the 17 codes, or `UNSEEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +76,18 @@ impl GrpcStatus {
     /// Reads `grpc-status` from trailers, or from a head without a body. An unknown code is UNKNOWN, as in gRPC
     /// clients.
     #[must_use]
-    pub fn of_fields(fields: &HeaderMap) -> Option<Self> {
-        let text = fields.get(GRPC_STATUS)?.to_str().ok()?;
+    pub fn of_fields(fields: &Fields) -> Option<Self> {
+        fields.get(GRPC_STATUS).and_then(Self::of_value)
+    }
+
+    /// [`of_fields`](Self::of_fields), for fields of HTTP/2.
+    #[must_use]
+    pub fn of_map(fields: &HeaderMap) -> Option<Self> {
+        fields.get(GRPC_STATUS).and_then(|value| Self::of_value(value.as_bytes()))
+    }
+
+    fn of_value(value: &[u8]) -> Option<Self> {
+        let text = text(value)?;
         let code = text.parse::<u32>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
         let known = code.and_then(|code| u8::try_from(code).ok()).filter(|code| *code < Self::UNSEEN.0);
         Some(known.map_or(Self::UNKNOWN, Self))
@@ -115,22 +126,23 @@ impl GrpcCounters {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
     #[test]
     fn a_status_is_read_and_bounded() {
         let read = |text: &str| {
-            let mut fields = HeaderMap::new();
-            fields.insert("grpc-status", HeaderValue::from_str(text).unwrap());
+            let mut fields = Fields::new();
+            fields.append(&HeaderName::from_static(GRPC_STATUS), &HeaderValue::from_str(text).unwrap());
+            assert_eq!(GrpcStatus::of_map(&fields.to_map()), GrpcStatus::of_fields(&fields));
             GrpcStatus::of_fields(&fields).map(GrpcStatus::name)
         };
         for (text, name) in [("0", "0"), ("16", "16"), ("05", "5"), ("17", "2"), ("4294967296", "2"), ("", "2")] {
             assert_eq!(read(text), Some(name), "{text}");
         }
         assert_eq!(read("+1"), Some("2"));
-        assert_eq!(GrpcStatus::of_fields(&HeaderMap::new()), None);
+        assert_eq!(GrpcStatus::of_fields(&Fields::new()), None);
         assert_eq!(GrpcStatus::all().count(), GrpcStatus::COUNT);
         assert_eq!(GrpcStatus::all().last(), Some(GrpcStatus::UNSEEN));
         assert_eq!((GrpcStatus::UNSEEN.code(), GrpcStatus::INTERNAL.code()), (None, Some(13)));

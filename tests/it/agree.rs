@@ -7,8 +7,9 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use http::{HeaderMap, Method, header};
+use http::{Method, header};
 use pointsman::config::load_text;
+use pointsman::fields::Fields;
 use pointsman::route::{
     Action, Counted, EffectiveConfig, EncodedSlash, ExplainRequest, ExplainedOutcome, Explanation, Facts, NoTrace,
     RequestHead, Routed, Spread, cookie, decide, explain, explain_briefly, normal_host, normal_path,
@@ -90,13 +91,13 @@ fn file(rng: &mut Rng) -> String {
     text
 }
 
-/// A random request: method, host, path and query, headers, peer.
-fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpAddr) {
+/// A random request: method, host, path and query, fields, peer.
+fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, Fields, IpAddr) {
     let method = if rng.u8(..4) == 0 { Method::POST } else { Method::GET };
-    let mut headers = HeaderMap::new();
+    let mut fields = Fields::new();
     let mut add = |rng: &mut Rng, name: header::HeaderName, value: String| {
         if rng.bool() {
-            headers.append(name, value.parse().unwrap());
+            fields.append(&name, &value.parse().unwrap());
         }
     };
     let number = rng.u32(..);
@@ -110,7 +111,7 @@ fn request(rng: &mut Rng) -> (Method, &'static str, &'static str, HeaderMap, IpA
         add(rng, header::HeaderName::from_static("x-canary"), "always".to_owned());
     }
     let peer = if rng.bool() { [10, 0, 0, 1] } else { [192, 0, 2, rng.u8(..)] };
-    (method, pick(rng, &HOSTS), pick(rng, &PATHS), headers, IpAddr::from(peer))
+    (method, pick(rng, &HOSTS), pick(rng, &PATHS), fields, IpAddr::from(peer))
 }
 
 /// The decision of live traffic: normal form, index, caller, cookie, decision. In the format of [`explained_as`].
@@ -127,7 +128,7 @@ fn routed(config: EffectiveConfig<'_>, asked: &ExplainRequest<'_>) -> String {
         host: &host,
         path: &path,
         query,
-        headers: asked.headers,
+        fields: asked.fields,
         client_cert: None,
         listener: asked.listener,
     };
@@ -135,7 +136,7 @@ fn routed(config: EffectiveConfig<'_>, asked: &ExplainRequest<'_>) -> String {
     let route = rules.route(found.route);
     let Action::Split(split) = &route.action else { return route.name.clone() };
     let caller = rules.identity.caller(asked.peer, &head, asked.facts);
-    let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.headers, name));
+    let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(asked.fields, name));
     let request = Routed { route: found.route, split, head: &head, caller: &caller, cookie_identity };
     let decision = decide(rules, overlay, &request, &mut Spread::default(), &mut NoTrace);
     let variant = &split.variants[usize::from(decision.variant.0)];
@@ -177,13 +178,13 @@ fn needless_escapes_change_nothing() {
             ("/api/v1/x", "/api/%76%31/x"),
             ("/t/acme/x", "/%74/%61cme/x"),
         ] {
-            let headers = HeaderMap::new();
+            let fields = Fields::new();
             let of = |path_and_query| {
                 let asked = ExplainRequest {
                     method: &Method::GET,
                     host: "a.example.com",
                     path_and_query,
-                    headers: &headers,
+                    fields: &fields,
                     peer: IpAddr::from([192, 0, 2, 1]),
                     client_cert: None,
                     listener: "edge",
@@ -213,13 +214,13 @@ fn explain_and_routing_agree() {
         let loaded = load_text("routes.toml", &text, &|_| None).unwrap_or_else(|bad| panic!("{bad}\n{text}"));
         let config = loaded.effective();
         for number in 0..REQUESTS_A_FILE {
-            let (method, host, path_and_query, headers, peer) = request(&mut rng);
-            let (method, headers) = (&method, &headers);
+            let (method, host, path_and_query, fields, peer) = request(&mut rng);
+            let (method, fields) = (&method, &fields);
             let asked = ExplainRequest {
                 method,
                 host,
                 path_and_query,
-                headers,
+                fields,
                 peer,
                 client_cert: None,
                 listener: "edge",

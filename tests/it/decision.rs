@@ -5,8 +5,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderName, Method};
 use pointsman::app::ReloadOutcome;
+use pointsman::fields::Fields;
 use pointsman::route::{self, EncodedSlash, ExplainRequest, Salt};
 
 use crate::harness::proxy::Ignorant;
@@ -392,11 +393,11 @@ fn explain_and_routing_agree() {
     let mut kinds = std::collections::BTreeMap::new();
     for n in 0..3000 {
         let (method, host, path, lines) = any_request(&mut random);
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::new();
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
         for (name, value) in &lines {
             head.extend([name, ": ", value, "\r\n"]);
-            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+            fields.append(&HeaderName::from_static(name), &value.parse().unwrap());
         }
         let answer = scene.client.send(format!("{head}\r\n")).read_response();
         if answer.closes() {
@@ -407,7 +408,7 @@ fn explain_and_routing_agree() {
             method: &method,
             host,
             path_and_query: &path,
-            headers: &headers,
+            fields: &fields,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             client_cert: None,
             listener: "edge",

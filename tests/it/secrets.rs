@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use http::{HeaderMap, Method};
+use http::{HeaderName, Method};
 use pointsman::config::{Color, Diagnostics, Loaded, load_text, run_route_tests};
+use pointsman::fields::Fields;
 use pointsman::route::{
     EncodedSlash, ExplainRequest, Facts, RouteId, Stop, VariantId, compare, explain, explain_briefly, summary,
 };
@@ -165,9 +166,9 @@ fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
         clean("the summary", &summary(old.effective(), new.effective()).join("\n"), line);
         clean("what-if", &format!("{:?}", compare(old.effective(), new.effective())), line);
     }
-    let mut headers = HeaderMap::new();
+    let mut fields = Fields::new();
     for (name, value) in [("x-api", "2"), ("cookie", "c=1; uid=alice"), ("x-canary", "always"), ("x-tenant", "acme")] {
-        headers.insert(name, value.parse().unwrap());
+        fields.append(&HeaderName::from_static(name), &value.parse().unwrap());
     }
     let method = Method::GET;
     for (host, path_and_query) in [
@@ -181,7 +182,7 @@ fn shown(loaded: &Loaded, plain: &Loaded, line: &str) {
             method: &method,
             host,
             path_and_query,
-            headers: &headers,
+            fields: &fields,
             peer: "127.0.0.1".parse().unwrap(),
             client_cert: None,
             listener: "http",
@@ -234,14 +235,14 @@ fn no_string_of_a_file_shows_a_value_of_the_environment() {
 
 /// The output of `explain` for a request to the route `shop`.
 fn explained(loaded: &Loaded, path_and_query: &str) -> String {
-    let mut headers = HeaderMap::new();
-    headers.insert("x-api", "2".parse().unwrap());
-    headers.insert("cookie", "c=1; uid=alice".parse().unwrap());
+    let mut fields = Fields::new();
+    fields.append(&HeaderName::from_static("x-api"), &"2".parse().unwrap());
+    fields.append(&http::header::COOKIE, &"c=1; uid=alice".parse().unwrap());
     let asked = ExplainRequest {
         method: &Method::GET,
         host: "shop.example.com",
         path_and_query,
-        headers: &headers,
+        fields: &fields,
         peer: "127.0.0.1".parse().unwrap(),
         client_cert: None,
         listener: "http",

@@ -64,10 +64,10 @@ fn query(arguments: &ExplainArguments) -> anyhow::Result<ExplainQuery> {
         ..ExplainQuery::default()
     };
     for (name, value) in &arguments.headers {
-        query.headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+        query.fields.append(&HeaderName::try_from(name)?, &HeaderValue::try_from(value)?);
     }
     for (name, value) in &arguments.cookies {
-        query.headers.append(header::COOKIE, HeaderValue::try_from(format!("{name}={value}"))?);
+        query.fields.append(&header::COOKIE, &HeaderValue::try_from(format!("{name}={value}"))?);
     }
     for part in &arguments.client_cert {
         query.add_certificate_field(part).map_err(|why| anyhow::anyhow!("--client-cert: {why}"))?;
@@ -185,8 +185,8 @@ mod tests {
     #[test]
     fn a_query_has_all_that_was_given() {
         let query = query(&arguments()).unwrap();
-        assert_eq!(query.headers["x-a"], "1 2");
-        assert_eq!(query.headers.get_all("cookie").iter().collect::<Vec<_>>(), ["uid=al=ice", "b=2"]);
+        assert_eq!(query.fields.get_text("x-a"), Some("1 2"));
+        assert_eq!(query.fields.get_all("cookie").collect::<Vec<_>>(), [&b"uid=al=ice"[..], b"b=2"]);
         assert_eq!(query.client_ip, Some("203.0.113.9".parse().unwrap()));
     }
 }

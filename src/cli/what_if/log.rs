@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 
+use crate::fields::Fields;
 use crate::route::{
     CertField, Claims, ConfigDiff, EffectiveConfig, EncodedSlash, ExplainRequest, Extractor, Facts, LoggedDecision,
     LoggedRequest, LoggedRoute, Predicate, Replay, Replayed, Route, VerifiedCert,
@@ -97,14 +98,14 @@ impl<'a> LogReplay<'a> {
             self.foreign += 1;
             return;
         };
-        let headers = self.headers(line);
+        let fields = self.fields(line);
         let claims = self.claims(line);
         let certificate = self.certificate(line);
         let request = ExplainRequest {
             method: &method,
             host: &line.host,
             path_and_query: &line.path,
-            headers: &headers,
+            fields: &fields,
             peer: line.peer.ip(),
             client_cert: certificate.as_ref(),
             listener: line.listener.as_deref().unwrap_or_default(),
@@ -156,19 +157,19 @@ impl<'a> LogReplay<'a> {
         Some(certificate)
     }
 
-    /// The headers with what the line contains about the request and its caller. The tenant is where either file looks
+    /// The fields with what the line contains about the request and its caller. The tenant is where either file looks
     /// for it.
-    fn headers(&self, line: &Line) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn fields(&self, line: &Line) -> Fields {
+        let mut fields = Fields::new();
         if line.grpc_status.is_some() || line.route.as_deref().is_some_and(|name| self.grpc_routes.contains(name)) {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            fields.insert(&header::CONTENT_TYPE, &HeaderValue::from_static("application/grpc"));
         }
         if line.client_ip != line.peer.ip()
             && let Ok(value) = HeaderValue::try_from(line.client_ip.to_string())
         {
-            headers.insert(HeaderName::from_static("x-forwarded-for"), value);
+            fields.insert(&HeaderName::from_static("x-forwarded-for"), &value);
         }
-        let Some(tenant) = &line.tenant else { return headers };
+        let Some(tenant) = &line.tenant else { return fields };
         for place in &self.tenant_places {
             let (name, value) = match place {
                 Extractor::Header(name) => (name.clone(), HeaderValue::try_from(tenant)),
@@ -181,10 +182,10 @@ impl<'a> LogReplay<'a> {
                 | Extractor::ClientCert(_) => continue,
             };
             if let Ok(value) = value {
-                headers.insert(name, value);
+                fields.insert(&name, &value);
             }
         }
-        headers
+        fields
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::guard;
 use super::route_context::{DefinedUpstreams, NamedRoute};
+use super::route_text::RouteText;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::source::Span;
@@ -24,7 +25,7 @@ pub(in crate::config) struct GuardedRoutes<'a, 'd> {
     /// In the order of the routes.
     pub(in crate::config) states: &'a [SplitState],
     /// In the order of the routes.
-    pub(in crate::config) written: &'a [NamedRoute<'d>],
+    pub(in crate::config) written: &'a [RouteText<'d>],
 }
 
 /// What a configuration says of callers.
@@ -53,6 +54,10 @@ pub(in crate::config) fn check(
     let mut warned = Vec::new();
     for ((route, state), written) in all.routes.iter().zip(all.states).zip(all.written) {
         let Some(split) = route.split().filter(|split| is_named(&split.guards)) else { continue };
+        let RouteText::Written(written, _) = written else {
+            unread(context, split, defined, &warned);
+            continue;
+        };
         let guarded = Guarded { route, split, state, written };
         let moved = guarded.moved();
         guarded.late_thresholds(context);
@@ -71,6 +76,20 @@ pub(in crate::config) fn check(
                 guarded.no_revision(context, variant, defined, &mut warned);
             }
         }
+    }
+}
+
+/// A route that is not read had no finding. Of what it depends on, only the upstreams that others have warned of may differ.
+fn unread(context: &mut Context<'_>, split: &Split, defined: &DefinedUpstreams<'_>, warned: &[UpstreamId]) {
+    if !split.guards.all.iter().any(|guard| guard.act == GuardAct::Rollback) {
+        return;
+    }
+    let has_none = |variant: &Variant| {
+        let upstream = defined.get(variant.upstream);
+        !warned.contains(&variant.upstream) && upstream.is_some_and(|(upstream, _)| upstream.revision.is_none())
+    };
+    if split.variants.iter().skip(1).any(has_none) {
+        context.want_text();
     }
 }
 

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use super::rate_limit::RATE_LIMIT;
-use super::route_context::NamedRoute;
+use super::route_text::RouteText;
 use super::target::TARGET;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -35,21 +35,23 @@ struct OrderedTarget<'a> {
 pub(in crate::config) fn warn(
     context: &mut Context<'_>,
     routes: &[Route],
-    written: &[NamedRoute<'_>],
+    written: &[RouteText<'_>],
     segments: &[Segment],
 ) {
     let implication = Implication { segments, left: Cell::new(BUDGET) };
-    for (route, named) in routes.iter().zip(written) {
-        warn_of_exempt(context, route, named, &implication);
+    for (route, text) in routes.iter().zip(written) {
+        warn_of_exempt(context, route, text, &implication);
         let targets = in_order(route);
         if targets.len() < 2 {
             continue;
         }
-        let places: Vec<Span> = named.reader.tables(context, "target", &TARGET).iter().map(Reader::span).collect();
-        debug_assert_eq!(places.len(), targets.len(), "each target is written once");
         for (at, under) in targets.iter().enumerate().skip(1) {
             let first = targets.iter().take(at.min(COMPARED_MAX)).position(|over| implication.covers(over, under));
-            let (Some(over), Some(place)) = (first, places.get(at)) else { continue };
+            let Some(over) = first else { continue };
+            let Some(named) = text.named(context) else { continue };
+            let places: Vec<Span> = named.reader.tables(context, "target", &TARGET).iter().map(Reader::span).collect();
+            debug_assert_eq!(places.len(), targets.len(), "each target is written once");
+            let Some(place) = places.get(at) else { continue };
             let message = format!(
                 "target {} of route `{}` is never reached: target {} matches all of its callers",
                 at + 1,
@@ -93,10 +95,11 @@ fn in_order(route: &Route) -> Vec<OrderedTarget<'_>> {
 }
 
 /// Warns of limits that no caller counts for.
-fn warn_of_exempt(context: &mut Context<'_>, route: &Route, named: &NamedRoute<'_>, implication: &Implication<'_>) {
+fn warn_of_exempt(context: &mut Context<'_>, route: &Route, text: &RouteText<'_>, implication: &Implication<'_>) {
     for (at, limit) in route.rate_limits.iter().enumerate() {
         let except = limit.except.and_then(|id| implication.segments.get(id.0 as usize));
         let Some(segment) = except.filter(|segment| implication.all(&[], &segment.predicates)) else { continue };
+        let Some(named) = text.named(context) else { continue };
         let message = format!(
             "rate limit `{}` of route `{}` limits no caller: each one is in segment `{}`",
             limit.name, route.name, segment.name

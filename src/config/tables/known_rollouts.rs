@@ -37,6 +37,11 @@ impl<'d> KnownRollouts<'d> {
         self.names.find(context, name).map(RolloutId)
     }
 
+    /// Whether a rollout was found since the last call.
+    pub(in crate::config) fn take_found(&mut self) -> bool {
+        !self.names.take_found().is_empty()
+    }
+
     /// A rollout with its places.
     pub(in crate::config) fn get(&self, id: RolloutId) -> Option<&ReadRollout<'d>> {
         self.all.get(id.0 as usize)?.as_ref()

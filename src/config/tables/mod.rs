@@ -46,6 +46,7 @@ pub(super) mod rollouts;
 pub(super) mod route;
 pub(super) mod route_context;
 pub(super) mod route_test;
+pub(super) mod route_text;
 pub(super) mod segment;
 pub(super) mod shadow;
 pub(super) mod stage_gate;

@@ -33,7 +33,8 @@ pub(in crate::config) fn check(
 ) {
     let mut warned = Vec::new();
     for (_, one) in known.each() {
-        let members: Vec<_> = one.rollout.members.iter().filter_map(|member| find(routes, *member)).collect();
+        let members = one.rollout.members.iter().filter_map(|member| find(context, routes, *member));
+        let members: Vec<_> = members.collect();
         if members.is_empty() {
             let name = &one.rollout.name;
             let finding = Finding::warning("unused-rollout", one.name_at, format!("no route uses rollout `{name}`"));
@@ -60,10 +61,15 @@ pub(in crate::config) fn check(
     }
 }
 
-fn find<'a, 'd>(routes: &GuardedRoutes<'a, 'd>, member: RolloutMember) -> Option<Member<'a, 'd>> {
+fn find<'a, 'd>(
+    context: &mut Context<'_>,
+    routes: &GuardedRoutes<'a, 'd>,
+    member: RolloutMember,
+) -> Option<Member<'a, 'd>> {
     let at = member.route.0 as usize;
     let (route, state, written) = (routes.routes.get(at)?, routes.states.get(at)?, routes.written.get(at)?);
-    Some(Member { route, split: route.split()?, state, reader: &written.reader, variant: member.variant })
+    let reader = &written.named(context)?.reader;
+    Some(Member { route, split: route.split()?, state, reader, variant: member.variant })
 }
 
 /// Warns of routes on which one caller can be in different variants.

@@ -20,7 +20,9 @@ use crate::config::toml::item::Item;
 use crate::config::toml::reader::Reader;
 use crate::config::toml::spec::{DURATION, NAME, SIZE, Shape, TableSpec, default, optional, required};
 use crate::config::toml::{grammar, value};
-use crate::route::{AccessRule, Action, LoadPriority, Match, Predicate, Route, RouteLimits, SplitState, Timeouts};
+use crate::route::{
+    AccessRule, Action, LoadPriority, Match, Predicate, Route, RouteLimits, RouteSpec, SplitState, Timeouts,
+};
 
 /// `[[route]]`.
 pub(in crate::config) const ROUTE: TableSpec = TableSpec {
@@ -191,9 +193,8 @@ pub(in crate::config) fn route(
     let name = name.shown().to_owned();
     let matches = matches.unwrap_or_else(|| Match { priority, ..Match::default() });
     let (action, state) = action?;
-    let route = Route {
+    let spec = RouteSpec {
         name,
-        place,
         matches,
         action,
         request_headers,
@@ -205,7 +206,7 @@ pub(in crate::config) fn route(
         rate_limits,
         load,
     };
-    Some((route, state))
+    Some((Route::new(place, spec), state))
 }
 
 /// `priority`: the precedence, the load, or both.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 use super::known_rollouts::KnownRollouts;
 use super::listener::Listeners;
@@ -15,6 +15,7 @@ use crate::config::toml::registry::Registry;
 use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{Shape, TableSpec, default, optional, required};
 use crate::config::toml::value;
+use crate::fields::Fields;
 use crate::route::{ChosenStage, Claims, Country};
 
 /// `[[test]]`.
@@ -103,7 +104,7 @@ pub struct RouteTest {
     pub(in crate::config) host: String,
     pub(in crate::config) path: String,
     pub(in crate::config) query: Option<String>,
-    pub(in crate::config) headers: HeaderMap,
+    pub(in crate::config) fields: Fields,
     pub(in crate::config) client_ip: Option<IpAddr>,
     pub(in crate::config) peer: Option<IpAddr>,
     pub(in crate::config) claims: Option<Claims>,
@@ -171,7 +172,7 @@ pub(in crate::config) fn route_test(
     let host = request.text(context, "host").map(|text| text.to_string()).unwrap_or_default();
     let path = request.text(context, "path").map_or_else(|| "/".to_owned(), |text| text.to_string());
     let (path, query) = path.split_once('?').map_or((&*path, None), |(path, query)| (path, Some(query.to_owned())));
-    let headers = headers(context, &request);
+    let fields = fields(context, &request);
     let parameters = pairs(context, &request, "query", "&");
     let query = match (query, parameters) {
         (Some(query), Some(more)) => Some(format!("{query}&{more}")),
@@ -191,7 +192,7 @@ pub(in crate::config) fn route_test(
         host,
         path: path.to_owned(),
         query,
-        headers,
+        fields,
         client_ip,
         peer,
         claims,
@@ -214,20 +215,20 @@ fn stages(context: &mut Context<'_>, item: &Item<'_>, rollouts: &mut KnownRollou
     all
 }
 
-fn headers(context: &mut Context<'_>, reader: &Reader<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn fields(context: &mut Context<'_>, reader: &Reader<'_>) -> Fields {
+    let mut fields = Fields::new();
     for named in reader.get("header").map(|item| item.map(context)).unwrap_or_default() {
         let name: Option<HeaderName> = value::header_name(context, named.name, named.span);
         let text = named.item.text(context);
         let value: Option<HeaderValue> = text.and_then(|text| value::header_value(context, &text));
         if let (Some(name), Some(value)) = (name, value) {
-            headers.append(name, value);
+            fields.append(&name, &value);
         }
     }
     if let Some(Ok(value)) = pairs(context, reader, "cookie", "; ").map(HeaderValue::try_from) {
-        headers.append(http::header::COOKIE, value);
+        fields.append(&http::header::COOKIE, &value);
     }
-    headers
+    fields
 }
 
 fn pairs(context: &mut Context<'_>, reader: &Reader<'_>, key: &'static str, between: &str) -> Option<String> {

@@ -37,6 +37,16 @@ pub(in crate::config) struct Context<'e> {
     hash: Xxh3,
     /// The same without files of endpoints.
     base_hash: Xxh3,
+    /// The same without the texts of the configuration: variables and data files.
+    data_hash: Xxh3,
+    /// How often something other than the tables of routes was read, written or reported.
+    effects: u64,
+    /// Where findings point to: file and offset.
+    reported: Vec<(u16, u32)>,
+    /// How often a part that was not read was needed: then the load is worthless.
+    wanted_texts: usize,
+    /// Whether the load collects what the next one need not read.
+    pub(in crate::config) keeps_routes: bool,
     /// Whether there is an `identity.jwt`.
     pub(in crate::config) has_jwt: bool,
     /// Whether there is an `identity.geo`.
@@ -69,6 +79,11 @@ impl<'e> Context<'e> {
             regexes: 0,
             hash: Xxh3::new(),
             base_hash: Xxh3::new(),
+            data_hash: Xxh3::new(),
+            effects: 0,
+            reported: Vec::new(),
+            wanted_texts: 0,
+            keeps_routes: false,
             has_jwt: false,
             has_geo: false,
             identified: Vec::new(),
@@ -80,18 +95,49 @@ impl<'e> Context<'e> {
 
     /// Adds a file; the result depends on its text.
     pub(in crate::config) fn add(&mut self, source: Source) -> u16 {
-        self.depend(source.text.as_bytes());
+        let text = source.text.as_bytes();
+        for hash in [&mut self.hash, &mut self.base_hash] {
+            add(hash, text);
+        }
         self.files.add(source)
     }
 
     /// Adds bytes that the result depends on to the hash.
     pub(in crate::config) fn depend(&mut self, bytes: &[u8]) {
-        add(&mut self.hash, bytes);
-        add(&mut self.base_hash, bytes);
+        self.effects += 1;
+        for hash in [&mut self.hash, &mut self.base_hash, &mut self.data_hash] {
+            add(hash, bytes);
+        }
+    }
+
+    /// The variables and data files so far, as a hash.
+    pub(in crate::config) fn data_hash(&self) -> u128 {
+        self.data_hash.digest128()
+    }
+
+    /// How often something other than the tables of routes was read, written or reported.
+    pub(in crate::config) const fn effects(&self) -> u64 {
+        self.effects
+    }
+
+    /// Where findings point to, in no order: file and offset.
+    pub(in crate::config) fn take_reported(&mut self) -> Vec<(u16, u32)> {
+        std::mem::take(&mut self.reported)
+    }
+
+    /// Notes that a part that was not read is needed.
+    pub(in crate::config) const fn want_text(&mut self) {
+        self.wanted_texts += 1;
+    }
+
+    /// Whether a part that was not read is needed.
+    pub(in crate::config) const fn lacks_text(&self) -> bool {
+        self.wanted_texts > 0
     }
 
     /// Adds a file of endpoints, which changes often, to the hash.
     pub(in crate::config) fn depend_on_endpoints(&mut self, bytes: &[u8]) {
+        self.effects += 1;
         add(&mut self.hash, bytes);
     }
 
@@ -108,6 +154,7 @@ impl<'e> Context<'e> {
 
     /// Adds a path that the result depends on.
     pub(in crate::config) fn watch(&mut self, path: &Path) {
+        self.effects += 1;
         if self.known.insert(path.to_owned()) {
             self.watched.push(path.to_owned());
         }
@@ -115,12 +162,14 @@ impl<'e> Context<'e> {
 
     /// Records that the result depends on this file; returns whether it may be opened.
     pub(in crate::config) fn may_open(&mut self, file_use: FileUse, path: &Path) -> bool {
+        self.effects += 1;
         self.applied.insert(file_use, path);
         self.allowed.is_none_or(|allowed| allowed.contain(file_use, path))
     }
 
     /// The list that was already read from this path: each file is read once.
-    pub(in crate::config) fn list(&self, path: &Path) -> Option<TenantList> {
+    pub(in crate::config) fn list(&mut self, path: &Path) -> Option<TenantList> {
+        self.effects += 1;
         self.lists.get(path).cloned()
     }
 
@@ -133,6 +182,19 @@ impl<'e> Context<'e> {
     pub(in crate::config) const fn count_regex(&mut self) -> bool {
         self.regexes += 1;
         self.regexes <= REGEXES_MAX
+    }
+
+    /// The number of regexes so far.
+    pub(in crate::config) const fn regexes(&self) -> usize {
+        self.regexes
+    }
+
+    /// Counts the regexes of a route that is not read.
+    pub(in crate::config) const fn count_regexes(&mut self, count: usize) {
+        self.regexes += count;
+        if self.regexes > REGEXES_MAX {
+            self.want_text();
+        }
     }
 
     /// Looks up a variable of the environment; the result depends on its value.
@@ -154,6 +216,8 @@ impl<'e> Context<'e> {
 
     /// Adds an error or a warning.
     pub(in crate::config) fn report(&mut self, finding: Finding) {
+        self.effects += 1;
+        self.reported.extend(finding.labels.iter().map(|(at, _)| (at.file, at.start)));
         if !self.diagnostics.count(finding.severity) {
             return;
         }

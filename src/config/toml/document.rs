@@ -4,30 +4,15 @@
 use std::borrow::Cow;
 
 use ahash::HashMap;
-use toml_parser::decoder::{Encoding, ScalarKind};
-use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
-use toml_parser::{ErrorSink, ParseError, Source as Text, Span as Bytes};
 
-use super::context::Context;
-use super::diagnostic::Finding;
-use super::source::{Span, offset};
-use super::spec::TableSpec;
-use super::syntax::{DUPLICATE, finding};
-use super::tokens::{TokenLimitExceeded, TomlTokens, tokens};
-use super::unclosed;
-
-/// The deepest nesting of arrays, inline tables and dotted keys.
-const DEPTH_MAX: u32 = 48;
+use super::source::offset;
 
 /// A table with more keys than this has an index.
-const INDEXED: usize = 24;
-
-/// The usual number of keys of an inline table.
-const INLINE_KEYS: usize = 2;
+pub(super) const INDEXED: usize = 24;
 
 /// The index of a table in [`Document::tables`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::config) struct TableId(u32);
+pub(in crate::config) struct TableId(pub(super) u32);
 
 impl TableId {
     /// The table at the root of every document.
@@ -38,7 +23,9 @@ impl TableId {
 #[derive(Debug)]
 pub(in crate::config) struct Document<'t> {
     pub(in crate::config) file: u16,
-    tables: Vec<TomlTable<'t>>,
+    pub(super) tables: Vec<TomlTable<'t>>,
+    /// Where the headers of tables begin, in order.
+    pub(super) headers: Vec<u32>,
 }
 
 /// A table, from a header, an inline table or a dotted key.
@@ -47,7 +34,7 @@ pub(in crate::config) struct TomlTable<'t> {
     pub(in crate::config) entries: Vec<Entry<'t>>,
     pub(in crate::config) start: u32,
     pub(in crate::config) end: u32,
-    origin: Origin,
+    pub(super) origin: Origin,
     index: Option<Box<HashMap<Cow<'t, str>, u32>>>,
 }
 
@@ -83,7 +70,7 @@ pub(in crate::config) enum Value<'t> {
 
 /// The syntax that created a table. It decides what can be added to the table later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
+pub(super) enum Origin {
     /// A parent in a header.
     Implied,
     /// Its own header.
@@ -95,51 +82,9 @@ enum Origin {
 }
 
 impl<'t> Document<'t> {
-    /// Parses a file whose top-level keys are those of `root`. Reports all syntax errors; returns `None` if there are
-    /// any.
-    pub(in crate::config) fn parse(
-        context: &mut Context<'_>,
-        root: &'static TableSpec,
-        file: u16,
-        text: &'t str,
-    ) -> Option<Self> {
-        let source = Text::new(text);
-        let TomlTokens { all, tables } = match tokens(source) {
-            Ok(tokens) => tokens,
-            Err(TokenLimitExceeded { at, message }) => {
-                let place = Span { file, start: offset(at), end: offset(at + 1) };
-                context.report(Finding::error("syntax", place, message));
-                return None;
-            }
-        };
-        let mut errors = Errors::default();
-        let mut builder = Builder::new(source, tables);
-        {
-            let mut checked = ValidateWhitespace::new(&mut builder, source);
-            let mut guarded = RecursionGuard::new(&mut checked, DEPTH_MAX);
-            parse_document(&all, &mut guarded, &mut errors);
-        }
-        let mut last: Option<usize> = None;
-        let unclosed = if errors.count == 0 { None } else { unclosed::find(text, &all) };
-        // The parser reads all following lines as a part of the unclosed value: its errors there are meaningless.
-        let line = unclosed.map(|unclosed| text[..unclosed.at].rfind('\n').map_or(0, |end| end + 1));
-        for error in &errors.first {
-            let at = error.unexpected().map_or(text.len(), |span| span.start());
-            if line.is_some_and(|line| at >= line) {
-                continue;
-            }
-            let same_line =
-                last.is_some_and(|last| text.get(last.min(at)..last.max(at)).is_some_and(|t| !t.contains('\n')));
-            if !same_line || error.description() == DUPLICATE {
-                context.report(finding(root, file, error, text));
-            }
-            last = Some(at);
-        }
-        if let Some(unclosed) = unclosed {
-            context.report(unclosed.finding(file));
-        }
-        debug_assert!(errors.count > 0 || builder.frames.is_empty(), "a valid file closes every value");
-        if errors.count == 0 { Some(Self { file, tables: builder.tables }) } else { None }
+    /// Where the headers of tables begin, in order.
+    pub(in crate::config) fn headers(&self) -> &[u32] {
+        &self.headers
     }
 
     pub(in crate::config) fn table(&self, id: TableId) -> &TomlTable<'t> {
@@ -148,11 +93,11 @@ impl<'t> Document<'t> {
 }
 
 impl<'t> TomlTable<'t> {
-    fn new(origin: Origin, span: ByteRange, keys: usize) -> Self {
+    pub(super) fn new(origin: Origin, span: ByteRange, keys: usize) -> Self {
         Self { entries: Vec::with_capacity(keys), start: span.0, end: span.1, origin, index: None }
     }
 
-    fn position(&self, key: &str) -> Option<usize> {
+    pub(super) fn position(&self, key: &str) -> Option<usize> {
         match &self.index {
             Some(index) => index.get(key).map(|at| *at as usize),
             None => self.entries.iter().position(|entry| entry.key == key),
@@ -164,7 +109,7 @@ impl<'t> TomlTable<'t> {
         self.position(key).map(|at| &self.entries[at])
     }
 
-    fn push(&mut self, key: Key<'t>, node: Node<'t>) {
+    pub(super) fn push(&mut self, key: DocumentKey<'t>, node: Node<'t>) {
         if self.entries.len() == INDEXED {
             let all = self.entries.iter().enumerate().map(|(at, entry)| (entry.key.clone(), offset(at)));
             self.index = Some(Box::new(all.collect()));
@@ -179,303 +124,11 @@ impl<'t> TomlTable<'t> {
 }
 
 /// Start and end in the text.
-type ByteRange = (u32, u32);
+pub(super) type ByteRange = (u32, u32);
 
-fn bytes(span: Bytes) -> ByteRange {
-    (offset(span.start()), offset(span.end()))
-}
-
-/// The syntax errors; only the first ones are kept.
-#[derive(Default)]
-struct Errors {
-    first: Vec<ParseError>,
-    count: usize,
-}
-
-impl ErrorSink for Errors {
-    fn report_error(&mut self, error: ParseError) {
-        self.count += 1;
-        if self.first.len() < super::diagnostic::KEPT_MAX {
-            self.first.push(error);
-        }
-    }
-}
-
+/// A key and its place.
 #[derive(Clone, Debug)]
-struct Key<'t> {
-    text: Cow<'t, str>,
-    span: ByteRange,
-}
-
-/// An array or inline table that is not closed yet, with its key.
-struct Frame<'t> {
-    path: Vec<Key<'t>>,
-    start: u32,
-    open: Open<'t>,
-}
-
-enum Open<'t> {
-    Array(Vec<Node<'t>>),
-    Inline(TableId),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Header {
-    Table,
-    Element,
-}
-
-/// Builds the tables from the parser's events.
-struct Builder<'t> {
-    source: Text<'t>,
-    tables: Vec<TomlTable<'t>>,
-    current: Option<TableId>,
-    path: Vec<Key<'t>>,
-    header: Option<(Header, u32)>,
-    frames: Vec<Frame<'t>>,
-}
-
-impl<'t> Builder<'t> {
-    fn new(source: Text<'t>, tables: usize) -> Self {
-        let mut all = Vec::with_capacity(tables + 1);
-        all.push(TomlTable::new(Origin::Header, (0, 0), 0));
-        let (path, frames) = (Vec::new(), Vec::new());
-        Self { source, tables: all, current: Some(TableId::ROOT), path, header: None, frames }
-    }
-
-    /// Adds a table with capacity for `keys` keys.
-    fn add(&mut self, origin: Origin, span: ByteRange, keys: usize) -> TableId {
-        self.tables.push(TomlTable::new(origin, span, keys));
-        TableId(offset(self.tables.len() - 1))
-    }
-
-    fn put(&mut self, into: TableId, key: Key<'t>, node: Node<'t>) {
-        self.tables[into.0 as usize].push(key, node);
-    }
-
-    fn open_header(&mut self, kind: Header, span: Bytes) {
-        self.frames.clear();
-        self.path.clear();
-        self.header = Some((kind, offset(span.start())));
-    }
-
-    fn close_header(&mut self, span: Bytes, errors: &mut dyn ErrorSink) {
-        let Some((kind, start)) = self.header.take() else { return };
-        let mut path = std::mem::take(&mut self.path);
-        self.current = path.pop().and_then(|last| {
-            let parent = self.descend(TableId::ROOT, &path, Origin::Implied, errors)?;
-            let span = (start, offset(span.end()));
-            match kind {
-                Header::Table => self.define(parent, last, span, errors),
-                Header::Element => self.element(parent, last, span, errors),
-            }
-        });
-    }
-
-    /// `[parent.key]`.
-    fn define(
-        &mut self,
-        parent: TableId,
-        key: Key<'t>,
-        span: ByteRange,
-        errors: &mut dyn ErrorSink,
-    ) -> Option<TableId> {
-        if let Some(existing) = self.tables[parent.0 as usize].get(&key.text) {
-            let first = (existing.start, existing.end);
-            if let Value::Table(id) = existing.node.value
-                && self.tables[id.0 as usize].origin == Origin::Implied
-            {
-                let table = &mut self.tables[id.0 as usize];
-                (table.origin, table.start, table.end) = (Origin::Header, span.0, span.1);
-                return Some(id);
-            }
-            report_duplicate(key.span, first, errors);
-            return None;
-        }
-        let id = self.add(Origin::Header, span, 0);
-        self.put(parent, key, Node { start: span.0, end: span.1, value: Value::Table(id) });
-        Some(id)
-    }
-
-    /// `[[parent.key]]`.
-    fn element(
-        &mut self,
-        parent: TableId,
-        key: Key<'t>,
-        span: ByteRange,
-        errors: &mut dyn ErrorSink,
-    ) -> Option<TableId> {
-        // The tables of a list mostly have the same keys: reserve as many as the last one has.
-        let last = match self.tables[parent.0 as usize].get(&key.text) {
-            Some(Entry { node: Node { value: Value::Tables(all), .. }, .. }) => all.last(),
-            Some(_) | None => None,
-        };
-        let keys = last.map_or(0, |last| self.tables[last.0 as usize].entries.len().min(INDEXED));
-        let id = self.add(Origin::Header, span, keys);
-        let table = &mut self.tables[parent.0 as usize];
-        let Some(at) = table.position(&key.text) else {
-            let value = Value::Tables(vec![id]);
-            self.put(parent, key, Node { start: span.0, end: span.1, value });
-            return Some(id);
-        };
-        let existing = &mut table.entries[at];
-        if let Value::Tables(all) = &mut existing.node.value {
-            all.push(id);
-            return Some(id);
-        }
-        report_duplicate(key.span, (existing.start, existing.end), errors);
-        None
-    }
-
-    /// The table at `path` below `from`; missing tables are created.
-    fn descend(
-        &mut self,
-        from: TableId,
-        path: &[Key<'t>],
-        origin: Origin,
-        errors: &mut dyn ErrorSink,
-    ) -> Option<TableId> {
-        let mut at = from;
-        for key in path {
-            let next = match self.tables[at.0 as usize].get(&key.text) {
-                None => {
-                    let id = self.add(origin, key.span, 0);
-                    let node = Node { start: key.span.0, end: key.span.1, value: Value::Table(id) };
-                    self.put(at, key.clone(), node);
-                    id
-                }
-                Some(existing) => match &existing.node.value {
-                    Value::Table(id) if self.may_extend(*id, origin) => *id,
-                    Value::Tables(all) if origin == Origin::Implied => *all.last()?,
-                    Value::Table(_)
-                    | Value::Tables(_)
-                    | Value::String(_)
-                    | Value::Integer(..)
-                    | Value::Float(_)
-                    | Value::Boolean(_)
-                    | Value::Datetime
-                    | Value::Array(_) => {
-                        report_duplicate(key.span, (existing.start, existing.end), errors);
-                        return None;
-                    }
-                },
-            };
-            at = next;
-        }
-        Some(at)
-    }
-
-    fn may_extend(&self, id: TableId, by: Origin) -> bool {
-        match self.tables[id.0 as usize].origin {
-            Origin::Inline => false,
-            Origin::Header => by != Origin::Dotted,
-            Origin::Implied | Origin::Dotted => true,
-        }
-    }
-
-    /// Adds a complete value to the innermost open array or inline table, or else to the current table.
-    fn complete(&mut self, node: Node<'t>, errors: &mut dyn ErrorSink) {
-        let into = match self.frames.last_mut() {
-            Some(Frame { open: Open::Array(items), .. }) => {
-                items.push(node);
-                return;
-            }
-            Some(Frame { open: Open::Inline(id), .. }) => Some(*id),
-            None => self.current,
-        };
-        let mut path = std::mem::take(&mut self.path);
-        if let (Some(into), Some(key)) = (into, path.pop())
-            && let Some(table) = self.descend(into, &path, Origin::Dotted, errors)
-        {
-            match self.tables[table.0 as usize].get(&key.text) {
-                Some(existing) => report_duplicate(key.span, (existing.start, existing.end), errors),
-                None => self.put(table, key, node),
-            }
-        }
-        path.clear();
-        self.path = path;
-    }
-}
-
-fn report_duplicate(second: ByteRange, first: ByteRange, errors: &mut dyn ErrorSink) {
-    let span = |(start, end): ByteRange| Bytes::new_unchecked(start as usize, end as usize);
-    errors.report_error(ParseError::new(DUPLICATE).with_unexpected(span(second)).with_context(span(first)));
-}
-
-impl EventReceiver for Builder<'_> {
-    fn std_table_open(&mut self, span: Bytes, _: &mut dyn ErrorSink) {
-        self.open_header(Header::Table, span);
-    }
-
-    fn std_table_close(&mut self, span: Bytes, errors: &mut dyn ErrorSink) {
-        self.close_header(span, errors);
-    }
-
-    fn array_table_open(&mut self, span: Bytes, _: &mut dyn ErrorSink) {
-        self.open_header(Header::Element, span);
-    }
-
-    fn array_table_close(&mut self, span: Bytes, errors: &mut dyn ErrorSink) {
-        self.close_header(span, errors);
-    }
-
-    fn inline_table_open(&mut self, span: Bytes, _: &mut dyn ErrorSink) -> bool {
-        let id = self.add(Origin::Inline, bytes(span), INLINE_KEYS);
-        let path = std::mem::take(&mut self.path);
-        self.frames.push(Frame { path, start: offset(span.start()), open: Open::Inline(id) });
-        true
-    }
-
-    fn inline_table_close(&mut self, span: Bytes, errors: &mut dyn ErrorSink) {
-        let Some(Frame { path, start, open: Open::Inline(id) }) = self.frames.pop() else { return };
-        let end = offset(span.end());
-        self.tables[id.0 as usize].end = end;
-        self.path = path;
-        self.complete(Node { start, end, value: Value::Table(id) }, errors);
-    }
-
-    fn array_open(&mut self, span: Bytes, _: &mut dyn ErrorSink) -> bool {
-        let path = std::mem::take(&mut self.path);
-        self.frames.push(Frame { path, start: offset(span.start()), open: Open::Array(Vec::new()) });
-        true
-    }
-
-    fn array_close(&mut self, span: Bytes, errors: &mut dyn ErrorSink) {
-        let Some(Frame { path, start, open: Open::Array(items) }) = self.frames.pop() else { return };
-        self.path = path;
-        self.complete(Node { start, end: offset(span.end()), value: Value::Array(items) }, errors);
-    }
-
-    fn simple_key(&mut self, span: Bytes, encoding: Option<Encoding>, errors: &mut dyn ErrorSink) {
-        if self.path.len() >= DEPTH_MAX as usize {
-            errors.report_error(ParseError::new("this key nests too deep").with_unexpected(span));
-            return;
-        }
-        let mut text = Cow::Borrowed("");
-        if let Some(raw) = self.source.get(span) {
-            toml_parser::Raw::new_unchecked(raw.as_str(), encoding, span).decode_key(&mut text, errors);
-        }
-        self.path.push(Key { text, span: bytes(span) });
-    }
-
-    fn scalar(&mut self, span: Bytes, encoding: Option<Encoding>, errors: &mut dyn ErrorSink) {
-        let mut text = Cow::Borrowed("");
-        let Some(raw) = self.source.get(span) else { return };
-        let raw = toml_parser::Raw::new_unchecked(raw.as_str(), encoding, span);
-        let value = match raw.decode_scalar(&mut text, errors) {
-            ScalarKind::String => Value::String(text),
-            ScalarKind::Boolean(value) => Value::Boolean(value),
-            ScalarKind::DateTime => Value::Datetime,
-            ScalarKind::Float => Value::Float(text),
-            ScalarKind::Integer(radix) => Value::Integer(text, radix.value()),
-        };
-        let (start, end) = bytes(span);
-        self.complete(Node { start, end, value }, errors);
-    }
-
-    fn newline(&mut self, _: Bytes, _: &mut dyn ErrorSink) {
-        if self.frames.is_empty() {
-            self.path.clear();
-        }
-    }
+pub(super) struct DocumentKey<'t> {
+    pub(super) text: Cow<'t, str>,
+    pub(super) span: ByteRange,
 }

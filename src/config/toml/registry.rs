@@ -56,13 +56,15 @@ pub(in crate::config) struct Registry<'d> {
     kind: NameKind,
     numbers: HashMap<Cow<'d, str>, u32>,
     names: Vec<(Cow<'d, str>, Span, bool)>,
+    /// The numbers that were found since the last [`Self::take_found`].
+    found: Vec<u32>,
 }
 
 impl<'d> Registry<'d> {
     /// An empty registry with capacity for `count` names.
     pub(in crate::config) fn new(kind: NameKind, count: usize) -> Self {
         let numbers = HashMap::with_capacity_and_hasher(count, ahash::RandomState::default());
-        Self { kind, numbers, names: Vec::with_capacity(count) }
+        Self { kind, numbers, names: Vec::with_capacity(count), found: Vec::new() }
     }
 
     /// Defines a name. Its number is the count of the names before it.
@@ -93,6 +95,7 @@ impl<'d> Registry<'d> {
         if let Some(number) = self.numbers.get(&**name) {
             debug_assert!((*number as usize) < self.names.len(), "numbers are dense");
             self.names[*number as usize].2 = true;
+            self.found.push(*number);
             return Some(*number);
         }
         let message = format!("there is no {} `{}`", self.kind.noun(), &**name);
@@ -114,6 +117,21 @@ impl<'d> Registry<'d> {
             let known: Vec<_> = names().take(8).map(|name| format!("`{name}`")).collect();
             (1..8).contains(&known.len()).then(|| format!("there is {}", known.join(", ")))
         })
+    }
+
+    /// The numbers that were found since the last call.
+    pub(in crate::config) fn take_found(&mut self) -> Box<[u32]> {
+        if self.found.is_empty() { Box::default() } else { std::mem::take(&mut self.found).into() }
+    }
+
+    /// Marks names as used by their numbers.
+    pub(in crate::config) fn mark_used(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            debug_assert!((*number as usize) < self.names.len(), "numbers are dense");
+            if let Some(name) = self.names.get_mut(*number as usize) {
+                name.2 = true;
+            }
+        }
     }
 
     /// The place where a name is defined.

@@ -84,7 +84,7 @@ fn set(query: &mut ExplainQuery, name: &str, value: String) -> Result<(), String
 fn add(query: &mut ExplainQuery, name: &str, value: &str) -> Result<(), String> {
     let name: HeaderName = name.parse().map_err(|_| format!("{name:?} is no header name"))?;
     let value: HeaderValue = value.parse().map_err(|_| format!("{value:?} is no header value"))?;
-    query.headers.append(name, value);
+    query.fields.append(&name, &value);
     Ok(())
 }
 
@@ -127,9 +127,9 @@ mod tests {
         assert_eq!((query.host.as_deref(), query.path_and_query.as_str()), (Some("shop.example.com"), "/a b?q=1"));
         assert_eq!(query.method, Method::POST);
         assert_eq!(query.client_ip, Some("::1".parse::<IpAddr>().expect("an address")));
-        let values: Vec<&HeaderValue> = query.headers.get_all("x-a").iter().collect();
-        assert_eq!(values, ["b c", "d"]);
-        assert_eq!(query.headers["cookie"], "uid=x");
+        let values: Vec<&[u8]> = query.fields.get_all("x-a").collect();
+        assert_eq!(values, [&b"b c"[..], b"d"]);
+        assert_eq!(query.fields.get_text("cookie"), Some("uid=x"));
     }
 
     #[test]

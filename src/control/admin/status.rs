@@ -194,7 +194,7 @@ fn routes(state: &ControlState, snapshot: &Snapshot, baselines: &crate::control:
     .collect()
 }
 
-const fn action(route: &Route) -> &'static str {
+fn action(route: &Route) -> &'static str {
     match route.action {
         Action::Split(_) => "split",
         Action::Redirect(_) => "redirect",

@@ -53,6 +53,11 @@ pub(super) fn group_specs(snapshot: &Snapshot) -> Vec<GroupSpec<'_>> {
     specs
 }
 
+/// A route that is judged alone; `None`: no guard watches it, or it belongs to a rollout.
+pub(super) fn spec_of_route(snapshot: &Snapshot, id: RouteId) -> Option<GroupSpec<'_>> {
+    member(snapshot, id).filter(|member| member.view.rollout().is_none()).map(of_route)
+}
+
 /// A route that guards watch.
 fn member(snapshot: &Snapshot, id: RouteId) -> Option<MemberSpec<'_>> {
     let watch = snapshot.routes.get(id.0 as usize)?.watch.as_ref()?;

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::group_spec::group_specs;
+use super::followed::{Followed, FollowedConfig};
+use super::group_spec::{group_specs, spec_of_route};
 use super::kept_group::{KeptGroup, TickMoment};
 use super::kept_rollout::KeptRollout;
 use super::kept_route::{GroupPlace, KeptRelease, KeptRoute};
 use crate::journal::LatchScope;
 use crate::release::{GuardStanding, GuardTrip, SavedEvidence};
-use crate::route::VariantId;
+use crate::route::{RouteId, VariantId};
 use crate::snapshot::Snapshot;
 use crate::telemetry::GuardMemory;
 
@@ -32,6 +33,7 @@ pub(in crate::control) struct Keeper {
     saved: BTreeMap<String, SavedEvidence>,
     /// What is counted about rollouts, by name.
     pub(super) rollouts: BTreeMap<String, KeptRollout>,
+    followed: Option<FollowedConfig>,
     /// The evidence of a process before was read.
     is_restored: bool,
 }
@@ -46,8 +48,52 @@ pub(in crate::control) struct RouteTick {
 }
 
 impl Keeper {
-    /// Follows a new configuration.
-    pub fn follow(&mut self, snapshot: &Snapshot, now_ms: u64) {
+    /// Follows a new configuration. Returns what it has changed.
+    pub fn follow(&mut self, snapshot: &Snapshot, now_ms: u64) -> Followed {
+        let changed = self.followed.as_ref().and_then(|before| before.changed(snapshot));
+        self.followed = Some(FollowedConfig::of(snapshot));
+        let few = changed.and_then(|changed| self.follow_few(snapshot, &changed, now_ms));
+        few.map_or_else(
+            || {
+                self.follow_all(snapshot, now_ms);
+                Followed::All
+            },
+            Followed::Routes,
+        )
+    }
+
+    /// Follows a configuration that differs in these routes only, and returns their indexes; `None`: another route is watched, or
+    /// a release has another name.
+    fn follow_few(&mut self, snapshot: &Snapshot, changed: &[RouteId], now_ms: u64) -> Option<Vec<usize>> {
+        debug_assert!(self.routes.is_sorted_by_key(|route| route.id), "without rollouts the order is that of the file");
+        let mut planned = Vec::new();
+        for id in changed {
+            let at = self.routes.binary_search_by_key(id, |route| route.id).ok();
+            match (at, spec_of_route(snapshot, *id)) {
+                (None, None) => {}
+                (Some(at), Some(spec)) if self.routes[at].has_releases_of(&spec) => planned.push((at, spec)),
+                (Some(_) | None, Some(_)) | (Some(_), None) => return None,
+            }
+        }
+        let mut followed = Vec::with_capacity(planned.len());
+        for (at, spec) in planned {
+            let place = self.routes[at].place;
+            if let Some(member) = spec.members.first() {
+                self.routes[at].follow(member);
+            }
+            let group = &mut self.groups[place.group];
+            group.watch_ids().for_each(|id| {
+                self.by_watch.remove(&id);
+            });
+            group.follow(spec, now_ms);
+            self.by_watch.extend(group.watch_ids().map(|id| (id, place)));
+            followed.push(at);
+        }
+        debug_assert_eq!(self.by_watch.len(), self.routes.len(), "each route has a watch of its own");
+        Some(followed)
+    }
+
+    fn follow_all(&mut self, snapshot: &Snapshot, now_ms: u64) {
         let mut before: HashMap<String, KeptRoute> =
             std::mem::take(&mut self.routes).into_iter().map(|route| (route.name.clone(), route)).collect();
         let mut known: HashMap<String, KeptGroup> =
@@ -83,6 +129,9 @@ impl Keeper {
 
     /// Follows an overlay under the same rules.
     pub fn follow_shares(&mut self, snapshot: &Snapshot, now_ms: u64) {
+        if let Some(followed) = &mut self.followed {
+            followed.overlay = snapshot.overlay.clone();
+        }
         self.groups.iter_mut().for_each(|group| group.follow_shares(snapshot, now_ms));
     }
 

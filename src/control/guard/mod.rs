@@ -1,6 +1,7 @@
 //! What guards watch: the evidence of each route, kept beside the snapshot, and the ticks at which it is judged. What
 //! follows from it is up to release control.
 
+mod followed;
 mod group_spec;
 mod keeper;
 mod kept_group;
@@ -13,6 +14,7 @@ mod stable_times;
 mod tests;
 mod ticks;
 
+pub(super) use followed::Followed;
 pub(super) use keeper::{Keeper, RouteTick};
 pub(super) use kept_route::{KeptRelease, KeptRoute};
 pub(super) use rollout_evidence::StageSources;

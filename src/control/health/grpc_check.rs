@@ -46,8 +46,8 @@ fn judge(answer: &H2Answer) -> Result<(), CheckFailure> {
         return Err("its answer is no gRPC".to_owned());
     }
     // An answer of trailers alone has its status in the head.
-    let status = answer.trailers.as_ref().and_then(GrpcStatus::of_fields);
-    let status = status.or_else(|| GrpcStatus::of_fields(&answer.head));
+    let status = answer.trailers.as_ref().and_then(GrpcStatus::of_map);
+    let status = status.or_else(|| GrpcStatus::of_map(&answer.head));
     match status {
         Some(GrpcStatus::OK) => serving(&answer.body),
         Some(other) => Err(call_failed(other)),

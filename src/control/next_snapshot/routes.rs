@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::measure::assignment;
+use super::super::measure::{assignment, has_same_split};
 use super::limits::{LimitInputs, limit_states};
-use super::previous::{Previous, PreviousEntities, same};
+use super::previous::{Previous, same};
 use super::rollout_callers::{RolloutCallers, rollout_callers};
-use crate::route::{Action, EffectiveConfig, LoadPriority, Needs, Overlay, Route, RouteId, Rules, Split, Variant};
+use crate::route::{
+    Action, EffectiveConfig, LoadPriority, Needs, Overlay, Route, RouteId, RoutePairs, Rules, Split, Upstream, Variant,
+};
 use crate::snapshot::{RouteState, Snapshot};
 use crate::stats::{SlotNumber, WindowNumber, WindowShape};
 use crate::telemetry::{
@@ -51,17 +53,34 @@ pub(super) fn route_states(
 ) -> Arc<[Arc<RouteState>]> {
     let BuiltAt { now, uptime } = at;
     let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
-    let previous = PreviousEntities::new(specs, states, |route: &Route| &route.name);
     let rollouts = rollout_callers(old, new.rules, registry);
     let limits = LimitInputs::new(states, registry.workers, u64::try_from(uptime.as_nanos()).unwrap_or(u64::MAX));
     let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now, rollouts, limits };
-    let all = new.rules.numbered().zip(new.rules.needs());
-    let one = |((new, route), needs): ((RouteId, &Route), Needs)| {
-        let index = previous.index(new.0 as usize, &route.name);
-        let old = index.and_then(|at| u32::try_from(at).ok()).map(RouteId);
-        route_state(index.and_then(|at| previous.at(at)), Ids { old, new }, needs, &inputs)
+    let pairs = old.map(|old| RoutePairs::new(&old.rules, new.rules));
+    let same_releases = inputs.old.is_some_and(|old| has_same_releases(old.rules, new.rules));
+    let one = |(new, needs): (RouteId, Needs)| {
+        let ids = Ids { old: pairs.as_ref().and_then(|pairs| pairs.old(new)), new };
+        let previous = ids.old.and_then(|id| Some((specs.get(id.0 as usize)?, states.get(id.0 as usize)?)));
+        match previous.filter(|_| same_releases) {
+            Some((_, state)) if state.needs == needs && is_unchanged(ids, &inputs) => Arc::clone(state),
+            Some(_) | None => route_state(previous, ids, needs, &inputs),
+        }
     };
-    all.map(one).collect()
+    (0..).map(RouteId).zip(new.rules.needs()).map(one).collect()
+}
+
+/// Whether all upstreams of routes have the same ids, names and revisions.
+fn has_same_releases(old: &Rules, new: &Rules) -> bool {
+    let is_same = |(old, new): (&Upstream, &Upstream)| (&old.name, &old.revision) == (&new.name, &new.revision);
+    old.upstreams.len() == new.upstreams.len() && old.upstreams.iter().zip(&new.upstreams).all(is_same)
+}
+
+/// Whether the text of a route has not changed, nor its weights and kills. What it shares with the other routes of a rollout is
+/// made with the rollout.
+fn is_unchanged(ids: Ids, inputs: &RouteInputs<'_>) -> bool {
+    let (Some(old), Some(was)) = (inputs.old, ids.old) else { return false };
+    let is_alone = inputs.new.rules.route(ids.new).split().is_none_or(|split| split.rollout.is_none());
+    is_alone && has_same_split(old, was, inputs.new, ids.new)
 }
 
 /// The state of a route: the same `Arc` when nothing of it has changed.

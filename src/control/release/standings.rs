@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::release_state::Release;
 use crate::control::controller::Controller;
-use crate::control::guard::{KeptRelease, KeptRoute, RouteView};
+use crate::control::guard::{Followed, KeptRelease, KeptRoute, RouteView};
 use crate::journal::{Deed, Record};
 use crate::release::{HoldCause, ReleasePhase, ReleaseStanding, ReleaseState, Rollback};
 use crate::route::Rules;
@@ -70,7 +70,15 @@ impl Controller {
 
     /// Guards follow the configuration in effect.
     pub(in crate::control) fn follow_guards(&mut self) {
-        self.release.guards.follow(&self.store.load(), self.state.uptime_ms());
+        let snapshot = self.store.load();
+        let followed = self.release.guards.follow(&snapshot, self.state.uptime_ms());
+        if let Followed::Routes(routes) = followed
+            && self.release.latches.records().next().is_none()
+        {
+            self.show_releases(routes.into_iter());
+            self.show_rollouts();
+            return;
+        }
         let routes = self.release.guards.routes().iter();
         let names: HashSet<&str> =
             routes.flat_map(|route| route.releases.iter().map(|release| release.key.release.as_str())).collect();

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::body_error::BodyError;
+use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 use crate::proxy::worker::send_task::SendTask;
 

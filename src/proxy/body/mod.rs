@@ -1,7 +1,6 @@
 //! The bodies of requests to upstreams. The response's body is in `request/response_body.rs`, since it ends the
 //! exchange.
 
-pub(super) mod body_error;
 pub(super) mod copy_body;
 pub(super) mod pace;
 pub(super) mod replay;

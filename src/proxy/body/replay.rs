@@ -1,4 +1,4 @@
-//! A request that can be sent again. The sent part of its body is kept, up to a limit, until the response's head
+//! The body of a request that can be sent again. The sent part of its body is kept, up to a limit, until the response's head
 //! arrives. All attempts share the body, so that a later attempt first replays the kept part and then continues with
 //! the rest.
 
@@ -8,14 +8,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::Request;
 use http_body::{Frame, SizeHint};
-use hyper::ext::Protocol;
 
-use super::body_error::BodyError;
 use super::request_body::{ClientBody, RequestBody, ReturnedBody};
 use crate::failover::Resendable;
-use crate::proxy::wire::raw_query::RawQuery;
+use crate::proxy::wire::body_error::BodyError;
 
 /// Smaller pieces are joined: each would keep the whole buffer that it was read into.
 const SMALL_BYTES_MAX: usize = 4 * 1024;
@@ -66,28 +63,14 @@ enum KeptBody {
     Lost,
 }
 
-/// A request that can be sent again.
-pub(crate) struct ReplayableRequest {
-    head: Request<()>,
-    body: KeptBody,
-}
+/// The body of a request that can be sent again.
+pub(crate) struct ReplayableBody(KeptBody);
 
-impl ReplayableRequest {
-    /// Captures a request so that it can be sent again, if its body has at most `limit` bytes. From now on its body is
-    /// pulled through an [`AttemptBody`].
-    pub(crate) fn capture(request: &mut Request<RequestBody>, limit: usize) -> Self {
-        let mut head = Request::new(());
-        *head.method_mut() = request.method().clone();
-        *head.uri_mut() = request.uri().clone();
-        *head.version_mut() = request.version();
-        head.headers_mut().clone_from(request.headers());
-        if let Some(protocol) = request.extensions().get::<Protocol>() {
-            head.extensions_mut().insert(protocol.clone());
-        }
-        if let Some(query) = request.extensions().get::<RawQuery>() {
-            head.extensions_mut().insert(query.clone());
-        }
-        let (kept, body) = match mem::replace(request.body_mut(), RequestBody::Empty) {
+impl ReplayableBody {
+    /// Captures a body so that it can be sent again, if it has at most `limit` bytes. From now on it is pulled through an
+    /// [`AttemptBody`].
+    pub(crate) fn capture(sent: &mut RequestBody, limit: usize) -> Self {
+        let (kept, body) = match mem::take(sent) {
             RequestBody::Empty => (KeptBody::None, RequestBody::Empty),
             RequestBody::Client(body) => {
                 let (shared, first) = AttemptBody::first(body, &Bytes::new(), limit);
@@ -107,13 +90,13 @@ impl ReplayableRequest {
                 (KeptBody::Shared((Rc::clone(&body.shared), body.length)), RequestBody::Attempt(body))
             }
         };
-        *request.body_mut() = body;
-        Self { head, body: kept }
+        *sent = body;
+        Self(kept)
     }
 
     /// Whether the body can be sent again, for the retry decision.
     pub(crate) fn resendable(&self) -> Resendable {
-        match &self.body {
+        match &self.0 {
             KeptBody::None => Resendable::Bodiless,
             KeptBody::Lost => Resendable::No,
             KeptBody::Shared((shared, _)) if shared.borrow().kept.ended => Resendable::No,
@@ -121,10 +104,10 @@ impl ReplayableRequest {
         }
     }
 
-    /// The request for another attempt, with its body from the beginning. The earlier attempt gets nothing more of it.
-    pub(crate) fn into_request(self) -> Request<RequestBody> {
+    /// The body for another attempt, from the beginning. The earlier attempt gets nothing more of it.
+    pub(crate) fn into_body(self) -> RequestBody {
         debug_assert!(self.resendable() != Resendable::No, "the body is kept");
-        let body = if let KeptBody::Shared((shared, length)) = self.body {
+        if let KeptBody::Shared((shared, length)) = self.0 {
             // With the new turn the earlier attempt fails: two attempts never pull from one client.
             let turn = shared.borrow().turn + 1;
             shared.borrow_mut().turn = turn;
@@ -132,13 +115,12 @@ impl ReplayableRequest {
             RequestBody::Attempt(Box::new(AttemptBody { shared, turn, left: length, length }))
         } else {
             RequestBody::Empty
-        };
-        self.head.map(|()| body)
+        }
     }
 
     /// Gives up further attempts: the kept part is freed once the current attempt has sent it.
     pub(crate) fn discard(self) {
-        if let KeptBody::Shared((shared, _)) = self.body {
+        if let KeptBody::Shared((shared, _)) = self.0 {
             shared.borrow_mut().kept.end();
         }
     }
@@ -294,11 +276,9 @@ mod tests {
     fn a_body_of_which_a_part_is_taken_is_not_kept() {
         let rest = RequestBody::default();
         let returned = ReturnedBody { piece: Bytes::from_static(b"taken"), rest };
-        let mut request = Request::put("/").body(RequestBody::Returned(Box::new(returned))).unwrap();
-        let kept = ReplayableRequest::capture(&mut request, LIMIT);
-        assert_eq!(kept.resendable(), Resendable::No);
-        let mut empty = Request::new(RequestBody::Empty);
-        assert_eq!(ReplayableRequest::capture(&mut empty, LIMIT).resendable(), Resendable::Bodiless);
+        let mut body = RequestBody::Returned(Box::new(returned));
+        assert_eq!(ReplayableBody::capture(&mut body, LIMIT).resendable(), Resendable::No);
+        assert_eq!(ReplayableBody::capture(&mut RequestBody::Empty, LIMIT).resendable(), Resendable::Bodiless);
     }
 
     #[test]

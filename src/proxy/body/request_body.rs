@@ -9,15 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::body_error::BodyError;
 use super::copy_body::CopyBody;
 use super::pace::RATE_GRACE_MS;
 use super::replay::AttemptBody;
 use super::tee::Tee;
 use super::upload::{Upload, UploadFault};
 use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client_request::IncomingBody;
+use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::wire::field_rules::{filter_trailers, strip_protected};
 use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::Refusal;
@@ -65,7 +65,7 @@ impl RequestBody {
 
 /// A body that is pulled from the client.
 pub(crate) struct ClientBody {
-    incoming: Incoming,
+    incoming: IncomingBody,
     client: Rc<Client>,
     pub(crate) upload: Rc<Upload>,
     bytes_max: Option<u64>,
@@ -93,7 +93,7 @@ pub(crate) struct BodyBounds {
 
 impl ClientBody {
     pub(crate) fn new(
-        incoming: Incoming,
+        incoming: IncomingBody,
         client: Rc<Client>,
         upload: Rc<Upload>,
         version: Version,

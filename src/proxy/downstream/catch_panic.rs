@@ -8,10 +8,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::StatusCode;
 use http_body_util::{Either, Empty};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+
+use super::client_request::ClientResponse;
+use crate::fields::Fields;
 
 /// Responds to requests whose service panics.
 pub(crate) struct CatchPanicLayer<C> {
@@ -50,7 +53,7 @@ impl<S, C: Clone> Layer<S> for CatchPanicLayer<C> {
 
 impl<S, C, R, B> Service<R> for CatchPanic<S, C>
 where
-    S: Service<R, Response = Response<Either<B, Empty<Bytes>>>>,
+    S: Service<R, Response = ClientResponse<Either<B, Empty<Bytes>>>>,
     C: Fn() + Clone,
 {
     type Response = S::Response;
@@ -69,7 +72,7 @@ where
 
 impl<F, C, B, E> Future for Caught<F, C>
 where
-    F: Future<Output = Result<Response<Either<B, Empty<Bytes>>>, E>>,
+    F: Future<Output = Result<ClientResponse<Either<B, Empty<Bytes>>>, E>>,
     C: Fn(),
 {
     type Output = F::Output;
@@ -86,10 +89,8 @@ where
 
 /// The response to a panic. The exchange was recorded when it was dropped during the unwinding.
 #[cold]
-fn failed<B>() -> Response<Either<B, Empty<Bytes>>> {
-    let mut response = Response::new(Either::Right(Empty::new()));
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response
+fn failed<B>() -> ClientResponse<Either<B, Empty<Bytes>>> {
+    ClientResponse::new(StatusCode::INTERNAL_SERVER_ERROR, Fields::new(), Either::Right(Empty::new()))
 }
 
 #[cfg(test)]
@@ -111,7 +112,7 @@ mod tests {
         Later,
     }
 
-    type Answer = Response<Either<Full<Bytes>, Empty<Bytes>>>;
+    type Answer = ClientResponse<Either<Full<Bytes>, Empty<Bytes>>>;
 
     #[test]
     fn a_panic_is_counted_and_ends_only_its_request() {
@@ -128,10 +129,14 @@ mod tests {
                         panic!("of the test");
                     }
                 }
-                Ok::<Answer, Infallible>(Response::new(Either::Left(Full::from("fine"))))
+                Ok::<Answer, Infallible>(ClientResponse::new(
+                    StatusCode::OK,
+                    Fields::new(),
+                    Either::Left(Full::from("fine")),
+                ))
             });
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut status = |panics| runtime.block_on(service.call(panics)).unwrap().status().as_u16();
+        let mut status = |panics| runtime.block_on(service.call(panics)).unwrap().status.as_u16();
         assert_eq!([status(Panics::Never), status(Panics::AtOnce), status(Panics::Never)], [200, 500, 200]);
         assert_eq!(panics.get(), 1);
         assert_eq!([status(Panics::Later), status(Panics::Never)], [500, 200]);

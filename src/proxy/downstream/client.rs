@@ -14,17 +14,16 @@ use http::HeaderValue;
 use super::client_slot::ClientSlot;
 use super::informational::InformationalResponses;
 use super::tls_session::TlsSession;
+use crate::fields::{FieldSpan, Fields};
 use crate::net::Socket;
 use crate::proxy::wire::field_rules::TRAILERS_MAX;
 use crate::proxy::wire::grammar::Bounds;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
-use crate::proxy::wire::raw_query::RawQuery;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::budget::{Outbox, ReceiveWindow};
 use crate::proxy::worker::connection_deadlines::ConnectionDeadlines;
 use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader};
 use crate::proxy::worker::share::{self, Share};
-use crate::proxy::worker::trailer_writer::TrailerWriter;
 use crate::route::VerifiedCert;
 use crate::snapshot::Listener;
 use crate::telemetry::Refusal;
@@ -50,13 +49,9 @@ pub(crate) struct Client {
     pub(crate) deadlines: Rc<ConnectionDeadlines>,
     /// The client's address in the form of `X-Forwarded-For`.
     pub(crate) peer_text: HeaderValue,
-    /// The last `Forwarded` value, and the `Host` for which it was made.
-    pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
-    /// Number of heads that hyper got.
+    /// Number of heads that were read.
     pub(crate) heads: Cell<u64>,
-    /// Queries to forward with their original bytes, with the number of their head.
-    pub(super) raw_queries: RefCell<Vec<(u64, RawQuery)>>,
-    /// Number of requests that hyper passed to the service.
+    /// Number of requests that the service has begun.
     pub(crate) requests: Cell<u64>,
     /// The batch size in which its request count is published to other workers.
     batch: i64,
@@ -66,28 +61,20 @@ pub(crate) struct Client {
     pub(crate) in_flight: Cell<u32>,
     /// The head with this number stands for refused bytes.
     pub(crate) refused_head: Cell<Option<(u64, Refusal)>>,
-    /// The last head asked for an upgrade, and its response is not known yet.
-    pub(super) switching: Cell<bool>,
     /// Takes over the connection when the head of the current response is sent.
     pub(crate) successor: Cell<Option<Successor>>,
     /// The refusal of the current body.
     pub(crate) refused_body: Cell<Option<Refusal>>,
-    /// Writes the trailers of the current response (HTTP/1.1).
-    pub(crate) trailing: TrailerWriter,
     /// Informational responses to write before the next response.
     pub(crate) informational: Rc<InformationalResponses>,
-    /// The reader of the stream whose task is being polled (HTTP/2).
+    /// The reader of the stream that is being polled (HTTP/2).
     pub(crate) reader: RefCell<Option<Rc<ResponseReader>>>,
-    /// The connection's task was polled and has read nothing yet.
-    pub(super) turn_begins: Cell<bool>,
     /// All output was flushed to the socket.
     pub(super) flushed: Cell<bool>,
     /// The client has closed its writing direction (HTTP/1.1). It may still read.
     pub(crate) finished: Cell<bool>,
     /// The connection is between requests: no bytes of an unhandled request were read.
     pub(crate) between: Cell<bool>,
-    /// The read deadline has passed.
-    pub(crate) expired: Cell<bool>,
     /// The connection closes after the current responses.
     pub(crate) closing: Cell<bool>,
     /// The limit on frames that an ended HTTP/2 connection most likely exceeded.
@@ -100,6 +87,17 @@ pub(crate) struct Client {
     pub(crate) killed: Cell<bool>,
     /// The connection was closed at a drain's deadline.
     pub(crate) cut: Cell<bool>,
+    /// The fields that describe the client to an upstream, as they were sent with the last request. None while the
+    /// connection hibernates (HTTP/1.1).
+    pub(crate) described: RefCell<Option<Box<ClientFields>>>,
+}
+
+/// The fields that describe a client to an upstream.
+pub(crate) struct ClientFields {
+    /// The fields.
+    pub(crate) fields: Fields,
+    /// The place of the `Host` for which they were made.
+    pub(crate) host: FieldSpan,
 }
 
 impl Client {
@@ -119,32 +117,27 @@ impl Client {
             local: SocketAddr::new(canonical(local.ip()), local.port()),
             sender: None,
             peer_text,
-            forwarded: RefCell::new(None),
             heads: Cell::new(0),
-            raw_queries: RefCell::default(),
             requests: Cell::new(0),
             batch,
             slot: RequestSlot::default(),
             in_flight: Cell::new(0),
             refused_head: Cell::new(None),
-            switching: Cell::new(false),
             successor: Cell::new(None),
             refused_body: Cell::new(None),
-            trailing: TrailerWriter::default(),
             informational: InformationalResponses::new(&deadlines),
             deadlines,
             reader: RefCell::new(None),
-            turn_begins: Cell::new(true),
             flushed: Cell::new(true),
             finished: Cell::new(false),
             between: Cell::new(true),
-            expired: Cell::new(false),
             closing: Cell::new(draining),
             suspect: Cell::new(None),
             tls: OnceCell::new(),
             receive_window: OnceCell::new(),
             killed: Cell::new(false),
             cut: Cell::new(false),
+            described: RefCell::default(),
         })
     }
 
@@ -242,13 +235,6 @@ impl Client {
         self.is_answered() && self.between.get() && !self.closing.get()
     }
 
-    /// Takes the query of the head with this number, if its original bytes are to be forwarded.
-    pub(crate) fn raw_query(&self, number: u64) -> Option<RawQuery> {
-        let mut queries = self.raw_queries.borrow_mut();
-        let at = queries.iter().position(|(of, _)| *of == number)?;
-        Some(queries.remove(at).1)
-    }
-
     /// Whether every request that was read has a response, and it is flushed.
     pub(crate) fn is_answered(&self) -> bool {
         self.in_flight.get() == 0 && self.heads.get() == self.requests.get() && self.flushed.get()
@@ -287,10 +273,6 @@ impl Client {
         debug_assert!(self.in_flight.get() > 0, "a request in flight is counted");
         let left = self.in_flight.get().saturating_sub(1);
         self.in_flight.set(left);
-        if self.requests.get() == self.heads.get() {
-            // The response to the upgrade request was not a switch.
-            self.switching.set(false);
-        }
         if left == 0 {
             let limits = &self.listener.spec.limits;
             let patience = if self.between.get() { limits.idle_timeout } else { limits.header_timeout };

@@ -1,4 +1,4 @@
-//! The byte stream of an HTTP/2 connection, between the socket and hyper. It counts frames, and closes the connection
+//! The byte stream of an HTTP/2 connection, between the socket and h2. It counts frames, and closes the connection
 //! at a flood of frames that h2 would process one by one (RFC 9113 §10.5).
 
 use std::io;
@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::client::Client;
+use super::h2::head_gate::HeadGate;
 use crate::net::Socket;
 use crate::proxy::wire::header_blocks::{END_HEADERS, END_STREAM, HeaderBlocks};
 use crate::telemetry::Refusal;
@@ -22,13 +22,10 @@ const FRAME_HEADER_BYTES: usize = 9;
 const FLAGS_AT: usize = 4;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
-/// The largest payload that hyper allows the peer (RFC 9113 §6.5.2).
+/// The largest payload that h2 allows the peer (RFC 9113 §6.5.2).
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// Most bytes of incomplete trailers that are withheld from hyper.
+/// Most bytes of incomplete trailers that are withheld from h2.
 const WITHHELD_BYTES_MAX: usize = 64 * 1024;
-/// Most heads that are read in one turn. Their requests are handled before more are read, so that heads that decompress
-/// to much more than their bytes (RFC 7541 §7.3) are not in memory all at once.
-const HEADS_A_TURN: usize = 8;
 /// The window in which frames are counted.
 const WINDOW_MS: u64 = 1000;
 
@@ -36,31 +33,28 @@ const WINDOW_MS: u64 = 1000;
 pub(crate) struct H2Io {
     stream: Socket,
     client: Rc<Client>,
+    /// Lets h2 read block by block.
+    gate: Rc<HeadGate>,
     frames: Frames,
-    /// Bytes that were read, but not passed to hyper.
+    /// Bytes that were read, but not passed to h2.
     held: BytesMut,
     /// The number of them that were counted.
     counted: usize,
-    /// The number of them that hyper may read.
+    /// The number of them that h2 may read.
     ready: usize,
-    /// The held bytes wait for the next turn.
-    paused: bool,
 }
 
 impl H2Io {
     /// Wraps `stream`, of which `first` was read already.
-    pub(crate) fn new(stream: Socket, client: Rc<Client>, first: &[u8]) -> Self {
+    pub(super) fn new(stream: Socket, client: Rc<Client>, gate: Rc<HeadGate>, first: &[u8]) -> Self {
         let frames = Frames::new(&client);
         let held = BytesMut::from(first);
-        Self { stream, client, frames, held, counted: 0, ready: 0, paused: false }
+        Self { stream, client, gate, frames, held, counted: 0, ready: 0 }
     }
 
     /// Counts the frames in `bytes`, of which the first `before` bytes were counted earlier.
     fn count(&mut self, bytes: &mut [u8], before: usize) -> io::Result<Counted> {
         let counted = self.frames.count(bytes, before, self.client.worker.now_ms());
-        if let Ok(counted) = &counted {
-            self.paused = counted.counted < bytes.len();
-        }
         if std::mem::take(&mut self.frames.between) {
             self.client.deadlines.clear_head();
         }
@@ -80,33 +74,38 @@ impl H2Io {
         counted.map(|Counted { counted, ready }| (self.counted, self.ready) = (counted, ready))
     }
 
-    /// Passes held bytes to hyper.
-    fn give_ready(&mut self, cursor: &mut ReadBufCursor<'_>) {
-        debug_assert!(self.ready <= self.counted && self.counted <= self.held.len(), "hyper reads only counted bytes");
-        let given = self.ready.min(cursor.remaining());
-        cursor.put_slice(&self.held[..given]);
+    /// Passes held bytes to h2.
+    fn give_ready(&mut self, room: &mut ReadBuf<'_>) {
+        debug_assert!(self.ready <= self.counted && self.counted <= self.held.len(), "h2 reads only counted bytes");
+        let given = self.ready.min(room.remaining());
+        room.put_slice(&self.held[..given]);
         self.held.advance(given);
         self.ready -= given;
         self.counted -= given;
+        self.note_given(given);
+    }
+
+    /// Notes that h2 got bytes. The gate closes when the last byte of a header block is among them.
+    fn note_given(&mut self, bytes: usize) {
+        self.gate.count_read(bytes);
+        if self.ready == 0 && self.frames.block == Block::Ended {
+            self.frames.block = Block::Outside;
+            self.gate.close_behind_block();
+        }
     }
 }
 
-impl Read for H2Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for H2Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.client.turn_begins.take() {
-            this.frames.heads = 0;
-            this.paused = false;
-        }
         loop {
-            if this.ready > 0 {
-                this.give_ready(&mut cursor);
-                return Poll::Ready(Ok(()));
-            }
-            if this.paused {
-                // The requests of this turn are spawned and run before the connection's next turn.
-                cx.waker().wake_by_ref();
+            if this.gate.is_closed() {
+                // The connection's task opens the gate, in this turn or in the next.
                 return Poll::Pending;
+            }
+            if this.ready > 0 {
+                this.give_ready(room);
+                return Poll::Ready(Ok(()));
             }
             if this.counted < this.held.len() {
                 this.count_held()?;
@@ -114,8 +113,8 @@ impl Read for H2Io {
             }
             let worker = Rc::clone(&this.client.worker);
             let mut scratch = worker.scratch.borrow_mut();
-            let room = cursor.remaining().min(scratch.len());
-            let mut buffer = ReadBuf::new(&mut scratch[..room]);
+            let length = room.remaining().min(scratch.len());
+            let mut buffer = ReadBuf::new(&mut scratch[..length]);
             if Pin::new(&mut this.stream).poll_read(cx, &mut buffer)?.is_pending() {
                 this.await_bytes();
                 return Poll::Pending;
@@ -127,12 +126,13 @@ impl Read for H2Io {
                 this.held.extend_from_slice(buffer.filled());
                 continue;
             }
-            // Bytes go straight to hyper, except incomplete frame headers and trailers, and those of the next turn.
+            // Bytes go straight to h2, except incomplete frame headers and trailers, and those behind a header block.
             let Counted { counted, ready } = this.count(buffer.filled_mut(), 0)?;
-            cursor.put_slice(&buffer.filled()[..ready]);
+            room.put_slice(&buffer.filled()[..ready]);
             this.held.extend_from_slice(&buffer.filled()[ready..]);
             this.counted = counted - ready;
             if ready > 0 {
+                this.note_given(ready);
                 return Poll::Ready(Ok(()));
             }
         }
@@ -161,7 +161,7 @@ impl Drop for H2Io {
     }
 }
 
-impl Write for H2Io {
+impl AsyncWrite for H2Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.stream).poll_write(cx, bytes);
@@ -198,7 +198,7 @@ impl Write for H2Io {
 struct Counted {
     /// Bytes that were counted.
     counted: usize,
-    /// Bytes that hyper may read.
+    /// Bytes that h2 may read.
     ready: usize,
 }
 
@@ -212,17 +212,14 @@ struct Frames {
     window: u64,
     /// The type of the current frame.
     kind: u8,
-    /// The header block continues in the next frame.
-    block_open: bool,
+    block: Block,
     blocks: HeaderBlocks,
     /// The newest stream. A header block on it or on an older one is trailers.
     newest: u32,
-    /// The current block is trailers, which are withheld from hyper until they are complete.
+    /// The current block is trailers, which are withheld from h2 until they are complete.
     withheld: bool,
     /// The last count passed a point outside of frame headers and header blocks.
     between: bool,
-    /// HEADERS frames of this turn.
-    heads: usize,
     resets: Quota,
     /// `RST_STREAM` frames in the last count.
     resets_new: u32,
@@ -231,6 +228,25 @@ struct Frames {
     continuations: Quota,
     /// Empty DATA, PRIORITY and unknown frames: a client has no use for many of them.
     idle: Quota,
+}
+
+/// Where the bytes are in a header block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Block {
+    Outside,
+    /// In a frame that another one continues.
+    Open,
+    /// In the last frame.
+    Last,
+    /// Behind the last frame, where a count ends.
+    Ended,
+}
+
+impl Block {
+    /// In a frame with these flags.
+    const fn of(flags: u8) -> Self {
+        if flags & END_HEADERS == 0 { Self::Open } else { Self::Last }
+    }
 }
 
 #[derive(Debug)]
@@ -261,12 +277,11 @@ impl Frames {
             header_bytes: 0,
             window: 0,
             kind: 0,
-            block_open: false,
+            block: Block::Outside,
             blocks: HeaderBlocks::default(),
             newest: 0,
             withheld: false,
             between: false,
-            heads: 0,
             resets: Quota::new(limits.h2_resets, Refusal::H2Resets),
             resets_new: 0,
             pings: Quota::new(limits.h2_pings, Refusal::H2Pings),
@@ -286,10 +301,12 @@ impl Frames {
 
     /// Whether a frame header or a header block is incomplete.
     fn is_in_head(&self) -> bool {
-        self.header_bytes > 0 || self.block_open || (self.skip > 0 && matches!(self.kind, HEADERS | CONTINUATION))
+        self.header_bytes > 0
+            || self.block == Block::Open
+            || (self.skip > 0 && matches!(self.kind, HEADERS | CONTINUATION))
     }
 
-    /// Counts the frames in `all` that belong to this turn; the first `before` bytes were counted earlier. Trailers
+    /// Counts the frames in `all` up to the end of a header block; the first `before` bytes were counted earlier. Trailers
     /// with a pseudo-field lose their `END_STREAM` flag: without it they are malformed too (RFC 9113 §8.1), and h2
     /// detects that.
     fn count(&mut self, all: &mut [u8], before: usize, now_ms: u64) -> Result<Counted, Refusal> {
@@ -299,6 +316,9 @@ impl Frames {
             for quota in [&mut self.resets, &mut self.pings, &mut self.settings, &mut self.idle] {
                 quota.used = 0;
             }
+        }
+        if self.block == Block::Ended {
+            self.block = Block::Outside;
         }
         // Start of the withheld trailers. If they began in an earlier call, they are the first bytes of `all`.
         let (mut at, mut start) = (before, 0);
@@ -311,6 +331,9 @@ impl Frames {
             }
             at += skipped;
             self.between |= !self.is_in_head();
+            if self.block == Block::Ended {
+                break;
+            }
             let taken = (FRAME_HEADER_BYTES - self.header_bytes).min(all.len() - at);
             self.header[self.header_bytes..self.header_bytes + taken].copy_from_slice(&all[at..at + taken]);
             self.header_bytes += taken;
@@ -325,8 +348,8 @@ impl Frames {
                 if self.skip == 0 {
                     self.end_block(&mut all[start..]);
                 }
-                if self.heads > HEADS_A_TURN {
-                    // One head more than the limit: its frame header may be read, its payload waits for the next turn.
+                if self.block == Block::Ended {
+                    self.between = true;
                     break;
                 }
             }
@@ -341,7 +364,11 @@ impl Frames {
 
     /// Ends a block that is complete. `trailers` begins with the frame header of the block.
     fn end_block(&mut self, trailers: &mut [u8]) {
-        if self.skip == 0 && !self.block_open && std::mem::take(&mut self.withheld) && self.blocks.pseudo_fields().any {
+        if self.skip > 0 || self.block != Block::Last {
+            return;
+        }
+        self.block = Block::Ended;
+        if std::mem::take(&mut self.withheld) && self.blocks.pseudo_fields().any {
             trailers[FLAGS_AT] &= !END_STREAM;
         }
     }
@@ -353,7 +380,7 @@ impl Frames {
         self.kind = kind;
         match kind {
             HEADERS => {
-                self.block_open = flags & END_HEADERS == 0;
+                self.block = Block::of(flags);
                 self.blocks.begin(flags);
                 let stream = u32::from_be_bytes(stream) & u32::MAX >> 1;
                 // h2 rejects a larger frame.
@@ -361,7 +388,7 @@ impl Frames {
                 self.newest = self.newest.max(stream);
             }
             CONTINUATION => {
-                self.block_open = flags & END_HEADERS == 0;
+                self.block = Block::of(flags);
                 self.blocks.begin_continuation();
             }
             // Inside a block, any other frame is a connection error: h2 may see it.
@@ -373,7 +400,6 @@ impl Frames {
             // Windows bound other DATA. A client that reads sends many WINDOW_UPDATE frames.
             0 | 8 => Ok(()),
             HEADERS => {
-                self.heads += 1;
                 self.continuations.used = 0;
                 Ok(())
             }
@@ -402,12 +428,11 @@ mod tests {
             header_bytes: 0,
             window: 0,
             kind: 0,
-            block_open: false,
+            block: Block::Outside,
             blocks: HeaderBlocks::default(),
             newest: 0,
             withheld: false,
             between: false,
-            heads: 0,
             resets: Quota::new(2, Refusal::H2Resets),
             resets_new: 0,
             pings: Quota::new(2, Refusal::H2Pings),
@@ -449,7 +474,6 @@ mod tests {
         for _ in 0..100 {
             let mut some = [frame(1, 30), frame(0, 200), frame(8, 4), frame(9, 3)].concat();
             assert_eq!(frames.count(&mut some, 0, 0).map(|counted| counted.counted), Ok(some.len()));
-            frames.heads = 0;
         }
         for window in 0..10 {
             let counted = frames.count(&mut frame(6, 8).repeat(2), 0, window * WINDOW_MS);
@@ -458,27 +482,34 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_has_a_limit_on_heads() {
-        let mut heads = Vec::new();
-        for stream in 0..2 * HEADS_A_TURN + 3 {
-            heads.extend(frame(1, 30));
-            let at = heads.len() - 31;
-            heads[at] = u8::try_from(2 * stream + 1).unwrap();
-        }
-        let turn = HEADS_A_TURN * 39;
-        for step in [1, 7, 39, 1000] {
-            let (mut frames, mut at, mut turns) = (frames(), 0, Vec::new());
-            while at < heads.len() {
-                let end = (at + step).min(heads.len());
-                let counted = frames.count(&mut heads[..end], at, 0).unwrap().counted;
-                at = counted;
-                if counted < end || frames.heads > HEADS_A_TURN {
-                    turns.push(at);
-                    frames.heads = 0;
+    fn a_count_ends_behind_each_block() {
+        let (head, open) = (&b"\x82\x86\x84"[..], END_STREAM);
+        let pieces = [
+            blocks(&[(HEADERS, END_HEADERS, 1, head)]),
+            [frame(8, 4), blocks(&[(HEADERS, open, 3, head), (CONTINUATION, END_HEADERS, 3, head)])].concat(),
+            [frame(0, 20), blocks(&[(HEADERS, open, 5, head), (CONTINUATION, END_HEADERS, 5, b"")])].concat(),
+            // Trailers.
+            blocks(&[(HEADERS, END_HEADERS | END_STREAM, 1, b"")]),
+            blocks(&[(HEADERS, END_HEADERS, 7, head)]),
+        ];
+        let all = pieces.concat();
+        for step in [1, 7, 22, 1000] {
+            let (mut frames, mut ends, mut seen) = (frames(), Vec::new(), 0);
+            let mut bytes = all.clone();
+            while seen < all.len() {
+                let end = (seen + step).min(all.len());
+                seen = frames.count(&mut bytes[..end], seen, 0).unwrap().counted;
+                assert!(frames.block == Block::Ended || seen == end, "in steps of {step}");
+                if frames.block == Block::Ended {
+                    ends.push(seen);
                 }
             }
-            assert_eq!(turns.first(), Some(&(turn + FRAME_HEADER_BYTES)), "in steps of {step}");
-            assert_eq!(turns.len(), 2, "in steps of {step}");
+            let mut at = 0;
+            let expected = pieces.iter().map(|piece| {
+                at += piece.len();
+                at
+            });
+            assert_eq!(ends, expected.collect::<Vec<_>>(), "in steps of {step}");
         }
     }
 
@@ -512,9 +543,12 @@ mod tests {
                 for piece in sent.chunks(step) {
                     let before = kept.len();
                     kept.extend_from_slice(piece);
-                    let Counted { counted, ready } = frames.count(&mut kept, before, 0).unwrap();
-                    assert_eq!(counted, kept.len(), "{trailers:?} in steps of {step}");
-                    given.extend(kept.drain(..ready));
+                    let mut seen = before;
+                    while seen < kept.len() {
+                        let Counted { counted, ready } = frames.count(&mut kept, seen, 0).unwrap();
+                        given.extend(kept.drain(..ready));
+                        seen = counted - ready;
+                    }
                 }
                 assert_eq!(given, expected, "{trailers:?} in steps of {step}");
             }
@@ -526,7 +560,8 @@ mod tests {
         let mut frames = frames();
         frames.continuations.max = 1000;
         let mut held = blocks(&[(HEADERS, END_HEADERS, 1, b"\x82"), (HEADERS, 0, 1, b"\x82")]);
-        frames.count(&mut held, 0, 0).unwrap();
+        let first = frames.count(&mut held, 0, 0).unwrap().counted;
+        frames.count(&mut held, first, 0).unwrap();
         let refused = (0..1000).find_map(|_| {
             let before = held.len();
             held.extend(blocks(&[(CONTINUATION, 0, 1, &[0x82; 200])]));

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::fields::Fields;
 use crate::proxy::worker::connection_deadlines::ConnectionDeadlines;
 
 /// Most bytes of informational responses that wait on a connection.
@@ -39,13 +40,13 @@ impl InformationalResponses {
     }
 
     /// Adds a response, within the limit, and wakes the connection.
-    pub(crate) fn push<'a>(&self, code: u16, fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+    pub(crate) fn push(&self, code: u16, fields: &Fields) {
         let Ok(status) = StatusCode::from_u16(code) else { return };
         let mut bytes = self.bytes.borrow_mut();
         let before = bytes.len();
         let reason = status.canonical_reason().unwrap_or("Informational");
         bytes.extend_from_slice(format!("HTTP/1.1 {code} {reason}\r\n").as_bytes());
-        for (name, value) in fields {
+        for (name, value) in fields.iter() {
             let name = HeaderName::from_bytes(name);
             let value = HeaderValue::from_bytes(value);
             if let (Ok(name), Ok(value)) = (name, value)

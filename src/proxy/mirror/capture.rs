@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::permit::MemoryPermit;
 use crate::compare::{BODY_MAX, Ending, Failure};
+use crate::fields::Fields;
 use crate::shadow_compare::{CapturedResponse, ObservedResponse};
 
 /// Limit on the bytes read of a compared response.
@@ -34,11 +35,11 @@ pub(crate) struct ResponseCapture {
 
 impl ResponseCapture {
     /// A response whose head arrived after `took`.
-    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, took: Duration, memory: MemoryPermit) -> Self {
+    pub(crate) fn new(status: StatusCode, fields: &Fields, took: Duration, memory: MemoryPermit) -> Self {
         let (kept, hasher) = (BytesMut::new(), Box::new(Xxh3::new()));
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
+        let bytes = fields.bytes() + fields.len() * FIELD_BYTES;
         let out_of_memory = !memory.borrow_mut().try_take(bytes as u64);
-        let headers = if out_of_memory { HeaderMap::new() } else { headers.clone() };
+        let headers = if out_of_memory { HeaderMap::new() } else { fields.to_map() };
         Self { status, headers, trailers: None, kept, length: 0, hasher, took, memory, out_of_memory }
     }
 
@@ -126,14 +127,14 @@ impl PrimaryResponse {
 
     /// Starts the capture. The head arrived `took` after the request was sent. A copy is sent with its whole body at
     /// once, so for a fair comparison the time starts at the last byte of the request.
-    pub(crate) fn head(&self, status: StatusCode, headers: &HeaderMap, took: Duration, now: Instant) {
+    pub(crate) fn head(&self, status: StatusCode, fields: &Fields, took: Duration, now: Instant) {
         if matches!(*self.state.borrow(), State::Lost) {
             return;
         }
         let took = self.uploaded.get().map_or(took, |at| took.min(now.duration_since(at)));
         self.state.replace(State::Receiving(Box::new(ResponseCapture::new(
             status,
-            headers,
+            fields,
             took,
             Rc::clone(&self.memory),
         ))));
@@ -231,9 +232,9 @@ mod tests {
     }
 
     fn receive(primary: &PrimaryResponse, body: &[u8]) {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-field", http::HeaderValue::from_static("value"));
-        primary.head(StatusCode::OK, &headers, Duration::from_secs(3), Clock.now());
+        let mut fields = Fields::new();
+        fields.append(&http::HeaderName::from_static("x-field"), &http::HeaderValue::from_static("value"));
+        primary.head(StatusCode::OK, &fields, Duration::from_secs(3), Clock.now());
         primary.data(&Bytes::copy_from_slice(body));
         primary.end(Ending::Complete);
     }
@@ -269,7 +270,7 @@ mod tests {
         let now = Clock.now();
         primary.uploaded(now);
         let later = now + Duration::from_millis(20);
-        primary.head(StatusCode::OK, &HeaderMap::new(), Duration::from_secs(3), later);
+        primary.head(StatusCode::OK, &Fields::new(), Duration::from_secs(3), later);
         primary.end(Ending::Complete);
         let PrimaryResult::Complete(seen) = primary.take() else { panic!("a complete response") };
         assert_eq!(seen.took, Duration::from_millis(20));

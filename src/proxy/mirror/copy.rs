@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Version};
+use http::{Method, Version};
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use super::capture::{COMPARED_BYTES_MAX, PrimaryResponse, PrimaryResult, WaitFor};
@@ -16,8 +16,10 @@ use super::send::{MirrorOutcome, MirrorRequest};
 use crate::proxy::body::copy_body::CopyBody;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::upstream::pool::UpstreamPool;
+use crate::proxy::wire::head::Head;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
+use crate::proxy::worker::request_id::RequestId;
 use crate::route::{LogSink, RouteId};
 use crate::shadow_compare::{ComparisonJob, ObservedResponse};
 use crate::snapshot::Snapshot;
@@ -38,7 +40,7 @@ pub(crate) struct ShadowCopy {
 
 /// A copied request without its body, and the upstream that gets it: the shadow's, or the request's own for a control.
 pub(crate) struct CopyRequest {
-    pub(crate) head: Request<()>,
+    pub(crate) head: Head,
     /// The span that the head names as its parent.
     pub(crate) span: Option<Box<CopySpan>>,
     pub(crate) pool: Rc<UpstreamPool>,
@@ -76,7 +78,7 @@ pub(crate) struct LogContext {
     /// The snapshot of the request.
     pub(crate) snapshot: Rc<dyn AsRef<Snapshot>>,
     pub(crate) route: Option<RouteId>,
-    pub(crate) request_id: HeaderValue,
+    pub(crate) request_id: RequestId,
     pub(crate) trace_id: Option<Box<str>>,
     pub(crate) tenant: Option<Box<str>>,
     pub(crate) client_ip: IpAddr,
@@ -135,8 +137,7 @@ impl ShadowCopy {
             capture_memory: comparison.as_ref().map(|_| Rc::clone(self.permit.memory())),
             sent_at: worker.clock.now(),
         };
-        let head = std::mem::take(&mut self.request.head);
-        let outcome = mirror_request.send_within(&worker, head, body, self.settings.timeout).await;
+        let outcome = mirror_request.send_within(&worker, &mut self.request.head, body, self.settings.timeout).await;
         if matches!(outcome.end, ShadowEnd::Completed(_)) {
             self.permit.policy().meter(&worker).duration.record(outcome.took);
         }
@@ -207,7 +208,7 @@ impl ShadowCopy {
             generation: snapshot.generation,
             route,
             at: worker.wall_at(worker.clock.now()),
-            request_id: self.context.request_id.to_str().unwrap_or("-").into(),
+            request_id: self.context.request_id.as_str().into(),
             primary,
             candidate,
             control,
@@ -235,11 +236,11 @@ struct ControlCopy {
 impl ControlCopy {
     async fn run(self, body: CopyBody) -> MirrorOutcome {
         let Self { request, settings, proxy_addresses, in_flight, memory, context, worker } = self;
-        let CopyRequest { head, span, pool } = request;
+        let CopyRequest { mut head, span, pool } = request;
         let sent_at = worker.clock.now();
         let mirror_request =
             MirrorRequest { pool: &pool, key: settings.key, proxy_addresses, capture_memory: Some(memory), sent_at };
-        let outcome = mirror_request.send_within(&worker, head, body, settings.timeout).await;
+        let outcome = mirror_request.send_within(&worker, &mut head, body, settings.timeout).await;
         if let Some(span) = &span {
             context.record_span(&worker, span, &pool, &outcome);
         }
@@ -299,7 +300,7 @@ impl LogContext {
         }
         let request = RequestEntry {
             at: worker.wall_at(outcome.began),
-            request_id: self.request_id.to_str().unwrap_or("-"),
+            request_id: self.request_id.as_str(),
             client_ip: self.client_ip,
             peer: self.peer,
             method: self.method.as_str(),

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use http::uri::Scheme;
-use http::{HeaderValue, Request};
 use http_body::Body as _;
 
 use super::capture::{COMPARED_BYTES_MAX, ResponseCapture};
@@ -21,11 +21,13 @@ use crate::proxy::upstream::connect::{self, Reuse};
 use crate::proxy::upstream::connection_queue::WhenFull;
 use crate::proxy::upstream::flight::InFlightGuard;
 use crate::proxy::upstream::h1;
-use crate::proxy::upstream::http_version::{for_h1, for_h2, name_host};
+use crate::proxy::upstream::h1::request_writer::OutgoingRequest;
+use crate::proxy::upstream::http_version::{for_h2, name_host};
 use crate::proxy::upstream::lease::{CopyLease, Lease};
 use crate::proxy::upstream::pool::{ConnectTarget, UpstreamPool};
 use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
+use crate::proxy::wire::head::Head;
 use crate::proxy::wire::proxy_header::ProxyAddresses;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::send_task::SendTask;
@@ -89,19 +91,29 @@ impl MirrorOutcome {
     }
 }
 
+/// What is sent.
+struct CopiedRequest<'a> {
+    head: &'a mut Head,
+    body: RequestBody,
+}
+
 impl MirrorRequest<'_> {
-    /// Sends the request and reads the response, within a time limit.
+    /// Sends the request and reads the response, within a time limit. Takes the fields of the head.
     pub(crate) async fn send_within(
         mut self,
         worker: &Rc<Worker>,
-        head: Request<()>,
+        head: &mut Head,
         body: CopyBody,
         timeout: Duration,
     ) -> MirrorOutcome {
-        let request = head.map(|()| RequestBody::Copy(Box::new(body)));
+        // The marker comes last, so that the order of the request's own fields stays.
+        head.fields.insert(&MARKER, &MARKED);
+        let body = RequestBody::Copy(Box::new(body));
         let mut outcome = MirrorOutcome::new(self.sent_at);
         // At the timeout `send` is dropped, and with it its `CopyLease`, which aborts the connection or the stream.
+        let request = CopiedRequest { head: &mut *head, body };
         let sent = tokio::time::timeout(timeout, self.send(worker, request, &mut outcome)).await;
+        worker.take_back_fields(mem::take(&mut head.fields));
         if let Ok(end) = sent {
             outcome.end = end;
         }
@@ -125,9 +137,10 @@ impl MirrorRequest<'_> {
     async fn send(
         &mut self,
         worker: &Rc<Worker>,
-        mut request: Request<RequestBody>,
+        request: CopiedRequest<'_>,
         outcome: &mut MirrorOutcome,
     ) -> ShadowEnd {
+        let CopiedRequest { head, mut body } = request;
         // The outcome of a copy says nothing about the health of its endpoint: none is recorded.
         let tried = TriedEndpoints::default();
         let wish = EndpointWish { tried: &tried, sender: Sender::Copy, from: EndpointSet::Usable };
@@ -137,7 +150,7 @@ impl MirrorRequest<'_> {
         outcome.endpoint = Some(endpoint.endpoint.address);
         // Counted until this function ends, also by a timeout.
         let _flight = InFlightGuard::new(worker, self.pool, picked);
-        name_host(&mut request, endpoint.endpoint.address);
+        name_host(head, endpoint.endpoint.address);
         let proxy_addresses = self.proxy_addresses.take().filter(|_| self.pool.upstream.proxy_protocol.is_some());
         let own = proxy_addresses.map(|addresses| Rc::new(endpoint.with_proxy_addresses(addresses)));
         let pool = own.as_ref().unwrap_or(&endpoint);
@@ -154,25 +167,24 @@ impl MirrorRequest<'_> {
             endpoint.record_connect_success(self.pool, worker);
             // The time to connect is not part of the response time.
             self.sent_at = worker.clock.now();
-            let mut borrowed = CopyLease::new(lease, watch(worker, &mut request));
+            let mut borrowed = CopyLease::new(lease, watch(worker, &mut body));
             let sent = match borrowed.lease() {
                 Some(Lease::Whole { connection, .. }) => {
-                    // An upgrade request is never copied, so there is none to translate.
-                    if for_h1(&mut request, None).is_err() {
-                        return ShadowEnd::Dropped(ShadowDrop::Connect);
-                    }
-                    mark(&mut request);
-                    let sent = h1::send::send(connection, &mut request, None).await;
+                    let request = OutgoingRequest { head, body: &mut body };
+                    let sent = h1::send::send(connection, request, None).await;
                     sent.map(|(head, body)| UpstreamResponse::on_connection(head, body)).map_err(|error| error.reached)
                 }
                 Some(Lease::Stream(stream)) => {
                     let tls = endpoint.protocol() == Protocol::Https;
-                    for_h2(&mut request, if tls { Scheme::HTTPS } else { Scheme::HTTP });
-                    mark(&mut request);
-                    let sent = stream.sender.try_send_request(mem::take(&mut request)).await;
-                    sent.map(UpstreamResponse::on_stream).map_err(|mut error| match error.take_message() {
+                    let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
+                    let Ok(request) = for_h2(head, mem::take(&mut body), scheme) else {
+                        return ShadowEnd::Dropped(ShadowDrop::Connect);
+                    };
+                    let sent = stream.sender.try_send_request(request).await;
+                    let on_stream = |response| UpstreamResponse::on_stream(response, worker.spare_fields());
+                    sent.map(on_stream).map_err(|mut error| match error.take_message() {
                         Some(unsent) => {
-                            request = unsent;
+                            body = unsent.into_body();
                             Reached::Unsent
                         }
                         None => Reached::Unanswered,
@@ -198,14 +210,14 @@ impl MirrorRequest<'_> {
     ) -> ShadowEnd {
         let took = worker.clock.now().duration_since(self.sent_at);
         outcome.head_after = Some(took);
-        let UpstreamResponse { head: parts, mut body, .. } = response;
-        let end = ShadowEnd::Completed(parts.status.as_u16());
+        let UpstreamResponse { mut head, mut body, .. } = response;
+        let end = ShadowEnd::Completed(head.status.as_u16());
         let memory = self.capture_memory.as_ref().map(Rc::clone);
         let mut capture = memory.map(|memory| {
-            let mut headers = parts.headers;
-            strip_hop_by_hop(&mut headers);
-            ResponseCapture::new(parts.status, &headers, took, memory)
+            strip_hop_by_hop(&mut head.fields);
+            ResponseCapture::new(head.status, &head.fields, took, memory)
         });
+        worker.take_back_fields(head.fields);
         let bytes_max = if capture.is_some() { COMPARED_BYTES_MAX } else { RESPONSE_BYTES_MAX };
         let declared = body.size_hint().exact();
         if capture.is_none() && declared.is_some_and(|length| length > bytes_max) {
@@ -234,18 +246,13 @@ impl MirrorRequest<'_> {
     }
 }
 
-/// Marks the request as a copy. The marker comes last, so that the order of the request's own fields stays.
-fn mark(request: &mut Request<RequestBody>) {
-    request.headers_mut().insert(MARKER, MARKED);
-}
-
 /// Tracks how far the body of this attempt is sent.
-fn watch(worker: &Worker, request: &mut Request<RequestBody>) -> Rc<SendTask> {
+fn watch(worker: &Worker, body: &mut RequestBody) -> Rc<SendTask> {
     let send_task = SendTask::new(&worker.last_started);
-    if request.body().is_end_stream() {
+    if body.is_end_stream() {
         send_task.end();
     }
-    if let Some(body) = request.body_mut().copy_mut() {
+    if let Some(body) = body.copy_mut() {
         body.send_task = Some(Rc::clone(&send_task));
     }
     send_task

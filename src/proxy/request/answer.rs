@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, Version};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
 
 use super::exchange::{Exchange, ExchangeStage, SplitTarget};
 use super::forwarding::PROXY_STATUS;
 use super::judge;
 use super::response_body::{BodySource, ResponseBody};
 use crate::failover::GiveUpReason;
+use crate::fields::Fields;
+use crate::proxy::downstream::client_request::ClientResponse;
 use crate::proxy::upstream::lease::Lease;
+use crate::proxy::upstream::upstream_head::UpstreamHead;
 use crate::proxy::upstream::upstream_response::{HopByHop, UpstreamBody, UpstreamResponse, WholeBody};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
@@ -30,54 +33,54 @@ pub(crate) fn answer(
     exchange: &mut Exchange,
     response: UpstreamResponse,
     target: SplitTarget<'_>,
-) -> Result<Response<BodySource>, Fault> {
+) -> Result<ClientResponse<BodySource>, Fault> {
     let SplitTarget { route, split, .. } = target;
-    let UpstreamResponse { head: mut parts, body, hop_by_hop, may_have_event } = response;
+    let UpstreamResponse { head, body, upgrade: _, hop_by_hop, may_have_event } = response;
+    let UpstreamHead { status, mut fields, .. } = head;
     account(exchange, &body)?;
-    parts.extensions.clear();
     if hop_by_hop == HopByHop::Possible {
-        strip_hop_by_hop(&mut parts.headers);
+        strip_hop_by_hop(&mut fields);
     }
     if let Some(primary) = &exchange.mirror.primary {
         let took = exchange.attempt.latency.unwrap_or_default();
-        primary.head(parts.status, &parts.headers, took, exchange.client.worker.clock.now());
+        primary.head(status, &fields, took, exchange.client.worker.clock.now());
     }
     if may_have_event {
-        judge::strip(exchange, &mut parts.headers);
+        judge::strip(exchange, &mut fields);
     }
     if !route.response_headers.is_empty() {
         let request_id = exchange.request_id();
-        route.response_headers.apply(&mut parts.headers, &exchange.values(&request_id));
+        route.response_headers.apply(&mut fields, &exchange.values(&request_id));
     }
     if let (Some(identity), Some(name)) = (&exchange.caller.issued, &split.sticky_cookie) {
         let secure = if exchange.scheme() == "https" { "; Secure" } else { "" };
         let cookie = format!("{name}={identity}; HttpOnly; SameSite=Lax; Path=/{secure}");
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
-            parts.headers.append(header::SET_COOKIE, cookie);
-            keep_from_caches(&mut parts.headers);
+            fields.append(&header::SET_COOKIE, &cookie);
+            keep_from_caches(&mut fields);
         }
     }
     if exchange.attempt.retry_end() == GiveUpReason::Budget.name() {
         // The upstream's own error, which another try might have replaced (RFC 9209 §2.1.2).
-        parts.headers.append(PROXY_STATUS, HeaderValue::from_static("pointsman; details=\"budget\""));
+        fields.append(&PROXY_STATUS, &HeaderValue::from_static("pointsman; details=\"budget\""));
     }
     if exchange.attempt.is_last_resort {
-        parts.headers.append(PROXY_STATUS, HeaderValue::from_static("pointsman; details=\"last_resort\""));
+        fields.append(&PROXY_STATUS, &HeaderValue::from_static("pointsman; details=\"last_resort\""));
     }
     if let Some(call) = &mut exchange.call {
-        call.head(parts.status, &parts.headers);
+        call.head(status, &fields);
     }
     if let Some(upload) = &exchange.prepared.upload {
         upload.answered.set(true);
     }
-    let source = settle(exchange, body, parts.status.as_u16());
-    Ok(Response::from_parts(parts, source))
+    let source = settle(exchange, body, status.as_u16());
+    Ok(ClientResponse::new(status, fields, source))
 }
 
 /// Keeps the cookie of one caller from others: unless a shared cache may not store the response at all, it must
 /// revalidate before it reuses the stored field (RFC 9111 §5.2.2.4).
-fn keep_from_caches(headers: &mut HeaderMap) {
-    let lines: Vec<&[u8]> = headers.get_all(header::CACHE_CONTROL).iter().map(HeaderValue::as_bytes).collect();
+fn keep_from_caches(fields: &mut Fields) {
+    let lines: Vec<&[u8]> = fields.get_all("cache-control").collect();
     let keeps = [&b"no-store"[..], b"private", b"no-cache", NO_CACHED_COOKIE.as_bytes()];
     let kept = |directive: &[u8]| keeps.iter().any(|known| directive.trim_ascii().eq_ignore_ascii_case(known));
     let mut quoted = false;
@@ -95,7 +98,7 @@ fn keep_from_caches(headers: &mut HeaderMap) {
         let all = [&joined[..], b", ", NO_CACHED_COOKIE.as_bytes()].concat();
         HeaderValue::from_bytes(&all).unwrap_or(HeaderValue::from_static(NO_CACHED_COOKIE))
     };
-    headers.insert(header::CACHE_CONTROL, all);
+    fields.insert(&header::CACHE_CONTROL, &all);
 }
 
 /// Reads a small body at once if it has arrived, so that the upstream connection is free however slowly the client
@@ -103,7 +106,7 @@ fn keep_from_caches(headers: &mut HeaderMap) {
 fn settle(exchange: &mut Exchange, mut body: UpstreamBody, status: u16) -> BodySource {
     let length = body.size_hint().exact().unwrap_or(0);
     // Over HTTP/2, an upstream can send a body where none is allowed (RFC 9110 §6.4.1).
-    let bodiless = exchange.request.method == http::Method::HEAD || matches!(status, 204 | 304);
+    let bodiless = exchange.request.head.method == http::Method::HEAD || matches!(status, 204 | 304);
     if bodiless && !body.is_end_stream() {
         return BodySource::Own(None);
     }
@@ -144,93 +147,95 @@ fn account(exchange: &mut Exchange, body: &UpstreamBody) -> Result<(), Fault> {
     })
 }
 
-pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> Response<BodySource> {
+pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> ClientResponse<BodySource> {
     let request_id = exchange.request_id();
     let location = redirect.to.location(&exchange.values(&request_id));
-    let mut response = Response::new(BodySource::Own(None));
-    *response.status_mut() = redirect.status;
-    response.headers_mut().insert(header::LOCATION, location);
+    let mut response = bodiless(exchange, redirect.status);
+    response.fields.append(&header::LOCATION, &location);
     apply_route_edits(exchange, response)
 }
 
 /// The configured response of the route.
-pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
+pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<BodySource> {
     let response = fixed(exchange, respond);
     apply_route_edits(exchange, response)
 }
 
 /// The configured response of an access rule.
-pub(super) fn close_out(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
+pub(super) fn close_out(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<BodySource> {
     let response = fixed(exchange, respond);
     let response = apply_route_edits(exchange, response);
     exchange.record_end(EndedBy::Done, "access");
     response
 }
 
+/// A response of the proxy without fields and body.
+fn bodiless(exchange: &Exchange, status: StatusCode) -> ClientResponse<BodySource> {
+    ClientResponse::new(status, exchange.client.worker.spare_fields(), BodySource::Own(None))
+}
+
 /// A configured response. For a gRPC call, an error has the form of gRPC.
-fn fixed(exchange: &mut Exchange, respond: &Respond) -> Response<BodySource> {
+fn fixed(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<BodySource> {
+    let mut response = bodiless(exchange, respond.status);
     if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
         call.status = GrpcStatus::of_http(respond.status);
-        let mut response = Response::new(BodySource::Own(None));
-        grpc::trailers_only(response.headers_mut(), call.status, &respond.body);
+        response.status = StatusCode::OK;
+        grpc::trailers_only(&mut response.fields, call.status, &respond.body);
         return response;
     }
-    let body = (!respond.body.is_empty()).then(|| respond.body.clone());
-    let mut response = Response::new(BodySource::Own(body));
-    *response.status_mut() = respond.status;
     if !respond.body.is_empty() {
-        response.headers_mut().insert(header::CONTENT_TYPE, respond.content_type.clone());
+        response.body = BodySource::Own(Some(respond.body.clone()));
+        response.fields.append(&header::CONTENT_TYPE, &respond.content_type);
     }
     response
 }
 
 /// Applies the route's header edits to a response that the proxy made.
-fn apply_route_edits(exchange: &mut Exchange, mut response: Response<BodySource>) -> Response<BodySource> {
+fn apply_route_edits(exchange: &mut Exchange, mut response: ClientResponse<BodySource>) -> ClientResponse<BodySource> {
     let view = std::rc::Rc::clone(&exchange.view);
     let rules = &view.snapshot.rules;
     let request_id = exchange.request_id();
     if let Some(route) = exchange.routing.route {
-        rules.route(route).response_headers.apply(response.headers_mut(), &exchange.values(&request_id));
+        rules.route(route).response_headers.apply(&mut response.fields, &exchange.values(&request_id));
     }
     exchange.record_end(EndedBy::Done, "");
     response
 }
 
 /// Sends the response. From here on the body owns the exchange.
-pub(crate) fn send(mut exchange: Box<Exchange>, response: Response<BodySource>) -> Response<ResponseBody> {
-    let (mut parts, source) = response.into_parts();
-    exchange.response.status = parts.status.as_u16();
+pub(crate) fn send(mut exchange: Box<Exchange>, response: ClientResponse<BodySource>) -> ClientResponse<ResponseBody> {
+    let ClientResponse { status, mut fields, body: source } = response;
+    exchange.response.status = status.as_u16();
     let now = exchange.attempt.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
     exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
     exchange.progress.stage = ExchangeStage::Body;
-    parts.version = Version::HTTP_11;
     if matches!(source, BodySource::Own(_)) && is_unread(&exchange) {
         // The rest of the request body must never be parsed as the next request.
         exchange.client.closing.set(true);
     }
     // A client whose request is not read to its end learns that its next one needs another connection.
-    if exchange.request.version != Version::HTTP_2 && (exchange.client.is_last() || is_unread(&exchange)) {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if exchange.request.head.version != Version::HTTP_2 && (exchange.client.is_last() || is_unread(&exchange)) {
+        fields.insert(&header::CONNECTION, &HeaderValue::from_static("close"));
     }
     let idle = idle(&exchange);
-    let bodiless = exchange.request.method == http::Method::HEAD || matches!(exchange.response.status, 204 | 304);
+    let is_head = exchange.request.head.method == http::Method::HEAD;
     let source = match source {
-        BodySource::Own(Some(body)) if bodiless => {
-            if exchange.request.method == http::Method::HEAD {
-                parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        BodySource::Own(Some(body)) if is_head || matches!(exchange.response.status, 204 | 304) => {
+            if is_head {
+                fields.insert_number(&header::CONTENT_LENGTH, body.len() as u64);
             }
             BodySource::Own(None)
         }
         source @ (BodySource::Own(_) | BodySource::Upstream(..)) => source,
     };
     if exchange.request.trusted && exchange.request.field_summary.explain {
-        explain(&exchange, &mut parts.headers);
+        explain(&exchange, &mut fields);
     }
-    Response::from_parts(parts, ResponseBody::new(source, exchange, idle))
+    ClientResponse::new(status, fields, ResponseBody::new(source, exchange, idle))
 }
 
 fn is_unread(exchange: &Exchange) -> bool {
-    exchange.request.version != Version::HTTP_2
+    exchange.request.head.version != Version::HTTP_2
         && exchange.request.has_body
         && exchange.prepared.upload.as_ref().is_none_or(|upload| !upload.ended.get())
 }
@@ -241,8 +246,8 @@ fn idle(exchange: &Exchange) -> Option<Duration> {
 }
 
 /// Adds a line with the reason of the decision, for a trusted peer that sent `x-pointsman-explain: 1`.
-fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
-    let Some(chosen) = exchange.routing.chosen else { return explain_screening(exchange, headers) };
+fn explain(exchange: &Exchange, fields: &mut Fields) {
+    let Some(chosen) = exchange.routing.chosen else { return explain_screening(exchange, fields) };
     let reason = crate::telemetry::ReasonLabel::of(chosen.reason(), chosen.fallback);
     let bucket = chosen.decision.bucket.map_or_else(|| "none".to_owned(), |bucket| bucket.number().to_string());
     let line = format!(
@@ -254,12 +259,12 @@ fn explain(exchange: &Exchange, headers: &mut HeaderMap) {
         exchange.view.snapshot.generation,
     );
     if let Ok(line) = HeaderValue::try_from(line) {
-        headers.insert(EXPLAIN, line);
+        fields.insert(&EXPLAIN, &line);
     }
 }
 
 /// The same for a request that a rule about callers answered.
-fn explain_screening(exchange: &Exchange, headers: &mut HeaderMap) {
+fn explain_screening(exchange: &Exchange, fields: &mut Fields) {
     let Some(id) = exchange.routing.route else { return };
     let (rules, screening) = (&exchange.view.snapshot.rules, exchange.progress.screening);
     let route = rules.route(id);
@@ -270,7 +275,7 @@ fn explain_screening(exchange: &Exchange, headers: &mut HeaderMap) {
     };
     let line = format!("route={}; {by}; generation={}", route.name, exchange.view.snapshot.generation);
     if let Ok(line) = HeaderValue::try_from(line) {
-        headers.insert(EXPLAIN, line);
+        fields.insert(&EXPLAIN, &line);
     }
 }
 
@@ -293,13 +298,13 @@ mod tests {
             (&["No-Cache ,max-age=1"], "No-Cache ,max-age=1".to_owned()),
             (&["public, no-cache=\"Set-Cookie\""], "public, no-cache=\"Set-Cookie\"".to_owned()),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut fields = Fields::new();
             for line in lines {
-                headers.append(header::CACHE_CONTROL, HeaderValue::from_static(line));
+                fields.append(&header::CACHE_CONTROL, &HeaderValue::from_static(line));
             }
-            keep_from_caches(&mut headers);
-            let all: Vec<_> = headers.get_all(header::CACHE_CONTROL).iter().collect();
-            assert_eq!(all, [expected.as_str()], "{lines:?}");
+            keep_from_caches(&mut fields);
+            let all: Vec<_> = fields.get_all("cache-control").collect();
+            assert_eq!(all, [expected.as_bytes()], "{lines:?}");
         }
     }
 }

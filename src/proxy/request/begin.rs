@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use http::Method;
+use http_body::Body as _;
 
 use super::caller::CallerIdentity;
 use super::exchange::{
@@ -13,20 +14,21 @@ use super::http_proxy::HttpProxy;
 use super::judged::Judged;
 use super::screening::Screening;
 use super::upgrade_state::Upgrade;
+use crate::fields::Fields;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::downstream::incoming::IncomingRequest;
+use crate::proxy::downstream::client_request::IncomingBody;
 use crate::proxy::wire::field_rules::FieldSummary;
 use crate::proxy::wire::grpc::GrpcCall;
-use crate::proxy::wire::header_fields::HeaderFields;
+use crate::proxy::wire::head::Head;
 use crate::proxy::worker::trace_context::{TRACEPARENT, TraceContext};
 use crate::telemetry::EndedBy;
 
 /// Creates the exchange of a request.
-pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &IncomingRequest) -> Box<Exchange> {
+pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, head: Head, body: &IncomingBody) -> Box<Exchange> {
     let worker = &client.worker;
     client.begin_request();
     worker.meter().requests_begun.inc();
-    let fields = request.fields();
+    let fields = &head.fields;
     let field_summary = FieldSummary::of(fields);
     let began = worker.clock.now();
     let reader = client.reader.borrow().clone();
@@ -39,13 +41,11 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         None if field_summary.traced => trace_id(fields),
         None => None,
     };
-    let call = (field_summary.grpc && request.method() == Method::POST).then(|| Box::new(GrpcCall::new(fields, began)));
+    let call = (field_summary.grpc && head.method == Method::POST).then(|| Box::new(GrpcCall::new(fields, began)));
     let received = ReceivedRequest {
         began,
         began_wall: worker.wall_at(began),
-        method: request.method().clone(),
-        version: request.version(),
-        uri: request.uri().clone(),
+        head,
         host: Host::default(),
         normal_path: None,
         client_ip: client.peer.ip(),
@@ -54,7 +54,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
         request_id: None,
         trace_id,
         field_summary,
-        has_body: request.has_body(),
+        has_body: !body.is_end_stream(),
         reader,
         memory: None,
     };
@@ -87,8 +87,8 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, request: &Incoming
 }
 
 /// The trace id of a W3C `traceparent`: version, 32 hex digits, span, flags.
-fn trace_id(fields: &impl HeaderFields) -> Option<Box<str>> {
-    let text = fields.first(&TRACEPARENT)?.to_str().ok()?;
+fn trace_id(fields: &Fields) -> Option<Box<str>> {
+    let text = fields.get_text(&TRACEPARENT)?;
     let id = text.get(3..35)?;
     let fine = text.as_bytes().get(35) == Some(&b'-') && id.bytes().all(|b| b.is_ascii_hexdigit());
     (fine && id.bytes().any(|b| b != b'0')).then(|| id.into())

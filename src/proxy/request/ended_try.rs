@@ -3,15 +3,13 @@
 
 use std::rc::Rc;
 
-use http::Request;
-
 use super::exchange::Exchange;
 use super::follow_up::{self, NextStep};
 use super::judge;
 use super::try_failure::TryFailure;
 use super::upstream_connector::UpstreamConnector;
 use crate::failover::{FailureCause, Reached, Resendable};
-use crate::proxy::body::replay::ReplayableRequest;
+use crate::proxy::body::replay::ReplayableBody;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::upstream::h2_peer::H2PeerState;
 use crate::proxy::upstream::lease::Lease;
@@ -38,15 +36,15 @@ pub(super) struct EndedTry {
     /// The connection came from the pool.
     pub(super) reused: bool,
     pub(super) resendable: Resendable,
-    pub(super) replayable: Option<ReplayableRequest>,
+    pub(super) replayable: Option<ReplayableBody>,
     /// The HTTP/2 connection.
     pub(super) peer: Option<Rc<H2PeerState>>,
 }
 
 /// What comes after a failed try.
 pub(super) enum AfterFailure {
-    /// Another try.
-    Again(Box<Request<RequestBody>>),
+    /// Another try, with this body.
+    Again(RequestBody),
     /// The response stands.
     Stands(Box<UpstreamResponse>),
 }
@@ -55,7 +53,7 @@ pub(super) enum AfterFailure {
 pub(super) async fn move_on(
     exchange: &mut Exchange,
     connector: &mut UpstreamConnector,
-    mut request: Request<RequestBody>,
+    mut body: RequestBody,
     ended: Box<EndedTry>,
 ) -> Result<AfterFailure, Fault> {
     let EndedTry { end, reused, resendable, replayable, peer } = *ended;
@@ -104,10 +102,10 @@ pub(super) async fn move_on(
     }
     // The request begins again with what is kept. If nothing is kept, nothing was sent, and it is as before.
     if let Some(kept) = replayable.filter(|kept| kept.resendable() != Resendable::No) {
-        request = kept.into_request();
+        body = kept.into_body();
     }
-    follow_up::go_on(exchange, connector, &mut request, &failure, next).await?;
-    Ok(AfterFailure::Again(Box::new(request)))
+    follow_up::go_on(exchange, connector, &failure, next).await?;
+    Ok(AfterFailure::Again(body))
 }
 
 /// Ends the connection or stream of a failed try.

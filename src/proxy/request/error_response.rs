@@ -2,16 +2,19 @@
 //! reveals nothing about upstreams.
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, Version};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
 
 use super::exchange::Exchange;
 use super::forwarding::{PROXY_STATUS, REQUEST_ID};
 use super::response_body::BodySource;
 use super::screening::Screening;
 use crate::failover::GiveUpReason;
+use crate::fields::Fields;
+use crate::proxy::downstream::client_request::ClientResponse;
 use crate::proxy::wire::fault::{Advice, Fault, FaultRow, LimitRefusal};
 use crate::proxy::wire::grpc;
+use crate::proxy::worker::request_id::RequestId;
 use crate::route::RateLimit;
 use crate::telemetry::Refusal;
 
@@ -21,7 +24,7 @@ const REMAINING: HeaderName = HeaderName::from_static("ratelimit");
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// The response to a fault.
-pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySource> {
+pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> ClientResponse<BodySource> {
     if let Fault::Refused(refusal) = fault {
         exchange.client.worker.meter().refuse(refusal);
     }
@@ -37,74 +40,77 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> Response<BodySour
         row.status = limit.status;
     }
     exchange.record_end(row.blame, row.detail);
-    if exchange.request.version != Version::HTTP_2 && row.advice == Advice::Close {
+    if exchange.request.head.version != Version::HTTP_2 && row.advice == Advice::Close {
         exchange.client.closing.set(true);
     }
     let id = exchange.request_id();
     let mut response = match &mut exchange.call {
         Some(call) => {
             call.status = row.grpc;
-            let mut response = Response::new(BodySource::Own(None));
-            grpc::trailers_only(response.headers_mut(), call.status, row.message.as_bytes());
-            response
+            let mut fields = exchange.client.worker.spare_fields();
+            grpc::trailers_only(&mut fields, call.status, row.message.as_bytes());
+            ClientResponse::new(StatusCode::OK, fields, BodySource::Own(None))
         }
-        None => plain(&row, &id, exchange.request.field_summary.json),
+        None => plain(exchange, &row, &id),
     };
-    let headers = response.headers_mut();
+    let fields = &mut response.fields;
     if let Some((limit, refusal)) = refused_by {
-        describe_limit(headers, limit, refusal);
+        describe_limit(fields, limit, refusal);
         if exchange.call.is_some() {
-            headers.insert(PUSHBACK, HeaderValue::from(refusal.wait_ms));
+            fields.insert_number(&PUSHBACK, u64::from(refusal.wait_ms));
         }
     }
-    edit(exchange, headers, &id);
-    headers.insert(REQUEST_ID, id);
+    edit(exchange, fields, &id);
+    insert(fields, &REQUEST_ID, id.as_str());
     let budget = if exchange.attempt.retry_end() == GiveUpReason::Budget.name() { ", budget" } else { "" };
     let details = format!("pointsman; error={}; details=\"{}{budget}\"", row.proxy_error, row.detail);
-    insert(headers, PROXY_STATUS, &details);
+    insert(fields, &PROXY_STATUS, &details);
     if row.advice == Advice::RetryAfter {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        fields.insert_number(&header::RETRY_AFTER, 1);
     }
     if fault == Fault::Refused(Refusal::Method) {
         let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-        headers.insert(header::ALLOW, allowed);
+        fields.insert(&header::ALLOW, &allowed);
     }
     if matches!(fault, Fault::Refused(Refusal::Memory | Refusal::MemoryPerIp))
-        && exchange.request.version == Version::HTTP_2
+        && exchange.request.head.version == Version::HTTP_2
     {
         // A body would occupy memory, which has run out, until the client opens its window.
-        *response.body_mut() = BodySource::Own(None);
-        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.body = BodySource::Own(None);
+        response.fields.remove("content-type");
     }
     response
 }
 
 /// When to try again, and the quota (draft-ietf-httpapi-ratelimit-headers-10).
-fn describe_limit(headers: &mut HeaderMap, limit: &RateLimit, refusal: LimitRefusal) {
+fn describe_limit(fields: &mut Fields, limit: &RateLimit, refusal: LimitRefusal) {
     let (name, seconds) = (&limit.name, refusal.wait_seconds());
-    headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    fields.insert_number(&header::RETRY_AFTER, u64::from(seconds));
     let window = limit.rate.per.as_secs().max(1);
-    insert(headers, POLICY, &format!("\"{name}\";q={};w={window}", limit.rate.requests));
-    insert(headers, REMAINING, &format!("\"{name}\";r=0;t={seconds}"));
+    insert(fields, &POLICY, &format!("\"{name}\";q={};w={window}", limit.rate.requests));
+    insert(fields, &REMAINING, &format!("\"{name}\";r=0;t={seconds}"));
 }
 
 /// Applies the route's header edits, but keeps the fields that describe the error.
-fn edit(exchange: &Exchange, headers: &mut HeaderMap, id: &HeaderValue) {
+fn edit(exchange: &Exchange, fields: &mut Fields, id: &RequestId) {
     let Some(route) = exchange.routing.route else { return };
     let edits = &exchange.view.snapshot.rules.route(route).response_headers;
     if edits.is_empty() {
         return;
     }
-    let own = headers.clone();
-    edits.apply(headers, &exchange.values(id));
-    for (name, value) in &own {
-        headers.insert(name, value.clone());
+    let own = fields.clone();
+    edits.apply(fields, &exchange.values(id));
+    for (name, _) in own.iter() {
+        fields.retain(|other, _| other != name);
+    }
+    for (name, value) in own.iter() {
+        fields.append_valid(name, value);
     }
 }
 
-fn plain(row: &FaultRow, id: &HeaderValue, json: bool) -> Response<BodySource> {
-    let (status, id) = (row.status, id.to_str().unwrap_or(""));
-    let (kind, body) = if json {
+fn plain(exchange: &Exchange, row: &FaultRow, id: &RequestId) -> ClientResponse<BodySource> {
+    let (status, id) = (row.status, id.as_str());
+    let (kind, body) = if exchange.request.field_summary.json {
         let body = serde_json::json!({
             "status": status.as_u16(), "error": row.detail, "message": row.message, "request_id": id,
         });
@@ -114,15 +120,14 @@ fn plain(row: &FaultRow, id: &HeaderValue, json: bool) -> Response<BodySource> {
         let body = format!("{} {reason}\n{}\nRequest id: {id}\n", status.as_u16(), row.message);
         ("text/plain; charset=utf-8", body)
     };
-    let mut response = Response::new(BodySource::Own(Some(Bytes::from(body))));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    let mut fields = exchange.client.worker.spare_fields();
+    fields.append(&header::CONTENT_TYPE, &HeaderValue::from_static(kind));
+    fields.append(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
+    ClientResponse::new(status, fields, BodySource::Own(Some(Bytes::from(body))))
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+fn insert(fields: &mut Fields, name: &HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
-        headers.insert(name, value);
+        fields.insert(name, &value);
     }
 }

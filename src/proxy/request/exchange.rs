@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, request};
+use http::HeaderMap;
 use http_body::Frame;
 
 use super::caller::CallerIdentity;
@@ -20,6 +20,7 @@ use super::try_failure::TryFailure;
 use super::upgrade_state::Upgrade;
 use crate::compare::Failure;
 use crate::failover::{FailureCause, GiveUpReason};
+use crate::fields::FieldSpan;
 use crate::proxy::body::upload::Upload;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::mirror::capture::PrimaryResponse;
@@ -29,7 +30,9 @@ use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::pool::EndpointPool;
 use crate::proxy::wire::field_rules::{FieldSummary, filter_trailers};
 use crate::proxy::wire::grpc::GrpcCall;
+use crate::proxy::wire::head::Head;
 use crate::proxy::worker::budget::{BodyWindow, RequestMemory};
+use crate::proxy::worker::request_id::RequestId;
 use crate::proxy::worker::response_reader::{RequestSlot, ResponseReader, UpstreamKey};
 use crate::proxy::worker::trace_context::TraceContext;
 use crate::route::{Counted, Decision, Reason, RequestHead, Route, RouteId, Split, UpstreamId, Values, VariantId};
@@ -79,10 +82,8 @@ pub(crate) struct ExchangeProgress {
 pub(crate) struct ReceivedRequest {
     pub(crate) began: Instant,
     pub(super) began_wall: Duration,
-    pub(crate) method: Method,
-    pub(crate) version: Version,
-    /// The request target as received.
-    pub(crate) uri: Uri,
+    /// The head. `prepare` turns it into the one that the upstream gets.
+    pub(crate) head: Head,
     pub(crate) host: Host,
     /// The normalized path, if it differs from the target's.
     pub(super) normal_path: Option<Box<str>>,
@@ -90,7 +91,7 @@ pub(crate) struct ReceivedRequest {
     pub(crate) trusted: bool,
     /// The client's scheme, as reported by a trusted peer.
     pub(super) forwarded_scheme: Option<&'static str>,
-    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) request_id: Option<RequestId>,
     pub(crate) trace_id: Option<Box<str>>,
     pub(crate) field_summary: FieldSummary,
     pub(crate) has_body: bool,
@@ -253,22 +254,27 @@ impl ChosenVariant {
 /// The host of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Host {
-    /// As received, with its port.
-    pub(crate) value: Option<HeaderValue>,
-    /// Length of the normalized host, which is a prefix of `value`; unused if `normal` is set.
-    pub(crate) bytes: usize,
-    /// The normalized host, if it is not a part of `value`.
-    pub(crate) normal: Option<Box<str>>,
+    /// Its place in the head as received, with its port.
+    pub(super) place: Option<FieldSpan>,
+    /// Length of the normalized host, which is a prefix of the received one; unused if `normal` is set.
+    pub(super) bytes: u32,
+    /// The normalized host, if it is not a part of the received one.
+    pub(super) normal: Option<Box<str>>,
 }
 
-impl Host {
+impl ReceivedRequest {
+    /// The host as received, with its port.
+    pub(crate) fn received_host(&self) -> Option<&[u8]> {
+        self.host.place.map(|place| self.head.fields.part(place))
+    }
+
     /// The normalized host; empty when there is none.
-    pub(crate) fn normal(&self) -> &str {
-        if let Some(normal) = &self.normal {
+    pub(crate) fn host(&self) -> &str {
+        if let Some(normal) = &self.host.normal {
             return normal;
         }
-        let text = self.value.as_ref().and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).unwrap_or("");
-        text.get(..self.bytes).unwrap_or(text)
+        let received = self.received_host().unwrap_or_default();
+        std::str::from_utf8(received.get(..self.host.bytes as usize).unwrap_or(received)).unwrap_or_default()
     }
 }
 
@@ -364,21 +370,12 @@ impl Exchange {
         self.request.reader.as_ref().map_or(&self.client.deadlines.upstream, |reader| &reader.upstream).set(upstream);
     }
 
-    /// The last frame of a response with trailers; `length` is its declared length. If the body is chunked and the
-    /// client accepts trailers (RFC 9110 §6.5.1), the connection writes them after the last chunk, and hyper gets an
-    /// empty frame.
-    pub(super) fn last_frame(&mut self, trailers: HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+    /// The last frame of a response with trailers. The connection sends them if the client accepts them.
+    pub(super) fn last_frame(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         if let Some(call) = &mut self.call {
             call.trailers(&trailers);
         }
-        let trailers = filter_trailers(trailers);
-        let chunked =
-            self.request.version == Version::HTTP_11 && length.is_none() && self.request.method != Method::HEAD;
-        if !(chunked && self.request.field_summary.trailers) {
-            return Frame::trailers(trailers);
-        }
-        self.client.trailing.set(&trailers);
-        Frame::data(Bytes::new())
+        Frame::trailers(filter_trailers(trailers))
     }
 
     /// Switches to stable, because the chosen variant has failed. Copies are compared with that failure, not with
@@ -393,36 +390,36 @@ impl Exchange {
     }
 
     /// The head for matching and deciding.
-    pub(crate) fn head<'a>(&'a self, parts: &'a request::Parts) -> RequestHead<'a> {
+    pub(crate) fn head(&self) -> RequestHead<'_> {
         RequestHead {
-            method: &parts.method,
-            host: self.request.host.normal(),
+            method: &self.request.head.method,
+            host: self.request.host(),
             path: self.path(),
-            query: self.request.uri.query(),
-            headers: &parts.headers,
+            query: self.request.head.query(),
+            fields: &self.request.head.fields,
             client_cert: self.client.certificate(),
             listener: &self.client.listener.spec.name,
         }
     }
 
     /// The values of placeholders.
-    pub(crate) fn values<'a>(&'a self, request_id: &'a HeaderValue) -> Values<'a> {
+    pub(crate) fn values<'a>(&'a self, request_id: &'a RequestId) -> Values<'a> {
         Values {
             variant: self.variant_name().unwrap_or(""),
             route: self.route_name().unwrap_or(""),
             client_ip: Some(self.request.client_ip),
             tenant: self.caller.tenant.as_deref(),
-            request_id: request_id.to_str().unwrap_or(""),
-            host: self.request.host.normal(),
+            request_id: request_id.as_str(),
+            host: self.request.host(),
             path: self.path(),
-            query: self.request.uri.query(),
+            query: self.request.head.query(),
             scheme: self.scheme(),
         }
     }
 
     /// The normalized path.
     pub(crate) fn path(&self) -> &str {
-        self.request.normal_path.as_deref().unwrap_or_else(|| self.request.uri.path())
+        self.request.normal_path.as_deref().unwrap_or_else(|| self.request.head.path())
     }
 
     /// The scheme that the client used: `http` or `https`.
@@ -454,24 +451,14 @@ impl Exchange {
     }
 
     /// The request id, created at the first use.
-    pub(crate) fn request_id(&mut self) -> HeaderValue {
+    pub(crate) fn request_id(&mut self) -> RequestId {
         if let Some(id) = &self.request.request_id {
             return id.clone();
         }
         let millis = u64::try_from(self.request.began_wall.as_millis()).unwrap_or(0);
-        let random = self.client.worker.random.borrow_mut().u128(..).to_le_bytes();
-        let (bytes, _) = random.split_first_chunk::<10>().unwrap_or((&[0; 10], &[]));
-        let id = uuid::Builder::from_unix_timestamp_millis(millis, bytes).into_uuid();
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        id.hyphenated().encode_lower(&mut text);
-        // One allocation, shared by the clones.
-        let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
-        let mut value = value.unwrap_or(HeaderValue::from_static("-"));
-        // HPACK would add each id to its dynamic table, where it is never found again and evicts other fields (RFC 7541
-        // §6.2.3).
-        value.set_sensitive(true);
-        self.request.request_id = Some(value.clone());
-        value
+        let id = RequestId::new(millis, self.client.worker.random.borrow_mut().u128(..));
+        self.request.request_id = Some(id.clone());
+        id
     }
 
     /// Counts the bytes of a tunnel in both directions. They are counted as they pass, because a tunnel may last for

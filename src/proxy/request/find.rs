@@ -1,7 +1,5 @@
 //! Find: the route that matches a request, by the rules of the `route` room; before that, the listener's redirect.
 
-use http::request::Parts;
-
 use super::exchange::Exchange;
 use crate::proxy::wire::fault::Fault;
 use crate::route::{Lookup, Redirect};
@@ -13,15 +11,15 @@ pub(super) fn https_redirect(exchange: &Exchange) -> Result<Option<Redirect>, Fa
     if exchange.scheme() == "https" {
         return Ok(None);
     }
-    if exchange.request.host.normal().is_empty() {
+    if exchange.request.host().is_empty() {
         return Err(Fault::Refused(Refusal::BadHost));
     }
     Ok(Some(redirect.clone()))
 }
 
-pub(crate) fn find(exchange: &mut Exchange, parts: &Parts) -> Result<Lookup, Fault> {
+pub(crate) fn find(exchange: &mut Exchange) -> Result<Lookup, Fault> {
     let rules = &exchange.view.snapshot.rules;
-    let found = rules.index.find(&rules.routes, &exchange.head(parts));
+    let found = rules.index.find(&rules.routes, &exchange.head());
     exchange.routing.route = found.map(|found| found.route);
     found.ok_or(Fault::Refused(Refusal::NoRoute))
 }

@@ -6,16 +6,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, Request, Version};
+use http::{HeaderName, Method};
 
 use super::exchange::{ChosenVariant, Exchange};
 use super::trace;
 use super::try_failure::{Pushback, TryFailure};
 use super::upstream_connector::{UpstreamConnector, stable_fallback};
 use crate::failover::{self, FailedAttempt, GiveUpReason, Reached, Retry, Unconnected, back_off};
-use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::upstream::balance::{EndpointSet, Picked};
-use crate::proxy::upstream::http_version::for_h1;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::route::{Rescue, RetryCondition, Route};
@@ -58,7 +56,6 @@ struct Failed<'a> {
 pub(super) async fn after_no_connection(
     exchange: &mut Exchange,
     connector: &mut UpstreamConnector,
-    request: &mut Request<RequestBody>,
     fault: Fault,
 ) -> Result<(), Fault> {
     let mut failure = TryFailure::unconnected(fault);
@@ -69,7 +66,7 @@ pub(super) async fn after_no_connection(
         connector.upstream.record_connect_failure(&connector.endpoint, fault, &exchange.client.worker);
     }
     let next = decide(exchange, connector, &failure).map_err(|_| connector.final_fault(fault))?;
-    go_on(exchange, connector, request, &failure, next).await
+    go_on(exchange, connector, &failure, next).await
 }
 
 /// Charges a failure to its endpoint, and decides what follows.
@@ -87,7 +84,7 @@ pub(super) fn decide(
     let route = view.snapshot.rules.route(id);
     // The opening of a WebSocket over HTTP/2 is a CONNECT; it is repeated as a GET is.
     let is_opening = exchange.upgrade.requested().is_some();
-    let method = if is_opening { Method::GET } else { exchange.request.method.clone() };
+    let method = if is_opening { Method::GET } else { exchange.request.head.method.clone() };
     let trial = exchange.attempt.flight.as_ref().is_some_and(|flight| flight.is_trial);
     let &TryFailure { reached, condition, reused, resendable, .. } = failure;
     let attempt = FailedAttempt { reached, condition, reused, method: &method, resendable, trial };
@@ -125,7 +122,6 @@ pub(super) fn decide(
 pub(super) async fn go_on(
     exchange: &mut Exchange,
     connector: &mut UpstreamConnector,
-    request: &mut Request<RequestBody>,
     failure: &TryFailure,
     step: NextStep,
 ) -> Result<(), Fault> {
@@ -137,17 +133,13 @@ pub(super) async fn go_on(
             connector.past.crossed = true;
         }
         if failure.reached != Reached::Unsent {
-            request.headers_mut().insert(ATTEMPT, HeaderValue::from(connector.sent + 1));
+            number_try(exchange, connector);
         }
         return Ok(());
     }
     end_try(exchange, connector, failure);
-    if request.version() == Version::HTTP_2 {
-        // The next endpoint may use another protocol: each try starts from the HTTP/1.1 form.
-        for_h1(request, exchange.upgrade.requested())?;
-    }
     if connector.sent > 0 {
-        request.headers_mut().insert(ATTEMPT, HeaderValue::from(connector.sent + 1));
+        number_try(exchange, connector);
     }
     // The count of requests in flight is that of the endpoint in use, and the times are those of the last try.
     exchange.attempt.flight = None;
@@ -163,7 +155,7 @@ pub(super) async fn go_on(
             }
             connector.upstream.meter(worker.index).retries.inc();
             // Before the wait: its end releases the endpoint, also when the client leaves meanwhile.
-            connector.select(exchange, request, picked);
+            connector.select(exchange, picked);
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
@@ -177,15 +169,20 @@ pub(super) async fn go_on(
                 meter.requests[StatusClass::None as usize].inc();
             }
             exchange.fall_back(stable, failure.compared());
-            connector.forget_host(request);
+            connector.forget_host(&mut exchange.request.head);
             let sent = connector.sent;
-            let next = UpstreamConnector::new(exchange, request, stable);
+            let next = UpstreamConnector::new(exchange, stable);
             *connector = next.inspect_err(|_| exchange.attempt.record_last_try(reason))?;
             // One more try: only connections that fail are replaced.
             (connector.sent, connector.past.made) = (sent, u32::MAX);
         }
     }
     Ok(())
+}
+
+/// Sets the number of the next try, for the upstream.
+fn number_try(exchange: &mut Exchange, connector: &UpstreamConnector) {
+    exchange.request.head.fields.insert_number(&ATTEMPT, u64::from(connector.sent + 1));
 }
 
 /// Records why a failure stands.
@@ -342,12 +339,12 @@ pub(super) fn body_buffer(exchange: &Exchange) -> usize {
 }
 
 /// The same over HTTP/1.1, where a body is kept only if the request may be repeated after it was sent.
-pub(super) fn kept_body(exchange: &Exchange, request: &Request<RequestBody>) -> Option<usize> {
+pub(super) fn kept_body(exchange: &Exchange) -> Option<usize> {
     let route = exchange.view.snapshot.rules.route(exchange.routing.route?);
-    let policy = &route.retry;
-    let by_method = |rescue: &Rescue| !rescue.is_off() && rescue.methods.contains(request.method());
+    let (policy, method) = (&route.retry, &exchange.request.head.method);
+    let by_method = |rescue: &Rescue| !rescue.is_off() && rescue.methods.contains(method);
     let rescued = || route.split().is_some_and(|split| split.variants.iter().any(|variant| by_method(&variant.rescue)));
-    let repeated = policy.methods.contains(request.method()) || exchange.call.is_some() && policy.on.has_grpc();
+    let repeated = policy.methods.contains(method) || exchange.call.is_some() && policy.on.has_grpc();
     let may_repeat = policy.attempts > 0 && repeated || rescued();
     (may_repeat && policy.body_buffer > 0).then_some(policy.body_buffer as usize)
 }

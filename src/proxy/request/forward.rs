@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
-use http::{Request, StatusCode, Version, response};
+use http::{Request, StatusCode, Version};
 
 use super::ended_try::{self, AfterFailure, EndedTry, TryEnd};
 use super::exchange::{ChosenVariant, Exchange, ExchangeStage, PreparedBody};
@@ -22,16 +22,18 @@ use super::trace;
 use super::try_failure::TryFailure;
 use super::upstream_connector::UpstreamConnector;
 use crate::failover::{FailureCause, Reached, Resendable};
-use crate::proxy::body::replay::ReplayableRequest;
+use crate::proxy::body::replay::ReplayableBody;
 use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::body::upload::{Upload, UploadFault};
 use crate::proxy::upstream::h1;
 use crate::proxy::upstream::h1::connection::SendError;
-use crate::proxy::upstream::http_version::{for_h1, for_h2};
+use crate::proxy::upstream::h1::request_writer::OutgoingRequest;
+use crate::proxy::upstream::http_version::for_h2;
 use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::pool::UpstreamPool;
 use crate::proxy::upstream::tunnel_end::TunnelEnd;
 use crate::proxy::upstream::upgrade_request::is_agreed;
+use crate::proxy::upstream::upstream_head::UpstreamHead;
 use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::{is_ambiguous_response, is_too_large};
@@ -39,19 +41,19 @@ use crate::proxy::worker::Worker;
 use crate::proxy::worker::deadline::Deadline;
 use crate::proxy::worker::send_task::SendTask;
 use crate::route::{Protocol, RetryCondition, Timeouts, UpstreamLimits};
-use crate::telemetry::{StatusClass, UnavailableCause};
+use crate::telemetry::{Refusal, StatusClass, UnavailableCause};
 
 /// Sends a request and returns the head of its response. The response body is read later, as the client takes it.
 pub(super) async fn forward(
     exchange: &mut Exchange,
-    mut request: Request<RequestBody>,
+    body: RequestBody,
     chosen: ChosenVariant,
     timeouts: &Timeouts,
 ) -> Result<UpstreamResponse, Fault> {
     let worker = Rc::clone(&exchange.client.worker);
     exchange.progress.stage = ExchangeStage::Connect;
     judge::expose(exchange, &chosen);
-    let connector = UpstreamConnector::new(exchange, &mut request, chosen);
+    let connector = UpstreamConnector::new(exchange, chosen);
     let connector = connector.inspect_err(|fault| {
         count_unavailable(exchange, chosen, *fault);
         judge::ended(exchange, *fault);
@@ -59,8 +61,7 @@ pub(super) async fn forward(
     // Nothing was awaited since the request's head arrived, so the deadline starts at its full length.
     let mut deadline = ResponseDeadline::new(exchange, timeouts.request);
     let kill = exchange.killable(|| Carrier::Polled);
-    let sent =
-        deadline.bound(pin!(unless_killed(kill, pin!(send(exchange, connector, request, timeouts.per_try))))).await;
+    let sent = deadline.bound(pin!(unless_killed(kill, pin!(send(exchange, connector, body, timeouts.per_try))))).await;
     // The connector may have switched to stable's upstream.
     let upstream =
         Rc::clone(exchange.proxy.upstream(&exchange.view, exchange.routing.chosen.unwrap_or(chosen).upstream));
@@ -135,17 +136,17 @@ fn count_unavailable(exchange: &Exchange, chosen: ChosenVariant, fault: Fault) {
 async fn send(
     exchange: &mut Exchange,
     mut connector: UpstreamConnector,
-    mut request: Request<RequestBody>,
+    mut body: RequestBody,
     per_try: Option<Duration>,
 ) -> Result<UpstreamResponse, Fault> {
     loop {
-        let ended = match send_once(exchange, &mut connector, &mut request, per_try).await? {
+        let ended = match send_once(exchange, &mut connector, &mut body, per_try).await? {
             Ok(response) => return Ok(response),
             Err(ended) => ended,
         };
         // Boxed: few tries fail, and all would have the size of this future.
-        match Box::pin(ended_try::move_on(exchange, &mut connector, mem::take(&mut request), ended)).await? {
-            AfterFailure::Again(again) => request = *again,
+        match Box::pin(ended_try::move_on(exchange, &mut connector, mem::take(&mut body), ended)).await? {
+            AfterFailure::Again(again) => body = again,
             AfterFailure::Stands(response) => return Ok(*response),
         }
     }
@@ -155,12 +156,12 @@ async fn send(
 async fn send_once(
     exchange: &mut Exchange,
     connector: &mut UpstreamConnector,
-    request: &mut Request<RequestBody>,
+    body: &mut RequestBody,
     per_try: Option<Duration>,
 ) -> Result<Result<UpstreamResponse, Box<EndedTry>>, Fault> {
-    let (lease, reused) = connector.connect(exchange, request).await?;
-    let replayable = convert(exchange, request, &lease, connector.pool().protocol())?;
-    let bodiless = matches!(request.body(), RequestBody::Empty);
+    let (lease, reused) = connector.connect(exchange).await?;
+    let replayable = keep(exchange, body, &lease);
+    let bodiless = matches!(body, RequestBody::Empty);
     let peer = lease.h2_peer();
     if let Some(upgrade) = exchange.upgrade.requested() {
         upgrade.check_connection(peer.as_ref().map(|peer| peer.takes_extended_connect()))?;
@@ -175,7 +176,7 @@ async fn send_once(
     judge::sent(exchange, sent_at);
     // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
     exchange.attempt.lease = Some(lease);
-    let response = match attempt_in_time(exchange, request, per_try).await {
+    let response = match attempt_in_time(exchange, body, per_try).await {
         Ok(response) => receive(exchange, &connector.upstream, response, sent_at),
         Err(error) => Err(Box::new(TryEnd::Failed(failure_of(error)))),
     };
@@ -194,7 +195,7 @@ async fn send_once(
         }
         Err(end) => {
             let unkept = if bodiless { Resendable::Bodiless } else { Resendable::No };
-            let resendable = replayable.as_ref().map_or(unkept, ReplayableRequest::resendable);
+            let resendable = replayable.as_ref().map_or(unkept, ReplayableBody::resendable);
             Ok(Err(Box::new(EndedTry { end, reused, resendable, replayable, peer })))
         }
     }
@@ -203,7 +204,7 @@ async fn send_once(
 /// Takes the connection or stream over, after the endpoint has agreed to the upgrade.
 async fn switch(exchange: &mut Exchange, mut response: UpstreamResponse) -> Result<UpstreamResponse, Fault> {
     let requested = exchange.upgrade.requested();
-    let tunnel_end = TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response.head).await?;
+    let tunnel_end = TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response).await?;
     exchange.upgrade.switch(tunnel_end);
     exchange.succeed();
     Ok(response)
@@ -273,30 +274,15 @@ fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) ->
     took
 }
 
-/// Brings the request into the form of the connection's protocol. Keeps a copy of what another try needs and the sender
-/// takes: on a stream, which the upstream may refuse without processing it, all of the request; on a connection, a body
-/// that the route's policy keeps.
-fn convert(
-    exchange: &Exchange,
-    request: &mut Request<RequestBody>,
-    lease: &Lease,
-    protocol: Protocol,
-) -> Result<Option<ReplayableRequest>, Fault> {
-    match lease {
-        Lease::Whole { .. } => {
-            if request.version() == Version::HTTP_2 {
-                for_h1(request, exchange.upgrade.requested())?;
-            }
-            if matches!(request.body(), RequestBody::Empty) {
-                return Ok(None);
-            }
-            let kept_max = follow_up::kept_body(exchange, request);
-            return Ok(kept_max.map(|kept_max| ReplayableRequest::capture(request, kept_max)));
-        }
-        Lease::Stream(_) if protocol == Protocol::Https => for_h2(request, Scheme::HTTPS),
-        Lease::Stream(_) => for_h2(request, Scheme::HTTP),
-    }
-    Ok(Some(ReplayableRequest::capture(request, follow_up::body_buffer(exchange))))
+/// Keeps of the body what another try needs and the sender takes: on a stream, which the upstream may refuse without
+/// processing it, all of it; on a connection, a body that the route's policy keeps.
+fn keep(exchange: &Exchange, body: &mut RequestBody, lease: &Lease) -> Option<ReplayableBody> {
+    let limit = match lease {
+        Lease::Whole { .. } if matches!(body, RequestBody::Empty) => None,
+        Lease::Whole { .. } => follow_up::kept_body(exchange),
+        Lease::Stream(_) => Some(follow_up::body_buffer(exchange)),
+    };
+    limit.map(|limit| ReplayableBody::capture(body, limit))
 }
 
 /// Whether the upstream said that it did not process the stream: by `REFUSED_STREAM` (RFC 9113 §8.7), or by a GOAWAY
@@ -312,13 +298,13 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 /// Sends the request once, within `timeout.per_try`. The limit runs while the client has sent its whole request.
 async fn attempt_in_time(
     exchange: &mut Exchange,
-    request: &mut Request<RequestBody>,
+    body: &mut RequestBody,
     per_try: Option<Duration>,
 ) -> Result<UpstreamResponse, SendError> {
     let worker = Rc::clone(&exchange.client.worker);
     let upload = exchange.prepared.upload.as_ref().filter(|_| per_try.is_some()).map(Rc::clone);
     let mut limit = Deadline::new(&worker, per_try);
-    let mut sending = pin!(attempt(exchange, request));
+    let mut sending = pin!(attempt(exchange, body));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
             return Poll::Ready(sent);
@@ -359,25 +345,32 @@ fn failure_of(error: SendError) -> TryFailure {
     }
 }
 
-/// Sends the request once. If nothing of it was written, it is as before.
-async fn attempt(exchange: &mut Exchange, request: &mut Request<RequestBody>) -> Result<UpstreamResponse, SendError> {
+/// Sends the request once. If nothing of it was written, its body is as before.
+async fn attempt(exchange: &mut Exchange, body: &mut RequestBody) -> Result<UpstreamResponse, SendError> {
+    let head = &exchange.request.head;
     match &mut exchange.attempt.lease {
         Some(Lease::Whole { connection, .. }) => {
-            let takes_informational = exchange.request.version == Version::HTTP_11;
+            let takes_informational = head.version == Version::HTTP_11;
             let informational = takes_informational.then_some(&*exchange.client.informational);
-            let (head, body) = h1::send::send(connection, request, informational).await?;
+            let (head, body) = h1::send::send(connection, OutgoingRequest { head, body }, informational).await?;
             Ok(UpstreamResponse::on_connection(head, body))
         }
         Some(Lease::Stream(stream)) => {
+            let worker = &exchange.client.worker;
             if let Some(upload) = &exchange.prepared.upload {
-                upload.set_send_task(SendTask::new(&exchange.client.worker.last_started));
+                upload.set_send_task(SendTask::new(&worker.last_started));
             }
-            match stream.sender.try_send_request(mem::take(request)).await {
-                Ok(response) => Ok(UpstreamResponse::on_stream(response)),
+            let is_tls = exchange.attempt.endpoint.as_ref().is_some_and(|one| one.protocol() == Protocol::Https);
+            let scheme = if is_tls { Scheme::HTTPS } else { Scheme::HTTP };
+            // `prepare` has checked the target.
+            let request = for_h2(head, mem::take(body), scheme)
+                .map_err(|_| SendError { fault: Fault::Refused(Refusal::Internal), reached: Reached::Aborted })?;
+            match stream.sender.try_send_request(request).await {
+                Ok(response) => Ok(UpstreamResponse::on_stream(response, worker.spare_fields())),
                 Err(mut error) => {
                     let unsent = error.take_message();
                     let reached = if unsent.is_some() { Reached::Unsent } else { reached(error.error()) };
-                    *request = unsent.unwrap_or_default();
+                    *body = unsent.map(Request::into_body).unwrap_or_default();
                     Err(SendError { fault: stream_fault(error.error()), reached })
                 }
             }
@@ -411,13 +404,13 @@ fn reached(error: &hyper::Error) -> Reached {
 }
 
 /// Rejects an ambiguous or too large head of a response over HTTP/2. Over HTTP/1.1 the scanner has done so.
-fn inspect(head: &response::Parts, limits: &UpstreamLimits) -> Result<(), Fault> {
+fn inspect(head: &UpstreamHead, limits: &UpstreamLimits) -> Result<(), Fault> {
     if head.version != Version::HTTP_2 {
         return Ok(());
     }
-    if is_too_large(&head.headers, limits) {
+    if is_too_large(&head.fields, limits) {
         return Err(Fault::UpstreamHeaders);
     }
     let odd = head.status.as_u16() >= 600;
-    if odd || is_ambiguous_response(head.version, &head.headers) { Err(Fault::UpstreamProtocol) } else { Ok(()) }
+    if odd || is_ambiguous_response(head.version, &head.fields) { Err(Fault::UpstreamProtocol) } else { Ok(()) }
 }

@@ -2,9 +2,11 @@
 //! peers and overwritten for all others; `Via` and `X-Request-Id` are added.
 
 use http::Version;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 
 use super::exchange::Exchange;
+use crate::fields::{Fields, text};
+use crate::proxy::downstream::client::ClientFields;
 use crate::route::LastHop;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -14,43 +16,71 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-/// Capacity for the fields that are added.
-const FIELDS_ADDED: usize = 8;
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 pointsman");
 const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 pointsman");
 
-pub(crate) fn add(exchange: &mut Exchange, headers: &mut HeaderMap) {
+/// Sets the fields. Those of an untrusted peer were stripped, so that none of them is there.
+pub(crate) fn add(exchange: &mut Exchange) {
     let request_id = exchange.request_id();
-    headers.reserve(FIELDS_ADDED);
     if exchange.request.trusted && exchange.request.field_summary.trusted_only {
-        continue_from_peer(exchange, headers);
+        continue_from_peer(exchange);
+        exchange.request.head.fields.remove(REQUEST_ID);
+        exchange.request.head.fields.append(&header::VIA, &via(exchange));
     } else {
-        set_for_client(exchange, headers);
+        set_for_client(exchange);
     }
-    let client = &exchange.client;
+    let (client, head) = (&exchange.client, &mut exchange.request.head);
     if let Some(identity) = client.tls.get().and_then(|secured| secured.identity.as_ref()) {
-        headers.insert(FORWARDED_CLIENT_CERT, identity.forwarded.clone());
+        head.fields.insert(&FORWARDED_CLIENT_CERT, &identity.forwarded);
     }
-    headers.append(header::VIA, if exchange.request.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 });
-    headers.insert(REQUEST_ID, request_id);
+    head.fields.append_valid(REQUEST_ID.as_str().as_bytes(), request_id.as_str().as_bytes());
 }
 
-/// Sets the fields for a peer that is the client.
-fn set_for_client(exchange: &Exchange, headers: &mut HeaderMap) {
-    let client = &exchange.client;
-    headers.insert(FORWARDED_FOR, client.peer_text.clone());
-    headers.insert(header::FORWARDED, element(exchange));
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
-    headers.insert(FORWARDED_PORT, client.local_port.clone());
-    if let Some(host) = &exchange.request.host.value {
-        headers.insert(FORWARDED_HOST, host.clone());
+/// The proxy's element of `Via`. It is the same for all requests of a connection.
+fn via(exchange: &Exchange) -> HeaderValue {
+    if exchange.request.head.version == Version::HTTP_2 { VIA_HTTP2 } else { VIA_HTTP1 }
+}
+
+/// Sets the fields for a peer that is the client. On one connection they are the same until the host changes: they are
+/// added as one block.
+fn set_for_client(exchange: &mut Exchange) {
+    let known = exchange.client.described.borrow();
+    let host = exchange.request.received_host();
+    if let Some(known) = known.as_ref().filter(|known| Some(known.fields.part(known.host)) == host) {
+        debug_assert!(!exchange.request.head.fields.contains(FORWARDED_FOR), "stripped, or there was none");
+        return exchange.request.head.fields.append_all(&known.fields);
     }
+    drop(known);
+    let made = for_client(exchange);
+    exchange.request.head.fields.append_all(&made.fields);
+    if exchange.request.host.place.is_some() {
+        *exchange.client.described.borrow_mut() = Some(Box::new(made));
+    }
+}
+
+/// The fields for a peer that is the client.
+fn for_client(exchange: &Exchange) -> ClientFields {
+    let client = &exchange.client;
+    let element = HeaderValue::try_from(last_hop(exchange).element());
+    let element = element.unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
+    let mut fields = Fields::new();
+    fields.append(&FORWARDED_FOR, &client.peer_text);
+    fields.append(&header::FORWARDED, &element);
+    fields.append(&FORWARDED_PROTO, &HeaderValue::from_static(client.scheme()));
+    fields.append(&FORWARDED_PORT, &client.local_port);
+    if let Some(host) = exchange.request.received_host() {
+        fields.append_valid(FORWARDED_HOST.as_str().as_bytes(), host);
+    }
+    fields.append(&header::VIA, &via(exchange));
+    fields.shrink();
+    let host = fields.span(FORWARDED_HOST).unwrap_or_default();
+    ClientFields { fields, host }
 }
 
 /// Continues the fields of a trusted peer.
-fn continue_from_peer(exchange: &Exchange, headers: &mut HeaderMap) {
+fn continue_from_peer(exchange: &mut Exchange) {
     let (client, identity) = (&exchange.client, &exchange.view.snapshot.rules.identity);
-    let passed = identity.forwarding_fields(headers, last_hop(exchange));
+    let passed = identity.forwarding_fields(&exchange.request.head.fields, last_hop(exchange));
     let fields = [
         (FORWARDED_FOR, HeaderValue::try_from(passed.x_for).ok()),
         (header::FORWARDED, HeaderValue::try_from(passed.forwarded).ok()),
@@ -66,10 +96,10 @@ fn continue_from_peer(exchange: &Exchange, headers: &mut HeaderMap) {
         ),
     ];
     for (name, value) in fields {
-        match value {
-            Some(value) => headers.insert(name, value),
-            None => headers.remove(name),
-        };
+        exchange.request.head.fields.remove(&name);
+        if let Some(value) = value {
+            exchange.request.head.fields.append(&name, &value);
+        }
     }
 }
 
@@ -77,27 +107,8 @@ fn last_hop(exchange: &Exchange) -> LastHop<'_> {
     let client = &exchange.client;
     LastHop {
         peer: client.peer.ip(),
-        host: exchange.request.host.value.as_ref().and_then(|host| host.to_str().ok()),
+        host: exchange.request.received_host().and_then(text),
         scheme: client.scheme(),
         port: client.local().port(),
     }
-}
-
-/// The proxy's element of `Forwarded` (RFC 7239), cached until the host changes.
-fn element(exchange: &Exchange) -> HeaderValue {
-    let (client, host) = (&exchange.client, exchange.request.host.value.as_ref());
-    let known = client.forwarded.borrow();
-    if let Some((for_host, value)) = &*known
-        && Some(for_host) == host
-    {
-        return value.clone();
-    }
-    drop(known);
-    let value = HeaderValue::try_from(last_hop(exchange).element())
-        .unwrap_or(HeaderValue::from_static("for=unknown;proto=http"));
-    // A copy: the given value is a slice of the buffer of the head, and would keep that buffer in memory.
-    if let Some(host) = host.and_then(|host| HeaderValue::from_bytes(host.as_bytes()).ok()) {
-        *client.forwarded.borrow_mut() = Some((host, value.clone()));
-    }
-    value
 }

@@ -18,8 +18,6 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{Request, Response};
 use http_body_util::{Either, Empty};
 
 use super::exchange::{ChosenVariant, Exchange, SplitTarget};
@@ -30,7 +28,7 @@ use super::{
     shadow, upgrade,
 };
 use crate::proxy::downstream::client::Client;
-use crate::proxy::downstream::incoming::IncomingRequest;
+use crate::proxy::downstream::client_request::{ClientRequest, ClientResponse, ExtendedConnect, IncomingBody};
 use crate::proxy::wire::fault::Fault;
 use crate::route::{Action, Respond, Route, RouteId};
 
@@ -41,11 +39,12 @@ pub(crate) type Edge = Either<ResponseBody, Empty<Bytes>>;
 pub(crate) async fn handle(
     proxy: Rc<HttpProxy>,
     client: Rc<Client>,
-    request: IncomingRequest,
-) -> Result<Response<Edge>, Infallible> {
-    let mut exchange = begin::begin(proxy, client, &request);
-    let response = match run_stages(&mut exchange, request).await {
-        Ok(response) if upgrade::is_mistakable(&exchange, response.status()) => {
+    request: ClientRequest,
+) -> Result<ClientResponse<Edge>, Infallible> {
+    let ClientRequest { head, body, connect } = request;
+    let mut exchange = begin::begin(proxy, client, head, &body);
+    let response = match run_stages(&mut exchange, body, connect).await {
+        Ok(response) if upgrade::is_mistakable(&exchange, response.status) => {
             error_response::answer(&mut exchange, Fault::NoUpgrade)
         }
         Ok(response) => response,
@@ -66,36 +65,38 @@ pub(crate) async fn handle(
     })
 }
 
-async fn run_stages(exchange: &mut Exchange, request: IncomingRequest) -> Result<Response<BodySource>, Fault> {
-    let (mut parts, body) = request.into_parts();
-    admit::admit(exchange, &mut parts)?;
+async fn run_stages(
+    exchange: &mut Exchange,
+    body: IncomingBody,
+    connect: Option<Box<ExtendedConnect>>,
+) -> Result<ClientResponse<BodySource>, Fault> {
+    admit::admit(exchange, connect)?;
     if let Some(redirect) = find::https_redirect(exchange)? {
         return Ok(answer::redirect(exchange, &redirect));
     }
-    let found = find::find(exchange, &parts)?;
+    let found = find::find(exchange)?;
     let view = Rc::clone(&exchange.view);
     let route = view.snapshot.rules.route(found.route);
     limit::shed(exchange, found.route, route)?;
-    upgrade::check(exchange, &parts, route)?;
+    upgrade::check(exchange, route)?;
     match &route.action {
-        Action::Redirect(redirect) => Ok(match screen(exchange, &parts, found.route, route)? {
+        Action::Redirect(redirect) => Ok(match screen(exchange, found.route, route)? {
             Some(closed_out) => answer::close_out(exchange, closed_out),
             None => answer::redirect(exchange, redirect),
         }),
-        Action::Respond(respond) => Ok(match screen(exchange, &parts, found.route, route)? {
+        Action::Respond(respond) => Ok(match screen(exchange, found.route, route)? {
             Some(closed_out) => answer::close_out(exchange, closed_out),
             None => answer::respond(exchange, respond),
         }),
         Action::Split(split) => {
             let target = SplitTarget { route, split, matched: found.matched };
-            let chosen = match choose(exchange, &parts, found.route, target)? {
+            let chosen = match choose(exchange, found.route, target)? {
                 Choice::Variant(chosen) => chosen,
                 Choice::ClosedOut(respond) => return Ok(answer::close_out(exchange, respond)),
             };
-            let mut body = prepare::prepare(exchange, &mut parts, body, target)?;
-            shadow::shadow(exchange, &parts, &mut body, split, chosen);
-            let sent = Request::from_parts(parts, body);
-            let response = forward::forward(exchange, sent, chosen, &route.timeouts).await?;
+            let mut body = prepare::prepare(exchange, body, target)?;
+            shadow::shadow(exchange, &mut body, split, chosen);
+            let response = forward::forward(exchange, body, chosen, &route.timeouts).await?;
             answer::answer(exchange, response, target)
         }
     }
@@ -110,18 +111,13 @@ enum Choice<'r> {
 
 /// Identifies the caller of a route that the proxy answers itself. Returns the response of an access rule, if one answers.
 #[inline]
-fn screen<'r>(
-    exchange: &mut Exchange,
-    parts: &Parts,
-    id: RouteId,
-    route: &'r Route,
-) -> Result<Option<&'r Respond>, Fault> {
+fn screen<'r>(exchange: &mut Exchange, id: RouteId, route: &'r Route) -> Result<Option<&'r Respond>, Fault> {
     if route.access.is_empty() && route.rate_limits.is_empty() {
-        exchange.caller = identify::tenant(exchange, parts);
+        exchange.caller = identify::tenant(exchange);
         return Ok(None);
     }
-    let facts = identify::look_up(exchange, &parts.headers);
-    let identified = identify::caller(exchange, parts, &facts);
+    let facts = identify::look_up(exchange);
+    let identified = identify::caller(exchange, &facts);
     let closed_out = access::access(exchange, id, route, &identified);
     let limited = if closed_out.is_some() { Ok(()) } else { limit::limit(exchange, id, &identified) };
     exchange.caller = identified.into_identity();
@@ -135,15 +131,10 @@ fn screen<'r>(
 /// Identifies the caller, decides which variant answers, and samples. All borrows of the request's head end here, so
 /// that the future of a forwarded request does not store them.
 #[inline]
-fn choose<'r>(
-    exchange: &mut Exchange,
-    parts: &Parts,
-    id: RouteId,
-    target: SplitTarget<'r>,
-) -> Result<Choice<'r>, Fault> {
+fn choose<'r>(exchange: &mut Exchange, id: RouteId, target: SplitTarget<'r>) -> Result<Choice<'r>, Fault> {
     let SplitTarget { route, split, .. } = target;
-    let facts = identify::look_up(exchange, &parts.headers);
-    let identified = identify::identify(exchange, parts, &facts, split);
+    let facts = identify::look_up(exchange);
+    let identified = identify::identify(exchange, &facts, split);
     if let Some((rule, respond)) = access::access(exchange, id, route, &identified) {
         exchange.caller = identified.into_identity();
         exchange.progress.screening = rule;

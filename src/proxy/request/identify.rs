@@ -3,9 +3,6 @@
 
 use std::rc::Rc;
 
-use http::HeaderMap;
-use http::request::Parts;
-
 use super::caller::{CallerIdentity, IdentifiedCaller};
 use super::exchange::Exchange;
 use crate::route::{CallerOrigin, Claims, Country, Facts, Needs, Split, TokenFault, cookie};
@@ -27,14 +24,14 @@ impl CallerFacts {
 }
 
 /// Looks up the facts that the request's route needs. Counts a rejected token.
-pub(crate) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
+pub(crate) fn look_up(exchange: &Exchange) -> CallerFacts {
     let needs = exchange.routing.route.map(|route| exchange.view.needs(route)).unwrap_or_default();
     if needs == Needs::default() {
         return CallerFacts::default();
     }
     let mut facts = CallerFacts::default();
     if needs.claims {
-        match claims(exchange, headers) {
+        match claims(exchange) {
             Ok(claims) => facts.claims = claims,
             Err(fault) => facts.token = Some(fault),
         }
@@ -45,10 +42,10 @@ pub(crate) fn look_up(exchange: &Exchange, headers: &HeaderMap) -> CallerFacts {
     facts
 }
 
-fn claims(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Rc<Claims>>, TokenFault> {
+fn claims(exchange: &Exchange) -> Result<Option<Rc<Claims>>, TokenFault> {
     let Some(tokens) = &exchange.view.snapshot.identity_providers.tokens else { return Ok(None) };
     let worker = &exchange.client.worker;
-    let verified = match tokens.find(headers) {
+    let verified = match tokens.find(&exchange.request.head.fields) {
         Ok(None) => return Ok(None),
         Ok(Some(token)) => worker.tokens.borrow_mut().verify(tokens, token, exchange.request.began_wall),
         Err(fault) => Err(fault),
@@ -63,37 +60,32 @@ fn claims(exchange: &Exchange, headers: &HeaderMap) -> Result<Option<Rc<Claims>>
 
 /// Identifies the caller of a forwarded request. A caller without a sticky key gets a new identity if the route has a
 /// sticky cookie.
-pub(super) fn identify<'a>(
-    exchange: &'a Exchange,
-    parts: &'a Parts,
-    facts: &'a CallerFacts,
-    split: &Split,
-) -> IdentifiedCaller<'a> {
-    let head = exchange.head(parts);
+pub(super) fn identify<'a>(exchange: &'a Exchange, facts: &'a CallerFacts, split: &Split) -> IdentifiedCaller<'a> {
+    let head = exchange.head();
     let identity = &exchange.view.snapshot.rules.identity;
     let caller = identity.caller_from(origin(exchange), &head, facts.facts());
-    let cookie = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+    let cookie = split.sticky_cookie.as_deref().and_then(|name| cookie(head.fields, name));
     let lacks = cookie.is_none() && split.sticky_cookie.is_some() && split.sticky_key(&caller, None).is_none();
     let issued = lacks.then(new_identity);
     IdentifiedCaller { head, caller, cookie, issued, token: facts.token }
 }
 
 /// Identifies the caller of a request that the proxy answers itself, for the rules about callers.
-pub(crate) fn caller<'a>(exchange: &'a Exchange, parts: &'a Parts, facts: &'a CallerFacts) -> IdentifiedCaller<'a> {
-    let head = exchange.head(parts);
+pub(crate) fn caller<'a>(exchange: &'a Exchange, facts: &'a CallerFacts) -> IdentifiedCaller<'a> {
+    let head = exchange.head();
     let caller = exchange.view.snapshot.rules.identity.caller_from(origin(exchange), &head, facts.facts());
     IdentifiedCaller { head, caller, cookie: None, issued: None, token: facts.token }
 }
 
 /// Identifies the caller of a request that the proxy answers itself. Only the tenant is needed, for the log and
 /// templates.
-pub(crate) fn tenant(exchange: &Exchange, parts: &Parts) -> CallerIdentity {
+pub(crate) fn tenant(exchange: &Exchange) -> CallerIdentity {
     let identity = &exchange.view.snapshot.rules.identity;
     if identity.tenant.is_empty() {
         return CallerIdentity::default();
     }
-    let facts = look_up(exchange, &parts.headers);
-    let caller = identity.caller_from(origin(exchange), &exchange.head(parts), facts.facts());
+    let facts = look_up(exchange);
+    let caller = identity.caller_from(origin(exchange), &exchange.head(), facts.facts());
     CallerIdentity { tenant: caller.tenant.map(|tenant| Box::from(&*tenant)), issued: None, token: facts.token }
 }
 

@@ -5,11 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::exchange::{ChosenVariant, Exchange};
 use super::judged::{Judged, JudgedStep};
 use super::judged_requests::JudgedRequest;
+use crate::fields::Fields;
 use crate::proxy::upstream::upgrade_request::is_agreed;
 use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::fault::Fault;
@@ -74,7 +75,7 @@ pub(super) fn answered(exchange: &mut Exchange, response: &UpstreamResponse) {
         report(exchange, TryOutcome { status: status.as_u16(), ..TryOutcome::default() });
     }
     if response.may_have_event {
-        report_events(exchange, &response.head.headers);
+        report_events(exchange, response.head.fields.get_all(&EVENT));
     }
 }
 
@@ -83,11 +84,11 @@ pub(super) fn answered(exchange: &mut Exchange, response: &UpstreamResponse) {
 fn answered_otherwise(exchange: &mut Exchange, response: &UpstreamResponse, took: Option<Duration>) {
     let (head, status) = (&response.head, response.head.status);
     if response.may_have_event {
-        report_events(exchange, &head.headers);
+        report_events(exchange, head.fields.get_all(&EVENT));
     }
     let grpc = exchange.call.as_ref().and_then(|_| {
         // Without a status in its head, a response with a body has it in its trailers.
-        let of_head = GrpcStatus::of_fields(&head.headers);
+        let of_head = GrpcStatus::of_fields(&head.fields);
         let of_http = || (status != StatusCode::OK).then(|| GrpcStatus::of_http(status));
         of_head.or_else(of_http).or_else(|| response.body.is_end_stream().then_some(GrpcStatus::UNSEEN))
     });
@@ -172,10 +173,10 @@ pub(super) fn trailed(exchange: &mut Exchange, trailers: &mut HeaderMap) {
         return;
     }
     if exchange.judged.step != JudgedStep::Over {
-        report_events(exchange, trailers);
+        report_events(exchange, trailers.get_all(&EVENT).iter().map(HeaderValue::as_bytes));
     }
     if exchange.judged.step == JudgedStep::Called {
-        called(exchange, GrpcStatus::of_fields(trailers).unwrap_or(GrpcStatus::UNSEEN));
+        called(exchange, GrpcStatus::of_map(trailers).unwrap_or(GrpcStatus::UNSEEN));
     }
     trailers.remove(&EVENT);
 }
@@ -203,9 +204,9 @@ pub(super) fn dropped(exchange: &mut Exchange) {
 
 /// Removes from the head of a response what is for the guards of its route.
 #[inline]
-pub(super) fn strip(exchange: &Exchange, headers: &mut HeaderMap) {
+pub(super) fn strip(exchange: &Exchange, fields: &mut Fields) {
     if watch(exchange).is_some() {
-        headers.remove(&EVENT);
+        fields.remove(&EVENT);
     }
 }
 
@@ -263,11 +264,11 @@ fn report(exchange: &Exchange, outcome: TryOutcome) {
 }
 
 #[cold]
-fn report_events(exchange: &Exchange, fields: &HeaderMap) {
+fn report_events<'a>(exchange: &Exchange, lines: impl Iterator<Item = &'a [u8]>) {
     let Some((_, watch)) = watch(exchange) else { return };
     with_request(exchange, |request| {
-        for line in fields.get_all(&EVENT) {
-            watch.report_line(exchange.client.worker.index, &request.ticket, line.as_bytes(), &mut request.reported);
+        for line in lines {
+            watch.report_line(exchange.client.worker.index, &request.ticket, line, &mut request.reported);
         }
     });
 }

@@ -3,80 +3,72 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Method, Uri, Version, request};
+use http::{Method, Version};
 use http_body::Body;
 
 use super::exchange::{Exchange, SplitTarget};
 use super::forwarding;
+use crate::fields::Fields;
 use crate::proxy::body::request_body::{BodyBounds, ClientBody, RequestBody};
 use crate::proxy::body::upload::Upload;
+use crate::proxy::downstream::client_request::IncomingBody;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::{strip_aliases, strip_hop_by_hop};
-use crate::proxy::wire::raw_query::RawQuery;
 use crate::proxy::worker::budget::BodyWindow;
 use crate::route::{Route, Split};
 use crate::telemetry::Refusal;
 
-const NO_BYTES: HeaderValue = HeaderValue::from_static("0");
-
 /// Turns the client's request into the upstream's request.
 pub(super) fn prepare(
     exchange: &mut Exchange,
-    parts: &mut request::Parts,
-    body: hyper::body::Incoming,
+    body: IncomingBody,
     target: SplitTarget<'_>,
 ) -> Result<RequestBody, Fault> {
     let SplitTarget { route, split, matched } = target;
     if exchange.request.field_summary.hop_by_hop {
-        strip_hop_by_hop(&mut parts.headers);
+        strip_hop_by_hop(&mut exchange.request.head.fields);
     }
-    let body = take_body(exchange, &mut parts.headers, body, route)?;
-    if matches!(body, RequestBody::Empty) && matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+    let body = take_body(exchange, body, route)?;
+    let head = &mut exchange.request.head;
+    if matches!(body, RequestBody::Empty) && matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
         // Some servers reject these methods without a length (RFC 9110 §8.6).
-        parts.headers.insert(header::CONTENT_LENGTH, NO_BYTES);
+        head.fields.insert_number(&header::CONTENT_LENGTH, 0);
     }
-    let h2 = parts.version == Version::HTTP_2;
-    if h2 && exchange.request.field_summary.cookie_lines {
-        join_cookies(&mut parts.headers);
+    if head.version == Version::HTTP_2 && exchange.request.field_summary.cookie_lines {
+        join_cookies(&mut head.fields);
     }
-    forwarding::add(exchange, &mut parts.headers);
-    set_host(exchange, split, parts);
+    forwarding::add(exchange);
+    set_host(exchange, split);
     if !route.request_headers.is_empty() {
-        edit(exchange, route, &mut parts.headers);
+        edit(exchange, route);
     }
     if let Some(asked) = exchange.upgrade.requested() {
-        asked.set_headers(&mut parts.headers);
+        asked.set_fields(&mut exchange.request.head.fields);
         // Before the proxy reads a tunnel's stream, the client may fill its window: reserve it.
         exchange.prepared.ahead = ahead(exchange, None)?;
     }
-    set_target(exchange, split, matched, &mut parts.uri)?;
-    parts.version = Version::HTTP_11;
-    let query = parts.extensions.remove::<RawQuery>();
-    parts.extensions.clear();
-    if let Some(query) = query {
-        parts.extensions.insert(query);
-    }
+    set_target(exchange, split, matched)?;
     Ok(body)
 }
 
 /// Sets `Host`. A host of the route takes precedence over the target's authority, and that over the received field.
-fn set_host(exchange: &Exchange, split: &Split, parts: &mut request::Parts) {
-    if split.rewrite.host.is_none() && parts.uri.authority().is_none() && parts.headers.contains_key(header::HOST) {
-        return;
-    }
-    if let Some(host) = split.rewrite.host.as_ref().or(exchange.request.host.value.as_ref()) {
-        parts.headers.insert(header::HOST, host.clone());
+fn set_host(exchange: &mut Exchange, split: &Split) {
+    let request = &mut exchange.request;
+    let place = request.host.place;
+    let fields = &mut request.head.fields;
+    if let Some(host) = &split.rewrite.host {
+        fields.insert(&header::HOST, host);
+    } else if let Some(place) = place
+        && (request.head.target.has_authority() || !fields.contains("host"))
+    {
+        fields.remove("host");
+        fields.append_part(&header::HOST, place);
     }
 }
 
-fn take_body(
-    exchange: &mut Exchange,
-    headers: &mut HeaderMap,
-    body: hyper::body::Incoming,
-    route: &Route,
-) -> Result<RequestBody, Fault> {
+fn take_body(exchange: &mut Exchange, body: IncomingBody, route: &Route) -> Result<RequestBody, Fault> {
     if body.is_end_stream() {
         return Ok(RequestBody::Empty);
     }
@@ -85,12 +77,14 @@ fn take_body(
         return Err(Fault::Refused(Refusal::BodyTooLarge));
     }
     match length {
-        Some(length) => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-        }
+        // On HTTP/1.1 the field is there, and the scanner has read the length from it.
+        Some(_)
+            if exchange.request.head.version != Version::HTTP_2 && exchange.request.field_summary.content_length => {}
+        Some(length) => exchange.request.head.fields.insert_number(&header::CONTENT_LENGTH, length),
         // An HTTP/1.1 upstream needs one of the two fields to find the end of the body.
         None => {
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            let chunked = HeaderValue::from_static("chunked");
+            exchange.request.head.fields.insert(&header::TRANSFER_ENCODING, &chunked);
         }
     }
     let room = exchange
@@ -102,7 +96,7 @@ fn take_body(
         .map_err(Fault::Refused)?;
     let upload = Upload::new(ahead(exchange, length)?, room);
     exchange.prepared.upload = Some(Rc::clone(&upload));
-    let (client, version) = (Rc::clone(&exchange.client), exchange.request.version);
+    let (client, version) = (Rc::clone(&exchange.client), exchange.request.head.version);
     let body = ClientBody::new(body, client, upload, version, bounds(exchange, route));
     Ok(RequestBody::Client(Box::new(body)))
 }
@@ -119,51 +113,49 @@ fn bounds(exchange: &Exchange, route: &Route) -> BodyBounds {
 
 /// Reserves the client's flow-control window for the body (HTTP/2).
 fn ahead(exchange: &Exchange, length: Option<u64>) -> Result<Option<BodyWindow>, Fault> {
-    if exchange.request.version != Version::HTTP_2 {
+    if exchange.request.head.version != Version::HTTP_2 {
         return Ok(None);
     }
     exchange.client.receive_window().reserve(length).map(Some).map_err(Fault::Refused)
 }
 
 /// Joins `Cookie` fields: HTTP/2 allows several, HTTP/1.1 only one (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+fn join_cookies(fields: &mut Fields) {
+    let all: Vec<&[u8]> = fields.get_all("cookie").collect();
     if all.len() < 2 {
         return;
     }
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
-        headers.insert(header::COOKIE, joined);
+        fields.insert(&header::COOKIE, &joined);
     }
 }
 
-fn edit(exchange: &mut Exchange, route: &Route, headers: &mut HeaderMap) {
+fn edit(exchange: &mut Exchange, route: &Route) {
     let edits = &route.request_headers;
     if exchange.request.field_summary.underscore {
-        let aliases = strip_aliases(headers, |meant| edits.names(meant));
+        let aliases = strip_aliases(&mut exchange.request.head.fields, |meant| edits.names(meant));
         exchange.client.worker.meter().alias_headers_dropped.add(aliases);
     }
     let request_id = exchange.request_id();
-    edits.apply(headers, &exchange.values(&request_id));
+    // The values of placeholders lie in the head. Places in it stay right in the copy.
+    let worker = Rc::clone(&exchange.client.worker);
+    let mut fields = worker.spare_fields();
+    fields.clone_from(&exchange.request.head.fields);
+    edits.apply(&mut fields, &exchange.values(&request_id));
+    worker.take_back_fields(std::mem::replace(&mut exchange.request.head.fields, fields));
 }
 
 /// An admitted request can be forwarded, so only a rewrite can make it invalid.
 const UNFIT: Fault = Fault::Refused(Refusal::Internal);
 
-/// Sets the target in origin-form. The path is the normalized one that was matched.
-fn set_target(exchange: &Exchange, split: &Split, matched: usize, uri: &mut Uri) -> Result<(), Fault> {
-    debug_assert!(*uri == exchange.request.uri, "no stage before changes the target");
+/// Sets the path that is sent: the normalized one that was matched, or what a rewrite makes of it.
+fn set_target(exchange: &mut Exchange, split: &Split, matched: usize) -> Result<(), Fault> {
     let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
-    let unchanged = exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_));
-    let path_and_query = match (uri.path_and_query(), uri.query()) {
-        (Some(_), _) if unchanged && uri.authority().is_none() => return Ok(()),
-        (Some(given), _) if unchanged => given.clone(),
-        (_, Some(query)) => parse(&format!("{path}?{query}"))?,
-        (_, None) => parse(&path)?,
-    };
-    *uri = Uri::from(path_and_query);
+    if exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_)) {
+        return Ok(());
+    }
+    let _: PathAndQuery = path.parse().map_err(|_| UNFIT)?;
+    let path = path.into_owned();
+    exchange.request.head.rewrite_path(&path);
     Ok(())
-}
-
-fn parse(path_and_query: &str) -> Result<PathAndQuery, Fault> {
-    path_and_query.parse().map_err(|_| UNFIT)
 }

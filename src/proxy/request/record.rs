@@ -50,6 +50,7 @@ impl Drop for Exchange {
         }
         let worker = &self.client.worker;
         worker.meter().requests_recorded.inc();
+        worker.take_back_fields(std::mem::take(&mut self.request.head.fields));
         self.client.free_slot(self.slot());
         self.client.end_request();
     }
@@ -134,13 +135,13 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessE
     let (screening, route) = (exchange.progress.screening, exchange.routing.route.map(|id| rules.route(id)));
     let request = RequestEntry {
         at: exchange.request.began_wall,
-        request_id: request_id.to_str().unwrap_or("-"),
+        request_id: request_id.as_str(),
         client_ip: exchange.request.client_ip,
         peer: exchange.client.peer,
-        method: exchange.request.method.as_str(),
-        host: exchange.request.host.normal(),
+        method: exchange.request.head.method.as_str(),
+        host: exchange.request.host(),
         path: exchange.path(),
-        version: exchange.request.version,
+        version: exchange.request.head.version,
         listener: &exchange.client.listener.spec.name,
         route: exchange.route_name(),
         tenant: exchange.caller.tenant.as_deref(),

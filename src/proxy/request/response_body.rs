@@ -13,11 +13,11 @@ use super::judge;
 use super::kill_streams::KillableStream;
 use crate::compare::Ending;
 use crate::failover::FailureCause;
-use crate::proxy::body::body_error::BodyError;
 use crate::proxy::body::pace::RATE_GRACE_MS;
 use crate::proxy::body::upload::UploadFault;
 use crate::proxy::mirror::capture::PrimaryResponse;
 use crate::proxy::upstream::upstream_response::{PolledFrame, UpstreamBody};
+use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::grpc;
 use crate::proxy::worker::deadline::{CoarseTimer, Deadline};
@@ -113,7 +113,7 @@ impl ResponseBody {
     /// keep the whole buffer that it was read into.
     fn track(&self, data: Bytes) -> Bytes {
         let client = &self.exchange.client;
-        if self.exchange.request.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
+        if self.exchange.request.head.version != Version::HTTP_2 && data.len() < COPIED_BELOW {
             // An HTTP/1.1 connection has few pieces in flight, so the count is not worth its cost.
             return data;
         }
@@ -178,16 +178,16 @@ impl ResponseBody {
         self.abort(row.blame, row.detail)
     }
 
-    /// Ends the exchange with the trailers of a body whose declared length is `length`.
-    fn end_with(&mut self, mut trailers: HeaderMap, length: Option<u64>) -> Frame<Bytes> {
+    /// Ends the exchange with the trailers of the body.
+    fn end_with(&mut self, mut trailers: HeaderMap) -> Frame<Bytes> {
         self.mirror(|primary| primary.trailers(&trailers));
         judge::trailed(&mut self.exchange, &mut trailers);
-        if self.exchange.call.is_some() && GrpcStatus::of_fields(&trailers) == Some(GrpcStatus::UNAVAILABLE) {
+        if self.exchange.call.is_some() && GrpcStatus::of_map(&trailers) == Some(GrpcStatus::UNAVAILABLE) {
             self.exchange.charge(FailureCause::Grpc);
         }
         self.finish();
         self.source = BodySource::Own(None);
-        self.exchange.last_frame(trailers, length)
+        self.exchange.last_frame(trailers)
     }
 
     /// Ready when no bytes have passed in either direction for the idle timeout.
@@ -219,11 +219,11 @@ impl ResponseBody {
         if let Some(call) = &mut self.exchange.call {
             call.status = GrpcStatus::DEADLINE_EXCEEDED;
         }
-        if self.exchange.request.version != Version::HTTP_2 {
+        if self.exchange.request.head.version != Version::HTTP_2 {
             return Err(cut);
         }
         let message = Fault::CallTimeout.row().message;
-        Ok(Frame::trailers(grpc::trailers(GrpcStatus::DEADLINE_EXCEEDED, message)))
+        Ok(Frame::trailers(grpc::trailers(GrpcStatus::DEADLINE_EXCEEDED, message.as_bytes())))
     }
 }
 
@@ -269,7 +269,7 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(this.break_off()))),
             Poll::Ready(Some(Ok(frame))) => {
-                let (ended, length) = (incoming.is_end_stream(), incoming.size_hint().exact());
+                let ended = incoming.is_end_stream();
                 this.timer = None;
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
@@ -281,7 +281,7 @@ impl Body for ResponseBody {
                         }
                         Frame::data(data)
                     }
-                    Err(frame) => this.end_with(frame.into_trailers().unwrap_or_default(), length),
+                    Err(frame) => this.end_with(frame.into_trailers().unwrap_or_default()),
                 })))
             }
         }

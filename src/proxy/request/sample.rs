@@ -42,14 +42,14 @@ fn permit(
     let (worker, route) = (&exchange.client.worker, exchange.routing.route?);
     // A request with the marker is a copy. `admit` removes the marker of untrusted peers.
     if exchange.upgrade.requested().is_some()
-        || (exchange.request.field_summary.trusted_only && identified.head.headers.contains_key(&MARKER))
+        || (exchange.request.field_summary.trusted_only && identified.head.fields.contains(&MARKER))
     {
         return None;
     }
     let policy = exchange.proxy.mirror(&exchange.view, route)?;
     let request = SamplingInput {
         route,
-        method: &exchange.request.method,
+        method: &exchange.request.head.method,
         variant: chosen.variant,
         caller: &identified.caller,
         cookie_identity: identified.cookie_identity(),

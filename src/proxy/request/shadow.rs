@@ -6,7 +6,6 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Request, request};
 use http_body::Body as _;
 
 use super::exchange::{ChosenVariant, Exchange};
@@ -18,7 +17,8 @@ use crate::proxy::mirror::copy::{self, ComparisonPlan, CopyRequest, CopySettings
 use crate::proxy::mirror::copy_span::CopyKind;
 use crate::proxy::mirror::pending_copy::PendingCopy;
 use crate::proxy::mirror::permit::CopyPermit;
-use crate::proxy::wire::raw_query::RawQuery;
+use crate::proxy::wire::head::Head;
+use crate::proxy::worker::request_id::RequestId;
 use crate::route::{Compare, Split};
 use crate::telemetry::{ShadowDrop, ShadowEnd};
 
@@ -26,13 +26,7 @@ use crate::telemetry::{ShadowDrop, ShadowEnd};
 const COPY_BYTES: u64 = 2048;
 
 /// Creates the copy of a request that is about to be forwarded.
-pub(crate) fn shadow(
-    exchange: &mut Exchange,
-    parts: &request::Parts,
-    body: &mut RequestBody,
-    split: &Split,
-    chosen: ChosenVariant,
-) {
+pub(crate) fn shadow(exchange: &mut Exchange, body: &mut RequestBody, split: &Split, chosen: ChosenVariant) {
     let Some(mut permit) = exchange.mirror.permit.take() else { return };
     let Some(shadow) = &split.shadow else { return };
     if body.size_hint().exact().is_some_and(|bytes| bytes > shadow.max_body_bytes) {
@@ -42,15 +36,14 @@ pub(crate) fn shadow(
         return permit.set_end(ShadowEnd::Dropped(ShadowDrop::ByteLimit));
     }
     let request_id = exchange.request_id();
-    let comparison = shadow.compare.as_ref().map(|compare| comparison_plan(exchange, parts, compare, &permit, chosen));
+    let comparison = shadow.compare.as_ref().map(|compare| comparison_plan(exchange, compare, &permit, chosen));
     exchange.mirror.primary = comparison.as_ref().map(|comparison| Rc::clone(&comparison.primary));
-    let mut head = head_of(parts);
-    let headers = head.headers_mut();
-    let span = trace::start_copy(exchange, headers, CopyKind::Candidate);
+    let mut head = copied(exchange);
+    let span = trace::start_copy(exchange, &mut head.fields, CopyKind::Candidate);
     if let Some(host) = &shadow.host {
-        headers.insert(http::header::HOST, host.clone());
+        head.fields.insert(&http::header::HOST, host);
     }
-    shadow.headers.apply(headers, &exchange.values(&request_id));
+    shadow.headers.apply(&mut head.fields, &exchange.values(&request_id));
     let pool = Rc::clone(exchange.proxy.shadow_upstream(&exchange.view, shadow.upstream));
     let settings = CopySettings { timeout: shadow.timeout, max_in_flight: shadow.max_in_flight, key: chosen.key };
     let request = CopyRequest { head, span, pool };
@@ -72,8 +65,16 @@ pub(crate) fn shadow(
     }
 }
 
+/// The head, in memory that the worker has to spare.
+fn copied(exchange: &Exchange) -> Head {
+    let Head { method, version, target, fields: own } = &exchange.request.head;
+    let mut fields = exchange.client.worker.spare_fields();
+    fields.clone_from(own);
+    Head { method: method.clone(), version: *version, target: target.clone(), fields }
+}
+
 /// The request's data for the copy's log line and span.
-fn log_context(exchange: &Exchange, request_id: HeaderValue) -> LogContext {
+fn log_context(exchange: &Exchange, request_id: RequestId) -> LogContext {
     let client = &exchange.client;
     let view = Rc::clone(&exchange.view);
     LogContext {
@@ -85,9 +86,9 @@ fn log_context(exchange: &Exchange, request_id: HeaderValue) -> LogContext {
         client_ip: exchange.request.client_ip,
         peer: client.peer,
         listener: client.listener.spec.name.as_str().into(),
-        method: exchange.request.method.clone(),
-        version: exchange.request.version,
-        host: exchange.request.host.normal().into(),
+        method: exchange.request.head.method.clone(),
+        version: exchange.request.head.version,
+        host: exchange.request.host().into(),
         path: exchange.path().into(),
     }
 }
@@ -95,7 +96,6 @@ fn log_context(exchange: &Exchange, request_id: HeaderValue) -> LogContext {
 /// The plan for the comparison of a copy; some have a control.
 fn comparison_plan(
     exchange: &mut Exchange,
-    parts: &request::Parts,
     compare: &Compare,
     permit: &CopyPermit,
     chosen: ChosenVariant,
@@ -105,21 +105,9 @@ fn comparison_plan(
     let controls = compare.controls(&mut spread);
     state.control.set(spread);
     let control = controls.then(|| {
-        let mut head = head_of(parts);
-        let span = trace::start_copy(exchange, head.headers_mut(), CopyKind::Control);
+        let mut head = copied(exchange);
+        let span = trace::start_copy(exchange, &mut head.fields, CopyKind::Control);
         CopyRequest { head, span, pool: Rc::clone(exchange.proxy.shadow_upstream(&exchange.view, chosen.upstream)) }
     });
     ComparisonPlan { primary: PrimaryResponse::new(Rc::clone(permit.memory())), control }
-}
-
-fn head_of(parts: &request::Parts) -> Request<()> {
-    let mut head = Request::new(());
-    *head.method_mut() = parts.method.clone();
-    *head.uri_mut() = parts.uri.clone();
-    *head.version_mut() = parts.version;
-    head.headers_mut().clone_from(&parts.headers);
-    if let Some(query) = parts.extensions.get::<RawQuery>() {
-        head.extensions_mut().insert(query.clone());
-    }
-    head
 }

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::proxy::mirror::permit::{MirrorPolicy, MirrorStates};
 use crate::proxy::upstream::pool::{Pools, UpstreamPool};
 use crate::proxy::worker::Worker;
-use crate::route::{Generation, LogSink, Needs, RouteId, Rules, Spread, UpstreamId, VariantId};
+use crate::route::{Generation, LogSink, Needs, RouteId, RoutePairs, Spread, UpstreamId, VariantId};
 use crate::snapshot::{LimitState, RouteState, Snapshot};
 use crate::telemetry::{
     ExposedCallers, GuardWatch, NO_VARIANT, PerWorker, RefusalMeter, Sample, UpstreamSeries, VariantMeter,
@@ -226,24 +226,16 @@ fn unused<T>(count: usize) -> Rc<[OnceCell<T>]> {
 /// Carries over the sequence of each route that keeps its name: any run of consecutive draws is even, whatever the
 /// weights are. New sequences at each reload would make the shares of quiet routes random.
 fn spreads(snapshot: &Snapshot, old: Option<&SnapshotView>, sequence_start: SequenceStart) -> Rc<[Cell<Spread>]> {
-    let by_name = OnceCell::new();
-    let known = |at: usize, name: &str| {
-        let old = old?;
-        let rules = &old.snapshot.rules;
-        let same = rules.routes.get(at).is_some_and(|route| route.name == name);
-        let at = if same { at } else { *by_name.get_or_init(|| places(rules)).get(name)? };
-        old.spreads.get(at).map(Cell::get)
+    let rules = &snapshot.rules;
+    let pairs = old.map(|old| (RoutePairs::new(&old.snapshot.rules, rules), old));
+    let known = |id: RouteId| {
+        let (pairs, old) = pairs.as_ref()?;
+        old.spreads.get(pairs.old(id)?.0 as usize).map(Cell::get)
     };
-    let routes = snapshot.rules.routes.iter().enumerate();
-    let spread = routes.map(|(at, route)| {
-        Cell::new(known(at, &route.name).unwrap_or_else(|| sequence_start.of(&route.name, snapshot.generation)))
-    });
+    let spread = rules
+        .numbered()
+        .map(|(id, route)| Cell::new(known(id).unwrap_or_else(|| sequence_start.of(&route.name, snapshot.generation))));
     spread.collect()
-}
-
-/// The indexes of the routes by name.
-fn places(rules: &Rules) -> ahash::HashMap<&str, usize> {
-    rules.routes.iter().enumerate().map(|(at, route)| (route.name.as_str(), at)).collect()
 }
 
 #[cfg(test)]
@@ -260,7 +252,8 @@ mod tests {
     use crate::route::{
         AccessLog, Action, AdminSpec, Balance, Dns, Edition, EndpointRole, HeaderEdits, Identity, Index, Kill,
         LoadPriority, Masks, Match, Notify, OutlierSettings, Overlay, Protocol, Respond, RetryBudgetSettings,
-        RetryPolicy, Route, RouteLimits, SourceLocation, SplitState, StateSpec, Timeouts, Upstream, UpstreamLimits,
+        RetryPolicy, Route, RouteLimits, RouteSpec, Rules, SourceLocation, SplitState, StateSpec, Timeouts, Upstream,
+        UpstreamLimits,
     };
     use crate::snapshot::{EndpointState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
@@ -269,9 +262,8 @@ mod tests {
 
     fn route(name: &str) -> Route {
         let (body, content_type) = (bytes::Bytes::new(), HeaderValue::from_static("text/plain"));
-        Route {
+        let spec = RouteSpec {
             name: name.into(),
-            place: SourceLocation::default(),
             matches: Match::default(),
             action: Action::Respond(Respond { status: StatusCode::NO_CONTENT, body, content_type }),
             request_headers: HeaderEdits::default(),
@@ -282,7 +274,8 @@ mod tests {
             access: Box::default(),
             rate_limits: Box::default(),
             load: LoadPriority::Normal,
-        }
+        };
+        Route::new(SourceLocation::default(), spec)
     }
 
     fn upstream(name: &str) -> Upstream {

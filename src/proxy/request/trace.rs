@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use http::Version;
-use http::header::HeaderMap;
 
 use super::exchange::Exchange;
+use crate::fields::Fields;
 use crate::proxy::mirror::copy_span::{CopyKind, CopySpan};
 use crate::proxy::wire::field_rules::Peer;
 use crate::proxy::worker::trace_context::{Attempt, OTHER_METHOD, TraceContext, known_method};
@@ -25,8 +25,14 @@ pub(crate) fn end_attempt(exchange: &mut Exchange, detail: &'static str) {
 }
 
 /// Starts an attempt: its span becomes the parent of the upstream's spans.
-pub(crate) fn start_attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
-    let Some(span) = inject_span(exchange, headers) else { return };
+pub(crate) fn start_attempt(exchange: &mut Exchange) {
+    if exchange.trace.is_none() {
+        return;
+    }
+    let mut fields = std::mem::take(&mut exchange.request.head.fields);
+    let span = inject_span(exchange, &mut fields);
+    exchange.request.head.fields = fields;
+    let Some(span) = span else { return };
     let (began, endpoint) = (exchange.client.worker.clock.now(), exchange.attempt.address());
     let upstream = exchange.routing.chosen.map(|chosen| chosen.upstream);
     if let Some(trace) = &mut exchange.trace {
@@ -35,20 +41,20 @@ pub(crate) fn start_attempt(exchange: &mut Exchange, headers: &mut HeaderMap) {
 }
 
 /// Starts a copy: its span becomes the parent of the spans of the upstream that gets it.
-pub(crate) fn start_copy(exchange: &mut Exchange, headers: &mut HeaderMap, kind: CopyKind) -> Option<Box<CopySpan>> {
-    let id = inject_span(exchange, headers)?;
+pub(crate) fn start_copy(exchange: &mut Exchange, fields: &mut Fields, kind: CopyKind) -> Option<Box<CopySpan>> {
+    let id = inject_span(exchange, fields)?;
     let trace = exchange.trace.as_ref()?;
     Some(Box::new(CopySpan::new(trace, id, kind)))
 }
 
 /// Creates a span id and sets it in `traceparent`. Returns the id if the span is exported.
-fn inject_span(exchange: &mut Exchange, headers: &mut HeaderMap) -> Option<u64> {
+fn inject_span(exchange: &mut Exchange, fields: &mut Fields) -> Option<u64> {
     let export = exchange.view.snapshot.rules.traces.as_ref()?;
     let peer = peer(exchange);
     let trace = exchange.trace.as_mut()?;
     let sampled = trace.is_sampled(export, peer);
     let span = exchange.client.worker.random.borrow_mut().u64(1..);
-    trace.inject(span, headers);
+    trace.inject(span, fields);
     sampled.then_some(span)
 }
 
@@ -81,7 +87,7 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
         exchange.response.status >= 500 || exchange.response.status == 0 || cut && exchange.response.status < 400;
     let route = exchange.routing.route.map(|id| exchange.view.snapshot.rules.route(id));
     let pattern = route.and_then(|route| pattern(&route.matches.paths));
-    let method = known_method(&exchange.request.method);
+    let method = known_method(&exchange.request.head.method);
     let name = pattern.as_ref().map_or_else(|| method.to_owned(), |pattern| format!("{method} {pattern}"));
     let span = TraceSpan {
         trace_id: trace.id,
@@ -99,19 +105,19 @@ fn server(exchange: &Exchange, trace: &TraceContext, took: Duration) {
     exchange.client.worker.span(&span, |attributes| {
         attributes.text("http.request.method", method);
         if method == OTHER_METHOD {
-            attributes.text("http.request.method_original", exchange.request.method.as_str());
+            attributes.text("http.request.method_original", exchange.request.head.method.as_str());
         }
         attributes.text("url.scheme", exchange.scheme());
         attributes.text("url.path", exchange.path());
         attributes.maybe("http.route", pattern.as_deref());
-        let host = exchange.request.host.normal();
+        let host = exchange.request.host();
         attributes.maybe("server.address", (!host.is_empty()).then_some(host));
         attributes.int("server.port", u64::from(exchange.client.listener.bound.port()));
         attributes.text("client.address", &exchange.request.client_ip.to_string());
         attributes.text("network.peer.address", &exchange.client.peer.ip().to_string());
         attributes.int("network.peer.port", u64::from(exchange.client.peer.port()));
         attributes.text("network.protocol.name", "http");
-        attributes.text("network.protocol.version", version(exchange.request.version));
+        attributes.text("network.protocol.version", version(exchange.request.head.version));
         if exchange.response.status > 0 {
             attributes.int("http.response.status_code", u64::from(exchange.response.status));
         }
@@ -160,7 +166,7 @@ struct AttemptPlace {
 fn client(exchange: &Exchange, trace: &TraceContext, attempt: &Attempt, place: &AttemptPlace) {
     let at = |moment: Instant| exchange.request.began_wall + moment.saturating_duration_since(exchange.request.began);
     let failed = attempt.status >= 400 || !attempt.error.is_empty() || attempt.status == 0;
-    let method = known_method(&exchange.request.method);
+    let method = known_method(&exchange.request.head.method);
     let span = TraceSpan {
         trace_id: trace.id,
         id: attempt.span,

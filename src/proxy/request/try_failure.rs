@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, RETRY_AFTER};
-use http::{StatusCode, response};
+use http::StatusCode;
+use http::header::{HeaderName, RETRY_AFTER};
 
 use crate::compare::Failure;
 use crate::failover::{FailureCause, Reached, Resendable};
+use crate::fields::{Fields, text};
+use crate::proxy::upstream::upstream_head::UpstreamHead;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::grpc::GrpcCall;
 use crate::route::{OutlierSettings, RetryCondition};
@@ -83,14 +85,14 @@ impl TryFailure {
 
     /// The failure that the head of a response shows, if it shows one; `call`: the gRPC call that it answers.
     #[cold]
-    pub(super) fn of_head(head: &response::Parts, settings: &OutlierSettings, call: Option<&GrpcCall>) -> Option<Self> {
+    pub(super) fn of_head(head: &UpstreamHead, settings: &OutlierSettings, call: Option<&GrpcCall>) -> Option<Self> {
         let status = head.status.as_u16();
         let answered = Self { fault: None, status, reached: Reached::Answered, ..Self::of_fault(Fault::UpstreamReset) };
-        if let Some(code) = GrpcStatus::of_fields(&head.headers).filter(|_| call.is_some()).and_then(GrpcStatus::code) {
+        if let Some(code) = GrpcStatus::of_fields(&head.fields).filter(|_| call.is_some()).and_then(GrpcStatus::code) {
             // A status in the head is that of a trailers-only response.
             let cause = (code == UNAVAILABLE).then_some(FailureCause::Grpc);
             let condition = (code > 0).then_some(RetryCondition::Grpc(code));
-            let pushback = grpc_pushback(&head.headers);
+            let pushback = grpc_pushback(&head.fields);
             return condition.map(|_| Self { why: grpc_name(code), cause, condition, pushback, ..answered });
         }
         if status < 400 {
@@ -99,7 +101,7 @@ impl TryFailure {
         let is_bad = matches!(status, 502..=504) || settings.any_5xx && status >= 500;
         let cause = is_bad.then_some(FailureCause::Status);
         let condition = Some(RetryCondition::Status(status));
-        Some(Self { why: status_name(head.status), cause, condition, pushback: retry_after(&head.headers), ..answered })
+        Some(Self { why: status_name(head.status), cause, condition, pushback: retry_after(&head.fields), ..answered })
     }
 
     /// Whether it is an error in the evidence about its variant: not a refused stream, nor a 4xx response.
@@ -168,14 +170,14 @@ pub(super) const fn cause_of(fault: Fault) -> Option<FailureCause> {
 }
 
 /// `Retry-After` in seconds. A date is ignored: it is longer than any try waits.
-fn retry_after(headers: &HeaderMap) -> Pushback {
-    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+fn retry_after(fields: &Fields) -> Pushback {
+    let seconds = fields.get_text(RETRY_AFTER).and_then(|value| value.trim().parse().ok());
     seconds.map_or(Pushback::None, |seconds| Pushback::After(Duration::from_secs(seconds)))
 }
 
-fn grpc_pushback(headers: &HeaderMap) -> Pushback {
-    let Some(value) = headers.get(PUSHBACK) else { return Pushback::None };
-    let millis = value.to_str().ok().and_then(|text| text.parse::<u32>().ok());
+fn grpc_pushback(fields: &Fields) -> Pushback {
+    let Some(value) = fields.get(PUSHBACK) else { return Pushback::None };
+    let millis = text(value).and_then(|text| text.parse::<u32>().ok());
     millis.map_or(Pushback::Never, |millis| Pushback::After(Duration::from_millis(millis.into())))
 }
 
@@ -218,7 +220,7 @@ fn grpc_name(code: u8) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Response};
+    use http::{HeaderValue, Version};
 
     use super::*;
 
@@ -227,12 +229,12 @@ mod tests {
     }
 
     fn seen(status: u16, fields: &[(&'static str, &'static str)], call: Option<&GrpcCall>) -> Option<TryFailure> {
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        let mut all = Fields::new();
         for (name, value) in fields {
-            response.headers_mut().insert(*name, HeaderValue::from_static(value));
+            all.append(&HeaderName::from_static(name), &HeaderValue::from_static(value));
         }
-        let (head, ()) = response.into_parts();
+        let status = StatusCode::from_u16(status).unwrap();
+        let head = UpstreamHead { status, version: Version::HTTP_11, fields: all };
         TryFailure::of_head(&head, &OutlierSettings::default(), call)
     }
 

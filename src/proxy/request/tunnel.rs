@@ -15,7 +15,7 @@ use http::Version;
 use super::exchange::{Exchange, ExchangeStage};
 use super::judge;
 use super::kill_streams::{Carrier, KillableStream};
-use crate::proxy::upstream::tunnel_end::TunnelEnd;
+use crate::proxy::upstream::tunnel_end::{InOrder, TunnelEnd};
 use crate::proxy::worker::connection_deadlines::Wakeup;
 use crate::proxy::worker::deadline::CoarseTimer;
 use crate::telemetry::EndedBy;
@@ -149,7 +149,7 @@ impl Tunnel {
     pub(crate) async fn run(mut self, mut client_end: TunnelEnd) {
         let client = Rc::clone(&self.exchange.client);
         // On HTTP/2, the connection's own task handles its wakeups.
-        let watches = self.exchange.request.version != Version::HTTP_2;
+        let watches = self.exchange.request.head.version != Version::HTTP_2;
         if watches {
             client.deadlines.clear_read();
             client.deadlines.clear_write();
@@ -170,10 +170,7 @@ impl Tunnel {
         })
         .await;
         let (ender, detail) = if client.cut.get() { (EndedBy::Proxy, "drain_deadline") } else { (ender, detail) };
-        match &self.exchange.request.reader {
-            Some(reader) if ender != EndedBy::Done => reader.reset(),
-            Some(_) | None => {}
-        }
+        client_end.close(if ender == EndedBy::Done { InOrder::Yes } else { InOrder::No });
         if ender == EndedBy::Upstream {
             judge::tunnel_reset(&mut self.exchange);
         }
@@ -187,10 +184,7 @@ impl Tunnel {
         if self.kill.as_ref().is_some_and(|kill| kill.must_close(cx)) {
             return Poll::Ready((EndedBy::Proxy, "killed"));
         }
-        if let Some(reader) = &self.exchange.request.reader
-            && reader.is_send_closed(cx)
-            && self.down.flow == Flow::Open
-        {
+        if self.down.flow == Flow::Open && client_end.is_reset(cx) {
             return Poll::Ready((EndedBy::Client, "client_gone"));
         }
         let worker = Rc::clone(&self.exchange.client.worker);

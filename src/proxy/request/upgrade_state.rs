@@ -1,7 +1,6 @@
 //! The state of an upgrade.
 
-use hyper::upgrade::OnUpgrade;
-
+use crate::proxy::downstream::h2::tunnel::OpeningStream;
 use crate::proxy::upstream::tunnel_end::TunnelEnd;
 use crate::proxy::upstream::upgrade_request::UpgradeRequest;
 
@@ -52,7 +51,7 @@ impl Upgrade {
     }
 
     /// Opens the tunnel. Returns the HTTP/2 stream of a CONNECT.
-    pub(crate) fn open(&mut self) -> Option<OnUpgrade> {
+    pub(crate) fn open(&mut self) -> Option<OpeningStream> {
         let state = self.0.get_or_insert_with(|| Box::new(State::Open));
         match std::mem::replace(&mut **state, State::Open) {
             State::Requested(asked) | State::Switched(asked, _) => asked.into_stream(),

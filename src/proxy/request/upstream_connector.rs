@@ -2,9 +2,6 @@
 
 use std::rc::Rc;
 
-use http::Request;
-use http::header::HOST;
-
 use super::exchange::{ChosenVariant, Exchange, ExchangeStage};
 use super::follow_up;
 use super::judge;
@@ -12,7 +9,6 @@ use super::trace;
 use super::try_failure::TryFailure;
 use crate::compare::Failure;
 use crate::failover::{CheckedHealth, Sender, Tries, Unconnected, is_safe};
-use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::upstream::balance::{self, EndpointSet, EndpointWish, Picked, TriedEndpoints};
 use crate::proxy::upstream::connect::{self, Reuse};
 use crate::proxy::upstream::connection_queue::WhenFull;
@@ -22,6 +18,7 @@ use crate::proxy::upstream::http_version::name_host;
 use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::pool::{ConnectTarget, EndpointPool, UpstreamPool};
 use crate::proxy::wire::fault::Fault;
+use crate::proxy::wire::head::Head;
 use crate::proxy::worker::Worker;
 use crate::route::{RetryCondition, VariantId};
 use crate::telemetry::{Fallback, StatusClass};
@@ -58,14 +55,10 @@ pub(crate) struct UpstreamConnector {
 
 impl UpstreamConnector {
     /// Chooses the first endpoint.
-    pub(crate) fn new(
-        exchange: &mut Exchange,
-        request: &mut Request<RequestBody>,
-        chosen: ChosenVariant,
-    ) -> Result<Self, Fault> {
+    pub(crate) fn new(exchange: &mut Exchange, chosen: ChosenVariant) -> Result<Self, Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         let upstream = Rc::clone(exchange.proxy.upstream(&exchange.view, chosen.upstream));
-        let sender = if is_safe(request.method()) { Sender::Safe } else { Sender::Unsafe };
+        let sender = if is_safe(&exchange.request.head.method) { Sender::Safe } else { Sender::Unsafe };
         if balance::none_reachable(&upstream, &worker, sender)
             && let Some(stable) = stable_fallback(exchange, Some(RetryCondition::Connect))
         {
@@ -85,7 +78,7 @@ impl UpstreamConnector {
                 judge::failed(exchange, Some(Fault::ConnectRefused));
             }
             exchange.fall_back(stable, Some(Failure::Connect));
-            return Self::new(exchange, request, stable);
+            return Self::new(exchange, stable);
         }
         within_limits(exchange, &upstream)?;
         upstream.health.requests.add_request(worker.index, worker.process_ms() / 1000);
@@ -108,12 +101,12 @@ impl UpstreamConnector {
                     upstream.meter(worker.index).rescues.inc();
                     judge::failed(exchange, Some(fault));
                     exchange.fall_back(stable, Some(Failure::Connect));
-                    return Self::new(exchange, request, stable);
+                    return Self::new(exchange, stable);
                 }
             },
         };
         let endpoint = Rc::clone(&upstream.endpoints[picked.at]);
-        let hostless = !request.headers().contains_key(HOST);
+        let hostless = !exchange.request.head.fields.contains("host");
         let (at, past) = (picked.at, Tries::default());
         let mut connector = Self {
             upstream,
@@ -130,7 +123,7 @@ impl UpstreamConnector {
             sender,
             hostless,
         };
-        connector.select(exchange, request, picked);
+        connector.select(exchange, picked);
         Ok(connector)
     }
 
@@ -140,7 +133,7 @@ impl UpstreamConnector {
     }
 
     /// Makes an endpoint that of the next try.
-    pub(super) fn select(&mut self, exchange: &mut Exchange, request: &mut Request<RequestBody>, picked: Picked) {
+    pub(super) fn select(&mut self, exchange: &mut Exchange, picked: Picked) {
         let (attempt, client) = (&mut exchange.attempt, &exchange.client);
         (self.at, self.endpoint) = (picked.at, Rc::clone(&self.upstream.endpoints[picked.at]));
         attempt.endpoint = Some(Rc::clone(&self.endpoint));
@@ -149,8 +142,8 @@ impl UpstreamConnector {
         self.own = names.then(|| Rc::new(self.endpoint.with_proxy_addresses(client.proxy_addresses())));
         self.tries = 0;
         if self.hostless {
-            request.headers_mut().remove(HOST);
-            name_host(request, self.endpoint.endpoint.address);
+            exchange.request.head.fields.remove("host");
+            name_host(&mut exchange.request.head, self.endpoint.endpoint.address);
         }
     }
 
@@ -172,18 +165,14 @@ impl UpstreamConnector {
     }
 
     /// The request is named after the endpoint again.
-    pub(super) fn forget_host(&self, request: &mut Request<RequestBody>) {
+    pub(super) fn forget_host(&self, head: &mut Head) {
         if self.hostless {
-            request.headers_mut().remove(HOST);
+            head.fields.remove("host");
         }
     }
 
     /// Returns a connection, and whether it was used before. Sends nothing of the request.
-    pub(crate) async fn connect(
-        &mut self,
-        exchange: &mut Exchange,
-        request: &mut Request<RequestBody>,
-    ) -> Result<(Lease, bool), Fault> {
+    pub(crate) async fn connect(&mut self, exchange: &mut Exchange) -> Result<(Lease, bool), Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         loop {
             let reuse = match &self.declined {
@@ -197,7 +186,7 @@ impl UpstreamConnector {
                 flight.begin();
             }
             exchange.attempt.number += 1;
-            trace::start_attempt(exchange, request.headers_mut());
+            trace::start_attempt(exchange);
             let target = ConnectTarget { upstream: &self.upstream, endpoint: self.pool() };
             match connect::lease(&worker, target, reuse, WhenFull::Wait(&exchange.attempt.waited)).await {
                 Ok(leased) => {
@@ -207,7 +196,7 @@ impl UpstreamConnector {
                 Err(fault) => {
                     judge::failed(exchange, Some(fault));
                     // Boxed: few connections fail, and all would have the size of this future.
-                    Box::pin(follow_up::after_no_connection(exchange, self, request, fault)).await?;
+                    Box::pin(follow_up::after_no_connection(exchange, self, fault)).await?;
                 }
             }
         }

@@ -1,61 +1,38 @@
-//! Converts a request between the forms of HTTP/1.1 and HTTP/2. The version of an `https` endpoint is known only after
-//! the TLS handshake.
+//! The request for an HTTP/2 upstream, made of a head in the form of HTTP/1.1. The version of an `https` endpoint is known
+//! only after the TLS handshake.
 
 use std::net::SocketAddr;
 
-use http::header::{self, HeaderValue};
-use http::uri::Scheme;
+use http::header;
+use http::uri::{Authority, Scheme};
 use http::{Request, Uri, Version};
-use http_body::Body;
 
-use super::upgrade_request::{self, UpgradeRequest};
-use crate::proxy::wire::fault::Fault;
+use super::upgrade_request;
+use crate::proxy::wire::h2_fields::h2_fields;
+use crate::proxy::wire::head::Head;
 
 /// Sets the endpoint as the host of a request without one: HTTP/1.0 may omit it, HTTP/1.1 requires it (RFC 9112 §3.2).
-pub(crate) fn name_host<B>(request: &mut Request<B>, endpoint: SocketAddr) {
-    if !request.headers().contains_key(header::HOST)
-        && let Ok(host) = HeaderValue::try_from(endpoint.to_string())
-    {
-        request.headers_mut().insert(header::HOST, host);
+pub(crate) fn name_host(head: &mut Head, endpoint: SocketAddr) {
+    if !head.fields.contains("host") {
+        head.append_text(&header::HOST, &endpoint.to_string());
     }
 }
 
-/// Turns a request in origin-form into one for HTTP/2: the host moves into `:authority`.
-pub(crate) fn for_h2<B>(request: &mut Request<B>, scheme: Scheme) {
-    if request.version() == Version::HTTP_2 {
-        return;
-    }
-    upgrade_request::for_h2(request);
-    let host = request.headers_mut().remove(header::HOST);
-    request.headers_mut().remove(header::TRANSFER_ENCODING);
+/// The request for HTTP/2: the host is in `:authority`. `None`: a rewrite made a target that no URI can have.
+pub(crate) fn for_h2<B>(head: &Head, body: B, scheme: Scheme) -> Result<Request<B>, B> {
+    let host = head.fields.get("host").and_then(|host| Authority::try_from(host).ok());
     let mut uri = http::uri::Parts::default();
-    uri.path_and_query = request.uri().path_and_query().cloned();
+    uri.path_and_query = head.sent_target();
     uri.scheme = Some(scheme);
-    uri.authority = host.and_then(|host| http::uri::Authority::try_from(host.as_bytes()).ok());
-    if uri.authority.is_none() {
-        uri.authority = Some(http::uri::Authority::from_static("localhost"));
-    }
-    if let Ok(uri) = Uri::from_parts(uri) {
-        *request.uri_mut() = uri;
-    }
+    uri.authority = Some(host.unwrap_or(Authority::from_static("localhost")));
+    let Ok(uri) = Uri::from_parts(uri) else { return Err(body) };
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_2;
-}
-
-/// Turns a request for HTTP/2 back into one in origin-form: a later connection negotiated HTTP/1.1.
-pub(crate) fn for_h1<B: Body>(request: &mut Request<B>, upgrade: Option<&UpgradeRequest>) -> Result<(), Fault> {
-    upgrade_request::for_h1(request, upgrade)?;
-    let host = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let Some(host) = host {
-        request.headers_mut().insert(header::HOST, host);
+    *request.headers_mut() = h2_fields(&head.fields);
+    if head.fields.contains("upgrade") {
+        upgrade_request::for_h2(&mut request);
     }
-    if !request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_LENGTH) {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut uri = http::uri::Parts::default();
-    uri.path_and_query = request.uri().path_and_query().cloned();
-    if let Ok(uri) = Uri::from_parts(uri) {
-        *request.uri_mut() = uri;
-    }
-    *request.version_mut() = Version::HTTP_11;
-    Ok(())
+    Ok(request)
 }

@@ -19,5 +19,6 @@ mod pool_tick;
 pub(super) mod tls;
 pub(super) mod tunnel_end;
 pub(super) mod upgrade_request;
+pub(super) mod upstream_head;
 pub(super) mod upstream_response;
 mod websocket;

@@ -6,15 +6,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::{StatusCode, header, response};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use http::{StatusCode, header};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::lease::Lease;
 use super::open_connection::ConnectionGuard;
 use super::upgrade_request::UpgradeRequest;
+use super::upstream_response::UpstreamResponse;
 use crate::net::Socket;
+use crate::proxy::downstream::h2::tunnel::ClientStream;
 use crate::proxy::wire::fault::Fault;
 
 /// Most bytes of one write to a stream. It buffers a few such pieces.
@@ -29,9 +31,18 @@ pub(crate) struct TunnelEnd {
     _guard: Option<ConnectionGuard>,
 }
 
+/// Whether a tunnel ends after the ends of its sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InOrder {
+    Yes,
+    No,
+}
+
 enum Pipe {
     Socket(Socket),
+    /// A stream to an upstream.
     Stream(TokioIo<Upgraded>),
+    ClientStream(ClientStream),
 }
 
 impl TunnelEnd {
@@ -40,8 +51,13 @@ impl TunnelEnd {
         Self { pipe: Pipe::Socket(socket), first, _guard: guard }
     }
 
-    /// An HTTP/2 stream.
-    pub(crate) fn stream(upgraded: Upgraded) -> Self {
+    /// An HTTP/2 stream of a client.
+    pub(crate) fn client_stream(stream: ClientStream) -> Self {
+        Self { pipe: Pipe::ClientStream(stream), first: Bytes::new(), _guard: None }
+    }
+
+    /// An HTTP/2 stream to an upstream.
+    fn stream(upgraded: Upgraded) -> Self {
         Self { pipe: Pipe::Stream(TokioIo::new(upgraded)), first: Bytes::new(), _guard: None }
     }
 
@@ -50,7 +66,7 @@ impl TunnelEnd {
     pub(crate) async fn take_over(
         lease: &mut Option<Lease>,
         upgrade: Option<&UpgradeRequest>,
-        response: &mut response::Parts,
+        response: &mut UpstreamResponse,
     ) -> Result<Self, Fault> {
         let lost = Fault::UpstreamReset;
         let side = match lease {
@@ -61,15 +77,15 @@ impl TunnelEnd {
             }
             // The lease stays: it counts the stream until the tunnel ends.
             Some(Lease::Stream(_)) => {
-                let upgrade_of_stream = response.extensions.remove::<OnUpgrade>().ok_or(lost)?;
+                let upgrade_of_stream = response.upgrade.take().ok_or(lost)?;
                 let upgraded = upgrade_of_stream.await.map_err(|_| lost)?;
                 let accept = upgrade.and_then(UpgradeRequest::accept).ok_or(lost)?;
-                response.headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+                response.head.fields.insert(&header::SEC_WEBSOCKET_ACCEPT, &accept);
                 Self::stream(upgraded)
             }
             None => return Err(lost),
         };
-        response.status = StatusCode::SWITCHING_PROTOCOLS;
+        response.head.status = StatusCode::SWITCHING_PROTOCOLS;
         Ok(side)
     }
 
@@ -84,6 +100,7 @@ impl TunnelEnd {
         ready!(match &mut self.pipe {
             Pipe::Socket(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
             Pipe::Stream(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Pipe::ClientStream(stream) => stream.poll_read(cx, &mut buffer),
         })?;
         let n = buffer.filled().len();
         Poll::Ready(Ok(&room[..n]))
@@ -94,6 +111,7 @@ impl TunnelEnd {
         let written = match &mut self.pipe {
             Pipe::Socket(socket) => Pin::new(socket).poll_write(cx, bytes),
             Pipe::Stream(stream) => Pin::new(stream).poll_write(cx, &bytes[..bytes.len().min(STREAM_BYTES)]),
+            Pipe::ClientStream(stream) => stream.poll_write(cx, bytes),
         };
         match ready!(written)? {
             0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -106,6 +124,8 @@ impl TunnelEnd {
         match &mut self.pipe {
             Pipe::Socket(socket) => Pin::new(socket).poll_flush(cx),
             Pipe::Stream(stream) => Pin::new(stream).poll_flush(cx),
+            // The connection's task writes what h2 has.
+            Pipe::ClientStream(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -114,6 +134,26 @@ impl TunnelEnd {
         match &mut self.pipe {
             Pipe::Socket(socket) => Pin::new(socket).poll_shutdown(cx),
             Pipe::Stream(stream) => Pin::new(stream).poll_shutdown(cx),
+            Pipe::ClientStream(stream) => Poll::Ready(stream.end()),
+        }
+    }
+
+    /// Whether the client has reset its stream. Otherwise the task is woken when that happens. A connection shows its
+    /// end to reads and writes.
+    pub(crate) fn is_reset(&mut self, cx: &mut Context<'_>) -> bool {
+        match &mut self.pipe {
+            Pipe::ClientStream(stream) => stream.is_gone(cx),
+            Pipe::Socket(_) | Pipe::Stream(_) => false,
+        }
+    }
+
+    /// Closes the client's end of a tunnel that has ended in order, or else resets its stream (RFC 8441 §5).
+    pub(crate) fn close(&mut self, in_order: InOrder) {
+        let Pipe::ClientStream(stream) = &mut self.pipe else { return };
+        match in_order {
+            // An error means that the stream has ended.
+            InOrder::Yes => drop(stream.end()),
+            InOrder::No => stream.reset(),
         }
     }
 }

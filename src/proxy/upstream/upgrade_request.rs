@@ -1,12 +1,14 @@
 //! A request for WebSocket, in the form of HTTP/1.1, `Upgrade` (RFC 6455, RFC 9110 §7.8), or of HTTP/2, an extended
 //! CONNECT (RFC 8441).
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, StatusCode, Version, request, response};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, StatusCode, Version};
 use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
 
+use super::upstream_head::UpstreamHead;
 use super::websocket;
+use crate::fields::Fields;
+use crate::proxy::downstream::h2::tunnel::OpeningStream;
 use crate::proxy::wire::fault::Fault;
 use crate::telemetry::Refusal;
 
@@ -19,39 +21,36 @@ pub(crate) struct UpgradeRequest {
     /// The key for the upstream: the client's, or the proxy's own if the client uses HTTP/2.
     key: Option<HeaderValue>,
     /// The client's HTTP/2 stream. `None` on HTTP/1.1, where the connection itself switches.
-    stream: Option<OnUpgrade>,
+    stream: Option<OpeningStream>,
 }
 
 /// Whether a head asks to switch to WebSocket, and to nothing else.
-pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
-    let mut protocols = headers.get_all(header::UPGRADE).iter();
-    let one = protocols.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
-    let listed = |value: &HeaderValue| {
-        value.as_bytes().split(|b| *b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    };
-    one && protocols.next().is_none() && headers.get_all(header::CONNECTION).iter().any(listed)
+pub(crate) fn is_websocket(fields: &Fields) -> bool {
+    let mut protocols = fields.get_all("upgrade");
+    let one = protocols.next().is_some_and(|value| value.eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
+    let listed =
+        |value: &[u8]| value.split(|b| *b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+    one && protocols.next().is_none() && fields.get_all("connection").any(listed)
 }
 
 /// Sets the fields that ask to switch to WebSocket.
-pub(crate) fn set_upgrade_headers(headers: &mut HeaderMap) {
-    headers.insert(header::CONNECTION, UPGRADE);
-    headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
+pub(crate) fn set_upgrade_fields(fields: &mut Fields) {
+    fields.insert(&header::CONNECTION, &UPGRADE);
+    fields.insert(&header::UPGRADE, &HeaderValue::from_static(WEBSOCKET));
 }
 
 impl UpgradeRequest {
     /// A request by `Upgrade`.
-    pub(crate) fn by_upgrade(headers: &HeaderMap) -> Self {
-        Self { key: websocket::key(headers), stream: None }
+    pub(crate) fn by_upgrade(fields: &Fields) -> Self {
+        Self { key: websocket::key(fields), stream: None }
     }
 
-    /// A request by an extended CONNECT. Any other CONNECT is refused.
-    pub(crate) fn by_connect(parts: &mut request::Parts) -> Result<Self, Refusal> {
-        let protocol = parts.extensions.remove::<Protocol>().ok_or(Refusal::Method)?;
-        if !protocol.as_str().eq_ignore_ascii_case(WEBSOCKET) {
+    /// A request by an extended CONNECT for this protocol.
+    pub(crate) fn by_connect(protocol: &str, stream: OpeningStream) -> Result<Self, Refusal> {
+        if !protocol.eq_ignore_ascii_case(WEBSOCKET) {
             return Err(Refusal::Upgrade);
         }
-        let stream = Some(parts.extensions.remove::<OnUpgrade>().ok_or(Refusal::Method)?);
-        Ok(Self { key: Some(websocket::new_key()), stream })
+        Ok(Self { key: Some(websocket::new_key()), stream: Some(stream) })
     }
 
     /// Whether the client uses an HTTP/2 stream.
@@ -60,7 +59,7 @@ impl UpgradeRequest {
     }
 
     /// The client's HTTP/2 stream, if it uses one.
-    pub(crate) fn into_stream(self) -> Option<OnUpgrade> {
+    pub(crate) fn into_stream(self) -> Option<OpeningStream> {
         self.stream
     }
 
@@ -70,10 +69,10 @@ impl UpgradeRequest {
     }
 
     /// Sets the fields of a request to an HTTP/1.1 upstream.
-    pub(crate) fn set_headers(&self, headers: &mut HeaderMap) {
-        set_upgrade_headers(headers);
+    pub(crate) fn set_fields(&self, fields: &mut Fields) {
+        set_upgrade_fields(fields);
         if let (Some(_), Some(key)) = (&self.stream, &self.key) {
-            headers.insert(header::SEC_WEBSOCKET_KEY, key.clone());
+            fields.insert(&header::SEC_WEBSOCKET_KEY, key);
         }
     }
 
@@ -90,16 +89,16 @@ impl UpgradeRequest {
     }
 
     /// Whether the `101` of an HTTP/1.1 upstream is valid: it switches to WebSocket, and states no body.
-    fn is_agreed(&self, headers: &HeaderMap) -> bool {
+    fn is_agreed(&self, fields: &Fields) -> bool {
         let accepted = match (&self.stream, &self.key) {
             // The key is the proxy's own, so the client cannot check the accept value.
-            (Some(_), Some(key)) => websocket::is_accepted(key, headers),
+            (Some(_), Some(key)) => websocket::is_accepted(key, fields),
             (None, _) | (_, None) => true,
         };
         accepted
-            && is_websocket(headers)
-            && !headers.contains_key(header::TRANSFER_ENCODING)
-            && headers.get_all(header::CONTENT_LENGTH).iter().all(|length| length == "0")
+            && is_websocket(fields)
+            && !fields.contains("transfer-encoding")
+            && fields.get_all("content-length").all(|length| length == b"0")
     }
 }
 
@@ -114,28 +113,15 @@ pub(crate) fn for_h2<B>(request: &mut Request<B>) {
     request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
 }
 
-/// Reverts [`for_h2`]. On HTTP/1.1 a CONNECT asks for a tunnel to any address: the proxy never sends one.
-pub(crate) fn for_h1<B>(request: &mut Request<B>, upgrade: Option<&UpgradeRequest>) -> Result<(), Fault> {
-    if request.method() != Method::CONNECT {
-        return Ok(());
-    }
-    let key = upgrade.and_then(|upgrade| upgrade.key.clone()).ok_or(Fault::NoUpgrade)?;
-    *request.method_mut() = Method::GET;
-    request.extensions_mut().remove::<Protocol>();
-    set_upgrade_headers(request.headers_mut());
-    request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key);
-    Ok(())
-}
-
 /// Whether the upstream switched to WebSocket. An unrequested switch, a switch to another protocol and an invalid one
 /// are faults.
-pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &response::Parts) -> Result<bool, Fault> {
+pub(crate) fn is_agreed(upgrade: Option<&UpgradeRequest>, response: &UpstreamHead) -> Result<bool, Fault> {
     let (status, http2) = (response.status, response.version == Version::HTTP_2);
     let Some(upgrade) = upgrade.filter(|_| !(http2 && status == StatusCode::SWITCHING_PROTOCOLS)) else {
         return if status == StatusCode::SWITCHING_PROTOCOLS { Err(Fault::UpstreamProtocol) } else { Ok(false) };
     };
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return if upgrade.is_agreed(&response.headers) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
+        return if upgrade.is_agreed(&response.fields) { Ok(true) } else { Err(Fault::UpstreamProtocol) };
     }
     // On HTTP/2 any 2xx switches, intended or not; 200 is the only valid one. An HTTP/2 client cannot get a 2xx without
     // a switch either.

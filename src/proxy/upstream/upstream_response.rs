@@ -4,19 +4,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Response, response};
+use http::Response;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::h1::body::Http1Body;
 use super::lease::Lease;
-use crate::proxy::body::body_error::BodyError;
+use super::upstream_head::UpstreamHead;
+use crate::fields::Fields;
+use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::wire::response_head::ResponseHead;
 
 /// The response of an upstream.
 pub(crate) struct UpstreamResponse {
-    pub(crate) head: response::Parts,
+    pub(crate) head: UpstreamHead,
     pub(crate) body: UpstreamBody,
+    /// The stream, if the response may switch it to another protocol.
+    pub(crate) upgrade: Option<OnUpgrade>,
     /// Whether the head may have hop-by-hop fields.
     pub(crate) hop_by_hop: HopByHop,
     /// Whether the head may have an `x-pointsman-event`.
@@ -45,15 +50,19 @@ impl UpstreamResponse {
     /// A response over HTTP/1.1.
     pub(crate) fn on_connection(head: ResponseHead, body: Http1Body) -> Self {
         let hop_by_hop = if head.hop_by_hop { HopByHop::Possible } else { HopByHop::None };
-        let (mut parts, ()) = Response::new(()).into_parts();
-        (parts.status, parts.version, parts.headers) = (head.status, head.version, head.headers);
-        Self { head: parts, body: UpstreamBody::Whole(body), hop_by_hop, may_have_event: head.has_event }
+        let may_have_event = head.has_event;
+        let head = UpstreamHead { status: head.status, version: head.version, fields: head.fields };
+        Self { head, body: UpstreamBody::Whole(body), upgrade: None, hop_by_hop, may_have_event }
     }
 
-    /// A response over HTTP/2.
-    pub(crate) fn on_stream(response: Response<Incoming>) -> Self {
-        let (head, body) = response.into_parts();
-        Self { head, body: UpstreamBody::Stream(body), hop_by_hop: HopByHop::Possible, may_have_event: true }
+    /// A response over HTTP/2. `fields` are empty: their memory is used.
+    pub(crate) fn on_stream(response: Response<Incoming>, mut fields: Fields) -> Self {
+        let (mut head, body) = response.into_parts();
+        let upgrade = head.extensions.remove::<OnUpgrade>();
+        fields.extend(&head.headers);
+        let head = UpstreamHead { status: head.status, version: head.version, fields };
+        let (hop_by_hop, body) = (HopByHop::Possible, UpstreamBody::Stream(body));
+        Self { head, body, upgrade, hop_by_hop, may_have_event: true }
     }
 }
 

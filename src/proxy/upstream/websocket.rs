@@ -3,7 +3,9 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use http::HeaderValue;
-use http::header::{HeaderMap, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+
+use crate::fields::Fields;
 
 /// RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -17,10 +19,10 @@ pub(super) fn new_key() -> HeaderValue {
 }
 
 /// The key of a request, if it has exactly one of the right length.
-pub(crate) fn key(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
+pub(crate) fn key(fields: &Fields) -> Option<HeaderValue> {
+    let mut keys = fields.get_all(&SEC_WEBSOCKET_KEY);
     let key = keys.next().filter(|key| key.len() == KEY_BYTES && keys.next().is_none())?;
-    Some(key.clone())
+    HeaderValue::from_bytes(key).ok()
 }
 
 /// The accept value of a key.
@@ -29,9 +31,9 @@ pub(crate) fn accept(key: &HeaderValue) -> HeaderValue {
 }
 
 /// Whether a response has exactly the accept value of this key.
-pub(super) fn is_accepted(key: &HeaderValue, headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
-    values.next().is_some_and(|value| *value == accept(key)) && values.next().is_none()
+pub(super) fn is_accepted(key: &HeaderValue, fields: &Fields) -> bool {
+    let mut values = fields.get_all(&SEC_WEBSOCKET_ACCEPT);
+    values.next().is_some_and(|value| value == accept(key).as_bytes()) && values.next().is_none()
 }
 
 fn base64(bytes: &[u8]) -> HeaderValue {
@@ -55,11 +57,11 @@ mod tests {
     fn the_example_of_the_standard() {
         let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
         assert_eq!(accept(&key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         assert!(!is_accepted(&key, &headers));
-        headers.append(SEC_WEBSOCKET_ACCEPT, accept(&key));
+        headers.append(&SEC_WEBSOCKET_ACCEPT, &accept(&key));
         assert!(is_accepted(&key, &headers) && !is_accepted(&new_key(), &headers));
-        headers.append(SEC_WEBSOCKET_ACCEPT, accept(&key));
+        headers.append(&SEC_WEBSOCKET_ACCEPT, &accept(&key));
         assert!(!is_accepted(&key, &headers), "one value, not two");
     }
 
@@ -72,13 +74,13 @@ mod tests {
 
     #[test]
     fn keys_are_new_and_of_the_right_length() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         assert!(key(&headers).is_none());
         let (one, other) = (new_key(), new_key());
         assert_ne!(one, other);
-        headers.append(SEC_WEBSOCKET_KEY, one.clone());
+        headers.append(&SEC_WEBSOCKET_KEY, &one);
         assert_eq!(key(&headers), Some(one));
-        headers.append(SEC_WEBSOCKET_KEY, other);
+        headers.append(&SEC_WEBSOCKET_KEY, &other);
         assert!(key(&headers).is_none());
     }
 }

@@ -7,12 +7,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 
-use super::header_fields::HeaderFields;
+use crate::fields::Fields;
 use crate::telemetry::GrpcStatus;
-
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Longest `grpc-message` of a response of the proxy; the rest is cut.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -30,11 +28,11 @@ pub(crate) struct GrpcCall {
 
 impl GrpcCall {
     /// The call of a request with these fields, received at `began`.
-    pub(crate) fn new(fields: &impl HeaderFields, began: Instant) -> Self {
-        let mut lines = fields.all(&GRPC_TIMEOUT);
+    pub(crate) fn new(fields: &Fields, began: Instant) -> Self {
+        let mut lines = fields.get_all("grpc-timeout");
         // Two fields are ambiguous: neither counts.
         let timeout = match (lines.next(), lines.next()) {
-            (Some(only), None) => timeout(only.as_bytes()),
+            (Some(only), None) => timeout(only),
             (None | Some(_), _) => None,
         };
         // A deadline that the clock cannot represent is no deadline.
@@ -42,8 +40,8 @@ impl GrpcCall {
     }
 
     /// Records a response's head. It may be trailers-only, or not be of gRPC.
-    pub(crate) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
-        if let Some(seen) = GrpcStatus::of_fields(headers) {
+    pub(crate) fn head(&mut self, status: StatusCode, fields: &Fields) {
+        if let Some(seen) = GrpcStatus::of_fields(fields) {
             self.status = seen;
         } else if status != StatusCode::OK {
             // A 200 without the field has its status in the trailers.
@@ -53,7 +51,7 @@ impl GrpcCall {
 
     /// Records a response's trailers.
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
-        if let Some(seen) = GrpcStatus::of_fields(trailers) {
+        if let Some(seen) = GrpcStatus::of_map(trailers) {
             self.status = seen;
         }
     }
@@ -79,23 +77,19 @@ fn timeout(value: &[u8]) -> Option<Duration> {
 }
 
 /// Makes `head` the head of a trailers-only response: it carries the status, and there is no body.
-pub(crate) fn trailers_only(head: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
-    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    set_status(head, status, message);
+pub(crate) fn trailers_only(head: &mut Fields, status: GrpcStatus, message: &[u8]) {
+    head.insert(&header::CONTENT_TYPE, &HeaderValue::from_static("application/grpc"));
+    head.extend(&trailers(status, message));
 }
 
 /// Trailers that end a call.
-pub(crate) fn trailers(status: GrpcStatus, message: &str) -> HeaderMap {
+pub(crate) fn trailers(status: GrpcStatus, message: &[u8]) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    set_status(&mut trailers, status, message.as_bytes());
-    trailers
-}
-
-fn set_status(fields: &mut HeaderMap, status: GrpcStatus, message: &[u8]) {
-    fields.insert("grpc-status", HeaderValue::from_static(status.name()));
+    trailers.insert("grpc-status", HeaderValue::from_static(status.name()));
     if let Ok(message) = HeaderValue::try_from(encoded(message)) {
-        fields.insert("grpc-message", message);
+        trailers.insert("grpc-message", message);
     }
+    trailers
 }
 
 /// Percent-encodes the percent sign and every byte but printable ASCII, as `grpc-message` requires.
@@ -115,6 +109,8 @@ fn encoded(message: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
+
     use super::*;
 
     #[test]
@@ -146,11 +142,11 @@ mod tests {
     fn a_call_has_the_deadline_that_one_line_gives_it() {
         let began = crate::clock::Clock.now();
         let deadline = |lines: &[&'static str]| {
-            let mut headers = HeaderMap::new();
+            let mut fields = Fields::new();
             for line in lines {
-                headers.append("grpc-timeout", HeaderValue::from_static(line));
+                fields.append(&HeaderName::from_static("grpc-timeout"), &HeaderValue::from_static(line));
             }
-            GrpcCall::new(&headers, began).deadline.map(|deadline| deadline.duration_since(began))
+            GrpcCall::new(&fields, began).deadline.map(|deadline| deadline.duration_since(began))
         };
         assert_eq!(deadline(&["3S"]), Some(Duration::from_secs(3)));
         assert_eq!(deadline(&["3S", "4S"]), None);
@@ -168,12 +164,12 @@ mod tests {
     #[test]
     fn the_last_status_counts() {
         let began = crate::clock::Clock.now();
-        let mut call = GrpcCall::new(&HeaderMap::new(), began);
-        call.head(StatusCode::OK, &HeaderMap::new());
+        let mut call = GrpcCall::new(&Fields::new(), began);
+        call.head(StatusCode::OK, &Fields::new());
         assert_eq!(call.status, GrpcStatus::UNSEEN);
-        call.head(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::new());
+        call.head(StatusCode::SERVICE_UNAVAILABLE, &Fields::new());
         assert_eq!(call.status, GrpcStatus::UNAVAILABLE);
-        call.trailers(&trailers(GrpcStatus::INTERNAL, "x"));
+        call.trailers(&trailers(GrpcStatus::INTERNAL, b"x"));
         assert_eq!(call.status, GrpcStatus::INTERNAL);
     }
 }

@@ -1,14 +1,13 @@
-//! Decodes the body of an HTTP/1.1 response, by the framing that its head states. Data are slices of the bytes that
-//! were read; only small chunks are copied, so that a body in small chunks does not become a frame a chunk.
+//! Decodes the body of an HTTP/1.1 response, by the framing that its head states.
 
 use std::mem;
-use std::ops::Range;
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::HeaderMap;
 
+use super::chunked_body::{ChunkStop, ChunkedBody};
 use super::chunks::ChunkScanner;
-use super::grammar::{BodyProgress, Bounds};
+use super::grammar::Bounds;
 use super::response_head::{MalformedResponse, ResponseFraming};
 use crate::telemetry::Refusal;
 
@@ -16,10 +15,6 @@ use crate::telemetry::Refusal;
 /// has it.
 const BOUNDS: Bounds =
     Bounds { header_bytes: 16 * 1024, headers: 0, uri_bytes: 0, chunk_extension_bytes: 16 * 1024 - 1, trailers: 100 };
-/// The most bytes of a piece that is joined from several chunks.
-const JOINED_BYTES_MAX: usize = 16 * 1024;
-/// The most bytes of a chunk that is joined with others. A larger one is passed on without a copy.
-const SMALL_CHUNK_BYTES: usize = 4 * 1024;
 
 /// A part of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +49,7 @@ impl ResponseBodyDecoder {
     pub fn new(framing: ResponseFraming) -> Self {
         let state = match framing {
             ResponseFraming::Length(length) => State::Length(length),
-            ResponseFraming::Chunked => {
-                State::Chunked(ChunkedBody { scanner: ChunkScanner::for_response(), trailers: BytesMut::new() })
-            }
+            ResponseFraming::Chunked => State::Chunked(ChunkedBody::new(ChunkScanner::for_response(), BOUNDS)),
             ResponseFraming::UntilClose => State::UntilClose,
         };
         Self { state, malformed: None }
@@ -97,9 +90,10 @@ impl ResponseBodyDecoder {
                 let (content, stop) = chunks.next(input);
                 let piece = data(content);
                 match stop {
-                    Stop::Pause => Ok(piece),
-                    Stop::End(trailers) => Ok(self.end(piece, trailers)),
-                    Stop::Malformed(malformed) => {
+                    ChunkStop::Pause => Ok(piece),
+                    ChunkStop::End(trailers) => Ok(self.end(piece, trailers)),
+                    ChunkStop::Malformed(refusal) => {
+                        let malformed = malformed(refusal);
                         self.malformed = Some(malformed);
                         piece.map_or(Err(malformed), |piece| Ok(Some(piece)))
                     }
@@ -142,127 +136,14 @@ impl ResponseBodyDecoder {
     }
 }
 
+/// What is wrong with a response whose chunks are refused.
+fn malformed(refusal: Refusal) -> MalformedResponse {
+    if refusal == Refusal::HeadersTooLarge { MalformedResponse::TooLarge } else { MalformedResponse::Invalid }
+}
+
 /// A piece with this content, if there is any.
-fn data(content: Bytes) -> Option<BodyPiece> {
+pub(super) fn data(content: Bytes) -> Option<BodyPiece> {
     (!content.is_empty()).then_some(BodyPiece::Data(content))
-}
-
-/// A body in chunks.
-#[derive(Debug)]
-struct ChunkedBody {
-    scanner: ChunkScanner,
-    /// The bytes of the trailer section so far. The bounds of the scanner are its bounds, with three bytes a field.
-    trailers: BytesMut,
-}
-
-/// Why the decoder of chunks stops.
-enum Stop {
-    /// The input is used up, or the next chunk is a piece of its own.
-    Pause,
-    /// The body has ended, with these trailers.
-    End(HeaderMap),
-    Malformed(MalformedResponse),
-}
-
-impl ChunkedBody {
-    /// Takes content from the front of `input`, and the framing around it.
-    fn next(&mut self, input: &mut Bytes) -> (Bytes, Stop) {
-        let mut content = Content::default();
-        let mut at = 0;
-        let stop = loop {
-            if at == input.len() {
-                break Stop::Pause;
-            }
-            if self.scanner.is_in_data() {
-                let end = at + self.scanner.data_left(input.len() - at);
-                if !content.has_room_for(end - at) {
-                    break Stop::Pause;
-                }
-                self.scanner.skip_data(end - at);
-                content.add(input, at..end);
-                at = end;
-                continue;
-            }
-            let is_trailer = self.scanner.is_in_trailers();
-            let (taken, progress) = self.scanner.take_framing(&input[at..], &BOUNDS);
-            if is_trailer {
-                self.trailers.extend_from_slice(&input[at..at + taken]);
-            }
-            at += taken;
-            match progress {
-                Ok(BodyProgress::More) => {}
-                Ok(BodyProgress::Ended) => {
-                    let trailers = fields(&mem::take(&mut self.trailers).freeze());
-                    break trailers.map_or_else(Stop::Malformed, Stop::End);
-                }
-                Err(Refusal::HeadersTooLarge) => break Stop::Malformed(MalformedResponse::TooLarge),
-                Err(_) => break Stop::Malformed(MalformedResponse::Invalid),
-            }
-        };
-        let content = content.into_bytes(input);
-        input.advance(at);
-        (content, stop)
-    }
-}
-
-/// Content of one or more chunks in one input.
-#[derive(Default)]
-struct Content {
-    /// The place of the first chunk, as long as it is the only one.
-    first: Range<usize>,
-    /// Several chunks.
-    joined: BytesMut,
-}
-
-impl Content {
-    fn len(&self) -> usize {
-        self.first.len() + self.joined.len()
-    }
-
-    /// Whether this many bytes of the next chunk are part of the same piece.
-    fn has_room_for(&self, length: usize) -> bool {
-        self.len() == 0
-            || (self.first.len() <= SMALL_CHUNK_BYTES
-                && length <= SMALL_CHUNK_BYTES
-                && self.len() + length <= JOINED_BYTES_MAX)
-    }
-
-    fn add(&mut self, input: &[u8], chunk: Range<usize>) {
-        debug_assert!(self.has_room_for(chunk.len()), "the caller asks before");
-        if self.len() == 0 {
-            self.first = chunk;
-            return;
-        }
-        if self.joined.is_empty() {
-            // The rest of the input has no more content than bytes.
-            self.joined.reserve((input.len() - self.first.start).min(JOINED_BYTES_MAX));
-            self.joined.extend_from_slice(&input[mem::take(&mut self.first)]);
-        }
-        self.joined.extend_from_slice(&input[chunk]);
-    }
-
-    fn into_bytes(self, input: &Bytes) -> Bytes {
-        if self.joined.is_empty() { input.slice(self.first) } else { self.joined.freeze() }
-    }
-}
-
-/// The fields of a trailer section, which the scanner has found valid.
-fn fields(section: &Bytes) -> Result<HeaderMap, MalformedResponse> {
-    let mut trailers = HeaderMap::new();
-    let mut at = 0;
-    for line in section.split(|byte| *byte == b'\n') {
-        let start = at;
-        at += line.len() + 1;
-        let Some(colon) = memchr::memchr(b':', line) else { continue };
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        let value_at = start + line.len() - value.trim_ascii_start().len();
-        let value = section.slice(value_at..value_at + value.trim_ascii().len());
-        let name = HeaderName::from_bytes(name).map_err(|_| MalformedResponse::Invalid)?;
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| MalformedResponse::Invalid)?;
-        trailers.append(name, value);
-    }
-    debug_assert!(trailers.len() <= BOUNDS.trailers, "the scanner bounds the fields");
-    Ok(trailers)
 }
 
 #[cfg(test)]

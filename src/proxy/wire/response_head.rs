@@ -2,24 +2,17 @@
 //! leniencies: lines end in CRLF, no folded lines, no blank before a colon. Framing that two recipients could read
 //! differently is refused: the connection then carries nothing more.
 
-use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
-use super::field_rules::{is_event_field, is_hop_by_hop};
+use super::field_rules::{EVENT, is_hop_by_hop};
 use super::grammar::{text_length, token_length};
 use super::scan::{content_length, is_framing_look_alike};
+use crate::fields::{FieldLine, FieldSpan, Fields};
 
-/// The most fields that a [`HeaderMap`] holds in any case.
+/// The most fields that an `http::HeaderMap` holds in any case.
 const FIELDS_MAX: usize = 24_576;
-/// The most bytes of a name that a [`HeaderName`] holds.
+/// The most bytes of a name that an `http::HeaderName` holds.
 const NAME_BYTES_MAX: usize = 65_535;
-/// Spans that stay allocated between two heads. A head with more fields is rare.
-const SPANS_KEPT_MAX: usize = 64;
-
-/// Room for the fields that the proxy adds. hyper keeps the map of a response for the connection's next request, which
-/// gets more of them.
-const FIELDS_ADDED: usize = 8;
 
 /// Limits on one head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +79,7 @@ pub struct ResponseHead {
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
     /// All fields.
-    pub headers: HeaderMap,
+    pub fields: Fields,
     /// Where the body ends.
     pub framing: ResponseFraming,
     /// Whether the connection may carry another request after the body (RFC 9112 §9.3).
@@ -109,8 +102,13 @@ pub struct ResponseHeadScanner {
     /// The length of the head; 0 until it is complete.
     length: usize,
     start: StatusLine,
+    /// Bytes of the status line, and of empty lines before it.
+    prelude: usize,
     framing: FramingFields,
-    fields: Vec<FieldSpan>,
+    /// The lines of the head so far.
+    fields: Fields,
+    hop_by_hop: bool,
+    has_event: bool,
     /// How many bytes were looked at: in search of the end of a line, or to read a line.
     #[cfg(test)]
     looked_at: usize,
@@ -133,15 +131,6 @@ struct FramingFields {
     keep_alive: bool,
 }
 
-/// The place of a field in the head.
-#[derive(Clone, Copy, Debug)]
-struct FieldSpan {
-    name_at: u32,
-    name_end: u32,
-    value_at: u32,
-    value_end: u32,
-}
-
 impl ResponseHeadScanner {
     /// A scanner with these limits. A head has at most 24 576 fields and 4 GiB, whatever the limits.
     #[must_use]
@@ -153,8 +142,11 @@ impl ResponseHeadScanner {
             scanned: 0,
             length: 0,
             start: StatusLine { status: 0, version: Version::HTTP_11 },
+            prelude: 0,
             framing: FramingFields::default(),
-            fields: Vec::new(),
+            fields: Fields::new(),
+            hop_by_hop: false,
+            has_event: false,
             #[cfg(test)]
             looked_at: 0,
         }
@@ -166,15 +158,19 @@ impl ResponseHeadScanner {
         self.next_head();
     }
 
+    /// Gives it the memory of an empty list for the next head. Without one, it allocates.
+    pub fn lend(&mut self, spare: Fields) {
+        debug_assert!(spare.is_empty() && self.fields.is_empty(), "before the first byte of a head");
+        self.fields = spare;
+    }
+
     /// Begins the next head of the same response, after an informational one.
     pub fn next_head(&mut self) {
         (self.line_at, self.scanned, self.length) = (0, 0, 0);
         self.start.status = 0;
         self.framing = FramingFields::default();
         self.fields.clear();
-        if self.fields.capacity() > SPANS_KEPT_MAX {
-            self.fields = Vec::new();
-        }
+        (self.hop_by_hop, self.has_event) = (false, false);
     }
 
     /// Scans `bytes`: all bytes from the first one of the current head on. Continues where the last call stopped.
@@ -252,7 +248,7 @@ impl ResponseHeadScanner {
 
     fn take_status_line(&mut self, bytes: &[u8]) -> Result<usize, MalformedResponse> {
         let (start, line) = status_line(bytes).ok_or(MalformedResponse::Invalid)?;
-        self.start = start;
+        (self.start, self.prelude) = (start, self.line_at + line);
         Ok(line)
     }
 
@@ -276,11 +272,12 @@ impl ResponseHeadScanner {
         let value_end = self.line_at + colon + 1 + value.len();
         let value = value.trim_ascii_start();
         self.framing.take(name, value)?;
-        self.fields.push(FieldSpan {
-            name_at: offset(self.line_at),
-            name_end: offset(self.line_at + colon),
-            value_at: offset(value_end - value.len()),
-            value_end: offset(value_end),
+        self.hop_by_hop |= is_hop_by_hop(name);
+        self.has_event |= is_event(name);
+        self.fields.push_line(FieldLine {
+            name: FieldSpan::new(self.line_at, self.line_at + colon),
+            value: FieldSpan::new(value_end - value.len(), value_end),
+            end: offset(self.line_at + line),
         });
         Ok(line)
     }
@@ -300,50 +297,36 @@ impl ResponseHeadScanner {
         self.start.status
     }
 
-    /// The names and values of the complete head, which `bytes` begin with.
-    pub fn fields<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        debug_assert!(self.length <= bytes.len(), "these are not the bytes that were scanned");
-        let part = |from: u32, to: u32| bytes.get(from as usize..to as usize).unwrap_or_default();
-        self.fields
-            .iter()
-            .map(move |field| (part(field.name_at, field.name_end), part(field.value_at, field.value_end)))
-    }
-
-    /// The complete final head, which `bytes` begin with. Values share the memory of `bytes`.
+    /// The complete final head, which `bytes` begin with. `spare` is an empty list, whose memory the next head uses.
     ///
     /// # Errors
     /// The head is not complete, or `bytes` are not those that were scanned.
-    pub fn head(&self, bytes: &Bytes) -> Result<ResponseHead, MalformedResponse> {
+    pub fn head(&mut self, bytes: &[u8], spare: Fields) -> Result<ResponseHead, MalformedResponse> {
         let status = StatusCode::from_u16(self.start.status).map_err(|_| MalformedResponse::Invalid)?;
-        if self.length == 0 || bytes.len() < self.length {
-            return Err(MalformedResponse::Invalid);
-        }
-        let mut headers = HeaderMap::with_capacity((self.fields.len() + FIELDS_ADDED).min(FIELDS_MAX));
-        let (mut hop_by_hop, mut has_event) = (false, false);
-        for field in &self.fields {
-            let name = &bytes[field.name_at as usize..field.name_end as usize];
-            let name = match frequent_name(name) {
-                Some(name) => name,
-                None => HeaderName::from_bytes(name).map_err(|_| MalformedResponse::Invalid)?,
-            };
-            let value = bytes.slice(field.value_at as usize..field.value_end as usize);
-            let value = HeaderValue::from_maybe_shared(value).map_err(|_| MalformedResponse::Invalid)?;
-            hop_by_hop |= is_hop_by_hop(&name);
-            has_event |= is_event_field(&name);
-            headers.append(name, value);
-        }
+        let fields = self.take_fields(bytes, spare)?;
         let framing = self.framing();
         Ok(ResponseHead {
             status,
             version: self.start.version,
-            headers,
+            fields,
             framing,
             persistent: status != StatusCode::SWITCHING_PROTOCOLS
                 && framing != ResponseFraming::UntilClose
                 && self.framing.keeps_connection(self.start.version),
-            hop_by_hop,
-            has_event,
+            hop_by_hop: self.hop_by_hop,
+            has_event: self.has_event,
         })
+    }
+
+    /// The fields of a complete head, informational or final, which `bytes` begin with.
+    ///
+    /// # Errors
+    /// The head is not complete, or `bytes` are not those that were scanned.
+    pub fn take_fields(&mut self, bytes: &[u8], spare: Fields) -> Result<Fields, MalformedResponse> {
+        let head = bytes.get(..self.length).filter(|head| !head.is_empty()).ok_or(MalformedResponse::Invalid)?;
+        let mut fields = std::mem::replace(&mut self.fields, spare);
+        fields.set_head(head, self.prelude);
+        Ok(fields)
     }
 
     /// RFC 9112 §6.3.
@@ -425,21 +408,9 @@ fn status_line(bytes: &[u8]) -> Option<(StatusLine, usize)> {
     is_valid.then_some((StatusLine { status, version }, b"HTTP/1.1 200".len() + end + 2))
 }
 
-/// The name of a field that many responses have, in the spellings that servers use.
-fn frequent_name(name: &[u8]) -> Option<HeaderName> {
-    Some(match name {
-        b"Date" | b"date" => header::DATE,
-        b"ETag" | b"etag" | b"Etag" => header::ETAG,
-        b"Vary" | b"vary" => header::VARY,
-        b"Server" | b"server" => header::SERVER,
-        b"Connection" | b"connection" => header::CONNECTION,
-        b"Content-Type" | b"content-type" => header::CONTENT_TYPE,
-        b"Cache-Control" | b"cache-control" => header::CACHE_CONTROL,
-        b"Last-Modified" | b"last-modified" => header::LAST_MODIFIED,
-        b"Content-Length" | b"content-length" => header::CONTENT_LENGTH,
-        b"Transfer-Encoding" | b"transfer-encoding" => header::TRANSFER_ENCODING,
-        _ => return None,
-    })
+/// Whether a name is that of the field in which an upstream reports a business event.
+fn is_event(name: &[u8]) -> bool {
+    name.len() == EVENT.as_str().len() && name.eq_ignore_ascii_case(EVENT.as_str().as_bytes())
 }
 
 /// Whether an incomplete line can become a status line, or the empty line before one. A peer that speaks another

@@ -1,5 +1,5 @@
-//! A strict scanner of HTTP/1.1 requests. It determines where each message ends before hyper reads it, so that no
-//! request that reaches an upstream is ambiguous (request smuggling).
+//! A strict scanner of HTTP/1.1 requests: it determines where each message ends and where its parts lie. Nothing else
+//! reads a head, so that no request that reaches an upstream is ambiguous (request smuggling).
 //!
 //! The grammar is RFC 9112 without its leniencies: lines end in CRLF, never in a bare LF; no obs-fold; no space before
 //! the colon; exactly one `Host` (HTTP/1.0 may omit it); `Content-Length` or `Transfer-Encoding: chunked`, never both,
@@ -8,6 +8,7 @@
 use super::chunks::ChunkScanner;
 pub use super::grammar::{BodyProgress, Bounds};
 use super::grammar::{is_token, text_length, token_length};
+use crate::fields::{FieldLine, FieldSpan, Fields};
 use crate::telemetry::Refusal;
 
 /// The framing of the body after a head.
@@ -38,60 +39,138 @@ const METHOD_BYTES_MAX: usize = 32;
 /// Scans one request head from the start of `bytes`.
 #[must_use]
 pub fn head(bytes: &[u8], bounds: &Bounds) -> ScannedHead {
-    match scan_head(bytes, bounds) {
-        Ok(Some((length, framing))) => ScannedHead::Complete(length, framing),
-        Ok(None) => ScannedHead::Partial,
-        Err(refusal) => ScannedHead::Refused(refusal),
+    HeadScanner::default().scan(bytes, bounds, &mut Fields::new())
+}
+
+/// Scans one head as its bytes arrive. Complete lines are not scanned again.
+#[derive(Debug, Default)]
+pub struct HeadScanner {
+    /// The start of the first line that is not complete.
+    at: usize,
+    /// The bytes before this offset have no line end behind `at`.
+    searched: usize,
+    line: Option<RequestLine>,
+    framing: FramingFields,
+}
+
+/// The request line of a head. The places are offsets in the head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestLine {
+    pub(crate) method: FieldSpan,
+    pub(crate) target: FieldSpan,
+    version: Version,
+    /// The start of the field section.
+    pub(crate) fields_at: usize,
+}
+
+impl RequestLine {
+    /// The version of the request.
+    pub(crate) fn version(&self) -> http::Version {
+        match self.version {
+            Version::Http10 => http::Version::HTTP_10,
+            Version::Http11 => http::Version::HTTP_11,
+        }
     }
 }
 
-fn scan_head(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, Refusal> {
-    // RFC 9112 §2.2: at least one empty line before the request line should be ignored.
-    let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
-    let Some(line) = line(&bytes[start..])? else {
-        return partial_request_line(&bytes[start..], bounds);
-    };
-    let version = request_line(line, bounds)?;
-    let fields_start = start + line.len() + 2;
-    let mut at = fields_start;
-    let mut fields = FramingFields::default();
-    loop {
-        let Some(line) = self::line(&bytes[at..])? else {
-            // Also an incomplete head is bounded: an endless field section must not fill the buffer.
-            let over = bytes.len() - fields_start > bounds.header_bytes;
-            return if over { Err(Refusal::HeadersTooLarge) } else { Ok(None) };
+impl HeadScanner {
+    /// Scans a head. `bytes` are all that have arrived of it: those of the last call, and more. The lines of fields are
+    /// noted in `fields`, which is the same for all calls.
+    pub fn scan(&mut self, bytes: &[u8], bounds: &Bounds, fields: &mut Fields) -> ScannedHead {
+        match self.scan_lines(bytes, bounds, fields) {
+            Ok(Some((length, framing))) => ScannedHead::Complete(length, framing),
+            Ok(None) => ScannedHead::Partial,
+            Err(refusal) => ScannedHead::Refused(refusal),
+        }
+    }
+
+    /// The request line, once it is complete.
+    pub(crate) fn line(&self) -> Option<&RequestLine> {
+        self.line.as_ref()
+    }
+
+    /// Whether the client lets the connection carry another request (RFC 9112 §9.3).
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        match self.framing.persistence {
+            Persistence::Close => false,
+            Persistence::KeepAlive => true,
+            Persistence::Default => self.line.is_some_and(|line| line.version == Version::Http11),
+        }
+    }
+
+    /// Whether the client may wait for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.framing.expects_continue && self.line.is_some_and(|line| line.version == Version::Http11)
+    }
+
+    /// Whether the client accepts trailers (RFC 9110 §6.5.1).
+    pub(crate) fn accepts_trailers(&self) -> bool {
+        self.framing.accepts_trailers
+    }
+
+    fn scan_lines(
+        &mut self,
+        bytes: &[u8],
+        bounds: &Bounds,
+        fields: &mut Fields,
+    ) -> Result<Option<(usize, Framing)>, Refusal> {
+        let line = if let Some(line) = self.line {
+            line
+        } else {
+            // RFC 9112 §2.2: at least one empty line before the request line should be ignored.
+            self.at = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+            let start = self.at;
+            let Some(line) = self.next_line(bytes)? else {
+                return partial_request_line(&bytes[start..], bounds).map(|()| None);
+            };
+            *self.line.insert(request_line(line, start, bounds)?)
         };
-        at += line.len() + 2;
-        if line.is_empty() {
-            debug_assert!(at <= bytes.len(), "a head ends in the scanned bytes");
-            return fields.framing(version).map(|framing| Some((at, framing)));
+        loop {
+            let line_at = self.at;
+            let Some(field) = self.next_line(bytes)? else {
+                // Also an incomplete head is bounded: an endless field section must not fill the buffer.
+                let over = bytes.len() - line.fields_at > bounds.header_bytes;
+                return if over { Err(Refusal::HeadersTooLarge) } else { Ok(None) };
+            };
+            if field.is_empty() {
+                debug_assert!(self.at <= bytes.len(), "a head ends in the scanned bytes");
+                return self.framing.framing(line.version).map(|framing| Some((self.at, framing)));
+            }
+            if self.at - line.fields_at > bounds.header_bytes {
+                return Err(Refusal::HeadersTooLarge);
+            }
+            self.framing.count += 1;
+            if self.framing.count > bounds.headers {
+                return Err(Refusal::HeadersTooLarge);
+            }
+            fields.push_line(self.framing.take(field, line_at)?);
         }
-        if at - fields_start > bounds.header_bytes {
-            return Err(Refusal::HeadersTooLarge);
-        }
-        fields.count += 1;
-        if fields.count > bounds.headers {
-            return Err(Refusal::HeadersTooLarge);
-        }
-        fields.take(line)?;
     }
-}
 
-/// The bytes before the first CRLF, `None` if there is none yet. A bare LF is refused.
-fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
-    // RFC 9112 §2.2 lets a recipient accept a bare LF. An upstream that does not would see another head (request
-    // smuggling). A CR inside the line is refused by `is_token`, `is_text` or `is_uri`.
-    match memchr::memchr(b'\n', bytes) {
-        None => Ok(None),
-        Some(end) if end > 0 && bytes[end - 1] == b'\r' => Ok(Some(&bytes[..end - 1])),
-        Some(_) => Err(Refusal::MalformedHead),
+    /// The next complete line without its CRLF, `None` if there is none yet. A bare LF is refused.
+    #[inline]
+    fn next_line<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Refusal> {
+        // RFC 9112 §2.2 lets a recipient accept a bare LF. An upstream that does not would see another head (request
+        // smuggling). A CR inside the line is refused by `is_token`, `is_text` or `is_uri`.
+        let (start, from) = (self.at, self.at.max(self.searched));
+        let Some(found) = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default()) else {
+            self.searched = bytes.len();
+            return Ok(None);
+        };
+        let end = from + found;
+        if end == start || bytes[end - 1] != b'\r' {
+            return Err(Refusal::MalformedHead);
+        }
+        self.at = end + 1;
+        Ok(Some(&bytes[start..end - 1]))
     }
 }
 
 /// Refuses an incomplete request line that is too long or malformed already, so that it does not occupy a buffer.
-fn partial_request_line(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, Framing)>, Refusal> {
+fn partial_request_line(bytes: &[u8], bounds: &Bounds) -> Result<(), Refusal> {
     let method = memchr::memchr(b' ', bytes).unwrap_or(bytes.len());
-    // A CR may be the first half of the empty line that `scan_head` skips.
+    // A CR may be the first half of the empty line that `scan_lines` skips.
     if method > METHOD_BYTES_MAX || !bytes[..method].iter().all(|b| is_token(*b) || *b == b'\r') {
         return Err(Refusal::MalformedHead);
     }
@@ -99,16 +178,17 @@ fn partial_request_line(bytes: &[u8], bounds: &Bounds) -> Result<Option<(usize, 
     if bytes.len() - method > bounds.uri_bytes + "  HTTP/1.1\r".len() {
         return Err(Refusal::UriTooLong);
     }
-    Ok(None)
+    Ok(())
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     Http10,
     Http11,
 }
 
-fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
+/// Reads the request line that begins at offset `at`.
+fn request_line(line: &[u8], at: usize, bounds: &Bounds) -> Result<RequestLine, Refusal> {
     let malformed = Refusal::MalformedHead;
     let (method, rest) = line.split_at(token_length(line));
     let rest = rest.strip_prefix(b" ").ok_or(malformed)?;
@@ -129,7 +209,13 @@ fn request_line(line: &[u8], bounds: &Bounds) -> Result<Version, Refusal> {
         return Err(malformed);
     }
     request_target(method, target)?;
-    Ok(version)
+    let target_at = at + method.len() + 1;
+    Ok(RequestLine {
+        method: FieldSpan::new(at, at + method.len()),
+        target: FieldSpan::new(target_at, target_at + target.len()),
+        version,
+        fields_at: at + line.len() + 2,
+    })
 }
 
 /// Whether a target has only allowed bytes. In the path, up to the first `?`: visible ASCII without `#`, quotes, angle
@@ -163,18 +249,45 @@ fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     if is_valid { Ok(()) } else { Err(Refusal::MalformedHead) }
 }
 
-/// The fields that concern framing.
-#[derive(Default)]
+/// The fields that concern framing and the connection.
+#[derive(Debug, Default)]
 struct FramingFields {
     count: usize,
     hosts: usize,
     length: Option<u64>,
     chunked: usize,
     upgrade: bool,
+    persistence: Persistence,
+    expects_continue: bool,
+    accepts_trailers: bool,
+}
+
+/// What a client wants of the connection after its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Persistence {
+    /// What its version has.
+    #[default]
+    Default,
+    KeepAlive,
+    Close,
+}
+
+impl Persistence {
+    /// Reads a `Connection` value. `close` wins, wherever it stands (RFC 9112 §9.3).
+    fn read(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if option.eq_ignore_ascii_case(b"close") {
+                *self = Self::Close;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") && *self == Self::Default {
+                *self = Self::KeepAlive;
+            }
+        }
+    }
 }
 
 impl FramingFields {
-    fn take(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    /// Checks the line that begins at offset `at`. Returns its place.
+    fn take(&mut self, line: &[u8], at: usize) -> Result<FieldLine, Refusal> {
         let (name, rest) = line.split_at(token_length(line));
         // A blank is not a token: this refuses a blank before the colon (RFC 9112 §5.1) and a folded line (§5.2).
         let value = rest.strip_prefix(b":").ok_or(Refusal::MalformedHead)?;
@@ -183,12 +296,20 @@ impl FramingFields {
         if name.is_empty() || text_length(value) < value.len() {
             return Err(Refusal::MalformedHead);
         }
+        let text = value.trim_ascii_start();
+        let value_at = at + line.len() - text.len();
+        let text = text.trim_ascii_end();
         // The length is compared first: it excludes most names at once.
         match name.len() {
+            2 if name.eq_ignore_ascii_case(b"te") => self.accepts_trailers |= has_option(text, b"trailers"),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue = text.eq_ignore_ascii_case(b"100-continue");
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => self.persistence.read(text),
             4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = content_length(value.trim_ascii()).ok_or(Refusal::BadFraming)?;
+                let length = content_length(text).ok_or(Refusal::BadFraming)?;
                 // RFC 9110 §8.6 permits repeated equal lengths. Parsers treat them differently, so they are refused
                 // like a list.
                 if self.length.replace(length).is_some() {
@@ -197,7 +318,7 @@ impl FramingFields {
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 // Several codings, or another one, hide the end of the body from some parsers (RUSTSEC-2021-0020).
-                if !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                if !text.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::BadFraming);
                 }
                 self.chunked += 1;
@@ -205,7 +326,11 @@ impl FramingFields {
             _ if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
             _ => {}
         }
-        Ok(())
+        Ok(FieldLine {
+            name: FieldSpan::new(at, at + name.len()),
+            value: FieldSpan::new(value_at, value_at + text.len()),
+            end: FieldSpan::new(at, at + line.len() + 2).to,
+        })
     }
 
     fn framing(&self, version: Version) -> Result<Framing, Refusal> {
@@ -229,6 +354,11 @@ impl FramingFields {
             (Some(_) | None, _) => Err(Refusal::BadFraming),
         }
     }
+}
+
+/// Whether a list has this member.
+fn has_option(list: &[u8], option: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(option))
 }
 
 /// Whether a name is not that of a framing field, but a lenient parser may read it as one: `Transfer_Encoding`,
@@ -484,6 +614,67 @@ mod tests {
         let large = "y".repeat(2000);
         check(&format!("GET / HTTP/1.1\r\nX: {large}"), ScannedHead::Refused(Refusal::HeadersTooLarge));
         check(&format!("GET / HTTP/1.1\r\nX: {large}\r\n"), ScannedHead::Refused(Refusal::HeadersTooLarge));
+    }
+
+    #[test]
+    fn a_head_has_the_same_parts_in_every_split() {
+        for text in [
+            "GET /a?b HTTP/1.1\r\nHost: a\r\nX-A:\t 1 \t\r\nx-e:\r\n\r\nrest",
+            "\r\nPOST /p HTTP/1.0\r\nconnection: x, Keep-Alive\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n",
+            "PUT http://a/ HTTP/1.1\r\nhost: a\r\nTE: x, Trailers\r\nExpect: 100-Continue\r\nconnection: close\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nb\nc: d\r\n\r\n",
+        ] {
+            let bytes = text.as_bytes();
+            let (mut whole, mut lines) = (HeadScanner::default(), Fields::new());
+            let result = whole.scan(bytes, &BOUNDS, &mut lines);
+            for split in 0..bytes.len() {
+                let (mut scanner, mut fields) = (HeadScanner::default(), Fields::new());
+                let first = scanner.scan(&bytes[..split], &BOUNDS, &mut fields);
+                if first != ScannedHead::Partial {
+                    assert_eq!(first, result, "{text:?} up to {split}");
+                    continue;
+                }
+                assert_eq!(scanner.scan(bytes, &BOUNDS, &mut fields), result, "{text:?} at {split}");
+                let parts = |scanner: &HeadScanner| {
+                    let line = scanner.line().map(|line| (line.method, line.target, line.version(), line.fields_at));
+                    (line, scanner.is_persistent(), scanner.expects_continue(), scanner.accepts_trailers())
+                };
+                assert_eq!(parts(&scanner), parts(&whole), "{text:?} at {split}");
+                if let ScannedHead::Complete(length, _) = result {
+                    fields.set_head(&bytes[..length], 0);
+                    let mut all = lines.clone();
+                    all.set_head(&bytes[..length], 0);
+                    assert_eq!(fields, all, "{text:?} at {split}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_fields_of_a_connection_are_read() {
+        let read = |version: &str, lines: &str| {
+            let text = format!("GET / HTTP/{version}\r\nhost: a\r\n{lines}\r\n");
+            let mut scanner = HeadScanner::default();
+            let result = scanner.scan(text.as_bytes(), &BOUNDS, &mut Fields::new());
+            assert!(matches!(result, ScannedHead::Complete(..)), "{text:?}");
+            (scanner.is_persistent(), scanner.expects_continue(), scanner.accepts_trailers())
+        };
+        for (version, lines, expected) in [
+            ("1.1", "", (true, false, false)),
+            ("1.0", "", (false, false, false)),
+            ("1.0", "Connection: Keep-Alive\r\n", (true, false, false)),
+            ("1.1", "Connection: upgrade ,Close\r\n", (false, false, false)),
+            ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", (false, false, false)),
+            ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", (false, false, false)),
+            ("1.1", "Connection: closed\r\n", (true, false, false)),
+            ("1.1", "Expect: 100-Continue\r\n", (true, true, false)),
+            ("1.0", "Expect: 100-continue\r\n", (false, false, false)),
+            ("1.1", "Expect: 100-continue, x\r\n", (true, false, false)),
+            ("1.1", "TE: gzip , trailers\r\n", (true, false, true)),
+        ] {
+            assert_eq!(read(version, lines), expected, "{version} {lines:?}");
+        }
     }
 
     #[test]

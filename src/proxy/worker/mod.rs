@@ -4,6 +4,8 @@ pub(super) mod budget;
 mod client_limits;
 pub(super) mod connection_deadlines;
 pub(super) mod deadline;
+mod http_date;
+pub(super) mod request_id;
 pub(super) mod response_reader;
 pub(super) mod send_task;
 pub(super) mod share;
@@ -11,7 +13,6 @@ pub(super) mod stalled_readers;
 mod state;
 mod timers;
 pub(super) mod trace_context;
-pub(super) mod trailer_writer;
 
 pub use client_limits::PerClientLimits;
 pub(super) use state::Worker;

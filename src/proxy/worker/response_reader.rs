@@ -1,8 +1,8 @@
 //! The client's end of an HTTP/2 response: its stall deadline, request slot, and upstream in use. Also [`RequestSlot`],
-//! a slot under the request limits, and [`TunnelSender`], the sending half of a tunnel's stream.
+//! a slot under the request limits.
 
 use std::cell::{Cell, RefCell};
-use std::task::{Context, Waker};
+use std::task::Waker;
 
 use crate::route::Limits;
 use crate::telemetry::{Refusal, WorkerMeter};
@@ -50,19 +50,8 @@ pub(crate) struct ResponseReader {
     /// The upstream whose connection the response holds.
     pub(crate) upstream: Cell<UpstreamKey>,
     killed: Cell<bool>,
-    /// The stream's task, while it waits for the reader.
+    /// Wakes the stream, while it waits for the reader.
     pub(crate) task: RefCell<Option<Waker>>,
-    /// The sending half of the stream, when it is a tunnel.
-    pub(crate) sender: TunnelSender,
-}
-
-/// The sending half of a tunnel's stream, which runs in a task that hyper spawned.
-#[derive(Debug, Default)]
-pub(crate) struct TunnelSender {
-    pub(crate) ended: Cell<bool>,
-    pub(crate) cut: Cell<bool>,
-    pub(crate) task: RefCell<Option<Waker>>,
-    pub(crate) tunnel: RefCell<Option<Waker>>,
 }
 
 impl ResponseReader {
@@ -98,20 +87,6 @@ impl ResponseReader {
     /// Clears the deadline: the stream waits for the upstream, not for the reader.
     pub(crate) fn clear_deadline(&self) {
         self.due_ms.set(None);
-    }
-
-    /// Whether the sending half has ended. Registers the tunnel's task to be woken when it does.
-    pub(crate) fn is_send_closed(&self, cx: &Context<'_>) -> bool {
-        *self.sender.tunnel.borrow_mut() = Some(cx.waker().clone());
-        self.sender.ended.get()
-    }
-
-    /// Resets the stream of a tunnel that did not end in order (RFC 8441 §5).
-    pub(crate) fn reset(&self) {
-        self.sender.cut.set(true);
-        if let Some(task) = self.sender.task.take() {
-            task.wake();
-        }
     }
 
     /// Ends the stream because of a kill, even if its reader does not poll.

@@ -8,11 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
 
 use super::budget::Budget;
 use super::client_limits::PerClientLimits;
 use super::connection_deadlines::ConnectionList;
+use super::http_date::HttpDate;
 use super::send_task::LastStarted;
 use super::share::ClientShares;
 use super::stalled_readers::StalledReaders;
@@ -20,6 +22,7 @@ use super::timers::Timers;
 use crate::clock::Clock;
 use crate::drain::DrainWatch;
 use crate::failover::Moment;
+use crate::fields::Fields;
 use crate::identity::TokenCache;
 use crate::limiter::Leases;
 use crate::net::ReleaseRequests;
@@ -29,6 +32,9 @@ use crate::telemetry::{
     LogBuffer, LogSender, MeterRegistry, SpanAttributes, SpanBuffer, SpanSender, TraceSpan, WorkerMeter,
 };
 
+/// Most spare lists of fields of a worker, and those that it keeps when it has nothing to do.
+const SPARE_FIELDS_MAX: usize = 256;
+const SPARE_FIELDS_KEPT: usize = 8;
 /// Size of the buffer that connections read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// A size above the allocator's own pages: freeing it makes the allocator look for unused pages to return.
@@ -77,6 +83,9 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) connections: ConnectionList,
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Empty lists of fields, whose memory the next heads use.
+    spare_fields: RefCell<Vec<Fields>>,
+    http_date: HttpDate,
     pub(crate) budget: Rc<Budget>,
     pub(crate) last_started: Rc<LastStarted>,
     pub(crate) comparison_jobs: JobSender,
@@ -133,6 +142,8 @@ impl Worker {
             registry,
             connections: ConnectionList::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            spare_fields: RefCell::default(),
+            http_date: HttpDate::default(),
             budget: Budget::new(workers),
             last_started: Rc::default(),
             comparison_jobs,
@@ -218,6 +229,19 @@ impl Worker {
         wall + moment.saturating_duration_since(then)
     }
 
+    /// The value of `date` for a response that has none.
+    pub(crate) fn http_date(&self) -> HeaderValue {
+        let (_, wall) = self.wall.get();
+        self.http_date.at(wall)
+    }
+
+    /// Appends the value of `date`.
+    #[inline]
+    pub(crate) fn write_date(&self, out: &mut Vec<u8>) {
+        let (_, wall) = self.wall.get();
+        self.http_date.write(wall, out);
+    }
+
     /// The meters of this worker.
     pub(crate) fn meter(&self) -> &WorkerMeter {
         self.registry.worker.of(self.index)
@@ -280,10 +304,31 @@ impl Worker {
         let reserved = i64::try_from(self.budget.used()).unwrap_or(i64::MAX);
         let meter = &self.meter().held_bytes;
         meter.add(reserved - meter.value());
+        // After a burst, most of them are of no more use.
+        let mut spare = self.spare_fields.borrow_mut();
+        let kept = spare.len() / 2;
+        spare.truncate(kept.max(SPARE_FIELDS_KEPT));
+        drop(spare);
         if self.index == 0 && now_ms / PURGE_EVERY_MS > last_ms / PURGE_EVERY_MS {
             return_unused_pages();
         }
         self.registry.beat(self.index, now);
+    }
+
+    /// An empty list of fields, for the next head.
+    #[inline]
+    pub(crate) fn spare_fields(&self) -> Fields {
+        self.spare_fields.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes back the fields of a head that is of no more use.
+    #[inline]
+    pub(crate) fn take_back_fields(&self, mut fields: Fields) {
+        let mut spare = self.spare_fields.borrow_mut();
+        if spare.len() < SPARE_FIELDS_MAX {
+            fields.clear();
+            spare.push(fields);
+        }
     }
 
     /// Whether `ip` is exempt from the limits per client address.

@@ -1,13 +1,14 @@
 //! The trace context of a request (W3C Trace Context): continued from its headers, or new.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use http::Method;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderName;
 
+use crate::fields::{Fields, text};
 use crate::proxy::wire::field_rules::Peer;
-use crate::proxy::wire::header_fields::HeaderFields;
 use crate::route::{TraceExport, UpstreamId};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -49,7 +50,7 @@ pub(crate) struct Attempt {
 
 impl TraceContext {
     /// Continues the trace of the headers, or starts a new one.
-    pub(crate) fn new(fields: &impl HeaderFields, random: &mut fastrand::Rng) -> Self {
+    pub(crate) fn new(fields: &Fields, random: &mut fastrand::Rng) -> Self {
         let parent = TraceParent::read(fields);
         let state = parent.map_or_else(String::new, |_| state(fields));
         let id = parent.map_or_else(|| random.u128(1..), |parent| parent.trace);
@@ -87,33 +88,30 @@ impl TraceContext {
     }
 
     /// Sets `traceparent` so that `span` is the parent of the upstream's spans.
-    pub(crate) fn inject(&self, span: u64, headers: &mut HeaderMap) {
-        let text = format!("00-{:032x}-{span:016x}-{:02x}", self.id, u8::from(self.sampled == Some(true)));
-        if let Ok(mut value) = HeaderValue::try_from(text) {
-            // No entry of HPACK's dynamic table: the span's id is unique.
-            value.set_sensitive(true);
-            headers.insert(TRACEPARENT, value);
-        }
+    pub(crate) fn inject(&self, span: u64, fields: &mut Fields) {
+        fields.remove(TRACEPARENT);
+        let flags = u8::from(self.sampled == Some(true));
+        fields.append_with(&TRACEPARENT, |bytes| drop(write!(bytes, "00-{:032x}-{span:016x}-{flags:02x}", self.id)));
         if self.parent.is_none() {
             // A `tracestate` without a valid `traceparent` is not passed on.
-            headers.remove(TRACESTATE);
+            fields.remove(TRACESTATE);
         }
     }
 }
 
 /// `tracestate`, which may have several lines.
-fn state(fields: &impl HeaderFields) -> String {
-    let lines: Vec<&str> = fields.all(&TRACESTATE).filter_map(|line| line.to_str().ok()).collect();
+fn state(fields: &Fields) -> String {
+    let lines: Vec<&str> = fields.get_all(&TRACESTATE).filter_map(text).collect();
     let joined = lines.join(",");
     if joined.len() <= STATE_BYTES_MAX { joined } else { String::new() }
 }
 
 impl TraceParent {
     /// Parses the only `traceparent`: version, trace, span, flags. Later versions may have more fields after these.
-    fn read(fields: &impl HeaderFields) -> Option<Self> {
-        let mut lines = fields.all(&TRACEPARENT);
+    fn read(fields: &Fields) -> Option<Self> {
+        let mut lines = fields.get_all("traceparent");
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
-        let text = line.to_str().ok()?;
+        let text = text(line)?;
         let mut parts = text.split('-');
         let version = hex(parts.next()?, 2)?;
         let (trace, span, flags) = (hex(parts.next()?, 32)?, hex(parts.next()?, 16)?, hex(parts.next()?, 2)?);
@@ -152,6 +150,8 @@ pub(crate) fn known_method(method: &Method) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -159,11 +159,11 @@ mod tests {
         const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
         const SPAN: &str = "00f067aa0ba902b7";
         let read = |lines: &[String]| {
-            let mut headers = HeaderMap::new();
+            let mut fields = Fields::new();
             for line in lines {
-                headers.append(TRACEPARENT, HeaderValue::from_str(line).expect("a value"));
+                fields.append(&TRACEPARENT, &HeaderValue::from_str(line).expect("a value"));
             }
-            TraceParent::read(&headers)
+            TraceParent::read(&fields)
         };
         let trace = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
         let parent = |sampled| Some(TraceParent { trace, span: 0x00f0_67aa_0ba9_02b7, sampled });

@@ -13,6 +13,8 @@ pub const BUCKETS: u32 = 1_000_000;
 
 /// A salt and a key of at most this many bytes together are joined and hashed on the stack.
 const INLINE_BYTES: usize = 512;
+/// Most of them have at most this many, and a shorter buffer is cleared sooner.
+const SHORT_BYTES: usize = 96;
 
 /// A salt with its separator, ready for hashing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,18 +56,29 @@ impl Salt {
 
     /// `XXH3_64` of salt, separator and key.
     pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        let (salt_len, len) = (self.0.len(), self.0.len() + key.len());
+        let len = self.0.len() + key.len();
+        if len <= SHORT_BYTES {
+            return self.joined_hash::<SHORT_BYTES>(key);
+        }
         if len <= INLINE_BYTES {
-            // One contiguous input: XXH3's one-shot function is faster than its stream for short inputs.
-            let mut joined = [0; INLINE_BYTES];
-            joined[..salt_len].copy_from_slice(&self.0);
-            joined[salt_len..len].copy_from_slice(key);
-            return xxh3_64(&joined[..len]);
+            return self.joined_hash::<INLINE_BYTES>(key);
         }
         let mut hasher = Xxh3::new();
         hasher.update(&self.0);
         hasher.update(key);
         hasher.digest()
+    }
+
+    /// The hash of at most `N` bytes. One contiguous input: XXH3's one-shot function is faster than its stream for short
+    /// inputs.
+    #[inline]
+    fn joined_hash<const N: usize>(&self, key: &[u8]) -> u64 {
+        let (salt_len, len) = (self.0.len(), self.0.len() + key.len());
+        debug_assert!(len <= N, "the caller compares the length");
+        let mut joined = [0; N];
+        joined[..salt_len].copy_from_slice(&self.0);
+        joined[salt_len..len].copy_from_slice(key);
+        xxh3_64(&joined[..len])
     }
 }
 

@@ -297,7 +297,8 @@ impl Split {
 impl Route {
     /// The split of a route that forwards.
     #[must_use]
-    pub const fn split(&self) -> Option<&Split> {
+    #[inline]
+    pub fn split(&self) -> Option<&Split> {
         match &self.action {
             Action::Split(split) => Some(split),
             Action::Redirect(_) | Action::Respond(_) => None,

@@ -9,13 +9,19 @@
 //! `priority` overrides this order: routes with a positive priority are tried before all others, and the highest one
 //! that matches wins, whatever its host and path; routes with a negative priority are tried if no other route matches.
 
+use std::sync::Arc;
+
 use super::candidate::Candidate;
 use super::table::{Lookup, Table};
 use crate::route::{RequestHead, Route, RouteId};
 
-/// Finds the route of a request. Built once per configuration.
+/// Finds the route of a request. Built once per configuration; a clone shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Index {
+pub struct Index(Arc<Tables>);
+
+/// The tables, by the sign of the priority.
+#[derive(Debug, Default)]
+struct Tables {
     raised: Table,
     level: Table,
     lowered: Table,
@@ -25,7 +31,7 @@ impl Index {
     /// The index of these routes.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
-        let mut index = Self::default();
+        let mut index = Tables::default();
         for (route, id) in routes.iter().zip(0..) {
             let table = match route.matches.priority {
                 1.. => &mut index.raised,
@@ -37,16 +43,14 @@ impl Index {
         for table in [&mut index.raised, &mut index.level, &mut index.lowered] {
             table.finish();
         }
-        index
+        Self(Arc::new(index))
     }
 
     /// The route of this request. No allocation.
     #[must_use]
     pub fn find(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
         // In `level` all priorities are 0, so the first match is the best one.
-        self.raised
-            .highest(routes, head)
-            .or_else(|| self.level.first(routes, head))
-            .or_else(|| self.lowered.highest(routes, head))
+        let Tables { raised, level, lowered } = &*self.0;
+        raised.highest(routes, head).or_else(|| level.first(routes, head)).or_else(|| lowered.highest(routes, head))
     }
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::cookie::cookie;
 use super::forwarded::{forwarded_for, x_forwarded_for};
 use super::query::{decoded, parameters};
+use crate::fields::Fields;
 use crate::route::{Extractor, Facts, HostTemplate, Identity, PathTemplate, RequestHead};
 
 /// The lookup of the client's address.
@@ -18,14 +19,14 @@ impl ClientIp {
     /// (or `Forwarded`, if `X-Forwarded-For` names no hop), from right to left. An invalid address ends the walk at the
     /// hop before it; if all hops are trusted, the leftmost one is the client.
     #[must_use]
-    pub fn find(identity: &Identity, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+    pub fn find(identity: &Identity, peer: IpAddr, fields: &Fields) -> IpAddr {
         let peer = peer.to_canonical();
         if !identity.trusts(peer) {
             return peer;
         }
-        match x_forwarded_for(headers) {
+        match x_forwarded_for(fields) {
             Some(hops) => first_untrusted(identity, peer, hops),
-            None => first_untrusted(identity, peer, forwarded_for(headers)),
+            None => first_untrusted(identity, peer, forwarded_for(fields)),
         }
     }
 }
@@ -71,7 +72,7 @@ impl Identity {
     /// The caller of a request from `peer`, with facts that were looked up.
     #[must_use]
     pub fn caller<'a>(&self, peer: IpAddr, head: &RequestHead<'a>, facts: Facts<'a>) -> Caller<'a> {
-        let origin = CallerOrigin { client_ip: ClientIp::find(self, peer, head.headers), trusted: self.trusts(peer) };
+        let origin = CallerOrigin { client_ip: ClientIp::find(self, peer, head.fields), trusted: self.trusts(peer) };
         self.caller_from(origin, head, facts)
     }
 
@@ -108,9 +109,9 @@ impl Extractor {
 
     fn value<'a>(&self, head: &RequestHead<'a>, trust: Trust, facts: Facts<'a>) -> Option<Cow<'a, str>> {
         Some(match self {
-            Self::Header(name) if trust == Trust::Trusted => Cow::Borrowed(agreed_line(head.headers, name)?),
+            Self::Header(name) if trust == Trust::Trusted => Cow::Borrowed(agreed_line(head.fields, name)?),
             Self::Header(_) => return None,
-            Self::Cookie(name) => Cow::Borrowed(cookie(head.headers, name)?),
+            Self::Cookie(name) => Cow::Borrowed(cookie(head.fields, name)?),
             Self::Query(name) => parameters(head.query, name).next()?,
             Self::Host(template) => Cow::Borrowed(template.read(head.host)?),
             Self::Path(template) => decoded(template.read(head.path)?),
@@ -161,13 +162,13 @@ fn is_unambiguous(value: &str) -> bool {
 
 /// The value of a header whose lines are all equal. Lines that differ are not an identity: a client may have forged one
 /// of them, in front of a proxy that only appends.
-fn agreed_line<'a>(headers: &'a http::HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
-    let mut lines = headers.get_all(name).iter();
+fn agreed_line<'a>(fields: &'a Fields, name: &http::HeaderName) -> Option<&'a str> {
+    let mut lines = fields.get_all(name);
     let first = lines.next()?;
     if lines.any(|line| line != first) {
         return None;
     }
-    std::str::from_utf8(first.as_bytes()).ok().map(|line| line.trim_matches([' ', '\t']))
+    std::str::from_utf8(first).ok().map(|line| line.trim_matches([' ', '\t']))
 }
 
 impl HostTemplate {
@@ -196,7 +197,7 @@ impl PathTemplate {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName, HeaderValue, Method};
+    use http::{HeaderName, HeaderValue, Method};
 
     use super::*;
     use crate::route::{CertField, VerifiedCert};
@@ -205,12 +206,12 @@ mod tests {
         Identity { trusted_proxies: trusted.iter().map(|net| net.parse().unwrap()).collect(), ..Identity::default() }
     }
 
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
+    fn fields(lines: &[(&'static str, &str)]) -> Fields {
+        let mut fields = Fields::new();
         for (name, value) in lines {
-            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            fields.append(&HeaderName::from_static(name), &HeaderValue::from_str(value).unwrap());
         }
-        map
+        fields
     }
 
     #[test]
@@ -257,7 +258,7 @@ mod tests {
             ("10.0.0.1", &[("forwarded", "for=\"6.6.6.6, for=7.7.7.7")], "10.0.0.1"),
             ("10.0.0.1", &[("forwarded", "for=1.1.1.1, by=\"a, for=6.6.6.6, b\";for=2.2.2.2")], "2.2.2.2"),
         ] {
-            let found = ClientIp::find(&identity, peer.parse().unwrap(), &headers(lines));
+            let found = ClientIp::find(&identity, peer.parse().unwrap(), &fields(lines));
             assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
         }
     }
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn each_place_is_read() {
-        let headers = headers(&[
+        let fields = fields(&[
             ("x-tenant", " acme "),
             ("x-twice", "a"),
             ("x-twice", "b"),
@@ -286,7 +287,7 @@ mod tests {
             host: "acme.shop.example.com",
             path: "/t/ac%20me/x",
             query: Some("uid=a%2Bb&uid=c&none=&nul=a%00b&plus=a+"),
-            headers: &headers,
+            fields: &fields,
             client_cert: Some(&certificate),
             listener: "",
         };
@@ -335,13 +336,13 @@ mod tests {
             tenant: vec![Extractor::Cookie("t".into()), Extractor::Query("t".into())],
             ..identity(&["10.0.0.0/8"])
         };
-        let headers = headers(&[("cookie", "t=")]);
+        let fields = fields(&[("cookie", "t=")]);
         let head = RequestHead {
             method: &Method::GET,
             host: "",
             path: "/",
             query: Some("t=q"),
-            headers: &headers,
+            fields: &fields,
             client_cert: None,
             listener: "",
         };

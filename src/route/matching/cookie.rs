@@ -1,17 +1,19 @@
 //! Cookies of a request: all `Cookie` lines, `; `-separated, the first of a name wins, quotes stripped (RFC 6265 §5.4).
 
-use http::HeaderMap;
-use http::header::COOKIE;
+use crate::fields::Fields;
+
+/// The field.
+const COOKIE: &str = "cookie";
 
 /// The value of the first cookie called `name`, as bytes: a value need not be UTF-8.
-pub(in crate::route) fn cookie_bytes<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    headers.get_all(COOKIE).iter().find_map(|line| value_in(line.as_bytes(), name.as_bytes()))
+pub(in crate::route) fn cookie_bytes<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+    fields.get_all(COOKIE).find_map(|line| value_in(line, name.as_bytes()))
 }
 
 /// The value of the first cookie called `name`; `None` if it is missing, empty or not UTF-8.
 #[must_use]
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let value = std::str::from_utf8(cookie_bytes(headers, name)?).ok()?;
+pub fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    let value = std::str::from_utf8(cookie_bytes(fields, name)?).ok()?;
     (!value.is_empty()).then_some(value)
 }
 
@@ -30,14 +32,17 @@ fn unquote(value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::HeaderValue;
+    use http::header::COOKIE;
+
+    use super::{Fields, cookie, cookie_bytes};
 
     #[test]
     fn the_first_of_a_name_wins_over_all_lines() {
-        let mut headers = HeaderMap::new();
-        headers.append(COOKIE, "a=1; b=\"two\"; c=;junk; d = 4 ".parse().unwrap());
-        headers.append(COOKIE, "e=5; a=6; q=a=b; \"".parse().unwrap());
-        headers.append(COOKIE, http::HeaderValue::from_bytes(b"raw=\xff\xfe; after=yes").unwrap());
+        let mut fields = Fields::new();
+        fields.append(&COOKIE, &HeaderValue::from_static("a=1; b=\"two\"; c=;junk; d = 4 "));
+        fields.append(&COOKIE, &HeaderValue::from_static("e=5; a=6; q=a=b; \""));
+        fields.append(&COOKIE, &HeaderValue::from_bytes(b"raw=\xff\xfe; after=yes").unwrap());
         for (name, value) in [
             ("a", Some("1")),
             ("b", Some("two")),
@@ -50,9 +55,9 @@ mod tests {
             ("junk", None),
             ("A", None),
         ] {
-            assert_eq!(cookie(&headers, name), value, "{name}");
+            assert_eq!(cookie(&fields, name), value, "{name}");
         }
-        assert_eq!(cookie_bytes(&headers, "raw"), Some(&b"\xff\xfe"[..]));
-        assert_eq!(cookie_bytes(&headers, "c"), Some(&b""[..]));
+        assert_eq!(cookie_bytes(&fields, "raw"), Some(&b"\xff\xfe"[..]));
+        assert_eq!(cookie_bytes(&fields, "c"), Some(&b""[..]));
     }
 }

@@ -8,30 +8,29 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::header::FORWARDED;
-use http::{HeaderMap, HeaderName};
-
+use crate::fields::Fields;
 use crate::route::{Identity, normal_host};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const FORWARDED: &str = "forwarded";
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
+const X_FORWARDED_PORT: &str = "x-forwarded-port";
 /// The known schemes.
 const SCHEMES: [&str; 4] = ["http", "https", "ws", "wss"];
 
 /// The hops of all `X-Forwarded-For` lines, right to left; `None` if they name none. An invalid hop is `None`.
-pub(super) fn x_forwarded_for(headers: &HeaderMap) -> Option<impl Iterator<Item = Option<IpAddr>>> {
-    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-    let members = lines.flat_map(|line| line.as_bytes().rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii);
+pub(super) fn x_forwarded_for(fields: &Fields) -> Option<impl Iterator<Item = Option<IpAddr>>> {
+    let lines = fields.get_all(X_FORWARDED_FOR).rev();
+    let members = lines.flat_map(|line| line.rsplit(|&b| b == b',')).map(<[u8]>::trim_ascii);
     let mut hops = members.filter(|hop| !hop.is_empty()).peekable();
     hops.peek()?;
     Some(hops.map(|hop| Some(Node::of(std::str::from_utf8(hop).ok()?)?.address)))
 }
 
 /// The `for=` of all elements of all `Forwarded` lines, right to left; `None` for an element without exactly one.
-pub(super) fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    elements(headers).into_iter().rev().map(|element| element.node.map(|node| node.address))
+pub(super) fn forwarded_for(fields: &Fields) -> impl Iterator<Item = Option<IpAddr>> {
+    elements(fields).into_iter().rev().map(|element| element.node.map(|node| node.address))
 }
 
 /// The last hop of a request: its connection to the proxy.
@@ -73,19 +72,19 @@ pub struct ForwardingFields {
 impl Identity {
     /// The scheme that a client used to a trusted peer, `http` or `https`, if these fields name it.
     #[must_use]
-    pub fn forwarded_scheme(&self, headers: &HeaderMap) -> Option<&'static str> {
-        let x_proto = first(headers, &X_FORWARDED_PROTO).and_then(known_scheme);
+    pub fn forwarded_scheme(&self, fields: &Fields) -> Option<&'static str> {
+        let x_proto = first(fields, X_FORWARDED_PROTO).and_then(known_scheme);
         let proto = match x_proto {
-            None if headers.contains_key(FORWARDED) => ReceivedFields::of(self, headers).proto(),
+            None if fields.contains(FORWARDED) => ReceivedFields::of(self, fields).proto(),
             x_proto => x_proto,
         };
         proto.map(|proto| if is_secure(proto) { "https" } else { "http" })
     }
 
-    /// The fields for the upstream of a request that came from a trusted peer with `headers`.
+    /// The fields for the upstream of a request that came from a trusted peer with `fields`.
     #[must_use]
-    pub fn forwarding_fields(&self, headers: &HeaderMap, last: LastHop<'_>) -> ForwardingFields {
-        let said = ReceivedFields::of(self, headers);
+    pub fn forwarding_fields(&self, fields: &Fields, last: LastHop<'_>) -> ForwardingFields {
+        let said = ReceivedFields::of(self, fields);
         let proto = said.proto().unwrap_or(last.scheme);
         let host = said.host().or(last.host);
         let own = LastHop { host, scheme: proto, ..last };
@@ -112,15 +111,15 @@ struct ReceivedFields<'a> {
 }
 
 impl<'a> ReceivedFields<'a> {
-    fn of(identity: &Identity, headers: &'a HeaderMap) -> Self {
-        let elements = elements(headers);
+    fn of(identity: &Identity, fields: &'a Fields) -> Self {
+        let elements = elements(fields);
         let addresses = elements.iter().map(Element::address);
         let trusted = elements.len() - trusted(identity, addresses.rev());
         Self {
-            x_hops: members(headers, &X_FORWARDED_FOR).map(|hop| hop.unwrap_or("unknown")).collect(),
-            x_proto: first(headers, &X_FORWARDED_PROTO).and_then(known_scheme),
-            x_host: first(headers, &X_FORWARDED_HOST).filter(|host| normal_host(host).is_some()),
-            x_port: first(headers, &X_FORWARDED_PORT).and_then(|port| port.parse().ok()),
+            x_hops: members(fields, X_FORWARDED_FOR).map(|hop| hop.unwrap_or("unknown")).collect(),
+            x_proto: first(fields, X_FORWARDED_PROTO).and_then(known_scheme),
+            x_host: first(fields, X_FORWARDED_HOST).filter(|host| normal_host(host).is_some()),
+            x_port: first(fields, X_FORWARDED_PORT).and_then(|port| port.parse().ok()),
             elements,
             trusted,
         }
@@ -215,13 +214,13 @@ fn client(trusted: &[Option<IpAddr>]) -> Option<IpAddr> {
 }
 
 /// The members of all lines of a list, without empty ones.
-fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
-    let members = headers.get_all(name).iter().flat_map(|line| line.as_bytes().split(|&b| b == b','));
+fn members<'a>(fields: &'a Fields, name: &'static str) -> impl Iterator<Item = Option<&'a str>> + use<'a> {
+    let members = fields.get_all(name).flat_map(|line| line.split(|&b| b == b','));
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).map(|member| std::str::from_utf8(member).ok())
 }
 
-fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    members(headers, name).next().flatten()
+fn first<'a>(fields: &'a Fields, name: &'static str) -> Option<&'a str> {
+    members(fields, name).next().flatten()
 }
 
 fn known_scheme(text: &str) -> Option<&'static str> {
@@ -293,10 +292,10 @@ impl<'a> Element<'a> {
 }
 
 /// The elements of all `Forwarded` lines.
-fn elements(headers: &HeaderMap) -> Vec<Element<'_>> {
+fn elements(fields: &Fields) -> Vec<Element<'_>> {
     let mut all = Vec::new();
-    for line in headers.get_all(FORWARDED) {
-        match std::str::from_utf8(line.as_bytes()) {
+    for line in fields.get_all(FORWARDED) {
+        match std::str::from_utf8(line) {
             Ok(line) => {
                 let members = Quoted { rest: Some(line), separator: b',' }.map(str::trim);
                 all.extend(members.filter(|element| !element.is_empty()).map(Element::of));
@@ -400,12 +399,12 @@ mod tests {
     use super::*;
     use crate::route::ClientIp;
 
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
+    fn fields(lines: &[(&'static str, &str)]) -> Fields {
+        let mut fields = Fields::new();
         for (name, value) in lines {
-            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            fields.append(&HeaderName::from_static(name), &HeaderValue::from_str(value).unwrap());
         }
-        map
+        fields
     }
 
     fn identity() -> Identity {
@@ -417,7 +416,7 @@ mod tests {
 
     fn passed(lines: &[(&'static str, &str)]) -> ForwardingFields {
         let last = LastHop { peer: PEER, host: Some("in.test"), scheme: "http", port: 8090 };
-        identity().forwarding_fields(&headers(lines), last)
+        identity().forwarding_fields(&fields(lines), last)
     }
 
     const FOR: &str = "x-forwarded-for";
@@ -536,7 +535,7 @@ mod tests {
 
     #[test]
     fn schemes_of_sockets_are_those_of_http() {
-        let scheme = |proto| Identity::default().forwarded_scheme(&headers(&[(PROTO, proto)]));
+        let scheme = |proto| Identity::default().forwarded_scheme(&fields(&[(PROTO, proto)]));
         assert_eq!(
             ["http", "ws", "https", "wss", "x"].map(scheme),
             [Some("http"), Some("http"), Some("https"), Some("https"), None]
@@ -559,13 +558,13 @@ mod tests {
             let lines = [(FOR, x_for), ("forwarded", forwarded), (PROTO, proto)];
             let lines: Vec<_> = lines.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
             let (identity, passed) = (identity(), passed(&lines));
-            let client = ClientIp::find(&identity, PEER, &headers(&lines));
+            let client = ClientIp::find(&identity, PEER, &fields(&lines));
             let next = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 8));
-            let x = headers(&[(FOR, &passed.x_for), (PROTO, passed.proto)]);
-            let element = headers(&[("forwarded", &passed.forwarded)]);
+            let x = fields(&[(FOR, &passed.x_for), (PROTO, passed.proto)]);
+            let element = fields(&[("forwarded", &passed.forwarded)]);
             prop_assert_eq!(ClientIp::find(&identity, next, &x), client, "{:?}: {:?}", lines, passed);
             prop_assert_eq!(ClientIp::find(&identity, next, &element), client, "{:?}: {:?}", lines, passed);
-            let scheme = identity.forwarded_scheme(&headers(&lines)).unwrap_or("http");
+            let scheme = identity.forwarded_scheme(&fields(&lines)).unwrap_or("http");
             prop_assert_eq!(identity.forwarded_scheme(&x), Some(scheme), "{:?}: {:?}", lines, passed);
             prop_assert_eq!(identity.forwarded_scheme(&element), Some(scheme), "{:?}: {:?}", lines, passed);
         }

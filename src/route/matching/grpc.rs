@@ -1,20 +1,20 @@
 //! Detects gRPC requests by `Content-Type` (gRPC over HTTP/2, "Requests").
 
-use http::{HeaderMap, HeaderValue, header};
+use crate::fields::Fields;
 
 const MEDIA_TYPE: &[u8] = b"application/grpc";
 
 /// Whether the head belongs to a gRPC request: `application/grpc`, with or without a suffix such as `+proto`. For a
 /// proxy, `grpc-web` is plain HTTP.
 #[must_use]
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(is_grpc_type)
+pub fn is_grpc(fields: &Fields) -> bool {
+    fields.get("content-type").is_some_and(is_grpc_type)
 }
 
 /// Whether a `Content-Type` is gRPC's.
 #[must_use]
-pub fn is_grpc_type(value: &HeaderValue) -> bool {
-    let Some((kind, rest)) = value.as_bytes().split_at_checked(MEDIA_TYPE.len()) else { return false };
+pub fn is_grpc_type(value: &[u8]) -> bool {
+    let Some((kind, rest)) = value.split_at_checked(MEDIA_TYPE.len()) else { return false };
     kind.eq_ignore_ascii_case(MEDIA_TYPE) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }
 
@@ -25,11 +25,11 @@ mod tests {
     #[test]
     fn the_content_type_decides() {
         for text in ["application/grpc", "application/grpc+proto", "Application/gRPC+json", "application/grpc;x=y"] {
-            assert!(is_grpc_type(&HeaderValue::from_static(text)), "{text}");
+            assert!(is_grpc_type(text.as_bytes()), "{text}");
         }
         for text in ["application/grpc-web", "application/grpc-web+proto", "application/grp", "", "text/plain"] {
-            assert!(!is_grpc_type(&HeaderValue::from_static(text)), "{text}");
+            assert!(!is_grpc_type(text.as_bytes()), "{text}");
         }
-        assert!(!is_grpc(&HeaderMap::new()));
+        assert!(!is_grpc(&Fields::new()));
     }
 }

@@ -1,5 +1,6 @@
 //! The normalised request head that matching and decisions use.
 
+use crate::fields::Fields;
 use crate::route::VerifiedCert;
 
 /// A request's head in the normal form that matching uses and forwarding sends.
@@ -13,8 +14,8 @@ pub struct RequestHead<'a> {
     pub path: &'a str,
     /// The query, without `?`.
     pub query: Option<&'a str>,
-    /// The headers as received.
-    pub headers: &'a http::HeaderMap,
+    /// The fields as received.
+    pub fields: &'a Fields,
     /// The client's certificate, if it was verified.
     pub client_cert: Option<&'a VerifiedCert>,
     /// The name of the listener.

@@ -1,7 +1,8 @@
 //! Header edits: ordered remove, set, add.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
+use crate::fields::Fields;
 use crate::route::{Template, Values};
 
 /// `route.headers.request` or `.response`: ordered remove, set, add.
@@ -28,16 +29,17 @@ impl HeaderEdits {
         self.remove.contains(field) || self.set.iter().any(|(name, _)| name == field)
     }
 
-    /// Edits `headers`.
-    pub fn apply(&self, headers: &mut HeaderMap, values: &Values<'_>) {
+    /// Edits `fields`.
+    pub fn apply(&self, fields: &mut Fields, values: &Values<'_>) {
         for name in &self.remove {
-            headers.remove(name);
+            fields.remove(name);
         }
         for (name, template) in &self.set {
-            headers.insert(name, template.expand(values));
+            fields.remove(name);
+            fields.append_with(name, |bytes| template.expand_into(values, bytes));
         }
         for (name, template) in &self.add {
-            headers.append(name, template.expand(values));
+            fields.append_with(name, |bytes| template.expand_into(values, bytes));
         }
     }
 }
@@ -45,6 +47,7 @@ impl HeaderEdits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fields::text;
 
     #[test]
     fn edits_are_made_in_order() {
@@ -55,14 +58,14 @@ mod tests {
             set: vec![(name("x-back"), template("set")), (name("x-variant"), template("{variant}"))],
             add: vec![(name("x-back"), template("added")), (name("x-more"), template("{route}"))],
         };
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::new();
         for (line, value) in
             [("x-gone", "1"), ("x-back", "old"), ("x-variant", "forged"), ("x-variant", "twice"), ("x-more", "kept")]
         {
-            headers.append(line, value.parse().unwrap());
+            fields.append(&name(line), &value.parse().unwrap());
         }
-        edits.apply(&mut headers, &Values { variant: "canary", route: "shop", ..Values::default() });
-        let lines = |line: &str| headers.get_all(line).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+        edits.apply(&mut fields, &Values { variant: "canary", route: "shop", ..Values::default() });
+        let lines = |line: &str| fields.get_all(line).map(|value| text(value).unwrap()).collect::<Vec<_>>();
         assert_eq!(lines("x-gone"), [""; 0]);
         assert_eq!(lines("x-back"), ["set", "added"]);
         assert_eq!(lines("x-variant"), ["canary"]);

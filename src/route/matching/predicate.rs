@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use super::cookie::cookie_bytes;
 use super::identity::net_contains;
 use super::query::parameters;
+use crate::fields::Fields;
 use crate::route::{Caller, CertField, Claims, Country, RequestHead, SegmentId, TenantList, VerifiedCert, is_grpc};
 
 /// How a string is compared.
@@ -70,10 +71,10 @@ impl Predicate {
     #[must_use]
     pub fn matches(&self, head: &RequestHead<'_>, caller: &Caller<'_>, segments: &[Segment]) -> bool {
         match self {
-            Self::Header(name, wanted) => wanted.fits_header(head.headers, name),
-            Self::Cookie(name, wanted) => wanted.fits_value(cookie_bytes(head.headers, name)),
+            Self::Header(name, wanted) => wanted.fits_header(head.fields, name),
+            Self::Cookie(name, wanted) => wanted.fits_value(cookie_bytes(head.fields, name)),
             Self::Query(name, wanted) => wanted.fits_query(head.query, name),
-            Self::Grpc => is_grpc(head.headers),
+            Self::Grpc => is_grpc(head.fields),
             Self::Listener(names) => names.iter().any(|name| name == head.listener),
             Self::Tenant(list) => caller.tenant.as_deref().is_some_and(|tenant| list.contains(tenant)),
             Self::User(list) => caller.user.as_deref().is_some_and(|user| list.contains(user)),
@@ -125,12 +126,11 @@ pub(in crate::route) fn all_match(
 impl StringMatch {
     /// Whether any line of the header matches, as a whole or one of its comma-separated members, so that a second value
     /// cannot hide the first one from a rule.
-    fn fits_header(&self, headers: &http::HeaderMap, name: &http::HeaderName) -> bool {
+    fn fits_header(&self, fields: &Fields, name: &http::HeaderName) -> bool {
         if let Self::Present(wanted) = self {
-            return headers.contains_key(name) == *wanted;
+            return fields.contains(name) == *wanted;
         }
-        headers.get_all(name).iter().any(|line| {
-            let line = line.as_bytes();
+        fields.get_all(name).any(|line| {
             self.fits(line.trim_ascii())
                 || memchr::memchr(b',', line).is_some()
                     && line.split(|&b| b == b',').any(|member| self.fits(member.trim_ascii()))
@@ -187,7 +187,7 @@ impl StringMatch {
 mod tests {
     use std::borrow::Cow;
 
-    use http::{HeaderMap, HeaderName, HeaderValue, Method};
+    use http::{HeaderName, HeaderValue, Method};
 
     use super::*;
     use crate::route::Facts;
@@ -216,14 +216,14 @@ mod tests {
         TenantList::new(names.iter().map(|&name| name.into()))
     }
 
-    /// A minimal head with these headers.
-    fn bare(headers: &HeaderMap) -> RequestHead<'_> {
+    /// A minimal head with these fields.
+    fn bare(fields: &Fields) -> RequestHead<'_> {
         RequestHead {
             method: &Method::GET,
             host: "h",
             path: "/",
             query: None,
-            headers,
+            fields,
             client_cert: None,
             listener: "edge",
         }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn each_predicate_checks_its_condition() {
         use Predicate::{All, Any, Cidr, Claim, Cookie, Grpc, Header, Not, Query, Segment as In, Tenant, User};
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::new();
         for (name, value) in [
             ("x-one", &b"1"[..]),
             ("x-two", b"a"),
@@ -241,9 +241,9 @@ mod tests {
             ("content-type", b"application/grpc+proto"),
             ("cookie", b"a=1; a=2; b=\xff"),
         ] {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+            fields.append(&HeaderName::from_static(name), &HeaderValue::from_bytes(value).unwrap());
         }
-        let head = RequestHead { query: Some("q=1&q=2&e"), ..bare(&headers) };
+        let head = RequestHead { query: Some("q=1&q=2&e"), ..bare(&fields) };
         let claims = claims();
         let caller = Caller {
             client_ip: "::ffff:10.1.1.1".parse().unwrap(),
@@ -305,9 +305,9 @@ mod tests {
 
     #[test]
     fn the_listener_is_one_of_the_named_ones() {
-        let (headers, unknown) = (HeaderMap::new(), crate::route::tests::caller(None));
+        let (fields, unknown) = (Fields::new(), crate::route::tests::caller(None));
         for (names, holds) in [(vec!["a".to_owned(), "edge".to_owned()], true), (vec!["a".to_owned()], false)] {
-            assert_eq!(Predicate::Listener(names).matches(&bare(&headers), &unknown, &[]), holds);
+            assert_eq!(Predicate::Listener(names).matches(&bare(&fields), &unknown, &[]), holds);
         }
     }
 
@@ -315,8 +315,8 @@ mod tests {
     fn a_certificate_is_matched_by_field() {
         let names = vec!["a".into(), "b".into()];
         let certificate = VerifiedCert { cn: Some("till".into()), dns: names, ..VerifiedCert::default() };
-        let headers = HeaderMap::new();
-        let bare = bare(&headers);
+        let fields = Fields::new();
+        let bare = bare(&fields);
         let caller = Caller {
             client_ip: "10.1.1.1".parse().unwrap(),
             trusted: false,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::route::Masks;
@@ -247,35 +247,51 @@ impl Template {
     /// another header.
     #[must_use]
     pub fn expand(&self, values: &Values<'_>) -> HeaderValue {
-        let parts = match self {
-            Self::Fixed(value) => return value.clone(),
-            Self::Parts(parts) => parts,
-        };
-        let mut out = Clean(BytesMut::with_capacity(64));
-        for part in parts {
-            match part {
-                Part::Text(text) => out.push(text),
-                Part::Variant => out.push(values.variant),
-                Part::Route => out.push(values.route),
-                Part::ClientIp => {
-                    if let Some(address) = values.client_ip {
-                        let _ = write!(out, "{address}"); // writing to memory cannot fail
-                    }
+        if let Self::Fixed(value) = self {
+            return value.clone();
+        }
+        let mut out = Vec::with_capacity(64);
+        self.expand_into(values, &mut out);
+        HeaderValue::from_maybe_shared(Bytes::from(out)).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+
+    /// Appends what [`Template::expand`] returns.
+    pub fn expand_into(&self, values: &Values<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Fixed(value) => out.extend_from_slice(value.as_bytes()),
+            Self::Parts(parts) => {
+                let mut out = Clean(out);
+                for part in parts {
+                    part.push(values, &mut out);
                 }
-                Part::Tenant => out.push(values.tenant.unwrap_or("")),
-                Part::RequestId => out.push(values.request_id),
-                Part::Host => out.push(values.host),
-                Part::Path => out.push(values.path),
-                Part::Query => {
-                    if let Some(query) = values.query {
-                        out.push("?");
-                        out.push_ascii(query);
-                    }
-                }
-                Part::Scheme => out.push(values.scheme),
             }
         }
-        HeaderValue::from_maybe_shared(out.0.freeze()).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+impl Part {
+    fn push(&self, values: &Values<'_>, out: &mut Clean<'_>) {
+        match self {
+            Self::Text(text) => out.push(text),
+            Self::Variant => out.push(values.variant),
+            Self::Route => out.push(values.route),
+            Self::ClientIp => {
+                if let Some(address) = values.client_ip {
+                    let _ = write!(out, "{address}"); // writing to memory cannot fail
+                }
+            }
+            Self::Tenant => out.push(values.tenant.unwrap_or("")),
+            Self::RequestId => out.push(values.request_id),
+            Self::Host => out.push(values.host),
+            Self::Path => out.push(values.path),
+            Self::Query => {
+                if let Some(query) = values.query {
+                    out.push("?");
+                    out.push_ascii(query);
+                }
+            }
+            Self::Scheme => out.push(values.scheme),
+        }
     }
 }
 
@@ -283,19 +299,19 @@ impl Template {
 const NETWORK_PATH: [&str; 2] = ["//", "/\\"];
 
 /// Bytes that are allowed in a header value.
-struct Clean(BytesMut);
+struct Clean<'a>(&'a mut Vec<u8>);
 
-impl Clean {
+impl Clean<'_> {
     fn push(&mut self, text: &str) {
         if text.bytes().any(|b| b.is_ascii_control()) {
             self.0.extend(text.bytes().filter(|b| !b.is_ascii_control()));
         } else {
-            self.0.put_slice(text.as_bytes());
+            self.0.extend_from_slice(text.as_bytes());
         }
     }
 }
 
-impl Clean {
+impl Clean<'_> {
     /// As [`Clean::push`], with non-ASCII characters percent-encoded for a URI.
     fn push_ascii(&mut self, text: &str) {
         if text.is_ascii() {
@@ -315,7 +331,7 @@ impl Clean {
     }
 }
 
-impl fmt::Write for Clean {
+impl fmt::Write for Clean<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.push(text);
         Ok(())

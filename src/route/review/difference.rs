@@ -10,7 +10,7 @@ use super::limit_difference::limit_changes;
 use super::upstream_difference::{differing, upstream_changes};
 use crate::route::{
     AccessLog, Action, AdminSpec, ArmState, EffectiveConfig, Identity, ListenerSpec, Rescue, RetryConditions,
-    RetryPolicy, RouteId, Rules, Segment, Shadow, Split, SplitState, TraceExport, Variant, VariantId,
+    RetryPolicy, RouteId, RoutePairs, Rules, Segment, Shadow, Split, SplitState, TraceExport, Variant, VariantId,
 };
 
 /// The maximum number of lines of a summary.
@@ -70,22 +70,25 @@ struct Arms<'a> {
 impl<'a> Changes<'a> {
     pub(super) fn between(pair: &ConfigPair<'a>) -> Self {
         let (before, after) = (pair.old.rules, pair.new.rules);
-        let mut olds: HashMap<&str, RouteId> = before.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
+        let pairs = RoutePairs::new(before, after);
+        let same_names = pair.has_same_names();
+        let mut is_gone = vec![true; before.routes.len()];
         let mut changes = Self::default();
-        for (new, named) in after.numbered() {
-            match olds.remove(named.name.as_str()) {
-                None => changes.added.push(&named.name),
-                Some(old) => {
-                    let both = Both { old, new };
-                    let words = route(pair, both);
-                    if !words.is_empty() {
-                        changes.changed.push((both, words));
-                    }
-                }
+        for (new, old) in pairs.all() {
+            let Some(old) = old else {
+                changes.added.push(&after.route(new).name);
+                continue;
+            };
+            is_gone[old.0 as usize] = false;
+            let both = Both { old, new };
+            if same_names && pair.shares(old, new) {
+                continue;
             }
+            let words = route(pair, both);
+            changes.changed.extend((!words.is_empty()).then_some((both, words)));
         }
-        let gone = before.routes.iter().filter(|route| olds.contains_key(route.name.as_str()));
-        changes.removed = gone.map(|route| route.name.as_str()).collect();
+        let gone = before.routes.iter().zip(is_gone).filter(|(_, is_gone)| *is_gone);
+        changes.removed = gone.map(|(route, _)| route.name.as_str()).collect();
         changes
     }
 }
@@ -293,7 +296,7 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
     // All fields by name, so that a new one cannot be forgotten. Routes are compared elsewhere; the index depends on
     // them.
     let Rules {
-        routes,
+        routes: _,
         index: _,
         listeners,
         admin,
@@ -312,7 +315,7 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
     } = pair.old.rules;
     let new = pair.new.rules;
     let mut words = Vec::new();
-    if reordered(routes, &new.routes, |route| &route.name) {
+    if RoutePairs::new(pair.old.rules, new).is_reordered() {
         words.push("routes reordered".to_owned());
     }
     named(&mut words, "upstream", [upstreams, &new.upstreams], |u| &u.name, upstream_changes);

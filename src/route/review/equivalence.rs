@@ -4,8 +4,8 @@
 use ahash::{HashMap, HashSet};
 
 use crate::route::{
-    AccessRule, AccessVerdict, Action, EffectiveConfig, PathPattern, Predicate, Rewrite, Rules, Segment, SegmentId,
-    Shadow, StringMatch, Target, UpstreamId,
+    AccessRule, AccessVerdict, Action, EffectiveConfig, PathPattern, Predicate, Rewrite, RouteId, Rules, Segment,
+    SegmentId, Shadow, StringMatch, Target, UpstreamId,
 };
 
 /// Two configurations.
@@ -77,6 +77,24 @@ impl<'a> ConfigPair<'a> {
                 "each round adds segments that were not kept before"
             );
         }
+    }
+
+    /// Whether each id of a route means the same in both: upstreams, segments and rollouts have the same names, and the
+    /// segments the same members.
+    pub(super) fn has_same_names(&self) -> bool {
+        let (old, new) = (self.old.rules, self.new.rules);
+        let segments = new.segments.iter().map(|one| &one.name);
+        old.upstreams.iter().map(|one| &one.name).eq(new.upstreams.iter().map(|one| &one.name))
+            && old.rollouts.iter().map(|one| &one.name).eq(new.rollouts.iter().map(|one| &one.name))
+            && old.segments.iter().map(|one| &one.name).eq(segments.clone())
+            && segments.clone().all(|name| self.kept(name))
+    }
+
+    /// Whether a route is shared and its weights and kills are the same: then nothing of it has changed, if its ids have the same
+    /// names.
+    pub(super) fn shares(&self, old: RouteId, new: RouteId) -> bool {
+        self.old.rules.route(old).is_shared_with(self.new.rules.route(new))
+            && self.old.overlay.split(old) == self.new.overlay.split(new)
     }
 
     /// The names of an upstream of the old configuration and of one of the new configuration.

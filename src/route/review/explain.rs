@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 
 use super::access_explain::{Admission, AdmittedRequest};
 use super::failure_explain::FailingRequest;
 use super::near_misses::near_misses;
 use super::recorder::{ExplainStep, StepRecorder};
+use crate::fields::Fields;
 use crate::route::matching::dropped;
 use crate::route::{
     Action, Caller, EffectiveConfig, EncodedSlash, ExplainedOutcome, Explanation, Extractor, Facts, HeaderEdit,
@@ -25,8 +26,8 @@ pub struct ExplainRequest<'a> {
     pub host: &'a str,
     /// The path, with or without a query.
     pub path_and_query: &'a str,
-    /// The headers.
-    pub headers: &'a HeaderMap,
+    /// The fields.
+    pub fields: &'a Fields,
     /// The address of the peer.
     pub peer: IpAddr,
     /// The client's certificate, treated as verified.
@@ -74,7 +75,7 @@ impl Normal<'_> {
             host: &self.host,
             path: &self.path,
             query: self.query,
-            headers: self.request.headers,
+            fields: self.request.fields,
             client_cert: self.request.client_cert,
             listener: self.request.listener,
         }
@@ -91,7 +92,7 @@ pub fn explain(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>) -> Exp
         let head = normal.head();
         let caller = rules.identity.caller(request.peer, &head, request.facts);
         explanation.nearly = near_misses(rules, &head, &caller, taken);
-        explanation.dropped = dropped(&rules.identity, &caller, head.headers);
+        explanation.dropped = dropped(&rules.identity, &caller, head.fields);
     }
     explanation.covered(&rules.masks)
 }
@@ -124,7 +125,7 @@ pub fn explain_briefly(config: EffectiveConfig<'_>, request: &ExplainRequest<'_>
         user: identity(caller.user.as_deref(), &rules.identity.user, "user", &head, &caller),
         ..Explanation::default()
     };
-    let forwarded = if caller.trusted { rules.identity.forwarded_scheme(head.headers) } else { None };
+    let forwarded = if caller.trusted { rules.identity.forwarded_scheme(head.fields) } else { None };
     explanation.apply_route(config, &head, &caller, forwarded.unwrap_or(request.scheme));
     let rejected = [("tenant", &rules.identity.tenant), ("user", &rules.identity.user)]
         .into_iter()
@@ -168,7 +169,7 @@ impl Explanation {
             }
             Action::Respond(respond) => ExplainedOutcome::Respond(respond.status),
             Action::Split(split) => {
-                let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+                let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.fields, name));
                 let request = Routed { route: lookup.route, split, head, caller, cookie_identity };
                 let (served, steps) = serve(config, &request, lookup.matched);
                 self.steps.extend(steps);
@@ -304,8 +305,7 @@ fn text(value: &HeaderValue) -> String {
 
 /// The note that a WebSocket upgrade is removed, if the route does not allow it.
 fn upgrade_denied(route: &Route, head: &RequestHead<'_>) -> Option<String> {
-    let asks = head.headers.get_all(http::header::UPGRADE).iter();
-    let asks = asks.into_iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let asks = head.fields.get_all("upgrade").any(|value| value.eq_ignore_ascii_case(b"websocket"));
     (asks && route.split().is_some() && !route.limits.websocket).then(|| {
         "`Upgrade: websocket` is not passed on: the route needs `limits = { upgrade = [\"websocket\"] }`".to_owned()
     })

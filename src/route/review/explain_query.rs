@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 
 use super::chosen_stage::{ChosenStage, at_stages};
+use crate::fields::Fields;
 use crate::route::{
     CertField, EffectiveConfig, EncodedSlash, ExplainRequest, Facts, Identity, ListenerSpec, Overlay, Route, Rules,
     VerifiedCert,
@@ -21,8 +22,8 @@ pub struct ExplainQuery {
     pub host: Option<String>,
     /// The path and the query.
     pub path_and_query: String,
-    /// The headers.
-    pub headers: HeaderMap,
+    /// The fields.
+    pub fields: Fields,
     /// The client's address.
     pub client_ip: Option<IpAddr>,
     /// The address of the peer.
@@ -41,7 +42,7 @@ impl Default for ExplainQuery {
             method: Method::GET,
             host: None,
             path_and_query: "/".to_owned(),
-            headers: HeaderMap::new(),
+            fields: Fields::new(),
             client_ip: None,
             peer: None,
             client_cert: None,
@@ -75,10 +76,10 @@ impl ExplainQuery {
         let peer = self.peer.or(proxy).or(self.client_ip).unwrap_or(HERE);
         if identity.trusts(peer) {
             let fields = [&X_FORWARDED_FOR, &header::FORWARDED];
-            let is_client_given = fields.iter().any(|name| self.headers.contains_key(*name)) || self.peer.is_some();
+            let is_client_given = fields.iter().any(|name| self.fields.contains(name)) || self.peer.is_some();
             let client = self.client_ip.or((!is_client_given).then_some(HERE));
             if let Some(Ok(client)) = client.map(|client| HeaderValue::try_from(client.to_string())) {
-                self.headers.insert(X_FORWARDED_FOR, client);
+                self.fields.insert(&X_FORWARDED_FOR, &client);
             }
         } else if self.client_ip.is_some_and(|client| client != peer) {
             return Err(format!("{peer} is not in identity.trusted_proxies, so it cannot name another client"));
@@ -139,7 +140,7 @@ impl ExplainQuery {
             method: &self.method,
             host: self.host.as_deref().unwrap_or(Self::HOST),
             path_and_query: &self.path_and_query,
-            headers: &self.headers,
+            fields: &self.fields,
             client_cert: self.client_cert.as_ref(),
             listener: listener.map_or("", |listener| listener.name.as_str()),
             scheme: listener.map_or("http", ListenerSpec::scheme),
@@ -189,7 +190,7 @@ mod tests {
         let mut query =
             ExplainQuery { client_ip: address(given.client), peer: address(given.peer), ..ExplainQuery::default() };
         let settled = query.set_peer(&trusting(nets)).map(|()| {
-            let is_client_given = query.headers.get(&X_FORWARDED_FOR).map(|value| value.to_str().unwrap());
+            let is_client_given = query.fields.get_text(X_FORWARDED_FOR);
             (query.peer.unwrap().to_string(), is_client_given)
         });
         assert_eq!(

@@ -82,7 +82,7 @@ impl FailingRequest<'_> {
 
     /// The conditions that can follow upon sending this request.
     fn after_sending(&self, on: &RetryConditions) -> RetryConditions {
-        let is_call = is_grpc(self.head.headers);
+        let is_call = is_grpc(self.head.fields);
         let can = |condition: &RetryCondition| match condition {
             RetryCondition::Connect | RetryCondition::RefusedStream => false,
             RetryCondition::Timeout => self.route.timeouts.per_try.is_some(),

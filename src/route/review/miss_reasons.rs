@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 
+use crate::fields::Fields;
 use crate::route::matching::{cookie_bytes, dropped_identity, parameters};
 use crate::route::{Caller, Extractor, Predicate, RequestHead, Rules};
 
@@ -59,7 +60,7 @@ impl MissReasons<'_> {
         let Self { head, caller, .. } = self;
         match predicate {
             Predicate::Header(name, _) => self.field(name),
-            Predicate::Cookie(name, _) => given(cookie_bytes(head.headers, name).map(String::from_utf8_lossy)),
+            Predicate::Cookie(name, _) => given(cookie_bytes(head.fields, name).map(String::from_utf8_lossy)),
             Predicate::Query(name, _) => given(parameters(head.query, name)),
             Predicate::Grpc => format!("{}: {}", header::CONTENT_TYPE, self.field(&header::CONTENT_TYPE)),
             Predicate::Listener(_) => format!("the listener is {}", head.listener),
@@ -86,20 +87,20 @@ impl MissReasons<'_> {
     }
 
     fn field(&self, name: &HeaderName) -> String {
-        values_of(self.head.headers, name)
+        values_of(self.head.fields, name)
     }
 
     fn identity(&self, what: &str, value: Option<&str>, places: &[Extractor]) -> String {
         if let Some(value) = value {
             return format!("the {what} is {}", shown(value));
         }
-        let why = dropped_identity(self.caller, self.head.headers, places);
+        let why = dropped_identity(self.caller, self.head.fields, places);
         why.map_or_else(|| format!("there is no {what}"), |why| format!("there is no {what}: {why}"))
     }
 }
 
-fn values_of(headers: &HeaderMap, name: &HeaderName) -> String {
-    given(headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())))
+fn values_of(fields: &Fields, name: &HeaderName) -> String {
+    given(fields.get_all(name).map(String::from_utf8_lossy))
 }
 
 /// The given values, as text.

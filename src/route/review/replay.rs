@@ -243,7 +243,7 @@ impl<'a> ReplayedConfig<'a> {
             return Some(format!("{} {} by a target", route.name, respond.status.as_u16()).into());
         }
         let Some(split) = route.split() else { return Some(route.name.clone().into()) };
-        let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.headers, name));
+        let cookie_identity = split.sticky_cookie.as_deref().and_then(|name| cookie(head.fields, name));
         let spread = &mut self.spreads[id as usize];
         let request = Routed { route: lookup.route, split, head: &head, caller: &caller, cookie_identity };
         let decision = decide(rules, overlay, &request, spread, &mut NoTrace);

@@ -227,13 +227,13 @@ fn routes_come_and_go_and_a_summary_ends() {
 #[test]
 fn a_replay_counts_what_arithmetic_says() {
     let (old, new) = (checkout(50_000), checkout(100_000));
-    let headers = http::HeaderMap::new();
+    let fields = Fields::new();
     let paths: Vec<String> = (0..10_000).map(|n| format!("/x?tenant=t{n}")).collect();
     let asked = paths.iter().map(|path| ExplainRequest {
         method: &http::Method::GET,
         host: "h",
         path_and_query: path,
-        headers: &headers,
+        fields: &fields,
         peer: "192.0.2.1".parse().unwrap(),
         client_cert: None,
         listener: "edge",

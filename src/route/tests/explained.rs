@@ -9,7 +9,7 @@ fn asked<'a>(ask: &'a Ask, path_and_query: &'a str) -> ExplainRequest<'a> {
         method: &ask.method,
         host: &ask.host,
         path_and_query,
-        headers: &ask.headers,
+        fields: &ask.fields,
         peer: "192.0.2.1".parse().unwrap(),
         client_cert: None,
         listener: "edge",

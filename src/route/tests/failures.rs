@@ -26,7 +26,7 @@ fn failure(file: &File, ask: &Ask) -> FailureExplanation {
         method: &ask.method,
         host: &ask.host,
         path_and_query: "/x",
-        headers: &ask.headers,
+        fields: &ask.fields,
         peer: "192.0.2.1".parse().unwrap(),
         client_cert: None,
         listener: "edge",

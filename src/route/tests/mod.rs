@@ -8,14 +8,16 @@ mod failures;
 mod lookup;
 mod overlay;
 mod replayed;
+mod route_pairs;
 mod shadow;
 mod shares;
 
 use std::ops::{Deref, DerefMut};
 
-use http::{HeaderMap, Method};
+use http::{HeaderName, Method};
 
 use super::*;
+use crate::fields::Fields;
 
 /// A request without body, to explain.
 #[derive(Clone, Debug)]
@@ -24,16 +26,16 @@ pub(super) struct Ask {
     pub(super) host: String,
     pub(super) path: String,
     pub(super) query: Option<String>,
-    pub(super) headers: HeaderMap,
+    pub(super) fields: Fields,
 }
 
 impl Ask {
     pub(super) fn get(host: &str, path: &str) -> Self {
-        Self { method: Method::GET, host: host.into(), path: path.into(), query: None, headers: HeaderMap::new() }
+        Self { method: Method::GET, host: host.into(), path: path.into(), query: None, fields: Fields::new() }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
-        self.headers.append(name, value.parse().unwrap());
+        self.fields.append(&HeaderName::from_static(name), &value.parse().unwrap());
         self
     }
 
@@ -43,7 +45,7 @@ impl Ask {
             host: &self.host,
             path: &self.path,
             query: self.query.as_deref(),
-            headers: &self.headers,
+            fields: &self.fields,
             client_cert: None,
             listener: "edge",
         }
@@ -69,9 +71,9 @@ pub(super) fn path(text: &str) -> PathPattern {
 
 /// A route for one host (`""`: any) and one path (`""`: any).
 pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
-    Route {
+    let place = SourceLocation { file: "routes.toml".into(), line: 1 };
+    let spec = RouteSpec {
         name: name.into(),
-        place: SourceLocation { file: "routes.toml".into(), line: 1 },
         matches: Match {
             hosts: if on.is_empty() { vec![] } else { vec![host(on)] },
             paths: if at.is_empty() { vec![] } else { vec![path(at)] },
@@ -86,7 +88,8 @@ pub(super) fn route(name: &str, on: &str, at: &str) -> Route {
         access: Box::default(),
         rate_limits: Box::default(),
         load: LoadPriority::Normal,
-    }
+    };
+    Route::new(place, spec)
 }
 
 /// A split and its current state.

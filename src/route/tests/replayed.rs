@@ -20,12 +20,12 @@ fn check(old: &File, new: &File, noted: LoggedDecision<'_>, expected: (u64, u64)
 }
 
 fn asked(old: &File, new: &File, route: LoggedRoute<'_>, decision: LoggedDecision<'_>) -> Replayed {
-    let headers = http::HeaderMap::new();
+    let fields = Fields::new();
     let request = ExplainRequest {
         method: &http::Method::GET,
         host: "h",
         path_and_query: "/x",
-        headers: &headers,
+        fields: &fields,
         peer: "192.0.2.1".parse().unwrap(),
         client_cert: None,
         listener: "edge",

@@ -84,6 +84,11 @@ impl Scene {
     fn waits_in_beta(&self) -> Value {
         let shown = self.until("doing", "awaiting_approval");
         assert_eq!(shown["stage"], "beta");
+        // The record that names the approvers follows the state. An act whose preview is older than it is refused.
+        until("the approvers are asked", || {
+            let journal = over_socket(&self.proxy, &call("GET", "/v1/journal?limit=100", "", "")).json();
+            journal["records"].as_array()?.iter().any(|record| record["act"] == "ask").then_some(())
+        });
         shown
     }
 

@@ -7,7 +7,7 @@ use http_body::{Frame, SizeHint};
 
 use super::connection::Http1Connection;
 use super::request_writer::WriteError;
-use crate::proxy::body::body_error::BodyError;
+use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::wire::response_body::{BodyPiece, ResponseBodyDecoder};
 use crate::proxy::wire::response_head::ResponseFraming;
 

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 use super::request_writer::RequestWriter;
 use super::upload_task::UploadTask;
 use crate::failover::Reached;
+use crate::fields::Fields;
 use crate::net::{ConnectionSlots, Socket, UnreadInput, is_refusal};
 use crate::proxy::downstream::informational::{InformationalResponses, is_forwarded};
 use crate::proxy::upstream::open_connection::{ConnectionGuard, OpenConnection};
@@ -26,6 +27,8 @@ use crate::proxy::worker::budget::H1_BUFFER_BYTES;
 /// Most bytes of one read for a head, and for small pieces of a body. They pass through the worker's buffer and are
 /// copied, so that a piece keeps no more memory than its own bytes.
 const SMALL_READ_BYTES: usize = 16 * 1024;
+/// Between two requests, a buffer of up to this size is kept.
+const KEPT_BYTES: usize = 2048;
 /// The types of the TLS records that a server sends in response to cleartext (RFC 8446 §5.1).
 const TLS_ALERT: u8 = 21;
 const TLS_HANDSHAKE: u8 = 22;
@@ -40,8 +43,10 @@ pub(crate) struct Http1Connection {
     partial: BytesMut,
     /// Bytes that were read behind the head and not decoded yet.
     pub(super) input: Bytes,
-    /// The buffer of large reads.
+    /// The buffer of large reads, and of small bodies that arrive together with their head.
     buffer: BytesMut,
+    /// What `buffer` was used for since it was made.
+    buffered: ReadSize,
     read_size: ReadSize,
     pub(super) writer: RequestWriter,
     /// Writes the rest of a request whose response came early.
@@ -103,6 +108,7 @@ impl Http1Connection {
             partial: BytesMut::new(),
             input: Bytes::new(),
             buffer: BytesMut::new(),
+            buffered: ReadSize::Small,
             read_size: ReadSize::Small,
             writer: RequestWriter::default(),
             upload: None,
@@ -162,7 +168,9 @@ impl Http1Connection {
         self.upload = None;
         // An empty slice, too, keeps the memory of what was read.
         self.input = Bytes::new();
-        self.buffer = BytesMut::new();
+        if self.buffered == ReadSize::Bulk {
+            (self.buffer, self.buffered) = (BytesMut::new(), ReadSize::Small);
+        }
         self.read_size = ReadSize::Small;
     }
 
@@ -192,6 +200,8 @@ impl Http1Connection {
     pub(super) fn begin(&mut self, expected: ExpectedResponse) {
         debug_assert!(self.input.is_empty() && self.partial.is_empty(), "nothing is left of an earlier response");
         self.scanner.begin(expected);
+        // Idle, a connection keeps no list.
+        self.scanner.lend(self.worker.spare_fields());
         self.writer.begin();
         self.io.sent.set(false);
         (self.response, self.persistent) = (ResponseProgress::Awaited, false);
@@ -270,23 +280,34 @@ impl Http1Connection {
                 HeadProgress::Informational(length) => {
                     let status = self.scanner.status();
                     if let Some(informational) = informational.filter(|_| is_forwarded(status)) {
-                        informational.push(status, self.scanner.fields(rest));
+                        let mut fields = self.scanner.take_fields(rest, Fields::new()).unwrap_or_default();
+                        informational.push(status, &fields);
+                        fields.clear();
+                        self.scanner.lend(fields);
                     }
                     self.scanner.next_head();
                     at += length;
                 }
                 HeadProgress::Final(length) => {
-                    let mut all = Bytes::copy_from_slice(rest);
-                    let head = self.scanner.head(&all).map_err(|malformed| self.malformed(malformed, bytes))?;
-                    // Without bytes behind the head, `input` would only keep its memory.
-                    if all.len() > length {
-                        all.advance(length);
-                        self.input = all;
+                    let head = self.scanner.head(rest, Fields::new());
+                    let head = head.map_err(|malformed| self.malformed(malformed, bytes))?;
+                    if rest.len() > length {
+                        self.input = self.copy_input(&rest[length..]);
                     }
                     return Ok((at, Some(head)));
                 }
             }
         }
+    }
+
+    /// Bytes of a body that were read together with the head. Few of them use the memory of the last ones again, if their
+    /// reader is done with it: then this is no allocation.
+    fn copy_input(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.len() > KEPT_BYTES {
+            return Bytes::copy_from_slice(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        self.buffer.split().freeze()
     }
 
     /// The failure for a malformed head that begins with `bytes`.
@@ -323,6 +344,7 @@ impl Http1Connection {
     fn poll_bulk(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<bool>> {
         // Takes the same memory again once the earlier piece is written.
         self.buffer.reserve(room);
+        self.buffered = ReadSize::Bulk;
         let mut socket = self.io.socket.borrow_mut();
         let mut buffer = (&mut self.buffer).limit(room);
         let read = ready!(pin!(socket.read_buf(&mut buffer)).poll(cx))?;
@@ -339,3 +361,6 @@ pub(crate) struct SwitchedConnection {
     pub(crate) read_ahead: Bytes,
     pub(crate) guard: ConnectionGuard,
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,6 @@
 pub(super) mod body;
 pub(in crate::proxy) mod connection;
 mod request_head;
-mod request_writer;
+pub(in crate::proxy) mod request_writer;
 pub(in crate::proxy) mod send;
 mod upload_task;

@@ -8,14 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::Request;
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite as _;
 
 use super::request_head::{self, RequestFraming};
 use crate::net::{Socket, write_merged};
-use crate::proxy::body::body_error::BodyError;
 use crate::proxy::body::request_body::RequestBody;
+use crate::proxy::wire::body_error::BodyError;
+use crate::proxy::wire::head::Head;
 
 /// A TLS record (RFC 8446 §5.1): a peer processes nothing of a record that it received in part.
 const TLS_RECORD_BYTES: usize = 16 * 1024;
@@ -25,6 +25,12 @@ const KEPT_BYTES: usize = 2048;
 const CRLF: &[u8] = b"\r\n";
 /// The end of the last piece's chunk, and of the body.
 const CRLF_END: &[u8] = b"\r\n0\r\n\r\n";
+
+/// A request that is being sent. Its body is taken piece by piece.
+pub(crate) struct OutgoingRequest<'a> {
+    pub(crate) head: &'a Head,
+    pub(crate) body: &'a mut RequestBody,
+}
 
 /// The progress of writing one request.
 pub(super) struct RequestWriter {
@@ -108,22 +114,22 @@ impl RequestWriter {
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut Socket,
-        request: &mut Request<RequestBody>,
+        request: &mut OutgoingRequest<'_>,
         scratch: &RefCell<Box<[u8]>>,
     ) -> Poll<Result<(), WriteError>> {
         if self.step == Step::Head {
             if self.front.is_empty() {
                 self.build(cx, request)?;
             }
-            ready!(self.poll_first_write(cx, socket, request.body_mut(), scratch))?;
+            ready!(self.poll_first_write(cx, socket, request.body, scratch))?;
         }
-        self.poll_body(cx, socket, request.body_mut(), scratch)
+        self.poll_body(cx, socket, request.body, scratch)
     }
 
     /// Builds the head and, if the body has a piece already, the first piece.
-    fn build(&mut self, cx: &mut Context<'_>, request: &mut Request<RequestBody>) -> Result<(), WriteError> {
-        self.framing = request_head::write(request, &mut self.front);
-        let body = request.body_mut();
+    fn build(&mut self, cx: &mut Context<'_>, request: &mut OutgoingRequest<'_>) -> Result<(), WriteError> {
+        self.framing = request_head::write(request.head, request.body, &mut self.front);
+        let body = &mut *request.body;
         if self.framing == RequestFraming::Length(0) {
             self.complete = true;
         } else if let Poll::Ready(polled) = Pin::new(&mut *body).poll_frame(cx) {

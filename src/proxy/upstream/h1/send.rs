@@ -5,14 +5,11 @@ use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll, ready};
 
-use http::Request;
-
 use super::body::Http1Body;
 use super::connection::{Http1Connection, SendError};
-use super::request_writer::WriteError;
+use super::request_writer::{OutgoingRequest, WriteError};
 use super::upload_task::UploadTask;
 use crate::failover::Reached;
-use crate::proxy::body::request_body::RequestBody;
 use crate::proxy::downstream::informational::InformationalResponses;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::response_head::{ExpectedResponse, ResponseHead};
@@ -24,14 +21,14 @@ use crate::proxy::wire::response_head::{ExpectedResponse, ResponseHead};
 /// The fault, and how far the attempt came. The connection is then of no more use.
 pub(crate) async fn send(
     connection: &mut Http1Connection,
-    request: &mut Request<RequestBody>,
+    mut request: OutgoingRequest<'_>,
     informational: Option<&InformationalResponses>,
 ) -> Result<(ResponseHead, Http1Body), SendError> {
     if let Some(fault) = connection.early_fault() {
         return Err(SendError { fault, reached: Reached::Unsent });
     }
-    connection.begin(ExpectedResponse::of(request.method()));
-    let head = poll_fn(|cx| poll(connection, cx, request, informational)).await?;
+    connection.begin(ExpectedResponse::of(&request.head.method));
+    let head = poll_fn(|cx| poll(connection, cx, &mut request, informational)).await?;
     let body = Http1Body::new(head.framing, connection);
     Ok((head, body))
 }
@@ -39,7 +36,7 @@ pub(crate) async fn send(
 fn poll(
     connection: &mut Http1Connection,
     cx: &mut Context<'_>,
-    request: &mut Request<RequestBody>,
+    request: &mut OutgoingRequest<'_>,
     informational: Option<&InformationalResponses>,
 ) -> Poll<Result<ResponseHead, SendError>> {
     if connection.writer.is_active() {
@@ -60,7 +57,7 @@ fn poll(
     }
     let head = ready!(connection.poll_head(cx, informational))?;
     if connection.writer.is_active() {
-        let (writer, body) = (mem::take(&mut connection.writer), mem::take(request.body_mut()));
+        let (writer, body) = (mem::take(&mut connection.writer), mem::take(request.body));
         connection.upload = Some(UploadTask::spawn(&connection.io, writer, body, &connection.worker));
     }
     Poll::Ready(Ok(head))

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{BodyPiece, JOINED_BYTES_MAX, ResponseBodyDecoder, SMALL_CHUNK_BYTES};
+use super::super::chunked_body::{JOINED_BYTES_MAX, SMALL_CHUNK_BYTES};
+use super::{BodyPiece, ResponseBodyDecoder};
 use super::{MalformedResponse, ResponseFraming};
 use MalformedResponse::{Invalid, TooLarge};
 use ResponseFraming::{Chunked, Length, UntilClose};

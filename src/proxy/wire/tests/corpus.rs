@@ -1,10 +1,10 @@
-//! The responses of `corpus.txt`.
+//! The messages of a corpus: the responses of `corpus.txt`, the requests of `requests/corpus.txt`.
 
 use crate::route::UpstreamLimits;
 
 const TEXT: &str = include_str!("corpus.txt");
 
-/// One response.
+/// One message.
 pub(super) struct Sample {
     /// The line of the corpus.
     pub(super) line: usize,
@@ -21,9 +21,14 @@ pub(super) struct Sample {
 
 /// All responses of the corpus.
 pub(super) fn samples() -> Vec<Sample> {
+    samples_of(TEXT)
+}
+
+/// All messages of a corpus.
+pub(super) fn samples_of(corpus: &'static str) -> Vec<Sample> {
     let mut samples = Vec::new();
     let (mut kind, mut limits) = ("", UpstreamLimits::default());
-    for (line, text) in (1..).zip(TEXT.lines()) {
+    for (line, text) in (1..).zip(corpus.lines()) {
         if text.is_empty() || text.starts_with('#') {
         } else if let Some(heading) = text.strip_prefix("== ") {
             (kind, limits) = (heading, limits_of(heading));
@@ -109,6 +114,9 @@ impl Escaped {
             b'L' => b"content-length: 2\r\n\r\nok",
             b'C' => b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
             b'E' => b"\r\n\r\n",
+            b'G' => b"GET / HTTP/1.1\r\nhost: a\r\n",
+            b'P' => b"POST / HTTP/1.1\r\nhost: a\r\n",
+            b'K' => b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
             b'x' => {
                 let (digits, rest) = self.rest.split_at(2);
                 self.rest = rest;

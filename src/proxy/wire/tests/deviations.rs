@@ -1,10 +1,10 @@
-//! The table of deviations in `deviations.txt`.
+//! The tables of deviations in `deviations.txt` and `requests/deviations.txt`.
 
 use super::reading::Difference;
 
 const TEXT: &str = include_str!("deviations.txt");
 
-/// One row: a kind of response that Pointsman reads otherwise than hyper.
+/// One row: a kind of message that Pointsman reads otherwise than hyper.
 pub(super) struct Deviation {
     pub(super) name: &'static str,
     hyper: &'static str,
@@ -18,9 +18,14 @@ impl Deviation {
     }
 }
 
-/// All rows.
+/// All rows about responses.
 pub(super) fn deviations() -> Vec<Deviation> {
-    let rows = TEXT.lines().filter(|line| !line.starts_with('#'));
+    deviations_of(TEXT)
+}
+
+/// All rows of a table.
+pub(super) fn deviations_of(table: &'static str) -> Vec<Deviation> {
+    let rows = table.lines().filter(|line| !line.starts_with('#'));
     let columns = rows.map(|row| row.split(" | ").collect::<Vec<_>>());
     let read = |columns: Vec<&'static str>| {
         let [name, _, hyper, pointsman, rfc, why] = columns[..] else { panic!("six columns: {columns:?}") };

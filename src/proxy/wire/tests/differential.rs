@@ -11,7 +11,7 @@ use super::{hyper_reading, own_reading};
 
 /// The fewest lines of the corpus.
 const LINES_MIN: usize = 550;
-/// A longer response is cut at each of its first and last bytes, and at some between them.
+/// A longer message is cut at each of its first and last bytes, and at some between them.
 const EVERY_CUT_BYTES_MAX: usize = 2048;
 
 /// The most failures that a test shows.
@@ -19,8 +19,8 @@ const SHOWN_MAX: usize = 40;
 /// The methods of the requests: with and without a body in the response.
 const METHODS: [Method; 2] = [Method::GET, Method::HEAD];
 
-/// The places where a response is cut into two pieces.
-fn cuts(length: usize) -> Vec<usize> {
+/// The places where a message is cut into two pieces.
+pub(super) fn cuts(length: usize) -> Vec<usize> {
     if length <= EVERY_CUT_BYTES_MAX {
         return (1..length).collect();
     }
@@ -34,7 +34,7 @@ fn failed(sample: &Sample, method: &Method, what: impl std::fmt::Display) -> Str
 
 /// Fails with the first of these.
 #[track_caller]
-fn none(failures: &[String]) {
+pub(super) fn none(failures: &[String]) {
     let first = &failures[..failures.len().min(SHOWN_MAX)];
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), first.join("\n"));
 }

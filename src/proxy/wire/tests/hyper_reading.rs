@@ -203,7 +203,7 @@ impl Client {
 }
 
 /// What an error says about a body.
-fn refused(error: &hyper::Error) -> BodyReading {
+pub(super) fn refused(error: &hyper::Error) -> BodyReading {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
     match cause {
         Some(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => BodyReading::Partial,

@@ -6,3 +6,4 @@ mod differential;
 mod hyper_reading;
 mod own_reading;
 mod reading;
+mod requests;

@@ -1,9 +1,10 @@
 //! A response as Pointsman reads it.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::reading::{BodyReading, HeadReading, Informational, Reading, Readings, Refused};
+use crate::fields::Fields;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
 use crate::proxy::wire::response_body::{BodyPiece, ResponseBodyDecoder};
 use crate::proxy::wire::response_head::{
@@ -87,20 +88,14 @@ impl Reader {
                 Ok(HeadProgress::Informational(length)) => {
                     let head = self.held.split_to(length);
                     let status = StatusCode::from_u16(self.scanner.status()).expect("a status");
-                    let mut headers = HeaderMap::new();
-                    for (name, value) in self.scanner.fields(&head) {
-                        headers.append(
-                            HeaderName::from_bytes(name).expect("a name"),
-                            HeaderValue::from_bytes(value).expect("a value"),
-                        );
-                    }
+                    let headers = self.scanner.take_fields(&head, Fields::new()).expect("a complete head").to_map();
                     self.reading.informational.push(Informational { status, headers });
                     self.scanner.next_head();
                 }
                 Ok(HeadProgress::Final(length)) => {
                     let head = self.held.split_to(length).freeze();
                     self.input = self.held.split().freeze();
-                    match self.scanner.head(&head) {
+                    match self.scanner.head(&head, Fields::new()) {
                         Ok(head) => self.accept(head),
                         Err(malformed) => self.reading.head = HeadReading::Refused(refused(malformed)),
                     }
@@ -115,11 +110,12 @@ impl Reader {
     }
 
     fn accept(&mut self, head: ResponseHead) {
-        let ResponseHead { status, version, headers, framing, persistent, hop_by_hop, has_event: _ } = head;
+        let ResponseHead { status, version, fields, framing, persistent, hop_by_hop, has_event: _ } = head;
         assert_eq!(status.as_u16(), self.scanner.status());
-        let mut stripped = headers.clone();
+        let headers = fields.to_map();
+        let mut stripped = fields;
         strip_hop_by_hop(&mut stripped);
-        assert!(stripped == headers || hop_by_hop, "{headers:?} has a hop-by-hop field");
+        assert!(stripped.to_map() == headers || hop_by_hop, "{headers:?} has a hop-by-hop field");
         self.reading.head = HeadReading::Accepted { status, version, headers };
         self.persistent = persistent;
         self.body = Some(ResponseBodyDecoder::new(framing));
