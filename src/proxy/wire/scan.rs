@@ -129,8 +129,9 @@ impl HeadScanner {
         loop {
             let line_at = self.at;
             let Some(field) = self.next_line(bytes)? else {
-                // Also an incomplete head is bounded: an endless field section must not fill the buffer.
-                let over = bytes.len() - line.fields_at > bounds.header_bytes;
+                // Also an incomplete head is bounded: an endless field section must not fill the buffer. The last byte may be
+                // the CR of the empty line, which does not count.
+                let over = bytes.len() - line.fields_at > bounds.header_bytes + 1;
                 return if over { Err(Refusal::HeadersTooLarge) } else { Ok(None) };
             };
             if field.is_empty() {
@@ -456,6 +457,19 @@ mod tests {
                     &text.as_bytes()[..end]
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_head_at_the_limit_is_complete_in_every_split() {
+        let value = "v".repeat(BOUNDS.header_bytes - "Host: a\r\nX: \r\n".len());
+        check(
+            &format!("GET / HTTP/1.1\r\nHost: a\r\nX: {value}\r\n\r\n"),
+            ScannedHead::Complete("GET / HTTP/1.1\r\n\r\n".len() + BOUNDS.header_bytes, Framing::Length(0)),
+        );
+        let beyond = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {value}v\r\n\r\n");
+        for end in beyond.len() - 2..=beyond.len() {
+            assert_eq!(head(&beyond.as_bytes()[..end], &BOUNDS), ScannedHead::Refused(Refusal::HeadersTooLarge));
         }
     }
 
