@@ -20,6 +20,7 @@ has() {
 # value WHAT: the value in the row of this figure.
 value() { sed -n "s/^| all  *| $1  *| \([^|]*[^| ]\)  *|.*/\1/p" "$scratch/plan.md"; }
 measures() { admin /v1/rollouts/next | json "it['traffic'][0]['rate'] is not None and it['traffic'][0]['over_ms'] >= 4000 and it['traffic'][0]['requests'] > 200"; }
+counts() { admin /v1/status | json "it['routes'][0]['requests'] > 0 and it['routes'][0]['variants'][0]['requests'] > 0"; }
 tables_are_whole() {
   python3 - "$scratch/plan.md" <<'PYTHON'
 import re, sys
@@ -49,6 +50,8 @@ min_duration = "2h"'
 write_split 5 "$sticky_by_cookie"
 start_proxy
 start_load --rate 100 --sticky
+
+eventually "the proxy has counted requests" True counts
 
 # The running proxy has no rollout; the file of the plan has one.
 sed "s|canary = { upstream = \"v2\", weight = 5 }|canary = { upstream = \"v2\", rollout = \"next\" }|" "$scratch/routes.toml" >"$scratch/next.toml"
