@@ -1,5 +1,8 @@
 //! The snapshot: everything that decides about a request. Immutable, consistent, published by the controller alone.
 
+mod route_state;
+mod route_states;
+
 use std::cell::OnceCell;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::ops::Deref;
@@ -8,17 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::watch;
 
+pub use route_state::{LimitCounts, LimitState, RouteState};
+pub use route_states::RouteStates;
+
 use crate::balance::HashRing;
 use crate::failover::{EndpointHealth, UpstreamHealth};
 use crate::identity::IdentityProviders;
-use crate::limiter::{RatePace, RateTable};
 use crate::route::{
-    Edition, EffectiveConfig, EndpointRole, Generation, ListenerSpec, Needs, Overlay, Protocol, Rules, UpstreamId,
+    Edition, EffectiveConfig, EndpointRole, Generation, ListenerSpec, Overlay, Protocol, Rules, UpstreamId,
 };
-use crate::telemetry::{
-    Counter, ExposedCallers, GuardWatch, LimitMeter, ListenerMeter, PerWorker, RefusalMeter, Sample, ShadowSeries,
-    UpstreamSeries, VariantSeries,
-};
+use crate::telemetry::{ListenerMeter, PerWorker, UpstreamSeries};
 use crate::tls::{EndpointTls, Server};
 
 /// A listening socket, and whether another process holds it too.
@@ -84,79 +86,6 @@ pub struct Listener {
     pub meters: Arc<PerWorker<ListenerMeter>>,
     /// Its TLS configuration; `None` for cleartext.
     pub tls: Option<Arc<Server>>,
-}
-
-/// The state of a route; carried over while a route of this name exists.
-#[derive(Debug)]
-pub struct RouteState {
-    /// The series of each variant; one for a redirect or a fixed response.
-    pub series: Box<[Arc<VariantSeries>]>,
-    /// The random sample of the weights' decisions; `None` for a route with one variant.
-    pub sample: Option<Arc<Sample>>,
-    /// What its guards count; `None` when none watches.
-    pub watch: Option<Arc<GuardWatch>>,
-    /// The distinct callers that the canaries of its rollout got; `None` without a rollout.
-    pub exposed: Option<Arc<ExposedCallers>>,
-    /// The series of its shadow, if it has one.
-    pub shadow: Option<Arc<ShadowSeries>>,
-    /// Its rate limits, in the order of its specification.
-    pub limits: Box<[Arc<LimitState>]>,
-    /// What it refuses by access rules, and under load.
-    pub refusals: Arc<PerWorker<RefusalMeter>>,
-    /// The facts about callers that its rules need.
-    pub needs: Needs,
-}
-
-/// The state of a rate limit. The counts and meters are carried over while its route, `per` and name are the same.
-#[derive(Debug)]
-pub struct LimitState {
-    /// Its rate and burst.
-    pub pace: RatePace,
-    /// Its counts.
-    pub table: Arc<RateTable>,
-    /// What it refused.
-    pub meters: Arc<PerWorker<LimitMeter>>,
-}
-
-/// The figures of a rate limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LimitCounts {
-    /// Requests that were refused.
-    pub refused: u64,
-    /// Requests beyond the limit that were let through: `dry_run`.
-    pub dry_run: u64,
-    /// Keys that have a place, also those that have used nothing for long.
-    pub keys: usize,
-    /// Keys that lost their counts to others.
-    pub evicted: u64,
-}
-
-impl LimitState {
-    /// The figures now. Reads no table: each scrape asks.
-    #[must_use]
-    pub fn counts(&self) -> LimitCounts {
-        let sum = |of: fn(&LimitMeter) -> &Counter| self.meters.used().map(|meter| of(meter).value()).sum();
-        LimitCounts {
-            refused: sum(|meter| &meter.refused),
-            dry_run: sum(|meter| &meter.dry_run),
-            keys: self.table.places(),
-            evicted: self.table.evicted(),
-        }
-    }
-}
-
-impl RouteState {
-    /// How many of its requests were refused under load.
-    #[must_use]
-    pub fn shed_requests(&self) -> u64 {
-        self.refusals.used().map(|meter| meter.shed.value()).sum()
-    }
-
-    /// How many of its requests an access rule answered.
-    #[must_use]
-    pub fn denied_requests(&self) -> u64 {
-        self.refusals.used().map(|meter| meter.denied.value()).sum()
-    }
 }
 
 /// The state of an upstream; carried over while an upstream of this name exists.
@@ -308,7 +237,7 @@ pub struct Snapshot {
     /// Bound listeners.
     pub listeners: Arc<[Arc<Listener>]>,
     /// The routes' states, by [`crate::route::RouteId`].
-    pub routes: Arc<[Arc<RouteState>]>,
+    pub routes: RouteStates,
     /// The upstreams' states, by [`UpstreamId`].
     pub upstreams: Arc<[Arc<UpstreamState>]>,
     /// The identity providers: token keys and country data.

@@ -3,7 +3,6 @@
 
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use pointsman::fields::Fields;
 use pointsman::proxy::response_body::{BodyPiece, ResponseBodyDecoder};
 use pointsman::proxy::response_head::{
     ExpectedResponse, HeadLimits, HeadProgress, MalformedResponse, ResponseFraming, ResponseHead, ResponseHeadScanner,
@@ -121,7 +120,8 @@ impl Reader {
                 HeadProgress::Partial => return Ok(false),
                 HeadProgress::Informational(length) => {
                     assert!(length <= self.limits.bytes);
-                    let fields = self.scanner.take_fields(&self.input[..length], Fields::new())?;
+                    self.scanner.keep(&self.input[..length])?;
+                    let fields = self.scanner.take_fields();
                     let fields = fields.iter().flat_map(|(name, value)| [name.to_vec(), value.to_vec()]).collect();
                     self.response.informational.push((self.scanner.status(), fields));
                     self.take(length);
@@ -129,7 +129,8 @@ impl Reader {
                 }
                 HeadProgress::Final(length) => {
                     assert!(length <= self.limits.bytes);
-                    let head = self.scanner.head(&self.input[..length], Fields::new())?;
+                    self.scanner.keep(&self.input[..length])?;
+                    let head = self.scanner.take_head()?;
                     self.take(length);
                     let ResponseHead { status, fields, framing, persistent, hop_by_hop, .. } = head;
                     let (status, headers) = (status.as_u16(), fields.to_map());

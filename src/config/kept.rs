@@ -65,10 +65,11 @@ impl KeptRoutes {
         self.by_hash.get_or_init(|| self.kept.iter().zip(0..).map(|(kept, at)| (kept.hash, at)).collect())
     }
 
-    /// Whether these routes match the same requests as the last ones, at the same places: then the index is the same, and no
-    /// two of them conflict.
+    /// Whether these routes have the same names and match the same requests as the last ones, at the same places: then the index
+    /// is the same, and no two of them conflict.
     pub(super) fn has_same_matches(&self, routes: &[Route]) -> bool {
-        let is_same = |(a, b): (&Route, &Route)| a.is_shared_with(b) || a.matches.is_same(&b.matches);
+        let is_same =
+            |(a, b): (&Route, &Route)| a.is_shared_with(b) || (a.name == b.name && a.matches.is_same(&b.matches));
         self.routes.len() == routes.len() && self.routes.iter().zip(routes).all(is_same)
     }
 }

@@ -43,6 +43,25 @@ weight = 100
 min_duration = '1h'
 ";
 
+/// The tables beside the routes, in versions: with more of them, and with another meaning.
+fn head(version: u8) -> String {
+    let more = |text: &str| format!("{HEAD}{text}");
+    match version {
+        0 => HEAD.to_owned(),
+        1 => more("# more\n"),
+        2 => more("[upstream.0]\nendpoints = 'http://10.0.0.9'\n"),
+        3 => more("[kill]\nall = true\n"),
+        4 => more("[kill]\nroutes = ['r1', 'r3']\ntenants = ['acme']\n"),
+        5 => HEAD.replace("schema = 1\n", "# note\r\n\nschema = 1\n"),
+        6 => HEAD.replace("header:x-tenant", "query:tenant"),
+        7 => HEAD.replace("10.20.0.0/16", "10.22.0.0/16"),
+        8 => HEAD.replace("revision = '1'", "revision = '2'"),
+        9 => HEAD.replace("name = 'web'", "name = 'edge'"),
+        10 => more("[segment.long]\nuser = '''\n# one'''\n"),
+        _ => more("[segment.long]\nuser = '''\n# two'''\n"),
+    }
+}
+
 /// A route by the number of its kind; `n` is in its name and `k` in its settings. Some have warnings, some errors.
 fn route(kind: u8, n: u8, k: u8) -> String {
     let head = format!("[[route]]\nname = 'r{n}'\n");
@@ -138,7 +157,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => any::<u16>().prop_map(|at| Edit::Move { at }),
         1 => (0_u8..3).prop_map(|value| Edit::Variable { value }),
         1 => (0_u8..3).prop_map(|value| Edit::Tenants { value }),
-        1 => (0_u8..3).prop_map(|value| Edit::Head { value }),
+        3 => (0_u8..12).prop_map(|value| Edit::Head { value }),
     ]
 }
 
@@ -225,8 +244,7 @@ impl World {
             let note = |block: &Block| if block.comment { "# note\n" } else { "" };
             blocks.flat_map(|one| [note(one).to_owned(), route(one.kind, one.n, one.k)]).collect()
         };
-        let head = ["", "# more\n", "[upstream.0]\nendpoints = 'http://10.0.0.9'\n"][usize::from(self.head)];
-        std::fs::write(self.path(), format!("{HEAD}{head}{}", text(false))).unwrap();
+        std::fs::write(self.path(), format!("{}{}", head(self.head), text(false))).unwrap();
         std::fs::write(self.folder.path().join("more-1.toml"), text(true)).unwrap();
     }
 
@@ -328,6 +346,10 @@ fn each_kind_of_route_is_like_a_load_of_all() {
             Edit::Variable { value: 1 },
             Edit::Tenants { value: 1 },
             Edit::Head { value: 2 },
+            Edit::Head { value: 0 },
+            Edit::Head { value: 3 },
+            Edit::Head { value: 4 },
+            Edit::Head { value: 5 },
         ] {
             world.apply(&edit);
             world.compare().unwrap_or_else(|error| panic!("kind {kind}, {edit:?}: {error}"));
@@ -361,6 +383,23 @@ fn what_has_not_changed_is_shared() {
     assert_eq!(shared(&second.rules, &third.rules), 2);
     world.apply(&Edit::Swap { a: 0, b: 3 });
     assert_eq!(shared(&third.rules, &load(&world).rules), 3);
+}
+
+#[test]
+fn an_edit_of_a_kill_or_a_comment_reads_no_route() {
+    let mut world = World::new(&[(0, 1), (1, 2), (0, 3), (9, 4)]);
+    let first = load(&world);
+    for value in [1, 3, 4, 5, 0] {
+        world.apply(&Edit::Head { value });
+        // The route with a canary has places, which move with it.
+        let loaded = load(&world);
+        assert!(shared(&first.rules, &loaded.rules) >= 3, "{value}");
+        assert_eq!((loaded.overlay.kill().all, loaded.kills.is_empty()), (value == 3, !matches!(value, 3 | 4)));
+    }
+    for value in 6..10 {
+        world.apply(&Edit::Head { value });
+        assert_eq!(shared(&first.rules, &load(&world).rules), 0, "{value}");
+    }
 }
 
 #[test]

@@ -146,9 +146,7 @@ impl Baselines {
                 if self.0.is_empty() {
                     continue;
                 }
-                if let Some(same) = self.0.remove(&route.name) {
-                    kept.insert(route.name.clone(), same);
-                }
+                kept.extend(self.0.remove_entry(&route.name));
             } else {
                 let now = counts_of(state);
                 if !now.is_empty() {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod adoption;
+mod background;
 mod controller;
 mod event;
 mod files;

@@ -64,7 +64,7 @@ pub fn build(old: Option<&Snapshot>, inputs: SnapshotInputs<'_>) -> Snapshot {
         now,
         uptime_ms,
     } = inputs;
-    let at = BuiltAt { now, uptime: Duration::from_millis(uptime_ms) };
+    let at = BuiltAt { generation, now, uptime: Duration::from_millis(uptime_ms) };
     let next = Snapshot {
         generation,
         edition: old.map_or(Edition(1), |old| old.edition),

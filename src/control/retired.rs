@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::background;
 use crate::snapshot::Snapshot;
 
 /// Snapshots that are no longer published.
@@ -14,13 +15,14 @@ impl RetiredSnapshots {
         self.0.push(snapshot);
     }
 
-    /// Frees the snapshots that nothing else references, on a blocking thread.
+    /// Frees the snapshots that nothing else references, on another thread.
     pub fn drop_unused(&mut self) {
         let (in_use, unused): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.0).into_iter().partition(|snapshot| Arc::strong_count(snapshot) > 1);
         self.0 = in_use;
         if !unused.is_empty() {
-            tokio::task::spawn_blocking(move || drop(unused));
+            // Without a thread they are freed here.
+            let _ = background::spawn("retire", move || drop(unused));
         }
     }
 }

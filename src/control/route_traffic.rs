@@ -2,12 +2,12 @@
 //! there anyway.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::route::Route;
 use crate::snapshot::{RouteState, Snapshot};
 use crate::stats::Failures;
-use crate::telemetry::{LatencyCounts, StableAnswers};
+use crate::telemetry::{LatencyCounts, Sample, StableAnswers};
 
 use super::measure::VariantCounts;
 
@@ -96,11 +96,11 @@ impl TrafficHistory {
         self.read_ms = Some(moment.now_ms);
         let mut before = std::mem::take(&mut self.routes);
         let mut measured = BTreeMap::new();
-        let is_moved = |route: &Route| route.split().is_some_and(|split| split.rollout.is_some());
-        let routes = snapshot.rules.routes.iter().zip(&*snapshot.routes);
-        for (route, state) in routes.filter(|(route, _)| is_moved(route)) {
+        let members = snapshot.rules.rollouts.iter().flat_map(|rollout| &rollout.members);
+        for id in members.map(|member| member.route) {
+            let (route, Some(state)) = (snapshot.rules.route(id), snapshot.routes.get(id.0 as usize)) else { continue };
             let mut history = before.remove(&route.name).unwrap_or_default();
-            history.count_callers(state, moment.wall);
+            history.count_callers(snapshot.routes.sample(id), moment.wall);
             let traffic = history.take(Reading::of(state, moment.now_ms));
             measured.insert(route.name.clone(), traffic);
             self.routes.insert(route.name.clone(), history);
@@ -133,8 +133,8 @@ impl RouteHistory {
     }
 
     /// Keeps the count of callers that was made over an hour, or as long as there was one.
-    fn count_callers(&mut self, state: &RouteState, wall: Duration) {
-        let Some(sample) = &state.sample else { return };
+    fn count_callers(&mut self, sample: Option<&Arc<Sample>>, wall: Duration) {
+        let Some(sample) = sample else { return };
         let over = wall.saturating_sub(sample.since);
         let is_wanted = match self.callers {
             // The count goes on until the hour is full.

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::admin::{AdminListener, OtherListener, PreparedAdmin, push_regularly};
 use super::adoption::wait_for_workers;
@@ -25,7 +26,7 @@ use super::resolver::{LookupResult, Resolve, WatchedNames};
 use super::retired::RetiredSnapshots;
 use super::start_error::StartError;
 use super::state::{ControlState, Counts, LastReload};
-use super::system::{BindError, ServiceState, Shutdown, Signals, SystemdNotify, listen_to_signals};
+use super::system::{BindError, REST_EVERY_MS, ServiceState, Shutdown, Signals, SystemdNotify, listen_to_signals};
 use crate::clock::Clock;
 use crate::config::{Diagnostics, Loaded};
 use crate::drain::{Drain, DrainWatch};
@@ -371,11 +372,15 @@ impl StartedControl {
         if let Some(pusher) = &controller.pusher {
             tokio::spawn(push_regularly(Arc::clone(pusher), Arc::clone(&controller.state)));
         }
-        tokio::spawn(send_guard_ticks(Arc::clone(&controller.state), controller.sender.clone()));
-        tokio::spawn(send_probe_ticks(Arc::clone(&controller.state), controller.sender.clone()));
+        let following = || (Arc::clone(&controller.state), controller.store.follow(), controller.sender.clone());
+        let (state, snapshots, events) = following();
+        tokio::spawn(send_guard_ticks(state, snapshots, events));
+        let (state, snapshots, events) = following();
+        tokio::spawn(send_probe_ticks(state, snapshots, events));
         let (snapshots, drained) = (controller.store.follow(), controller.drain.subscribe());
         tokio::spawn(run_checks(Arc::clone(&controller.state), snapshots, drained));
-        tokio::spawn(send_housekeeping_ticks(threads, controller.notify.watchdog(), controller.sender.clone()));
+        let (watchdog, registry) = (controller.notify.watchdog(), Arc::clone(&controller.state.counts.registry));
+        tokio::spawn(send_housekeeping_ticks(threads, watchdog, registry, controller.sender.clone()));
         Ok(controller)
     }
 }
@@ -400,15 +405,20 @@ impl Controller {
 async fn send_housekeeping_ticks(
     threads: Arc<Vec<JoinHandle<()>>>,
     watchdog: Option<Duration>,
+    registry: Arc<MeterRegistry>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut ticks =
-        tokio::time::interval(watchdog.map_or(HOUSEKEEPING_EVERY, |every| HOUSEKEEPING_EVERY.min(every / 3)));
+    let within = |every: Duration| watchdog.map_or(every, |watchdog| every.min(watchdog / 3));
     loop {
-        ticks.tick().await;
         let ended = threads.iter().filter(|thread| thread.is_finished()).count();
         if events.send(Event::Process(ProcessEvent::Housekeeping { ended })).await.is_err() {
             return;
+        }
+        if registry.is_at_rest() {
+            // The end of the rest ends the wait.
+            let _ = timeout(within(Duration::from_millis(REST_EVERY_MS)), registry.roused()).await;
+        } else {
+            tokio::time::sleep(within(HOUSEKEEPING_EVERY)).await;
         }
     }
 }

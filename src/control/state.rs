@@ -272,6 +272,17 @@ impl ControlState {
         data.last = Some(last.clone());
     }
 
+    /// Waits until a worker does not rest, guards wait for something, or there is another snapshot.
+    pub async fn wait_for_work(&self, snapshots: &mut watch::Receiver<Arc<Snapshot>>) {
+        tokio::select! {
+            biased;
+            () = self.counts.registry.roused() => {}
+            () = self.release.judging_begins() => {}
+            // An error: the controller has ended, and takes no events any more.
+            _ = snapshots.changed() => {}
+        }
+    }
+
     /// The worker with the oldest heartbeat, when it is stuck. A draining worker gives heartbeats until it ends; an
     /// ended one does not count.
     #[must_use]

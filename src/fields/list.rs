@@ -25,14 +25,26 @@ pub struct Fields {
     lines: Vec<Line>,
     /// Length of the prelude.
     prelude: u32,
+    /// The bytes behind the first name are not the lines as they are sent, one after another.
+    scattered: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Line {
     name: FieldSpan,
     value: FieldSpan,
-    /// It is sent as it stands in the bytes.
-    is_regular: bool,
+    form: LineForm,
+}
+
+/// How a line stands in the bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineForm {
+    /// As it is sent: the name in lower case, a colon, a blank, the value, CRLF.
+    Sent,
+    /// As it was received; `set_head` reads its bytes.
+    Received,
+    /// With other blanks.
+    Other,
 }
 
 impl Fields {
@@ -46,7 +58,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.lines.clear();
-        self.prelude = 0;
+        (self.prelude, self.scattered) = (0, false);
         if self.bytes.capacity() > KEPT_BYTES {
             self.bytes = Vec::new();
         }
@@ -58,9 +70,18 @@ impl Fields {
     /// Notes a line of a head that is being scanned. [`set_head`](Self::set_head) follows with its bytes.
     #[inline]
     pub fn push_line(&mut self, line: FieldLine) {
-        // Whether the one byte between colon and value is a blank, `set_head` finds out.
         let is_regular = line.value.from == line.name.to + 2 && line.end == line.value.to + 2;
-        self.lines.push(Line { name: line.name, value: line.value, is_regular });
+        // Whether the one byte between colon and value is a blank, `set_head` finds out.
+        let form = if is_regular { LineForm::Received } else { LineForm::Other };
+        self.lines.push(Line { name: line.name, value: line.value, form });
+    }
+
+    /// Notes a line as [`push_line`](Self::push_line) does, which stands in the head as it is sent: the name in lower case, a
+    /// colon, a blank, the value, CRLF.
+    #[inline]
+    pub fn push_sent_line(&mut self, name: FieldSpan, value: FieldSpan) {
+        debug_assert!(value.from == name.to + 2, "a colon and a blank");
+        self.lines.push(Line { name, value, form: LineForm::Sent });
     }
 
     /// Forgets the lines of a head that turned out to be incomplete.
@@ -73,14 +94,19 @@ impl Fields {
     pub fn set_head(&mut self, head: &[u8], prelude: usize) {
         debug_assert!(self.bytes.is_empty(), "one head a list");
         debug_assert!(prelude <= head.len(), "the prelude is a part of the head");
-        self.bytes.extend_from_slice(head);
+        // Without the empty line at the end, lines that are added follow the received ones.
+        let has_end = head.len() >= prelude + 2 && head.ends_with(b"\r\n\r\n");
+        self.bytes.extend_from_slice(if has_end { &head[..head.len() - 2] } else { head });
         self.prelude = FieldSpan::new(0, prelude).to;
+        let mut end = self.prelude;
         for line in &mut self.lines {
-            if let Some(name) = self.bytes.get_mut(line.name.from as usize..line.name.to as usize) {
-                name.make_ascii_lowercase();
+            if line.form != LineForm::Sent {
+                line.settle(&mut self.bytes);
             }
-            line.is_regular &= self.bytes.get(line.name.to as usize + 1) == Some(&b' ');
+            self.scattered |= line.form != LineForm::Sent || line.name.from != end;
+            end = line.value.to + 2;
         }
+        self.scattered |= end as usize != self.bytes.len();
     }
 
     /// Sets the prelude of a head without received bytes. Fields are added afterwards.
@@ -218,12 +244,7 @@ impl Fields {
         let value = FieldSpan::new(value_at, self.bytes.len());
         debug_assert!(HeaderValue::from_bytes(value.of(&self.bytes)).is_ok(), "a valid value");
         self.bytes.extend_from_slice(b"\r\n");
-        self.lines.push(Line { name: FieldSpan::new(at, value_at - 2), value, is_regular: true });
-    }
-
-    /// Adds a line at the end whose value is a part of this head.
-    pub fn append_part(&mut self, name: &HeaderName, value: FieldSpan) {
-        self.append_with(name, |bytes| bytes.extend_from_within(value.from as usize..value.to as usize));
+        self.lines.push(Line { name: FieldSpan::new(at, value_at - 2), value, form: LineForm::Sent });
     }
 
     /// Adds all lines of a list at the end. It has no prelude.
@@ -234,8 +255,24 @@ impl Fields {
         self.lines.extend(other.lines.iter().map(|line| Line {
             name: line.name.moved(at),
             value: line.value.moved(at),
-            is_regular: line.is_regular,
+            form: line.form,
         }));
+        self.scattered |= other.scattered;
+    }
+
+    /// Replaces the value of the last line by one of the same length. The caller has checked the bytes. Returns whether
+    /// the lengths are the same.
+    #[inline]
+    pub fn set_last(&mut self, value: &[u8]) -> bool {
+        let last = self.lines.last().map(|line| line.value).unwrap_or_default();
+        debug_assert!(HeaderValue::from_bytes(value).is_ok(), "a valid value");
+        match self.bytes.get_mut(last.from as usize..last.to as usize) {
+            Some(place) if place.len() == value.len() => {
+                place.copy_from_slice(value);
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// Gives back the memory that the list does not need.
@@ -272,25 +309,39 @@ impl Fields {
         let name = name.as_ref().as_bytes();
         let (before, bytes) = (self.lines.len(), &self.bytes);
         self.lines.retain(|line| line.name.len() != name.len() || line.name.of(bytes) != name);
-        self.lines.len() < before
+        let has_removed = self.lines.len() < before;
+        self.scattered |= has_removed;
+        has_removed
     }
 
     /// Keeps the lines for which `keeps` is true.
     pub fn retain(&mut self, mut keeps: impl FnMut(&[u8], &[u8]) -> bool) {
-        let bytes = &self.bytes;
+        let (before, bytes) = (self.lines.len(), &self.bytes);
         self.lines.retain(|line| keeps(line.name.of(bytes), line.value.of(bytes)));
+        self.scattered |= self.lines.len() < before;
     }
 
     /// Appends all lines in the form of HTTP/1.1, without the empty line after them. Neighbours are copied together.
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
+        if self.scattered {
+            return self.write_runs(out);
+        }
+        if let Some(first) = self.lines.first() {
+            out.extend_from_slice(self.bytes.get(first.name.from as usize..).unwrap_or_default());
+        }
+    }
+
+    fn write_runs(&self, out: &mut Vec<u8>) {
         let mut run = FieldSpan::default();
         for line in &self.lines {
-            if line.is_regular && line.name.from == run.to {
+            let is_sent = line.form == LineForm::Sent;
+            if is_sent && line.name.from == run.to {
                 run.to = line.value.to + 2;
                 continue;
             }
             out.extend_from_slice(run.of(&self.bytes));
-            if line.is_regular {
+            if is_sent {
                 run = FieldSpan { from: line.name.from, to: line.value.to + 2 };
                 continue;
             }
@@ -342,6 +393,49 @@ impl Fields {
     }
 }
 
+impl Line {
+    /// Puts the name into lower case, and finds the form of the line.
+    fn settle(&mut self, bytes: &mut [u8]) {
+        make_lower(bytes, self.name);
+        if self.form == LineForm::Received {
+            let has_blank = bytes.get(self.name.to as usize + 1) == Some(&b' ');
+            self.form = if has_blank { LineForm::Sent } else { LineForm::Other };
+        }
+    }
+}
+
+/// Puts the letters of ASCII in a part of `bytes` into lower case.
+#[inline]
+fn make_lower(bytes: &mut [u8], part: FieldSpan) {
+    let (mut at, end) = (part.from as usize, part.to as usize);
+    while at < end {
+        // Eight bytes at a time, while there are so many: those behind the part stay as they are.
+        let Some(eight) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>()) else {
+            return lower_rest(bytes.get_mut(at..end).unwrap_or_default());
+        };
+        *eight = lower_word(u64::from_le_bytes(*eight), end - at).to_le_bytes();
+        at += 8;
+    }
+}
+
+/// Puts the last bytes of a head into lower case. Not inline, as [`lower_word`].
+#[cold]
+#[inline(never)]
+fn lower_rest(bytes: &mut [u8]) {
+    bytes.make_ascii_lowercase();
+}
+
+/// A word with its first bytes in lower case. Not inline: the compiler would make a loop for long names of this.
+#[inline(never)]
+fn lower_word(word: u64, bytes: usize) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let seven = word & (ONES * 0x7f);
+    // The high bit of a byte becomes set from `A` on, and by the second sum from the byte after `Z` on.
+    let upper = (seven + ONES * (0x80 - 0x41)) & !(seven + ONES * (0x80 - 0x5b)) & !word & (ONES * 0x80);
+    let within = u64::MAX >> (64 - 8 * bytes.min(8));
+    word | ((upper & within) >> 2)
+}
+
 /// The name of a field that most messages of HTTP/2 have. Others are looked up in the list of standard names, or copied.
 fn frequent_name(name: &[u8]) -> Option<HeaderName> {
     Some(match name {
@@ -368,14 +462,14 @@ fn frequent_name(name: &[u8]) -> Option<HeaderName> {
 
 impl Clone for Fields {
     fn clone(&self) -> Self {
-        Self { bytes: self.bytes.clone(), lines: self.lines.clone(), prelude: self.prelude }
+        Self { bytes: self.bytes.clone(), lines: self.lines.clone(), prelude: self.prelude, scattered: self.scattered }
     }
 
     /// Uses the memory of this list.
     fn clone_from(&mut self, other: &Self) {
         self.bytes.clone_from(&other.bytes);
         self.lines.clone_from(&other.lines);
-        self.prelude = other.prelude;
+        (self.prelude, self.scattered) = (other.prelude, other.scattered);
     }
 }
 
@@ -481,6 +575,16 @@ mod tests {
     }
 
     #[test]
+    fn the_last_value_is_replaced_by_one_of_its_length() {
+        let mut fields = Fields::new();
+        assert!(!fields.set_last(b"a"));
+        fields.append_valid(b"x-a", b"1");
+        fields.append_valid(b"x-b", b"23");
+        assert!(fields.set_last(b"45") && !fields.set_last(b"6"));
+        assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"x-a"[..], &b"1"[..]), (b"x-b", b"45")]);
+    }
+
+    #[test]
     fn text_is_visible_ascii() {
         assert_eq!(
             (text(b"a b\t~"), text(b""), text(b"\xc3\xa4"), text(b"a\x7f")),
@@ -489,6 +593,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_part_becomes_lower_case(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..40),
+            from in 0..40_usize,
+            length in 0..40_usize,
+        ) {
+            let mut expected = bytes.clone();
+            let from = from.min(bytes.len());
+            let to = (from + length).min(bytes.len());
+            expected[from..to].make_ascii_lowercase();
+            make_lower(&mut bytes, FieldSpan::new(from, to));
+            prop_assert_eq!(bytes, expected);
+        }
+
         /// Any acts leave what a plain list of lines has.
         #[test]
         fn it_is_a_list(acts in proptest::collection::vec((0..4_u8, 0..5_usize, "[ -~]{0,9}"), 0..40)) {

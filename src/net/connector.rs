@@ -91,7 +91,7 @@ async fn send_proxy_header(mut connected: Connected) -> Result<Connected, Connec
 
 async fn handshake(connected: Connected) -> Result<Socket, ConnectError> {
     let Connected { stream, destination } = connected;
-    let Some(TlsTarget { config, server_name }) = destination.tls else { return Ok(Socket::Plain(stream)) };
+    let Some(TlsTarget { config, server_name }) = destination.tls else { return Ok(stream.into()) };
     // Boxed, so that cleartext connections do not carry its size.
     let connecting = Box::pin(TlsConnector::from(config).connect(server_name, stream));
     let stream = connecting.await.map_err(ConnectError::Tls)?;

@@ -6,6 +6,7 @@ mod connect_error;
 mod connection_slots;
 mod connector;
 mod destination;
+mod plain_socket;
 mod release_requests;
 mod socket;
 mod unix;

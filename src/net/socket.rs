@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -15,11 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::plain_socket::PlainSocket;
+
 /// A TCP or TLS connection.
 #[derive(Debug)]
 pub enum Socket {
     /// Cleartext.
-    Plain(TcpStream),
+    Plain(PlainSocket),
     /// TLS. Boxed, so that cleartext connections do not carry its size.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -56,7 +58,40 @@ impl Socket {
     /// Ready when the TCP socket may have bytes to read; needs no buffer. Bytes inside the TLS session are not
     /// considered, so call it only after a pending read.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp().poll_read_ready(cx)
+        match self {
+            Self::Plain(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
+    /// Reads into `buffer`, which is not empty; returns how many bytes, 0 at the end. Cheaper than
+    /// [`AsyncRead::poll_read`]: a cleartext read does not use the task's budget, so the caller bounds how often it reads
+    /// before it returns to the runtime.
+    ///
+    /// # Errors
+    /// The connection failed.
+    #[inline]
+    pub fn poll_read_head(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_read_head(cx, buffer),
+            Self::Tls(stream) => {
+                let mut buffer = ReadBuf::new(buffer);
+                ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+        }
+    }
+
+    /// The same for bytes that rarely come: it looks first whether there may be some.
+    ///
+    /// # Errors
+    /// The connection failed.
+    #[inline]
+    pub fn poll_rare_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => stream.poll_rare_read(cx, buffer),
+            Self::Tls(_) => self.poll_read_head(cx, buffer),
+        }
     }
 
     /// What an idle connection has received that was not read. Makes no system call unless the socket is ready. A byte
@@ -87,7 +122,7 @@ impl Socket {
     #[must_use]
     pub fn early_input(&self) -> UnreadInput {
         let Self::Plain(stream) = self else { return UnreadInput::None };
-        match rustix::net::recv(stream, &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        match rustix::net::recv(stream.tcp(), &mut [0_u8; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Ok((1.., _)) => UnreadInput::Bytes,
             Err(Errno::AGAIN | Errno::INTR) => UnreadInput::None,
             Ok((0, _)) | Err(_) => UnreadInput::End,
@@ -110,7 +145,7 @@ impl Socket {
 
     fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Plain(stream) => stream.tcp(),
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
@@ -137,19 +172,26 @@ pub fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
 
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self::Plain(stream.into())
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream) => stream.poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
 
 impl AsyncWrite for Socket {
+    #[inline]
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(stream) => stream.poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -160,7 +202,7 @@ impl AsyncWrite for Socket {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Plain(stream) => stream.poll_write_vectored(cx, slices),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
@@ -179,7 +221,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Plain(stream) => stream.poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -16,7 +16,8 @@ use super::downstream::client::Client;
 use super::downstream::connection;
 use super::request::handle::handle;
 use super::request::http_proxy::HttpProxy;
-use super::worker::connection_deadlines::{SWEEP, Wakeup};
+use super::worker::connection_deadlines::Wakeup;
+use super::worker::sweeps::SweepTicks;
 use super::worker::{Worker, WorkerSetup};
 use crate::drain::{DrainWatch, Phase};
 use crate::snapshot::Snapshot;
@@ -92,10 +93,9 @@ fn connect(proxy: Rc<HttpProxy>, client: Rc<Client>, stream: TcpStream) -> impl 
 }
 
 async fn sweep(proxy: Rc<HttpProxy>) {
-    let mut ticks = tokio::time::interval(SWEEP);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = SweepTicks::new();
     loop {
-        ticks.tick().await;
+        ticks.next(&proxy.worker.sweeps).await;
         proxy.sweep();
     }
 }
@@ -117,6 +117,7 @@ async fn serve(
                     break;
                 }
                 let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                proxy.worker.rouse();
                 proxy.adopt(snapshot);
                 acceptors.follow();
             }
@@ -124,6 +125,7 @@ async fn serve(
     }
     let worker = &proxy.worker;
     worker.draining.set(true);
+    worker.rouse();
     acceptors.close().await;
     worker.connections.wake_all(Wakeup::Drain);
     let idle = async {

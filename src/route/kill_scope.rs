@@ -62,14 +62,9 @@ pub enum ScopeFault {
     Stable(RouteId),
 }
 
-/// Above this number of look-ups a table of names is built; below, the routes are searched.
-const SEARCHES_MAX: usize = 8;
-
 /// The routes of a set of rules by name.
 pub struct RouteNames<'a> {
     rules: &'a Rules,
-    /// `None`: the routes are searched.
-    ids: Option<ahash::HashMap<&'a str, RouteId>>,
 }
 
 impl KillScope {
@@ -97,18 +92,14 @@ impl KillScope {
 }
 
 impl<'a> RouteNames<'a> {
-    /// For about this many look-ups.
+    /// The names of these rules.
     #[must_use]
-    pub fn new(rules: &'a Rules, look_ups: usize) -> Self {
-        let table = || rules.numbered().map(|(id, route)| (route.name.as_str(), id)).collect();
-        Self { rules, ids: (look_ups > SEARCHES_MAX).then(table) }
+    pub const fn new(rules: &'a Rules) -> Self {
+        Self { rules }
     }
 
     fn route(&self, name: &str) -> Option<(RouteId, &'a Route)> {
-        match &self.ids {
-            Some(ids) => ids.get(name).map(|id| (*id, self.rules.route(*id))),
-            None => self.rules.numbered().find(|(_, route)| route.name == name),
-        }
+        self.rules.find_named(name).map(|id| (id, self.rules.route(id)))
     }
 
     /// What a scope is in these rules.

@@ -53,9 +53,9 @@ pub use masks::{MASKED_MIN, Masks, is_word_byte};
 pub use matching::{
     Caller, CallerOrigin, CertField, Claims, ClientIp, Country, EncodedSlash, Extractor, Facts, ForwardingFields,
     HeaderEdits, HostPattern, HostTemplate, Identity, LastHop, NormalPath, Part, PathError, PathPattern, PathTemplate,
-    Predicate, RequestHead, Segment, StickyKey, StringMatch, Template, TemplateError, TemplateFault, TenantList,
-    TokenFault, Values, VerifiedCert, cookie, is_grpc, is_grpc_type, needless_escape, needs_trusted_peer, normal_host,
-    normal_path,
+    Predicate, RequestHead, RequestPlace, Segment, StickyKey, StringMatch, Template, TemplateError, TemplateFault,
+    TenantList, TokenFault, Values, VerifiedCert, cookie, is_grpc, is_grpc_type, is_normal_path, needless_escape,
+    needs_trusted_peer, normal_host, normal_path,
 };
 pub use rate_limit::{LoadPriority, Rate, RateKey, RateLimit, RateLimitMode, RateValue};
 pub use receiver::{Notify, NotifySecret, Receiver, ReceiverKind};
@@ -71,7 +71,7 @@ pub use rollout::{
     ApproverRole, Gate, HttpTarget, Overdue, OverdueAct, QueryGuard, Require, Requirement, Rollout, RolloutMember,
     RolloutNotes, RolloutPlan, Stage, WebhookTarget,
 };
-pub use route_pairs::RoutePairs;
+pub use route_pairs::{RouteMoves, RoutePairs};
 pub use rule::{Action, Match, Redirect, Rewrite, Route, RouteLimits, RouteSpec, Split, Target, Timeouts, Variant};
 pub use rules::Rules;
 pub use shadow::{Compare, MARKER, SampleBy, Shadow};

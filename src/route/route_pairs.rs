@@ -10,7 +10,7 @@ use super::{Route, RouteId, Rules};
 pub struct RoutePairs<'a> {
     old: usize,
     new: &'a [Route],
-    /// So many routes at the begin have the same position from the begin.
+    /// So many routes at the start have the same position from the start.
     head: usize,
     /// So many routes at the end have the same position from the end.
     tail: usize,
@@ -40,11 +40,20 @@ impl<'a> RoutePairs<'a> {
         if at < self.head {
             return Some(new);
         }
-        let behind = self.new.len().checked_sub(at).filter(|behind| *behind > 0)?;
+        let route = self.new.get(at)?;
+        let behind = self.new.len() - at;
         if behind <= self.tail {
             return u32::try_from(self.old - behind).ok().map(RouteId);
         }
-        self.between.get(self.new.get(at)?.name.as_str()).copied()
+        self.between.get(route.name.as_str()).copied()
+    }
+
+    /// The same without the names.
+    #[must_use]
+    pub fn moves(&self) -> RouteMoves {
+        let Self { old, new, head, tail, .. } = *self;
+        let ids = (0..).map(RouteId).take(new.len() - tail).skip(head);
+        RouteMoves { old, new: new.len(), head, tail, between: ids.map(|id| self.old(id)).collect() }
     }
 
     /// All pairs, in the order of the new rules.
@@ -56,5 +65,43 @@ impl<'a> RoutePairs<'a> {
     #[must_use]
     pub fn is_reordered(&self) -> bool {
         !self.all().filter_map(|(_, old)| old).is_sorted()
+    }
+}
+
+/// Where the routes of new rules were in the old ones. What each worker has a route is carried over by it, without a look at
+/// names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteMoves {
+    old: usize,
+    new: usize,
+    head: usize,
+    tail: usize,
+    /// For each new route between: the old one of this name.
+    between: Box<[Option<RouteId>]>,
+}
+
+impl RouteMoves {
+    /// Whether each route has the same position as before, and none was added or removed.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.head == self.new && self.old == self.new
+    }
+
+    /// The values of the new routes, in order: those of the old ones, and `make` for a route that is new. `None`: `old` has
+    /// another number of routes.
+    #[must_use]
+    pub fn carry<T: Clone, C: FromIterator<T>>(&self, old: &[T], make: impl Fn(RouteId) -> T) -> Option<C> {
+        if old.len() != self.old {
+            return None;
+        }
+        debug_assert!(self.head + self.tail <= old.len().min(self.new), "a route is carried over once");
+        let one = |(at, was): (u32, &Option<RouteId>)| {
+            let known = was.and_then(|id| old.get(id.0 as usize)).cloned();
+            known.unwrap_or_else(|| make(RouteId(at)))
+        };
+        let between: Vec<T> = (0..).skip(self.head).zip(&self.between).map(one).collect();
+        // The ends are copied as they are.
+        let (head, tail) = (old.get(..self.head)?, old.get(self.old - self.tail..)?);
+        Some(head.iter().cloned().chain(between).chain(tail.iter().cloned()).collect())
     }
 }

@@ -272,7 +272,13 @@ impl Rewrite {
     /// Whether nothing is rewritten.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.prefix.is_none() && self.regex.is_none() && self.host.is_none()
+        self.keeps_path() && self.host.is_none()
+    }
+
+    /// Whether the path is forwarded as it is.
+    #[must_use]
+    pub const fn keeps_path(&self) -> bool {
+        self.prefix.is_none() && self.regex.is_none()
     }
 
     /// The path to forward. `matched` is how many of the path's bytes the route's prefix covers

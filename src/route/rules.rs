@@ -63,7 +63,13 @@ impl Rules {
         if self.routes.get(near.0 as usize).is_some_and(|route| route.name == name) {
             return Some(near);
         }
-        self.numbered().find(|(_, route)| route.name == name).map(|(id, _)| id)
+        self.find_named(name)
+    }
+
+    /// The route with this name.
+    #[must_use]
+    pub fn find_named(&self, name: &str) -> Option<RouteId> {
+        self.index.find_name(&self.routes, name)
     }
 
     /// The routes and their ids.

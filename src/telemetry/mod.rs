@@ -46,8 +46,8 @@ pub use recorder::{ControlRecorder, CountedFamilies};
 pub use sample::{DrawUnit, FIRSTS, Sample, SampleCounts, SampleMemory};
 pub use screen::{Medium, Screen, Size, WRAP, columns};
 pub use series::{
-    Fallback, Labels, LimitMeter, ListenerMeter, MeterRegistry, NO_VARIANT, ReasonLabel, Refusal, RefusalMeter,
-    UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
+    Fallback, Labels, LimitMeter, ListenerMeter, MeterRegistry, NO_VARIANT, REST_BEAT, ReasonLabel, Refusal,
+    RefusalMeter, UpstreamMeter, UpstreamSeries, VariantMeter, VariantSeries, WorkerMeter,
 };
 pub use shadow::{
     ShadowBytes, ShadowDrop, ShadowEnd, ShadowFigures, ShadowHeld, ShadowMeter, ShadowPlaces, ShadowSeries,

@@ -4,7 +4,7 @@
 //! reload resets nothing. A worker's meter in it is allocated at its first use.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::time::{Duration, Instant};
 
 use super::{
@@ -359,6 +359,8 @@ pub struct WorkerMeter {
     pub heartbeat_ms: std::sync::atomic::AtomicU64,
     /// Whether this worker has drained and ended; its heartbeat has no meaning then.
     pub ended: std::sync::atomic::AtomicBool,
+    /// Whether this worker rests: it has no connections, and counts nothing until it is roused.
+    resting: std::sync::atomic::AtomicBool,
 }
 
 impl WorkerMeter {
@@ -385,6 +387,9 @@ pub struct LimitMeter {
     /// Requests beyond the limit that were let through: `dry_run`.
     pub dry_run: Counter,
 }
+
+/// How often a worker at rest beats: it sweeps then, and closes idle connections to upstreams.
+pub const REST_BEAT: Duration = Duration::from_secs(5);
 
 /// The variant of requests that no variant answers.
 pub const NO_VARIANT: &str = "none";
@@ -480,6 +485,8 @@ pub struct MeterRegistry {
     pub started: Instant,
     /// Woken when a worker uses another snapshot.
     pub adoption: tokio::sync::Notify,
+    /// Woken when the rest of a worker ends.
+    activity: tokio::sync::Notify,
 }
 
 /// The share of the process's memory limit that the bodies of copies may use (1/16), and its bounds in bytes.
@@ -502,6 +509,7 @@ impl MeterRegistry {
             guard_memory: Arc::new(GuardMemory::new(workers)),
             started: Clock.now(),
             adoption: tokio::sync::Notify::new(),
+            activity: tokio::sync::Notify::new(),
         }
     }
 
@@ -511,17 +519,50 @@ impl MeterRegistry {
         self.worker.of(worker).heartbeat_ms.store(ms, Relaxed);
     }
 
+    /// Records that a worker rests: it has counted nothing for some seconds.
+    pub fn rest(&self, worker: usize) {
+        self.worker.of(worker).resting.store(true, SeqCst);
+    }
+
+    /// Records that the rest of a worker ends, and wakes those who wait for it.
+    pub fn rouse(&self, worker: usize, now: Instant) {
+        self.beat(worker, now);
+        self.worker.of(worker).resting.store(false, SeqCst);
+        self.activity.notify_waiters();
+    }
+
+    /// Whether all workers rest: then nothing new is counted.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        (0..self.workers).all(|worker| self.worker.of(worker).resting.load(SeqCst))
+    }
+
+    /// Waits until a worker does not rest.
+    pub async fn roused(&self) {
+        loop {
+            // Made before the look: a rest that ends after it is not missed.
+            let activity = self.activity.notified();
+            if !self.is_at_rest() {
+                return;
+            }
+            activity.await;
+        }
+    }
+
     /// Records that a worker has drained and ended. A worker that ends in another way has no more heartbeats.
     pub fn end(&self, worker: usize) {
         self.worker.of(worker).ended.store(true, Release);
     }
 
-    /// Time since the last heartbeat of a worker; `None` once it has drained and ended.
+    /// Time since a heartbeat of a worker was due, at rest, or since the last one; `None` once it has drained and ended.
     #[must_use]
     pub fn heartbeat_age(&self, worker: usize, now: Instant) -> Option<Duration> {
         let meter = self.worker.of(worker);
+        let is_resting = meter.resting.load(SeqCst);
         let beat = Duration::from_millis(meter.heartbeat_ms.load(Relaxed));
-        (!meter.ended.load(Acquire)).then(|| now.duration_since(self.started).saturating_sub(beat))
+        let every = if is_resting { REST_BEAT } else { Duration::ZERO };
+        let age = now.duration_since(self.started).saturating_sub(beat).saturating_sub(every);
+        (!meter.ended.load(Acquire)).then_some(age)
     }
 
     /// Records that a worker uses this edition of this generation, and wakes those who wait for it.
@@ -539,3 +580,6 @@ impl MeterRegistry {
         meters.filter(|meter| meter.ended.load(Acquire) || meter.edition.load(Acquire) >= edition.0).count()
     }
 }
+
+#[cfg(test)]
+mod tests;

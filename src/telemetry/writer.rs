@@ -187,7 +187,12 @@ impl LogWriter {
 
 fn write_all(received: &Receiver<Message>, shared: &Shared, mut writer: SinkWriter) {
     loop {
-        let message = received.recv_timeout(CHECK_EVERY);
+        let message = if writer.has_checks() {
+            received.recv_timeout(CHECK_EVERY)
+        } else {
+            // A change of the sink wakes the writer, too.
+            received.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
         writer.follow(shared);
         match message {
             Ok(Message::Lines(lines)) => {
@@ -243,6 +248,11 @@ impl SinkWriter {
         if self.unreported > 0 && self.reported_at.is_none_or(|then| now.duration_since(then) >= REPORT_EVERY) {
             self.report_dropped(now);
         }
+    }
+
+    /// Whether something is to be checked without new lines: a file, or lines that were lost and not reported.
+    fn has_checks(&self) -> bool {
+        matches!(self.sink, LogSink::File(_)) || self.unreported > 0
     }
 
     /// Whether the open file is no longer the one with its name, or is not open at all.

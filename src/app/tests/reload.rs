@@ -145,6 +145,46 @@ fn the_admin_listener_moves() {
     assert_eq!(get(&app, "/healthz").status, 200);
 }
 
+/// The line of a text that contains this, from 1.
+fn line_of(text: &str, part: &str) -> usize {
+    1 + text.lines().position(|line| line.contains(part)).expect("a line")
+}
+
+#[test]
+fn places_follow_the_lines_above_them_also_after_a_rejected_edit() {
+    let target = "[[route.target]]\ntenant = \"acme\" # here\nrespond = { status = 403 }\n";
+    let plain = file(5).replace("[access_log]", "[identity]\ntenant = \"query:tenant\"\n[access_log]");
+    let text = |above: &str, more: &str| plain.replace("[[route]]", &format!("{above}[[route]]")) + target + more;
+    let folder = Folder::new(&text("", ""));
+    let app = folder.start();
+    let check = |text: &str| {
+        let explained = get(&app, "/explain?path=/%3Ftenant%3Dacme").json();
+        let is_at = |place: &serde_json::Value, line: usize| {
+            place.as_str().is_some_and(|place| place.ends_with(&format!("routes.toml:{line}")))
+        };
+        assert!(is_at(&explained["target"], line_of(text, "# here") - 1), "{explained}");
+        assert!(is_at(&explained["route"]["place"], line_of(text, "[[route]]")), "{explained}");
+        assert!(is_at(&app.status()["routes"][0]["place"], line_of(text, "[[route]]")));
+    };
+    check(&text("", ""));
+    for above in ["# one\n", "# one\n\n# two\n", "[upstream.v3]\nendpoints = [\"http://127.0.0.1:3\"]\n", ""] {
+        folder.write("routes.toml", &text(above, ""));
+        assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "{above}");
+        check(&text(above, ""));
+        // This one is valid, and another folder of state is refused after it was read.
+        let before = text(above, "");
+        folder.write("routes.toml", &format!("# more\n# lines\n{before}[state]\ndir = \"elsewhere\"\n"));
+        assert!(rejected(&app.reload()).contains("elsewhere"));
+        check(&before);
+        folder.write("routes.toml", &text(above, "[kill]\nroutes = [\"api\"]\n"));
+        assert!(matches!(app.reload(), ReloadOutcome::Applied { .. }), "{above}");
+        check(&before);
+        let kills = get(&app, "/v1/kill").json();
+        let place = format!("routes.toml:{}", before.lines().count() + 2);
+        assert!(kills.to_string().contains(&place), "{kills}");
+    }
+}
+
 #[test]
 fn concurrent_reloads_are_all_answered() {
     let folder = Folder::new(&file(5));

@@ -28,7 +28,7 @@ pub(in crate::config) struct ReusableRoute {
     pub(in crate::config) uses: UsedNames,
     /// How many regexes it has.
     pub(in crate::config) regexes: usize,
-    /// Where its name begins and ends, from the begin of its text.
+    /// Where its name begins and ends, from the start of its text.
     pub(in crate::config) name_at: (u32, u32),
 }
 

@@ -25,7 +25,7 @@ pub(in crate::config) struct RoutePiece {
 pub(in crate::config) struct TextPieces {
     /// The routes, in order.
     pub(in crate::config) routes: Vec<RoutePiece>,
-    /// XXH3-128 of everything else.
+    /// XXH3-128 of everything else that routes may depend on: without `[kill]`, tests, comments and empty lines.
     pub(in crate::config) rest: u128,
     /// Where the headers of tables begin, in order.
     headers: Vec<u32>,
@@ -38,9 +38,14 @@ enum Header {
     Route,
     /// A table of the route before.
     PartOfRoute,
+    /// A table that no route depends on, whose edits therefore cost little.
+    Apart,
     /// Another table.
     Other,
 }
+
+/// Tables that no route depends on: each load reads them, and what they say about routes, anew.
+const APART: [&str; 2] = ["kill", "test"];
 
 impl Header {
     /// By the text that begins with it; `None`: it is written in an unusual way.
@@ -55,8 +60,10 @@ impl Header {
             ("", _) => None,
             ("route", true) => Some(Self::PartOfRoute),
             ("route", false) => (close == "]]" && behind.starts_with(close)).then_some(Self::Route),
-            (_, true) => Some(Self::Other),
-            (_, false) => behind.starts_with(close).then_some(Self::Other),
+            (name, is_dotted) => {
+                let header = if APART.contains(&name) { Self::Apart } else { Self::Other };
+                (is_dotted || behind.starts_with(close)).then_some(header)
+            }
         }
     }
 }
@@ -64,42 +71,31 @@ impl Header {
 impl TextPieces {
     /// The pieces of a text; `None` if it is not written in the usual way.
     pub(in crate::config) fn of(text: &str) -> Option<Self> {
-        let (mut routes, mut headers) = (Vec::new(), Vec::new());
-        let mut rest = Xxh3::new();
-        let (mut open, mut rest_from) = (None, 0);
-        let mut close = |open: &mut Option<usize>, end: usize| {
-            if let Some(start) = open.take() {
-                let hash = xxh3_128(&text.as_bytes()[start..end]);
-                routes.push(RoutePiece { bytes: offset(start)..offset(end), hash });
+        let (mut routes, mut headers, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut open, mut from) = (Header::Other, 0);
+        let mut close = |table: Header, bytes: Range<usize>| match table {
+            Header::Route => {
+                let hash = xxh3_128(&text.as_bytes()[bytes.clone()]);
+                routes.push(RoutePiece { bytes: offset(bytes.start)..offset(bytes.end), hash });
             }
+            Header::Other => rest.push(&text[bytes]),
+            Header::Apart | Header::PartOfRoute => {}
         };
         for at in line_starts(text) {
             let Some(at) = bracket(text, at) else { continue };
             headers.push(offset(at));
             match Header::of(&text[at..])? {
-                Header::PartOfRoute if open.is_some() => {}
+                Header::PartOfRoute if open == Header::Route => {}
                 Header::PartOfRoute => return None,
-                Header::Route => {
-                    if open.is_none() {
-                        rest.update(&text.as_bytes()[rest_from..at]);
-                    }
-                    close(&mut open, at);
-                    open = Some(at);
-                }
-                Header::Other => {
-                    if open.is_some() {
-                        rest_from = at;
-                    }
-                    close(&mut open, at);
+                next @ (Header::Route | Header::Apart | Header::Other) => {
+                    close(std::mem::replace(&mut open, next), from..at);
+                    from = at;
                 }
             }
         }
-        if open.is_none() {
-            rest.update(&text.as_bytes()[rest_from..]);
-        }
-        close(&mut open, text.len());
+        close(open, from..text.len());
         debug_assert!(headers.is_sorted(), "headers are found in order");
-        Some(Self { routes, rest: rest.digest128(), headers })
+        Some(Self { routes, rest: hash_of_rest(&rest), headers })
     }
 
     /// Whether the parser has found the same headers in these parts of the text, which are in order.
@@ -129,6 +125,25 @@ impl TextPieces {
         }
         parts
     }
+}
+
+/// The hash of these parts of a text without comments and empty lines. A line of a string of several lines may look like a
+/// comment: then all is hashed.
+fn hash_of_rest(parts: &[&str]) -> u128 {
+    let has_long_string = |part: &&str| {
+        ["\"\"\"", "'''"].iter().any(|quote| memchr::memmem::find(part.as_bytes(), quote.as_bytes()).is_some())
+    };
+    let is_hashed = |line: &&str| !matches!(line.trim_ascii_start().as_bytes().first(), None | Some(b'#'));
+    let mut hash = Xxh3::new();
+    if parts.iter().any(has_long_string) {
+        for part in parts {
+            hash.update(part.as_bytes());
+        }
+    } else {
+        let lines = parts.iter().flat_map(|part| part.split_inclusive('\n'));
+        lines.filter(is_hashed).for_each(|line| hash.update(line.as_bytes()));
+    }
+    hash.digest128()
 }
 
 /// Where the lines of a text begin.
@@ -183,6 +198,25 @@ mod tests {
         assert_eq!(one, rest("a = 1\n[[route]]\nname = 'b'\n[[route]]\n[u.x]\ny = 1\n"));
         assert_eq!(one, rest("a = 1\n[u.x]\ny = 1\n"));
         assert_ne!(one, rest("a = 1\n[u.x]\ny = 2\n[[route]]\nname = 'a'\n"));
+    }
+
+    #[test]
+    fn what_no_route_depends_on_is_not_hashed() {
+        let rest = |text: &str| TextPieces::of(text).unwrap().rest;
+        let one = rest("a = 1\n[u.x]\ny = 1\n");
+        for text in [
+            "# note\na = 1\n\n  # more\n[u.x]\ny = 1\n",
+            "a = 1\n[kill]\nall = true\n[u.x]\ny = 1\n",
+            "a = 1\n[[test]]\nb = 1\n[test.c]\nd = 1\n[u.x]\ny = 1\n[kill]\n\r\n",
+        ] {
+            assert_eq!(rest(text), one, "{text}");
+        }
+        for text in
+            ["a = 1\n[u.x]\ny = 1 # note\n", "kill.all = true\na = 1\n[u.x]\ny = 1\n", "a = 1\n[kills]\n[u.x]\ny = 1\n"]
+        {
+            assert_ne!(rest(text), one, "{text}");
+        }
+        assert_ne!(rest("a = '''\n# one\n'''\n"), rest("a = '''\n# two\n'''\n"), "a line of a string is no comment");
     }
 
     #[test]

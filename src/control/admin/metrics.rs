@@ -38,9 +38,8 @@ pub(super) fn collect<T>(state: &ControlState, take: impl FnOnce(Scrape<'_>) -> 
             variants.push(WeightedSeries { series, weight });
         }
     }
-    let routes = snapshot.rules.numbered().zip(&*snapshot.routes);
-    let samples = routes.filter_map(|((id, route), state)| {
-        let sample = state.sample.as_deref().filter(|sample| sample.is_used())?;
+    let samples = snapshot.rules.numbered().filter_map(|(id, route)| {
+        let sample = snapshot.routes.sample(id).filter(|sample| sample.is_used())?;
         let check = check_sample(snapshot.overlay.split(id), sample);
         Some(of_sample(route, sample, &check))
     });

@@ -185,7 +185,7 @@ fn routes(state: &ControlState, snapshot: &Snapshot, baselines: &crate::control:
             value["variants"] = json!(variants);
             value["releases"] = json!(releases.remove(route.name.as_str()).unwrap_or_default());
             value["shadow"] = split.shadow.as_deref().map_or(Value::Null, |one| shadow(snapshot, id, split, one));
-            if let Some(sample) = &state.sample {
+            if let Some(sample) = snapshot.routes.sample(id) {
                 value["experiment"] = experiment(split, snapshot.overlay.split(id), sample, &since);
             }
         }

@@ -19,7 +19,7 @@ use crate::tls::LastGood;
 pub(in crate::control) const NO_FILE: &str = "there is no file to read again: the routes come from the command line";
 
 /// Reads, validates and compiles the file and its includes, without other effects. Where a certificate file is invalid,
-/// it falls back to the certificate in use. Called on a blocking thread.
+/// it falls back to the certificate in use. Called on a thread of its own.
 pub type ConfigLoader = Arc<dyn Fn(&LastGood) -> Result<Loaded, Diagnostics> + Send + Sync>;
 
 /// Reads, validates and compiles a text in the place of the file, without other effects. It opens only files that

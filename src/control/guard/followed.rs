@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::route_view::RouteView;
 use crate::route::{Overlay, RouteId, Rules, Upstream};
-use crate::snapshot::{RouteState, Snapshot};
+use crate::snapshot::{RouteStates, Snapshot};
 
 /// With more changed routes, all are followed anew.
 const CHANGED_MAX: usize = 1_000;
@@ -22,14 +22,14 @@ pub(in crate::control) enum Followed {
 #[derive(Debug)]
 pub(super) struct FollowedConfig {
     rules: Arc<Rules>,
-    routes: Arc<[Arc<RouteState>]>,
+    routes: RouteStates,
     pub overlay: Overlay,
 }
 
 impl FollowedConfig {
     pub fn of(snapshot: &Snapshot) -> Self {
         let Snapshot { rules, routes, overlay, .. } = snapshot;
-        Self { rules: Arc::clone(rules), routes: Arc::clone(routes), overlay: overlay.clone() }
+        Self { rules: Arc::clone(rules), routes: routes.clone(), overlay: overlay.clone() }
     }
 
     /// The routes that differ in a new configuration with the same routes at the same places; `None`: others may differ,

@@ -1,7 +1,7 @@
 //! Keeps the evidence of all routes that guards watch, and judges it. Routes without traffic cost almost nothing: a part of
 //! them is looked at in each tick, and an event wakes a route at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::followed::{Followed, FollowedConfig};
 use super::group_spec::{group_specs, spec_of_route};
@@ -21,8 +21,10 @@ const SWEEP_TICKS: usize = 10;
 #[derive(Debug, Default)]
 pub(in crate::control) struct Keeper {
     routes: Vec<KeptRoute>,
-    /// The routes that are judged together.
+    /// The routes that are judged together; those of a group follow each other in `routes`.
     pub(super) groups: Vec<KeptGroup>,
+    /// The index of the first route of each group.
+    firsts: Vec<usize>,
     /// The place of a route by the number of its watch.
     by_watch: HashMap<u32, GroupPlace>,
     /// The groups that have traffic.
@@ -99,7 +101,9 @@ impl Keeper {
         let mut known: HashMap<String, KeptGroup> =
             std::mem::take(&mut self.groups).into_iter().map(|group| (group.name.clone(), group)).collect();
         self.follow_rollouts(snapshot);
+        self.firsts.clear();
         for spec in group_specs(snapshot) {
+            self.firsts.push(self.routes.len());
             for (member, route) in spec.members.iter().enumerate() {
                 let place = GroupPlace { group: self.groups.len(), member };
                 self.routes.push(KeptRoute::new(route, place, before.remove(route.name)));
@@ -127,12 +131,38 @@ impl Keeper {
         debug_assert_eq!(self.by_watch.len(), self.routes.len(), "each route has a watch of its own");
     }
 
-    /// Follows an overlay under the same rules.
-    pub fn follow_shares(&mut self, snapshot: &Snapshot, now_ms: u64) {
-        if let Some(followed) = &mut self.followed {
-            followed.overlay = snapshot.overlay.clone();
+    /// Follows an overlay under the same rules: only the groups of routes that it or the one before changes. Returns how many
+    /// those are.
+    pub fn follow_shares(&mut self, snapshot: &Snapshot, now_ms: u64) -> usize {
+        let Some(followed) = &mut self.followed else { return 0 };
+        let before = std::mem::replace(&mut followed.overlay, snapshot.overlay.clone());
+        let groups: BTreeSet<usize> = if before.kill().all == snapshot.overlay.kill().all {
+            let changed = before.changed().iter().chain(snapshot.overlay.changed());
+            let watches = changed.filter_map(|(id, _)| snapshot.routes.get(id.0 as usize)?.watch.as_ref());
+            watches.filter_map(|watch| self.by_watch.get(&watch.id())).map(|place| place.group).collect()
+        } else {
+            (0..self.groups.len()).collect()
+        };
+        for group in &groups {
+            self.groups[*group].follow_shares(snapshot, now_ms);
         }
-        self.groups.iter_mut().for_each(|group| group.follow_shares(snapshot, now_ms));
+        groups.len()
+    }
+
+    /// The index of a route.
+    fn index_of(&self, place: GroupPlace) -> usize {
+        let at = self.firsts.get(place.group).map_or(0, |first| first + place.member);
+        debug_assert!(
+            self.routes.get(at).is_some_and(|route| route.place == place),
+            "a group's routes follow each other"
+        );
+        at
+    }
+
+    /// Whether each route of a group is calm.
+    fn is_calm(&self, group: usize) -> bool {
+        let from = self.firsts.get(group).copied().unwrap_or(self.routes.len());
+        self.routes[from..].iter().take_while(|route| route.place.group == group).all(KeptRoute::is_calm)
     }
 
     /// Judges what was counted since the last tick. Returns the routes that have traffic, with the guards that have
@@ -153,20 +183,24 @@ impl Keeper {
             }
         }
         let moment = TickMoment { now_ms, events_lost: memory.events.lost() };
-        let mut found: HashMap<GroupPlace, Vec<GuardTrip>> = HashMap::new();
+        let mut ticked: Vec<RouteTick> = Vec::new();
         for group in &self.active {
-            let trips = self.groups[*group].tick(moment).into_iter();
-            found.extend(trips.map(|one| (GroupPlace { group: *group, member: one.member }, one.trips)));
+            let members = self.groups[*group].tick(moment).into_iter();
+            let place = |member: usize| GroupPlace { group: *group, member };
+            ticked.extend(members.map(|one| RouteTick { at: self.index_of(place(one.member)), trips: one.trips }));
         }
-        let tick = |(at, route): (usize, &KeptRoute)| Some(RouteTick { at, trips: found.remove(&route.place)? });
-        let ticked = self.routes.iter().enumerate().filter_map(tick).collect();
-        let restless: HashSet<usize> =
-            self.routes.iter().filter(|route| !route.is_calm()).map(|route| route.place.group).collect();
+        ticked.sort_unstable_by_key(|tick| tick.at);
         for at in &self.active {
-            self.groups[*at].is_active = restless.contains(at) || !self.groups[*at].is_quiet(now_ms);
+            let is_active = !self.is_calm(*at) || !self.groups[*at].is_quiet(now_ms);
+            self.groups[*at].is_active = is_active;
         }
         self.active.retain(|at| self.groups[*at].is_active);
         ticked
+    }
+
+    /// Whether a group has counts that are judged.
+    pub fn is_active(&self) -> bool {
+        !self.active.is_empty()
     }
 
     /// The events since the last call that came too late to count.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::{Keeper, StageSources};
 use crate::clock::Clock;
 use crate::config::load_text;
-use crate::control::next_snapshot::{SnapshotInputs, build};
+use crate::control::next_snapshot::{SnapshotInputs, build, with_overlay};
 use crate::identity::IdentityProviders;
 use crate::release::{GuardStanding, GuardState, RolloutTrip, StageEvidence, TripAct};
-use crate::route::{Generation, KeyHash, Require, TryOutcome, VariantId};
+use crate::route::{Generation, KeyHash, Kill, Overlay, Require, RouteId, TryOutcome, VariantId, Weight};
 use crate::shadow_compare::Comparator;
 use crate::snapshot::Snapshot;
 use crate::stats::ArmPlace;
@@ -343,4 +343,34 @@ fn a_static_weight_beside_a_rollout_is_a_release_of_its_own() {
     process.keeper.resume(*at, VariantId(1), process.now_ms);
     let route = &process.keeper.routes()[*at];
     assert!(process.keeper.guards(route, VariantId(1)).iter().all(|one| one.state != GuardState::Tripped));
+}
+
+#[test]
+fn an_overlay_is_followed_by_the_routes_that_it_changes_alone() {
+    let one = |name: &str| {
+        format!(
+            "[[route]]\nname = '{name}'\nmatch = {{ path = '/{name}' }}\nsticky = ['client_ip']\nstable = 'a1'\n\
+             canary = {{ upstream = 'a2', weight = 5 }}\n"
+        )
+    };
+    let routes: String = ["c", "d", "e"].map(one).concat();
+    let mut process = Process::new(&text("1", &[ROUTES, &routes]));
+    let mut follow = |overlay: Overlay| {
+        let next = with_overlay(&process.snapshot, overlay, &process.registry, Duration::from_secs(2));
+        let followed = process.keeper.follow_shares(&next, 10);
+        process.snapshot = next;
+        followed
+    };
+    let base = snapshot(None, &MeterRegistry::new(2), &text("1", &[ROUTES, &routes])).overlay;
+    let with = |at: u32| {
+        let weight = Weight::from_millionths(90_000).unwrap();
+        let state = base.split(RouteId(at)).with_weight(VariantId(1), weight).unwrap();
+        base.with([(RouteId(at), state)])
+    };
+    assert_eq!(follow(base.clone()), 0, "nothing has changed");
+    assert_eq!(follow(with(3)), 1);
+    assert_eq!(follow(with(4)), 2, "one goes back");
+    assert_eq!(follow(with(0)), 2, "the rollout, and one goes back");
+    let all = base.with_kill(Kill { all: true, ..Kill::default() });
+    assert_eq!(follow(all), 4, "the rollout and each route");
 }

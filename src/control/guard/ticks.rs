@@ -3,17 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::control::event::{Event, ReleaseEvent};
 use crate::control::state::ControlState;
+use crate::snapshot::Snapshot;
 
 /// How often guards judge.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Sends an event once guards have something to judge, or rollouts have something to wait for. Before the first exposure a tick is one load a worker.
-pub(in crate::control) async fn send_guard_ticks(state: Arc<ControlState>, events: mpsc::Sender<Event>) {
+/// Sends an event once guards have something to judge, or rollouts have something to wait for. Before the first exposure
+/// a tick is one load a worker. There are no ticks while all workers rest and guards and rollouts wait for nothing.
+pub(in crate::control) async fn send_guard_ticks(
+    state: Arc<ControlState>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    events: mpsc::Sender<Event>,
+) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -21,6 +27,9 @@ pub(in crate::control) async fn send_guard_ticks(state: Arc<ControlState>, event
         let is_needed = state.counts.registry.guard_memory.events.is_used() || state.release.has_rollouts();
         if is_needed && events.send(Event::Release(ReleaseEvent::GuardsDue)).await.is_err() {
             return;
+        }
+        if !state.release.has_rollouts() && !state.release.is_judging() {
+            state.wait_for_work(&mut snapshots).await;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::log::log;
@@ -15,13 +15,18 @@ use crate::control::state::ControlState;
 use crate::drain::Phase;
 use crate::failover::{EndpointKey, FailedTry, Moment};
 use crate::route::{Upstream, UpstreamId};
-use crate::snapshot::EndpointState;
+use crate::snapshot::{EndpointState, Snapshot};
 
 /// How often is looked whether a try is due.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Sends an event while some endpoint is ejected or drained. Otherwise a tick is one load an upstream.
-pub(in crate::control) async fn send_probe_ticks(state: Arc<ControlState>, events: mpsc::Sender<Event>) {
+/// There are no ticks while all workers rest and all endpoints are in use; then housekeeping looks whether a try is due.
+pub(in crate::control) async fn send_probe_ticks(
+    state: Arc<ControlState>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    events: mpsc::Sender<Event>,
+) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -29,6 +34,9 @@ pub(in crate::control) async fn send_probe_ticks(state: Arc<ControlState>, event
         let is_needed = state.snapshot().upstreams.iter().any(|upstream| upstream.health.has_unusable());
         if is_needed && events.send(Event::Health(HealthEvent::ProbesDue)).await.is_err() {
             return;
+        }
+        if !is_needed {
+            state.wait_for_work(&mut snapshots).await;
         }
     }
 }
@@ -44,7 +52,7 @@ pub(in crate::control) enum Tried {
 
 impl Controller {
     /// Tries the endpoints whose time is over.
-    pub(super) fn begin_probes(&mut self) {
+    pub(in crate::control) fn begin_probes(&mut self) {
         if self.shutdown.phase() >= Phase::Draining {
             return;
         }

@@ -9,9 +9,10 @@ use super::limits::{LimitInputs, limit_states};
 use super::previous::{Previous, same};
 use super::rollout_callers::{RolloutCallers, rollout_callers};
 use crate::route::{
-    Action, EffectiveConfig, LoadPriority, Needs, Overlay, Route, RouteId, RoutePairs, Rules, Split, Upstream, Variant,
+    Action, EffectiveConfig, Generation, LoadPriority, Needs, Overlay, Route, RouteId, RoutePairs, Rules, Split,
+    Upstream, Variant,
 };
-use crate::snapshot::{RouteState, Snapshot};
+use crate::snapshot::{RouteState, RouteStates, Snapshot};
 use crate::stats::{SlotNumber, WindowNumber, WindowShape};
 use crate::telemetry::{
     DrawUnit, GuardWatch, Labels, MeterRegistry, NO_VARIANT, PerWorker, Sample, ShadowSeries, VariantSeries,
@@ -20,6 +21,8 @@ use crate::telemetry::{
 /// The inputs for new series and samples.
 struct RouteInputs<'a> {
     old: Option<EffectiveConfig<'a>>,
+    /// The states of `old`.
+    states: Option<&'a RouteStates>,
     new: EffectiveConfig<'a>,
     registry: &'a MeterRegistry,
     now: Duration,
@@ -38,6 +41,8 @@ struct Ids {
 /// When a snapshot is built.
 #[derive(Clone, Copy)]
 pub(super) struct BuiltAt {
+    /// The generation.
+    pub(super) generation: Generation,
     /// The wall-clock time.
     pub(super) now: Duration,
     /// Since the start of the process.
@@ -50,12 +55,14 @@ pub(super) fn route_states(
     new: EffectiveConfig<'_>,
     registry: &MeterRegistry,
     at: BuiltAt,
-) -> Arc<[Arc<RouteState>]> {
-    let BuiltAt { now, uptime } = at;
+) -> RouteStates {
+    let BuiltAt { generation, now, uptime } = at;
     let (specs, states) = old.map_or((&[][..], &[][..]), |old| (&*old.rules.routes, &*old.routes));
     let rollouts = rollout_callers(old, new.rules, registry);
     let limits = LimitInputs::new(states, registry.workers, u64::try_from(uptime.as_nanos()).unwrap_or(u64::MAX));
-    let inputs = RouteInputs { old: old.map(Snapshot::effective), new, registry, now, rollouts, limits };
+    let states_before = old.map(|old| &old.routes);
+    let before = old.map(Snapshot::effective);
+    let inputs = RouteInputs { old: before, states: states_before, new, registry, now, rollouts, limits };
     let pairs = old.map(|old| RoutePairs::new(&old.rules, new.rules));
     let same_releases = inputs.old.is_some_and(|old| has_same_releases(old.rules, new.rules));
     let one = |(new, needs): (RouteId, Needs)| {
@@ -66,7 +73,11 @@ pub(super) fn route_states(
             Some(_) | None => route_state(previous, ids, needs, &inputs),
         }
     };
-    (0..).map(RouteId).zip(new.rules.needs()).map(one).collect()
+    let next = (0..).map(RouteId).zip(new.rules.needs()).map(one).collect();
+    match states_before.zip(pairs) {
+        Some((before, pairs)) => before.next(next, generation, pairs.moves()),
+        None => RouteStates::first(next, generation),
+    }
 }
 
 /// Whether all upstreams of routes have the same ids, names and revisions.
@@ -75,12 +86,13 @@ fn has_same_releases(old: &Rules, new: &Rules) -> bool {
     old.upstreams.len() == new.upstreams.len() && old.upstreams.iter().zip(&new.upstreams).all(is_same)
 }
 
-/// Whether the text of a route has not changed, nor its weights and kills. What it shares with the other routes of a rollout is
-/// made with the rollout.
+/// Whether the text of a route has not changed, nor its weights and kills, and no overlay has renewed its sample. What it shares
+/// with the other routes of a rollout is made with the rollout.
 fn is_unchanged(ids: Ids, inputs: &RouteInputs<'_>) -> bool {
     let (Some(old), Some(was)) = (inputs.old, ids.old) else { return false };
     let is_alone = inputs.new.rules.route(ids.new).split().is_none_or(|split| split.rollout.is_none());
-    is_alone && has_same_split(old, was, inputs.new, ids.new)
+    let is_renewed = inputs.states.is_some_and(|states| states.renewed_sample(was).is_some());
+    is_alone && !is_renewed && has_same_split(old, was, inputs.new, ids.new)
 }
 
 /// The state of a route: the same `Arc` when nothing of it has changed.
@@ -93,7 +105,7 @@ fn route_state(
     let route = inputs.new.rules.route(ids.new);
     let state = RouteState {
         series: series(old, route, inputs),
-        sample: sample(old, ids, inputs),
+        sample: sample(ids, inputs),
         shadow: shadow(old, route, inputs),
         watch: watch(old, ids, inputs),
         exposed: route.split().and_then(|split| shared(split, inputs)).map(|shared| Arc::clone(&shared.exposed)),
@@ -151,12 +163,13 @@ fn series(old: Previous<'_, Route, RouteState>, route: &Route, inputs: &RouteInp
 }
 
 /// A sample is carried over while the assignment of callers to variants is the same.
-fn sample(old: Previous<'_, Route, RouteState>, ids: Ids, inputs: &RouteInputs<'_>) -> Option<Arc<Sample>> {
+fn sample(ids: Ids, inputs: &RouteInputs<'_>) -> Option<Arc<Sample>> {
     let RouteInputs { registry, now, .. } = inputs;
     let split = inputs.new.rules.route(ids.new).split().filter(|split| split.variants.len() > 1)?;
     let before = || assignment(inputs.old?, ids.old?);
-    let same = old.filter(|_| before() == assignment(inputs.new, ids.new));
-    Some(same.and_then(|(_, old)| old.sample.clone()).unwrap_or_else(|| new_sample(split, registry, *now)))
+    let carried = inputs.states.zip(ids.old).and_then(|(states, was)| states.sample(was));
+    let same = carried.filter(|_| before() == assignment(inputs.new, ids.new));
+    Some(same.map_or_else(|| new_sample(split, registry, *now), Arc::clone))
 }
 
 fn new_sample(split: &Split, registry: &MeterRegistry, now: Duration) -> Arc<Sample> {
@@ -214,35 +227,21 @@ fn shared<'a>(split: &Split, inputs: &'a RouteInputs<'_>) -> Option<&'a RolloutC
 }
 
 /// The next snapshot under the same rules, with this overlay. A route whose weights, kills or latches change gets a new
-/// sample; everything else is shared. Only looks at routes that one of the overlays changes.
+/// sample; everything else is shared. Its cost depends on the routes that one of the overlays changes, and not on the number of
+/// routes.
 #[must_use]
 pub fn with_overlay(old: &Snapshot, overlay: Overlay, registry: &MeterRegistry, now: Duration) -> Snapshot {
     debug_assert_eq!(overlay.routes(), old.rules.routes.len(), "an overlay of these rules");
-    let mut next = Snapshot { overlay, ..old.clone() };
-    let changed = [&old.overlay, &next.overlay].into_iter().flat_map(Overlay::changed);
+    let changed = [&old.overlay, &overlay].into_iter().flat_map(Overlay::changed);
     let changed: BTreeSet<RouteId> = changed.map(|(route, _)| *route).collect();
-    let effective = EffectiveConfig { rules: &old.rules, overlay: &next.overlay };
+    let effective = EffectiveConfig { rules: &old.rules, overlay: &overlay };
     let differs = |route: &RouteId| assignment(old.effective(), *route) != assignment(effective, *route);
-    let renewed: Vec<(RouteId, Arc<RouteState>)> = changed
-        .into_iter()
-        .filter(differs)
-        .filter_map(|route| {
-            let state = &*old.routes[route.0 as usize];
-            let split = old.rules.route(route).split().filter(|_| state.sample.is_some())?;
-            let sample = Some(new_sample(split, registry, now));
-            let (series, shadow) = (state.series.clone(), state.shadow.clone());
-            let (watch, exposed) = (state.watch.clone(), state.exposed.clone());
-            let (limits, refusals, needs) = (state.limits.clone(), Arc::clone(&state.refusals), state.needs);
-            Some((route, Arc::new(RouteState { series, sample, watch, exposed, shadow, limits, refusals, needs })))
-        })
-        .collect();
-    if !renewed.is_empty() {
-        let routes = Arc::make_mut(&mut next.routes);
-        for (route, state) in renewed {
-            routes[route.0 as usize] = state;
-        }
-    }
-    next
+    let renewed = |route: RouteId| {
+        let split = old.rules.route(route).split().filter(|_| old.routes.sample(route).is_some())?;
+        Some((route, new_sample(split, registry, now)))
+    };
+    let samples = changed.into_iter().filter(differs).filter_map(renewed).collect();
+    Snapshot { routes: old.routes.with_samples(samples), overlay, ..old.clone() }
 }
 
 /// The series of a shadow is carried over by the names of the route and of the shadow's upstream.

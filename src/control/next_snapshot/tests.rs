@@ -142,15 +142,95 @@ fn an_overlay_renews_the_samples_of_the_routes_that_it_changes() {
         assert!(Arc::ptr_eq(&last.rules, &next.rules) && Arc::ptr_eq(&last.upstreams, &next.upstreams));
         assert!(Arc::ptr_eq(&last.routes[0], &next.routes[0]), "the other route is untouched");
         let (old, new) = (&last.routes[1], &next.routes[1]);
-        assert!(!same_sample(old, new) && same_shadow(old, new) && new.shadow.is_some());
+        let samples = [&last, &next].map(|one| one.routes.sample(RouteId(1)));
+        assert!(!previous::same(samples[0], samples[1]) && same_shadow(old, new) && new.shadow.is_some());
         assert_eq!(same_series(old, new), [true, true]);
         last = next;
     }
     // An overlay that moves no bucket keeps all states: the same overlay again, and `kill.all`, as in a reload.
     let stepped = overlay_of(&last, with(stepped));
-    assert!(Arc::ptr_eq(&stepped.routes, &overlay_of(&stepped, stepped.overlay.clone()).routes));
+    assert!(stepped.routes.are_shared_with(&overlay_of(&stepped, stepped.overlay.clone()).routes));
     let all = stepped.overlay.with_kill(Kill { all: true, ..Kill::default() });
-    assert!(Arc::ptr_eq(&stepped.routes, &overlay_of(&stepped, all).routes));
+    assert!(stepped.routes.are_shared_with(&overlay_of(&stepped, all).routes));
+}
+
+#[test]
+fn an_overlay_over_many_routes_makes_only_what_it_changes() {
+    const COUNT: u32 = 20_000;
+    let registry = MeterRegistry::new(1);
+    let mut many = loaded(FILE);
+    let (route, split) = (many.rules.routes[0].clone(), many.overlay.split(RouteId(0)).clone());
+    many.rules.routes = (0..COUNT).map(|_| route.clone()).collect();
+    many.overlay = Overlay::new(Kill::default(), vec![split.clone(); 20_000]);
+    let first = next_of(None, &registry, many);
+    let with = |old: &Snapshot, at: u32, weight: u32| {
+        let weight = Weight::from_millionths(weight).expect("a weight");
+        let stepped = split.with_weight(VariantId(1), weight).expect("weights");
+        with_overlay(old, old.overlay.with([(RouteId(at), stepped)]), &registry, Duration::from_secs(2))
+    };
+    let renewed =
+        |snapshot: &Snapshot| (0..COUNT).filter(|at| snapshot.routes.renewed_sample(RouteId(*at)).is_some()).count();
+    let second = with(&first, 7, 1_000);
+    let third = with(&with(&second, 19_999, 2_000), 7, 3_000);
+    assert!(first.routes.have_same_states(&third.routes), "no state is made, and none is copied");
+    assert_eq!([&first, &second, &third].map(renewed), [0, 1, 2]);
+    for (at, is_same) in [(6, true), (7, false), (19_999, false)] {
+        let samples = [&first, &third].map(|one| one.routes.sample(RouteId(at)));
+        assert!(samples[0].is_some() && previous::same(samples[0], samples[1]) == is_same, "route {at}");
+    }
+}
+
+#[test]
+fn a_sample_that_an_overlay_has_renewed_outlives_a_reload() {
+    let registry = MeterRegistry::new(1);
+    let first = next_of(None, &registry, loaded(FILE));
+    let killed = |overlay: &Overlay| {
+        let mut state = overlay.split(RouteId(0)).clone();
+        state.stop(VariantId(1), Stop::Kill);
+        overlay.with([(RouteId(0), state)])
+    };
+    let second = with_overlay(&first, killed(&first.overlay), &registry, Duration::from_secs(2));
+    let (api, new) =
+        ("[[route]]\nname = 'api'\n", "[[route]]\nname = 'new'\nmatch = { path = '/new' }\nstable = 'v1'\n");
+    let text = changed(&[(api, &[new, api].concat())]);
+    let mut reloaded = loaded(&text);
+    reloaded.overlay = reloaded.overlay.with([(RouteId(1), second.overlay.split(RouteId(0)).clone())]);
+    let third = next_of(Some(&second), &registry, reloaded);
+    let sample = |snapshot: &Snapshot, at: u32| snapshot.routes.sample(RouteId(at)).cloned();
+    assert!(previous::same(sample(&second, 0).as_ref(), sample(&third, 1).as_ref()));
+    assert!(!previous::same(sample(&first, 0).as_ref(), sample(&third, 1).as_ref()));
+    assert!(third.routes.renewed_sample(RouteId(1)).is_none() && third.routes[1].sample.is_some());
+}
+
+#[test]
+fn how_routes_have_moved_is_known_since_the_last_order_of_names() {
+    use std::rc::Rc;
+    let registry = MeterRegistry::new(1);
+    let (api, docs) = ("[[route]]\nname = 'api'\n", "[[route]]\nname = 'docs'\n");
+    let new = |name: &str| format!("[[route]]\nname = '{name}'\nmatch = {{ path = '/{name}' }}\nstable = 'v1'\n");
+    let texts = [
+        FILE.to_owned(),
+        changed(&[("weight = 5", "weight = 6")]),
+        changed(&[(docs, &[&new("a"), docs].concat())]),
+        changed(&[(docs, &[&new("a"), docs].concat()), ("weight = 5", "weight = 7")]),
+        changed(&[(api, &[&new("b"), api].concat())]),
+    ];
+    let mut all: Vec<Snapshot> = Vec::new();
+    for text in texts {
+        let next = next_of(all.last(), &registry, loaded(&text));
+        all.push(next);
+    }
+    let values: Rc<[u32]> = [10, 20].into();
+    let carried =
+        |from: usize, to: usize, values: &Rc<[u32]>| all[to].routes.carry(&all[from].routes, values, |id| 90 + id.0);
+    assert!(Rc::ptr_eq(&values, &carried(0, 1, &values).expect("known")), "the names are the same");
+    for (from, to) in [(0, 2), (1, 2), (0, 3), (1, 3)] {
+        assert_eq!(carried(from, to, &values).as_deref(), Some(&[10, 91, 20][..]), "{from} to {to}");
+    }
+    assert_eq!(carried(3, 4, &[1, 2, 3].into()).as_deref(), Some(&[90, 1, 3][..]));
+    assert_eq!(carried(0, 4, &values), None, "two orders ago");
+    let unknown: crate::snapshot::RouteStates = all[0].routes.to_vec().into();
+    assert_eq!(all[1].routes.carry(&unknown, &values, |_| 0), None);
 }
 
 #[test]
@@ -276,7 +356,10 @@ fn a_dns_answer_changes_the_upstreams_of_that_name() {
     assert!(Arc::ptr_eq(&old.upstreams[1].series, &upstreams[1].series));
     assert_eq!(places(&old.upstreams[1], &upstreams[1]), [Some(1), None, Some(2)]);
     let next = Snapshot { upstreams, ..old.clone() };
-    assert!(Arc::ptr_eq(&old.rules, &next.rules) && Arc::ptr_eq(&old.routes, &next.routes), "a clone shares the rest");
+    assert!(
+        Arc::ptr_eq(&old.rules, &next.rules) && old.routes.are_shared_with(&next.routes),
+        "a clone shares the rest"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::route::{KillScope, Route, RouteId, RouteNames, Rules, ScopeFault};
 /// # Errors
 /// What is missing, with a similar name, or why there is nothing to kill.
 pub(super) fn find_scope(scope: &KillScope, rules: &Rules) -> Result<(), ActError> {
-    let Err(fault) = RouteNames::new(rules, 1).find(scope) else { return Ok(()) };
+    let Err(fault) = RouteNames::new(rules).find(scope) else { return Ok(()) };
     let name = scope.route().unwrap_or_default();
     Err(match fault {
         ScopeFault::NoRoute => {
@@ -64,9 +64,9 @@ pub(super) fn find_release(release: &str, rules: &Rules) -> Result<LatchScope, A
             return Err(unknown(message, None));
         }
     }
-    let revision = rules.routes.iter().find(|route| Some(route.name.as_str()) == scope.route()).and_then(|route| {
+    let revision = scope.route().and_then(|name| rules.find_named(name)).and_then(|id| {
         let KillScope::Variant { variant, .. } = &scope else { return None };
-        let split = route.split()?;
+        let split = rules.route(id).split()?;
         split.variants.iter().find(|known| known.name == *variant).map(|known| rules.revision_of(known))
     });
     Ok(LatchScope { release: release.to_owned(), revision: revision.unwrap_or_default() })

@@ -16,8 +16,9 @@ impl Controller {
         if !self.decides_about_rollouts() {
             self.end_falls();
         }
-        // After a hand-over the other process judges, also for this one.
+        // After a hand-over the other process judges, also for this one. If the hand-over fails, this one judges again.
         if self.is_successor_serving() || self.is_passing_journal() || self.shutdown.phase() >= Phase::Forced {
+            self.state.release.begin_judging();
             return;
         }
         let now_ms = self.state.uptime_ms();
@@ -30,6 +31,11 @@ impl Controller {
         is_changed |= self.step_rollouts();
         tried.extend(self.rollouts_to_try(&self.store.load()));
         let held = self.held_canaries(&self.store.load());
+        if is_changed || self.release.guards.is_active() || !tried.is_empty() || !held.is_empty() {
+            self.state.release.begin_judging();
+        } else {
+            self.state.release.end_judging();
+        }
         if self.release.schedule.are_tries_due(now_ms) {
             self.try_upstreams(&tried, Tried::Unconnected);
             self.try_upstreams(&held, Tried::All);

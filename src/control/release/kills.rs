@@ -146,7 +146,7 @@ impl ActiveKills {
 
     /// The list for people: those of the file first, then by age.
     pub fn list(&self, rules: &Rules, durable_seq: u64) -> Vec<KillInForce> {
-        let names = RouteNames::new(rules, self.by_people.len());
+        let names = RouteNames::new(rules);
         let mut by_age: Vec<_> = self.by_people.iter().collect();
         by_age.sort_by_key(|(_, record)| record.seq);
         let by_people = by_age.into_iter().map(|(scope, record)| KillInForce {

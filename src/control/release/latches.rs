@@ -74,7 +74,7 @@ impl ActiveLatches {
 
     /// Forgets the holds of releases that guards do not watch under these rules.
     pub fn keep_holds_of(&mut self, rules: &Rules) {
-        let names = RouteNames::new(rules, self.holds.len());
+        let names = RouteNames::new(rules);
         let is_watched = |route: RouteId| rules.route(route).split().is_some_and(|split| !split.guards.is_empty());
         self.holds.retain(|key, _| find(key, rules, &names).is_some_and(|(route, _)| is_watched(route)));
     }
@@ -94,7 +94,7 @@ fn found<'a>(
     rules: &'a Rules,
     stop: Stop,
 ) -> impl Iterator<Item = (StoppedVariant, &'a Arc<Record>)> {
-    let names = RouteNames::new(rules, all.len());
+    let names = RouteNames::new(rules);
     all.iter().filter_map(move |(key, record)| {
         let (route, variant) = find(key, rules, &names)?;
         Some((StoppedVariant { route, variant, stop }, record))

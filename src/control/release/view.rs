@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::foresight::Foresight;
 use crate::control::route_traffic::MeasuredTraffic;
@@ -23,6 +23,9 @@ pub struct ReleaseView {
     data: Mutex<ViewData>,
     news: broadcast::Sender<Arc<Record>>,
     has_rollouts: AtomicBool,
+    is_judging: AtomicBool,
+    /// Rung when guards begin to wait.
+    began_judging: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +95,13 @@ pub struct JournalHealth {
 
 impl Default for ReleaseView {
     fn default() -> Self {
-        Self { data: Mutex::default(), news: broadcast::channel(RECENT_MAX).0, has_rollouts: AtomicBool::new(false) }
+        Self {
+            data: Mutex::default(),
+            news: broadcast::channel(RECENT_MAX).0,
+            has_rollouts: AtomicBool::new(false),
+            is_judging: AtomicBool::new(false),
+            began_judging: Notify::new(),
+        }
     }
 }
 
@@ -141,6 +150,28 @@ impl ReleaseView {
     /// Whether the rules in effect have rollouts: they are stepped, also without traffic.
     pub(in crate::control) fn has_rollouts(&self) -> bool {
         self.has_rollouts.load(Relaxed)
+    }
+
+    /// Whether guards wait for the end of something, so that they judge without new traffic.
+    pub(in crate::control) fn is_judging(&self) -> bool {
+        self.is_judging.load(Relaxed)
+    }
+
+    /// Guards wait for the end of something from now on.
+    pub(in crate::control) fn begin_judging(&self) {
+        if !self.is_judging.swap(true, Relaxed) {
+            self.began_judging.notify_one();
+        }
+    }
+
+    /// Waits until guards wait for the end of something.
+    pub(in crate::control) async fn judging_begins(&self) {
+        self.began_judging.notified().await;
+    }
+
+    /// Guards wait for nothing from now on.
+    pub(in crate::control) fn end_judging(&self) {
+        self.is_judging.store(false, Relaxed);
     }
 
     /// The rules in effect are these.

@@ -155,6 +155,7 @@ pub struct WatchedNames {
     events: mpsc::Sender<Event>,
     tasks: BTreeMap<String, NameTask>,
     max_ttl: watch::Sender<Duration>,
+    has_names: watch::Sender<bool>,
     watcher: JoinHandle<()>,
 }
 
@@ -168,12 +169,14 @@ impl WatchedNames {
     /// Starts without names.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) -> Self {
-        let watcher = tokio::spawn(watch_files(Arc::clone(&resolver), events.clone()));
+        let has_names = watch::Sender::new(false);
+        let watcher = tokio::spawn(watch_files(Arc::clone(&resolver), has_names.subscribe(), events.clone()));
         Self {
             resolver: PacedResolver::new(resolver),
             events,
             tasks: BTreeMap::new(),
             max_ttl: watch::Sender::default(),
+            has_names,
             watcher,
         }
     }
@@ -182,6 +185,10 @@ impl WatchedNames {
     /// first results of new names.
     pub fn follow(&mut self, wanted: &BTreeSet<String>, answers: &BTreeMap<String, LookupResult>, max_ttl: Duration) {
         self.max_ttl.send_replace(max_ttl);
+        self.has_names.send_if_modified(|has| {
+            let had = std::mem::replace(has, !wanted.is_empty());
+            had != *has
+        });
         self.tasks.retain(|name, kept| {
             let keep = wanted.contains(name);
             if !keep {
@@ -260,10 +267,18 @@ impl RefreshTask {
     }
 }
 
-/// Sends an event when the resolver's files change.
-async fn watch_files(resolver: Arc<dyn Resolve>, events: mpsc::Sender<Event>) {
+/// Sends an event when the resolver's files change, while there are names.
+async fn watch_files(resolver: Arc<dyn Resolve>, mut has_names: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
     let mut known = resolver.changed();
     loop {
+        if !*has_names.borrow_and_update() {
+            if has_names.changed().await.is_err() {
+                return;
+            }
+            // The first lookups of new names read the files themselves.
+            known = resolver.changed();
+            continue;
+        }
         tokio::time::sleep(POLL_EVERY).await;
         let now = resolver.changed();
         if now != known {

@@ -1,4 +1,4 @@
-//! Housekeeping: checks that the controller makes every second.
+//! Housekeeping: checks that the controller makes every second, and more seldom while all workers rest.
 
 use super::systemd::ServiceState;
 use crate::control::controller::Controller;
@@ -6,6 +6,11 @@ use crate::control::outcome::ReloadCause;
 use crate::control::route_traffic::ReadMoment;
 use crate::drain::Phase;
 use crate::telemetry;
+
+/// How often the checks run, in milliseconds, while all workers rest.
+pub(in crate::control) const REST_EVERY_MS: u64 = 4_000;
+/// How often the socket of the admin listener is checked then.
+const REST_CHECK_MS: u64 = 3 * REST_EVERY_MS;
 
 impl Controller {
     /// Runs the checks; `ended` worker threads have ended.
@@ -16,7 +21,14 @@ impl Controller {
         self.read_traffic();
         self.end_stale_conditions();
         self.keep_notifications();
-        if self.succession.predecessor.is_none() {
+        let is_at_rest = self.state.counts.registry.is_at_rest();
+        if is_at_rest {
+            // The ticks for it may have stopped.
+            self.begin_probes();
+        }
+        // A check takes two more wake-ups: at rest, it is made in every third run.
+        let is_check_due = !is_at_rest || self.state.uptime_ms() % REST_CHECK_MS < REST_EVERY_MS;
+        if self.succession.predecessor.is_none() && is_check_due {
             self.admin.check_socket();
         }
         telemetry::control::set_log_lines_lost(&self.state.counts.recorder, self.log.lines_lost());

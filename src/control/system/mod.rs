@@ -7,6 +7,7 @@ mod signals;
 mod socket;
 mod systemd;
 
+pub(super) use housekeeping::REST_EVERY_MS;
 pub(super) use shutdown::Shutdown;
 pub use shutdown::Stopped;
 pub use signals::Signals;

@@ -85,7 +85,7 @@ async fn addresses_and_hosts_can_be_connected() {
         socket.read_exact(&mut there).await.unwrap();
         assert_eq!((&here, &there), (b"here", b"there"));
         let Socket::Plain(stream) = &socket else { panic!("TLS without TLS settings") };
-        assert!(stream.nodelay().unwrap());
+        assert!(stream.tcp().nodelay().unwrap());
     }
 }
 

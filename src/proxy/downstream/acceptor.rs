@@ -165,6 +165,7 @@ async fn drain_connections(worker: Rc<Worker>, listener: Arc<Listener>) {
 }
 
 async fn record_accept_error(worker: &Worker, error: &std::io::Error) {
+    worker.rouse();
     worker.meter().accept_errors.inc();
     // A connection that was reset before it was accepted is no reason to pause.
     if error.kind() != std::io::ErrorKind::ConnectionAborted {
@@ -190,6 +191,7 @@ struct Accepted {
 }
 
 fn serve_accepted(worker: &Rc<Worker>, listener: &Arc<Listener>, serve: &Serve, Accepted { stream, peer }: Accepted) {
+    worker.rouse();
     let limits = &listener.spec.limits;
     let meter = worker.meter();
     let everywhere: i64 = listener.meters.used().map(|meter| meter.connections.value()).sum();

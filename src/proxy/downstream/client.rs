@@ -11,10 +11,10 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::HeaderValue;
 
+use super::client_host::ClientHost;
 use super::client_slot::ClientSlot;
 use super::informational::InformationalResponses;
 use super::tls_session::TlsSession;
-use crate::fields::{FieldSpan, Fields};
 use crate::net::Socket;
 use crate::proxy::wire::field_rules::TRAILERS_MAX;
 use crate::proxy::wire::grammar::Bounds;
@@ -87,17 +87,9 @@ pub(crate) struct Client {
     pub(crate) killed: Cell<bool>,
     /// The connection was closed at a drain's deadline.
     pub(crate) cut: Cell<bool>,
-    /// The fields that describe the client to an upstream, as they were sent with the last request. None while the
+    /// The host of the last request, and the fields that describe the client to an upstream for it. None while the
     /// connection hibernates (HTTP/1.1).
-    pub(crate) described: RefCell<Option<Box<ClientFields>>>,
-}
-
-/// The fields that describe a client to an upstream.
-pub(crate) struct ClientFields {
-    /// The fields.
-    pub(crate) fields: Fields,
-    /// The place of the `Host` for which they were made.
-    pub(crate) host: FieldSpan,
+    pub(crate) described: RefCell<Option<Rc<ClientHost>>>,
 }
 
 impl Client {

@@ -41,11 +41,13 @@ impl<B> ClientResponse<B> {
     pub(crate) fn new(status: StatusCode, fields: Fields, body: B) -> Self {
         Self { status, fields, body }
     }
+}
 
-    /// The same response with another body.
-    #[inline]
-    pub(crate) fn map<T>(self, change: impl FnOnce(B) -> T) -> ClientResponse<T> {
-        ClientResponse { status: self.status, fields: self.fields, body: change(self.body) }
+/// The body of a response.
+pub(crate) trait ResponseContent: Body<Data = Bytes> + Unpin {
+    /// The whole body, if it is one piece that has arrived: the body is then at its end. Most are, and need no frame.
+    fn take_whole(&mut self) -> Option<Bytes> {
+        None
     }
 }
 

@@ -8,14 +8,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::Body;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tower::Service;
 
 use super::client::Client;
-use super::client_request::{ClientRequest, ClientResponse};
+use super::client_request::{ClientRequest, ClientResponse, ResponseContent};
 use super::h1::connection::{self as h1_connection, FirstBytes};
 use super::h2::connection::{self as h2_connection, LOCAL_RESETS};
 use super::h2_io::PREFACE;
@@ -34,7 +32,7 @@ where
     S: Service<ClientRequest, Response = ClientResponse<B>, Error = Infallible>,
     S: 'static,
     S::Future: 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
+    B: ResponseContent + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Some(client) = proxy_protocol::read_header(client, &stream).await else { return };
@@ -77,7 +75,7 @@ async fn accept_tls(client: &Rc<Client>, stream: TcpStream) -> Option<HandshakeO
     match &client.listener.tls {
         // Boxed, so that cleartext connections do not carry its size.
         Some(server) => Box::pin(handshake::accept(client, server, stream)).await,
-        None => Some(HandshakeOutcome::Ready(Socket::Plain(stream))),
+        None => Some(HandshakeOutcome::Ready(stream.into())),
     }
 }
 
@@ -135,7 +133,7 @@ impl Future for Sniff<'_> {
 async fn http1<S, B>(client: &Rc<Client>, service: &RefCell<S>, stream: Socket, opening: FirstBytes)
 where
     S: Service<ClientRequest, Response = ClientResponse<B>, Error = Infallible>,
-    B: Body<Data = Bytes> + Unpin,
+    B: ResponseContent,
 {
     if let Err(error) = h1_connection::serve(client, service, stream, opening).await {
         tracing::debug!(peer = %client.peer, %error, "connection ended early");

@@ -48,7 +48,7 @@ pub(crate) async fn accept(client: &Rc<Client>, server: &Arc<Server>, stream: Tc
         Ok(first) if proxy_header::has_header(first) => {
             record_failure::<HandshakeOutcome>(client, HandshakeFailure::Cleartext);
             client.deadlines.clear_read();
-            return Some(HandshakeOutcome::Refused(Socket::Plain(stream), proxy_protocol::unexpected(client)));
+            return Some(HandshakeOutcome::Refused(stream.into(), proxy_protocol::unexpected(client)));
         }
         Ok([b'A'..=b'Z', ..]) => Err(HandshakeFailure::Cleartext),
         Ok(_) => {
@@ -68,8 +68,7 @@ pub(crate) async fn accept(client: &Rc<Client>, server: &Arc<Server>, stream: Tc
     let failure = result.unwrap_or_else(|failure| failure);
     record_failure::<HandshakeOutcome>(client, failure);
     client.deadlines.clear_read();
-    (failure == HandshakeFailure::Cleartext)
-        .then(|| HandshakeOutcome::Refused(Socket::Plain(stream), Refusal::Cleartext))
+    (failure == HandshakeFailure::Cleartext).then(|| HandshakeOutcome::Refused(stream.into(), Refusal::Cleartext))
 }
 
 fn record_failure<T>(client: &Client, failure: HandshakeFailure) -> Option<T> {

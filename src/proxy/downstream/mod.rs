@@ -3,6 +3,7 @@
 pub(super) mod acceptor;
 pub(super) mod catch_panic;
 pub(super) mod client;
+pub(super) mod client_host;
 pub(super) mod client_request;
 mod client_slot;
 pub(super) mod connection;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::throttle::Throttle;
 use crate::proxy::worker::Worker;
 use crate::route::{Shadow, ShadowSpread, Spread, Weight};
-use crate::snapshot::RouteState;
+use crate::snapshot::Snapshot;
 use crate::telemetry::{ShadowDrop, ShadowEnd, ShadowHeld, ShadowMeter, ShadowPlaces, ShadowSeries};
 
 /// The shadow of one route on one worker.
@@ -50,13 +50,13 @@ impl MirrorStates {
     }
 
     /// Removes the states of routes whose shadow is gone.
-    pub(crate) fn retain(&self, routes: &[Arc<RouteState>]) {
-        let mut mirrors = self.0.borrow_mut();
-        if !mirrors.is_empty() {
-            let kept: ahash::HashSet<*const ShadowSeries> =
-                routes.iter().filter_map(|route| route.shadow.as_ref()).map(Arc::as_ptr).collect();
-            mirrors.retain(|_, policy| kept.contains(&Arc::as_ptr(&policy.series)));
-        }
+    pub(crate) fn retain(&self, snapshot: &Snapshot) {
+        self.0.borrow_mut().retain(|route, policy| {
+            let id = snapshot.rules.find_named(route);
+            let state = id.and_then(|id| snapshot.routes.get(id.0 as usize));
+            let series = state.and_then(|state| state.shadow.as_ref());
+            series.is_some_and(|series| Arc::ptr_eq(series, &policy.series))
+        });
     }
 }
 

@@ -2,13 +2,15 @@
 //! ambiguous.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use http::{Method, Version};
 
-use super::exchange::{Exchange, ExchangeStage, Host, ReceivedRequest};
+use super::exchange::{Exchange, ExchangeStage, ReceivedRequest};
 use super::upgrade_state::Upgrade;
-use crate::fields::{FieldSpan, Fields, text};
+use crate::fields::{Fields, text};
 use crate::proxy::downstream::client::Client;
+use crate::proxy::downstream::client_host::ClientHost;
 use crate::proxy::downstream::client_request::ExtendedConnect;
 use crate::proxy::upstream::upgrade_request::UpgradeRequest;
 use crate::proxy::wire::fault::Fault;
@@ -16,7 +18,7 @@ use crate::proxy::wire::field_rules::{self, FieldSummary, Peer};
 use crate::proxy::wire::head::Head;
 use crate::proxy::worker::budget::HeadSize;
 use crate::proxy::worker::request_id::RequestId;
-use crate::route::{ClientIp, Identity, normal_host, normal_path};
+use crate::route::{ClientIp, Identity, is_normal_path, normal_host, normal_path};
 use crate::telemetry::Refusal;
 
 /// The proxy's name in `Via`.
@@ -28,7 +30,7 @@ const REFUSED_BYTES_MAX: usize = 1024;
 
 /// Admits a request, or returns the reason for its rejection.
 pub(super) fn admit(exchange: &mut Exchange, connect: Option<Box<ExtendedConnect>>) -> Result<(), Fault> {
-    let client = std::rc::Rc::clone(&exchange.client);
+    let client = &exchange.client;
     let number = client.requests.replace(client.requests.get() + 1);
     let admitted = match client.refused_head.get() {
         Some((refused, refusal)) if refused == number && exchange.request.head.version != Version::HTTP_2 => {
@@ -76,11 +78,14 @@ fn inspect(exchange: &mut Exchange, connect: Option<Box<ExtendedConnect>>) -> Re
     let size = HeadSize { fields: head.fields.len(), bytes: summary.bytes as usize };
     exchange.request.memory = Some(client.worker.budget.reserve_request(size, others, client.share())?);
     let encoded_slash = limits.encoded_slash;
-    exchange.request.host = host(head, host_field(&head.fields, summary)?)?;
+    exchange.request.host = host(head, host_field(&head.fields, summary)?, client)?;
     if exchange.client.tls.get().is_some_and(|secured| secured.is_misdirected(exchange.request.host())) {
         return Err(Refusal::Misdirected);
     }
-    if let Cow::Owned(path) = normal_path(head.path(), encoded_slash).map_err(|_| Refusal::BadPath)? {
+    // Few paths need their text: most are normal, which their bytes show.
+    if !is_normal_path(head.path_bytes())
+        && let Cow::Owned(path) = normal_path(head.path(), encoded_slash).map_err(|_| Refusal::BadPath)?
+    {
         exchange.request.normal_path = Some(path.into());
     }
     within_limits(&exchange.client)?;
@@ -118,20 +123,21 @@ fn inspect_h2(head: &Head, summary: FieldSummary, uri_bytes_max: usize) -> Resul
     if head.path().starts_with('/') || asterisk { Ok(()) } else { Err(Refusal::BadPath) }
 }
 
-/// The place of the value of `Host`. Several are refused.
-fn host_field(fields: &Fields, summary: FieldSummary) -> Result<Option<FieldSpan>, Refusal> {
+/// The value of `Host`. Several are refused.
+fn host_field(fields: &Fields, summary: FieldSummary) -> Result<Option<&[u8]>, Refusal> {
     if !summary.host {
         return Ok(None);
     }
-    if fields.get_all("host").nth(1).is_some() { Err(Refusal::BadHost) } else { Ok(fields.span("host")) }
+    let mut values = fields.get_all("host");
+    let first = values.next();
+    if values.next().is_some() { Err(Refusal::BadHost) } else { Ok(first) }
 }
 
 /// The host of a request with this `Host` field. The authority of the target takes precedence over it; on HTTP/2 both
 /// must be equal.
-fn host(head: &Head, field: Option<FieldSpan>) -> Result<Host, Refusal> {
-    let place = match (head.authority(), field) {
+fn host(head: &Head, field: Option<&[u8]>, client: &Client) -> Result<Option<Rc<ClientHost>>, Refusal> {
+    let received = match (head.authority(), field) {
         (Some(authority), field) => {
-            let field = field.map(|field| head.fields.part(field));
             let differs = field.is_some_and(|field| !field.eq_ignore_ascii_case(authority.as_bytes()));
             if differs && head.version == Version::HTTP_2 {
                 return Err(Refusal::BadHost);
@@ -139,21 +145,13 @@ fn host(head: &Head, field: Option<FieldSpan>) -> Result<Host, Refusal> {
             if field.is_some_and(|field| text(field).is_none_or(|field| normal_host(field).is_none())) {
                 return Err(Refusal::BadHost);
             }
-            head.authority_span()
+            authority.as_bytes()
         }
-        (None, Some(field)) => Some(field),
-        (None, None) if head.version == Version::HTTP_10 => return Ok(Host::default()),
+        (None, Some(field)) => field,
+        (None, None) if head.version == Version::HTTP_10 => return Ok(None),
         (None, None) => return Err(Refusal::BadHost),
     };
-    let received = text(head.fields.part(place.unwrap_or_default())).ok_or(Refusal::BadHost)?;
-    let (bytes, normal) = match normal_host(received).ok_or(Refusal::BadHost)? {
-        Cow::Borrowed(normal) if received.starts_with(normal) => {
-            (u32::try_from(normal.len()).map_err(|_| Refusal::BadHost)?, None)
-        }
-        Cow::Borrowed(normal) => (0, Some(Box::from(normal))),
-        Cow::Owned(normal) => (0, Some(normal.into())),
-    };
-    Ok(Host { place, bytes, normal })
+    ClientHost::find(&mut client.described.borrow_mut(), received).map(Some).ok_or(Refusal::BadHost)
 }
 
 /// Checks `limits.requests` of the listener, for all workers together; and `limits.requests_per_ip`, while more than

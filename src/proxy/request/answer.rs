@@ -1,19 +1,20 @@
 //! Answer: the response in the form that the client gets.
 
-use std::time::Duration;
+use std::mem;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
+use http_body_util::Either;
 
 use super::exchange::{Exchange, ExchangeStage, SplitTarget};
 use super::forwarding::PROXY_STATUS;
 use super::judge;
-use super::response_body::{BodySource, ResponseBody};
+use super::response_body::{Edge, ResponseBody};
+use super::sending::BodySource;
 use crate::failover::GiveUpReason;
 use crate::fields::Fields;
 use crate::proxy::downstream::client_request::ClientResponse;
 use crate::proxy::upstream::lease::Lease;
-use crate::proxy::upstream::upstream_head::UpstreamHead;
 use crate::proxy::upstream::upstream_response::{HopByHop, UpstreamBody, UpstreamResponse, WholeBody};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
@@ -29,15 +30,13 @@ const NO_CACHED_COOKIE: &str = "no-cache=\"set-cookie\"";
 const EXPLAIN: HeaderName = HeaderName::from_static("x-pointsman-explain");
 
 /// Turns the upstream's response into the client's, if the budget has memory for its body.
-pub(crate) fn answer(
-    exchange: &mut Exchange,
-    response: UpstreamResponse,
-    target: SplitTarget<'_>,
-) -> Result<ClientResponse<BodySource>, Fault> {
+pub(crate) fn answer(exchange: &mut Exchange, target: SplitTarget<'_>) -> Result<ClientResponse<()>, Fault> {
     let SplitTarget { route, split, .. } = target;
-    let UpstreamResponse { head, body, upgrade: _, hop_by_hop, may_have_event } = response;
-    let UpstreamHead { status, mut fields, .. } = head;
-    account(exchange, &body)?;
+    account(exchange)?;
+    let UpstreamResponse { head, upgrade, hop_by_hop, may_have_event, .. } = &mut exchange.upstream_response;
+    let (hop_by_hop, may_have_event, status) = (*hop_by_hop, *may_have_event, head.status);
+    let mut fields = mem::take(&mut head.fields);
+    *upgrade = None;
     if hop_by_hop == HopByHop::Possible {
         strip_hop_by_hop(&mut fields);
     }
@@ -73,8 +72,8 @@ pub(crate) fn answer(
     if let Some(upload) = &exchange.prepared.upload {
         upload.answered.set(true);
     }
-    let source = settle(exchange, body, status.as_u16());
-    Ok(ClientResponse::new(status, fields, source))
+    exchange.sending.source = settle(exchange, status.as_u16());
+    Ok(ClientResponse::new(status, fields, ()))
 }
 
 /// Keeps the cookie of one caller from others: unless a shared cache may not store the response at all, it must
@@ -103,19 +102,22 @@ fn keep_from_caches(fields: &mut Fields) {
 
 /// Reads a small body at once if it has arrived, so that the upstream connection is free however slowly the client
 /// reads.
-fn settle(exchange: &mut Exchange, mut body: UpstreamBody, status: u16) -> BodySource {
+fn settle(exchange: &mut Exchange, status: u16) -> BodySource {
+    let body = &mut exchange.upstream_response.body;
     let length = body.size_hint().exact().unwrap_or(0);
     // Over HTTP/2, an upstream can send a body where none is allowed (RFC 9110 §6.4.1).
     let bodiless = exchange.request.head.method == http::Method::HEAD || matches!(status, 204 | 304);
     if bodiless && !body.is_end_stream() {
+        *body = UpstreamBody::None;
         return BodySource::Own(None);
     }
     let uploads = exchange.prepared.upload.as_ref().is_some_and(|upload| !upload.ended.get());
     if length == 0 || length > SMALL_BYTES_MAX || uploads {
-        return BodySource::Upstream(body, None);
+        return BodySource::Upstream(None);
     }
     match body.take_whole(&mut exchange.attempt.lease) {
         WholeBody::Arrived(data) => {
+            *body = UpstreamBody::None;
             if let Some(lease) = exchange.attempt.lease.take() {
                 lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             }
@@ -123,13 +125,13 @@ fn settle(exchange: &mut Exchange, mut body: UpstreamBody, status: u16) -> BodyS
             exchange.attempt.flight = None;
             BodySource::Own(Some(data))
         }
-        WholeBody::Later(polled) => BodySource::Upstream(body, polled),
+        WholeBody::Later(polled) => BodySource::Upstream(polled),
     }
 }
 
 /// Reserves the buffers of a body, unless it is small.
-fn account(exchange: &mut Exchange, body: &UpstreamBody) -> Result<(), Fault> {
-    let length = body.size_hint().exact();
+fn account(exchange: &mut Exchange) -> Result<(), Fault> {
+    let length = exchange.upstream_response.body.size_hint().exact();
     let Some(memory) = &mut exchange.request.memory else { return Ok(()) };
     if length.is_some_and(|length| length <= SMALL_BYTES_MAX) {
         return Ok(());
@@ -147,7 +149,7 @@ fn account(exchange: &mut Exchange, body: &UpstreamBody) -> Result<(), Fault> {
     })
 }
 
-pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> ClientResponse<BodySource> {
+pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> ClientResponse<()> {
     let request_id = exchange.request_id();
     let location = redirect.to.location(&exchange.values(&request_id));
     let mut response = bodiless(exchange, redirect.status);
@@ -156,13 +158,13 @@ pub(super) fn redirect(exchange: &mut Exchange, redirect: &Redirect) -> ClientRe
 }
 
 /// The configured response of the route.
-pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<BodySource> {
+pub(super) fn respond(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<()> {
     let response = fixed(exchange, respond);
     apply_route_edits(exchange, response)
 }
 
 /// The configured response of an access rule.
-pub(super) fn close_out(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<BodySource> {
+pub(super) fn close_out(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<()> {
     let response = fixed(exchange, respond);
     let response = apply_route_edits(exchange, response);
     exchange.record_end(EndedBy::Done, "access");
@@ -170,12 +172,13 @@ pub(super) fn close_out(exchange: &mut Exchange, respond: &Respond) -> ClientRes
 }
 
 /// A response of the proxy without fields and body.
-fn bodiless(exchange: &Exchange, status: StatusCode) -> ClientResponse<BodySource> {
-    ClientResponse::new(status, exchange.client.worker.spare_fields(), BodySource::Own(None))
+fn bodiless(exchange: &mut Exchange, status: StatusCode) -> ClientResponse<()> {
+    exchange.sending.source = BodySource::Own(None);
+    ClientResponse::new(status, exchange.client.worker.spare_fields(), ())
 }
 
 /// A configured response. For a gRPC call, an error has the form of gRPC.
-fn fixed(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<BodySource> {
+fn fixed(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<()> {
     let mut response = bodiless(exchange, respond.status);
     if let Some(call) = exchange.call.as_mut().filter(|_| respond.status.as_u16() >= 400) {
         call.status = GrpcStatus::of_http(respond.status);
@@ -184,14 +187,14 @@ fn fixed(exchange: &mut Exchange, respond: &Respond) -> ClientResponse<BodySourc
         return response;
     }
     if !respond.body.is_empty() {
-        response.body = BodySource::Own(Some(respond.body.clone()));
+        exchange.sending.source = BodySource::Own(Some(respond.body.clone()));
         response.fields.append(&header::CONTENT_TYPE, &respond.content_type);
     }
     response
 }
 
 /// Applies the route's header edits to a response that the proxy made.
-fn apply_route_edits(exchange: &mut Exchange, mut response: ClientResponse<BodySource>) -> ClientResponse<BodySource> {
+fn apply_route_edits(exchange: &mut Exchange, mut response: ClientResponse<()>) -> ClientResponse<()> {
     let view = std::rc::Rc::clone(&exchange.view);
     let rules = &view.snapshot.rules;
     let request_id = exchange.request_id();
@@ -203,46 +206,40 @@ fn apply_route_edits(exchange: &mut Exchange, mut response: ClientResponse<BodyS
 }
 
 /// Sends the response. From here on the body owns the exchange.
-pub(crate) fn send(mut exchange: Box<Exchange>, response: ClientResponse<BodySource>) -> ClientResponse<ResponseBody> {
-    let ClientResponse { status, mut fields, body: source } = response;
+pub(crate) fn send(mut exchange: Box<Exchange>, response: ClientResponse<()>) -> ClientResponse<Edge> {
+    let ClientResponse { status, mut fields, body: () } = response;
     exchange.response.status = status.as_u16();
     let now = exchange.attempt.head_at.unwrap_or_else(|| exchange.client.worker.clock.now());
     exchange.response.first_byte = Some(now.duration_since(exchange.request.began));
     exchange.progress.stage = ExchangeStage::Body;
-    if matches!(source, BodySource::Own(_)) && is_unread(&exchange) {
+    let is_unread = is_unread(&exchange);
+    if is_unread && matches!(exchange.sending.source, BodySource::Own(_)) {
         // The rest of the request body must never be parsed as the next request.
         exchange.client.closing.set(true);
     }
     // A client whose request is not read to its end learns that its next one needs another connection.
-    if exchange.request.head.version != Version::HTTP_2 && (exchange.client.is_last() || is_unread(&exchange)) {
+    if exchange.request.head.version != Version::HTTP_2 && (is_unread || exchange.client.is_last()) {
         fields.insert(&header::CONNECTION, &HeaderValue::from_static("close"));
     }
-    let idle = idle(&exchange);
     let is_head = exchange.request.head.method == http::Method::HEAD;
-    let source = match source {
-        BodySource::Own(Some(body)) if is_head || matches!(exchange.response.status, 204 | 304) => {
-            if is_head {
-                fields.insert_number(&header::CONTENT_LENGTH, body.len() as u64);
-            }
-            BodySource::Own(None)
+    if (is_head || matches!(exchange.response.status, 204 | 304))
+        && let BodySource::Own(body @ Some(_)) = &mut exchange.sending.source
+    {
+        let body = body.take().unwrap_or_default();
+        if is_head {
+            fields.insert_number(&header::CONTENT_LENGTH, body.len() as u64);
         }
-        source @ (BodySource::Own(_) | BodySource::Upstream(..)) => source,
-    };
+    }
     if exchange.request.trusted && exchange.request.field_summary.explain {
         explain(&exchange, &mut fields);
     }
-    ClientResponse::new(status, fields, ResponseBody::new(source, exchange, idle))
+    ClientResponse::new(status, fields, Either::Left(ResponseBody::new(exchange)))
 }
 
 fn is_unread(exchange: &Exchange) -> bool {
     exchange.request.head.version != Version::HTTP_2
         && exchange.request.has_body
         && exchange.prepared.upload.as_ref().is_none_or(|upload| !upload.ended.get())
-}
-
-fn idle(exchange: &Exchange) -> Option<Duration> {
-    let rules = &exchange.view.snapshot.rules;
-    exchange.routing.route.and_then(|route| rules.route(route).timeouts.idle)
 }
 
 /// Adds a line with the reason of the decision, for a trusted peer that sent `x-pointsman-explain: 1`.

@@ -7,16 +7,18 @@ use http_body::Body as _;
 
 use super::caller::CallerIdentity;
 use super::exchange::{
-    Exchange, ExchangeProgress, ExchangeStage, Host, Mirror, PreparedBody, ReceivedRequest, Routing, SentResponse,
+    Exchange, ExchangeProgress, ExchangeStage, Mirror, PreparedBody, ReceivedRequest, Routing, SentResponse,
     UpstreamAttempt,
 };
 use super::http_proxy::HttpProxy;
 use super::judged::Judged;
 use super::screening::Screening;
+use super::sending::SendingBody;
 use super::upgrade_state::Upgrade;
 use crate::fields::Fields;
 use crate::proxy::downstream::client::Client;
 use crate::proxy::downstream::client_request::IncomingBody;
+use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::field_rules::FieldSummary;
 use crate::proxy::wire::grpc::GrpcCall;
 use crate::proxy::wire::head::Head;
@@ -46,7 +48,7 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, head: Head, body: 
         began,
         began_wall: worker.wall_at(began),
         head,
-        host: Host::default(),
+        host: None,
         normal_path: None,
         client_ip: client.peer.ip(),
         trusted: false,
@@ -79,6 +81,8 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, head: Head, body: 
         mirror: Mirror::default(),
         prepared: PreparedBody::default(),
         attempt: UpstreamAttempt::default(),
+        upstream_response: UpstreamResponse::default(),
+        sending: SendingBody::default(),
         response: SentResponse::default(),
         client,
         proxy,

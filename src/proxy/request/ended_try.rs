@@ -1,6 +1,7 @@
 //! A try that has ended without a response to pass on: releases its connection, charges its endpoint, and moves the
 //! request on to the next try, if there is one (`follow_up.rs`).
 
+use std::mem;
 use std::rc::Rc;
 
 use super::exchange::Exchange;
@@ -26,8 +27,8 @@ const DISCARDED_BYTES_MAX: u64 = 16 * 1024;
 pub(super) enum TryEnd {
     /// Without a response.
     Failed(TryFailure),
-    /// With a response that another try may replace.
-    Answered(Box<UpstreamResponse>, TryFailure),
+    /// With a response, in the exchange, that another try may replace.
+    Answered(TryFailure),
 }
 
 /// A try that has ended, and what is kept of its request.
@@ -45,8 +46,8 @@ pub(super) struct EndedTry {
 pub(super) enum AfterFailure {
     /// Another try, with this body.
     Again(RequestBody),
-    /// The response stands.
-    Stands(Box<UpstreamResponse>),
+    /// The response in the exchange stands.
+    Stands,
 }
 
 /// Ends a failed try and moves the request on.
@@ -57,9 +58,9 @@ pub(super) async fn move_on(
     ended: Box<EndedTry>,
 ) -> Result<AfterFailure, Fault> {
     let EndedTry { end, reused, resendable, replayable, peer } = *ended;
-    let (failure, response) = match *end {
-        TryEnd::Failed(failure) => (failure, None),
-        TryEnd::Answered(response, failure) => (failure, Some(response)),
+    let (failure, is_answered) = match *end {
+        TryEnd::Failed(failure) => (failure, false),
+        TryEnd::Answered(failure) => (failure, true),
     };
     let mut failure = TryFailure { reused, resendable, ..failure };
     if exchange.prepared.upload.as_ref().is_some_and(|upload| upload.failed.get().is_some()) {
@@ -67,7 +68,7 @@ pub(super) async fn move_on(
         exchange.release_upstream();
         return Err(failure.fault.unwrap_or(Fault::ClientGone));
     }
-    if response.is_none() {
+    if !is_answered {
         release(exchange, connector, peer.as_ref(), &mut failure);
     }
     if failure.reached == Reached::Unsent {
@@ -79,7 +80,7 @@ pub(super) async fn move_on(
         connector.declined = connector.declined.take().or(peer);
     }
     let next = follow_up::decide(exchange, connector, &failure);
-    if response.is_none() && failure.reached != Reached::Aborted {
+    if !is_answered && failure.reached != Reached::Aborted {
         let on_variant = matches!(next, Ok(NextStep::SameEndpoint | NextStep::Try(_)));
         if on_variant && failure.is_untouched() {
             judge::begin_again(exchange);
@@ -91,14 +92,11 @@ pub(super) async fn move_on(
         if let Some(replayable) = replayable {
             replayable.discard();
         }
-        return match (response, failure.fault) {
-            (Some(response), _) => Ok(AfterFailure::Stands(response)),
-            (None, fault) => Err(fault.unwrap_or(Fault::UpstreamReset)),
-        };
+        return if is_answered { Ok(AfterFailure::Stands) } else { Err(failure.fault.unwrap_or(Fault::UpstreamReset)) };
     };
-    if let Some(response) = response {
+    if is_answered {
         judge::replaced(exchange);
-        discard(exchange, *response);
+        discard(exchange);
     }
     // The request begins again with what is kept. If nothing is kept, nothing was sent, and it is as before.
     if let Some(kept) = replayable.filter(|kept| kept.resendable() != Resendable::No) {
@@ -139,8 +137,9 @@ fn release(
 }
 
 /// Reads the rest of a response that another try replaces, if it has arrived: then its connection serves again.
-fn discard(exchange: &mut Exchange, response: UpstreamResponse) {
-    let mut body = response.body;
+fn discard(exchange: &mut Exchange) {
+    let UpstreamResponse { head, mut body, .. } = mem::take(&mut exchange.upstream_response);
+    exchange.client.worker.take_back_fields(head.fields);
     let now_ms = exchange.client.worker.now_ms();
     let ended = body.is_end_stream()
         || body.size_hint().exact().is_some_and(|length| length <= DISCARDED_BYTES_MAX)

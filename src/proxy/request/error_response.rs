@@ -7,8 +7,8 @@ use http::{StatusCode, Version};
 
 use super::exchange::Exchange;
 use super::forwarding::{PROXY_STATUS, REQUEST_ID};
-use super::response_body::BodySource;
 use super::screening::Screening;
+use super::sending::BodySource;
 use crate::failover::GiveUpReason;
 use crate::fields::Fields;
 use crate::proxy::downstream::client_request::ClientResponse;
@@ -24,7 +24,7 @@ const REMAINING: HeaderName = HeaderName::from_static("ratelimit");
 const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// The response to a fault.
-pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> ClientResponse<BodySource> {
+pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> ClientResponse<()> {
     if let Fault::Refused(refusal) = fault {
         exchange.client.worker.meter().refuse(refusal);
     }
@@ -44,12 +44,14 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> ClientResponse<Bo
         exchange.client.closing.set(true);
     }
     let id = exchange.request_id();
+    exchange.forget_upstream_response();
     let mut response = match &mut exchange.call {
         Some(call) => {
             call.status = row.grpc;
             let mut fields = exchange.client.worker.spare_fields();
             grpc::trailers_only(&mut fields, call.status, row.message.as_bytes());
-            ClientResponse::new(StatusCode::OK, fields, BodySource::Own(None))
+            exchange.sending.source = BodySource::Own(None);
+            ClientResponse::new(StatusCode::OK, fields, ())
         }
         None => plain(exchange, &row, &id),
     };
@@ -76,7 +78,7 @@ pub(crate) fn answer(exchange: &mut Exchange, fault: Fault) -> ClientResponse<Bo
         && exchange.request.head.version == Version::HTTP_2
     {
         // A body would occupy memory, which has run out, until the client opens its window.
-        response.body = BodySource::Own(None);
+        exchange.sending.source = BodySource::Own(None);
         response.fields.remove("content-type");
     }
     response
@@ -108,7 +110,7 @@ fn edit(exchange: &Exchange, fields: &mut Fields, id: &RequestId) {
     }
 }
 
-fn plain(exchange: &Exchange, row: &FaultRow, id: &RequestId) -> ClientResponse<BodySource> {
+fn plain(exchange: &mut Exchange, row: &FaultRow, id: &RequestId) -> ClientResponse<()> {
     let (status, id) = (row.status, id.as_str());
     let (kind, body) = if exchange.request.field_summary.json {
         let body = serde_json::json!({
@@ -123,7 +125,8 @@ fn plain(exchange: &Exchange, row: &FaultRow, id: &RequestId) -> ClientResponse<
     let mut fields = exchange.client.worker.spare_fields();
     fields.append(&header::CONTENT_TYPE, &HeaderValue::from_static(kind));
     fields.append(&header::CACHE_CONTROL, &HeaderValue::from_static("no-store"));
-    ClientResponse::new(status, fields, BodySource::Own(Some(Bytes::from(body))))
+    exchange.sending.source = BodySource::Own(Some(Bytes::from(body)));
+    ClientResponse::new(status, fields, ())
 }
 
 fn insert(fields: &mut Fields, name: &HeaderName, text: &str) {

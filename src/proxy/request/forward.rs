@@ -41,67 +41,78 @@ use crate::proxy::worker::Worker;
 use crate::proxy::worker::deadline::Deadline;
 use crate::proxy::worker::send_task::SendTask;
 use crate::route::{Protocol, RetryCondition, Timeouts, UpstreamLimits};
-use crate::telemetry::{Refusal, StatusClass, UnavailableCause};
+use crate::telemetry::{Refusal, StatusClass, UnavailableCause, UpstreamMeter};
 
-/// Sends a request and returns the head of its response. The response body is read later, as the client takes it.
+/// Sends a request and receives the head of its response. The response body is read later, as the client takes it.
 pub(super) async fn forward(
     exchange: &mut Exchange,
     body: RequestBody,
     chosen: ChosenVariant,
     timeouts: &Timeouts,
-) -> Result<UpstreamResponse, Fault> {
-    let worker = Rc::clone(&exchange.client.worker);
+) -> Result<(), Fault> {
     exchange.progress.stage = ExchangeStage::Connect;
     judge::expose(exchange, &chosen);
     let connector = UpstreamConnector::new(exchange, chosen);
-    let connector = connector.inspect_err(|fault| {
+    let mut connector = connector.inspect_err(|fault| {
         count_unavailable(exchange, chosen, *fault);
         judge::ended(exchange, *fault);
     })?;
     // Nothing was awaited since the request's head arrived, so the deadline starts at its full length.
     let mut deadline = ResponseDeadline::new(exchange, timeouts.request);
     let kill = exchange.killable(|| Carrier::Polled);
-    let sent = deadline.bound(pin!(unless_killed(kill, pin!(send(exchange, connector, body, timeouts.per_try))))).await;
-    // The connector may have switched to stable's upstream.
-    let upstream =
-        Rc::clone(exchange.proxy.upstream(&exchange.view, exchange.routing.chosen.unwrap_or(chosen).upstream));
-    let meter = upstream.meter(worker.index);
-    let result = sent.unwrap_or_else(Err).map_err(|fault| blame(&exchange.prepared, fault));
-    match &result {
-        Ok(response) => meter.requests[StatusClass::of(response.head.status.as_u16()) as usize].inc(),
-        Err(fault) => {
-            meter.requests[StatusClass::None as usize].inc();
-            let connects = exchange.progress.stage == ExchangeStage::Connect;
-            if connects && exchange.attempt.waited.get() {
-                // The upstream's limit took its time: the endpoint has not failed.
-            } else if connects
-                && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
-                && let Some(flight) = &exchange.attempt.flight
-            {
-                // A deadline that fires while connecting counts as a failed connection. That of a call is the client's.
-                flight.record_connect_timeout();
-                if *fault == Fault::ResponseTimeout {
-                    exchange.charge(FailureCause::ConnectTimeout);
-                }
-            } else if *fault == Fault::ResponseTimeout && exchange.attempt.failed_tries().is_empty() {
-                // After an earlier try, the time that is over is not that of this endpoint alone.
-                exchange.charge(FailureCause::Timeout);
-            }
-            judge::ended(exchange, *fault);
-            let row = fault.row();
-            if row.upstream_failed {
-                meter.failures.inc();
-            }
-            count_unavailable(exchange, chosen, *fault);
-            exchange.release_upstream();
-            exchange.attempt.flight = None;
-            trace::end_attempt(exchange, row.detail);
-            if let (Some(primary), Some(failure)) = (&exchange.mirror.primary, row.failure) {
-                primary.fail(failure, worker.clock.now().duration_since(exchange.request.began));
-            }
+    let sent = {
+        let sending = pin!(send(exchange, &mut connector, body, timeouts.per_try));
+        deadline.bound(pin!(unless_killed(kill, sending))).await
+    };
+    let Err(fault) = sent.unwrap_or_else(Err) else {
+        let status = exchange.upstream_response.head.status.as_u16();
+        answering(exchange, chosen).requests[StatusClass::of(status) as usize].inc();
+        return Ok(());
+    };
+    Err(fail(exchange, chosen, fault))
+}
+
+/// The meter of the upstream in use: the connector may have switched to stable's.
+#[inline]
+fn answering(exchange: &Exchange, chosen: ChosenVariant) -> &UpstreamMeter {
+    let id = exchange.routing.chosen.unwrap_or(chosen).upstream;
+    exchange.proxy.upstream(&exchange.view, id).meter(exchange.client.worker.index)
+}
+
+/// Records that the upstream has given no response. Returns whose fault it is.
+#[cold]
+fn fail(exchange: &mut Exchange, chosen: ChosenVariant, fault: Fault) -> Fault {
+    let fault = blame(&exchange.prepared, fault);
+    answering(exchange, chosen).requests[StatusClass::None as usize].inc();
+    let connects = exchange.progress.stage == ExchangeStage::Connect;
+    if connects && exchange.attempt.waited.get() {
+        // The upstream's limit took its time: the endpoint has not failed.
+    } else if connects
+        && matches!(fault, Fault::ResponseTimeout | Fault::CallTimeout)
+        && let Some(flight) = &exchange.attempt.flight
+    {
+        // A deadline that fires while connecting counts as a failed connection. That of a call is the client's.
+        flight.record_connect_timeout();
+        if fault == Fault::ResponseTimeout {
+            exchange.charge(FailureCause::ConnectTimeout);
         }
+    } else if fault == Fault::ResponseTimeout && exchange.attempt.failed_tries().is_empty() {
+        // After an earlier try, the time that is over is not that of this endpoint alone.
+        exchange.charge(FailureCause::Timeout);
     }
-    result
+    judge::ended(exchange, fault);
+    let row = fault.row();
+    if row.upstream_failed {
+        answering(exchange, chosen).failures.inc();
+    }
+    count_unavailable(exchange, chosen, fault);
+    exchange.release_upstream();
+    exchange.attempt.flight = None;
+    trace::end_attempt(exchange, row.detail);
+    if let (Some(primary), Some(failure)) = (&exchange.mirror.primary, row.failure) {
+        primary.fail(failure, exchange.client.worker.clock.now().duration_since(exchange.request.began));
+    }
+    fault
 }
 
 /// A failed upload is the fault of the client, even if it looks like a failure of the upstream.
@@ -127,38 +138,33 @@ fn count_unavailable(exchange: &Exchange, chosen: ChosenVariant, fault: Fault) {
     } else {
         return;
     };
-    let id = exchange.routing.chosen.unwrap_or(chosen).upstream;
-    let meter = exchange.proxy.upstream(&exchange.view, id).meter(exchange.client.worker.index);
-    meter.unavailable[cause as usize].inc();
+    answering(exchange, chosen).unavailable[cause as usize].inc();
 }
 
 /// Sends a request, and sends it again if the retry rule allows it.
 async fn send(
     exchange: &mut Exchange,
-    mut connector: UpstreamConnector,
+    connector: &mut UpstreamConnector,
     mut body: RequestBody,
     per_try: Option<Duration>,
-) -> Result<UpstreamResponse, Fault> {
+) -> Result<(), Fault> {
     loop {
-        let ended = match send_once(exchange, &mut connector, &mut body, per_try).await? {
-            Ok(response) => return Ok(response),
-            Err(ended) => ended,
-        };
+        let Some(ended) = send_once(exchange, connector, &mut body, per_try).await? else { return Ok(()) };
         // Boxed: few tries fail, and all would have the size of this future.
-        match Box::pin(ended_try::move_on(exchange, &mut connector, mem::take(&mut body), ended)).await? {
+        match Box::pin(ended_try::move_on(exchange, connector, mem::take(&mut body), ended)).await? {
             AfterFailure::Again(again) => body = again,
-            AfterFailure::Stands(response) => return Ok(*response),
+            AfterFailure::Stands => return Ok(()),
         }
     }
 }
 
-/// One try: a connection, the request, and the head of the response.
+/// One try: a connection, the request, and the head of the response. Returns how it ended if it did not succeed.
 async fn send_once(
     exchange: &mut Exchange,
     connector: &mut UpstreamConnector,
     body: &mut RequestBody,
     per_try: Option<Duration>,
-) -> Result<Result<UpstreamResponse, Box<EndedTry>>, Fault> {
+) -> Result<Option<Box<EndedTry>>, Fault> {
     let (lease, reused) = connector.connect(exchange).await?;
     let replayable = keep(exchange, body, &lease);
     let bodiless = matches!(body, RequestBody::Empty);
@@ -176,62 +182,62 @@ async fn send_once(
     judge::sent(exchange, sent_at);
     // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
     exchange.attempt.lease = Some(lease);
-    let response = match attempt_in_time(exchange, body, per_try).await {
-        Ok(response) => receive(exchange, &connector.upstream, response, sent_at),
+    let received = match attempt_in_time(exchange, body, per_try).await {
+        Ok(()) => receive(exchange, &connector.upstream, sent_at),
         Err(error) => Err(Box::new(TryEnd::Failed(failure_of(error)))),
     };
-    match response {
-        Ok(response) => {
+    match received {
+        Ok(()) => {
             if let Some(replayable) = replayable {
                 // There is no retry after the response head, so the kept pieces of the body can go.
                 replayable.discard();
             }
             let requested = exchange.upgrade.requested();
-            if is_agreed(requested, &response.head)? {
+            if is_agreed(requested, &exchange.upstream_response.head)? {
                 // Boxed: few requests upgrade, and all would have the size of this future.
-                return Box::pin(switch(exchange, response)).await.map(Ok);
+                Box::pin(switch(exchange)).await?;
             }
-            Ok(Ok(response))
+            Ok(None)
         }
         Err(end) => {
             let unkept = if bodiless { Resendable::Bodiless } else { Resendable::No };
             let resendable = replayable.as_ref().map_or(unkept, ReplayableBody::resendable);
-            Ok(Err(Box::new(EndedTry { end, reused, resendable, replayable, peer })))
+            Ok(Some(Box::new(EndedTry { end, reused, resendable, replayable, peer })))
         }
     }
 }
 
 /// Takes the connection or stream over, after the endpoint has agreed to the upgrade.
-async fn switch(exchange: &mut Exchange, mut response: UpstreamResponse) -> Result<UpstreamResponse, Fault> {
-    let requested = exchange.upgrade.requested();
-    let tunnel_end = TunnelEnd::take_over(&mut exchange.attempt.lease, requested, &mut response).await?;
+async fn switch(exchange: &mut Exchange) -> Result<(), Fault> {
+    let Exchange { upgrade, attempt, upstream_response, .. } = exchange;
+    let tunnel_end = TunnelEnd::take_over(&mut attempt.lease, upgrade.requested(), upstream_response).await?;
     exchange.upgrade.switch(tunnel_end);
     exchange.succeed();
-    Ok(response)
+    Ok(())
 }
 
 /// Records and validates the head of a response.
 #[inline]
-fn receive(
-    exchange: &mut Exchange,
-    upstream: &UpstreamPool,
-    response: UpstreamResponse,
-    sent_at: Instant,
-) -> Result<UpstreamResponse, Box<TryEnd>> {
-    let head = &response.head;
-    let took = record_head(exchange, sent_at, head.status);
+fn receive(exchange: &mut Exchange, upstream: &UpstreamPool, sent_at: Instant) -> Result<(), Box<TryEnd>> {
+    let status = exchange.upstream_response.head.status;
+    let took = record_head(exchange, sent_at, status);
     upstream.meter(exchange.client.worker.index).latency.record(took);
-    if let Err(fault) = inspect(head, &upstream.upstream.limits) {
+    if let Err(fault) = inspect(&exchange.upstream_response.head, &upstream.upstream.limits) {
         let failure = TryFailure { reached: Reached::Answered, ..TryFailure::of_fault(fault) };
+        // Its stream ends here, not with the next try, which may wait.
+        exchange.forget_upstream_response();
         return Err(Box::new(TryEnd::Failed(failure)));
     }
-    judge::answered(exchange, &response);
+    judge::answered(exchange);
     // A status of gRPC in the head is that of a trailers-only response.
-    let is_trailers_only = exchange.call.is_some() && response.body.is_end_stream();
-    let mut is_failure = head.status.is_server_error();
-    if (head.status.as_u16() >= 400 || is_trailers_only)
-        && let Some(failure) =
-            TryFailure::of_head(head, &upstream.upstream.outlier, exchange.call.as_deref().filter(|_| is_trailers_only))
+    let is_trailers_only = exchange.call.is_some() && exchange.upstream_response.body.is_end_stream();
+    let mut is_failure = status.is_server_error();
+    if (status.as_u16() >= 400 || is_trailers_only)
+        && let Some(failure) = TryFailure::of_head(
+            &exchange.upstream_response.head,
+            &upstream.upstream.outlier,
+            exchange.call.as_deref().filter(|_| is_trailers_only),
+        )
     {
         follow_up::refuse(exchange, &failure);
         is_failure |= failure.keeps_ms().is_some();
@@ -239,7 +245,7 @@ fn receive(
             exchange.observe_failure();
         }
         if follow_up::matters(exchange, &failure) {
-            return Err(Box::new(TryEnd::Answered(Box::new(response), failure)));
+            return Err(Box::new(TryEnd::Answered(failure)));
         }
     }
     if let Some(flight) = &exchange.attempt.flight {
@@ -253,7 +259,7 @@ fn receive(
             exchange.succeed();
         }
     }
-    Ok(response)
+    Ok(())
 }
 
 /// Records the arrival of a response head; returns the time since the request was sent.
@@ -300,9 +306,9 @@ async fn attempt_in_time(
     exchange: &mut Exchange,
     body: &mut RequestBody,
     per_try: Option<Duration>,
-) -> Result<UpstreamResponse, SendError> {
+) -> Result<(), SendError> {
     let worker = Rc::clone(&exchange.client.worker);
-    let upload = exchange.prepared.upload.as_ref().filter(|_| per_try.is_some()).map(Rc::clone);
+    let upload = per_try.and(exchange.prepared.upload.as_ref()).map(Rc::clone);
     let mut limit = Deadline::new(&worker, per_try);
     let mut sending = pin!(attempt(exchange, body));
     std::future::poll_fn(|cx| {
@@ -346,14 +352,15 @@ fn failure_of(error: SendError) -> TryFailure {
 }
 
 /// Sends the request once. If nothing of it was written, its body is as before.
-async fn attempt(exchange: &mut Exchange, body: &mut RequestBody) -> Result<UpstreamResponse, SendError> {
+async fn attempt(exchange: &mut Exchange, body: &mut RequestBody) -> Result<(), SendError> {
     let head = &exchange.request.head;
     match &mut exchange.attempt.lease {
         Some(Lease::Whole { connection, .. }) => {
             let takes_informational = head.version == Version::HTTP_11;
             let informational = takes_informational.then_some(&*exchange.client.informational);
             let (head, body) = h1::send::send(connection, OutgoingRequest { head, body }, informational).await?;
-            Ok(UpstreamResponse::on_connection(head, body))
+            exchange.upstream_response.set_connection(head, body);
+            Ok(())
         }
         Some(Lease::Stream(stream)) => {
             let worker = &exchange.client.worker;
@@ -366,7 +373,10 @@ async fn attempt(exchange: &mut Exchange, body: &mut RequestBody) -> Result<Upst
             let request = for_h2(head, mem::take(body), scheme)
                 .map_err(|_| SendError { fault: Fault::Refused(Refusal::Internal), reached: Reached::Aborted })?;
             match stream.sender.try_send_request(request).await {
-                Ok(response) => Ok(UpstreamResponse::on_stream(response, worker.spare_fields())),
+                Ok(response) => {
+                    exchange.upstream_response = UpstreamResponse::on_stream(response, worker.spare_fields());
+                    Ok(())
+                }
                 Err(mut error) => {
                     let unsent = error.take_message();
                     let reached = if unsent.is_some() { Reached::Unsent } else { reached(error.error()) };

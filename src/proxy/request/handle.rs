@@ -17,12 +17,9 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use bytes::Bytes;
-use http_body_util::{Either, Empty};
-
 use super::exchange::{ChosenVariant, Exchange, SplitTarget};
 use super::http_proxy::HttpProxy;
-use super::response_body::{BodySource, ResponseBody};
+use super::response_body::Edge;
 use super::{
     access, admit, answer, begin, decide, error_response, find, forward, identify, limit, prepare, record, sample,
     shadow, upgrade,
@@ -31,9 +28,6 @@ use crate::proxy::downstream::client::Client;
 use crate::proxy::downstream::client_request::{ClientRequest, ClientResponse, ExtendedConnect, IncomingBody};
 use crate::proxy::wire::fault::Fault;
 use crate::route::{Action, Respond, Route, RouteId};
-
-/// The body of a response: empty for a tunnel and after a panic (`CatchPanic`).
-pub(crate) type Edge = Either<ResponseBody, Empty<Bytes>>;
 
 /// Handles one request.
 pub(crate) async fn handle(
@@ -59,17 +53,18 @@ pub(crate) async fn handle(
             let (response, stream) = upgrade::switch(&mut exchange, response);
             record::open_tunnel(&mut exchange);
             upgrade::open(exchange, upstream, stream);
-            response.map(Either::Right)
+            response
         }
-        None => answer::send(exchange, response).map(Either::Left),
+        None => answer::send(exchange, response),
     })
 }
 
+/// Runs the stages. The body of the response is in the exchange.
 async fn run_stages(
     exchange: &mut Exchange,
     body: IncomingBody,
     connect: Option<Box<ExtendedConnect>>,
-) -> Result<ClientResponse<BodySource>, Fault> {
+) -> Result<ClientResponse<()>, Fault> {
     admit::admit(exchange, connect)?;
     if let Some(redirect) = find::https_redirect(exchange)? {
         return Ok(answer::redirect(exchange, &redirect));
@@ -96,8 +91,8 @@ async fn run_stages(
             };
             let mut body = prepare::prepare(exchange, body, target)?;
             shadow::shadow(exchange, &mut body, split, chosen);
-            let response = forward::forward(exchange, body, chosen, &route.timeouts).await?;
-            answer::answer(exchange, response, target)
+            forward::forward(exchange, body, chosen, &route.timeouts).await?;
+            answer::answer(exchange, target)
         }
     }
 }

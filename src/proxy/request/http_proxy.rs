@@ -78,7 +78,7 @@ impl HttpProxy {
         if !Arc::ptr_eq(&old.snapshot.rules, &snapshot.rules) {
             self.pools.retain(&snapshot.rules.upstreams);
             self.shadow_pools.retain(&snapshot.rules.upstreams);
-            self.mirrors.retain(&snapshot.routes);
+            self.mirrors.retain(&snapshot);
         }
         self.killable_streams.follow(&snapshot, self.worker.now_ms());
         self.worker.set_snapshot(Arc::clone(&snapshot));
@@ -94,7 +94,9 @@ impl HttpProxy {
     /// Closes idle connections of upstreams, whenever requests of any worker wait for connections to them.
     pub(crate) async fn release_idle(&self) {
         loop {
-            for upstream in self.worker.releases.next().await {
+            let upstreams = self.worker.releases.next().await;
+            self.worker.rouse();
+            for upstream in upstreams {
                 self.pools.release_idle(&upstream, &self.worker);
             }
         }

@@ -12,7 +12,6 @@ use super::judged::{Judged, JudgedStep};
 use super::judged_requests::JudgedRequest;
 use crate::fields::Fields;
 use crate::proxy::upstream::upgrade_request::is_agreed;
-use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::EVENT;
 use crate::route::{Counted, KeyHash, RouteId, TryOutcome};
@@ -57,14 +56,14 @@ pub(super) fn sent(exchange: &mut Exchange, sent_at: Instant) {
 
 /// The head of a response has come.
 #[inline]
-pub(super) fn answered(exchange: &mut Exchange, response: &UpstreamResponse) {
+pub(super) fn answered(exchange: &mut Exchange) {
     if exchange.judged.step != JudgedStep::Sent {
         return;
     }
     let took = end_wait(exchange, HeadWait::Client);
-    let status = response.head.status;
+    let status = exchange.upstream_response.head.status;
     if exchange.call.is_some() || exchange.upgrade.requested().is_some() || status.as_u16() >= 500 {
-        return answered_otherwise(exchange, response, took);
+        return answered_otherwise(exchange, took);
     }
     exchange.judged.step = JudgedStep::Answered;
     let Some((_, watch)) = watch(exchange) else { return };
@@ -74,14 +73,15 @@ pub(super) fn answered(exchange: &mut Exchange, response: &UpstreamResponse) {
     if watch.counts_statuses() {
         report(exchange, TryOutcome { status: status.as_u16(), ..TryOutcome::default() });
     }
-    if response.may_have_event {
-        report_events(exchange, response.head.fields.get_all(&EVENT));
+    if exchange.upstream_response.may_have_event {
+        report_events(exchange, exchange.upstream_response.head.fields.get_all(&EVENT));
     }
 }
 
 /// The head of a response that is an error, an answer to a gRPC call or to an upgrade.
 #[cold]
-fn answered_otherwise(exchange: &mut Exchange, response: &UpstreamResponse, took: Option<Duration>) {
+fn answered_otherwise(exchange: &mut Exchange, took: Option<Duration>) {
+    let response = &exchange.upstream_response;
     let (head, status) = (&response.head, response.head.status);
     if response.may_have_event {
         report_events(exchange, head.fields.get_all(&EVENT));

@@ -1,7 +1,7 @@
 //! Closes the streams of killed variants. With `kill.close_streams`, tunnels, response bodies and waiting requests of a
 //! killed variant end after that time. A kill that is revoked before closes nothing.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -84,13 +84,11 @@ impl Entry {
 /// The current snapshot, in which streams of earlier snapshots are looked up.
 struct ActiveSnapshot<'a> {
     snapshot: &'a Snapshot,
-    /// Its routes by name; built when a stream of other rules is looked up.
-    names: OnceCell<ahash::HashMap<&'a str, RouteId>>,
 }
 
 impl<'a> ActiveSnapshot<'a> {
     const fn new(snapshot: &'a Snapshot) -> Self {
-        Self { snapshot, names: OnceCell::new() }
+        Self { snapshot }
     }
 
     /// The position of a stream's variant in the current rules. It is looked up once for each rules: a new overlay or
@@ -114,10 +112,9 @@ impl<'a> ActiveSnapshot<'a> {
     /// Finds the variant of other rules by the names of route and variant.
     fn look_up(&self, stream: &Entry) -> Option<RulesPosition> {
         let (old, new) = (&stream.scope.view.snapshot.rules, &self.snapshot.rules);
-        let names = self.names.get_or_init(|| new.numbered().map(|(id, route)| (route.name.as_str(), id)).collect());
         let before = old.route(stream.scope.route);
         let variant = before.split()?.variants.get(usize::from(stream.scope.variant.0))?;
-        let route = *names.get(before.name.as_str())?;
+        let route = new.find_route(&before.name, stream.scope.route)?;
         let mut variants = new.route(route).split()?.variants.iter().zip(0..).skip(1);
         Some((route, variants.find(|(known, _)| known.name == variant.name).map(|(_, id)| VariantId(id))))
     }

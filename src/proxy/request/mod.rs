@@ -28,6 +28,7 @@ mod response_body;
 mod response_deadline;
 mod sample;
 mod screening;
+mod sending;
 mod shadow;
 mod snapshot_view;
 mod trace;

@@ -56,15 +56,14 @@ pub(super) fn prepare(
 /// Sets `Host`. A host of the route takes precedence over the target's authority, and that over the received field.
 fn set_host(exchange: &mut Exchange, split: &Split) {
     let request = &mut exchange.request;
-    let place = request.host.place;
     let fields = &mut request.head.fields;
     if let Some(host) = &split.rewrite.host {
         fields.insert(&header::HOST, host);
-    } else if let Some(place) = place
-        && (request.head.target.has_authority() || !fields.contains("host"))
+    } else if (request.head.target.has_authority() || !fields.contains("host"))
+        && let Some(host) = &request.host
     {
         fields.remove("host");
-        fields.append_part(&header::HOST, place);
+        fields.append_valid(header::HOST.as_str().as_bytes(), host.received().as_bytes());
     }
 }
 
@@ -150,8 +149,12 @@ const UNFIT: Fault = Fault::Refused(Refusal::Internal);
 
 /// Sets the path that is sent: the normalized one that was matched, or what a rewrite makes of it.
 fn set_target(exchange: &mut Exchange, split: &Split, matched: usize) -> Result<(), Fault> {
+    let is_as_received = exchange.request.normal_path.is_none();
+    if is_as_received && split.rewrite.keeps_path() {
+        return Ok(());
+    }
     let path = split.rewrite.path(exchange.path(), matched).map_err(|_| UNFIT)?;
-    if exchange.request.normal_path.is_none() && matches!(path, Cow::Borrowed(_)) {
+    if is_as_received && matches!(path, Cow::Borrowed(_)) {
         return Ok(());
     }
     let _: PathAndQuery = path.parse().map_err(|_| UNFIT)?;

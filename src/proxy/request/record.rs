@@ -3,6 +3,7 @@
 use super::exchange::{Exchange, ExchangeStage};
 use super::judge;
 use super::trace;
+use crate::proxy::upstream::upstream_response::UpstreamBody;
 use crate::route::{Reason, TokenFault, VariantId};
 use crate::telemetry::{
     AccessEntry, AccessEvent, EndedBy, Fallback, GrpcStatus, ReasonLabel, RequestEntry, StatusClass, Termination,
@@ -29,6 +30,7 @@ impl Drop for Exchange {
             }
         }
         judge::dropped(self);
+        self.upstream_response.body = UpstreamBody::None;
         // Release the upstream first, so that its counts are correct when the request appears in the log.
         self.release_upstream();
         self.attempt.flight = None;

@@ -7,16 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Empty};
 
 use super::exchange::{Exchange, ExchangeStage};
 use super::judge;
-use super::kill_streams::KillableStream;
+use super::sending::BodySource;
 use crate::compare::Ending;
 use crate::failover::FailureCause;
 use crate::proxy::body::pace::RATE_GRACE_MS;
 use crate::proxy::body::upload::UploadFault;
+use crate::proxy::downstream::client_request::ResponseContent;
 use crate::proxy::mirror::capture::PrimaryResponse;
-use crate::proxy::upstream::upstream_response::{PolledFrame, UpstreamBody};
+use crate::proxy::upstream::upstream_response::UpstreamBody;
 use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::grpc;
@@ -26,53 +28,33 @@ use crate::telemetry::{EndedBy, GrpcStatus, Refusal};
 /// Pieces of a response below this size may be copied.
 const COPIED_BELOW: usize = 4096;
 
+/// The body of a response: empty for a tunnel and after a panic (`CatchPanic`).
+pub(crate) type Edge = Either<ResponseBody, Empty<Bytes>>;
+
 /// A response body. It owns the exchange, which is recorded when the body is dropped.
 pub(crate) struct ResponseBody {
-    source: BodySource,
     exchange: Box<Exchange>,
-    idle: Option<Duration>,
-    timer: Option<CoarseTimer>,
-    /// When the reader was last given bytes; `None` once it polls again.
-    sent_ms: Option<u64>,
-    /// Time that the reader took for what it was given.
-    waited_ms: u64,
-    /// Bytes of the request body when the idle timer was set.
-    uploaded: u64,
-    /// The deadline of a gRPC call.
-    deadline: Option<Deadline>,
-    /// Registration for kills.
-    kill: Option<KillableStream>,
-}
-
-/// The source of a response body.
-pub(crate) enum BodySource {
-    /// Made by the proxy.
-    Own(Option<Bytes>),
-    /// Read from the upstream; and the frame that `answer` has polled already.
-    Upstream(UpstreamBody, Option<Box<PolledFrame>>),
 }
 
 impl ResponseBody {
     /// The body of the response to `exchange`.
-    pub(crate) fn new(source: BodySource, mut exchange: Box<Exchange>, idle: Option<Duration>) -> Self {
-        let ended = match &source {
-            BodySource::Own(body) => body.is_none(),
-            BodySource::Upstream(incoming, polled) => polled.is_none() && incoming.is_end_stream(),
-        };
+    pub(crate) fn new(mut exchange: Box<Exchange>) -> Self {
+        let ended = is_ended(&exchange);
         exchange.progress.stage = ExchangeStage::Body;
         if let Some(reader) = &exchange.request.reader {
             let client = &exchange.client;
             reader.expect_progress(&client.listener.spec.limits, client.worker.now_ms(), 0);
         }
-        let deadline = exchange.call.as_ref().and_then(|call| call.deadline).map(|deadline| {
+        if let Some(deadline) = exchange.call.as_ref().and_then(|call| call.deadline) {
             let worker = &exchange.client.worker;
-            Deadline::new(worker, Some(deadline.saturating_duration_since(worker.clock.now())))
-        });
-        let lasts = !ended && matches!(source, BodySource::Upstream(..));
-        let kill = if lasts { exchange.killable(|| exchange.carrier()) } else { None };
+            let left = deadline.saturating_duration_since(worker.clock.now());
+            exchange.sending.deadline = Some(Box::new(Deadline::new(worker, Some(left))));
+        }
+        if !ended && matches!(exchange.sending.source, BodySource::Upstream(_)) {
+            exchange.sending.kill = exchange.killable(|| exchange.carrier());
+        }
         exchange.set_held_upstream(exchange.attempt.upstream_key());
-        let (sent_ms, waited_ms, uploaded) = (None, 0, 0);
-        let mut body = Self { source, exchange, idle, timer: None, sent_ms, waited_ms, uploaded, deadline, kill };
+        let mut body = Self { exchange };
         if ended {
             body.finish();
         }
@@ -88,8 +70,8 @@ impl ResponseBody {
             primary.end(Ending::Complete);
         }
         // On HTTP/2 the reader's deadline stays until hyper has written what it was given.
-        self.timer = None;
-        self.kill = None;
+        exchange.sending.timer = None;
+        exchange.sending.kill = None;
         if let Some(lease) = exchange.attempt.lease.take() {
             lease.finish(exchange.prepared.upload.as_ref(), exchange.client.worker.now_ms());
             // The upstream is finished, even if the client reads slowly.
@@ -143,7 +125,7 @@ impl ResponseBody {
         self.exchange.response.bytes += bytes;
         let client = &self.exchange.client;
         let now_ms = client.worker.now_ms();
-        self.sent_ms = Some(now_ms);
+        self.exchange.sending.sent_ms = Some(now_ms);
         if let Some(reader) = &self.exchange.request.reader {
             reader.expect_progress(&client.listener.spec.limits, now_ms, bytes);
         }
@@ -151,11 +133,11 @@ impl ResponseBody {
 
     /// Checks the rate of the reader, which polls for more.
     fn check_rate(&mut self) -> Option<BodyError> {
-        let client = &self.exchange.client;
-        self.waited_ms += client.worker.now_ms().saturating_sub(self.sent_ms.take()?);
+        let (client, sending) = (&self.exchange.client, &mut self.exchange.sending);
+        sending.waited_ms += client.worker.now_ms().saturating_sub(sending.sent_ms.take()?);
         let rate = u64::from(client.listener.spec.limits.body_rate);
-        let least = rate.saturating_mul(self.waited_ms) / 1000;
-        if self.waited_ms <= RATE_GRACE_MS || self.exchange.response.bytes >= least {
+        let least = rate.saturating_mul(sending.waited_ms) / 1000;
+        if sending.waited_ms <= RATE_GRACE_MS || self.exchange.response.bytes >= least {
             return None;
         }
         client.worker.meter().refuse(Refusal::ReaderStalled);
@@ -186,33 +168,39 @@ impl ResponseBody {
             self.exchange.charge(FailureCause::Grpc);
         }
         self.finish();
-        self.source = BodySource::Own(None);
+        self.forget_source();
         self.exchange.last_frame(trailers)
+    }
+
+    /// Nothing more is read from the upstream.
+    fn forget_source(&mut self) {
+        self.exchange.sending.source = BodySource::Own(None);
+        self.exchange.upstream_response.body = UpstreamBody::None;
     }
 
     /// Ready when no bytes have passed in either direction for the idle timeout.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(idle) = self.idle else { return Poll::Pending };
-        let worker = &self.exchange.client.worker;
+        let Some(idle) = idle_timeout(&self.exchange) else { return Poll::Pending };
+        let Exchange { client, prepared, sending, .. } = &mut *self.exchange;
         loop {
-            let uploaded = || self.exchange.prepared.upload.as_ref().map_or(0, |upload| upload.bytes.get());
-            let timer = self.timer.get_or_insert_with(|| {
-                self.uploaded = uploaded();
-                CoarseTimer::new(worker, idle)
+            let uploaded = || prepared.upload.as_ref().map_or(0, |upload| upload.bytes.get());
+            let timer = sending.timer.get_or_insert_with(|| {
+                sending.uploaded = uploaded();
+                CoarseTimer::new(&client.worker, idle)
             });
             ready!(timer.poll(cx));
-            if self.uploaded == uploaded() {
+            if sending.uploaded == uploaded() {
                 return Poll::Ready(());
             }
-            self.timer = None;
+            sending.timer = None;
         }
     }
 
     /// Ends a gRPC call whose deadline has passed: releases the upstream, and sends the status in trailers. Only HTTP/2
     /// is sure to carry them.
     fn end_call(&mut self) -> Result<Frame<Bytes>, BodyError> {
-        self.source = BodySource::Own(None);
-        self.deadline = None;
+        self.forget_source();
+        self.exchange.sending.deadline = None;
         self.exchange.release_upstream();
         judge::failed(&mut self.exchange, None);
         let cut = self.abort(EndedBy::Upstream, "call_timeout");
@@ -227,6 +215,31 @@ impl ResponseBody {
     }
 }
 
+impl ResponseContent for Edge {
+    #[inline]
+    fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Left(body) => body.take_whole(),
+            Self::Right(_) => None,
+        }
+    }
+}
+
+impl ResponseBody {
+    /// Takes a body that the proxy has as a whole, as [`Body::poll_frame`] does.
+    #[inline]
+    fn take_whole(&mut self) -> Option<Bytes> {
+        let exchange = &mut *self.exchange;
+        let BodySource::Own(body) = &mut exchange.sending.source else { return None };
+        if exchange.sending.deadline.is_some() {
+            return None;
+        }
+        let body = body.take()?;
+        exchange.client.take_slot(exchange.slot());
+        self.send_own(Some(body))
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -237,22 +250,24 @@ impl Body for ResponseBody {
         if let Some(cut) = this.check_rate() {
             return Poll::Ready(Some(Err(cut)));
         }
-        if this.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
+        let sending = &mut this.exchange.sending;
+        if sending.deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
             return Poll::Ready(Some(this.end_call()));
         }
-        if this.kill.as_ref().is_some_and(|kill| kill.must_close(cx)) {
+        if sending.kill.as_ref().is_some_and(|kill| kill.must_close(cx)) {
             return Poll::Ready(Some(Err(this.abort(EndedBy::Proxy, "killed"))));
         }
-        let (incoming, polled) = match &mut this.source {
+        let polled = match &mut sending.source {
             BodySource::Own(body) => {
                 let body = body.take();
                 return Poll::Ready(this.send_own(body).map(|body| Ok(Frame::data(body))));
             }
-            BodySource::Upstream(incoming, polled) => (incoming, polled),
+            BodySource::Upstream(polled) => polled.take(),
         };
-        let polled = match polled.take() {
+        let Exchange { upstream_response, attempt, .. } = &mut *this.exchange;
+        let polled = match polled {
             Some(polled) => Poll::Ready(*polled),
-            None => incoming.poll_frame(&mut this.exchange.attempt.lease, cx),
+            None => upstream_response.body.poll_frame(&mut attempt.lease, cx),
         };
         match polled {
             Poll::Pending => {
@@ -269,8 +284,8 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(this.break_off()))),
             Poll::Ready(Some(Ok(frame))) => {
-                let ended = incoming.is_end_stream();
-                this.timer = None;
+                let ended = this.exchange.upstream_response.body.is_end_stream();
+                this.exchange.sending.timer = None;
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => {
                         let data = this.track(data);
@@ -288,18 +303,29 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            BodySource::Own(body) => body.is_none(),
-            BodySource::Upstream(incoming, polled) => polled.is_none() && incoming.is_end_stream(),
-        }
+        is_ended(&self.exchange)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match &self.exchange.sending.source {
             BodySource::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-            BodySource::Upstream(incoming, None) => incoming.size_hint(),
+            BodySource::Upstream(None) => self.exchange.upstream_response.body.size_hint(),
             // The polled frame is a part of the body, and the rest has no known length.
-            BodySource::Upstream(_, Some(_)) => SizeHint::default(),
+            BodySource::Upstream(Some(_)) => SizeHint::default(),
         }
     }
+}
+
+/// Whether the whole body was taken.
+fn is_ended(exchange: &Exchange) -> bool {
+    match &exchange.sending.source {
+        BodySource::Own(body) => body.is_none(),
+        BodySource::Upstream(polled) => polled.is_none() && exchange.upstream_response.body.is_end_stream(),
+    }
+}
+
+/// The idle timeout of the route.
+fn idle_timeout(exchange: &Exchange) -> Option<Duration> {
+    let rules = &exchange.view.snapshot.rules;
+    exchange.routing.route.and_then(|route| rules.route(route).timeouts.idle)
 }

@@ -10,7 +10,7 @@ use crate::proxy::mirror::permit::{MirrorPolicy, MirrorStates};
 use crate::proxy::upstream::pool::{Pools, UpstreamPool};
 use crate::proxy::worker::Worker;
 use crate::route::{Generation, LogSink, Needs, RouteId, RoutePairs, Spread, UpstreamId, VariantId};
-use crate::snapshot::{LimitState, RouteState, Snapshot};
+use crate::snapshot::{LimitState, RouteStates, Snapshot};
 use crate::telemetry::{
     ExposedCallers, GuardWatch, NO_VARIANT, PerWorker, RefusalMeter, Sample, UpstreamSeries, VariantMeter,
 };
@@ -19,7 +19,7 @@ use crate::telemetry::{
 pub(crate) struct SnapshotView {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The snapshot's routes, here to save an indirection: a request reads its route's state several times.
-    routes: Arc<[Arc<RouteState>]>,
+    routes: RouteStates,
     spreads: Rc<[Cell<Spread>]>,
     /// The mirror policy of each route; empty when no route has a shadow.
     mirrors: Rc<[OnceCell<Rc<MirrorPolicy>>]>,
@@ -66,11 +66,11 @@ impl SnapshotView {
         }
         let rules = &snapshot.rules;
         let spreads = spreads(&snapshot, old, sequence_start);
-        let has_shadows = snapshot.routes.iter().any(|route| route.shadow.is_some());
+        let has_shadows = snapshot.routes.have_shadows();
         let mirrors = if has_shadows { unused(rules.routes.len()) } else { Rc::default() };
         let upstreams = unused(rules.upstreams.len());
         let shadow_upstreams = unused(if has_shadows { rules.upstreams.len() } else { 0 });
-        let routes = Arc::clone(&snapshot.routes);
+        let routes = snapshot.routes.clone();
         Self { snapshot, routes, spreads, mirrors, upstreams, shadow_upstreams }
     }
 
@@ -85,7 +85,7 @@ impl SnapshotView {
             pools.iter().zip(same).map(|(pool, same)| if same { pool.clone() } else { OnceCell::new() }).collect()
         };
         Self {
-            routes: Arc::clone(&snapshot.routes),
+            routes: snapshot.routes.clone(),
             spreads: Rc::clone(&self.spreads),
             mirrors: Rc::clone(&self.mirrors),
             upstreams: kept(&self.upstreams),
@@ -178,7 +178,7 @@ impl SnapshotView {
 
     /// The sample of a route's decisions.
     pub(crate) fn sample(&self, route: RouteId) -> Option<&Sample> {
-        self.routes.get(route.0 as usize)?.sample.as_deref()
+        self.routes.sample(route).map(|sample| &**sample)
     }
 
     /// What the guards of a route count; `None` when none watches.
@@ -201,10 +201,8 @@ impl SnapshotView {
             return Some((route, watch));
         }
         // Only after a reload: the route has moved, or is gone.
-        (0..).map(RouteId).zip(&*self.routes).find_map(|(route, state)| {
-            let watch = state.watch.as_deref().filter(|watch| watch.id() == number)?;
-            Some((route, watch))
-        })
+        let route = self.routes.find_watch(number)?;
+        Some((route, self.watch(route)?))
     }
 
     /// The facts about callers that a route needs.
@@ -227,15 +225,15 @@ fn unused<T>(count: usize) -> Rc<[OnceCell<T>]> {
 /// weights are. New sequences at each reload would make the shares of quiet routes random.
 fn spreads(snapshot: &Snapshot, old: Option<&SnapshotView>, sequence_start: SequenceStart) -> Rc<[Cell<Spread>]> {
     let rules = &snapshot.rules;
-    let pairs = old.map(|old| (RoutePairs::new(&old.snapshot.rules, rules), old));
-    let known = |id: RouteId| {
-        let (pairs, old) = pairs.as_ref()?;
-        old.spreads.get(pairs.old(id)?.0 as usize).map(Cell::get)
-    };
-    let spread = rules
-        .numbered()
-        .map(|(id, route)| Cell::new(known(id).unwrap_or_else(|| sequence_start.of(&route.name, snapshot.generation))));
-    spread.collect()
+    let start = |id: RouteId| Cell::new(sequence_start.of(&rules.route(id).name, snapshot.generation));
+    let Some(old) = old else { return rules.numbered().map(|(id, _)| start(id)).collect() };
+    // The control thread has compared the names: no worker does that between its requests.
+    let carried = snapshot.routes.carry(&old.snapshot.routes, &old.spreads, start);
+    carried.unwrap_or_else(|| {
+        // A generation was passed over.
+        let pairs = RoutePairs::new(&old.snapshot.rules, rules);
+        pairs.moves().carry(&old.spreads, start).unwrap_or_default()
+    })
 }
 
 #[cfg(test)]
@@ -255,7 +253,7 @@ mod tests {
         RetryPolicy, Route, RouteLimits, RouteSpec, Rules, SourceLocation, SplitState, StateSpec, Timeouts, Upstream,
         UpstreamLimits,
     };
-    use crate::snapshot::{EndpointState, UpstreamState};
+    use crate::snapshot::{EndpointState, RouteState, UpstreamState};
     use crate::telemetry::{ShadowBytes, ShadowSeries};
 
     const SEQUENCE_START: SequenceStart = SequenceStart { seed: 7, worker: 0, workers: 1 };

@@ -4,12 +4,11 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::{Method, StatusCode, Version};
-use http_body_util::Empty;
+use http_body_util::{Either, Empty};
 
 use super::exchange::{Exchange, ExchangeStage};
-use super::response_body::BodySource;
+use super::response_body::Edge;
 use super::tunnel::Tunnel;
 use super::upgrade_state::Upgrade;
 use crate::proxy::body::upload::Upload;
@@ -56,8 +55,8 @@ pub(super) fn is_mistakable(exchange: &Exchange, status: StatusCode) -> bool {
 /// that becomes the tunnel, if there is one.
 pub(crate) fn switch(
     exchange: &mut Exchange,
-    response: ClientResponse<BodySource>,
-) -> (ClientResponse<Empty<Bytes>>, Option<OpeningStream>) {
+    response: ClientResponse<()>,
+) -> (ClientResponse<Edge>, Option<OpeningStream>) {
     let ClientResponse { mut status, mut fields, .. } = response;
     fields.remove("content-length");
     if exchange.request.head.version == Version::HTTP_2 {
@@ -72,7 +71,7 @@ pub(crate) fn switch(
     exchange.progress.stage = ExchangeStage::Tunnel;
     exchange.prepared.upload = Some(Rc::new(Upload::default()));
     let stream = exchange.upgrade.open();
-    (ClientResponse::new(status, fields, Empty::new()), stream)
+    (ClientResponse::new(status, fields, Either::Right(Empty::new())), stream)
 }
 
 /// Opens the tunnel between the client's connection, or its HTTP/2 stream, and the upstream. It starts when the

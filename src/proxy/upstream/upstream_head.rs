@@ -5,7 +5,7 @@ use http::{StatusCode, Version};
 use crate::fields::Fields;
 
 /// The head of a response.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct UpstreamHead {
     pub(crate) status: StatusCode,
     pub(crate) version: Version,

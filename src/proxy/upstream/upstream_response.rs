@@ -17,6 +17,7 @@ use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::wire::response_head::ResponseHead;
 
 /// The response of an upstream.
+#[derive(Default)]
 pub(crate) struct UpstreamResponse {
     pub(crate) head: UpstreamHead,
     pub(crate) body: UpstreamBody,
@@ -29,14 +30,19 @@ pub(crate) struct UpstreamResponse {
 }
 
 /// Whether a head may have fields that are not forwarded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum HopByHop {
     Possible,
+    #[default]
     None,
 }
 
 /// The body of a response. Its lease has the connection or the stream that it is read from.
+#[derive(Default)]
 pub(crate) enum UpstreamBody {
+    /// No response has come, or its body is not read any more.
+    #[default]
+    None,
     /// On an HTTP/1.1 connection.
     Whole(Http1Body),
     /// On an HTTP/2 stream.
@@ -49,10 +55,19 @@ pub(crate) type PolledFrame = Option<Result<Frame<Bytes>, BodyError>>;
 impl UpstreamResponse {
     /// A response over HTTP/1.1.
     pub(crate) fn on_connection(head: ResponseHead, body: Http1Body) -> Self {
-        let hop_by_hop = if head.hop_by_hop { HopByHop::Possible } else { HopByHop::None };
-        let may_have_event = head.has_event;
-        let head = UpstreamHead { status: head.status, version: head.version, fields: head.fields };
-        Self { head, body: UpstreamBody::Whole(body), upgrade: None, hop_by_hop, may_have_event }
+        let mut response = Self::default();
+        response.set_connection(head, body);
+        response
+    }
+
+    /// The same in place.
+    #[inline]
+    pub(crate) fn set_connection(&mut self, head: ResponseHead, body: Http1Body) {
+        self.hop_by_hop = if head.hop_by_hop { HopByHop::Possible } else { HopByHop::None };
+        self.may_have_event = head.has_event;
+        self.head = UpstreamHead { status: head.status, version: head.version, fields: head.fields };
+        self.body = UpstreamBody::Whole(body);
+        self.upgrade = None;
     }
 
     /// A response over HTTP/2. `fields` are empty: their memory is used.
@@ -70,6 +85,7 @@ impl UpstreamBody {
     /// Whether the whole body was read.
     pub(crate) fn is_end_stream(&self) -> bool {
         match self {
+            Self::None => true,
             Self::Whole(body) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
         }
@@ -78,6 +94,7 @@ impl UpstreamBody {
     /// Bytes left to read.
     pub(crate) fn size_hint(&self) -> SizeHint {
         match self {
+            Self::None => SizeHint::with_exact(0),
             Self::Whole(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }
@@ -87,6 +104,7 @@ impl UpstreamBody {
     pub(crate) fn poll_frame(&mut self, lease: &mut Option<Lease>, cx: &mut Context<'_>) -> Poll<PolledFrame> {
         let cut = || Some(Err(BodyError("the response's body is cut")));
         match (self, lease) {
+            (Self::None, _) => Poll::Ready(None),
             (Self::Whole(body), Some(Lease::Whole { connection, .. })) => body.poll_frame(connection, cx),
             (Self::Whole(body), _) if body.is_end_stream() => Poll::Ready(None),
             (Self::Whole(_), _) => Poll::Ready(cut()),
@@ -107,7 +125,7 @@ impl UpstreamBody {
                 Some(data) => WholeBody::Arrived(data),
                 None => WholeBody::Later(None),
             },
-            (Self::Whole(_), _) => WholeBody::Later(None),
+            (Self::None | Self::Whole(_), _) => WholeBody::Later(None),
             (stream @ Self::Stream(_), lease) => {
                 let length = stream.size_hint().exact();
                 match stream.poll_frame(lease, &mut Context::from_waker(Waker::noop())) {

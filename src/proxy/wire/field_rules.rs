@@ -3,7 +3,7 @@
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::grammar::token_length;
+use super::grammar::{is_name, token_length};
 use super::scan::{content_length, is_framing_look_alike};
 use crate::fields::{Fields, text};
 use crate::route::{Extractor, Identity, UpstreamLimits, is_grpc_type, needs_trusted_peer};
@@ -57,14 +57,15 @@ impl FieldSummary {
         let (mut bytes, mut cookies) = (0, 0);
         for (name, value) in fields.iter() {
             bytes += name.len() + value.len();
-            match name {
-                b"user-agent" => {}
-                b"host" => summary.host = true,
-                b"cookie" => cookies += 1,
-                b"content-length" => summary.content_length = true,
-                b"accept" => summary.json |= memchr::memmem::find(value, b"application/json").is_some(),
-                b"content-type" => summary.grpc |= is_grpc_type(value),
-                b"via" => summary.via = true,
+            // The length is compared first: it excludes most names at once.
+            match name.len() {
+                10 if is_name(name, b"user-agent") => {}
+                4 if is_name(name, b"host") => summary.host = true,
+                6 if is_name(name, b"cookie") => cookies += 1,
+                14 if is_name(name, b"content-length") => summary.content_length = true,
+                6 if is_name(name, b"accept") => summary.json |= names_json(value),
+                12 if is_name(name, b"content-type") => summary.grpc |= is_grpc_type(value),
+                3 if name == b"via" => summary.via = true,
                 _ => summary.add_rare(name, value),
             }
         }
@@ -93,6 +94,12 @@ impl FieldSummary {
     }
 }
 
+/// Whether a value of `Accept` names JSON. Most are shorter than its name.
+fn names_json(value: &[u8]) -> bool {
+    const JSON: &[u8] = b"application/json";
+    value.len() >= JSON.len() && memchr::memmem::find(value, JSON).is_some()
+}
+
 /// Whether the number of an attempt is that of a repeated one.
 fn is_above_one(value: &[u8]) -> bool {
     text(value).and_then(|text| text.parse::<u32>().ok()).is_some_and(|number| number > 1)
@@ -103,24 +110,30 @@ fn is_of_trusted_peer(name: &[u8]) -> bool {
     needs_trusted_peer(name)
 }
 
-/// Whether a field is hop-by-hop (RFC 9110 §7.6.1), or must not be forwarded for another reason. The name is in any
-/// case.
+/// Whether a field is hop-by-hop (RFC 9110 §7.6.1), or must not be forwarded for another reason. The name is a token in
+/// any case.
+#[inline]
 pub(super) fn is_hop_by_hop(name: &[u8]) -> bool {
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     // Most names are ruled out by their length alone.
     match name.len() {
-        2 => is(b"te"),
-        5 => is(b"proxy"),
-        7 => is(b"upgrade"),
-        10 => is(b"connection") || is(b"keep-alive"),
-        14 => is(b"http2-settings"),
-        16 => is(b"proxy-connection"),
-        17 => is(b"transfer-encoding"),
-        18 => is(b"proxy-authenticate"),
-        19 => is(b"proxy-authorization"),
-        25 => is(b"proxy-authentication-info"),
+        2 => is_name(name, b"te"),
+        5 => is_name(name, b"proxy"),
+        7 => is_name(name, b"upgrade"),
+        10 => is_name(name, b"connection") || is_name(name, b"keep-alive"),
+        14 => is_name(name, b"http2-settings"),
+        16 => is_name(name, b"proxy-connection"),
+        17 => is_name(name, b"transfer-encoding"),
+        18 => is_name(name, b"proxy-authenticate"),
+        19 => is_name(name, b"proxy-authorization"),
+        25 => is_name(name, b"proxy-authentication-info"),
         _ => false,
     }
+}
+
+/// Whether a name, a token in any case, is [`EVENT`].
+#[inline]
+pub(super) fn is_event(name: &[u8]) -> bool {
+    is_name(name, b"x-pointsman-event")
 }
 
 /// Whether the configuration reads an identity from a field of this name.

@@ -153,8 +153,15 @@ impl Head {
     /// The path as received, or `*`. In absolute-form, an empty path is `/`.
     #[must_use]
     pub fn path(&self) -> &str {
-        let path = self.part(self.target.path);
-        if path.is_empty() && self.target.has_authority() { "/" } else { path }
+        // The scanner has refused other bytes than ASCII in a path.
+        std::str::from_utf8(self.path_bytes()).unwrap_or_default()
+    }
+
+    /// The bytes of [`path`](Self::path).
+    #[inline]
+    pub(crate) fn path_bytes(&self) -> &[u8] {
+        let path = self.fields.part(self.target.path);
+        if path.is_empty() && self.target.has_authority() { b"/" } else { path }
     }
 
     /// The query, without `?`. Bytes that a URI cannot have are percent-encoded.
@@ -168,12 +175,7 @@ impl Head {
     /// The authority of the target.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
-        self.authority_span().map(|authority| self.part(authority))
-    }
-
-    /// The place of the authority.
-    pub(crate) fn authority_span(&self) -> Option<FieldSpan> {
-        Some(self.target.authority).filter(|authority| !authority.is_empty())
+        self.target.has_authority().then(|| self.part(self.target.authority))
     }
 
     /// The scheme of the target.

@@ -38,9 +38,10 @@ enum State {
     /// Bytes left; 0 at the end of any body.
     Length(u64),
     UntilClose,
-    Chunked(ChunkedBody),
+    /// Boxed, because every exchange has this size.
+    Chunked(Box<ChunkedBody>),
     /// The last byte is decoded; the trailers are the last piece.
-    Trailers(HeaderMap),
+    Trailers(Box<HeaderMap>),
 }
 
 impl ResponseBodyDecoder {
@@ -49,7 +50,9 @@ impl ResponseBodyDecoder {
     pub fn new(framing: ResponseFraming) -> Self {
         let state = match framing {
             ResponseFraming::Length(length) => State::Length(length),
-            ResponseFraming::Chunked => State::Chunked(ChunkedBody::new(ChunkScanner::for_response(), BOUNDS)),
+            ResponseFraming::Chunked => {
+                State::Chunked(Box::new(ChunkedBody::new(ChunkScanner::for_response(), BOUNDS)))
+            }
             ResponseFraming::UntilClose => State::UntilClose,
         };
         Self { state, malformed: None }
@@ -83,7 +86,8 @@ impl ResponseBodyDecoder {
             State::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= taken as u64;
-                Ok(data(input.split_to(taken)))
+                // Nearly always all of it: a move costs less than a split.
+                Ok(data(if taken == input.len() { mem::take(input) } else { input.split_to(taken) }))
             }
             State::UntilClose => Ok(data(mem::take(input))),
             State::Chunked(chunks) => {
@@ -102,7 +106,7 @@ impl ResponseBodyDecoder {
             State::Trailers(trailers) => {
                 let trailers = mem::take(trailers);
                 self.state = State::Length(0);
-                Ok(Some(BodyPiece::Trailers(trailers)))
+                Ok(Some(BodyPiece::Trailers(*trailers)))
             }
         }
     }
@@ -114,7 +118,7 @@ impl ResponseBodyDecoder {
             return piece;
         }
         if piece.is_some() {
-            self.state = State::Trailers(trailers);
+            self.state = State::Trailers(Box::new(trailers));
             return piece;
         }
         Some(BodyPiece::Trailers(trailers))

@@ -4,10 +4,10 @@
 
 use http::{Method, StatusCode, Version};
 
-use super::field_rules::{EVENT, is_hop_by_hop};
-use super::grammar::{text_length, token_length};
+use super::field_rules::{is_event, is_hop_by_hop};
+use super::grammar::{field_line, is_name, text_length};
 use super::scan::{content_length, is_framing_look_alike};
-use crate::fields::{FieldLine, FieldSpan, Fields};
+use crate::fields::Fields;
 
 /// The most fields that an `http::HeaderMap` holds in any case.
 const FIELDS_MAX: usize = 24_576;
@@ -204,6 +204,7 @@ impl ResponseHeadScanner {
     }
 
     /// Takes the next line. Returns its length with its CRLF, or `None` if it is incomplete.
+    #[inline]
     fn next_line(&mut self, within: &[u8]) -> Result<Option<usize>, MalformedResponse> {
         let bytes = within.get(self.line_at..).unwrap_or_default();
         #[cfg(test)]
@@ -252,34 +253,28 @@ impl ResponseHeadScanner {
         Ok(line)
     }
 
+    #[inline]
     fn take_field(&mut self, bytes: &[u8]) -> Result<usize, MalformedResponse> {
         if self.fields.len() >= self.limits.fields {
             return Err(MalformedResponse::TooLarge);
         }
-        // A blank is not a token: this refuses a blank before the colon (RFC 9112 §5.1) and a folded line (§5.2).
-        let (name, rest) = bytes.split_at(token_length(bytes));
-        let [b':', rest @ ..] = rest else { return Err(MalformedResponse::Invalid) };
-        let (value, rest) = rest.split_at(text_length(rest));
-        if name.is_empty() || !rest.starts_with(b"\r\n") {
-            return Err(MalformedResponse::Invalid);
-        }
-        if name.len() > NAME_BYTES_MAX {
+        let line = field_line(bytes).ok_or(MalformedResponse::Invalid)?;
+        if line.name.len() > NAME_BYTES_MAX {
             return Err(MalformedResponse::TooLarge);
         }
-        let colon = name.len();
-        let line = colon + 1 + value.len() + 2;
-        let value = value.trim_ascii_end();
-        let value_end = self.line_at + colon + 1 + value.len();
-        let value = value.trim_ascii_start();
+        if is_special_length(line.name.len()) {
+            self.take_special(line.name, line.value)?;
+        }
+        line.note(self.line_at, &mut self.fields);
+        Ok(line.length)
+    }
+
+    /// Takes a field of whose name's length there are names with a meaning.
+    fn take_special(&mut self, name: &[u8], value: &[u8]) -> Result<(), MalformedResponse> {
         self.framing.take(name, value)?;
         self.hop_by_hop |= is_hop_by_hop(name);
         self.has_event |= is_event(name);
-        self.fields.push_line(FieldLine {
-            name: FieldSpan::new(self.line_at, self.line_at + colon),
-            value: FieldSpan::new(value_end - value.len(), value_end),
-            end: offset(self.line_at + line),
-        });
-        Ok(line)
+        Ok(())
     }
 
     /// The progress of a complete head.
@@ -297,18 +292,33 @@ impl ResponseHeadScanner {
         self.start.status
     }
 
-    /// The complete final head, which `bytes` begin with. `spare` is an empty list, whose memory the next head uses.
+    /// Keeps the fields of a complete head, informational or final, which `bytes` begin with.
     ///
     /// # Errors
     /// The head is not complete, or `bytes` are not those that were scanned.
-    pub fn head(&mut self, bytes: &[u8], spare: Fields) -> Result<ResponseHead, MalformedResponse> {
+    pub fn keep(&mut self, bytes: &[u8]) -> Result<(), MalformedResponse> {
+        let head = bytes.get(..self.length).filter(|head| !head.is_empty()).ok_or(MalformedResponse::Invalid)?;
+        self.fields.set_head(head, self.prelude);
+        Ok(())
+    }
+
+    /// Takes the fields that were kept.
+    pub fn take_fields(&mut self) -> Fields {
+        std::mem::take(&mut self.fields)
+    }
+
+    /// Takes the final head whose fields were kept.
+    ///
+    /// # Errors
+    /// No head has been scanned.
+    #[inline]
+    pub fn take_head(&mut self) -> Result<ResponseHead, MalformedResponse> {
         let status = StatusCode::from_u16(self.start.status).map_err(|_| MalformedResponse::Invalid)?;
-        let fields = self.take_fields(bytes, spare)?;
         let framing = self.framing();
         Ok(ResponseHead {
             status,
             version: self.start.version,
-            fields,
+            fields: self.take_fields(),
             framing,
             persistent: status != StatusCode::SWITCHING_PROTOCOLS
                 && framing != ResponseFraming::UntilClose
@@ -316,17 +326,6 @@ impl ResponseHeadScanner {
             hop_by_hop: self.hop_by_hop,
             has_event: self.has_event,
         })
-    }
-
-    /// The fields of a complete head, informational or final, which `bytes` begin with.
-    ///
-    /// # Errors
-    /// The head is not complete, or `bytes` are not those that were scanned.
-    pub fn take_fields(&mut self, bytes: &[u8], spare: Fields) -> Result<Fields, MalformedResponse> {
-        let head = bytes.get(..self.length).filter(|head| !head.is_empty()).ok_or(MalformedResponse::Invalid)?;
-        let mut fields = std::mem::replace(&mut self.fields, spare);
-        fields.set_head(head, self.prelude);
-        Ok(fields)
     }
 
     /// RFC 9112 §6.3.
@@ -344,22 +343,23 @@ impl ResponseHeadScanner {
 impl FramingFields {
     /// Takes a field with a trimmed value. A malformed or repeated framing field is refused, whatever the status: also
     /// where there is no body, another recipient may read one.
+    #[inline]
     fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), MalformedResponse> {
         // The length is compared first: it excludes most names at once.
         match name.len() {
-            10 if name.eq_ignore_ascii_case(b"connection") => {
+            10 if is_name(name, b"connection") => {
                 for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                     self.close |= option.eq_ignore_ascii_case(b"close");
                     self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            14 if is_name(name, b"content-length") => {
                 let length = content_length(value).ok_or(MalformedResponse::Invalid)?;
                 if self.length.replace(length).is_some() {
                     return Err(MalformedResponse::Invalid);
                 }
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            17 if is_name(name, b"transfer-encoding") => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(MalformedResponse::Invalid);
                 }
@@ -385,10 +385,10 @@ impl FramingFields {
     }
 }
 
-/// An index in a head, which [`ResponseHeadScanner::new`] bounds.
-fn offset(index: usize) -> u32 {
-    debug_assert!(u32::try_from(index).is_ok(), "the limit on bytes bounds an index");
-    u32::try_from(index).unwrap_or(u32::MAX)
+/// Whether names of this length may have a meaning for the connection. Most fields are done with this one comparison.
+#[inline]
+fn is_special_length(length: usize) -> bool {
+    length > 12 || matches!(length, 2 | 5 | 7 | 10)
 }
 
 /// The status line that `bytes` begin with, and its length. Its reason may be empty, with or without the blank before
@@ -406,11 +406,6 @@ fn status_line(bytes: &[u8]) -> Option<(StatusLine, usize)> {
     let end = text_length(reason);
     let is_valid = matches!(reason, [b' ' | b'\r', ..]) && reason[end..].starts_with(b"\r\n");
     is_valid.then_some((StatusLine { status, version }, b"HTTP/1.1 200".len() + end + 2))
-}
-
-/// Whether a name is that of the field in which an upstream reports a business event.
-fn is_event(name: &[u8]) -> bool {
-    name.len() == EVENT.as_str().len() && name.eq_ignore_ascii_case(EVENT.as_str().as_bytes())
 }
 
 /// Whether an incomplete line can become a status line, or the empty line before one. A peer that speaks another

@@ -7,8 +7,8 @@
 
 use super::chunks::ChunkScanner;
 pub use super::grammar::{BodyProgress, Bounds};
-use super::grammar::{is_token, text_length, token_length};
-use crate::fields::{FieldLine, FieldSpan, Fields};
+use super::grammar::{field_line, is_name, is_token, target_length, token_length};
+use crate::fields::{FieldSpan, Fields};
 use crate::telemetry::Refusal;
 
 /// The framing of the body after a head.
@@ -49,17 +49,17 @@ pub struct HeadScanner {
     at: usize,
     /// The bytes before this offset have no line end behind `at`.
     searched: usize,
-    line: Option<RequestLine>,
+    line: RequestLine,
     framing: FramingFields,
 }
 
 /// The request line of a head. The places are offsets in the head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestLine {
     pub(crate) method: FieldSpan,
     pub(crate) target: FieldSpan,
     version: Version,
-    /// The start of the field section.
+    /// The start of the field section; 0 before the line is complete.
     pub(crate) fields_at: usize,
 }
 
@@ -86,7 +86,7 @@ impl HeadScanner {
 
     /// The request line, once it is complete.
     pub(crate) fn line(&self) -> Option<&RequestLine> {
-        self.line.as_ref()
+        Some(&self.line).filter(|line| line.fields_at > 0)
     }
 
     /// Whether the client lets the connection carry another request (RFC 9112 §9.3).
@@ -95,13 +95,13 @@ impl HeadScanner {
         match self.framing.persistence {
             Persistence::Close => false,
             Persistence::KeepAlive => true,
-            Persistence::Default => self.line.is_some_and(|line| line.version == Version::Http11),
+            Persistence::Default => self.line.version == Version::Http11,
         }
     }
 
     /// Whether the client may wait for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
     pub(crate) fn expects_continue(&self) -> bool {
-        self.framing.expects_continue && self.line.is_some_and(|line| line.version == Version::Http11)
+        self.framing.expects_continue && self.line.version == Version::Http11
     }
 
     /// Whether the client accepts trailers (RFC 9110 §6.5.1).
@@ -115,45 +115,89 @@ impl HeadScanner {
         bounds: &Bounds,
         fields: &mut Fields,
     ) -> Result<Option<(usize, Framing)>, Refusal> {
-        let line = if let Some(line) = self.line {
-            line
-        } else {
+        if self.line.fields_at == 0 {
             // RFC 9112 §2.2: at least one empty line before the request line should be ignored.
             self.at = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
-            let start = self.at;
-            let Some(line) = self.next_line(bytes)? else {
-                return partial_request_line(&bytes[start..], bounds).map(|()| None);
-            };
-            *self.line.insert(request_line(line, start, bounds)?)
-        };
+            if !self.is_late()
+                && let Some(line) = request_line(self.rest(bytes), self.at, bounds)
+            {
+                self.line = line;
+            } else if !self.take_late_line(bytes, bounds)? {
+                return Ok(None);
+            }
+            self.at = self.line.fields_at;
+        }
         loop {
-            let line_at = self.at;
-            let Some(field) = self.next_line(bytes)? else {
-                // Also an incomplete head is bounded: an endless field section must not fill the buffer. The last byte may be
-                // the CR of the empty line, which does not count.
-                let over = bytes.len() - line.fields_at > bounds.header_bytes + 1;
-                return if over { Err(Refusal::HeadersTooLarge) } else { Ok(None) };
-            };
-            if field.is_empty() {
+            let rest = self.rest(bytes);
+            if !self.is_late()
+                && let Some(field) = field_line(rest)
+            {
+                let at = self.pass(field.length, bounds, fields)?;
+                self.framing.take(field.name, field.value)?;
+                field.note(at, fields);
+            } else if rest.starts_with(b"\r\n") {
+                self.at += 2;
                 debug_assert!(self.at <= bytes.len(), "a head ends in the scanned bytes");
-                return self.framing.framing(line.version).map(|framing| Some((self.at, framing)));
+                return self.framing.framing(self.line.version).map(|framing| Some((self.at, framing)));
+            } else if !self.take_late_field(bytes, bounds, fields)? {
+                return Ok(None);
             }
-            if self.at - line.fields_at > bounds.header_bytes {
-                return Err(Refusal::HeadersTooLarge);
-            }
-            self.framing.count += 1;
-            if self.framing.count > bounds.headers {
-                return Err(Refusal::HeadersTooLarge);
-            }
-            fields.push_line(self.framing.take(field, line_at)?);
         }
     }
 
-    /// The next complete line without its CRLF, `None` if there is none yet. A bare LF is refused.
+    /// The bytes of the current line, and those behind it.
     #[inline]
-    fn next_line<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, Refusal> {
+    fn rest<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Whether the current line was incomplete in an earlier call. It is not read again before it is complete: its bytes are
+    /// read twice, not more.
+    #[inline]
+    fn is_late(&self) -> bool {
+        self.searched > self.at
+    }
+
+    /// Takes a request line that is complete at last, and refuses a malformed one. Returns whether it is complete.
+    #[cold]
+    fn take_late_line(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<bool, Refusal> {
+        let rest = self.rest(bytes);
+        let Some(length) = self.line_length(bytes)? else { return partial_request_line(rest, bounds).map(|()| false) };
+        let line = request_line(rest, self.at, bounds);
+        self.line = line.ok_or_else(|| line_refusal(&rest[..length - 2], bounds))?;
+        Ok(true)
+    }
+
+    /// Takes a field line that is complete at last, and refuses a malformed one. Returns whether it is complete.
+    #[cold]
+    fn take_late_field(&mut self, bytes: &[u8], bounds: &Bounds, fields: &mut Fields) -> Result<bool, Refusal> {
+        let rest = self.rest(bytes);
+        let Some(length) = self.line_length(bytes)? else {
+            // Also an incomplete head is bounded: an endless field section must not fill the buffer. The last byte may be
+            // the CR of the empty line, which does not count.
+            let over = bytes.len() - self.line.fields_at > bounds.header_bytes + 1;
+            return if over { Err(Refusal::HeadersTooLarge) } else { Ok(false) };
+        };
+        let at = self.pass(length, bounds, fields)?;
+        let field = field_line(rest).ok_or(Refusal::MalformedHead)?;
+        self.framing.take(field.name, field.value)?;
+        field.note(at, fields);
+        Ok(true)
+    }
+
+    /// Goes on behind a field line of this length, within the bounds. Returns the start of the line.
+    #[inline]
+    fn pass(&mut self, length: usize, bounds: &Bounds, fields: &Fields) -> Result<usize, Refusal> {
+        let at = self.at;
+        self.at = at + length;
+        let over = self.at - self.line.fields_at > bounds.header_bytes || fields.len() >= bounds.headers;
+        if over { Err(Refusal::HeadersTooLarge) } else { Ok(at) }
+    }
+
+    /// The length of the next line with its CRLF, `None` if it is incomplete. A bare LF is refused.
+    fn line_length(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         // RFC 9112 §2.2 lets a recipient accept a bare LF. An upstream that does not would see another head (request
-        // smuggling). A CR inside the line is refused by `is_token`, `is_text` or `is_uri`.
+        // smuggling). A CR inside the line is refused by `field_line` or `request_line`.
         let (start, from) = (self.at, self.at.max(self.searched));
         let Some(found) = memchr::memchr(b'\n', bytes.get(from..).unwrap_or_default()) else {
             self.searched = bytes.len();
@@ -163,8 +207,7 @@ impl HeadScanner {
         if end == start || bytes[end - 1] != b'\r' {
             return Err(Refusal::MalformedHead);
         }
-        self.at = end + 1;
-        Ok(Some(&bytes[start..end - 1]))
+        Ok(Some(end + 1 - start))
     }
 }
 
@@ -182,78 +225,79 @@ fn partial_request_line(bytes: &[u8], bounds: &Bounds) -> Result<(), Refusal> {
     Ok(())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Version {
+    #[default]
     Http10,
     Http11,
 }
 
-/// Reads the request line that begins at offset `at`.
-fn request_line(line: &[u8], at: usize, bounds: &Bounds) -> Result<RequestLine, Refusal> {
-    let malformed = Refusal::MalformedHead;
-    let (method, rest) = line.split_at(token_length(line));
-    let rest = rest.strip_prefix(b" ").ok_or(malformed)?;
-    if method.is_empty() || method.len() > METHOD_BYTES_MAX {
-        return Err(malformed);
-    }
-    // " HTTP/1.1" is 9 bytes. On a shorter rest the subtraction wraps, and the split fails.
-    let (target, version) = rest.split_at_checked(rest.len().wrapping_sub(9)).ok_or(malformed)?;
-    let version = match version {
-        b" HTTP/1.1" => Version::Http11,
-        b" HTTP/1.0" => Version::Http10,
-        _ => return Err(malformed),
+/// The request line that `bytes` begin with, `None` if it is incomplete or refused. It lies at offset `at` of the head.
+#[inline]
+fn request_line(bytes: &[u8], at: usize, bounds: &Bounds) -> Option<RequestLine> {
+    let method = token_length(bytes);
+    let rest = bytes.get(method..)?.strip_prefix(b" ")?;
+    let target = target_length(rest);
+    let (target, rest) = rest.split_at_checked(target)?;
+    let version = match rest.first_chunk::<11>()? {
+        b" HTTP/1.1\r\n" => Version::Http11,
+        b" HTTP/1.0\r\n" => Version::Http10,
+        _ => return None,
     };
-    if target.len() > bounds.uri_bytes {
-        return Err(Refusal::UriTooLong);
+    let has_sizes = (1..=METHOD_BYTES_MAX).contains(&method) && (1..=bounds.uri_bytes).contains(&target.len());
+    if !has_sizes || !is_request_target(&bytes[..method], target) {
+        return None;
     }
-    if target.is_empty() || !is_uri(target) {
-        return Err(malformed);
-    }
-    request_target(method, target)?;
-    let target_at = at + method.len() + 1;
-    Ok(RequestLine {
-        method: FieldSpan::new(at, at + method.len()),
-        target: FieldSpan::new(target_at, target_at + target.len()),
+    let target_at = at + method + 1;
+    let target_end = target_at + target.len();
+    Some(RequestLine {
+        method: FieldSpan::new(at, at + method),
+        target: FieldSpan::new(target_at, target_end),
         version,
-        fields_at: at + line.len() + 2,
+        fields_at: target_end + " HTTP/1.1\r\n".len(),
     })
 }
 
-/// Whether a target has only allowed bytes. In the path, up to the first `?`: visible ASCII without `#`, quotes, angle
-/// brackets and backticks (RFC 3986 §2). In the query: any byte but controls, blanks and `#`, as in other proxies,
-/// since no parser splits the query in another way.
+/// Why a request line without its CRLF is refused.
+#[cold]
+fn line_refusal(line: &[u8], bounds: &Bounds) -> Refusal {
+    let method = token_length(line);
+    let is_long = line[method..].strip_prefix(b" ").is_some_and(|rest| {
+        let target = rest.strip_suffix(b" HTTP/1.1").or_else(|| rest.strip_suffix(b" HTTP/1.0"));
+        target.is_some_and(|target| target.len() > bounds.uri_bytes)
+    });
+    let has_method = (1..=METHOD_BYTES_MAX).contains(&method);
+    if has_method && is_long { Refusal::UriTooLong } else { Refusal::MalformedHead }
+}
+
+/// Whether a target has only allowed bytes.
 pub(crate) fn is_uri(target: &[u8]) -> bool {
-    let in_path = |b: u8| matches!(b, 0x21..0x7f) && !matches!(b, b'#' | b'"' | b'<' | b'>' | b'`' | b'?');
-    let path = target.iter().position(|b| !in_path(*b)).unwrap_or(target.len());
-    match &target[path..] {
-        [] => true,
-        [b'?', query @ ..] => query.iter().all(|b| *b > 0x20 && !matches!(b, 0x7f | b'#')),
-        [..] => false,
-    }
+    target_length(target) == target.len()
 }
 
 /// RFC 9112 §3.2: origin-form, absolute-form for `http` and `https`, asterisk-form only for `OPTIONS`. Admission
 /// refuses `CONNECT` with its authority-form: 405.
-fn request_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
+#[inline]
+fn is_request_target(method: &[u8], target: &[u8]) -> bool {
     debug_assert!(!target.is_empty(), "`request_line` refuses an empty target");
-    if target[0] == b'/' {
-        return Ok(());
-    }
+    target.first() == Some(&b'/') || is_rare_target(method, target)
+}
+
+#[cold]
+fn is_rare_target(method: &[u8], target: &[u8]) -> bool {
     let scheme_end = memchr::memchr(b':', target).unwrap_or(0);
-    // `is_uri` has checked the query, which may have bytes that `http::Uri` rejects.
+    // `target_length` has checked the query, which may have bytes that `http::Uri` rejects.
     let before_query = &target[..memchr::memchr(b'?', target).unwrap_or(target.len())];
     let is_scheme = |scheme: &[u8]| target[..scheme_end].eq_ignore_ascii_case(scheme);
     let absolute = (is_scheme(b"http") || is_scheme(b"https")) && target[scheme_end..].starts_with(b"://");
-    let is_valid = (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
+    (method == b"CONNECT" && http::Uri::try_from(target).is_ok())
         || (target == b"*" && method == b"OPTIONS")
-        || (absolute && http::Uri::try_from(before_query).is_ok());
-    if is_valid { Ok(()) } else { Err(Refusal::MalformedHead) }
+        || (absolute && http::Uri::try_from(before_query).is_ok())
 }
 
 /// The fields that concern framing and the connection.
 #[derive(Debug, Default)]
 struct FramingFields {
-    count: usize,
     hosts: usize,
     length: Option<u64>,
     chunked: usize,
@@ -287,29 +331,15 @@ impl Persistence {
 }
 
 impl FramingFields {
-    /// Checks the line that begins at offset `at`. Returns its place.
-    fn take(&mut self, line: &[u8], at: usize) -> Result<FieldLine, Refusal> {
-        let (name, rest) = line.split_at(token_length(line));
-        // A blank is not a token: this refuses a blank before the colon (RFC 9112 §5.1) and a folded line (§5.2).
-        let value = rest.strip_prefix(b":").ok_or(Refusal::MalformedHead)?;
-        // An empty name ended the head in other parsers (CVE-2023-25725). CR, LF and NUL in a value are dangerous,
-        // since parsers read them differently (RFC 9110 §5.5).
-        if name.is_empty() || text_length(value) < value.len() {
-            return Err(Refusal::MalformedHead);
-        }
-        let text = value.trim_ascii_start();
-        let value_at = at + line.len() - text.len();
-        let text = text.trim_ascii_end();
+    fn take(&mut self, name: &[u8], text: &[u8]) -> Result<(), Refusal> {
         // The length is compared first: it excludes most names at once.
         match name.len() {
-            2 if name.eq_ignore_ascii_case(b"te") => self.accepts_trailers |= has_option(text, b"trailers"),
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                self.expects_continue = text.eq_ignore_ascii_case(b"100-continue");
-            }
-            10 if name.eq_ignore_ascii_case(b"connection") => self.persistence.read(text),
-            4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            2 if is_name(name, b"te") => self.accepts_trailers |= has_option(text, b"trailers"),
+            4 if is_name(name, b"host") => self.hosts += 1,
+            6 if is_name(name, b"expect") => self.expects_continue = text.eq_ignore_ascii_case(b"100-continue"),
+            7 if is_name(name, b"upgrade") => self.upgrade = true,
+            10 if is_name(name, b"connection") => self.persistence.read(text),
+            14 if is_name(name, b"content-length") => {
                 let length = content_length(text).ok_or(Refusal::BadFraming)?;
                 // RFC 9110 §8.6 permits repeated equal lengths. Parsers treat them differently, so they are refused
                 // like a list.
@@ -317,21 +347,17 @@ impl FramingFields {
                     return Err(Refusal::BadFraming);
                 }
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+            17 if is_name(name, b"transfer-encoding") => {
                 // Several codings, or another one, hide the end of the body from some parsers (RUSTSEC-2021-0020).
                 if !text.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::BadFraming);
                 }
                 self.chunked += 1;
             }
-            _ if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
+            13.. if is_framing_look_alike(name) => return Err(Refusal::BadFraming),
             _ => {}
         }
-        Ok(FieldLine {
-            name: FieldSpan::new(at, at + name.len()),
-            value: FieldSpan::new(value_at, value_at + text.len()),
-            end: FieldSpan::new(at, at + line.len() + 2).to,
-        })
+        Ok(())
     }
 
     fn framing(&self, version: Version) -> Result<Framing, Refusal> {
@@ -384,10 +410,17 @@ pub(super) fn is_framing_look_alike(name: &[u8]) -> bool {
 /// larger one as negative.
 pub(crate) fn content_length(digits: &[u8]) -> Option<u64> {
     // 19 digits are below 2^64.
-    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() || digits.len() > 19 {
         return None;
     }
-    let length = digits.iter().fold(0_u64, |length, digit| length * 10 + u64::from(digit - b'0'));
+    let mut length = 0_u64;
+    for digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        if value > 9 {
+            return None;
+        }
+        length = length * 10 + u64::from(value);
+    }
     i64::try_from(length).is_ok().then_some(length)
 }
 

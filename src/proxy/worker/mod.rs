@@ -11,6 +11,7 @@ pub(super) mod send_task;
 pub(super) mod share;
 pub(super) mod stalled_readers;
 mod state;
+pub(super) mod sweeps;
 mod timers;
 pub(super) mod trace_context;
 

@@ -18,6 +18,7 @@ use super::http_date::HttpDate;
 use super::send_task::LastStarted;
 use super::share::ClientShares;
 use super::stalled_readers::StalledReaders;
+use super::sweeps::{SweepWork, Sweeps};
 use super::timers::Timers;
 use crate::clock::Clock;
 use crate::drain::DrainWatch;
@@ -100,6 +101,7 @@ pub(crate) struct Worker {
     /// Response readers that the worker waits for.
     pub(crate) stalled_readers: StalledReaders,
     pub(crate) timers: Timers,
+    pub(crate) sweeps: Sweeps,
     /// Open tunnels: upgraded connections and streams.
     pub(crate) tunnels: Cell<u64>,
     pub(crate) random: RefCell<fastrand::Rng>,
@@ -154,6 +156,7 @@ impl Worker {
             client_shares: ClientShares::default(),
             stalled_readers: StalledReaders::default(),
             timers: Timers::default(),
+            sweeps: Sweeps::default(),
             tunnels: Cell::new(0),
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
@@ -313,6 +316,33 @@ impl Worker {
             return_unused_pages();
         }
         self.registry.beat(self.index, now);
+        let work = self.work();
+        if work == SweepWork::Some {
+            self.rouse();
+        }
+        if self.sweeps.note(work) {
+            self.registry.rest(self.index);
+        }
+    }
+
+    /// What the worker has to do, apart from new connections and snapshots. A drain waits for sweeps.
+    fn work(&self) -> SweepWork {
+        let counts = [self.connections.len() as u64, self.copies.get(), self.tunnels.get()];
+        if counts == [0; 3] && self.timers.is_empty() && !self.draining.get() {
+            SweepWork::None
+        } else {
+            SweepWork::Some
+        }
+    }
+
+    /// Ends a rest, before anything that uses the worker's time: at rest, it is up to five seconds old.
+    #[inline]
+    pub(crate) fn rouse(&self) {
+        if self.sweeps.rouse() {
+            self.tick();
+            let (now, _) = self.wall.get();
+            self.registry.rouse(self.index, now);
+        }
     }
 
     /// An empty list of fields, for the next head.

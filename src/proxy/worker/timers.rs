@@ -31,6 +31,12 @@ impl Timers {
         }
     }
 
+    /// Whether no timer is set.
+    pub(super) fn is_empty(&self) -> bool {
+        let timers = self.0.borrow();
+        timers.free.len() == timers.slots.len()
+    }
+
     /// Moves the deadline of a timer.
     #[inline]
     pub(crate) fn set_deadline(&self, at: usize, deadline_ms: u64) {

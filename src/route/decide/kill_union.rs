@@ -13,7 +13,7 @@ impl Overlay {
     /// Kills of routes, variants and shadows that the rules do not have change nothing.
     #[must_use]
     pub fn with_called_kills(&self, rules: &Rules, kills: &[CalledKill]) -> Self {
-        let names = RouteNames::new(rules, kills.len());
+        let names = RouteNames::new(rules);
         let (mut called, mut changed) = (CalledKills::default(), BTreeMap::<RouteId, SplitState>::new());
         for kill in kills {
             match (names.find(&kill.scope), &kill.scope) {

@@ -39,11 +39,14 @@ impl Candidate {
         (std::cmp::Reverse(self.priority), self.methods, std::cmp::Reverse(self.conditions), self.id)
     }
 
-    /// Whether methods and predicates match. Does not access the route if it has neither.
+    /// Whether the route has neither methods nor predicates.
+    #[inline]
+    pub(super) fn is_unconditional(&self) -> bool {
+        self.methods == Methods::Any && self.conditions == 0
+    }
+
+    /// Whether methods and predicates match.
     pub(super) fn accepts(&self, routes: &[Route], head: &RequestHead<'_>) -> bool {
-        if self.methods == Methods::Any && self.conditions == 0 {
-            return true;
-        }
         routes.get(self.id.0 as usize).is_some_and(|route| route.matches.accepts(head))
     }
 }

@@ -3,6 +3,8 @@
 //! A table of 100 000 routes does not fit into the L2 cache, so the cost of a step down the tree is the number of cache
 //! lines that it touches. That is one here, because the slot contains the name of the edge unless the name is long.
 
+use std::hash::{BuildHasher as _, Hasher as _};
+
 use ahash::RandomState;
 
 /// Names of at most this many bytes are stored in the slot.
@@ -57,7 +59,7 @@ pub(super) enum Below {
 
 impl Edges {
     /// The child of `parent` with this name.
-    pub(super) fn find(&self, parent: u32, name: &str) -> Option<Child> {
+    pub(super) fn find(&self, parent: u32, name: &[u8]) -> Option<Child> {
         if self.slots.is_empty() {
             return None;
         }
@@ -70,7 +72,7 @@ impl Edges {
     }
 
     /// Adds an edge, which must not exist yet.
-    pub(super) fn insert(&mut self, parent: u32, name: &str, child: u32) {
+    pub(super) fn insert(&mut self, parent: u32, name: &[u8], child: u32) {
         if (self.used + 1) * 2 > self.slots.len() {
             self.grow();
         }
@@ -79,16 +81,15 @@ impl Edges {
         debug_assert!(child & LEAF == 0, "the leaf bit is set by `finish`");
         debug_assert!(self.slots[at].child == FREE, "an edge is inserted once");
         debug_assert!(self.used * 2 <= self.slots.len(), "a search ends at a free slot");
-        let bytes = name.as_bytes();
         let mut inline = [0; INLINE_BYTES];
-        if let Some(room) = inline.get_mut(..bytes.len()) {
-            room.copy_from_slice(bytes);
+        if let Some(room) = inline.get_mut(..name.len()) {
+            room.copy_from_slice(name);
         } else {
             inline[..4].copy_from_slice(&narrow(self.long_names.len()).to_ne_bytes());
-            self.long_names.push(bytes.into());
+            self.long_names.push(name.into());
         }
         let hash = self.hash(parent, name);
-        self.slots[at] = Slot { child, parent, hash, len: narrow(bytes.len()), name: inline };
+        self.slots[at] = Slot { child, parent, hash, len: narrow(name.len()), name: inline };
     }
 
     /// Marks the edges to leaves. Call once, after the last insertion.
@@ -100,13 +101,16 @@ impl Edges {
         }
     }
 
-    fn hash(&self, parent: u32, name: &str) -> u32 {
-        let hash = self.hasher.hash_one((parent, name));
-        u32::try_from(hash >> 32).unwrap_or(0) // always fits: 32 bits are left
+    #[inline]
+    fn hash(&self, parent: u32, name: &[u8]) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u32(parent);
+        hasher.write(name);
+        u32::try_from(hasher.finish() >> 32).unwrap_or(0) // always fits: 32 bits are left
     }
 
     /// The slot of this edge, or the free slot where it would be inserted.
-    fn position(&self, parent: u32, name: &str) -> usize {
+    fn position(&self, parent: u32, name: &[u8]) -> usize {
         let hash = self.hash(parent, name);
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
@@ -114,8 +118,7 @@ impl Edges {
         loop {
             let slot = &self.slots[at];
             // The hash is compared first: most other edges differ in it, and the name is then not read.
-            if slot.child == FREE || (slot.hash == hash && slot.parent == parent && self.name(slot) == name.as_bytes())
-            {
+            if slot.child == FREE || (slot.hash == hash && slot.parent == parent && self.name(slot) == name) {
                 return at;
             }
             at = (at + 1) & mask;
@@ -156,17 +159,17 @@ mod tests {
     #[test]
     fn edges_are_found_and_others_are_not() {
         let mut edges = Edges::default();
-        assert_eq!(edges.find(0, "a"), None);
+        assert_eq!(edges.find(0, b"a"), None);
         let name = |n: u32| format!("{n}{}", "-long".repeat(n as usize % 30));
         for n in 0..2000 {
-            assert_eq!(edges.find(n % 7, &name(n)), None);
-            edges.insert(n % 7, &name(n), n);
+            assert_eq!(edges.find(n % 7, name(n).as_bytes()), None);
+            edges.insert(n % 7, name(n).as_bytes(), n);
         }
         edges.finish(|node| node % 2 == 0);
         for n in 0..2000 {
             let below = if n % 2 == 0 { Below::Edges } else { Below::Nothing };
-            assert_eq!(edges.find(n % 7, &name(n)), Some(Child { node: n, below }));
-            assert_eq!(edges.find(n % 7 + 1, &name(n)), None);
+            assert_eq!(edges.find(n % 7, name(n).as_bytes()), Some(Child { node: n, below }));
+            assert_eq!(edges.find(n % 7 + 1, name(n).as_bytes()), None);
         }
     }
 }

@@ -9,11 +9,13 @@
 //! `priority` overrides this order: routes with a positive priority are tried before all others, and the highest one
 //! that matches wins, whatever its host and path; routes with a negative priority are tried if no other route matches.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::candidate::Candidate;
+use super::names::NameTable;
 use super::table::{Lookup, Table};
-use crate::route::{RequestHead, Route, RouteId};
+use crate::route::{RequestHead, RequestPlace, Route, RouteId};
 
 /// Finds the route of a request. Built once per configuration; a clone shares it.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +27,14 @@ struct Tables {
     raised: Table,
     level: Table,
     lowered: Table,
+    names: NameTable,
 }
 
 impl Index {
     /// The index of these routes.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
-        let mut index = Tables::default();
+        let mut index = Tables { names: NameTable::new(routes), ..Tables::default() };
         for (route, id) in routes.iter().zip(0..) {
             let table = match route.matches.priority {
                 1.. => &mut index.raised,
@@ -46,11 +49,33 @@ impl Index {
         Self(Arc::new(index))
     }
 
+    /// The route with this name; `routes` are those of the index. One look, whatever their number.
+    #[must_use]
+    pub fn find_name(&self, routes: &[Route], name: &str) -> Option<RouteId> {
+        self.0.names.find(routes, name)
+    }
+
     /// The route of this request. No allocation.
     #[must_use]
     pub fn find(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
+        let place = RequestPlace { host: head.host, path: head.path.as_bytes() };
+        self.find_at(routes, place, &head)
+    }
+
+    /// The route of a request at this place. `head` is read for a route with methods or predicates only.
+    #[must_use]
+    pub fn find_at<'a>(
+        &self,
+        routes: &[Route],
+        place: RequestPlace<'_>,
+        head: &impl Deref<Target = RequestHead<'a>>,
+    ) -> Option<Lookup> {
+        let accepts = |candidate: &Candidate| candidate.is_unconditional() || candidate.accepts(routes, head);
         // In `level` all priorities are 0, so the first match is the best one.
-        let Tables { raised, level, lowered } = &*self.0;
-        raised.highest(routes, head).or_else(|| level.first(routes, head)).or_else(|| lowered.highest(routes, head))
+        let Tables { raised, level, lowered, names: _ } = &*self.0;
+        raised
+            .highest(place, &accepts)
+            .or_else(|| level.first(place, &accepts))
+            .or_else(|| lowered.highest(place, &accepts))
     }
 }

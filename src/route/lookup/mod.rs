@@ -4,6 +4,7 @@ mod candidate;
 mod conflict;
 mod edges;
 mod index;
+mod names;
 mod regexes;
 mod table;
 mod tree;

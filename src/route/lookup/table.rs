@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::candidate::Candidate;
 use super::tree::{Scope, Tree};
-use crate::route::{HostPattern, Match, RequestHead, Route, RouteId};
+use crate::route::{HostPattern, Match, RequestPlace, RouteId};
 
 /// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Lookup {
 pub(super) struct Table {
     tree: Tree,
     wildcards: Wildcards,
+    /// How many routes it has. Most tables of a raised or lowered priority have none, and are not searched.
+    routes: u32,
 }
 
 /// Whether a table has wildcards.
@@ -33,6 +35,7 @@ enum Wildcards {
 impl Table {
     /// Adds a route under all its hosts and paths.
     pub(super) fn insert(&mut self, matches: &Match, candidate: Candidate) {
+        self.routes += 1;
         if matches.hosts.is_empty() {
             self.tree.insert(Scope::Any, &matches.paths, candidate);
         }
@@ -54,24 +57,27 @@ impl Table {
     }
 
     /// The first route that matches.
-    pub(super) fn first(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
-        self.walk(head, |candidates, matched| {
-            match candidates.iter().find(|candidate| candidate.accepts(routes, head)) {
-                Some(candidate) => ControlFlow::Break(Lookup { route: candidate.id, matched }),
-                None => ControlFlow::Continue(()),
-            }
+    #[inline]
+    pub(super) fn first(&self, place: RequestPlace<'_>, accepts: &impl Fn(&Candidate) -> bool) -> Option<Lookup> {
+        self.walk(place, |candidates, matched| match candidates.iter().find(|candidate| accepts(candidate)) {
+            Some(candidate) => ControlFlow::Break(Lookup { route: candidate.id, matched }),
+            None => ControlFlow::Continue(()),
         })
         .break_value()
     }
 
     /// The matching route with the highest priority; the first one of those with the same priority.
-    pub(super) fn highest(&self, routes: &[Route], head: &RequestHead<'_>) -> Option<Lookup> {
+    #[inline]
+    pub(super) fn highest(&self, place: RequestPlace<'_>, accepts: &impl Fn(&Candidate) -> bool) -> Option<Lookup> {
+        if self.routes == 0 {
+            return None;
+        }
         let mut best: Option<(i32, Lookup)> = None;
-        let walked: ControlFlow<()> = self.walk(head, |candidates, matched| {
+        let walked: ControlFlow<()> = self.walk(place, |candidates, matched| {
             // A list is sorted by priority, so its first match is its best.
             let rivals = candidates.iter().take_while(|c| best.is_none_or(|(priority, _)| c.priority > priority));
             for candidate in rivals {
-                if candidate.accepts(routes, head) {
+                if accepts(candidate) {
                     best = Some((candidate.priority, Lookup { route: candidate.id, matched }));
                     break;
                 }
@@ -85,16 +91,17 @@ impl Table {
     /// Visits the lists that match host and path, best first, with the number of path bytes that the pattern covers.
     fn walk<B>(
         &self,
-        head: &RequestHead<'_>,
+        place: RequestPlace<'_>,
         mut visit: impl FnMut(&[Candidate], usize) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        self.tree.walk(Scope::Exact(head.host), head.path, &mut visit)?;
+        let RequestPlace { host, path } = place;
+        self.tree.walk(Scope::Exact(host), path, &mut visit)?;
         if self.wildcards == Wildcards::Present {
             // From the left: the longest suffix comes first. `*` covers at least one byte, so a dot at 0 is skipped.
-            for dot in memchr::memchr_iter(b'.', head.host.as_bytes()).filter(|&dot| dot > 0) {
-                self.tree.walk(Scope::Wildcard(&head.host[dot..]), head.path, &mut visit)?;
+            for dot in memchr::memchr_iter(b'.', host.as_bytes()).filter(|&dot| dot > 0) {
+                self.tree.walk(Scope::Wildcard(&host[dot..]), path, &mut visit)?;
             }
         }
-        self.tree.walk(Scope::Any, head.path, &mut visit)
+        self.tree.walk(Scope::Any, path, &mut visit)
     }
 }

@@ -70,17 +70,17 @@ impl Default for Tree {
 }
 
 /// The elements of a path: the text after each slash. `*` (of `OPTIONS *`) becomes an element that no path has.
-fn elements(path: &str) -> impl Iterator<Item = &str> {
-    let elements = if path.is_empty() { None } else { Some(path.strip_prefix('/').unwrap_or("\0")) };
-    elements.into_iter().flat_map(|elements| elements.split('/'))
+fn elements(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let elements = if path.is_empty() { None } else { Some(path.strip_prefix(b"/").unwrap_or(b"\0")) };
+    elements.into_iter().flat_map(|elements| elements.split(|byte| *byte == b'/'))
 }
 
 impl Tree {
     /// Adds a route under all its paths; a route without paths matches any path.
     pub(super) fn insert(&mut self, scope: Scope<'_>, paths: &[PathPattern], candidate: Candidate) {
         let host = match scope {
-            Scope::Exact(host) => self.child(EXACT_HOSTS, host),
-            Scope::Wildcard(suffix) => self.child(WILDCARDS, suffix),
+            Scope::Exact(host) => self.child(EXACT_HOSTS, host.as_bytes()),
+            Scope::Wildcard(suffix) => self.child(WILDCARDS, suffix.as_bytes()),
             Scope::Any => ANY,
         };
         if paths.is_empty() {
@@ -104,12 +104,12 @@ impl Tree {
 
     /// The node of this path of a host; created if missing.
     fn node(&mut self, host: u32, path: &str) -> &mut Node {
-        let node = elements(path).fold(host, |node, element| self.child(node, element));
+        let node = elements(path.as_bytes()).fold(host, |node, element| self.child(node, element));
         &mut self.nodes[node as usize]
     }
 
     /// The child of this name; created if missing.
-    fn child(&mut self, parent: u32, name: &str) -> u32 {
+    fn child(&mut self, parent: u32, name: &[u8]) -> u32 {
         if let Some(child) = self.edges.find(parent, name) {
             return child.node;
         }
@@ -150,12 +150,12 @@ impl Tree {
     pub(super) fn walk<B>(
         &self,
         scope: Scope<'_>,
-        path: &str,
+        path: &[u8],
         visit: &mut impl FnMut(&[Candidate], usize) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let host = match scope {
-            Scope::Exact(host) => self.edges.find(EXACT_HOSTS, host),
-            Scope::Wildcard(suffix) => self.edges.find(WILDCARDS, suffix),
+            Scope::Exact(host) => self.edges.find(EXACT_HOSTS, host.as_bytes()),
+            Scope::Wildcard(suffix) => self.edges.find(WILDCARDS, suffix.as_bytes()),
             Scope::Any => Some(Child { node: ANY, below: self.nodes[ANY as usize].below }),
         };
         let Some(host) = host else { return ControlFlow::Continue(()) };
@@ -169,7 +169,7 @@ impl Tree {
         if !self.regexes.is_empty()
             && let Some(regexes) = self.regexes.get(self.nodes[host.node as usize].regexes as usize)
         {
-            for candidate in regexes.matching(path) {
+            for candidate in regexes.matching(std::str::from_utf8(path).unwrap_or_default()) {
                 visit(std::slice::from_ref(candidate), path.len())?;
             }
         }
@@ -183,7 +183,7 @@ impl Tree {
     }
 
     /// The deepest node on the path. Reads only edges, no nodes: one cache line per element.
-    fn descend(&self, host: Child, path: &str) -> (u32, End) {
+    fn descend(&self, host: Child, path: &[u8]) -> (u32, End) {
         // A host with patterns like `/*` only needs no element of the path.
         if host.below == Below::Nothing && !path.is_empty() {
             return (host.node, End::OfTree);

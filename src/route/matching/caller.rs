@@ -157,6 +157,11 @@ impl Caller<'_> {
 /// either end may be removed. Otherwise the upstream could see another identity than the one that was used for the
 /// decision.
 fn is_unambiguous(value: &str) -> bool {
+    // Visible ASCII needs no look at its characters.
+    value.bytes().all(|byte| byte.is_ascii_graphic()) || is_unambiguous_text(value)
+}
+
+fn is_unambiguous_text(value: &str) -> bool {
     !value.contains(char::is_control) && value.trim().len() == value.len()
 }
 

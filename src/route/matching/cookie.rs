@@ -17,12 +17,21 @@ pub fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     (!value.is_empty()).then_some(value)
 }
 
-/// The value of the first pair of one line with this name. A piece without `=` is ignored.
+/// The value of the first pair of one line with this name. A piece without `=` is ignored. The name is a token.
 fn value_in<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    line.split(|&b| b == b';').find_map(|piece| {
-        let equals = piece.iter().position(|&b| b == b'=')?;
-        (piece[..equals].trim_ascii() == name).then(|| unquote(piece[equals + 1..].trim_ascii()))
-    })
+    debug_assert!(!name.iter().any(|byte| matches!(byte, b'=' | b';' | b' ')), "a token");
+    let mut rest = line;
+    loop {
+        // Only the start of a piece is compared: most pieces differ in their first byte.
+        let piece = rest.trim_ascii_start();
+        if let Some(after) = piece.strip_prefix(name)
+            && let Some(value) = after.trim_ascii_start().strip_prefix(b"=")
+        {
+            let end = memchr::memchr(b';', value).unwrap_or(value.len());
+            return Some(unquote(value[..end].trim_ascii()));
+        }
+        rest = &piece[memchr::memchr(b';', piece)? + 1..];
+    }
 }
 
 /// The value without a pair of quotes around it.
@@ -35,7 +44,24 @@ mod tests {
     use http::HeaderValue;
     use http::header::COOKIE;
 
-    use super::{Fields, cookie, cookie_bytes};
+    use proptest::prelude::*;
+
+    use super::{Fields, cookie, cookie_bytes, unquote, value_in};
+
+    /// [`value_in`] piece by piece.
+    fn plain<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+        line.split(|&b| b == b';').find_map(|piece| {
+            let equals = piece.iter().position(|&b| b == b'=')?;
+            (piece[..equals].trim_ascii() == name).then(|| unquote(piece[equals + 1..].trim_ascii()))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_pair_is_found_as_piece_by_piece(line in "([ab]{0,3}|[ab =;\"\t]){0,12}", name in "[ab]{0,2}") {
+            prop_assert_eq!(value_in(line.as_bytes(), name.as_bytes()), plain(line.as_bytes(), name.as_bytes()));
+        }
+    }
 
     #[test]
     fn the_first_of_a_name_wins_over_all_lines() {

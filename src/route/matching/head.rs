@@ -3,6 +3,15 @@
 use crate::fields::Fields;
 use crate::route::VerifiedCert;
 
+/// The host and the path of a request, as far as most routes are found by them alone.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestPlace<'a> {
+    /// As that of the head.
+    pub host: &'a str,
+    /// The bytes of the head's path.
+    pub path: &'a [u8],
+}
+
 /// A request's head in the normal form that matching uses and forwarding sends.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {

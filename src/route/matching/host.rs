@@ -9,6 +9,27 @@ use std::net::Ipv6Addr;
 /// The longest host, without its port, in bytes (RFC 1035 §2.3.4).
 const HOST_BYTES_MAX: usize = 255;
 
+/// The classes of bytes in a host, each a bit; 0 is a byte of a label in lower case.
+const DOT: u8 = 1;
+const UPPER: u8 = 2;
+const ILLEGAL: u8 = 4;
+
+/// The class of each byte value.
+const BYTES: [u8; 256] = {
+    let mut table = [ILLEGAL; 256];
+    let mut i = 0;
+    while i < 256 {
+        table[i] = match i.to_le_bytes()[0] {
+            b'.' => DOT,
+            b'A'..=b'Z' => UPPER,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'('..=b'+' | b';' | b'=' => 0,
+            _ => ILLEGAL,
+        };
+        i += 1;
+    }
+    table
+};
+
 /// A host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
@@ -47,7 +68,7 @@ pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
         let (literal, port) = rest.split_once(']')?;
         return is_port(port).then(|| normal_ipv6(&authority[..literal.len() + 2], literal))?;
     }
-    let (host, port) = match authority.bytes().position(|byte| byte == b':') {
+    let (host, port) = match memchr::memchr(b':', authority.as_bytes()) {
         Some(colon) => authority.split_at(colon),
         None => (authority, ""),
     };
@@ -55,36 +76,20 @@ pub fn normal_host(authority: &str) -> Option<Cow<'_, str>> {
     if host.is_empty() || host.len() > HOST_BYTES_MAX || !is_port(port) {
         return None;
     }
-    // `before` starts as a dot, so that an empty first label is rejected as well.
-    let (mut upper, mut before) = (false, b'.');
+    // One pass without a branch: what the bytes are together. `before` starts as a dot, so that an empty first label is
+    // rejected as well.
+    let (mut seen, mut empty_label, mut before) = (0, 0, DOT);
     for &byte in host.as_bytes() {
-        match byte {
-            b'.' if before == b'.' => return None,
-            b'A'..=b'Z' => upper = true,
-            b'a'..=b'z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'.'
-            | b'_'
-            | b'~'
-            | b'!'
-            | b'$'
-            | b'&'
-            | b'('
-            | b')'
-            | b'*'
-            | b'+'
-            | b';'
-            | b'=' => {}
-            _ => return None,
-        }
-        before = byte;
+        let class = BYTES[usize::from(byte)];
+        seen |= class;
+        empty_label |= class & before & DOT;
+        before = class;
     }
-    if before == b'.' {
+    if seen & ILLEGAL != 0 || empty_label != 0 || before == DOT {
         return None;
     }
     debug_assert!(!host.contains([':', '[', '/', '@']), "a normal host has no delimiters");
-    Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
+    Some(if seen & UPPER != 0 { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
 }
 
 /// Whether `text` is empty, or a colon and the digits of a port (possibly none, RFC 3986 §3.2.3).
@@ -104,7 +109,26 @@ fn normal_ipv6<'a>(bracketed: &'a str, literal: &str) -> Option<Cow<'a, str>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Whether a host without port and trailing dot is valid, byte by byte.
+    fn is_valid(host: &str) -> bool {
+        let is_label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_~!$&()*+;=".contains(&b))
+        };
+        host.len() <= HOST_BYTES_MAX && host.split('.').all(is_label)
+    }
+
+    proptest! {
+        #[test]
+        fn a_host_is_valid_as_byte_by_byte(host in "[aZ09.!$&()*+;=~_/ %,'\"ä-]{1,9}|[a-c]{1,4}(\\.[a-c]{0,3}){0,4}") {
+            let whole = host.strip_suffix('.').unwrap_or(&host);
+            let normal = is_valid(whole).then(|| whole.to_ascii_lowercase());
+            prop_assert_eq!(normal_host(&host).map(Cow::into_owned), normal);
+        }
+    }
 
     #[test]
     fn hosts_have_one_normal_form() {

@@ -112,6 +112,16 @@ pub fn normal_path(path: &str, encoded_slash: EncodedSlash) -> Result<NormalPath
     }
 }
 
+/// Whether [`normal_path`] borrows these bytes. `false` for some of those with a dot: it is sure only after a look at
+/// their elements.
+#[must_use]
+#[inline]
+pub fn is_normal_path(path: &[u8]) -> bool {
+    // One pass without a branch: what the bytes are together.
+    let seen = path.iter().fold(0, |seen, byte| seen | BYTES[usize::from(*byte)] as u8);
+    path.first() == Some(&b'/') && seen <= Byte::Slash as u8
+}
+
 /// The result of the first scan of a path.
 enum Scan {
     /// No escape, no backslash, no element that begins with a dot: the path is normal.
@@ -120,14 +130,15 @@ enum Scan {
     Dubious,
 }
 
-/// The class of a byte in the first scan.
+/// The class of a byte in the first scan. Those of a normal path come first, each a bit of its own.
 #[derive(Clone, Copy, PartialEq)]
+#[repr(u8)]
 enum Byte {
-    Plain,
-    Slash,
-    Dot,
-    Dubious,
-    Illegal,
+    Plain = 0,
+    Slash = 1,
+    Dot = 2,
+    Dubious = 4,
+    Illegal = 8,
 }
 
 /// The class of each byte value.
@@ -433,6 +444,13 @@ mod tests {
                 prop_assert!(lenient(&normal).iter().all(|e| e != "." && e != ".."), "{}", normal);
                 prop_assert_eq!(needless_escape(&normal), None);
             }
+        }
+
+        #[test]
+        fn bytes_show_that_a_path_is_normal(path in "[a6;./\\\\%#? ]{0,12}|(/[a-z]{0,9}){0,4}|\\PC{0,9}") {
+            let is_normal = matches!(normal_path(&path, EncodedSlash::Keep), Ok(Cow::Borrowed(_)));
+            let is_plain = path.starts_with('/') && !path.contains(['.', '%', '\\']);
+            prop_assert_eq!(is_normal_path(path.as_bytes()), is_normal && is_plain);
         }
 
         #[test]

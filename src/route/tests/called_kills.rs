@@ -184,7 +184,8 @@ proptest! {
 #[test]
 fn a_scope_is_found_whatever_way_is_taken() {
     let file = killing(Kill::default(), &[]);
-    let found = |scope: &KillScope| [0, 100].map(|look_ups| RouteNames::new(&file.rules, look_ups).find(scope));
+    let without_table = Rules { index: Index::default(), ..file.rules.clone() };
+    let found = |scope: &KillScope| [&file.rules, &without_table].map(|rules| RouteNames::new(rules).find(scope));
     let variant = |route: &str, variant: &str| KillScope::Variant { route: route.into(), variant: variant.into() };
     for (scope, expected) in [
         (KillScope::All, Ok(FoundScope::All)),
@@ -200,6 +201,6 @@ fn a_scope_is_found_whatever_way_is_taken() {
         assert_eq!(found(&scope), [expected; 2], "{scope}");
     }
     let file = super::file(vec![route("only", "", "/")], split("only", &[]));
-    let only = RouteNames::new(&file.rules, 1).find(&KillScope::Route("only".into()));
+    let only = RouteNames::new(&file.rules).find(&KillScope::Route("only".into()));
     assert_eq!(only, Err(ScopeFault::StableOnly(RouteId(0))));
 }

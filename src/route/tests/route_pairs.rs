@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{route, rules};
-use crate::route::{RouteId, RoutePairs, Rules};
+use crate::route::{RouteId, RouteMoves, RoutePairs, Rules};
 
 /// Names in an order, each once.
 fn names() -> impl Strategy<Value = Vec<u8>> {
@@ -33,5 +33,19 @@ proptest! {
         let order_now: Vec<&u8> = after.iter().filter(|name| before.contains(name)).collect();
         prop_assert_eq!(pairs.is_reordered(), order != order_now);
         prop_assert_eq!(pairs.old(RouteId(99)), None);
+        prop_assert_eq!(pairs.old(RouteId(u32::try_from(after.len()).unwrap())), None);
+    }
+
+    #[test]
+    fn the_values_of_routes_move_with_their_names(before in names(), after in names()) {
+        let (old, new) = (rules_of(&before), rules_of(&after));
+        let moves = RoutePairs::new(&old, &new).moves();
+        let new_value = |id: RouteId| 100 + after[id.0 as usize];
+        let carried: Option<Vec<u8>> = moves.carry(&before, new_value);
+        let expected: Vec<u8> = after.iter().map(|name| name + 100 * u8::from(!before.contains(name))).collect();
+        prop_assert_eq!(carried, Some(expected));
+        prop_assert_eq!(moves.is_none(), before == after);
+        prop_assert_eq!(moves.carry::<u8, Vec<u8>>(&[0; 20], new_value), None, "another number of routes");
+        prop_assert!(RouteMoves::default().is_none());
     }
 }

@@ -10,9 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Version};
-use http_body::Body;
 use tokio::io::AsyncWrite as _;
 use tower::Service;
 
@@ -23,7 +21,7 @@ use super::response_head::ResponseForm;
 use super::response_writer::{ResponseFault, ResponseWriter};
 use crate::net::Socket;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::downstream::client_request::{ClientRequest, ClientResponse, IncomingBody};
+use crate::proxy::downstream::client_request::{ClientRequest, ClientResponse, IncomingBody, ResponseContent};
 use crate::proxy::wire::head::Head;
 use crate::proxy::wire::scan::Framing;
 use crate::proxy::worker::connection_deadlines::Wakeup;
@@ -56,7 +54,7 @@ pub(in crate::proxy::downstream) async fn serve<S, B>(
 ) -> io::Result<()>
 where
     S: Service<ClientRequest, Response = ClientResponse<B>, Error = Infallible>,
-    B: Body<Data = Bytes> + Unpin,
+    B: ResponseContent,
 {
     let (first, mut refusal) = match opening {
         FirstBytes::Read(first) => (first, None),
@@ -160,7 +158,7 @@ struct Connection<'a, S: Service<ClientRequest>, B> {
 impl<'a, S, B> Connection<'a, S, B>
 where
     S: Service<ClientRequest, Response = ClientResponse<B>, Error = Infallible>,
-    B: Body<Data = Bytes> + Unpin,
+    B: ResponseContent,
 {
     fn new(client: &'a Rc<Client>, service: &'a RefCell<S>, input: &'a Rc<ClientInput>) -> Self {
         let (call, writer) = (Box::pin(None), ResponseWriter::new());

@@ -142,16 +142,15 @@ impl ClientInput {
         }
         let mut scratch = client.worker.scratch.borrow_mut();
         loop {
-            let mut buffer = ReadBuf::new(&mut scratch[..SMALL_READ_BYTES]);
-            match Pin::new(&mut state.socket).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) => {}
+            let length = match state.socket.poll_read_head(cx, &mut scratch[..SMALL_READ_BYTES]) {
+                Poll::Ready(Ok(length)) => length,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(NoHead::Broken(error))),
                 Poll::Pending => {
                     self.await_head(state);
                     return Poll::Pending;
                 }
-            }
-            let bytes = buffer.filled();
+            };
+            let bytes = &scratch[..length];
             if bytes.is_empty() {
                 client.finished.set(true);
                 return Poll::Ready(Err(NoHead::End));
@@ -196,16 +195,15 @@ impl ClientInput {
             return Ok(());
         }
         let mut scratch = client.worker.scratch.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch[..SMALL_READ_BYTES]);
-        if Pin::new(&mut state.socket).poll_read(cx, &mut buffer)?.is_pending() {
+        let Poll::Ready(length) = state.socket.poll_rare_read(cx, &mut scratch[..SMALL_READ_BYTES])? else {
             return Ok(());
-        }
-        if buffer.filled().is_empty() {
+        };
+        if length == 0 {
             client.finished.set(true);
             // The client may have closed both directions, which only a write can detect: set a deadline.
             client.deadlines.read_within_once(client.worker.now_ms(), client.listener.spec.limits.idle_timeout);
         } else {
-            state.unread = Bytes::copy_from_slice(buffer.filled());
+            state.unread = Bytes::copy_from_slice(&scratch[..length]);
             client.between.set(false);
         }
         Ok(())

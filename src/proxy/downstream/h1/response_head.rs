@@ -49,7 +49,9 @@ pub(super) struct UnwrittenHead<'a> {
 struct Noted {
     date: bool,
     connection: bool,
-    length: bool,
+    /// How many lines have a `Content-Length`, and the number in the last one.
+    lengths: usize,
+    declared: Option<u64>,
     coding: Coding,
 }
 
@@ -64,12 +66,15 @@ enum Coding {
 impl Noted {
     fn of(fields: &Fields) -> Self {
         let mut noted = Self::default();
-        for name in fields.names() {
+        for (name, value) in fields.iter() {
             // The length is compared first: it excludes most names at once.
             match name.len() {
                 4 => noted.date |= name == b"date",
                 10 => noted.connection |= name == b"connection",
-                14 => noted.length |= name == b"content-length",
+                14 if name == b"content-length" => {
+                    noted.lengths += 1;
+                    noted.declared = content_length(value);
+                }
                 17 if name == b"transfer-encoding" => noted.coding = Coding::Some,
                 _ => {}
             }
@@ -89,7 +94,12 @@ impl UnwrittenHead<'_> {
             fields.remove(header::TRANSFER_ENCODING);
         }
         let has_body = allows_body(status) && !form.is_head;
-        let declared = if noted.length { declared_length(status, fields, length, has_body) } else { None };
+        let declared = noted
+            .declared
+            .filter(|declared| noted.lengths == 1 && is_right_length(*declared, status, length, has_body));
+        if declared.is_none() && noted.lengths > 0 {
+            fields.remove(header::CONTENT_LENGTH);
+        }
         let framing = match (length, declared) {
             _ if !has_body => BodyFraming::Length(0),
             (BodyLength::None, _) => BodyFraming::Length(0),
@@ -134,25 +144,17 @@ fn write_status(out: &mut Vec<u8>, status: StatusCode, version: Version) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The `Content-Length` that the head has, if it is right. A wrong one is removed.
-fn declared_length(status: StatusCode, fields: &mut Fields, body: BodyLength, has_body: bool) -> Option<u64> {
-    let declared = {
-        let mut values = fields.get_all(header::CONTENT_LENGTH.as_str());
-        values.next().and_then(content_length).filter(|_| values.next().is_none())
-    };
-    let is_right = match body {
+/// Whether the `Content-Length` that a head has is right.
+#[inline]
+fn is_right_length(declared: u64, status: StatusCode, body: BodyLength, has_body: bool) -> bool {
+    match body {
         _ if status == StatusCode::NO_CONTENT || status.is_informational() => false,
         // Of a response to HEAD or a 304: what a GET would get.
-        _ if !has_body => declared.is_some(),
-        BodyLength::None => declared == Some(0),
-        BodyLength::Known(bytes) => declared == Some(bytes),
-        BodyLength::Unknown => declared.is_some(),
-    };
-    if is_right {
-        return declared;
+        _ if !has_body => true,
+        BodyLength::None => declared == 0,
+        BodyLength::Known(bytes) => declared == bytes,
+        BodyLength::Unknown => true,
     }
-    fields.remove(header::CONTENT_LENGTH);
-    None
 }
 
 /// Settles the `Connection` field that a head has. Returns the line that is added.

@@ -17,7 +17,7 @@ use super::input::ClientInput;
 use super::response_head::{BodyFraming, BodyLength, ResponseForm, UnwrittenHead, allows_body, write_chunk_size};
 use crate::net::Socket;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::downstream::client_request::ClientResponse;
+use crate::proxy::downstream::client_request::{ClientResponse, ResponseContent};
 use crate::telemetry::Refusal;
 
 /// Up to this size a piece of a body is copied behind what is written before it, which is cheaper than a vectored write.
@@ -60,6 +60,13 @@ pub(super) struct ResponseWriter<B> {
     switches: bool,
 }
 
+/// What a body has given.
+enum Polled<E> {
+    /// All of it.
+    Whole(Bytes),
+    Frame(Poll<Option<Result<Frame<Bytes>, E>>>),
+}
+
 /// Why a response is not written to its end.
 pub(super) enum ResponseFault {
     /// The connection is broken.
@@ -74,7 +81,7 @@ impl From<io::Error> for ResponseFault {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> ResponseWriter<B> {
+impl<B: ResponseContent> ResponseWriter<B> {
     pub(super) fn new() -> Self {
         let form =
             ResponseForm { version: Version::HTTP_11, is_head: false, accepts_trailers: false, persistent: true };
@@ -165,17 +172,26 @@ impl<B: Body<Data = Bytes> + Unpin> ResponseWriter<B> {
             }
             let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
             // A panic of the body ends as a body that fails: what was gathered of earlier responses leaves.
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
-                Ok(Poll::Ready(Some(Ok(frame)))) => {
+            let polled = catch_unwind(AssertUnwindSafe(|| match body.take_whole() {
+                Some(whole) => Polled::Whole(whole),
+                None => Polled::Frame(Pin::new(body).poll_frame(cx)),
+            }));
+            match polled {
+                Ok(Polled::Whole(data)) => {
+                    client.flushed.set(false);
+                    self.take_data(data)?;
+                    self.end_body()?;
+                }
+                Ok(Polled::Frame(Poll::Ready(Some(Ok(frame))))) => {
                     client.flushed.set(false);
                     self.take(frame)?;
                 }
-                Ok(Poll::Ready(None)) => {
+                Ok(Polled::Frame(Poll::Ready(None))) => {
                     client.flushed.set(false);
                     self.end_body()?;
                 }
-                Ok(Poll::Ready(Some(Err(_)))) => return Poll::Ready(Err(self.cut(cx, output, client))),
-                Ok(Poll::Pending) => {
+                Ok(Polled::Frame(Poll::Ready(Some(Err(_))))) => return Poll::Ready(Err(self.cut(cx, output, client))),
+                Ok(Polled::Frame(Poll::Pending)) => {
                     ready!(self.poll_flush(cx, output, client))?;
                     return Poll::Pending;
                 }

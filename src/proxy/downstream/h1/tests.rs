@@ -27,7 +27,7 @@ use crate::fields::Fields;
 use crate::identity::IdentityProviders;
 use crate::net::Socket;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::downstream::client_request::{ClientRequest, ClientResponse};
+use crate::proxy::downstream::client_request::{ClientRequest, ClientResponse, ResponseContent};
 use crate::proxy::downstream::client_slot::ClientSlot;
 use crate::proxy::wire::body_error::BodyError;
 use crate::proxy::worker::{PerClientLimits, Worker, WorkerSetup};
@@ -36,7 +36,7 @@ use crate::route::{
     Notify, Overlay, Rules, StateSpec,
 };
 use crate::shadow_compare::Comparator;
-use crate::snapshot::{Listener, ListeningSocket, Snapshot};
+use crate::snapshot::{Listener, ListeningSocket, RouteStates, Snapshot};
 use crate::telemetry::{LogWriter, MeterRegistry, PerWorker, Refusal, Screen, TraceExporter};
 
 /// Rules without a route.
@@ -88,6 +88,8 @@ impl Frames {
     }
 }
 
+impl ResponseContent for Frames {}
+
 impl Body for Frames {
     type Data = Bytes;
     type Error = BodyError;
@@ -136,7 +138,7 @@ pub(in crate::proxy) fn client() -> Rc<Client> {
         rules: Arc::new(rules()),
         overlay: Overlay::new(Kill::default(), vec![]),
         listeners: Arc::new([Arc::clone(&listener)]),
-        routes: Arc::new([]),
+        routes: RouteStates::default(),
         upstreams: Arc::new([]),
         identity_providers: IdentityProviders::default(),
     });
@@ -241,7 +243,7 @@ fn exchange_to_end(pieces: &[&[u8]], opening: Option<Refusal>) -> (Vec<u8>, io::
             tokio::task::spawn_local(async move {
                 let opening = opening.map_or(FirstBytes::Read(Vec::new()), FirstBytes::Refused);
                 // An error is a cut, which the client sees.
-                let _ = serve(&client, &service, Socket::Plain(far), opening).await;
+                let _ = serve(&client, &service, far.into(), opening).await;
             })
         };
         for piece in pieces {
@@ -386,7 +388,7 @@ fn a_body_may_be_read_in_another_task() {
         }));
         let shared = Rc::clone(&client);
         let connection = tokio::task::spawn_local(async move {
-            serve(&shared, &service, Socket::Plain(far), FirstBytes::Read(Vec::new())).await
+            serve(&shared, &service, far.into(), FirstBytes::Read(Vec::new())).await
         });
         near.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 6\r\n\r\nabc").await.unwrap();
         let mut answer = vec![0; 4096];
@@ -431,7 +433,7 @@ fn a_connection_ends_although_a_body_is_held() {
             }));
             let shared = Rc::clone(&client);
             let connection = tokio::task::spawn_local(async move {
-                serve(&shared, &service, Socket::Plain(far), FirstBytes::Read(Vec::new())).await
+                serve(&shared, &service, far.into(), FirstBytes::Read(Vec::new())).await
             });
             let request = format!("POST / HTTP/{version}\r\nhost: h\r\ncontent-length: 6\r\n\r\nabc");
             near.write_all(request.as_bytes()).await.unwrap();
@@ -468,7 +470,7 @@ fn the_first_of_many_responses_leaves_before_the_last_request() {
     runtime.block_on(async {
         let shared = Rc::clone(&client);
         let service = RefCell::new(tower::service_fn(move |request| answer(Rc::clone(&shared), request)));
-        let far = Socket::Plain(TcpStream::from_std(far).unwrap());
+        let far = Socket::from(TcpStream::from_std(far).unwrap());
         let mut connection = std::pin::pin!(serve(&client, &service, far, FirstBytes::Read(Vec::new())));
         let mut first = [0; 8];
         while near.read(&mut first).is_err() {

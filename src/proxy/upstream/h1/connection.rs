@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+use tokio::task::coop::poll_proceed;
 
 use super::request_writer::RequestWriter;
 use super::upload_task::UploadTask;
 use crate::failover::Reached;
-use crate::fields::Fields;
 use crate::net::{ConnectionSlots, Socket, UnreadInput, is_refusal};
 use crate::proxy::downstream::informational::{InformationalResponses, is_forwarded};
 use crate::proxy::upstream::open_connection::{ConnectionGuard, OpenConnection};
@@ -70,6 +70,13 @@ enum ResponseProgress {
     Begun,
     /// All of it was read, or no request was sent yet.
     Ended,
+}
+
+/// Whether the final head has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeadState {
+    Partial,
+    Complete,
 }
 
 /// The size of the next read of a body of unknown length.
@@ -213,29 +220,39 @@ impl Http1Connection {
         SendError { fault, reached }
     }
 
+    /// The head of the final response, once [`Self::poll_head`] is ready.
+    #[inline]
+    pub(super) fn take_head(&mut self) -> Result<ResponseHead, SendError> {
+        let head = self.scanner.take_head().map_err(|_| self.failure(Fault::UpstreamProtocol))?;
+        self.persistent = head.persistent;
+        self.speaks_http = true;
+        Ok(head)
+    }
+
     /// Reads the head of the final response. Informational responses before it go to `informational`.
     pub(super) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
         informational: Option<&InformationalResponses>,
-    ) -> Poll<Result<ResponseHead, SendError>> {
+    ) -> Poll<Result<(), SendError>> {
         let worker = Rc::clone(&self.worker);
         loop {
             let mut scratch = worker.scratch.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch[..SMALL_READ_BYTES]);
-            if let Err(error) = ready!(self.poll_read(cx, &mut buffer)) {
-                self.tls_refused |= is_refusal(&error);
-                return Poll::Ready(Err(self.failure(Fault::UpstreamReset)));
-            }
-            if buffer.filled().is_empty() {
-                return Poll::Ready(Err(self.failure(Fault::UpstreamReset)));
-            }
+            let read = self.io.socket.borrow_mut().poll_read_head(cx, &mut scratch[..SMALL_READ_BYTES]);
+            let length = match ready!(read) {
+                Ok(length @ 1..) => length,
+                Ok(0) => return Poll::Ready(Err(self.failure(Fault::UpstreamReset))),
+                Err(error) => {
+                    self.tls_refused |= is_refusal(&error);
+                    return Poll::Ready(Err(self.failure(Fault::UpstreamReset)));
+                }
+            };
             self.response = ResponseProgress::Begun;
-            if let Some(head) = self.scan(buffer.filled(), informational)? {
-                self.persistent = head.persistent;
-                self.speaks_http = true;
-                return Poll::Ready(Ok(head));
+            if self.scan(&scratch[..length], informational)? == HeadState::Complete {
+                return Poll::Ready(Ok(()));
             }
+            // An upstream may send any number of informational heads: others have their turns meanwhile.
+            ready!(poll_proceed(cx)).made_progress();
         }
     }
 
@@ -244,43 +261,40 @@ impl Http1Connection {
     }
 
     /// Scans bytes of a head. Usually they are all of it, and are scanned where they are.
-    fn scan(
-        &mut self,
-        bytes: &[u8],
-        informational: Option<&InformationalResponses>,
-    ) -> Result<Option<ResponseHead>, SendError> {
+    fn scan(&mut self, bytes: &[u8], informational: Option<&InformationalResponses>) -> Result<HeadState, SendError> {
         if self.partial.is_empty() {
-            let (used, head) = self.scan_heads(bytes, informational)?;
-            if head.is_none() {
+            let (used, state) = self.scan_heads(bytes, informational)?;
+            if state == HeadState::Partial {
                 self.partial.extend_from_slice(&bytes[used..]);
             }
-            return Ok(head);
+            return Ok(state);
         }
         let mut partial = std::mem::take(&mut self.partial);
         partial.extend_from_slice(bytes);
-        let (used, head) = self.scan_heads(&partial, informational)?;
-        if head.is_none() {
+        let (used, state) = self.scan_heads(&partial, informational)?;
+        if state == HeadState::Partial {
             partial.advance(used);
             self.partial = partial;
         }
-        Ok(head)
+        Ok(state)
     }
 
-    /// Scans heads up to the final one. Returns how many bytes the informational ones have, and the final one.
+    /// Scans heads up to the final one, which the scanner keeps. Returns how many bytes the informational ones have.
     fn scan_heads(
         &mut self,
         bytes: &[u8],
         informational: Option<&InformationalResponses>,
-    ) -> Result<(usize, Option<ResponseHead>), SendError> {
+    ) -> Result<(usize, HeadState), SendError> {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
             match self.scanner.scan(rest).map_err(|malformed| self.malformed(malformed, bytes))? {
-                HeadProgress::Partial => return Ok((at, None)),
+                HeadProgress::Partial => return Ok((at, HeadState::Partial)),
                 HeadProgress::Informational(length) => {
                     let status = self.scanner.status();
                     if let Some(informational) = informational.filter(|_| is_forwarded(status)) {
-                        let mut fields = self.scanner.take_fields(rest, Fields::new()).unwrap_or_default();
+                        self.scanner.keep(rest).map_err(|malformed| self.malformed(malformed, bytes))?;
+                        let mut fields = self.scanner.take_fields();
                         informational.push(status, &fields);
                         fields.clear();
                         self.scanner.lend(fields);
@@ -289,12 +303,11 @@ impl Http1Connection {
                     at += length;
                 }
                 HeadProgress::Final(length) => {
-                    let head = self.scanner.head(rest, Fields::new());
-                    let head = head.map_err(|malformed| self.malformed(malformed, bytes))?;
+                    self.scanner.keep(rest).map_err(|malformed| self.malformed(malformed, bytes))?;
                     if rest.len() > length {
                         self.input = self.copy_input(&rest[length..]);
                     }
-                    return Ok((at, Some(head)));
+                    return Ok((at, HeadState::Complete));
                 }
             }
         }

@@ -28,7 +28,8 @@ pub(crate) async fn send(
         return Err(SendError { fault, reached: Reached::Unsent });
     }
     connection.begin(ExpectedResponse::of(&request.head.method));
-    let head = poll_fn(|cx| poll(connection, cx, &mut request, informational)).await?;
+    poll_fn(|cx| poll(connection, cx, &mut request, informational)).await?;
+    let head = connection.take_head()?;
     let body = Http1Body::new(head.framing, connection);
     Ok((head, body))
 }
@@ -38,7 +39,7 @@ fn poll(
     cx: &mut Context<'_>,
     request: &mut OutgoingRequest<'_>,
     informational: Option<&InformationalResponses>,
-) -> Poll<Result<ResponseHead, SendError>> {
+) -> Poll<Result<(), SendError>> {
     if connection.writer.is_active() {
         let scratch = &connection.worker.scratch;
         match connection.writer.poll(cx, &mut connection.io.socket.borrow_mut(), request, scratch) {
@@ -55,10 +56,10 @@ fn poll(
         connection.tls_refused = ready!(connection.io.socket.borrow_mut().poll_refused(cx));
         return Poll::Ready(Err(SendError { fault: Fault::UpstreamReset, reached: Reached::Unsent }));
     }
-    let head = ready!(connection.poll_head(cx, informational))?;
+    ready!(connection.poll_head(cx, informational))?;
     if connection.writer.is_active() {
         let (writer, body) = (mem::take(&mut connection.writer), mem::take(request.body));
         connection.upload = Some(UploadTask::spawn(&connection.io, writer, body, &connection.worker));
     }
-    Poll::Ready(Ok(head))
+    Poll::Ready(Ok(()))
 }

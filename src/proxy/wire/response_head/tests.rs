@@ -5,7 +5,6 @@ use http::{Method, Version};
 use proptest::prelude::*;
 
 use super::{ExpectedResponse, HeadLimits, HeadProgress, MalformedResponse, ResponseFraming, ResponseHeadScanner};
-use crate::fields::Fields;
 use ExpectedResponse::{HeadAndBody, HeadOnly};
 use MalformedResponse::{Invalid, TooLarge};
 
@@ -61,7 +60,8 @@ fn read(expected: ExpectedResponse, limits: HeadLimits, bytes: &[u8], ends: impl
                     break;
                 }
                 Ok(HeadProgress::Informational(length)) => {
-                    let fields = scanner.take_fields(&buffer, Fields::new()).unwrap();
+                    scanner.keep(&buffer).unwrap();
+                    let fields = scanner.take_fields();
                     let fields = fields.iter().map(|(name, value)| (text(name), text(value))).collect();
                     reading.informational.push((scanner.status(), fields));
                     let _ = buffer.split_to(length);
@@ -72,7 +72,8 @@ fn read(expected: ExpectedResponse, limits: HeadLimits, bytes: &[u8], ends: impl
                     }
                 }
                 Ok(HeadProgress::Final(length)) => {
-                    let head = scanner.head(&buffer.split().freeze(), Fields::new()).unwrap();
+                    scanner.keep(&buffer.split().freeze()).unwrap();
+                    let head = scanner.take_head().unwrap();
                     let name = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
                     let fields = head.fields.iter().map(|(field, value)| (name(field), text(value)));
                     assert_eq!(head.status.as_u16(), scanner.status());
@@ -508,11 +509,12 @@ fn a_scanner_is_used_again() {
     assert_eq!(scanner.status(), 0);
     assert_eq!(scanner.scan(&first), Ok(HeadProgress::Final(first.len())));
     scanner.begin(ExpectedResponse::of(&Method::GET));
-    assert_eq!(scanner.head(&second, Fields::new()).err(), Some(Invalid), "no head has been scanned");
+    assert_eq!(scanner.keep(&second), Err(Invalid), "no head has been scanned");
     assert_eq!(scanner.scan(&second[..20]), Ok(HeadProgress::Partial));
     assert_eq!(scanner.scan(&second), Ok(HeadProgress::Final(second.len())));
-    assert_eq!(scanner.head(&second[..20], Fields::new()).err(), Some(Invalid), "fewer bytes than were scanned");
-    let head = scanner.head(&second, Fields::new()).unwrap();
+    assert_eq!(scanner.keep(&second[..20]), Err(Invalid), "fewer bytes than were scanned");
+    scanner.keep(&second).unwrap();
+    let head = scanner.take_head().unwrap();
     assert_eq!((head.fields.len(), head.framing, head.version), (1, ResponseFraming::Chunked, Version::HTTP_11));
 }
 

@@ -4,7 +4,6 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
 
 use super::reading::{BodyReading, HeadReading, Informational, Reading, Readings, Refused};
-use crate::fields::Fields;
 use crate::proxy::wire::field_rules::strip_hop_by_hop;
 use crate::proxy::wire::response_body::{BodyPiece, ResponseBodyDecoder};
 use crate::proxy::wire::response_head::{
@@ -88,14 +87,15 @@ impl Reader {
                 Ok(HeadProgress::Informational(length)) => {
                     let head = self.held.split_to(length);
                     let status = StatusCode::from_u16(self.scanner.status()).expect("a status");
-                    let headers = self.scanner.take_fields(&head, Fields::new()).expect("a complete head").to_map();
+                    self.scanner.keep(&head).expect("a complete head");
+                    let headers = self.scanner.take_fields().to_map();
                     self.reading.informational.push(Informational { status, headers });
                     self.scanner.next_head();
                 }
                 Ok(HeadProgress::Final(length)) => {
                     let head = self.held.split_to(length).freeze();
                     self.input = self.held.split().freeze();
-                    match self.scanner.head(&head, Fields::new()) {
+                    match self.scanner.keep(&head).and_then(|()| self.scanner.take_head()) {
                         Ok(head) => self.accept(head),
                         Err(malformed) => self.reading.head = HeadReading::Refused(refused(malformed)),
                     }

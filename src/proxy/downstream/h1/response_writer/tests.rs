@@ -83,6 +83,8 @@ impl Pieces {
     }
 }
 
+impl ResponseContent for Pieces {}
+
 impl Body for Pieces {
     type Data = Bytes;
     type Error = BodyError;

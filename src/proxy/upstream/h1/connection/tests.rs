@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use tokio::runtime;
 
 use super::*;
+use crate::fields::Fields;
 use crate::proxy::downstream::h1::tests::client;
 use crate::telemetry::UpstreamSeries;
 
@@ -31,7 +32,7 @@ fn open(worker: &Rc<Worker>) -> (Box<Http1Connection>, TcpStream) {
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (far, _) = listener.accept().unwrap();
     near.set_nonblocking(true).unwrap();
-    let socket = Socket::Plain(tokio::net::TcpStream::from_std(near).unwrap());
+    let socket = Socket::from(tokio::net::TcpStream::from_std(near).unwrap());
     let series = UpstreamSeries::new("v1", 1);
     let guard = ConnectionGuard::take(worker, std::sync::Arc::new(series), 1).unwrap();
     let limits = HeadLimits { bytes: 4096, fields: 10 };
@@ -51,7 +52,8 @@ fn a_list_serves_all_heads_of_a_response_and_goes_with_the_last() {
             connection.begin(ExpectedResponse::HeadAndBody);
             upstream.write_all((EARLY.repeat(early) + FINAL).as_bytes()).unwrap();
             let read = poll_fn(|cx| connection.poll_head(cx, Some(&client.informational))).await;
-            let fields = read.expect("a head").fields;
+            read.expect("a head");
+            let fields = connection.take_head().expect("it is complete").fields;
             assert_eq!(place(&fields), known, "after {early} informational heads");
             assert_eq!(fields.get("content-length"), Some(&b"0"[..]));
             // The connection, which is idle now, has no list of its own, and the worker no other one.

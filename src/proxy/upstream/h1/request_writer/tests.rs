@@ -47,7 +47,7 @@ fn pair() -> (Socket, TcpStream) {
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (far, _) = listener.accept().unwrap();
     near.set_nonblocking(true).unwrap();
-    (Socket::Plain(tokio::net::TcpStream::from_std(near).unwrap()), far)
+    (tokio::net::TcpStream::from_std(near).unwrap().into(), far)
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -155,6 +155,7 @@ fn a_request_of_which_nothing_was_written_is_as_before() {
             let (mut near, far) = pair();
             // A reset: the peer closes with a byte unread.
             let Socket::Plain(stream) = &near else { unreachable!() };
+            let stream = stream.tcp();
             stream.writable().await.unwrap();
             stream.try_write(b"x").unwrap();
             far.peek(&mut [0]).unwrap();
