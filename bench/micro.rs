@@ -23,8 +23,9 @@ use pointsman::route::{
     AccessLog, Action, AdminSpec, Balance, Caller, Dns, Edition, EffectiveConfig, EncodedSlash, Extractor, Facts,
     Generation, HeaderEdits, HostPattern, Identity, Index, Kill, LoadPriority, Masks, Match, Needs, NoTrace, Notify,
     Overlay, PathPattern, Predicate, Reason, RequestHead, Rescue, RetryPolicy, Rewrite, Route, RouteId, RouteLimits,
-    RouteSpec, Routed, Rules, Salt, SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop, StringMatch,
-    Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host, normal_path, summary,
+    RouteLine, RouteSpec, Routed, Rules, Salt, SourceLocation, Split, SplitState, Spread, StateSpec, StickyKey, Stop,
+    StringMatch, Target, TenantList, Timeouts, UpstreamId, Variant, VariantId, Weight, decide, normal_host,
+    normal_path, summary,
 };
 use pointsman::snapshot::{RouteState, Snapshot, SnapshotStore};
 use pointsman::telemetry::exposition::{FigurePusher, Scrape, WeightedSeries, expose};
@@ -333,7 +334,7 @@ fn decision(c: &mut Criterion) {
     let anonymous = Caller { tenant: None, user: None, ..caller.clone() };
     let mut targeted = split("checkout");
     let target = |predicate| Target {
-        place: SourceLocation::default(),
+        line: RouteLine::default(),
         predicates: vec![predicate],
         segment: None,
         serve: VariantId(1),

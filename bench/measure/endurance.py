@@ -88,7 +88,8 @@ class Endurance:
             for _ in range(min(2, self.rounds)):
                 with self.proxy(name, checks=False) as proxy:
                     load.Idle(proxy.port, 10).close()
-                    time.sleep(2)
+                    # A proxy may need a while until it rests.
+                    time.sleep(6)
                     before = proxy.process.activity()
                     time.sleep(seconds)
                     after = proxy.process.activity()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import http.client
 import pathlib
 import random
 import statistics
@@ -277,6 +278,7 @@ class Bench(protocols.Protocols, isolation.Isolation, endurance.Endurance):
                 hosts = [f"h{number}.{peers.HOST}" for number in random.sample(range(count), min(count, 1000))]
                 script = load.requests_file(self.folder, "routes", [(host, "/service/hello") for host in hosts])
                 with self.proxy("pointsman", routes=lambda proxy: many_routes(proxy, count, 0)) as proxy:
+                    wait_for_answer(proxy.port, hosts[0])
                     self.wrk.run(proxy.port, 1, script)
                     before = proxy.process.cpu_seconds()
                     done = self.wrk.run(proxy.port, self.seconds, script)
@@ -311,6 +313,16 @@ class Bench(protocols.Protocols, isolation.Isolation, endurance.Endurance):
         done = self.wrk.finish(running, self.seconds)
         print(f"  reload {taken[-2] * 1e3:.0f} and {taken[-1] * 1e3:.0f} ms, p99 {done.p99 * 1e3:.2f} ms", flush=True)
         return done.p99
+
+
+def wait_for_answer(port: int, host: str):
+    """Waits for a response: with many routes, the port accepts connections before all of them are in use."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/service/hello", headers={"Host": host})
+        connection.getresponse().read()
+    finally:
+        connection.close()
 
 
 def many_routes(proxy, count: int, weight: int) -> str:

@@ -7,7 +7,7 @@ use ahash::HashSet;
 use super::kept::KeptRoutes;
 use super::tables::route;
 use super::tables::route_context::{NameRegistries, NamedRoute};
-use super::tables::route_text::{PlacedRoute, ReusableRoute, RouteText, UsedNames};
+use super::tables::route_text::{PieceWarning, PlacedRoute, ReusableRoute, RouteText, UsedNames};
 use super::toml::context::Context;
 use super::toml::document::Document;
 use super::toml::pieces::{RoutePiece, TextPieces};
@@ -105,8 +105,11 @@ pub(super) fn routes(
                 names.upstreams.mark_used(&kept.uses.upstreams);
                 names.segments.mark_used(&kept.uses.segments);
                 context.count_regexes(kept.regexes);
-                let route = kept.route.moved_to(&context.location(placed.span()));
-                let apart = RouteApart::new(placed.file, placed.piece, kept.with(&route));
+                for warning in &kept.warnings {
+                    context.repeat_warning(|| warning.at(placed.span()));
+                }
+                let route = kept.route.moved_to(context.location(placed.span()));
+                let apart = RouteApart::new(placed.file, placed.piece, Arc::clone(kept));
                 (Some(route), Some(kept.state.clone()), Some(apart))
             }
             RouteText::Written(route, piece) => written(context, route, *piece, names),
@@ -127,11 +130,20 @@ fn written(
     names: &mut NameRegistries<'_, '_>,
 ) -> (Option<Route>, Option<SplitState>, Option<RouteApart>) {
     let (effects, regexes) = (context.effects(), context.regexes());
+    if context.keeps_routes {
+        context.collect_warnings();
+    }
     let (route, state) = route::route(context, text, names).unzip();
+    let found = context.take_warnings();
+    let warnings = piece
+        .and_then(|piece| found.iter().map(|found| PieceWarning::of(found, piece, text.reader.span().file)).collect());
+    if warnings.is_none() {
+        context.note_reported(&found);
+    }
     let (uses, is_of_rollout) = used(names);
     let is_alone = effects == context.effects() && !is_of_rollout;
-    let apart = match (piece, &route, &state, &text.name) {
-        (Some(piece), Some(route), Some(state), Some(name)) if is_alone && context.keeps_routes => {
+    let apart = match (piece, &route, &state, &text.name, warnings) {
+        (Some(piece), Some(route), Some(state), Some(name), Some(warnings)) if is_alone && context.keeps_routes => {
             let file = name.span.file;
             let text = context.files.text(Span { file, start: piece.bytes.start, end: piece.bytes.end });
             let from = |at: u32| at.saturating_sub(piece.bytes.start);
@@ -142,6 +154,7 @@ fn written(
                 uses,
                 regexes: context.regexes().saturating_sub(regexes),
                 name_at: (from(name.span.start), from(name.span.end)),
+                warnings,
             };
             // A variable is shown by its name, also where its value is used.
             let has_variables = memchr::memmem::find(text.as_bytes(), b"${").is_some();

@@ -71,7 +71,7 @@ fn a_split_has_the_default_guards() {
             ("near-full", Some(0), GuardTest::Above(None), 0.001, act, true),
         ];
         assert_eq!(all, expected, "{route}");
-        assert!(guards.all.iter().all(|guard| guard.variant.is_none() && guard.place.line > 1));
+        assert!(guards.all.iter().all(|guard| guard.variant.is_none()));
     }
     assert_eq!(guards("guard = 'off'"), Guards::default());
     assert_eq!(codes("guard = 'off'"), [""; 0]);

@@ -1,8 +1,8 @@
 //! What a load leaves for the next one: routes whose text has not changed are not read again.
 //!
-//! A route is kept if it depends on nothing but its text and the tables beside the routes: it reads no file and no variable,
-//! belongs to no rollout, and no finding points to it. It is used again if these tables, the variables and the data files are
-//! the same. Whatever else differs, all is read.
+//! A route is kept, with the warnings that it has by itself, if it depends on nothing but its text and the tables beside the
+//! routes: it reads no file and no variable, belongs to no rollout, and no check of the whole file points to it. It is used
+//! again if these tables, the variables and the data files are the same. Whatever else differs, all is read.
 
 use std::sync::{Arc, OnceLock};
 

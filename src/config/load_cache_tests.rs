@@ -63,7 +63,7 @@ fn head(version: u8) -> String {
 }
 
 /// A route by the number of its kind; `n` is in its name and `k` in its settings. Some have warnings, some errors.
-fn route(kind: u8, n: u8, k: u8) -> String {
+pub(super) fn route(kind: u8, n: u8, k: u8) -> String {
     let head = format!("[[route]]\nname = 'r{n}'\n");
     let canary = "stable = 'a'\nsticky = 'client_ip'\ncanary = { upstream = 'b', weight = 5 }\n";
     match kind {
@@ -133,7 +133,7 @@ fn kind() -> impl Strategy<Value = u8> {
 }
 
 #[derive(Clone, Debug)]
-enum Edit {
+pub(super) enum RouteEdit {
     Insert { at: u16, kind: u8, k: u8 },
     Remove { at: u16 },
     Replace { at: u16, kind: u8, k: u8 },
@@ -146,18 +146,18 @@ enum Edit {
     Head { value: u8 },
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+fn edit() -> impl Strategy<Value = RouteEdit> {
     prop_oneof![
-        4 => (any::<u16>(), kind(), 0_u8..9).prop_map(|(at, kind, k)| Edit::Insert { at, kind, k }),
-        3 => any::<u16>().prop_map(|at| Edit::Remove { at }),
-        4 => (any::<u16>(), kind(), 0_u8..9).prop_map(|(at, kind, k)| Edit::Replace { at, kind, k }),
-        2 => (any::<u16>(), any::<u16>()).prop_map(|(a, b)| Edit::Swap { a, b }),
-        1 => (any::<u16>(), 0_u8..40).prop_map(|(at, n)| Edit::Rename { at, n }),
-        2 => any::<u16>().prop_map(|at| Edit::Comment { at }),
-        1 => any::<u16>().prop_map(|at| Edit::Move { at }),
-        1 => (0_u8..3).prop_map(|value| Edit::Variable { value }),
-        1 => (0_u8..3).prop_map(|value| Edit::Tenants { value }),
-        3 => (0_u8..12).prop_map(|value| Edit::Head { value }),
+        4 => (any::<u16>(), kind(), 0_u8..9).prop_map(|(at, kind, k)| RouteEdit::Insert { at, kind, k }),
+        3 => any::<u16>().prop_map(|at| RouteEdit::Remove { at }),
+        4 => (any::<u16>(), kind(), 0_u8..9).prop_map(|(at, kind, k)| RouteEdit::Replace { at, kind, k }),
+        2 => (any::<u16>(), any::<u16>()).prop_map(|(a, b)| RouteEdit::Swap { a, b }),
+        1 => (any::<u16>(), 0_u8..40).prop_map(|(at, n)| RouteEdit::Rename { at, n }),
+        2 => any::<u16>().prop_map(|at| RouteEdit::Comment { at }),
+        1 => any::<u16>().prop_map(|at| RouteEdit::Move { at }),
+        1 => (0_u8..3).prop_map(|value| RouteEdit::Variable { value }),
+        1 => (0_u8..3).prop_map(|value| RouteEdit::Tenants { value }),
+        3 => (0_u8..12).prop_map(|value| RouteEdit::Head { value }),
     ]
 }
 
@@ -172,9 +172,9 @@ struct Block {
 }
 
 /// The files of a configuration, the last load of them, and the environment.
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
-    cache: LoadCache,
+    pub(super) cache: LoadCache,
     blocks: Vec<Block>,
     next: u8,
     head: u8,
@@ -182,7 +182,7 @@ struct World {
 }
 
 impl World {
-    fn new(kinds: &[(u8, u8)]) -> Self {
+    pub(super) fn new(kinds: &[(u8, u8)]) -> Self {
         let mut world = Self {
             folder: tempfile::tempdir().unwrap(),
             cache: LoadCache::default(),
@@ -204,41 +204,41 @@ impl World {
         Block { kind, n: self.next, k, comment: false, is_included: self.next.is_multiple_of(5) }
     }
 
-    fn apply(&mut self, edit: &Edit) {
+    pub(super) fn apply(&mut self, edit: &RouteEdit) {
         let count = self.blocks.len();
         let place = |at: u16| usize::from(at) % count.max(1);
         match *edit {
-            Edit::Insert { at, kind, k } => {
+            RouteEdit::Insert { at, kind, k } => {
                 let block = self.block(kind, k);
                 self.blocks.insert(usize::from(at) % (count + 1), block);
             }
-            Edit::Variable { value } => {
+            RouteEdit::Variable { value } => {
                 let value = ["a", "b", "nowhere"][usize::from(value)];
                 self.variables.borrow_mut().insert("UP".to_owned(), value.to_owned());
             }
-            Edit::Tenants { value } => {
+            RouteEdit::Tenants { value } => {
                 let text = ["acme\n", "acme\nglobex\n", ""][usize::from(value)];
                 std::fs::write(self.folder.path().join("tenants.txt"), text).unwrap();
             }
-            Edit::Head { value } => self.head = value,
+            RouteEdit::Head { value } => self.head = value,
             _ if count == 0 => {}
-            Edit::Remove { at } => drop(self.blocks.remove(place(at))),
-            Edit::Replace { at, kind, k } => {
+            RouteEdit::Remove { at } => drop(self.blocks.remove(place(at))),
+            RouteEdit::Replace { at, kind, k } => {
                 let block = &mut self.blocks[place(at)];
                 (block.kind, block.k) = (kind, k);
             }
-            Edit::Swap { a, b } => self.blocks.swap(place(a), place(b)),
-            Edit::Rename { at, n } => self.blocks[place(at)].n = n,
-            Edit::Comment { at } => self.blocks[place(at)].comment ^= true,
-            Edit::Move { at } => self.blocks[place(at)].is_included ^= true,
+            RouteEdit::Swap { a, b } => self.blocks.swap(place(a), place(b)),
+            RouteEdit::Rename { at, n } => self.blocks[place(at)].n = n,
+            RouteEdit::Comment { at } => self.blocks[place(at)].comment ^= true,
+            RouteEdit::Move { at } => self.blocks[place(at)].is_included ^= true,
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("routes.toml")
     }
 
-    fn write(&self) {
+    pub(super) fn write(&self) {
         let text = |is_included: bool| -> String {
             let blocks = self.blocks.iter().filter(|block| block.is_included == is_included);
             let note = |block: &Block| if block.comment { "# note\n" } else { "" };
@@ -249,7 +249,7 @@ impl World {
     }
 
     /// Loads twice: by the cache, and all anew. Returns whether the file is valid.
-    fn compare(&self) -> Result<bool, TestCaseError> {
+    pub(super) fn compare(&self) -> Result<bool, TestCaseError> {
         self.write();
         let env = |name: &str| self.variables.borrow().get(name).cloned();
         let (path, last_good) = (self.path(), LastGood::default());
@@ -337,93 +337,23 @@ fn each_kind_of_route_is_like_a_load_of_all() {
         let mut world = World::new(&[(0, 1), (kind, 2), (0, 3)]);
         valid += usize::from(world.compare().unwrap());
         for edit in [
-            Edit::Replace { at: 0, kind: 1, k: 4 },
-            Edit::Comment { at: 1 },
-            Edit::Insert { at: 0, kind: 0, k: 1 },
-            Edit::Replace { at: 0, kind: 18, k: 1 },
-            Edit::Replace { at: 0, kind: 1, k: 5 },
-            Edit::Remove { at: 0 },
-            Edit::Variable { value: 1 },
-            Edit::Tenants { value: 1 },
-            Edit::Head { value: 2 },
-            Edit::Head { value: 0 },
-            Edit::Head { value: 3 },
-            Edit::Head { value: 4 },
-            Edit::Head { value: 5 },
+            RouteEdit::Replace { at: 0, kind: 1, k: 4 },
+            RouteEdit::Comment { at: 1 },
+            RouteEdit::Insert { at: 0, kind: 0, k: 1 },
+            RouteEdit::Replace { at: 0, kind: 18, k: 1 },
+            RouteEdit::Replace { at: 0, kind: 1, k: 5 },
+            RouteEdit::Remove { at: 0 },
+            RouteEdit::Variable { value: 1 },
+            RouteEdit::Tenants { value: 1 },
+            RouteEdit::Head { value: 2 },
+            RouteEdit::Head { value: 0 },
+            RouteEdit::Head { value: 3 },
+            RouteEdit::Head { value: 4 },
+            RouteEdit::Head { value: 5 },
         ] {
             world.apply(&edit);
             world.compare().unwrap_or_else(|error| panic!("kind {kind}, {edit:?}: {error}"));
         }
     }
     assert!(valid >= 20, "most kinds are valid: {valid}");
-}
-
-/// How many routes of a file share what they say with the load before.
-fn shared(before: &Rules, after: &Rules) -> usize {
-    let is_shared = |route: &&crate::route::Route| before.routes.iter().any(|old| old.is_shared_with(route));
-    after.routes.iter().filter(is_shared).count()
-}
-
-fn load(world: &World) -> Loaded {
-    world.write();
-    world.cache.load(&world.path(), &|_| Some("a".to_owned()), &LastGood::default()).unwrap()
-}
-
-#[test]
-fn what_has_not_changed_is_shared() {
-    let mut world = World::new(&[(0, 1), (0, 2), (1, 3), (0, 4), (0, 5)]);
-    let first = load(&world);
-    world.apply(&Edit::Replace { at: 1, kind: 1, k: 5 });
-    let second = load(&world);
-    // A split has places, which move with it; the routes without any are shared wherever they are.
-    assert_eq!(shared(&first.rules, &second.rules), 3);
-    // A comment belongs to the route before it.
-    world.apply(&Edit::Comment { at: 1 });
-    let third = load(&world);
-    assert_eq!(shared(&second.rules, &third.rules), 2);
-    world.apply(&Edit::Swap { a: 0, b: 3 });
-    assert_eq!(shared(&third.rules, &load(&world).rules), 3);
-}
-
-#[test]
-fn an_edit_of_a_kill_or_a_comment_reads_no_route() {
-    let mut world = World::new(&[(0, 1), (1, 2), (0, 3), (9, 4)]);
-    let first = load(&world);
-    for value in [1, 3, 4, 5, 0] {
-        world.apply(&Edit::Head { value });
-        // The route with a canary has places, which move with it.
-        let loaded = load(&world);
-        assert!(shared(&first.rules, &loaded.rules) >= 3, "{value}");
-        assert_eq!((loaded.overlay.kill().all, loaded.kills.is_empty()), (value == 3, !matches!(value, 3 | 4)));
-    }
-    for value in 6..10 {
-        world.apply(&Edit::Head { value });
-        assert_eq!(shared(&first.rules, &load(&world).rules), 0, "{value}");
-    }
-}
-
-#[test]
-fn an_error_does_not_lose_what_is_known() {
-    let mut world = World::new(&[(0, 1), (0, 2), (0, 3)]);
-    let first = load(&world);
-    world.apply(&Edit::Replace { at: 1, kind: 20, k: 0 });
-    world.write();
-    assert!(world.cache.load(&world.path(), &|_| None, &LastGood::default()).is_err());
-    world.apply(&Edit::Replace { at: 1, kind: 9, k: 0 });
-    assert_eq!(shared(&first.rules, &load(&world).rules), 2);
-}
-
-#[test]
-fn what_depends_on_more_than_its_text_is_read_again() {
-    // A rollout, a variable, a warning, a file.
-    for kind in [4, 5, 7, 10] {
-        let mut world = World::new(&[(0, 1), (kind, 2)]);
-        let first = load(&world);
-        world.apply(&Edit::Replace { at: 0, kind: 9, k: 1 });
-        assert_eq!(shared(&first.rules, &load(&world).rules), 0, "{kind}");
-    }
-    let mut world = World::new(&[(0, 1), (0, 2)]);
-    let first = load(&world);
-    world.apply(&Edit::Head { value: 2 });
-    assert_eq!(shared(&first.rules, &load(&world).rules), 0, "upstreams have other numbers");
 }

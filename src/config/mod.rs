@@ -26,6 +26,8 @@ mod rollout_tests;
 mod route_test_run;
 mod schema;
 #[cfg(test)]
+mod shared_route_tests;
+#[cfg(test)]
 mod suggestion_tests;
 mod tables;
 #[cfg(test)]

@@ -19,7 +19,7 @@ struct TestResult<'r> {
     decision: Option<Decision>,
     status: Option<u16>,
     /// The place of the target that answers.
-    answered_by: Option<&'r SourceLocation>,
+    answered_by: Option<SourceLocation>,
     /// The upstream that can get a copy.
     copied: Option<String>,
 }
@@ -105,7 +105,7 @@ impl RouteTest {
         };
         let caller = self.caller(rules, &head, identity_providers);
         if let Some((at, respond)) = access(&route.access, &head, &caller, &rules.segments) {
-            return answered(respond.status, route.access.get(at).map(|rule| &rule.place));
+            return answered(respond.status, route.access.get(at).map(|rule| route.place_of(rule.line)));
         }
         let split = match &route.action {
             Action::Split(split) => split,
@@ -154,7 +154,7 @@ impl RouteTest {
                 let place = &route.place;
                 format!("route `{}` ({}:{}) decided by {}", route.name, place.file, place.line, reason.name())
             }
-            (Some(route), None) => match got.answered_by {
+            (Some(route), None) => match &got.answered_by {
                 Some(place) => format!("a target of route `{}` ({}:{}) answers", route.name, place.file, place.line),
                 None => format!("route `{}` answers without an upstream", route.name),
             },

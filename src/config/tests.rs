@@ -156,7 +156,8 @@ fn targets_have_their_place_variant_and_salt() {
     let targets = &rules.routes[0].split().unwrap().targets;
     assert_eq!((targets[0].serve, targets[0].segment), (VariantId(1), Some(SegmentId(0))));
     assert_eq!(targets[0].weight, Some((Weight::from_millionths(500_000).unwrap(), Salt::target("r", "s"))));
-    assert_eq!(targets[0].place, SourceLocation { file: "routes.toml".into(), line: 14 });
+    let place = SourceLocation { file: "routes.toml".into(), line: 14 };
+    assert_eq!(rules.routes[0].place_of(targets[0].line), place);
     assert_eq!((targets[1].serve, targets[1].predicates.len()), (VariantId::STABLE, 2));
     assert_eq!(rules.routes[0].place.line, 10);
 }

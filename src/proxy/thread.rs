@@ -95,8 +95,8 @@ fn connect(proxy: Rc<HttpProxy>, client: Rc<Client>, stream: TcpStream) -> impl 
 async fn sweep(proxy: Rc<HttpProxy>) {
     let mut ticks = SweepTicks::new();
     loop {
-        ticks.next(&proxy.worker.sweeps).await;
         proxy.sweep();
+        ticks.next(&proxy.worker.sweeps).await;
     }
 }
 

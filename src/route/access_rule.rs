@@ -4,13 +4,13 @@
 //! decides. Kills, latches and weights have no part in it, so a kill never opens what is closed.
 
 use super::matching::all_match;
-use super::{Caller, Predicate, RequestHead, Respond, Segment, SegmentId, SourceLocation};
+use super::{Caller, Predicate, RequestHead, Respond, RouteLine, Segment, SegmentId};
 
 /// One target, as far as access is concerned.
 #[derive(Clone, Debug)]
 pub struct AccessRule {
-    /// The location in the file.
-    pub place: SourceLocation,
+    /// Where it is in its route.
+    pub line: RouteLine,
     /// All must match.
     pub predicates: Vec<Predicate>,
     /// The segment that it names, for output.

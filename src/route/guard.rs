@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SourceLocation, VariantId};
+use super::VariantId;
 
 /// The most kinds of events that the guards of a route may count.
 pub const SIGNALS_MAX: usize = 8;
@@ -23,8 +23,6 @@ pub struct Guards {
 pub struct Guard {
     /// The name, unique in the route.
     pub name: String,
-    /// The location in the file: of the table, or of the route for a default guard.
-    pub place: SourceLocation,
     /// The variant that it judges; `None`: each variant but stable, alone.
     pub variant: Option<VariantId>,
     /// The index of its events in [`Guards::signals`]; `None` for the sample ratio.
@@ -114,15 +112,14 @@ pub struct StatusRange {
 
 impl Guards {
     /// The guards of a route without `[[route.guard]]`: errors, latency, the sample ratio, and a bound near a weight of
-    /// 100, where little or no control is left. `place` is that of the route; `act` is what follows for all but the sample
+    /// 100, where little or no control is left. `act` is what follows for all but the sample
     /// ratio, which holds.
     #[must_use]
-    pub fn defaults(place: &SourceLocation, act: GuardAct) -> Self {
+    pub fn defaults(act: GuardAct) -> Self {
         let threshold = SlowThreshold::OfStable { quantile: 0.99, over: Duration::from_mins(10) };
         let signals = vec![Signal::Error, Signal::SlowerThan(threshold)];
         let guard = |name: &str, signal, test, alpha| Guard {
             name: name.to_owned(),
-            place: place.clone(),
             variant: None,
             signal,
             test,

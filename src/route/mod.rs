@@ -75,7 +75,7 @@ pub use route_pairs::{RouteMoves, RoutePairs};
 pub use rule::{Action, Match, Redirect, Rewrite, Route, RouteLimits, RouteSpec, Split, Target, Timeouts, Variant};
 pub use rules::Rules;
 pub use shadow::{Compare, MARKER, SampleBy, Shadow};
-pub use source_location::SourceLocation;
+pub use source_location::{RouteLine, SourceLocation};
 pub use traces::{OtlpProtocol, TraceExport};
 pub use upstream::{
     Balance, ClientCert, ClientTls, Dns, EndpointHost, EndpointRole, EndpointSpec, OutlierSettings, Protocol,

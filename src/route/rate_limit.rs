@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, StatusCode};
 
 use super::matching::all_match;
-use super::{Caller, RequestHead, Segment, SegmentId, SourceLocation};
+use super::{Caller, RequestHead, RouteLine, Segment, SegmentId};
 
 /// One `[[route.rate_limit]]`. Its identity is its route, `per` and `name`: with these unchanged, a reload keeps its
 /// counts.
@@ -14,8 +14,8 @@ use super::{Caller, RequestHead, Segment, SegmentId, SourceLocation};
 pub struct RateLimit {
     /// The name, unique in its route; by default that of `per`.
     pub name: String,
-    /// The location in the file.
-    pub place: SourceLocation,
+    /// Where it is in its route.
+    pub line: RouteLine,
     /// What has a count of its own.
     pub per: RateKey,
     /// How many requests are let through in the long run.

@@ -10,8 +10,8 @@ use http::{Method, StatusCode};
 
 use super::{
     AccessRule, AccessVerdict, Caller, EncodedSlash, Facts, Guards, HeaderEdits, HostPattern, LoadPriority, PathError,
-    PathPattern, Predicate, RateLimit, RequestHead, Rescue, Respond, RetryPolicy, RolloutId, Salt, SegmentId, Shadow,
-    SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
+    PathPattern, Predicate, RateLimit, RequestHead, Rescue, Respond, RetryPolicy, RolloutId, RouteLine, Salt,
+    SegmentId, Shadow, SourceLocation, StickyKey, Template, UpstreamId, VariantId, Weight, normal_path,
 };
 
 /// One `[[route]]`: where it is, and what it says. What it says is shared with the rules before, when its text is the same.
@@ -79,52 +79,16 @@ impl Route {
         Arc::ptr_eq(&self.spec, &other.spec)
     }
 
-    /// The same route at another place. What it says is shared, unless it has places of its own, such as those of targets.
+    /// The same route at another place. What it says is shared.
     #[must_use]
-    pub fn moved_to(&self, place: &SourceLocation) -> Self {
-        let mut moved = self.clone();
-        if moved.place == *place {
-            return moved;
-        }
-        let (from, to) = (moved.place.line, place.line);
-        moved.place = place.clone();
-        if moved.has_places() {
-            let set = |inner: &mut SourceLocation| {
-                debug_assert!(inner.line >= from, "a part of a route is behind its header");
-                *inner = SourceLocation { file: Arc::clone(&place.file), line: inner.line.saturating_sub(from) + to };
-            };
-            moved.each_place(set);
-        }
-        moved
+    pub fn moved_to(&self, place: SourceLocation) -> Self {
+        Self { place, spec: Arc::clone(&self.spec) }
     }
 
-    /// Whether parts of it have places of their own.
-    fn has_places(&self) -> bool {
-        let in_split =
-            |split: &Split| !split.targets.is_empty() || split.shadow.is_some() || !split.guards.all.is_empty();
-        !self.access.is_empty() || !self.rate_limits.is_empty() || self.split().is_some_and(in_split)
-    }
-
-    fn each_place(&mut self, mut set: impl FnMut(&mut SourceLocation)) {
-        let RouteSpec {
-            name: _,
-            matches: _,
-            action,
-            request_headers: _,
-            response_headers: _,
-            timeouts: _,
-            retry: _,
-            limits: _,
-            access,
-            rate_limits,
-            load: _,
-        } = &mut **self;
-        access.iter_mut().for_each(|rule| set(&mut rule.place));
-        rate_limits.iter_mut().for_each(|limit| set(&mut limit.place));
-        let Action::Split(split) = action else { return };
-        split.targets.iter_mut().for_each(|target| set(&mut target.place));
-        split.shadow.iter_mut().for_each(|shadow| set(&mut shadow.place));
-        split.guards.all.iter_mut().for_each(|guard| set(&mut guard.place));
+    /// The place of a part of it, such as a target.
+    #[must_use]
+    pub fn place_of(&self, part: RouteLine) -> SourceLocation {
+        SourceLocation { file: Arc::clone(&self.place.file), line: self.place.line.saturating_add(part.0) }
     }
 
     /// The number of a target that serves, from 1, among all targets of the file. `at` is its index in
@@ -236,8 +200,8 @@ pub struct Variant {
 /// One `[[route.target]]`.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The location in the file.
-    pub place: SourceLocation,
+    /// Where it is in its route.
+    pub line: RouteLine,
     /// All must match.
     pub predicates: Vec<Predicate>,
     /// The segment that it names, for output and for the salt.

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::{HeaderEdits, Salt, SourceLocation, Spread, UpstreamId, VariantId, Weight};
+use super::{HeaderEdits, Salt, Spread, UpstreamId, VariantId, Weight};
 
 /// `[route.shadow]`.
 #[derive(Clone, Debug)]
 pub struct Shadow {
-    /// The location in the file.
-    pub place: SourceLocation,
     /// The upstream that gets the copies.
     pub upstream: UpstreamId,
     /// The share of the requests that are copied.

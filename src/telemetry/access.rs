@@ -147,7 +147,7 @@ pub struct AccessEntry<'a> {
     /// The rate limit that refused it.
     pub limit: Option<&'a str>,
     /// The access rule that answered it.
-    pub rule: Option<&'a SourceLocation>,
+    pub rule: Option<SourceLocation>,
     /// The gRPC status, if one was seen.
     pub grpc_status: Option<u8>,
     /// The event; `None` for a plain request.

@@ -119,7 +119,7 @@ pub(super) fn json(out: &mut Vec<u8>, stamp: &mut Stamp, entry: &AccessEntry<'_>
         text(out, "detail", entry.detail);
     }
     entry.limit.inspect(|name| text(out, "limit", name));
-    if let Some(place) = entry.rule {
+    if let Some(place) = &entry.rule {
         key(out, "rule");
         quoted(out, |out| {
             escaped(out, &place.file, Escape::Json);
@@ -472,7 +472,7 @@ mod tests {
         let place = crate::route::SourceLocation { file: "a\"b.toml".into(), line: 31 };
         let refused = AccessEntry { detail: "rate_limited", limit: Some("by-tenant"), ..entry() };
         assert!(line(LogFormat::Json, &refused).contains(r#""detail":"rate_limited","limit":"by-tenant","trace_id""#));
-        let closed = line(LogFormat::Json, &AccessEntry { detail: "access", rule: Some(&place), ..entry() });
+        let closed = line(LogFormat::Json, &AccessEntry { detail: "access", rule: Some(place), ..entry() });
         let parsed: serde_json::Value = serde_json::from_str(&closed).expect("JSON");
         assert_eq!(parsed["rule"], "a\"b.toml:31");
     }

@@ -63,6 +63,6 @@ pub use unavailable::UnavailableCause;
 pub use upstream_tls::{FailureNovelty, LastTlsFailure, TlsFailure, TlsFailureLog};
 pub use window::{
     EventQueues, FailureRun, GuardMemory, GuardTicket, GuardWatch, HeadWait, KeyTable, LOST_AFTER, ReportedSignals,
-    RunView, StableAnswers, TableMemory, WatchView, WatchedCallers, WatchedEvent,
+    RunView, StableAnswers, TableMemory, WatchView, WatchedCallers, WatchedEvent, WatchedKind,
 };
 pub use writer::{LogSender, LogWriter, openable};

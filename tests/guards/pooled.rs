@@ -128,7 +128,7 @@ impl PooledRoutes {
         let mut events: Vec<JudgedEvent> = Vec::new();
         self.registry.guard_memory.events.take(|event| {
             let route = self.watches.iter().position(|watch| watch.id() == event.watch);
-            events.extend(route.and_then(|route| self.places[route].event(event.event)));
+            events.extend(route.and_then(|route| self.places[route].event(event.event()?)));
         });
         let mut facts = TickFacts { now_ms: self.now_ms, stable_quantiles: vec![None; ROUTES], ..TickFacts::default() };
         for watch in &self.watches {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pointsman::release::{ArmFacts, GuardTrip, RouteEvidence, RunFacts, TickFacts};
-use pointsman::route::{Guard, GuardAct, GuardTest, Guards, KeyHash, Signal, SlowThreshold, SourceLocation};
+use pointsman::route::{Guard, GuardAct, GuardTest, Guards, KeyHash, Signal, SlowThreshold};
 use pointsman::stats::{ArmPlace, Failures, JudgedEvent, WindowShape};
 use pointsman::telemetry::{GuardTicket, GuardWatch, MeterRegistry};
 
@@ -45,7 +45,6 @@ pub fn guards(promise: Promise) -> Guards {
     let slow = Signal::SlowerThan(SlowThreshold::Fixed(Duration::from_millis(80)));
     let guard = |name: &str, signal, test, alpha, act| Guard {
         name: name.to_owned(),
-        place: SourceLocation::default(),
         variant: None,
         signal,
         test,
@@ -121,7 +120,7 @@ impl SimulatedRoute {
         let mut events: Vec<JudgedEvent> = Vec::new();
         self.registry.guard_memory.events.take(|event| {
             if event.watch == self.watch.id() {
-                events.push(event.event);
+                events.extend(event.event());
             }
         });
         let view = self.watch.view();

@@ -14,9 +14,9 @@ use std::time::Duration;
 use pointsman::app::Spawn;
 use pointsman::control::WorkerParts;
 use pointsman::proxy::{self, PerClientLimits, WorkerSetup};
-use pointsman::route::{Guard, GuardAct, GuardTest, Guards, Signal, SlowThreshold, SourceLocation, StatusRange};
+use pointsman::route::{Guard, GuardAct, GuardTest, Guards, Signal, SlowThreshold, StatusRange};
 use pointsman::snapshot::{RouteState, Snapshot};
-use pointsman::stats::{ArmPlace, JudgedKind, SlotNumber, WindowNumber, WindowShape};
+use pointsman::stats::{ArmPlace, JudgedEvent, JudgedKind, SlotNumber, WindowNumber, WindowShape};
 use pointsman::telemetry::{GuardWatch, MeterRegistry};
 use tokio::sync::watch;
 
@@ -91,9 +91,9 @@ impl Watched {
     /// The events since the last call: variant and signal.
     fn events(&self) -> Vec<(u16, u8)> {
         let mut all = Vec::new();
-        self.registry.guard_memory.events.take(|event| match event.event.kind {
-            JudgedKind::Signal { signal, .. } => all.push((event.event.place.arm, signal)),
-            JudgedKind::FirstKey => {}
+        self.registry.guard_memory.events.take(|watched| match watched.event() {
+            Some(JudgedEvent { kind: JudgedKind::Signal { signal, .. }, place, .. }) => all.push((place.arm, signal)),
+            Some(JudgedEvent { kind: JudgedKind::FirstKey, .. }) | None => {}
         });
         all
     }
@@ -108,7 +108,6 @@ impl Watched {
 fn watch_of(snapshot: &Snapshot, registry: &MeterRegistry) -> Arc<GuardWatch> {
     let guard = Guard {
         name: "errors".to_owned(),
-        place: SourceLocation::default(),
         variant: None,
         signal: Some(0),
         test: GuardTest::WorseThanStable(1.1),

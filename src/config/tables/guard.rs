@@ -2,7 +2,6 @@
 //! the same keys.
 
 use super::guard_metric::{self, METRIC, Metric};
-use super::route_context::place;
 use super::target;
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -117,7 +116,7 @@ pub(super) fn guards(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&s
         return beside_rollout(context, reader, known, rollout);
     }
     let guards = match item {
-        None => Guards::defaults(&place(context, reader), GuardAct::Warn),
+        None => Guards::defaults(GuardAct::Warn),
         Some(item) => given(context, reader, &item, known),
     };
     if is_split {
@@ -144,7 +143,7 @@ fn beside_rollout(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str]
         return Guards::default();
     }
     let guards = match item {
-        None => Guards::defaults(&place(context, reader), GuardAct::Warn),
+        None => Guards::defaults(GuardAct::Warn),
         Some(item) => given(context, reader, &item, known),
     };
     let last_id = u16::try_from(others.len()).map_or(VariantId::STABLE, VariantId);
@@ -185,7 +184,7 @@ fn given(context: &mut Context<'_>, reader: &Reader<'_>, item: &Item<'_>, known:
         Some(1) => GuardAct::Rollback,
         Some(_) | None => return Guards::default(),
     };
-    Guards::defaults(&place(context, reader), act)
+    Guards::defaults(act)
 }
 
 fn by_tables(context: &mut Context<'_>, reader: &Reader<'_>, known: &[&str]) -> Guards {
@@ -266,7 +265,7 @@ pub(super) fn judged(
         Metric::Rate(signal) => Some(index(context, reader, signals, signal)?),
     };
     let name = String::new();
-    Some(Guard { name, place: place(context, reader), variant: None, signal, test, alpha, act, near_full: false })
+    Some(Guard { name, variant: None, signal, test, alpha, act, near_full: false })
 }
 
 /// The index of a kind of event, which is added where it is new.

@@ -79,7 +79,7 @@ pub(in crate::config) fn check(
     }
 }
 
-/// A route that is not read had no finding. Of what it depends on, only the upstreams that others have warned of may differ.
+/// A check of the whole file had no finding of a route that is not read. Of what it depends on, only the upstreams that others have warned of may differ.
 fn unread(context: &mut Context<'_>, split: &Split, defined: &DefinedUpstreams<'_>, warned: &[UpstreamId]) {
     if !split.guards.all.iter().any(|guard| guard.act == GuardAct::Rollback) {
         return;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::identity_warnings;
-use super::route_context::{NameRegistries, place};
+use super::route_context::{NameRegistries, line_in};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
 use crate::config::toml::grammar::is_name;
@@ -16,7 +16,7 @@ use crate::config::toml::spanned_string::SpannedString;
 use crate::config::toml::spec::{NAME, Shape, TableSpec, default, optional, required};
 use crate::config::toml::suggest::did_you_mean;
 use crate::config::toml::value;
-use crate::route::{Rate, RateKey, RateLimit, RateLimitMode, SegmentId};
+use crate::route::{Rate, RateKey, RateLimit, RateLimitMode, RouteLine, SegmentId};
 
 /// The most limits of a route.
 const LIMITS_MAX: usize = 32;
@@ -100,7 +100,8 @@ pub(super) fn rate_limits(
         context.report(Finding::error("too-many", reader.span(), message));
     }
     for reader in readers.iter().take(LIMITS_MAX) {
-        let Some((limit, at)) = rate_limit(context, reader, names) else { continue };
+        let line = line_in(context, route, reader);
+        let Some((limit, at)) = rate_limit(context, reader, line, names) else { continue };
         if let Some(first) = all.iter().position(|known| known.name == limit.name) {
             let message = format!("two rate limits of this route have the name `{}`", limit.name);
             let finding = Finding::error("duplicate-name", at, message).label("and again here");
@@ -118,6 +119,7 @@ pub(super) fn rate_limits(
 fn rate_limit(
     context: &mut Context<'_>,
     reader: &Reader<'_>,
+    line: RouteLine,
     names: &mut NameRegistries<'_, '_>,
 ) -> Option<(RateLimit, Span)> {
     let per = reader.require(context, "per").and_then(|item| item.text(context));
@@ -136,7 +138,7 @@ fn rate_limit(
     }
     let limit = RateLimit {
         name: name.map_or_else(|| default_name(&key), |text| text.to_string()),
-        place: place(context, reader),
+        line,
         per: key,
         rate,
         burst: burst.unwrap_or_else(|| Some(one_second(rate)))?,

@@ -82,8 +82,7 @@ pub(super) fn guards(
     rollout: &str,
     prometheus: PrometheusTable,
 ) -> RolloutGuards {
-    let at = context.location(reader.span());
-    let defaults = || Guards::defaults(&at, GuardAct::Rollback);
+    let defaults = || Guards::defaults(GuardAct::Rollback);
     let (by_route, queries) = (Vec::new(), Vec::new());
     let Some(item) = reader.get("guard") else { return RolloutGuards { guards: defaults(), by_route, queries } };
     let mut all = RolloutGuards { guards: Guards::default(), by_route, queries };

@@ -7,7 +7,7 @@ use crate::config::toml::reader::Reader;
 use crate::config::toml::registry::Registry;
 use crate::config::toml::source::Span;
 use crate::config::toml::spanned_string::SpannedString;
-use crate::route::{SourceLocation, Upstream, UpstreamId};
+use crate::route::{RouteLine, SourceLocation, Upstream, UpstreamId};
 
 /// The names that routes can refer to.
 pub(in crate::config) struct NameRegistries<'a, 'd> {
@@ -39,4 +39,11 @@ pub(in crate::config) struct NamedRoute<'d> {
 /// The place of a table, for messages.
 pub(in crate::config) fn place(context: &Context<'_>, reader: &Reader<'_>) -> SourceLocation {
     context.location(reader.span())
+}
+
+/// The line of a table of a route.
+pub(in crate::config) fn line_in(context: &Context<'_>, route: &Reader<'_>, part: &Reader<'_>) -> RouteLine {
+    let (header, line) = (context.files.line(route.span()), context.files.line(part.span()));
+    debug_assert!(line >= header, "a part of a route is behind its header");
+    RouteLine(line.saturating_sub(header))
 }

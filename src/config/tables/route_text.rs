@@ -1,10 +1,12 @@
 //! The routes of a load: read from their text, or kept from the load before.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::route_context::NamedRoute;
 use crate::config::toml::context::Context;
+use crate::config::toml::diagnostic::{Finding, Severity};
 use crate::config::toml::pieces::RoutePiece;
 use crate::config::toml::registry::Registry;
 use crate::config::toml::source::Span;
@@ -30,17 +32,41 @@ pub(in crate::config) struct ReusableRoute {
     pub(in crate::config) regexes: usize,
     /// Where its name begins and ends, from the start of its text.
     pub(in crate::config) name_at: (u32, u32),
+    /// The warnings that it has by itself.
+    pub(in crate::config) warnings: Box<[PieceWarning]>,
 }
 
-impl ReusableRoute {
-    /// The same with the route at a new place, so that the next load shares what it says there.
-    pub(in crate::config) fn with(self: &Arc<Self>, route: &Route) -> Arc<Self> {
-        if route.is_shared_with(&self.route) {
-            return Arc::clone(self);
+/// A warning that points to nothing but the text of a route.
+#[derive(Debug)]
+pub(in crate::config) struct PieceWarning {
+    /// Its places are counted from the start of that text.
+    finding: Finding,
+}
+
+impl PieceWarning {
+    /// `None`: it points elsewhere.
+    pub(in crate::config) fn of(finding: &Finding, piece: &RoutePiece, file: u16) -> Option<Self> {
+        let RoutePiece { bytes: Range { start, end }, .. } = piece;
+        let is_inside =
+            |(at, _): &(Span, String)| at.file == file && *start <= at.start && at.start <= at.end && at.end <= *end;
+        debug_assert!(finding.severity == Severity::Warning, "a route with errors is read again");
+        finding.labels.iter().all(is_inside).then(|| {
+            let mut finding = finding.clone();
+            for (at, _) in &mut finding.labels {
+                *at = Span { start: at.start - start, end: at.end - start, ..*at };
+            }
+            Self { finding }
+        })
+    }
+
+    /// The same in the text that begins there.
+    pub(in crate::config) fn at(&self, piece: Span) -> Finding {
+        let mut finding = self.finding.clone();
+        for (at, _) in &mut finding.labels {
+            let from = |at: u32| piece.start.saturating_add(at);
+            *at = Span { file: piece.file, start: from(at.start), end: from(at.end) };
         }
-        let Self { hash, route: _, state, uses, regexes, name_at } = &**self;
-        let (state, uses) = (state.clone(), uses.clone());
-        Arc::new(Self { hash: *hash, route: route.clone(), state, uses, regexes: *regexes, name_at: *name_at })
+        finding
     }
 }
 

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::action::EDITS;
 use super::compare::COMPARE;
-use super::route_context::{DefinedUpstreams, NameRegistries, place};
+use super::route_context::{DefinedUpstreams, NameRegistries};
 use super::{action, compare, rewrite, target};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -127,7 +127,6 @@ pub(in crate::config) fn shadow(
     let compare = reader.table(context, "compare", &COMPARE).map(|reader| compare::compare(context, &reader));
     reader.finish(context);
     let shadow = Shadow {
-        place: place(context, &reader),
         upstream: upstream?,
         weight: weight?,
         sample_by,

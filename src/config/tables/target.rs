@@ -2,7 +2,7 @@
 
 use super::action::RESPOND;
 use super::predicate::{LISTED, NAMED};
-use super::route_context::{NameRegistries, place};
+use super::route_context::{NameRegistries, line_in};
 use super::{action, predicate};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -138,13 +138,13 @@ pub(in crate::config) fn targets(
                 "add `segment`, `header`, `cookie`, `query`, `tenant`, `user`, `cidr`, `jwt`, `country` or `not`",
             ));
         }
-        let place = place(context, &reader);
-        let rule = |predicates, verdict| AccessRule { place: place.clone(), predicates, segment, verdict };
+        let line = line_in(context, route, &reader);
+        let rule = |predicates, verdict| AccessRule { line, predicates, segment, verdict };
         match outcome {
             Some(Outcome::Serve(serve)) => {
                 rules.push(rule(predicates.clone(), AccessVerdict::Pass));
                 let weight = weight.map(|weight| (weight, Salt::target(salt, &named)));
-                all.serving.push(Target { place: place.clone(), predicates, segment, serve, weight });
+                all.serving.push(Target { line, predicates, segment, serve, weight });
             }
             Some(Outcome::Respond(respond)) => {
                 rules.push(rule(predicates, AccessVerdict::Answer(Box::new(respond))));

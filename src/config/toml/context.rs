@@ -43,6 +43,8 @@ pub(in crate::config) struct Context<'e> {
     effects: u64,
     /// Where findings point to: file and offset.
     reported: Vec<(u16, u32)>,
+    /// The warnings of the route that is compiled, where they are collected.
+    of_route: Option<Vec<Finding>>,
     /// How often a part that was not read was needed: then the load is worthless.
     wanted_texts: usize,
     /// Whether the load collects what the next one need not read.
@@ -82,6 +84,7 @@ impl<'e> Context<'e> {
             data_hash: Xxh3::new(),
             effects: 0,
             reported: Vec::new(),
+            of_route: None,
             wanted_texts: 0,
             keeps_routes: false,
             has_jwt: false,
@@ -123,6 +126,30 @@ impl<'e> Context<'e> {
     /// Where findings point to, in no order: file and offset.
     pub(in crate::config) fn take_reported(&mut self) -> Vec<(u16, u32)> {
         std::mem::take(&mut self.reported)
+    }
+
+    /// Collects warnings from now on: they are reported, and have no other effect.
+    pub(in crate::config) fn collect_warnings(&mut self) {
+        debug_assert!(self.of_route.is_none(), "one route is compiled at a time");
+        self.of_route = Some(Vec::new());
+    }
+
+    /// The warnings that were collected.
+    pub(in crate::config) fn take_warnings(&mut self) -> Vec<Finding> {
+        self.of_route.take().unwrap_or_default()
+    }
+
+    /// Notes that findings point to these places.
+    pub(in crate::config) fn note_reported(&mut self, findings: &[Finding]) {
+        let places = findings.iter().flat_map(|finding| &finding.labels);
+        self.reported.extend(places.map(|(at, _)| (at.file, at.start)));
+    }
+
+    /// Reports a warning of a route that is not read; `at_new_place` makes it, where another warning is shown.
+    pub(in crate::config) fn repeat_warning(&mut self, at_new_place: impl FnOnce() -> Finding) {
+        if self.diagnostics.count(Severity::Warning) {
+            self.show(at_new_place());
+        }
     }
 
     /// Notes that a part that was not read is needed.
@@ -216,11 +243,20 @@ impl<'e> Context<'e> {
 
     /// Adds an error or a warning.
     pub(in crate::config) fn report(&mut self, finding: Finding) {
-        self.effects += 1;
-        self.reported.extend(finding.labels.iter().map(|(at, _)| (at.file, at.start)));
-        if !self.diagnostics.count(finding.severity) {
-            return;
+        match &mut self.of_route {
+            Some(collected) if finding.severity == Severity::Warning => collected.push(finding.clone()),
+            Some(_) | None => {
+                self.effects += 1;
+                self.note_reported(std::slice::from_ref(&finding));
+            }
         }
+        if self.diagnostics.count(finding.severity) {
+            self.show(finding);
+        }
+    }
+
+    /// Keeps a finding that was counted.
+    fn show(&mut self, finding: Finding) {
         let Finding { severity, code, message, labels, help, fails_check } =
             self.variables.mask(self.suggest_braces(finding));
         let help = help.map(Cow::into_owned);

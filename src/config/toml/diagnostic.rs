@@ -203,7 +203,7 @@ impl<'a> IntoIterator for &'a Diagnostics {
 }
 
 /// A diagnostic with spans, before they are resolved to lines.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::config) struct Finding {
     pub(in crate::config) severity: Severity,
     pub(in crate::config) code: &'static str,

@@ -16,19 +16,19 @@ pub(super) fn limits(state: &ControlState) -> Value {
     let of_route = |(route, state): (&Route, &Arc<RouteState>)| {
         let both = route.rate_limits.iter().zip(&state.limits);
         let counts = |state: &LimitState| LimitCounts { keys: state.table.keys(now_ns), ..state.counts() };
-        both.map(|(spec, state)| limit(&snapshot, &route.name, spec, counts(state))).collect::<Vec<_>>()
+        both.map(|(spec, state)| limit(&snapshot, route, spec, counts(state))).collect::<Vec<_>>()
     };
     json!({ "generation": snapshot.generation.0, "limits": all.flat_map(of_route).collect::<Vec<_>>() })
 }
 
-fn limit(snapshot: &Snapshot, route: &str, spec: &RateLimit, counts: LimitCounts) -> Value {
-    let RateLimit { name, place, per, rate, burst, except, mode, status } = spec;
+fn limit(snapshot: &Snapshot, route: &Route, spec: &RateLimit, counts: LimitCounts) -> Value {
+    let RateLimit { name, line, per, rate, burst, except, mode, status } = spec;
     let LimitCounts { refused, dry_run, keys, evicted } = counts;
     let segment = except.and_then(|id| snapshot.rules.segments.get(id.0 as usize)).map(|segment| &segment.name);
     json!({
-        "route": route,
+        "route": route.name,
         "name": name,
-        "place": format!("{}:{}", place.file, place.line),
+        "place": route.place_of(*line).to_string(),
         "per": per.to_string(),
         "rate": rate.to_string(),
         "rate_per_second": rate.per_second(),

@@ -1,10 +1,10 @@
-//! Keeps the evidence of all routes that guards watch, and judges it. Routes without traffic cost almost nothing: a part of
-//! them is looked at in each tick, and an event wakes a route at once.
+//! Keeps the evidence of all routes that guards watch, and judges it. Routes without traffic cost almost nothing: an exposure or
+//! an event wakes a route. Of many routes with traffic, those with events are judged in each tick, and the others in turn.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::followed::{Followed, FollowedConfig};
-use super::group_spec::{group_specs, spec_of_route};
+use super::followed::{Followed, FollowedConfig, FollowedRoutes, RouteEdits};
+use super::group_spec::{GroupSpec, group_specs, spec_of_route};
 use super::kept_group::{KeptGroup, TickMoment};
 use super::kept_rollout::KeptRollout;
 use super::kept_route::{GroupPlace, KeptRelease, KeptRoute};
@@ -12,10 +12,16 @@ use crate::journal::LatchScope;
 use crate::release::{GuardStanding, GuardTrip, SavedEvidence};
 use crate::route::{RouteId, VariantId};
 use crate::snapshot::Snapshot;
-use crate::telemetry::GuardMemory;
+use crate::telemetry::{GuardMemory, WatchedKind};
 
-/// In this many ticks each route without traffic is looked at once.
-const SWEEP_TICKS: usize = 10;
+/// The number of groups whose exposures are looked for in each tick: a notice of an exposure may have been lost.
+const SWEPT: usize = 100;
+/// In this many ticks each route with traffic and without events is judged once.
+const TURN_TICKS: usize = 10;
+/// The number of them that are judged in each tick, also where a turn is fewer.
+const TURN_MIN: usize = 100;
+/// After so long without a tick, in milliseconds, all are judged.
+const PAUSE_MS: u64 = 1_000;
 
 /// The routes that guards watch.
 #[derive(Debug, Default)]
@@ -31,6 +37,14 @@ pub(in crate::control) struct Keeper {
     active: Vec<usize>,
     /// The first group that the next tick looks at.
     next: usize,
+    /// The first of the active groups without events that the next tick judges.
+    turn: usize,
+    /// The groups that the next tick judges, also out of turn.
+    urgent: BTreeSet<usize>,
+    /// When the last tick was.
+    ticked_ms: u64,
+    /// The groups of rollouts.
+    staged: Vec<usize>,
     /// The evidence of groups, as it was saved last.
     saved: BTreeMap<String, SavedEvidence>,
     /// What is counted about rollouts, by name.
@@ -52,47 +66,102 @@ pub(in crate::control) struct RouteTick {
 impl Keeper {
     /// Follows a new configuration. Returns what it has changed.
     pub fn follow(&mut self, snapshot: &Snapshot, now_ms: u64) -> Followed {
-        let changed = self.followed.as_ref().and_then(|before| before.changed(snapshot));
+        let edits = self.followed.as_ref().and_then(|before| before.edits(snapshot));
         self.followed = Some(FollowedConfig::of(snapshot));
-        let few = changed.and_then(|changed| self.follow_few(snapshot, &changed, now_ms));
-        few.map_or_else(
-            || {
-                self.follow_all(snapshot, now_ms);
-                Followed::All
-            },
-            Followed::Routes,
-        )
+        if let Some(edits) = edits {
+            return Followed::Few(self.follow_few(snapshot, &edits, now_ms));
+        }
+        self.follow_all(snapshot, now_ms);
+        Followed::All
     }
 
-    /// Follows a configuration that differs in these routes only, and returns their indexes; `None`: another route is watched, or
-    /// a release has another name.
-    fn follow_few(&mut self, snapshot: &Snapshot, changed: &[RouteId], now_ms: u64) -> Option<Vec<usize>> {
-        debug_assert!(self.routes.is_sorted_by_key(|route| route.id), "without rollouts the order is that of the file");
-        let mut planned = Vec::new();
+    /// Follows a configuration without rollouts that differs in these routes only.
+    fn follow_few(&mut self, snapshot: &Snapshot, edits: &RouteEdits, now_ms: u64) -> FollowedRoutes {
+        let changed = &edits.changed;
+        let is_watched = |id: &RouteId| changed.binary_search(id).is_err() || spec_of_route(snapshot, *id).is_some();
+        let count = self.routes.len();
+        let mut ended = self.keep_routes(|id| edits.new_id(id).filter(is_watched));
+        let kept = self.routes.len();
         for id in changed {
-            let at = self.routes.binary_search_by_key(id, |route| route.id).ok();
-            match (at, spec_of_route(snapshot, *id)) {
-                (None, None) => {}
-                (Some(at), Some(spec)) if self.routes[at].has_releases_of(&spec) => planned.push((at, spec)),
-                (Some(_) | None, Some(_)) | (Some(_), None) => return None,
+            let Some(spec) = spec_of_route(snapshot, *id) else { continue };
+            match self.routes[..kept].binary_search_by_key(id, |route| route.id) {
+                Ok(at) => ended.extend(self.follow_route(at, spec, now_ms)),
+                Err(_) => self.add(spec, now_ms),
             }
         }
-        let mut followed = Vec::with_capacity(planned.len());
-        for (at, spec) in planned {
-            let place = self.routes[at].place;
-            if let Some(member) = spec.members.first() {
-                self.routes[at].follow(member);
-            }
-            let group = &mut self.groups[place.group];
-            group.watch_ids().for_each(|id| {
-                self.by_watch.remove(&id);
-            });
-            group.follow(spec, now_ms);
-            self.by_watch.extend(group.watch_ids().map(|id| (id, place)));
-            followed.push(at);
+        if kept < count || kept < self.routes.len() {
+            self.routes.sort_by_key(|route| route.id);
+            self.groups.sort_by_key(KeptGroup::first_route);
+            self.place_routes();
         }
+        debug_assert!(self.routes.is_sorted_by_key(|route| route.id), "without rollouts the order is that of the file");
         debug_assert_eq!(self.by_watch.len(), self.routes.len(), "each route has a watch of its own");
-        Some(followed)
+        let index = |id: &RouteId| self.routes.binary_search_by_key(id, |route| route.id).ok();
+        FollowedRoutes { routes: changed.iter().filter_map(index).collect(), ended }
+    }
+
+    /// Gives each route its new id, and forgets those without one. Returns the releases that have ended.
+    fn keep_routes(&mut self, new_id: impl Fn(RouteId) -> Option<RouteId>) -> Vec<String> {
+        debug_assert_eq!(self.groups.len(), self.routes.len(), "without rollouts each route is judged alone");
+        let mut ended = Vec::new();
+        let ids: Vec<Option<RouteId>> = self.routes.iter().map(|route| new_id(route.id)).collect();
+        if self.routes.iter().zip(&ids).all(|(route, id)| *id == Some(route.id)) {
+            return ended;
+        }
+        let (mut of_routes, mut of_groups) = (ids.iter().copied(), ids.iter().copied());
+        self.routes.retain_mut(|route| {
+            let id = of_routes.next().flatten();
+            if let Some(id) = id {
+                route.id = id;
+            } else {
+                ended.extend(route.release_names());
+            }
+            id.is_some()
+        });
+        let saved = &mut self.saved;
+        self.groups.retain_mut(|group| {
+            let id = of_groups.next().flatten();
+            if let Some(id) = id {
+                group.renumber(id);
+            } else {
+                saved.remove(&group.name);
+            }
+            id.is_some()
+        });
+        ended
+    }
+
+    /// Follows a new configuration of a route that is judged alone. Returns its releases that have ended.
+    fn follow_route(&mut self, at: usize, spec: GroupSpec<'_>, now_ms: u64) -> Vec<String> {
+        let mut ended = self.routes[at].release_names();
+        if let Some(member) = spec.members.first() {
+            self.routes[at].follow(member);
+        }
+        let names = self.routes[at].release_names();
+        ended.retain(|name| !names.contains(name));
+        let (group, place) = (&mut self.groups[at], self.routes[at].place);
+        group.watch_ids().for_each(|id| {
+            self.by_watch.remove(&id);
+        });
+        group.follow(spec, now_ms);
+        self.by_watch.extend(group.watch_ids().map(|id| (id, place)));
+        ended
+    }
+
+    /// Adds a route that is judged alone.
+    fn add(&mut self, spec: GroupSpec<'_>, now_ms: u64) {
+        let place = GroupPlace { group: self.groups.len(), member: 0 };
+        self.routes.extend(spec.members.first().map(|member| KeptRoute::new(member, place, None)));
+        self.groups.push(self.new_group(spec, now_ms));
+    }
+
+    /// A group that is not watched yet.
+    fn new_group(&self, spec: GroupSpec<'_>, now_ms: u64) -> KeptGroup {
+        let mut group = KeptGroup::new(spec, now_ms);
+        if let Some(saved) = self.saved.get(&group.name) {
+            group.restore(saved);
+        }
+        group
     }
 
     fn follow_all(&mut self, snapshot: &Snapshot, now_ms: u64) {
@@ -101,9 +170,7 @@ impl Keeper {
         let mut known: HashMap<String, KeptGroup> =
             std::mem::take(&mut self.groups).into_iter().map(|group| (group.name.clone(), group)).collect();
         self.follow_rollouts(snapshot);
-        self.firsts.clear();
         for spec in group_specs(snapshot) {
-            self.firsts.push(self.routes.len());
             for (member, route) in spec.members.iter().enumerate() {
                 let place = GroupPlace { group: self.groups.len(), member };
                 self.routes.push(KeptRoute::new(route, place, before.remove(route.name)));
@@ -113,11 +180,25 @@ impl Keeper {
                 self.groups.push(group);
                 continue;
             }
-            let mut group = KeptGroup::new(spec, now_ms);
-            if let Some(saved) = self.saved.get(&group.name) {
-                group.restore(saved);
+            self.groups.push(self.new_group(spec, now_ms));
+        }
+        let names: HashSet<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
+        self.saved.retain(|name, _| names.contains(name.as_str()));
+        self.place_routes();
+    }
+
+    /// Gives routes and groups their places, in their order.
+    fn place_routes(&mut self) {
+        let mut routes = self.routes.iter_mut();
+        self.firsts.clear();
+        let mut first = 0;
+        for (at, group) in self.groups.iter().enumerate() {
+            self.firsts.push(first);
+            let count = group.watch_ids().count();
+            for (member, route) in routes.by_ref().take(count).enumerate() {
+                route.place = GroupPlace { group: at, member };
             }
-            self.groups.push(group);
+            first += count;
         }
         self.by_watch.clear();
         for (group, kept) in self.groups.iter().enumerate() {
@@ -125,9 +206,9 @@ impl Keeper {
             self.by_watch.extend(places);
         }
         self.active = (0..self.groups.len()).filter(|at| self.groups[*at].is_active).collect();
+        self.urgent = self.active.iter().copied().collect();
+        self.staged = (0..self.groups.len()).filter(|at| self.groups[*at].rollout.is_some()).collect();
         self.next = 0;
-        let names: HashSet<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
-        self.saved.retain(|name, _| names.contains(name.as_str()));
         debug_assert_eq!(self.by_watch.len(), self.routes.len(), "each route has a watch of its own");
     }
 
@@ -171,11 +252,16 @@ impl Keeper {
         memory.events.take(|watched| {
             // An event of a watch that a reload has ended counts nowhere.
             if let Some(place) = self.by_watch.get(&watched.watch) {
-                self.groups[place.group].take(place.member, watched.event);
                 activate(&mut self.groups, &mut self.active, place.group);
+                match watched.kind {
+                    WatchedKind::Exposure => return,
+                    WatchedKind::FailureRun => {}
+                    WatchedKind::Event(event) => self.groups[place.group].take(place.member, event),
+                }
+                self.urgent.insert(place.group);
             }
         });
-        for _ in 0..self.groups.len().div_ceil(SWEEP_TICKS) {
+        for _ in 0..self.groups.len().min(SWEPT) {
             let at = self.next % self.groups.len();
             self.next = at + 1;
             if !self.groups[at].is_active && self.groups[at].is_busy() {
@@ -183,19 +269,55 @@ impl Keeper {
             }
         }
         let moment = TickMoment { now_ms, events_lost: memory.events.lost() };
+        let judged = self.judged_groups(now_ms);
         let mut ticked: Vec<RouteTick> = Vec::new();
-        for group in &self.active {
+        for group in &judged {
             let members = self.groups[*group].tick(moment).into_iter();
+            if self.groups[*group].has_failure_run() {
+                self.urgent.insert(*group);
+            }
             let place = |member: usize| GroupPlace { group: *group, member };
             ticked.extend(members.map(|one| RouteTick { at: self.index_of(place(one.member)), trips: one.trips }));
         }
         ticked.sort_unstable_by_key(|tick| tick.at);
-        for at in &self.active {
+        for at in &judged {
             let is_active = !self.is_calm(*at) || !self.groups[*at].is_quiet(now_ms);
             self.groups[*at].is_active = is_active;
         }
+        // Those that follow move up.
+        let ended = self.active.iter().take(self.turn).filter(|at| !self.groups[**at].is_active).count();
+        self.turn -= ended;
         self.active.retain(|at| self.groups[*at].is_active);
         ticked
+    }
+
+    /// The groups that this tick judges: those where something waits, those of rollouts, and some of the others.
+    fn judged_groups(&mut self, now_ms: u64) -> BTreeSet<usize> {
+        let count = self.active.len();
+        let is_after_pause = now_ms.saturating_sub(self.ticked_ms) >= PAUSE_MS;
+        let turn = if is_after_pause { count } else { count.div_ceil(TURN_TICKS).max(TURN_MIN).min(count) };
+        self.ticked_ms = now_ms;
+        let first = if self.turn < count { self.turn } else { 0 };
+        self.turn = first + turn;
+        let mut judged = std::mem::take(&mut self.urgent);
+        judged.extend(&self.staged);
+        judged.retain(|at| self.groups[*at].is_active);
+        judged.extend(self.active.iter().cycle().skip(first).take(turn));
+        debug_assert!(count > TURN_MIN || count == judged.len(), "few groups are all judged");
+        judged
+    }
+
+    /// Judges the group of this route in the next tick, too.
+    pub fn follow_closely(&mut self, at: usize) {
+        self.urgent.extend(self.routes.get(at).map(|route| route.place.group));
+    }
+
+    /// The indexes of the routes that have traffic.
+    pub fn active_routes(&self) -> impl Iterator<Item = usize> {
+        self.active.iter().flat_map(|group| {
+            let count = self.groups[*group].watch_ids().count();
+            (0..count).map(|member| self.index_of(GroupPlace { group: *group, member }))
+        })
     }
 
     /// Whether a group has counts that are judged.
@@ -248,6 +370,7 @@ impl Keeper {
 
     /// Looks at a group in the next tick.
     pub(super) fn wake(&mut self, group: usize) {
+        self.urgent.insert(group);
         activate(&mut self.groups, &mut self.active, group);
     }
 
@@ -255,7 +378,10 @@ impl Keeper {
     pub fn save(&mut self) -> Option<Vec<u8>> {
         let mut is_changed = false;
         for at in &self.active {
-            let group = &self.groups[*at];
+            let group = &mut self.groups[*at];
+            if !group.take_unsaved() {
+                continue;
+            }
             let tenants = group.rollout.as_ref().and_then(|name| self.rollouts.get(name)?.save_tenants());
             let saved = SavedEvidence { tenants, ..group.save() };
             if self.saved.get(&group.name) != Some(&saved) {
@@ -291,5 +417,24 @@ impl Keeper {
 fn activate(groups: &mut [KeptGroup], active: &mut Vec<usize>, at: usize) {
     if !std::mem::replace(&mut groups[at].is_active, true) {
         active.push(at);
+    }
+}
+
+#[cfg(test)]
+impl Keeper {
+    /// Follows as if nothing were known of the configuration before.
+    pub fn follow_anew(&mut self, snapshot: &Snapshot, now_ms: u64) {
+        self.followed = None;
+        assert_eq!(self.follow(snapshot, now_ms), Followed::All);
+    }
+
+    /// All but the configuration that it follows, to compare two.
+    pub fn shown(&self) -> String {
+        let Self { routes, groups, firsts, by_watch, active, next, turn, urgent, staged, .. } = self;
+        let Self { saved, rollouts, is_restored, .. } = self;
+        let by_watch: BTreeMap<_, _> = by_watch.iter().collect();
+        format!(
+            "{routes:#?} {groups:#?} {firsts:?} {by_watch:?} {active:?} {next} {turn} {urgent:?} {staged:?} {saved:?} {rollouts:?} {is_restored}"
+        )
     }
 }

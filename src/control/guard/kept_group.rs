@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::{Failures, JudgedEvent, PlaceMap, SlotExposures, SlotNumber};
 use crate::telemetry::GuardWatch;
 
-/// A route without exposures for so long is looked at more rarely.
+/// A route without exposures for so long is not judged until the next one.
 const QUIET_MS: u64 = 20_000;
 /// How often stable's times are read.
 const TIMES_EVERY_MS: u64 = 1_000;
@@ -37,6 +37,9 @@ pub(super) struct KeptGroup {
     /// The trips about the rollout that were not taken yet.
     trips: Vec<RolloutTrip>,
     pub is_active: bool,
+    has_failure_run: bool,
+    /// Its evidence may have changed since it was saved.
+    is_unsaved: bool,
 }
 
 /// A route of a group.
@@ -83,6 +86,8 @@ impl KeptGroup {
             late_events: 0,
             trips: Vec::new(),
             is_active: false,
+            has_failure_run: false,
+            is_unsaved: true,
         };
         group.follow_plan(&spec.plan);
         group.open(group.evidence.opening());
@@ -137,10 +142,22 @@ impl KeptGroup {
     }
 
     /// The watches of its routes have one clock.
-    fn open(&self, opening: Opening) {
+    fn open(&mut self, opening: Opening) {
+        self.is_unsaved = true;
         if let Some(member) = self.members.first() {
             member.watch.open(opening.window, opening.slot);
         }
+    }
+
+    /// The id of its first route.
+    pub fn first_route(&self) -> Option<RouteId> {
+        self.members.first().map(|member| member.id)
+    }
+
+    /// Gives a route that is judged alone a new id.
+    pub fn renumber(&mut self, id: RouteId) {
+        debug_assert!(self.members.len() == 1, "the group has one route");
+        self.members.iter_mut().for_each(|member| member.id = id);
     }
 
     /// The numbers of the watches of its routes.
@@ -159,6 +176,16 @@ impl KeptGroup {
         !self.inbox.is_empty() || self.members.iter().any(|member| member.watch.has_exposures(slot))
     }
 
+    /// Whether a run of failures is under way: each tick follows it, and what stable answers meanwhile.
+    pub const fn has_failure_run(&self) -> bool {
+        self.has_failure_run
+    }
+
+    /// Whether its evidence may have changed since the last call. Tenants of rollouts are counted elsewhere.
+    pub fn take_unsaved(&mut self) -> bool {
+        std::mem::take(&mut self.is_unsaved) || self.rollout.is_some()
+    }
+
     /// Whether nothing was new for a while.
     pub const fn is_quiet(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.busy_ms) > QUIET_MS
@@ -168,6 +195,7 @@ impl KeptGroup {
     /// moves, for each route.
     pub fn tick(&mut self, moment: TickMoment) -> Vec<MemberTrips> {
         let now_ms = moment.now_ms;
+        self.is_unsaved |= !self.inbox.is_empty();
         if self.is_busy() {
             self.busy_ms = now_ms;
         }
@@ -178,6 +206,7 @@ impl KeptGroup {
             self.times_at_ms = now_ms;
         }
         let facts = self.facts(moment);
+        self.has_failure_run = facts.runs.iter().any(|run| run.length > 0);
         let (members, shape) = (&self.members, self.group.shape());
         let mut exposures = |slot: SlotNumber| match &members[..] {
             [only] if only.places.is_identity(shape) => only.watch.exposures(slot),
@@ -196,6 +225,7 @@ impl KeptGroup {
         if let Some(opening) = outcome.opening {
             self.open(opening);
         }
+        self.is_unsaved |= !outcome.trips.is_empty();
         self.divide(outcome.trips)
     }
 

@@ -1,6 +1,6 @@
 //! A route that guards watch, and where the releases of its static weights are.
 
-use super::group_spec::{GroupSpec, MemberSpec};
+use super::group_spec::MemberSpec;
 use crate::journal::LatchScope;
 use crate::release::{ReleaseCourse, ReleasePhase, Warning};
 use crate::route::{RouteId, VariantId};
@@ -60,12 +60,9 @@ impl KeptRoute {
         Self { name: spec.name.to_owned(), id: spec.id, releases, place }
     }
 
-    /// Whether a new configuration of the route has releases of the same names, in the same order.
-    pub(super) fn has_releases_of(&self, spec: &GroupSpec<'_>) -> bool {
-        let [member] = &spec.members[..] else { return false };
-        let arms = member.view.arms().into_iter().skip(1).filter(|arm| !arm.by_rollout);
-        let names = arms.map(|arm| format!("{}:{}", spec.name, arm.name));
-        names.eq(self.releases.iter().map(|release| release.key.release.clone()))
+    /// The names of its releases.
+    pub(super) fn release_names(&self) -> Vec<String> {
+        self.releases.iter().map(|release| release.key.release.clone()).collect()
     }
 
     /// Follows a new configuration of the route at the same place.

@@ -14,7 +14,7 @@ mod stable_times;
 mod tests;
 mod ticks;
 
-pub(super) use followed::Followed;
+pub(super) use followed::{Followed, FollowedRoutes};
 pub(super) use keeper::{Keeper, RouteTick};
 pub(super) use kept_route::{KeptRelease, KeptRoute};
 pub(super) use rollout_evidence::StageSources;

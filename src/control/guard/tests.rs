@@ -1,12 +1,15 @@
 //! What is kept of the routes of a rollout, from a file to a trip: with the real watches, without requests.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Keeper, StageSources};
+use proptest::prelude::*;
+
+use super::{Followed, Keeper, StageSources};
 use crate::clock::Clock;
-use crate::config::load_text;
+use crate::config::{LoadCache, Loaded, load_text};
 use crate::control::next_snapshot::{SnapshotInputs, build, with_overlay};
 use crate::identity::IdentityProviders;
 use crate::release::{GuardStanding, GuardState, RolloutTrip, StageEvidence, TripAct};
@@ -15,6 +18,7 @@ use crate::shadow_compare::Comparator;
 use crate::snapshot::Snapshot;
 use crate::stats::ArmPlace;
 use crate::telemetry::{MeterRegistry, ReportedSignals, StatusClass};
+use crate::tls::LastGood;
 
 const HEAD: &str = "\
 schema = 1
@@ -84,6 +88,10 @@ fn text(revision: &str, parts: &[&str]) -> String {
 
 fn snapshot(old: Option<&Snapshot>, registry: &MeterRegistry, text: &str) -> Snapshot {
     let loaded = load_text("routes.toml", text, &|_| None).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
+    built(old, registry, loaded)
+}
+
+fn built(old: Option<&Snapshot>, registry: &MeterRegistry, loaded: Loaded) -> Snapshot {
     let inputs = SnapshotInputs {
         generation: Generation(old.map_or(1, |old| old.generation.0 + 1)),
         rules: Arc::new(loaded.rules),
@@ -373,4 +381,117 @@ fn an_overlay_is_followed_by_the_routes_that_it_changes_alone() {
     assert_eq!(follow(with(0)), 2, "the rollout, and one goes back");
     let all = base.with_kill(Kill { all: true, ..Kill::default() });
     assert_eq!(follow(all), 4, "the rollout and each route");
+}
+
+const BETA: &str = "[[route.variant]]\nname = 'beta'\nupstream = 'b2'\nweight = 3\n";
+
+/// A version of a file: the kinds of its routes, `None` for one that it does not have.
+#[derive(Clone, Debug)]
+struct Version {
+    routes: Vec<Option<u8>>,
+    is_reversed: bool,
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    let route = prop_oneof![4 => (0_u8..7).prop_map(Some), 1 => Just(None)];
+    let routes = proptest::collection::vec(route, 6);
+    (routes, prop_oneof![9 => Just(false), 1 => Just(true)])
+        .prop_map(|(routes, is_reversed)| Version { routes, is_reversed })
+}
+
+impl Version {
+    fn text(&self) -> String {
+        let one = |(n, kind): (usize, &Option<u8>)| {
+            let canary = |weight: u8| format!("canary = {{ upstream = 'a2', weight = {weight} }}\n");
+            let more = match kind.as_ref()? {
+                0 => String::new(),
+                1 => canary(5),
+                2 => canary(10),
+                3 => format!("{}{BETA}", canary(5)),
+                4 => BETA.to_owned(),
+                5 => format!("guard = 'off'\n{}", canary(5)),
+                _ => format!("{}[[route.target]]\nheader = {{ x-a = '1' }}\nserve = 'canary'\n", canary(5)),
+            };
+            let head = "sticky = ['client_ip']\nstable = 'a1'\n";
+            Some(format!("[[route]]\nname = 'r{n}'\nmatch = {{ path = '/{n}' }}\n{head}{more}"))
+        };
+        let mut routes: Vec<String> = self.routes.iter().enumerate().filter_map(one).collect();
+        if self.is_reversed {
+            routes.reverse();
+        }
+        let (upstreams, _) = HEAD.split_once("[rollout.both]").unwrap();
+        [upstreams, routes.concat().as_str()].concat()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is kept of the routes that a reload does not change is the same, and each release is shown as long as it is watched.
+    #[test]
+    fn a_reload_of_few_routes_is_followed_like_a_reload_of_all(
+        versions in proptest::collection::vec(version(), 1..6),
+        last in version(),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, cache, registry) = (folder.path().join("routes.toml"), LoadCache::default(), MeterRegistry::new(1));
+        let (mut few, mut all) = (Keeper::default(), Keeper::default());
+        let mut shown: BTreeSet<String> = BTreeSet::new();
+        let mut old: Option<Snapshot> = None;
+        for version in versions.iter().chain([&last, &last]) {
+            std::fs::write(&path, version.text()).unwrap();
+            let loaded = cache.load(&path, &|_| None, &LastGood::default());
+            let loaded = loaded.unwrap_or_else(|errors| panic!("{}\n{errors}", version.text()));
+            let next = built(old.as_ref(), &registry, loaded);
+            let followed = few.follow(&next, 5);
+            all.follow_anew(&next, 5);
+            prop_assert_eq!(few.shown(), all.shown());
+            let names = |keeper: &Keeper, at: usize| keeper.routes()[at].release_names();
+            match followed {
+                Followed::All => shown = (0..few.routes().len()).flat_map(|at| names(&few, at)).collect(),
+                Followed::Few(few_routes) => {
+                    few_routes.ended.iter().for_each(|name| {
+                        shown.remove(name);
+                    });
+                    shown.extend(few_routes.routes.iter().flat_map(|at| names(&few, *at)));
+                }
+            }
+            let watched: BTreeSet<String> = (0..all.routes().len()).flat_map(|at| names(&all, at)).collect();
+            prop_assert_eq!(&shown, &watched);
+            old = Some(next);
+        }
+    }
+}
+
+#[test]
+fn of_many_routes_with_traffic_those_with_events_are_judged_at_once_and_the_others_in_turn() {
+    const COUNT: usize = 1_050;
+    let one = |name: usize| {
+        format!(
+            "[[route]]\nname = 'r{name}'\nmatch = {{ path = '/{name}' }}\nsticky = ['client_ip']\nstable = 'a1'\n\
+             canary = {{ upstream = 'a2', weight = 5 }}\n"
+        )
+    };
+    let head = HEAD.split("[rollout").next().unwrap();
+    let mut process = Process::new(&[head.to_owned(), (0..COUNT).map(one).collect()].concat());
+    let mut tick = |events: &[usize]| -> BTreeSet<usize> {
+        for at in events {
+            process.send(&format!("r{at}"), 1, process.now_ms, Fails::Yes);
+        }
+        process.now_ms += 100;
+        let ticked = process.keeper.tick(&process.registry.guard_memory, process.now_ms);
+        ticked.into_iter().map(|tick| tick.at).collect()
+    };
+    assert_eq!(tick(&(0..COUNT).collect::<Vec<_>>()).len(), COUNT, "each has an event");
+    let turns: Vec<BTreeSet<usize>> = (0..10).map(|_| tick(&[7, 900])).collect();
+    assert!(turns.iter().all(|turn| turn.contains(&7) && turn.contains(&900) && turn.len() <= 107));
+    assert_eq!(turns.iter().flatten().collect::<BTreeSet<_>>().len(), COUNT, "each route once in ten ticks");
+    let watch = process.snapshot.routes[9].watch.as_ref().unwrap();
+    let ticket = watch.expose(0, ArmPlace { stratum: 0, arm: 1 }, KeyHash::of(1 << 12)).unwrap();
+    watch.fail(0, &ticket);
+    let mut in_turn = (0..4).map(|_| process.keeper.tick(&process.registry.guard_memory, process.now_ms));
+    assert!(in_turn.all(|ticked| ticked.iter().any(|tick| tick.at == 9)), "each tick follows a run of failures");
+    process.keeper.follow_closely(8);
+    let soon = (0..2).map(|_| process.keeper.tick(&process.registry.guard_memory, process.now_ms));
+    assert_eq!(soon.filter(|ticked| ticked.iter().any(|tick| tick.at == 8)).count(), 1, "in the next tick");
 }

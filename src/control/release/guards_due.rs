@@ -26,12 +26,22 @@ impl Controller {
         let ticked = self.release.guards.tick(&registry.guard_memory, now_ms);
         let (mut tried, mut is_changed) = (Vec::new(), false);
         for RouteTick { at, trips } in &ticked {
+            let before = tried.len();
             is_changed |= self.judge_route(*at, trips, &mut tried);
+            if tried.len() > before {
+                self.release.guards.follow_closely(*at);
+            }
         }
+        self.release.unshown.extend(ticked.iter().map(|tick| tick.at));
         is_changed |= self.step_rollouts();
         tried.extend(self.rollouts_to_try(&self.store.load()));
         let held = self.held_canaries(&self.store.load());
-        if is_changed || self.release.guards.is_active() || !tried.is_empty() || !held.is_empty() {
+        if self.release.guards.is_active() {
+            self.state.release.begin_settling();
+        } else {
+            self.state.release.end_settling();
+        }
+        if is_changed || !tried.is_empty() || !held.is_empty() {
             self.state.release.begin_judging();
         } else {
             self.state.release.end_judging();
@@ -46,7 +56,8 @@ impl Controller {
             telemetry::guards::set_events_lost(recorder, memory.events.lost());
             telemetry::guards::count_late_events(recorder, self.release.guards.take_late_events());
             telemetry::guards::set_tables_refused(recorder, u64::try_from(refused).unwrap_or(u64::MAX));
-            self.show_releases(ticked.iter().map(|tick| tick.at));
+            let unshown = std::mem::take(&mut self.release.unshown);
+            self.show_releases(unshown.into_iter());
             self.show_rollouts();
         }
         if self.release.schedule.is_save_due(now_ms) {

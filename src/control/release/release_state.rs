@@ -1,6 +1,6 @@
 //! The state of release control: what is killed and what is rolled back, what guards watch, and the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(in crate::control) struct Release {
     pub(super) saved_rollouts: BTreeMap<String, SavedRollout>,
     /// What guards watch.
     pub guards: Keeper,
+    /// The routes that were judged since their standings were shown, by their indexes.
+    pub(super) unshown: BTreeSet<usize>,
     /// What was read of the traffic of their routes.
     pub traffic: TrafficHistory,
     /// When the parts of a tick are due.
@@ -107,6 +109,7 @@ impl Release {
             saved_guards: Value::Null,
             saved_rollouts: BTreeMap::new(),
             guards: Keeper::default(),
+            unshown: BTreeSet::new(),
             traffic: TrafficHistory::default(),
             schedule: TickSchedule::default(),
             ledger,

@@ -20,7 +20,8 @@ impl Controller {
     /// # Errors
     /// Another process has the folder, or the journal's thread cannot be started.
     pub(in crate::control) async fn resume(&mut self) -> Result<(), StartError> {
-        self.follow_guards();
+        // Releases are shown once, at the end: with many routes that is most of a start.
+        self.release.guards.follow(&self.store.load(), self.state.uptime_ms());
         self.follow_receivers();
         let folder = self.release.folder.clone();
         if self.succession.predecessor.is_some() {
@@ -33,7 +34,8 @@ impl Controller {
         } else {
             match folder.hold().await {
                 Ok(held) => {
-                    self.follow_held_journal(held).map_err(|error| StartError::Io("the journal's thread", error))?;
+                    self.hold_journal(held).map_err(|error| StartError::Io("the journal's thread", error))?;
+                    self.publish_kills();
                 }
                 Err(held @ LockError::Held { .. }) => return Err(StartError::State(held)),
                 // No failed start: kills are in force without being durable until the folder can be taken.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::release_state::Release;
 use crate::control::controller::Controller;
-use crate::control::guard::{Followed, KeptRelease, KeptRoute, RouteView};
+use crate::control::guard::{Followed, FollowedRoutes, KeptRelease, KeptRoute, RouteView};
 use crate::journal::{Deed, Record};
 use crate::release::{HoldCause, ReleasePhase, ReleaseStanding, ReleaseState, Rollback};
 use crate::route::Rules;
@@ -52,6 +52,18 @@ impl Controller {
         telemetry::guards::set_latches(&self.state.counts.recorder, count);
     }
 
+    /// Shows these releases no longer.
+    fn end_releases(&self, ended: &[String]) {
+        if ended.is_empty() {
+            return;
+        }
+        self.state.release.remove_releases(ended);
+        let ended: HashSet<&str> = ended.iter().map(String::as_str).collect();
+        let is_ended = |name: &str| ended.contains(name);
+        let recorder = &self.state.counts.recorder;
+        telemetry::guards::retain(recorder, |guard| !is_ended(&format!("{}:{}", guard.route, guard.variant)));
+    }
+
     fn of_route(&self, snapshot: &Snapshot, route: &KeptRoute, durable_seq: u64) -> Vec<ReleaseStanding> {
         let Some(view) = RouteView::new(snapshot, route.id) else { return Vec::new() };
         let one = |release: &KeptRelease| {
@@ -72,9 +84,12 @@ impl Controller {
     pub(in crate::control) fn follow_guards(&mut self) {
         let snapshot = self.store.load();
         let followed = self.release.guards.follow(&snapshot, self.state.uptime_ms());
-        if let Followed::Routes(routes) = followed
+        // The indexes of routes may be others.
+        self.release.unshown = self.release.guards.active_routes().collect();
+        if let Followed::Few(FollowedRoutes { routes, ended }) = followed
             && self.release.latches.records().next().is_none()
         {
+            self.end_releases(&ended);
             self.show_releases(routes.into_iter());
             self.show_rollouts();
             return;

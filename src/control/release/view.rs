@@ -24,6 +24,7 @@ pub struct ReleaseView {
     news: broadcast::Sender<Arc<Record>>,
     has_rollouts: AtomicBool,
     is_judging: AtomicBool,
+    is_settling: AtomicBool,
     /// Rung when guards begin to wait.
     began_judging: Notify,
 }
@@ -100,6 +101,7 @@ impl Default for ReleaseView {
             news: broadcast::channel(RECENT_MAX).0,
             has_rollouts: AtomicBool::new(false),
             is_judging: AtomicBool::new(false),
+            is_settling: AtomicBool::new(false),
             began_judging: Notify::new(),
         }
     }
@@ -162,6 +164,23 @@ impl ReleaseView {
         if !self.is_judging.swap(true, Relaxed) {
             self.began_judging.notify_one();
         }
+    }
+
+    /// Whether some route has counts that are judged.
+    pub(in crate::control) fn is_settling(&self) -> bool {
+        self.is_settling.load(Relaxed)
+    }
+
+    /// Some route has counts that are judged, from now on.
+    pub(in crate::control) fn begin_settling(&self) {
+        if !self.is_settling.swap(true, Relaxed) {
+            self.began_judging.notify_one();
+        }
+    }
+
+    /// No route has counts that are judged, from now on.
+    pub(in crate::control) fn end_settling(&self) {
+        self.is_settling.store(false, Relaxed);
     }
 
     /// Waits until guards wait for the end of something.
@@ -266,6 +285,14 @@ impl ReleaseView {
     /// Replaces the standings of some releases.
     pub(in crate::control) fn update_releases(&self, releases: Vec<ReleaseStanding>) {
         self.lock().releases.extend(releases.into_iter().map(|one| (one.name(), one)));
+    }
+
+    /// Removes some releases.
+    pub(in crate::control) fn remove_releases(&self, names: &[String]) {
+        let mut data = self.lock();
+        for name in names {
+            data.releases.remove(name);
+        }
     }
 
     /// Sets the health of the journal.

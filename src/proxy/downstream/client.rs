@@ -186,7 +186,7 @@ impl Client {
     pub(crate) fn count_resets(&self, n: u32) -> Result<(), Refusal> {
         let Some(share) = self.share() else { return Ok(()) };
         let worker = &self.worker;
-        let now = worker.clock.now().saturating_duration_since(worker.registry.started);
+        let now = worker.clock.instant().saturating_duration_since(worker.registry.started);
         worker.client_limits.admit_resets(share.ip(), n, &self.listener.spec.limits, now)
     }
 

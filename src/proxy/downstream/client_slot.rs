@@ -15,7 +15,7 @@ pub(super) fn admit(worker: &Worker, listener: &Listener, ip: IpAddr) -> Result<
         return Ok(None);
     }
     let ip = share::client_key(ip);
-    let now = worker.clock.now().saturating_duration_since(worker.registry.started);
+    let now = worker.clock.instant().saturating_duration_since(worker.registry.started);
     let requests = worker.client_limits.admit_connection(ip, &listener.spec.limits, now)?;
     Ok(Some(worker.client_shares.add_connection(ip, requests)))
 }

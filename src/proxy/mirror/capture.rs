@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::permit::MemoryPermit;
+use crate::clock::Timestamp;
 use crate::compare::{BODY_MAX, Ending, Failure};
 use crate::fields::Fields;
 use crate::shadow_compare::{CapturedResponse, ObservedResponse};
@@ -94,7 +95,7 @@ pub(crate) struct PrimaryResponse {
     changed: Notify,
     memory: MemoryPermit,
     /// When the request's body was complete.
-    uploaded: Cell<Option<Instant>>,
+    uploaded: Cell<Option<Timestamp>>,
 }
 
 enum State {
@@ -121,13 +122,13 @@ impl PrimaryResponse {
     }
 
     /// Notes that the request's body is complete.
-    pub(crate) fn uploaded(&self, now: Instant) {
+    pub(crate) fn uploaded(&self, now: Timestamp) {
         self.uploaded.set(Some(now));
     }
 
     /// Starts the capture. The head arrived `took` after the request was sent. A copy is sent with its whole body at
     /// once, so for a fair comparison the time starts at the last byte of the request.
-    pub(crate) fn head(&self, status: StatusCode, fields: &Fields, took: Duration, now: Instant) {
+    pub(crate) fn head(&self, status: StatusCode, fields: &Fields, took: Duration, now: Timestamp) {
         if matches!(*self.state.borrow(), State::Lost) {
             return;
         }
@@ -222,7 +223,7 @@ pub(crate) enum PrimaryResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::WorkerClock;
     use crate::telemetry::{ShadowBytes, ShadowHeld};
 
     fn room(bytes: u64) -> (std::sync::Arc<ShadowBytes>, MemoryPermit) {
@@ -234,7 +235,7 @@ mod tests {
     fn receive(primary: &PrimaryResponse, body: &[u8]) {
         let mut fields = Fields::new();
         fields.append(&http::HeaderName::from_static("x-field"), &http::HeaderValue::from_static("value"));
-        primary.head(StatusCode::OK, &fields, Duration::from_secs(3), Clock.now());
+        primary.head(StatusCode::OK, &fields, Duration::from_secs(3), WorkerClock::of_test().now());
         primary.data(&Bytes::copy_from_slice(body));
         primary.end(Ending::Complete);
     }
@@ -267,7 +268,7 @@ mod tests {
     #[test]
     fn response_time_starts_at_the_last_byte_of_the_request() {
         let primary = PrimaryResponse::new(room(1000).1);
-        let now = Clock.now();
+        let now = WorkerClock::of_test().now();
         primary.uploaded(now);
         let later = now + Duration::from_millis(20);
         primary.head(StatusCode::OK, &Fields::new(), Duration::from_secs(3), later);

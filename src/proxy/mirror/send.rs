@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::mem;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::Scheme;
@@ -12,6 +12,7 @@ use http_body::Body as _;
 
 use super::capture::{COMPARED_BYTES_MAX, ResponseCapture};
 use super::permit::MemoryPermit;
+use crate::clock::Timestamp;
 use crate::compare::{Ending, Failure};
 use crate::failover::{Reached, Sender};
 use crate::proxy::body::copy_body::CopyBody;
@@ -21,6 +22,7 @@ use crate::proxy::upstream::connect::{self, Reuse};
 use crate::proxy::upstream::connection_queue::WhenFull;
 use crate::proxy::upstream::flight::InFlightGuard;
 use crate::proxy::upstream::h1;
+use crate::proxy::upstream::h1::connection::{Http1Connection, SendError};
 use crate::proxy::upstream::h1::request_writer::OutgoingRequest;
 use crate::proxy::upstream::http_version::{for_h2, name_host};
 use crate::proxy::upstream::lease::{CopyLease, Lease};
@@ -49,13 +51,13 @@ pub(crate) struct MirrorRequest<'a> {
     /// Memory for the captured response, if it is compared.
     pub(crate) capture_memory: Option<MemoryPermit>,
     /// When the request was sent; the response time starts here.
-    pub(crate) sent_at: Instant,
+    pub(crate) sent_at: Timestamp,
 }
 
 /// The result of a mirror request.
 pub(crate) struct MirrorOutcome {
     pub(crate) end: ShadowEnd,
-    pub(super) began: Instant,
+    pub(super) began: Timestamp,
     /// From `began` to the end of the response.
     pub(super) took: Duration,
     pub(crate) response: Option<ObservedResponse>,
@@ -70,7 +72,7 @@ pub(crate) struct MirrorOutcome {
 
 impl MirrorOutcome {
     /// The outcome until something else happens: a timeout.
-    const fn new(began: Instant) -> Self {
+    const fn new(began: Timestamp) -> Self {
         Self {
             end: ShadowEnd::Dropped(ShadowDrop::Timeout),
             began,
@@ -171,8 +173,7 @@ impl MirrorRequest<'_> {
             let sent = match borrowed.lease() {
                 Some(Lease::Whole { connection, .. }) => {
                     let request = OutgoingRequest { head, body: &mut body };
-                    let sent = h1::send::send(connection, request, None).await;
-                    sent.map(|(head, body)| UpstreamResponse::on_connection(head, body)).map_err(|error| error.reached)
+                    send_whole(connection, request).await.map_err(|error| error.reached)
                 }
                 Some(Lease::Stream(stream)) => {
                     let tls = endpoint.protocol() == Protocol::Https;
@@ -244,6 +245,18 @@ impl MirrorRequest<'_> {
         borrowed.release(worker.now_ms());
         end
     }
+}
+
+/// Sends a request on an HTTP/1.1 connection, and reads the head of its response.
+async fn send_whole(
+    connection: &mut Http1Connection,
+    mut request: OutgoingRequest<'_>,
+) -> Result<UpstreamResponse, SendError> {
+    h1::send::begin(connection, &request)?;
+    poll_fn(|cx| h1::send::poll(connection, cx, &mut request, None)).await?;
+    let mut response = UpstreamResponse::default();
+    response.set_connection(connection)?;
+    Ok(response)
 }
 
 /// Tracks how far the body of this attempt is sent.

@@ -267,7 +267,7 @@ fn explain_screening(exchange: &Exchange, fields: &mut Fields) {
     let route = rules.route(id);
     let by = match (screening.limit(route), screening.rule(route)) {
         (Some(limit), _) => format!("limit={}", limit.name),
-        (None, Some(rule)) => format!("rule={}:{}", rule.place.file, rule.place.line),
+        (None, Some(rule)) => format!("rule={}", route.place_of(rule.line)),
         (None, None) => return,
     };
     let line = format!("route={}; {by}; generation={}", route.name, exchange.view.snapshot.generation);

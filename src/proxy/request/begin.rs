@@ -44,23 +44,8 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, head: Head, body: 
         None => None,
     };
     let call = (field_summary.grpc && head.method == Method::POST).then(|| Box::new(GrpcCall::new(fields, began)));
-    let received = ReceivedRequest {
-        began,
-        began_wall: worker.wall_at(began),
-        head,
-        host: None,
-        normal_path: None,
-        client_ip: client.peer.ip(),
-        trusted: false,
-        forwarded_scheme: None,
-        request_id: None,
-        trace_id,
-        field_summary,
-        has_body: !body.is_end_stream(),
-        reader,
-        memory: None,
-    };
-    // The box comes first: the exchange is then made in it, not copied into it.
+    let (began_wall, client_ip, has_body) = (worker.wall_at(began), client.peer.ip(), !body.is_end_stream());
+    // The box comes first, and the exchange is one expression: it is then made in the box, not copied into it.
     let place = Box::new_uninit();
     let exchange = Exchange {
         view,
@@ -73,7 +58,22 @@ pub(crate) fn begin(proxy: Rc<HttpProxy>, client: Rc<Client>, head: Head, body: 
         },
         call,
         trace,
-        request: received,
+        request: ReceivedRequest {
+            began,
+            began_wall,
+            head,
+            host: None,
+            normal_path: None,
+            client_ip,
+            trusted: false,
+            forwarded_scheme: None,
+            request_id: None,
+            trace_id,
+            field_summary,
+            has_body,
+            reader,
+            memory: None,
+        },
         caller: CallerIdentity::default(),
         routing: Routing::default(),
         judged: Judged::default(),

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,6 +20,7 @@ use super::sending::SendingBody;
 use super::snapshot_view::SnapshotView;
 use super::try_failure::TryFailure;
 use super::upgrade_state::Upgrade;
+use crate::clock::Timestamp;
 use crate::compare::Failure;
 use crate::failover::{FailureCause, GiveUpReason};
 use crate::proxy::body::upload::Upload;
@@ -88,7 +89,7 @@ pub(crate) struct ExchangeProgress {
 
 /// The request as received: written by `begin` and `admit`. Its id is created at the first use.
 pub(crate) struct ReceivedRequest {
-    pub(crate) began: Instant,
+    pub(crate) began: Timestamp,
     pub(super) began_wall: Duration,
     /// The head. `prepare` turns it into the one that the upstream gets.
     pub(crate) head: Head,
@@ -167,7 +168,7 @@ pub(crate) struct UpstreamAttempt {
     /// The tries before this one, and why there is none after it; nothing while the first one is under way.
     pub(super) failed: Option<Box<FailedTries>>,
     /// When the response head arrived.
-    pub(super) head_at: Option<Instant>,
+    pub(super) head_at: Option<Timestamp>,
     /// Time from sending the request to the response head.
     pub(super) latency: Option<Duration>,
 }

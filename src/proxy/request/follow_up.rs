@@ -272,7 +272,7 @@ fn pushed_back(exchange: &Exchange, failed: &Failed<'_>) -> Result<Duration, Giv
     let (now, began) = (exchange.client.worker.clock.now(), exchange.request.began);
     let of_route = failed.route.timeouts.request.map(|limit| limit.saturating_sub(now.duration_since(began)));
     let of_call = exchange.call.as_ref().and_then(|call| call.deadline);
-    let of_call = of_call.map(|deadline| deadline.saturating_duration_since(now));
+    let of_call = of_call.map(|deadline| deadline.duration_since(now));
     let left = of_route.into_iter().chain(of_call).fold(PUSHBACK_MAX, Duration::min);
     if earliest >= left { Err(GiveUpReason::Deadline) } else { Ok(earliest) }
 }

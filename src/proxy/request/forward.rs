@@ -3,11 +3,12 @@
 //! A request is sent once. A failed try goes to `follow_up.rs`, which asks the pure rule in `failover/retry.rs` and moves
 //! the request on. `upstream_connector.rs` has the endpoint and its connection.
 
+use std::future::poll_fn;
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{Request, StatusCode, Version};
@@ -16,18 +17,21 @@ use super::ended_try::{self, AfterFailure, EndedTry, TryEnd};
 use super::exchange::{ChosenVariant, Exchange, ExchangeStage, PreparedBody};
 use super::follow_up;
 use super::judge;
-use super::kill_streams::{Carrier, unless_killed};
+use super::kill_streams::Carrier;
 use super::response_deadline::ResponseDeadline;
 use super::trace;
 use super::try_failure::TryFailure;
+use super::try_limit::TryLimit;
 use super::upstream_connector::UpstreamConnector;
+use crate::clock::Timestamp;
 use crate::failover::{FailureCause, Reached, Resendable};
 use crate::proxy::body::replay::ReplayableBody;
 use crate::proxy::body::request_body::RequestBody;
-use crate::proxy::body::upload::{Upload, UploadFault};
+use crate::proxy::body::upload::UploadFault;
 use crate::proxy::upstream::h1;
 use crate::proxy::upstream::h1::connection::SendError;
 use crate::proxy::upstream::h1::request_writer::OutgoingRequest;
+use crate::proxy::upstream::h2_peer::H2PeerState;
 use crate::proxy::upstream::http_version::for_h2;
 use crate::proxy::upstream::lease::Lease;
 use crate::proxy::upstream::pool::UpstreamPool;
@@ -37,8 +41,6 @@ use crate::proxy::upstream::upstream_head::UpstreamHead;
 use crate::proxy::upstream::upstream_response::UpstreamResponse;
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::field_rules::{is_ambiguous_response, is_too_large};
-use crate::proxy::worker::Worker;
-use crate::proxy::worker::deadline::Deadline;
 use crate::proxy::worker::send_task::SendTask;
 use crate::route::{Protocol, RetryCondition, Timeouts, UpstreamLimits};
 use crate::telemetry::{Refusal, StatusClass, UnavailableCause, UpstreamMeter};
@@ -59,12 +61,12 @@ pub(super) async fn forward(
     })?;
     // Nothing was awaited since the request's head arrived, so the deadline starts at its full length.
     let mut deadline = ResponseDeadline::new(exchange, timeouts.request);
-    let kill = exchange.killable(|| Carrier::Polled);
     let sent = {
+        let kill = exchange.killable(|| Carrier::Polled);
         let sending = pin!(send(exchange, &mut connector, body, timeouts.per_try));
-        deadline.bound(pin!(unless_killed(kill, sending))).await
+        deadline.bound(kill.as_ref(), sending).await
     };
-    let Err(fault) = sent.unwrap_or_else(Err) else {
+    let Err(fault) = sent else {
         let status = exchange.upstream_response.head.status.as_u16();
         answering(exchange, chosen).requests[StatusClass::of(status) as usize].inc();
         return Ok(());
@@ -149,8 +151,20 @@ async fn send(
     per_try: Option<Duration>,
 ) -> Result<(), Fault> {
     loop {
-        let Some(ended) = send_once(exchange, connector, &mut body, per_try).await? else { return Ok(()) };
-        // Boxed: few tries fail, and all would have the size of this future.
+        let (lease, reused) = match connector.connect_at_once(exchange) {
+            Ok(lease) => (lease, true),
+            // Boxed, as are the futures below: few requests need them, and all would have their size.
+            Err(reuse) => Box::pin(connector.connect(exchange, reuse)).await?,
+        };
+        let begun = begin_try(exchange, connector, &mut body, lease, reused)?;
+        let limit = TryLimit::new(exchange, per_try);
+        let sent = attempt(exchange, &mut body, limit).await;
+        let Some(ended) = end_try(exchange, connector, sent, begun) else {
+            if is_agreed(exchange.upgrade.requested(), &exchange.upstream_response.head)? {
+                Box::pin(switch(exchange)).await?;
+            }
+            return Ok(());
+        };
         match Box::pin(ended_try::move_on(exchange, connector, mem::take(&mut body), ended)).await? {
             AfterFailure::Again(again) => body = again,
             AfterFailure::Stands => return Ok(()),
@@ -158,14 +172,27 @@ async fn send(
     }
 }
 
-/// One try: a connection, the request, and the head of the response. Returns how it ended if it did not succeed.
-async fn send_once(
+/// A try under way.
+struct BegunTry {
+    sent_at: Timestamp,
+    /// The connection came from the pool.
+    reused: bool,
+    /// The request has no body.
+    bodiless: bool,
+    replayable: Option<ReplayableBody>,
+    /// The HTTP/2 connection.
+    peer: Option<Rc<H2PeerState>>,
+}
+
+/// Begins a try: the exchange has the connection from now on.
+#[inline]
+fn begin_try(
     exchange: &mut Exchange,
     connector: &mut UpstreamConnector,
     body: &mut RequestBody,
-    per_try: Option<Duration>,
-) -> Result<Option<Box<EndedTry>>, Fault> {
-    let (lease, reused) = connector.connect(exchange).await?;
+    lease: Lease,
+    reused: bool,
+) -> Result<BegunTry, Fault> {
     let replayable = keep(exchange, body, &lease);
     let bodiless = matches!(body, RequestBody::Empty);
     let peer = lease.h2_peer();
@@ -182,29 +209,32 @@ async fn send_once(
     judge::sent(exchange, sent_at);
     // The lease is in the exchange before the await: if this future is dropped, the exchange releases it.
     exchange.attempt.lease = Some(lease);
-    let received = match attempt_in_time(exchange, body, per_try).await {
+    Ok(BegunTry { sent_at, reused, bodiless, replayable, peer })
+}
+
+/// Ends a try. Returns how it ended if it did not succeed.
+#[inline]
+fn end_try(
+    exchange: &mut Exchange,
+    connector: &UpstreamConnector,
+    sent: Result<(), SendError>,
+    begun: BegunTry,
+) -> Option<Box<EndedTry>> {
+    let BegunTry { sent_at, reused, bodiless, replayable, peer } = begun;
+    let received = match sent {
         Ok(()) => receive(exchange, &connector.upstream, sent_at),
         Err(error) => Err(Box::new(TryEnd::Failed(failure_of(error)))),
     };
-    match received {
-        Ok(()) => {
-            if let Some(replayable) = replayable {
-                // There is no retry after the response head, so the kept pieces of the body can go.
-                replayable.discard();
-            }
-            let requested = exchange.upgrade.requested();
-            if is_agreed(requested, &exchange.upstream_response.head)? {
-                // Boxed: few requests upgrade, and all would have the size of this future.
-                Box::pin(switch(exchange)).await?;
-            }
-            Ok(None)
+    let Err(end) = received else {
+        if let Some(replayable) = replayable {
+            // There is no retry after the response head, so the kept pieces of the body can go.
+            replayable.discard();
         }
-        Err(end) => {
-            let unkept = if bodiless { Resendable::Bodiless } else { Resendable::No };
-            let resendable = replayable.as_ref().map_or(unkept, ReplayableBody::resendable);
-            Ok(Some(Box::new(EndedTry { end, reused, resendable, replayable, peer })))
-        }
-    }
+        return None;
+    };
+    let unkept = if bodiless { Resendable::Bodiless } else { Resendable::No };
+    let resendable = replayable.as_ref().map_or(unkept, ReplayableBody::resendable);
+    Some(Box::new(EndedTry { end, reused, resendable, replayable, peer }))
 }
 
 /// Takes the connection or stream over, after the endpoint has agreed to the upgrade.
@@ -218,7 +248,7 @@ async fn switch(exchange: &mut Exchange) -> Result<(), Fault> {
 
 /// Records and validates the head of a response.
 #[inline]
-fn receive(exchange: &mut Exchange, upstream: &UpstreamPool, sent_at: Instant) -> Result<(), Box<TryEnd>> {
+fn receive(exchange: &mut Exchange, upstream: &UpstreamPool, sent_at: Timestamp) -> Result<(), Box<TryEnd>> {
     let status = exchange.upstream_response.head.status;
     let took = record_head(exchange, sent_at, status);
     upstream.meter(exchange.client.worker.index).latency.record(took);
@@ -263,7 +293,7 @@ fn receive(exchange: &mut Exchange, upstream: &UpstreamPool, sent_at: Instant) -
 }
 
 /// Records the arrival of a response head; returns the time since the request was sent.
-fn record_head(exchange: &mut Exchange, sent_at: Instant, status: StatusCode) -> Duration {
+fn record_head(exchange: &mut Exchange, sent_at: Timestamp, status: StatusCode) -> Duration {
     let now = exchange.client.worker.clock.now();
     let took = now.duration_since(sent_at);
     exchange.attempt.head_at = Some(now);
@@ -301,42 +331,6 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Sends the request once, within `timeout.per_try`. The limit runs while the client has sent its whole request.
-async fn attempt_in_time(
-    exchange: &mut Exchange,
-    body: &mut RequestBody,
-    per_try: Option<Duration>,
-) -> Result<(), SendError> {
-    let worker = Rc::clone(&exchange.client.worker);
-    let upload = per_try.and(exchange.prepared.upload.as_ref()).map(Rc::clone);
-    let mut limit = Deadline::new(&worker, per_try);
-    let mut sending = pin!(attempt(exchange, body));
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-            return Poll::Ready(sent);
-        }
-        while limit.poll(cx).is_ready() {
-            match upload.as_ref().and_then(|upload| left_after(upload, &worker, per_try)) {
-                Some(left) => limit = Deadline::new(&worker, Some(left)),
-                None => {
-                    return Poll::Ready(Err(SendError { fault: Fault::ResponseTimeout, reached: Reached::Unanswered }));
-                }
-            }
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// The rest of `timeout.per_try`, which runs from the last piece of the upload.
-fn left_after(upload: &Upload, worker: &Worker, per_try: Option<Duration>) -> Option<Duration> {
-    if !upload.ended.get() {
-        return per_try;
-    }
-    let until = upload.pace.runs_from(None)? + per_try?;
-    Some(until.saturating_duration_since(worker.clock.now())).filter(|left| !left.is_zero())
-}
-
 /// What an error of a try is to the endpoint's health and to the retry rule.
 fn failure_of(error: SendError) -> TryFailure {
     let SendError { fault, reached } = error;
@@ -351,16 +345,21 @@ fn failure_of(error: SendError) -> TryFailure {
     }
 }
 
-/// Sends the request once. If nothing of it was written, its body is as before.
-async fn attempt(exchange: &mut Exchange, body: &mut RequestBody) -> Result<(), SendError> {
+/// Sends the request once, within the limit. If nothing of it was written, its body is as before.
+async fn attempt(exchange: &mut Exchange, body: &mut RequestBody, mut limit: TryLimit) -> Result<(), SendError> {
     let head = &exchange.request.head;
     match &mut exchange.attempt.lease {
         Some(Lease::Whole { connection, .. }) => {
             let takes_informational = head.version == Version::HTTP_11;
             let informational = takes_informational.then_some(&*exchange.client.informational);
-            let (head, body) = h1::send::send(connection, OutgoingRequest { head, body }, informational).await?;
-            exchange.upstream_response.set_connection(head, body);
-            Ok(())
+            let mut request = OutgoingRequest { head, body };
+            h1::send::begin(connection, &request)?;
+            poll_fn(|cx| match h1::send::poll(connection, cx, &mut request, informational) {
+                Poll::Pending => limit.poll(cx).map(Err),
+                sent @ Poll::Ready(_) => sent,
+            })
+            .await?;
+            exchange.upstream_response.set_connection(connection)
         }
         Some(Lease::Stream(stream)) => {
             let worker = &exchange.client.worker;
@@ -372,7 +371,12 @@ async fn attempt(exchange: &mut Exchange, body: &mut RequestBody) -> Result<(), 
             // `prepare` has checked the target.
             let request = for_h2(head, mem::take(body), scheme)
                 .map_err(|_| SendError { fault: Fault::Refused(Refusal::Internal), reached: Reached::Aborted })?;
-            match stream.sender.try_send_request(request).await {
+            let mut sending = pin!(stream.sender.try_send_request(request));
+            let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Pending => limit.poll(cx).map(Err),
+                Poll::Ready(sent) => Poll::Ready(Ok(sent)),
+            });
+            match sent.await? {
                 Ok(response) => {
                     exchange.upstream_response = UpstreamResponse::on_stream(response, worker.spare_fields());
                     Ok(())

@@ -3,13 +3,14 @@
 //!
 //! Nothing here decides anything about the request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::exchange::{ChosenVariant, Exchange};
 use super::judged::{Judged, JudgedStep};
 use super::judged_requests::JudgedRequest;
+use crate::clock::Timestamp;
 use crate::fields::Fields;
 use crate::proxy::upstream::upgrade_request::is_agreed;
 use crate::proxy::wire::fault::Fault;
@@ -42,7 +43,7 @@ pub(super) fn expose(exchange: &mut Exchange, chosen: &ChosenVariant) {
 
 /// The request goes to the upstream, on an open connection.
 #[inline]
-pub(super) fn sent(exchange: &mut Exchange, sent_at: Instant) {
+pub(super) fn sent(exchange: &mut Exchange, sent_at: Timestamp) {
     if exchange.judged.step != JudgedStep::Sent {
         return;
     }
@@ -185,7 +186,7 @@ pub(super) fn trailed(exchange: &mut Exchange, trailers: &mut HeaderMap) {
 #[cold]
 pub(super) fn tunnel_reset(exchange: &mut Exchange) {
     let now = exchange.client.worker.clock.now();
-    let is_early = |opened: Instant| now.saturating_duration_since(opened) < TUNNEL_ERROR_WITHIN;
+    let is_early = |opened: Timestamp| now.duration_since(opened) < TUNNEL_ERROR_WITHIN;
     if exchange.attempt.head_at.is_some_and(is_early) {
         failed(exchange, None);
     }

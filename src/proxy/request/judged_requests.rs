@@ -4,9 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::snapshot_view::SnapshotView;
+use crate::clock::Timestamp;
 use crate::proxy::body::upload::Upload;
 use crate::route::RouteId;
 use crate::telemetry::{GuardTicket, HeadWait, ReportedSignals};
@@ -38,7 +39,7 @@ pub(super) struct JudgedRequest {
     /// Where and when it was sent.
     pub(super) ticket: GuardTicket,
     /// When its current try was sent, until the head of the response.
-    pub(super) sent_at: Option<Instant>,
+    pub(super) sent_at: Option<Timestamp>,
     pub(super) upload: Option<Rc<Upload>>,
     /// The events that it has made.
     pub(super) reported: ReportedSignals,
@@ -59,14 +60,14 @@ impl JudgedPlace {
 impl JudgedRequest {
     /// How long the upstream has had all that the client sent; `None` while nothing is awaited, or the proxy waits for the
     /// client.
-    pub(super) fn waited(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn waited(&self, now: Timestamp) -> Option<Duration> {
         let sent_at = self.sent_at?;
-        let Some(upload) = &self.upload else { return Some(now.saturating_duration_since(sent_at)) };
+        let Some(upload) = &self.upload else { return Some(now.duration_since(sent_at)) };
         if upload.pace.waits_for_client() {
             return None;
         }
         let since = upload.pace.moved().map_or(sent_at, |moved| moved.max(sent_at));
-        Some(now.saturating_duration_since(since))
+        Some(now.duration_since(since))
     }
 }
 
@@ -108,7 +109,7 @@ impl JudgedRequests {
     }
 
     /// Reports the requests that have become slow or lost.
-    pub(super) fn sweep(&self, view: &SnapshotView, worker: usize, now: Instant) {
+    pub(super) fn sweep(&self, view: &SnapshotView, worker: usize, now: Timestamp) {
         if self.used.get() == 0 {
             return;
         }
@@ -132,10 +133,10 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::WorkerClock;
 
     fn head(upload: Option<Rc<Upload>>) -> JudgedRequest {
-        let (sent_at, reported) = (Some(Clock.now()), ReportedSignals::default());
+        let (sent_at, reported) = (Some(WorkerClock::of_test().now()), ReportedSignals::default());
         JudgedRequest { watch: 1, route: RouteId(0), ticket: GuardTicket::sample(), sent_at, upload, reported }
     }
 
@@ -165,6 +166,7 @@ mod tests {
         assert_eq!(waited(105), Some(5));
         upload.pace.record_poll(&Poll::Ready(()), at(110));
         assert_eq!((waited(110), waited(112)), (Some(0), Some(2)));
-        assert_eq!(self::head(None).waited(at(0)), Some(Duration::ZERO));
+        let bodiless = self::head(None);
+        assert_eq!(bodiless.waited(bodiless.sent_at.unwrap()), Some(Duration::ZERO));
     }
 }

@@ -2,14 +2,12 @@
 //! killed variant end after that time. A kill that is revoked before closes nothing.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use super::snapshot_view::SnapshotView;
 use crate::proxy::downstream::client::Client;
-use crate::proxy::wire::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::proxy::worker::response_reader::ResponseReader;
 use crate::route::{RouteId, Rules, StreamPlace, VariantId};
@@ -201,18 +199,6 @@ impl KillableStream {
         }
         due
     }
-}
-
-/// Runs `future` until a kill. Cancel safe if `future` is.
-pub(super) async fn unless_killed<T>(
-    kill: Option<KillableStream>,
-    mut future: Pin<&mut impl Future<Output = Result<T, Fault>>>,
-) -> Result<T, Fault> {
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Pending if kill.as_ref().is_some_and(|kill| kill.must_close(cx)) => Poll::Ready(Err(Fault::Killed)),
-        polled @ (Poll::Pending | Poll::Ready(_)) => polled,
-    })
-    .await
 }
 
 impl Drop for KillableStream {

@@ -46,7 +46,7 @@ pub(crate) fn limit(exchange: &Exchange, id: RouteId, identified: &IdentifiedCal
         return Ok(());
     }
     let specs = &exchange.view.snapshot.rules.route(id).rate_limits;
-    let now_ns = exchange.client.worker.process_ns(exchange.request.began);
+    let now_ns = exchange.request.began.nanos();
     let all = RouteLimits { exchange, identified, specs, states, now_ns };
     all.enforce()?;
     all.try_out();

@@ -33,6 +33,7 @@ mod shadow;
 mod snapshot_view;
 mod trace;
 mod try_failure;
+mod try_limit;
 mod tunnel;
 mod upgrade;
 mod upgrade_state;

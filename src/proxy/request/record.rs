@@ -181,7 +181,7 @@ fn log(exchange: &mut Exchange, took: std::time::Duration, event: Option<AccessE
         },
         detail: exchange.progress.detail,
         limit: route.and_then(|route| screening.limit(route)).map(|limit| limit.name.as_str()),
-        rule: route.and_then(|route| screening.rule(route)).map(|rule| &rule.place),
+        rule: route.and_then(|route| Some(route.place_of(screening.rule(route)?.line))),
         grpc_status: exchange.call.as_ref().and_then(|call| call.status.code()),
         event,
         ..AccessEntry::of(request)

@@ -47,7 +47,7 @@ impl ResponseBody {
         }
         if let Some(deadline) = exchange.call.as_ref().and_then(|call| call.deadline) {
             let worker = &exchange.client.worker;
-            let left = deadline.saturating_duration_since(worker.clock.now());
+            let left = deadline.duration_since(worker.clock.now());
             exchange.sending.deadline = Some(Box::new(Deadline::new(worker, Some(left))));
         }
         if !ended && matches!(exchange.sending.source, BodySource::Upstream(_)) {

@@ -5,11 +5,12 @@
 //! `traceparent` passes unchanged.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Version;
 
 use super::exchange::Exchange;
+use crate::clock::Timestamp;
 use crate::fields::Fields;
 use crate::proxy::mirror::copy_span::{CopyKind, CopySpan};
 use crate::proxy::wire::field_rules::Peer;
@@ -164,7 +165,7 @@ struct AttemptPlace {
 }
 
 fn client(exchange: &Exchange, trace: &TraceContext, attempt: &Attempt, place: &AttemptPlace) {
-    let at = |moment: Instant| exchange.request.began_wall + moment.saturating_duration_since(exchange.request.began);
+    let at = |moment: Timestamp| exchange.request.began_wall + moment.duration_since(exchange.request.began);
     let failed = attempt.status >= 400 || !attempt.error.is_empty() || attempt.status == 0;
     let method = known_method(&exchange.request.head.method);
     let span = TraceSpan {

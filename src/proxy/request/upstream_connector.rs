@@ -123,7 +123,7 @@ impl UpstreamConnector {
             sender,
             hostless,
         };
-        connector.select(exchange, picked);
+        connector.occupy(exchange, picked);
         Ok(connector)
     }
 
@@ -134,8 +134,14 @@ impl UpstreamConnector {
 
     /// Makes an endpoint that of the next try.
     pub(super) fn select(&mut self, exchange: &mut Exchange, picked: Picked) {
-        let (attempt, client) = (&mut exchange.attempt, &exchange.client);
         (self.at, self.endpoint) = (picked.at, Rc::clone(&self.upstream.endpoints[picked.at]));
+        self.occupy(exchange, picked);
+    }
+
+    /// Counts the next try at its endpoint.
+    #[inline]
+    fn occupy(&mut self, exchange: &mut Exchange, picked: Picked) {
+        let (attempt, client) = (&mut exchange.attempt, &exchange.client);
         attempt.endpoint = Some(Rc::clone(&self.endpoint));
         attempt.flight = Some(InFlightGuard::new(&client.worker, &self.upstream, picked));
         let names = self.upstream.upstream.proxy_protocol.is_some();
@@ -171,22 +177,39 @@ impl UpstreamConnector {
         }
     }
 
-    /// Returns a connection, and whether it was used before. Sends nothing of the request.
-    pub(crate) async fn connect(&mut self, exchange: &mut Exchange) -> Result<(Lease, bool), Fault> {
+    /// Begins an attempt to connect; returns a pooled connection or stream, if there is one. Otherwise
+    /// [`Self::connect`] goes on. Not a future: most attempts end here.
+    #[inline]
+    pub(crate) fn connect_at_once(&mut self, exchange: &mut Exchange) -> Result<Lease, Reuse> {
+        let reuse = self.begin_attempt(exchange);
+        let lease = connect::pooled(self.pool(), &reuse, WhenFull::Wait(&exchange.attempt.waited)).ok_or(reuse)?;
+        self.endpoint.record_connect_success(&self.upstream, &exchange.client.worker);
+        Ok(lease)
+    }
+
+    /// Begins an attempt to connect; returns the connections that it may reuse.
+    #[inline]
+    fn begin_attempt(&mut self, exchange: &mut Exchange) -> Reuse {
+        let reuse = match &self.declined {
+            _ if self.tries >= STALE_MAX => Reuse::Never,
+            Some(peer) => Reuse::Except(Rc::clone(peer)),
+            None => Reuse::Allowed,
+        };
+        self.tries += 1;
+        exchange.progress.stage = ExchangeStage::Connect;
+        if let Some(flight) = &exchange.attempt.flight {
+            flight.begin();
+        }
+        exchange.attempt.number += 1;
+        trace::start_attempt(exchange);
+        reuse
+    }
+
+    /// Goes on after [`Self::connect_at_once`]: returns a connection, and whether it was used before. Sends nothing of
+    /// the request.
+    pub(crate) async fn connect(&mut self, exchange: &mut Exchange, mut reuse: Reuse) -> Result<(Lease, bool), Fault> {
         let worker = Rc::clone(&exchange.client.worker);
         loop {
-            let reuse = match &self.declined {
-                _ if self.tries >= STALE_MAX => Reuse::Never,
-                Some(peer) => Reuse::Except(Rc::clone(peer)),
-                None => Reuse::Allowed,
-            };
-            self.tries += 1;
-            exchange.progress.stage = ExchangeStage::Connect;
-            if let Some(flight) = &exchange.attempt.flight {
-                flight.begin();
-            }
-            exchange.attempt.number += 1;
-            trace::start_attempt(exchange);
             let target = ConnectTarget { upstream: &self.upstream, endpoint: self.pool() };
             match connect::lease(&worker, target, reuse, WhenFull::Wait(&exchange.attempt.waited)).await {
                 Ok(leased) => {
@@ -199,6 +222,7 @@ impl UpstreamConnector {
                     Box::pin(follow_up::after_no_connection(exchange, self, fault)).await?;
                 }
             }
+            reuse = self.begin_attempt(exchange);
         }
     }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioTimer;
@@ -17,8 +17,9 @@ use super::h2_connection::{Freed, H2Stream, Http2Connection, OpenStreams};
 use super::h2_io::UpstreamH2Io;
 use super::lease::Lease;
 use super::open_connection::{ConnectionGuard, OpenConnection};
-use super::pool::{ConnectTarget, UpstreamPool};
+use super::pool::{ConnectTarget, EndpointPool, UpstreamPool};
 use super::tls;
+use crate::clock::Timestamp;
 use crate::net::{self, ConnectError, ConnectPhase, Destination, Socket};
 use crate::proxy::wire::fault::Fault;
 use crate::proxy::wire::response_head::HeadLimits;
@@ -41,25 +42,34 @@ pub(crate) async fn lease(
     when_full: WhenFull<'_>,
 ) -> Result<(Lease, bool), Fault> {
     let endpoint = target.endpoint;
-    let protocol = endpoint.protocol();
-    if protocol != Protocol::H2c
-        && reuse.allows_connection()
-        && let Some(connection) = endpoint.pop()
-    {
-        return Ok((Lease::Whole { connection, endpoint: Rc::clone(endpoint) }, true));
+    if let Some(lease) = pooled(endpoint, &reuse, when_full) {
+        return Ok((lease, true));
     }
-    when_full.note(Waits::No);
     // Boxed, so that requests on pooled connections do not carry the size of these futures.
-    if protocol == Protocol::Http1 {
+    if endpoint.protocol() == Protocol::Http1 {
         return Box::pin(open_or_wait(worker, target, reuse, when_full)).await;
-    }
-    if let Some(connection) = endpoint.multiplexed(&reuse) {
-        return Ok((Lease::Stream(H2Stream::new(connection)), true));
     }
     if worker.now_ms() < endpoint.full_until_ms.get() {
         return Err(Fault::UpstreamConnections);
     }
     Box::pin(wait_for_shared(worker, target, reuse, when_full)).await
+}
+
+/// A connection of the pool, or a stream of one, if there is one.
+#[inline]
+pub(crate) fn pooled(endpoint: &Rc<EndpointPool>, reuse: &Reuse, when_full: WhenFull<'_>) -> Option<Lease> {
+    let protocol = endpoint.protocol();
+    if protocol != Protocol::H2c
+        && reuse.allows_connection()
+        && let Some(connection) = endpoint.pop()
+    {
+        return Some(Lease::Whole { connection, endpoint: Rc::clone(endpoint) });
+    }
+    when_full.note(Waits::No);
+    if protocol == Protocol::Http1 {
+        return None;
+    }
+    endpoint.multiplexed(reuse).map(|connection| Lease::Stream(H2Stream::new(connection)))
 }
 
 /// Takes a place under the upstream's limit on connections.
@@ -93,7 +103,7 @@ async fn wait_and_open(
     target: ConnectTarget<'_>,
     reuse: Reuse,
     when_full: WhenFull<'_>,
-    began: Instant,
+    began: Timestamp,
 ) -> Result<(Lease, bool), Fault> {
     let left = time_left(worker, target.upstream, began);
     let guard = match connection_queue::wait(worker, target, reuse.clone(), when_full, left).await? {
@@ -164,7 +174,7 @@ async fn line_up<'a>(
     worker: &Worker,
     target: ConnectTarget<'a>,
     reuse: &Reuse,
-    began: Instant,
+    began: Timestamp,
 ) -> Result<Line<'a>, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     if endpoint.agreed_on_h1.get() {
@@ -191,7 +201,7 @@ async fn open_alone(
     target: ConnectTarget<'_>,
     guard: ConnectionGuard,
     line: OpeningLock<'_>,
-    began: Instant,
+    began: Timestamp,
 ) -> Result<(Lease, bool), Fault> {
     let opened = open(worker, target, guard, began).await;
     if let (Some(_), Err(fault)) = (&line, &opened) {
@@ -203,7 +213,7 @@ async fn open_alone(
 }
 
 /// Time left until a connection must be usable.
-fn time_left(worker: &Worker, upstream: &UpstreamPool, began: Instant) -> Duration {
+fn time_left(worker: &Worker, upstream: &UpstreamPool, began: Timestamp) -> Duration {
     upstream.upstream.connect_timeout.saturating_sub(worker.clock.now().duration_since(began))
 }
 
@@ -212,7 +222,7 @@ async fn open(
     worker: &Rc<Worker>,
     target: ConnectTarget<'_>,
     guard: ConnectionGuard,
-    began: Instant,
+    began: Timestamp,
 ) -> Result<Lease, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     let connection = OpenConnection { socket: connect(worker, target, began).await?, guard };
@@ -251,7 +261,7 @@ async fn handshake_h2(
     worker: &Rc<Worker>,
     ConnectTarget { upstream, endpoint }: ConnectTarget<'_>,
     OpenConnection { socket, guard }: OpenConnection,
-    began: Instant,
+    began: Timestamp,
 ) -> Result<Http2Connection, Fault> {
     let mut builder = http2::Builder::new(StreamExecutor::new(&worker.last_started));
     builder
@@ -298,7 +308,7 @@ fn header_list_bytes(limits: &UpstreamLimits) -> u32 {
 
 /// Connects to the endpoint. The connection has its place under the upstream's limit already, so that a burst cannot
 /// exceed it. Tower's concurrency limit would count attempts of one worker; this limit is on all open connections.
-async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Instant) -> Result<Socket, Fault> {
+async fn connect(worker: &Rc<Worker>, target: ConnectTarget<'_>, began: Timestamp) -> Result<Socket, Fault> {
     let ConnectTarget { upstream, endpoint } = target;
     let meter = upstream.meter(worker.index);
     let left = time_left(worker, upstream, began);

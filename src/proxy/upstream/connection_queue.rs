@@ -83,7 +83,7 @@ pub(super) async fn wait(
     }
     let limits = &upstream.upstream.limits;
     let (connections, pending) = (limits.connections, limits.pending);
-    let since = worker.clock.now();
+    let since = worker.clock.instant();
     let until = since + left;
     let request = SlotRequest { worker: &worker.releases, limit: connections, pending, since, until };
     let ticket = match upstream.slots().join(request) {
@@ -139,7 +139,7 @@ impl Drop for Place<'_> {
         let ConnectTarget { upstream, endpoint } = self.target;
         upstream.meter(self.worker.index).pending.add(-1);
         endpoint.queue.leave(&self.waiter);
-        upstream.slots().leave(self.waiter.ticket, self.worker.clock.now());
+        upstream.slots().leave(self.waiter.ticket, self.worker.clock.instant());
         match self.waiter.take_given() {
             Some(Freed::Connection(connection)) => endpoint.push(connection, self.worker.now_ms()),
             // The drop of a stream passes it on.

@@ -10,11 +10,11 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::h1::body::Http1Body;
+use super::h1::connection::{Http1Connection, SendError};
 use super::lease::Lease;
 use super::upstream_head::UpstreamHead;
 use crate::fields::Fields;
 use crate::proxy::wire::body_error::BodyError;
-use crate::proxy::wire::response_head::ResponseHead;
 
 /// The response of an upstream.
 #[derive(Default)]
@@ -53,21 +53,19 @@ pub(crate) enum UpstreamBody {
 pub(crate) type PolledFrame = Option<Result<Frame<Bytes>, BodyError>>;
 
 impl UpstreamResponse {
-    /// A response over HTTP/1.1.
-    pub(crate) fn on_connection(head: ResponseHead, body: Http1Body) -> Self {
-        let mut response = Self::default();
-        response.set_connection(head, body);
-        response
-    }
-
-    /// The same in place.
+    /// Sets the response whose head this connection has read. In place: it is too large to be returned.
+    ///
+    /// # Errors
+    /// The connection has read no head.
     #[inline]
-    pub(crate) fn set_connection(&mut self, head: ResponseHead, body: Http1Body) {
+    pub(crate) fn set_connection(&mut self, connection: &mut Http1Connection) -> Result<(), SendError> {
+        let head = connection.take_head()?;
+        self.body = UpstreamBody::Whole(Http1Body::new(head.framing, connection));
         self.hop_by_hop = if head.hop_by_hop { HopByHop::Possible } else { HopByHop::None };
         self.may_have_event = head.has_event;
         self.head = UpstreamHead { status: head.status, version: head.version, fields: head.fields };
-        self.body = UpstreamBody::Whole(body);
         self.upgrade = None;
+        Ok(())
     }
 
     /// A response over HTTP/2. `fields` are empty: their memory is used.

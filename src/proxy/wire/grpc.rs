@@ -4,11 +4,12 @@
 //! value is no timeout here: it is the server's part to reject it.
 
 use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 
+use crate::clock::Timestamp;
 use crate::fields::Fields;
 use crate::telemetry::GrpcStatus;
 
@@ -21,22 +22,21 @@ const DIGITS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct GrpcCall {
     /// When it must end.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Timestamp>,
     /// Its status; unseen until the response has one.
     pub(crate) status: GrpcStatus,
 }
 
 impl GrpcCall {
     /// The call of a request with these fields, received at `began`.
-    pub(crate) fn new(fields: &Fields, began: Instant) -> Self {
+    pub(crate) fn new(fields: &Fields, began: Timestamp) -> Self {
         let mut lines = fields.get_all("grpc-timeout");
         // Two fields are ambiguous: neither counts.
         let timeout = match (lines.next(), lines.next()) {
             (Some(only), None) => timeout(only),
             (None | Some(_), _) => None,
         };
-        // A deadline that the clock cannot represent is no deadline.
-        Self { deadline: timeout.and_then(|timeout| began.checked_add(timeout)), status: GrpcStatus::UNSEEN }
+        Self { deadline: timeout.map(|timeout| began + timeout), status: GrpcStatus::UNSEEN }
     }
 
     /// Records a response's head. It may be trailers-only, or not be of gRPC.
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_call_has_the_deadline_that_one_line_gives_it() {
-        let began = crate::clock::Clock.now();
+        let began = crate::clock::WorkerClock::of_test().now();
         let deadline = |lines: &[&'static str]| {
             let mut fields = Fields::new();
             for line in lines {
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_last_status_counts() {
-        let began = crate::clock::Clock.now();
+        let began = crate::clock::WorkerClock::of_test().now();
         let mut call = GrpcCall::new(&Fields::new(), began);
         call.head(StatusCode::OK, &Fields::new());
         assert_eq!(call.status, GrpcStatus::UNSEEN);

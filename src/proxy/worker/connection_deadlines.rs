@@ -11,13 +11,14 @@ use std::time::Duration;
 use super::budget::Outbox;
 use super::response_reader::{UpstreamKey, patience_ms};
 
-/// How often a worker sweeps; deadlines are late by at most this.
+/// How often a worker sweeps; deadlines are late by about as much.
 pub(crate) const SWEEP: Duration = Duration::from_millis(100);
 
 /// A connection that is idle for this long hibernates: it releases its buffers.
 const HIBERNATE_AFTER_MS: u64 = 1000;
 
 const NEVER: u64 = u64::MAX;
+const PASSED: u64 = 0;
 
 /// Why a connection is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub(crate) struct ConnectionDeadlines {
     heading: Cell<u64>,
     writing: Cell<u64>,
     hibernating: Cell<u64>,
+    /// That of the response that is awaited (HTTP/1.1): `NEVER` while none is, `PASSED` once a sweep has found it late.
+    responding: Cell<u64>,
     wakeup: Cell<Wakeup>,
     waker: RefCell<Option<Waker>>,
     place: Cell<usize>,
@@ -209,6 +212,32 @@ impl ConnectionDeadlines {
     }
 }
 
+/// A coarse timer among the deadlines of an HTTP/1.1 connection, which awaits one response at a time. It has no slot and no
+/// waker of its own: a sweep wakes the waker that the connection registers in each poll.
+pub(crate) struct ResponseTimer(Rc<ConnectionDeadlines>);
+
+impl ResponseTimer {
+    /// A timer that fires at `deadline_ms` of the worker's time. The task of the connection polls it.
+    #[inline]
+    pub(crate) fn new(deadlines: &Rc<ConnectionDeadlines>, deadline_ms: u64) -> Self {
+        debug_assert!(deadlines.responding.get() == NEVER, "one response after another");
+        deadlines.responding.set(deadline_ms);
+        Self(Rc::clone(deadlines))
+    }
+
+    /// Whether it has fired.
+    #[inline]
+    pub(super) fn has_fired(&self) -> bool {
+        self.0.responding.get() == PASSED
+    }
+}
+
+impl Drop for ResponseTimer {
+    fn drop(&mut self) {
+        self.0.responding.set(NEVER);
+    }
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(NEVER)
 }
@@ -230,6 +259,7 @@ impl ConnectionList {
             heading: Cell::new(NEVER),
             writing: Cell::new(NEVER),
             hibernating: Cell::new(NEVER),
+            responding: Cell::new(NEVER),
             wakeup: Cell::new(Wakeup::Nothing),
             waker: RefCell::new(None),
             place: Cell::new(list.len()),
@@ -283,6 +313,10 @@ impl ConnectionList {
     pub(crate) fn sweep(&self, now_ms: u64) {
         // A wake only schedules a task: nothing is removed during the loop.
         for deadlines in self.list.borrow().iter() {
+            if deadlines.responding.get() <= now_ms {
+                deadlines.responding.set(PASSED);
+                deadlines.wake();
+            }
             let due = deadlines.reading.get().min(deadlines.heading.get()).min(deadlines.writing.get());
             if due <= now_ms {
                 deadlines.wake_with(Wakeup::Expired);
@@ -352,6 +386,22 @@ mod tests {
         early.clear_head();
         list.sweep(700);
         assert_eq!(early.take_wakeup(), Wakeup::Nothing);
+    }
+
+    #[test]
+    fn an_awaited_response_is_late_after_its_deadline() {
+        let list = ConnectionList::default();
+        let deadlines = list.add(1);
+        let timer = ResponseTimer::new(&deadlines, 500);
+        list.sweep(499);
+        assert!(!timer.has_fired());
+        list.sweep(500);
+        assert!(timer.has_fired());
+        drop(timer);
+        let next = ResponseTimer::new(&deadlines, 900);
+        list.sweep(600);
+        assert!(!next.has_fired());
+        assert_eq!(deadlines.take_wakeup(), Wakeup::Nothing, "it is no deadline of the client");
     }
 
     #[test]

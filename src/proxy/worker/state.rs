@@ -6,7 +6,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::sync::{mpsc, watch};
@@ -20,7 +20,7 @@ use super::share::ClientShares;
 use super::stalled_readers::StalledReaders;
 use super::sweeps::{SweepWork, Sweeps};
 use super::timers::Timers;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp, WorkerClock};
 use crate::drain::DrainWatch;
 use crate::failover::Moment;
 use crate::fields::Fields;
@@ -80,8 +80,10 @@ pub struct WorkerSetup {
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) workers: usize,
+    /// Twice the number of workers. 32 bits, because a request divides by it.
+    half_shares: u32,
     pub(crate) registry: Arc<MeterRegistry>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WorkerClock,
     pub(crate) connections: ConnectionList,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Empty lists of fields, whose memory the next heads use.
@@ -122,9 +124,9 @@ pub(crate) struct Worker {
     log_sender: LogSender,
     spans: RefCell<SpanBuffer>,
     span_sender: SpanSender,
-    started: Instant,
+    started: Timestamp,
     /// The monotonic and the wall clock at the last sweep.
-    wall: Cell<(Instant, Duration)>,
+    wall: Cell<(Timestamp, Duration)>,
     now_ms: Cell<u64>,
     /// Milliseconds since the process started, as of the last sweep.
     process_ms: Cell<u64>,
@@ -138,9 +140,12 @@ impl Worker {
         let WorkerSetup {
             index, workers, registry, client_limits, log, spans, comparison_jobs, look_ups, clock, ..
         } = setup;
+        let clock = WorkerClock::new(clock, registry.started);
+        let now = clock.now();
         Rc::new(Self {
             index,
             workers,
+            half_shares: u32::try_from(workers.max(1) * 2).unwrap_or(u32::MAX),
             registry,
             connections: ConnectionList::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
@@ -170,8 +175,8 @@ impl Worker {
             log_sender: log,
             spans: RefCell::default(),
             span_sender: spans,
-            started: clock.now(),
-            wall: Cell::new((clock.now(), clock.wall())),
+            started: now,
+            wall: Cell::new((now, clock.wall())),
             now_ms: Cell::new(0),
             process_ms: Cell::new(0),
             swept_ms: Cell::new(0),
@@ -198,12 +203,12 @@ impl Worker {
     /// equal share; nothing of a small limit.
     #[inline]
     pub(crate) fn share_of(&self, limit: u32) -> i64 {
-        if limit < COUNTED_BELOW { 0 } else { i64::from(limit) / i64::try_from(self.workers * 2).unwrap_or(2) }
+        if limit < COUNTED_BELOW { 0 } else { i64::from(limit / self.half_shares) }
     }
 
     /// Milliseconds since the process started.
     pub(crate) fn uptime_ms(&self) -> u64 {
-        self.since_process_start(self.clock.now())
+        self.clock.now().nanos() / 1_000_000
     }
 
     /// Milliseconds since the process started, as of the last sweep: the time of states that all workers share.
@@ -211,25 +216,16 @@ impl Worker {
         self.process_ms.get()
     }
 
-    /// Nanoseconds since the process started: the time of rate limits.
-    pub(crate) fn process_ns(&self, moment: Instant) -> u64 {
-        u64::try_from(moment.saturating_duration_since(self.registry.started).as_nanos()).unwrap_or(u64::MAX)
-    }
-
-    fn since_process_start(&self, now: Instant) -> u64 {
-        let uptime = now.saturating_duration_since(self.registry.started);
-        u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// The time of the process and a random draw, for the health of an endpoint.
     pub(crate) fn moment(&self) -> Moment {
         Moment { now_ms: self.uptime_ms(), draw: self.random.borrow_mut().f64() }
     }
 
-    /// The wall clock at an instant of the monotonic clock. Sweeps adjust it when the wall clock is set.
-    pub(crate) fn wall_at(&self, moment: Instant) -> Duration {
+    /// The wall clock at a time of the monotonic clock. Sweeps adjust it when the wall clock is set.
+    #[inline]
+    pub(crate) fn wall_at(&self, moment: Timestamp) -> Duration {
         let (then, wall) = self.wall.get();
-        wall + moment.saturating_duration_since(then)
+        wall + moment.duration_since(then)
     }
 
     /// The value of `date` for a response that has none.
@@ -291,14 +287,14 @@ impl Worker {
         self.wall.set((now, self.clock.wall()));
         let now_ms = u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
-        self.process_ms.set(self.since_process_start(now));
+        self.process_ms.set(now.nanos() / 1_000_000);
         now_ms
     }
 
     /// Ends a sweep: forgets idle client addresses, flushes logs and spans, reports the reserved memory. Last, it
     /// returns unused pages to the system and reports that the worker is alive.
     pub(crate) fn finish_sweep(&self) {
-        let (now, _) = self.wall.get();
+        let now = self.clock.instant();
         let now_ms = self.now_ms.get();
         let last_ms = self.swept_ms.replace(now_ms);
         self.client_limits.sweep(now.saturating_duration_since(self.registry.started));
@@ -340,8 +336,7 @@ impl Worker {
     pub(crate) fn rouse(&self) {
         if self.sweeps.rouse() {
             self.tick();
-            let (now, _) = self.wall.get();
-            self.registry.rouse(self.index, now);
+            self.registry.rouse(self.index, self.clock.instant());
         }
     }
 

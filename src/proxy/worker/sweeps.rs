@@ -2,9 +2,16 @@
 //! then it sweeps every five seconds, so that an idle process wakes up seldom.
 
 use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
 
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::connection_deadlines::SWEEP;
 use crate::telemetry::REST_BEAT;
@@ -30,28 +37,38 @@ pub(crate) struct Sweeps {
     bell: Notify,
 }
 
-/// The ticks of a worker's sweeps.
-pub(crate) struct SweepTicks(Interval);
+/// The ticks of a worker's sweeps: a timer of the kernel, if there is a file descriptor for it. While the runtime has a
+/// timer, each of its turns reads the clock once more.
+pub(crate) struct SweepTicks(Option<AsyncFd<OwnedFd>>);
 
 impl SweepTicks {
-    /// Ticks from now on, inside of the worker's runtime.
+    /// Inside of the worker's runtime.
+    #[expect(deprecated, reason = "unsound for a type that lends a descriptor which is not its own; this one owns it")]
     pub(crate) fn new() -> Self {
-        let mut ticks = interval(SWEEP);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self(ticks)
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC).ok();
+        Self(timer.and_then(|timer| AsyncFd::with_interest(timer, Interest::READABLE).ok()))
     }
 
     /// Waits until the next sweep is due. One that ends a rest is due at once.
     pub(crate) async fn next(&mut self, sweeps: &Sweeps) {
         if sweeps.resting.get() {
+            // During a rest the timer stays unset: it would wake the worker.
             let _ = timeout(REST_BEAT, sweeps.bell.notified()).await;
-            // During a rest the ticks stay unset: they would wake the worker.
-            if !sweeps.resting.get() {
-                self.0.reset();
-            }
-        } else {
-            self.0.tick().await;
+        } else if self.tick().await.is_err() {
+            sleep(SWEEP).await;
         }
+    }
+
+    /// Sets the timer, and waits for it. It need not be read: it is set again.
+    async fn tick(&self) -> io::Result<()> {
+        let timer = self.0.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        const { assert!(SWEEP.as_secs() == 0, "the timer counts nanoseconds only") };
+        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let once =
+            Itimerspec { it_interval: never, it_value: Timespec { tv_nsec: SWEEP.subsec_nanos().into(), ..never } };
+        timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+        timer.readable().await?.clear_ready();
+        Ok(())
     }
 }
 
@@ -101,7 +118,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_rest_is_swept_at_once() {
-        let (sweeps, mut ticks) = (Sweeps::default(), SweepTicks::new());
+        the_end_of_a_rest(SweepTicks::new()).await;
+        // Without a file descriptor for the timer.
+        the_end_of_a_rest(SweepTicks(None)).await;
+    }
+
+    async fn the_end_of_a_rest(mut ticks: SweepTicks) {
+        let sweeps = Sweeps::default();
         ticks.next(&sweeps).await;
         while !sweeps.note(SweepWork::None) {}
         // Not even begun to wait: a bell that rings is kept.

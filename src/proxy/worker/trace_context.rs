@@ -2,11 +2,11 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use http::Method;
 use http::header::HeaderName;
 
+use crate::clock::Timestamp;
 use crate::fields::{Fields, text};
 use crate::proxy::wire::field_rules::Peer;
 use crate::route::{TraceExport, UpstreamId};
@@ -40,8 +40,8 @@ pub(crate) struct TraceParent {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) span: u64,
-    pub(crate) began: Instant,
-    pub(crate) ended: Option<Instant>,
+    pub(crate) began: Timestamp,
+    pub(crate) ended: Option<Timestamp>,
     pub(crate) upstream: Option<UpstreamId>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) status: u16,
@@ -74,7 +74,7 @@ impl TraceContext {
     }
 
     /// Ends the last attempt, unless it has ended.
-    pub(crate) fn end_attempt(&mut self, now: Instant, error: &'static str) {
+    pub(crate) fn end_attempt(&mut self, now: Timestamp, error: &'static str) {
         if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.ended.is_none()) {
             (attempt.ended, attempt.error) = (Some(now), error);
         }

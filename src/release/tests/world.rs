@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::release::{ArmFacts, GuardTrip, JudgedGroup, Opening, RouteEvidence, RunFacts, StableQuantile, TickFacts};
-use crate::route::{Guard, GuardAct, GuardTest, Guards, Signal, SlowThreshold, SourceLocation};
+use crate::route::{Guard, GuardAct, GuardTest, Guards, Signal, SlowThreshold};
 use crate::stats::{
     ArmPlace, Failures, JudgedEvent, JudgedKind, SlotExposures, SlotNumber, WindowNumber, WindowShape, mark_age,
 };
@@ -45,9 +45,8 @@ pub fn is_one_in(rate: u64, key: u64) -> bool {
 }
 
 pub fn guard(name: &str, signal: Option<usize>, test: GuardTest, alpha: f64) -> Guard {
-    let place = SourceLocation::default();
     let near_full = test == GuardTest::Above(None);
-    Guard { name: name.to_owned(), place, variant: None, signal, test, alpha, act: GuardAct::Rollback, near_full }
+    Guard { name: name.to_owned(), variant: None, signal, test, alpha, act: GuardAct::Rollback, near_full }
 }
 
 /// The guards that a route has by default, as they roll back.

@@ -69,14 +69,14 @@ impl<'a> AdmittedRequest<'a> {
     fn name(self, at: usize, rule: &AccessRule) -> String {
         let segment = rule.segment.and_then(|id| self.rules.segments.get(id.0 as usize));
         let segment = segment.map(|segment| format!(", segment {}", segment.name)).unwrap_or_default();
-        format!("target {} ({}{segment})", at + 1, rule.place)
+        format!("target {} ({}{segment})", at + 1, self.route.place_of(rule.line))
     }
 
     /// What a rate limit counts this request by. How many requests are left is known to the running proxy only.
     fn limit(self, limit: &RateLimit) -> String {
         let Self { rules, head, caller, .. } = self;
-        let RateLimit { name, place, per: _, rate, burst, except, mode, status } = limit;
-        let subject = format!("rate limit {name} ({place})");
+        let RateLimit { name, line, per: _, rate, burst, except, mode, status } = limit;
+        let subject = format!("rate limit {name} ({})", self.route.place_of(*line));
         let exempt = except
             .and_then(|id| rules.segments.get(id.0 as usize))
             .filter(|segment| segment.predicates.iter().all(|one| one.matches(head, caller, &rules.segments)));

@@ -156,7 +156,7 @@ impl Explanation {
         let Admission { steps, answered } = AdmittedRequest { rules, route, head, caller }.explain();
         self.steps = steps;
         if let Some((rule, respond)) = answered {
-            self.answered_by = Some(rule.place.clone());
+            self.answered_by = Some(route.place_of(rule.line));
             self.outcome = ExplainedOutcome::Respond(respond.status);
             self.response_headers = edits(&route.response_headers, &values, &rules.masks);
             return;

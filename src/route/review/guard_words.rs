@@ -96,7 +96,7 @@ impl Guards {
     /// A guard in one line, without its name: `error worse_than_stable 1.1, alpha 0.003, act rollback`.
     #[must_use]
     pub fn describe(&self, guard: &Guard) -> String {
-        let Guard { name: _, place: _, variant: _, signal, test, alpha, act, near_full } = guard;
+        let Guard { name: _, variant: _, signal, test, alpha, act, near_full } = guard;
         let bound = signal.map_or_else(String::new, |_| format!(" {test}"));
         let near = if *near_full { ", from weight 90 on" } else { "" };
         format!("{}{bound}, alpha {alpha}, act {}{near}", self.metric(guard), act.name())
@@ -205,7 +205,7 @@ pub(super) fn changes(route: &str, [old, new]: [&Split; 2]) -> Vec<String> {
 /// What changed in one guard: `worse_than_stable 1.1 → 1.2`.
 fn steps([old, new]: [&Split; 2], [from, to]: [&Guard; 2]) -> Vec<String> {
     // All fields by name, so that a new one cannot be forgotten. A signal is compared by what it counts.
-    let Guard { name: _, place: _, variant, signal: _, test, alpha, act, near_full } = from;
+    let Guard { name: _, variant, signal: _, test, alpha, act, near_full } = from;
     let judged = |split: &Split, id: Option<VariantId>| match id {
         None => "each".to_owned(),
         Some(id) => split.variants.get(usize::from(id.0)).map_or_else(String::new, |variant| variant.name.clone()),

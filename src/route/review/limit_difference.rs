@@ -29,7 +29,7 @@ pub(super) fn limit_changes(pair: &ConfigPair<'_>, [old, new]: [&Route; 2]) -> V
 
 /// The change of a limit.
 fn change(pair: &ConfigPair<'_>, old: &RateLimit, new: &RateLimit) -> Option<String> {
-    let RateLimit { name: _, place: _, per: _, rate, burst, except, mode, status } = old;
+    let RateLimit { name: _, line: _, per: _, rate, burst, except, mode, status } = old;
     let mut words = Vec::new();
     if *rate != new.rate {
         words.push(format!("{rate} → {}", new.rate));

@@ -42,10 +42,11 @@ impl<'a> StepRecorder<'a> {
     /// `target 2 (routes.toml:40)`.
     fn name(&self, target: &Target) -> String {
         let number = self.split.targets.iter().position(|own| std::ptr::eq(own, target));
-        let number = number.map_or(0, |at| self.rules.route(self.request.route).target_number(at));
+        let route = self.rules.route(self.request.route);
+        let number = number.map_or(0, |at| route.target_number(at));
         let segment = target.segment.and_then(|id| self.rules.segments.get(id.0 as usize));
         let segment = segment.map(|segment| format!(", segment {}", segment.name)).unwrap_or_default();
-        format!("target {number} ({}{segment})", target.place)
+        format!("target {number} ({}{segment})", route.place_of(target.line))
     }
 
     fn variant(&self, id: VariantId) -> &'a str {

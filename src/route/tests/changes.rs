@@ -161,7 +161,7 @@ fn shares_are_given_by_weight_where_targets_pick_as_well() {
     let picking = |all: bool| {
         let mut made = checkout(50_000);
         made.first().targets = vec![Target {
-            place: SourceLocation::default(),
+            line: RouteLine::default(),
             predicates: vec![],
             segment: None,
             serve: VariantId(1),
@@ -195,7 +195,7 @@ fn segments_are_compared_by_name_and_members() {
         let mut made = checkout(50_000);
         made.segments = segments;
         made.first().targets = vec![Target {
-            place: SourceLocation::default(),
+            line: RouteLine::default(),
             predicates: vec![Predicate::Segment(SegmentId(of))],
             segment: Some(SegmentId(of)),
             serve: VariantId(1),

@@ -17,7 +17,7 @@ fn tenants(names: &[&str]) -> Predicate {
 
 fn target(predicate: Predicate, serve: VariantId, percent: Option<u32>) -> Target {
     Target {
-        place: SourceLocation::default(),
+        line: RouteLine::default(),
         predicates: vec![predicate],
         segment: None,
         serve,

@@ -28,7 +28,7 @@ fn shop() -> File {
     checkout.place.line = 12;
     let mut arms = split("checkout", &[("canary", 50_000)]);
     arms.targets = vec![Target {
-        place: SourceLocation { file: "routes.toml".into(), line: 20 },
+        line: RouteLine(8),
         predicates: vec![Predicate::Header("x-canary".parse().unwrap(), StringMatch::Exact("always".into()))],
         segment: None,
         serve: VariantId(1),
@@ -143,8 +143,7 @@ fn a_regex_that_matches_a_part_of_the_path_nearly_took_it() {
 /// The steps and the dropped fields of a request to one route with one target.
 fn target_of(predicates: Vec<Predicate>, ask: &Ask, tune: impl FnOnce(&mut Rules)) -> Explanation {
     let mut arms = split("r", &[("canary", 0)]);
-    let place = SourceLocation { file: "routes.toml".into(), line: 9 };
-    arms.targets = vec![Target { place, predicates, segment: None, serve: VariantId(1), weight: None }];
+    arms.targets = vec![Target { line: RouteLine(8), predicates, segment: None, serve: VariantId(1), weight: None }];
     let mut made = file(vec![route("r", "", "")], arms);
     tune(&mut made);
     explained(&made, &asked(ask, "/?q=a&q=b"))
@@ -287,8 +286,7 @@ fn without_stickiness_shares_are_given() {
 fn a_latch_is_explained() {
     let mut arms = split("checkout", &[("canary", 1_000_000)]);
     arms.state.stop(VariantId(1), Stop::Latch);
-    let target =
-        |serve| Target { place: SourceLocation::default(), predicates: vec![], segment: None, serve, weight: None };
+    let target = |serve| Target { line: RouteLine::default(), predicates: vec![], segment: None, serve, weight: None };
     let routes = || vec![route("checkout", "h", "/*")];
     let ask = Ask::get("h", "");
     let explanation = explained(&file(routes(), arms.clone()), &asked(&ask, "/?tenant=acme")).to_string();

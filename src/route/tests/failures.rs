@@ -8,7 +8,7 @@ use super::*;
 fn shop() -> File {
     let mut arms = split("shop", &[("canary", 0)]);
     arms.targets = vec![Target {
-        place: SourceLocation::default(),
+        line: RouteLine::default(),
         predicates: vec![Predicate::Header("x-canary".parse().unwrap(), StringMatch::Exact("always".into()))],
         segment: None,
         serve: VariantId(1),

@@ -124,7 +124,7 @@ proptest! {
         }
         arms.sticky = if keyed { vec![StickyKey::Tenant] } else { vec![] };
         arms.targets = serve.into_iter().map(|(id, weight)| Target {
-            place: SourceLocation::default(),
+            line: RouteLine::default(),
             predicates: vec![],
             segment: None,
             serve: VariantId(id),

@@ -53,13 +53,14 @@ impl FailureRun {
         let _ = self.state.fetch_update(Relaxed, Relaxed, ended);
     }
 
-    /// Records a failure.
+    /// Records a failure; returns whether a run begins.
     #[cold]
-    pub fn fail(&self, key: KeyHash) {
+    pub fn fail(&self, key: KeyHash) -> bool {
         let before = self.state.fetch_add(1, Relaxed);
         // The bits that select a place in the tables of callers, and those above.
         let part = key.number() >> 12 & u64::from(u32::MAX);
         self.keys[length(before) as usize % KEPT].store(u64::from(number(before)) << 32 | part, Release);
+        length(before) == 0
     }
 
     /// The run as it is now.
@@ -97,7 +98,7 @@ mod tests {
         let run = FailureRun::default();
         run.succeed();
         assert_eq!(run.read(), RunView::default(), "a success without a run writes nothing");
-        (1..=3).for_each(|number| run.fail(key(number)));
+        (1..=3).for_each(|number| assert_eq!(run.fail(key(number)), number == 1));
         assert_eq!(run.read(), RunView { number: 0, length: 3, keys: vec![1, 2, 3] });
         run.succeed();
         assert_eq!(run.read(), RunView { number: 1, length: 0, keys: vec![] });
@@ -108,7 +109,7 @@ mod tests {
     #[test]
     fn the_last_64_keys_are_kept() {
         let run = FailureRun::default();
-        (1..=100).for_each(|number| run.fail(key(number)));
+        (1..=100).for_each(|number| assert_eq!(run.fail(key(number)), number == 1));
         let RunView { number, length, mut keys } = run.read();
         keys.sort_unstable();
         assert_eq!((number, length, keys), (0, 100, (37..=100).collect()));
@@ -117,12 +118,12 @@ mod tests {
     #[test]
     fn failures_of_all_workers_are_one_run() {
         let run = FailureRun::default();
-        let fails = |from: u64| (from..from + 1000).for_each(|number| run.fail(key(number)));
-        std::thread::scope(|scope| {
-            for worker in 1..=4 {
-                scope.spawn(move || fails(worker * 1000));
-            }
+        let fails = |from: u64| (from..from + 1000).filter(|number| run.fail(key(*number))).count();
+        let begun: usize = std::thread::scope(|scope| {
+            let workers: Vec<_> = (1..=4).map(|worker| scope.spawn(move || fails(worker * 1000))).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         });
+        assert_eq!(begun, 1, "one failure begins it");
         let view = run.read();
         assert_eq!((view.number, view.length, view.keys.len()), (0, 4000, KEPT));
     }
@@ -132,7 +133,7 @@ mod tests {
         let run = FailureRun::default();
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| (1..=2000).for_each(|number| run.fail(key(number))));
+                scope.spawn(|| (1..=2000).filter(|number| run.fail(key(*number))).count());
             }
             scope.spawn(|| (0..500).for_each(|_| run.succeed()));
         });

@@ -12,13 +12,27 @@ use crate::stats::JudgedEvent;
 /// How many events of a worker wait for the control plane, which takes them ten times a second.
 const EVENTS_MAX: usize = 16_384;
 
-/// An event, and the number of its watch.
+/// The queue has so many places for notices at most: the others are for events, which are never sent again.
+const NOTICES_MAX: usize = EVENTS_MAX / 2;
+
+/// What a worker sends to the control plane, and the number of the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchedEvent {
     /// The number of the watch.
     pub watch: u32,
-    /// The event.
-    pub event: JudgedEvent,
+    /// What it sends.
+    pub kind: WatchedKind,
+}
+
+/// What a worker sends to the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchedKind {
+    /// A notice: the first exposure of the worker in a slot.
+    Exposure,
+    /// A notice: a run of failures has begun.
+    FailureRun,
+    /// An event.
+    Event(JudgedEvent),
 }
 
 /// The queues of events, one a worker. Adding to one wakes no thread.
@@ -42,14 +56,31 @@ pub struct GuardMemory {
     next_id: AtomicU32,
 }
 
+impl WatchedEvent {
+    /// The event, without notices.
+    #[must_use]
+    pub const fn event(&self) -> Option<JudgedEvent> {
+        match self.kind {
+            WatchedKind::Event(event) => Some(event),
+            WatchedKind::Exposure | WatchedKind::FailureRun => None,
+        }
+    }
+}
+
 impl EventQueues {
     fn new(workers: usize) -> Self {
         Self { queues: (0..workers).map(|_| OnceLock::new()).collect(), lost: AtomicU64::new(0) }
     }
 
-    /// Adds an event of a worker. A full queue loses it, which is counted.
-    pub(super) fn push(&self, worker: usize, watch: u32, event: JudgedEvent) {
-        if self.begin(worker).is_some_and(|queue| queue.push(WatchedEvent { watch, event }).is_err()) {
+    /// Adds an event of a worker. A full queue loses it, which is counted; a notice is lost earlier, and not counted: what it
+    /// announces stays where it was counted.
+    pub(super) fn push(&self, worker: usize, watch: u32, kind: WatchedKind) {
+        let Some(queue) = self.begin(worker) else { return };
+        let is_event = matches!(kind, WatchedKind::Event(_));
+        if !is_event && queue.len() >= NOTICES_MAX {
+            return;
+        }
+        if queue.push(WatchedEvent { watch, kind }).is_err() && is_event {
             self.lost.fetch_add(1, Relaxed);
         }
     }

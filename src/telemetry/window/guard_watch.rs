@@ -13,7 +13,7 @@ use super::slot_counts::{SlotCounts, increment};
 use super::watched_callers::WatchedCallers;
 use crate::route::{Decision, Guards, KeyHash, SIGNALS_MAX, Signal, SlowThreshold, TryOutcome};
 use crate::stats::{ArmPlace, JudgedEvent, JudgedKind, SlotExposures, SlotNumber, WindowNumber, WindowShape, mark_age};
-use crate::telemetry::{GuardMemory, LatencyCounts, MeterRegistry};
+use crate::telemetry::{GuardMemory, LatencyCounts, MeterRegistry, WatchedKind};
 
 /// Without a threshold, no time is slow.
 const NO_THRESHOLD: u64 = u64::MAX;
@@ -198,11 +198,8 @@ impl GuardWatch {
             return None;
         }
         let cell = self.workers.get(worker)?;
-        let begin = || {
-            self.memory.events.begin(worker);
-            Box::new(SlotCounts::new(self.shape))
-        };
-        increment(cell.get_or_init(begin).of(slot).get(self.shape.index(place))?);
+        let counts = cell.get_or_init(|| Box::new(SlotCounts::new(self.shape)));
+        increment(counts.of(slot, || self.wake(worker)).get(self.shape.index(place))?);
         Some(GuardTicket { slot, window, place, key, alone: true })
     }
 
@@ -226,7 +223,8 @@ impl GuardWatch {
     #[inline]
     fn count(&self, worker: usize, ticket: &GuardTicket) {
         let Some(cell) = self.workers.get(worker) else { return };
-        let counts = cell.get_or_init(|| Box::new(SlotCounts::new(self.shape))).of(ticket.slot);
+        let counts = cell.get_or_init(|| Box::new(SlotCounts::new(self.shape)));
+        let counts = counts.of(ticket.slot, || self.wake(worker));
         let Some(keys) = counts.get(self.shape.index(ticket.place)) else { return };
         increment(keys);
         for (signal, marks) in self.marks.iter().enumerate() {
@@ -331,7 +329,14 @@ impl GuardWatch {
 
     fn send(&self, worker: usize, ticket: &GuardTicket, kind: JudgedKind) {
         let GuardTicket { slot, window, place, .. } = *ticket;
-        self.memory.events.push(worker, self.id, JudgedEvent { slot, window, place, kind });
+        let event = JudgedEvent { slot, window, place, kind };
+        self.memory.events.push(worker, self.id, WatchedKind::Event(event));
+    }
+
+    /// Notifies the control plane of the first exposure in a slot.
+    #[cold]
+    fn wake(&self, worker: usize) {
+        self.memory.events.push(worker, self.id, WatchedKind::Exposure);
     }
 
     /// Records the first try of a request that did not fail, and stable's time.
@@ -389,8 +394,10 @@ impl GuardWatch {
             if let Some(counts) = self.counts(worker) {
                 counts.stable_failures.inc();
             }
-        } else if let Some(run) = self.runs.get(usize::from(ticket.place.arm)) {
-            run.fail(ticket.key);
+        } else if let Some(run) = self.runs.get(usize::from(ticket.place.arm))
+            && run.fail(ticket.key)
+        {
+            self.memory.events.push(worker, self.id, WatchedKind::FailureRun);
         }
     }
 

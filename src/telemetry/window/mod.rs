@@ -10,7 +10,7 @@ mod tests;
 mod watched_callers;
 
 pub use failure_run::{FailureRun, RunView};
-pub use guard_memory::{EventQueues, GuardMemory, WatchedEvent};
+pub use guard_memory::{EventQueues, GuardMemory, WatchedEvent, WatchedKind};
 pub use guard_watch::{GuardTicket, GuardWatch, HeadWait, LOST_AFTER, ReportedSignals, StableAnswers, WatchView};
 pub use key_table::{KeyTable, TableMemory};
 pub use watched_callers::WatchedCallers;

@@ -38,12 +38,13 @@ impl SlotCounts {
         }
     }
 
-    /// The counts of a slot, to be added to. Only its worker calls it.
+    /// The counts of a slot, to be added to; calls `began` for a new one. Only its worker calls it.
     #[inline]
-    pub fn of(&self, number: SlotNumber) -> &[AtomicU32] {
+    pub fn of(&self, number: SlotNumber, began: impl FnOnce()) -> &[AtomicU32] {
         let slot = &self.slots[number.0 as usize % SLOTS_KEPT];
         if slot.number.load(Relaxed) != u64::from(number.0) {
             slot.begin(number);
+            began();
         }
         &slot.counts
     }

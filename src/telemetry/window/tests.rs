@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::route::{Guard, GuardAct, GuardTest, Guards, KeyHash, Signal, SourceLocation, TryOutcome};
+use crate::route::{Guard, GuardAct, GuardTest, Guards, KeyHash, Signal, TryOutcome};
 use crate::stats::{ArmPlace, JudgedEvent, JudgedKind, SlotNumber, WindowNumber, WindowShape};
 use crate::telemetry::MeterRegistry;
 
@@ -15,7 +15,6 @@ const SIGNALS: usize = 2;
 fn guards(act: GuardAct) -> Guards {
     let guard = Guard {
         name: "errors".to_owned(),
-        place: SourceLocation::default(),
         variant: None,
         signal: Some(0),
         test: GuardTest::WorseThanStable(1.1),
@@ -39,7 +38,7 @@ fn key(number: u64) -> KeyHash {
 
 fn events(registry: &MeterRegistry) -> Vec<JudgedEvent> {
     let mut all = Vec::new();
-    registry.guard_memory.events.take(|event| all.push(event.event));
+    registry.guard_memory.events.take(|event| all.extend(event.event()));
     all
 }
 

@@ -21,7 +21,8 @@ pub(crate) struct Http1Body {
 
 impl Http1Body {
     /// The body after a head that `connection` has read.
-    pub(super) fn new(framing: ResponseFraming, connection: &mut Http1Connection) -> Self {
+    #[inline]
+    pub(in crate::proxy::upstream) fn new(framing: ResponseFraming, connection: &mut Http1Connection) -> Self {
         let body = Self { decoder: ResponseBodyDecoder::new(framing), framing, is_cut: false };
         body.note_end(connection);
         body

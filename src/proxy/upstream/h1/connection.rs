@@ -222,7 +222,7 @@ impl Http1Connection {
 
     /// The head of the final response, once [`Self::poll_head`] is ready.
     #[inline]
-    pub(super) fn take_head(&mut self) -> Result<ResponseHead, SendError> {
+    pub(in crate::proxy::upstream) fn take_head(&mut self) -> Result<ResponseHead, SendError> {
         let head = self.scanner.take_head().map_err(|_| self.failure(Fault::UpstreamProtocol))?;
         self.persistent = head.persistent;
         self.speaks_http = true;

@@ -93,10 +93,13 @@ impl Default for RequestWriter {
 impl RequestWriter {
     /// Begins a request.
     pub(super) fn begin(&mut self) {
-        let mut front = mem::take(&mut self.front);
-        front.clear();
-        front.shrink_to(KEPT_BYTES);
-        *self = Self { step: Step::Head, front, ..Self::default() };
+        self.front.clear();
+        self.front.shrink_to(KEPT_BYTES);
+        if !self.data.is_empty() {
+            self.data = Bytes::new();
+        }
+        (self.step, self.framing, self.front_written) = (Step::Head, RequestFraming::Length(0), 0);
+        (self.tail, self.complete, self.consumed) = (b"", false, false);
     }
 
     /// Whether the writer has more to do.

@@ -1,40 +1,35 @@
 //! One exchange on an HTTP/1.1 connection, up to the head of its response. The request's own task writes the request
 //! and reads the response: no other task takes part.
 
-use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll, ready};
 
-use super::body::Http1Body;
 use super::connection::{Http1Connection, SendError};
 use super::request_writer::{OutgoingRequest, WriteError};
 use super::upload_task::UploadTask;
 use crate::failover::Reached;
 use crate::proxy::downstream::informational::InformationalResponses;
 use crate::proxy::wire::fault::Fault;
-use crate::proxy::wire::response_head::{ExpectedResponse, ResponseHead};
+use crate::proxy::wire::response_head::ExpectedResponse;
 
-/// Sends a request in the form of HTTP/1.1 and reads the head of its response. Informational responses go to
-/// `informational`, if the client can have them. If nothing of the request was written, it is as before the call.
+/// Begins to send a request in the form of HTTP/1.1; [`poll`] goes on. No future of its own: it would be one more to poll.
 ///
 /// # Errors
 /// The fault, and how far the attempt came. The connection is then of no more use.
-pub(crate) async fn send(
-    connection: &mut Http1Connection,
-    mut request: OutgoingRequest<'_>,
-    informational: Option<&InformationalResponses>,
-) -> Result<(ResponseHead, Http1Body), SendError> {
+pub(crate) fn begin(connection: &mut Http1Connection, request: &OutgoingRequest<'_>) -> Result<(), SendError> {
     if let Some(fault) = connection.early_fault() {
         return Err(SendError { fault, reached: Reached::Unsent });
     }
     connection.begin(ExpectedResponse::of(&request.head.method));
-    poll_fn(|cx| poll(connection, cx, &mut request, informational)).await?;
-    let head = connection.take_head()?;
-    let body = Http1Body::new(head.framing, connection);
-    Ok((head, body))
+    Ok(())
 }
 
-fn poll(
+/// Writes the request and reads the head of its response. Informational responses go to `informational`, if the client
+/// can have them. Ready when the connection has the head. If nothing of the request was written, it is as before.
+///
+/// # Errors
+/// As [`begin`].
+pub(crate) fn poll(
     connection: &mut Http1Connection,
     cx: &mut Context<'_>,
     request: &mut OutgoingRequest<'_>,
