@@ -88,7 +88,7 @@ def run(job, folder, event, own):
         with (folder / ".ran").open("a") as ran:
             ran.write(f"{job.name}: {command!r}\n")
         code = subprocess.run(
-            job.shell + [command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=90, check=False
+            job.shell + [command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, timeout=400, check=False
         ).returncode
         if code:
             return code

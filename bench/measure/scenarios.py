@@ -17,14 +17,14 @@ TABLE = (
 )
 ALL = (*TABLE, "websocket", "shadow")
 OWN = ("instructions", "reload", "effect", "routes", "hung", "overlay", "soak")
-# Scenarios with a target to Envoy, which takes longest: a quick run measures it nowhere else.
-WITH_ENVOY = ("small", "asleep")
+# Scenarios with a target to Envoy, which takes longest, and those of the README: a quick run measures it nowhere else.
+WITH_ENVOY = ("small", "body", "tls_full", "h2", "grpc", "asleep")
 IDLE_CONNECTIONS = 2000
 # A connection is idle after some seconds without a request.
 IDLE_SECONDS = 3
 EDITS = 30
 EDITS_PER_SECOND = 10
-STORM_SECONDS = 60
+STORM_SECONDS, QUICK_STORM_SECONDS = 60, 20
 ROUTES = (10, 100_000)
 
 
@@ -215,7 +215,7 @@ class Bench(protocols.Protocols, isolation.Isolation, endurance.Endurance):
     def measure_reload(self):
         """The file is rewritten ten times a second under full load."""
         calm, storm, failed, grown, applied = [], [], 0, [], 0
-        seconds = self.seconds if self.options.quick else STORM_SECONDS
+        seconds = QUICK_STORM_SECONDS if self.options.quick else STORM_SECONDS
         for _ in range(min(2, self.rounds)):
             with self.proxy("pointsman") as proxy:
                 text = proxy.config.read_text()
