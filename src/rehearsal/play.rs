@@ -7,7 +7,9 @@ use super::expected::{distinct, whole};
 use super::fault::{FaultStart, ReleaseFault};
 use super::random::Random;
 use super::scene::Scene;
-use crate::release::{RolloutDecision, RolloutPhase, RolloutTrip, RolloutVerb, StageEvidence, TripAct};
+use crate::release::{
+    BlockKind, RolloutDecision, RolloutPhase, RolloutTrip, RolloutVerb, StageEvidence, TripAct, keys_needed,
+};
 use crate::route::Stage;
 
 /// While nothing is wrong, the guards are asked this often, in milliseconds.
@@ -28,6 +30,9 @@ const PUBLISH_MS: u64 = 1_000;
 const PLAY_MS_MAX: u64 = 400 * 86_400_000;
 /// A stage that lasts so long without a date that ends it has no end, in milliseconds.
 const STAGE_MS_MAX: u64 = 14 * 86_400_000;
+/// A stage whose canary has too few callers for its requirements has no end after so long, in milliseconds: the callers stay
+/// the same. Until then a fault can be found.
+const TOO_FEW_MS: u64 = 2 * 3_600_000;
 
 /// What is played.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +139,7 @@ pub(super) struct ReleasePlay<'a> {
     /// Running time, in milliseconds: freeze windows do not count.
     running_ms: u64,
     published_ms: u64,
-    /// When anything was decided last, in milliseconds since the release began.
+    /// When anything was decided last, or the fault began, in milliseconds since the release began.
     decided_ms: u64,
     /// The canary's requests when the stage was entered.
     before: u64,
@@ -313,14 +318,26 @@ impl<'a> ReleasePlay<'a> {
         }
         let waits_for_date = self.course.blocks.iter().any(|block| block.until_ms.is_some());
         let waited_ms = self.course.now_ms() - self.decided_ms;
-        let is_endless = self.course.now_ms() > PLAY_MS_MAX || (waited_ms > STAGE_MS_MAX && !waits_for_date);
+        let is_late = waited_ms > STAGE_MS_MAX || self.lacks_callers(waited_ms);
+        let is_endless = self.course.now_ms() > PLAY_MS_MAX || (is_late && !waits_for_date);
         let says = || self.course.blocks.first().map_or_else(String::new, |block| block.says.clone());
         is_endless.then(|| HealthyRun { stuck: Some(says()), ..over })
+    }
+
+    /// Whether the stage waits for more callers of the canary than it has with a weight that no longer rises.
+    fn lacks_callers(&self, waited_ms: u64) -> bool {
+        let waits =
+            self.course.blocks.iter().any(|block| matches!(block.kind, BlockKind::Requests | BlockKind::Evidence));
+        let Some(stage) = self.stage().filter(|_| waits && self.course.state.ramp.is_none()) else { return false };
+        let callers = self.bench.crowd.canary_callers() as u64;
+        callers == 0 || (callers < keys_needed(stage) && waited_ms > TOO_FEW_MS)
     }
 
     /// Goes on with the fault, until it is found and no request gets the canary, or the release is over.
     fn play_fault(mut self, fault: &'a ReleaseFault) -> FaultyRun {
         let began_ms = self.course.now_ms();
+        // What waits for callers has its time anew: the guards may find the fault with fewer.
+        self.decided_ms = began_ms;
         self.bench.begin_fault(fault);
         self.warned.clear();
         loop {

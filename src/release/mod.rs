@@ -37,8 +37,8 @@ pub use rollout::{
     REHEARSAL, Ramp, Regain, ReplayedGuard, ReplayedRollout, RolledBack, RolloutDecision, RolloutEvidence,
     RolloutFacts, RolloutOutline, RolloutPhase, RolloutStanding, RolloutState, RolloutStep, RolloutTrip, RolloutVerb,
     SeenClock, ShadowFacts, Signer, StageEvidence, StagePlace, StageProgress, StageStanding, TripAct, effective_weight,
-    follow_plan, hold_for_route, outline, percent, perform, plan_hash, replay_rollout, resume_plan, span, step,
-    stopped_by_person,
+    follow_plan, hold_for_route, keys_needed, outline, percent, perform, plan_hash, replay_rollout, resume_plan, span,
+    step, stopped_by_person,
 };
 pub use route_evidence::{Marks, RouteEvidence, SavedEvidence, SavedTenants, TickOutcome};
 pub use standing::{ArmCounts, GuardStanding, GuardState, HoldCause, ReleaseStanding, ReleaseState, Rollback, Warning};

@@ -211,6 +211,23 @@ fn a_healthy_release_is_left_alone_and_the_same_seed_gives_the_same_runs() {
     assert_eq!(runs(&loaded, &traffic, Some("errors=5x,from=stage:half"), 3)[..], played[..3]);
 }
 
+/// The seed gives a few of these callers the canary, or none: more never come, however long the release waits.
+#[test]
+fn a_release_whose_canary_lacks_callers_ends_soon_and_a_fault_is_found_in_it() {
+    let plan = format!("{SHORT}require = {{ non_inferior = 1.5 }}\n").replace("weight = 50", "weight = 6");
+    let loaded = loaded(&plan);
+    for (callers, found) in [(1, 0), (200, 3)] {
+        let report = RehearsalReport::of(&runs(&loaded, &traffic(100.0, callers), Some("errors=100%"), 3));
+        assert_eq!(report.healthy.stuck, 3, "{report:?}");
+        let why = report.healthy.because.clone().unwrap_or_default();
+        assert!(why.contains("of 20 callers in stage `half`"), "{why}");
+        assert_eq!(report.faulty.as_ref().map(|faulty| faulty.found), Some(found), "{report:?}");
+    }
+    // Enough callers in the end: it waits for them.
+    let report = RehearsalReport::of(&runs(&loaded, &traffic(1.0, 10_000), None, 2));
+    assert_eq!(report.healthy.stuck, 0, "{report:?}");
+}
+
 #[test]
 fn slow_responses_are_found_by_the_guard_of_latency() {
     let (loaded, traffic) = (loaded(SHORT), traffic(100.0, 10_000));

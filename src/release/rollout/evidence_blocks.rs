@@ -36,7 +36,8 @@ fn requests_needed(view: View<'_>, stage: &Stage) -> u64 {
 }
 
 /// `min_keys` with its default.
-fn keys_needed(stage: &Stage) -> u64 {
+#[must_use]
+pub fn keys_needed(stage: &Stage) -> u64 {
     let is_rated = names_rate(&stage.require) && top(stage) > 0;
     stage.min_keys.unwrap_or(if is_rated { KEYS } else { 0 })
 }

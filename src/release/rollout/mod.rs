@@ -24,6 +24,7 @@ mod words;
 
 pub use act::perform;
 pub use decision::{Block, BlockKind, RolloutDecision, RolloutStep, RolloutVerb};
+pub use evidence_blocks::keys_needed;
 pub use facts::{
     CanaryDown, EndpointFacts, FreezeFact, GateAnswer, GateVerdict, KillFacts, PROMOTION_LOG10, PromotionTest,
     RolloutFacts, RolloutTrip, ShadowFacts, StageEvidence, TripAct,
