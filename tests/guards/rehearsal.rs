@@ -220,11 +220,11 @@ fn a_release_whose_canary_lacks_callers_ends_soon_and_a_fault_is_found_in_it() {
         let report = RehearsalReport::of(&runs(&loaded, &traffic(100.0, callers), Some("errors=100%"), 3));
         assert_eq!(report.healthy.stuck, 3, "{report:?}");
         let why = report.healthy.because.clone().unwrap_or_default();
-        assert!(why.contains("of 20 callers in stage `half`"), "{why}");
+        assert!(why.contains("of 100 callers in stage `half`"), "{why}");
         assert_eq!(report.faulty.as_ref().map(|faulty| faulty.found), Some(found), "{report:?}");
     }
     // Enough callers in the end: it waits for them.
-    let report = RehearsalReport::of(&runs(&loaded, &traffic(1.0, 10_000), None, 2));
+    let report = RehearsalReport::of(&runs(&loaded, &traffic(50.0, 10_000), None, 2));
     assert_eq!(report.healthy.stuck, 0, "{report:?}");
 }
 
