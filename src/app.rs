@@ -66,6 +66,8 @@ pub struct Options {
     /// except those of the process: at the start, every 5 s and at the end. Counters are incremented by their increase,
     /// gauges are set, durations are recorded at the upper bounds of their buckets.
     pub recorder: Option<SharedRecorder>,
+    /// How often the charts of the dashboard get a point: 10 s. A chart has as many points, so that it covers another time.
+    pub history_every: Duration,
 }
 
 /// Reads an environment variable.
@@ -89,6 +91,7 @@ impl Options {
             notify: SystemdNotify::default(),
             screen: Screen::default(),
             recorder: None,
+            history_every: control::HISTORY_EVERY,
         }
     }
 
@@ -120,6 +123,7 @@ impl Options {
             lock_wait: LOCK_WAIT,
             act_patience: ACT_PATIENCE,
             journal_files: None,
+            history_every: self.history_every,
         }
     }
 }

@@ -39,11 +39,13 @@ kill_body='{"route": "all", "reason": "a test"}'
 
 # ---- calls from the document
 
-# Not /v1/events, whose answer does not end, and not /explain, whose parameters have the grammar of the command.
+# Not /v1/events, whose answer does not end; not /explain, whose parameters have the grammar of the command; not
+# /v1/history, which needs one of two parameters; not signing in, where wrong tokens wait.
 curl -sS -H 'Authorization: Bearer operator' "$url/v1/openapi.json" -o "$scratch/openapi.json"
 if ! timeout 120 "${schemathesis[@]}" run "$scratch/openapi.json" --url "$url" -H 'Authorization: Bearer operator' \
-  --exclude-path /v1/events --exclude-path /explain --phases examples,coverage,fuzzing --max-examples 20 --seed 1 --max-time 45 \
-  --request-timeout 20 --no-color >"$scratch/schemathesis.log" 2>&1; then
+  --exclude-path /v1/events --exclude-path /explain --exclude-path /v1/history --exclude-operation-id post_v1_session \
+  --phases examples,coverage,fuzzing --max-examples 20 --seed 1 --max-time 45 --request-timeout 20 \
+  --no-color >"$scratch/schemathesis.log" 2>&1; then
   sed -n '/FAILURES/,$p' "$scratch/schemathesis.log" | head -n 80
   fail "schemathesis: $(tail -n 3 "$scratch/schemathesis.log")"
 fi

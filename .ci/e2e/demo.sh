@@ -9,6 +9,7 @@ code=0
 (cd "$scratch" && timeout 150 "$pointsman" demo --rollout --port 0 --admin-port 0 --dir "$scratch/demo") \
   >"$scratch/demo.log" 2>&1 </dev/null || code=$?
 equal "the exit code of a demo that goes by itself" 0 "$code" || said
+contains "a link to the dashboard" '^  dashboard  http://127.0.0.1:[0-9]+/sign-in#link=' "$(said)"
 contains "the first stage" '^shop-v2 in stage few: 5 %' "$(said)"
 contains "the second stage" '^stage few is passed after [0-9]+ s: quarter begins, 25 %' "$(said)"
 contains "the rollback, its stage and its evidence" \

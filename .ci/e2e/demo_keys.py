@@ -54,7 +54,9 @@ def press(key):
     os.write(terminal, key.encode())
 
 
-wait_for(r"◐ few 5 % .* next: quarter, 25 %, .* guard ")
+wait_for(r"dashboard http://\S+/sign-in#link=\S+ once, within 60 s: d makes another one.* ◐ few 5 % .* next: quarter, 25 %, .* guard ")
+press("d")
+wait_for(r"the dashboard, once and within 60 s: http://\S+/sign-in#link=\S+")
 press("f")
 took = wait_for(r"shop-v2 is rolled back by errors in stage few, \d+\.\d s after the fault began")
 print(f"{took:.1f} s from the key to the rollback on the screen, in stage few")

@@ -12,6 +12,7 @@ use super::paint::ColorChoice;
 use crate::config;
 
 mod act;
+mod dashboard;
 mod journal;
 mod limit;
 mod live;
@@ -25,6 +26,7 @@ mod traffic;
 mod upstream;
 
 pub use act::{ActOutput, KillArguments, ReviveArguments};
+pub use dashboard::DashboardArguments;
 pub use journal::{EventsArguments, JournalArguments};
 pub use limit::{LimitArguments, LimitCommand, LimitListArguments};
 pub use live::{AdminArguments, CompareArguments, CredentialArguments, ReloadArguments, ReportFormat, StatusArguments};
@@ -90,6 +92,8 @@ pub enum Command {
     Check(CheckArguments),
     /// Show the state of a running proxy: generation, last reload, kills, shares, errors and durations by route and variant
     Status(StatusArguments),
+    /// Print a link that opens the dashboard of a running proxy, or open it in the browser
+    Dashboard(DashboardArguments),
     /// Take a route, a variant, a tenant, a shadow or everything out of service, at once; or list what is
     Kill(KillArguments),
     /// Lift a kill

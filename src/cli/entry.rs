@@ -9,8 +9,8 @@ use clap::{CommandFactory, FromArgMatches, ValueEnum};
 use super::args::{Arguments, Command};
 use super::paint::{ColorChoice, Terminal};
 use super::{
-    Exit, act, check, compare, completions, demo, explain, guess, init, journal, out, plan, rehearse, reload, run,
-    schema, status, token, what_if,
+    Exit, act, check, compare, completions, dashboard, demo, explain, guess, init, journal, out, plan, rehearse,
+    reload, run, schema, status, token, what_if,
 };
 
 /// The output of `--version`, of every command.
@@ -63,6 +63,7 @@ fn dispatch(command: &Command, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Demo(arguments) => demo::demo(arguments, terminal),
         Command::Init(arguments) => init::init(arguments, terminal),
         Command::Status(arguments) => status::status(arguments, terminal),
+        Command::Dashboard(arguments) => dashboard::dashboard(arguments, terminal),
         Command::Kill(arguments) => act::kill(arguments, terminal),
         Command::Revive(arguments) => act::revive(arguments, terminal),
         Command::Rollout(arguments) => act::rollout(arguments, terminal),

@@ -66,9 +66,10 @@ const GUESSES: &[(&[&str], &str)] = &[
         "the access log goes to standard output or to `[access_log] sink`: `journalctl -u pointsman` or that file",
     ),
     (
-        &["metrics", "stats", "stat", "ps", "ls", "list", "get", "describe", "info", "top", "dashboard"],
+        &["metrics", "stats", "stat", "ps", "ls", "list", "get", "describe", "info", "top"],
         "`pointsman status` shows the state of the proxy; metrics are at http://127.0.0.1:9900/metrics",
     ),
+    (&["ui", "web", "gui", "open", "browser"], "`pointsman dashboard` prints a link that opens the dashboard"),
     (
         &["health", "healthcheck", "ping", "ready"],
         "`pointsman status --health` exits with 0 while the process is healthy",

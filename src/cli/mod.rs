@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod compare;
 mod completions;
+mod dashboard;
 mod demo;
 mod diagnostic_text;
 mod endpoint_row;

@@ -83,6 +83,20 @@ fn tokens_are_an_input_and_hidden() {
     assert!(folder.load().is_err());
 }
 
+#[test]
+fn a_grafana_is_linked_to_and_its_change_is_seen() {
+    let folder = Folder::new("grafana = 'https://grafana.example.com/'", "");
+    assert_eq!(folder.admin().grafana.as_deref(), Some("https://grafana.example.com"));
+    assert_eq!(Folder::new("", "").admin().grafana, None);
+    let first = folder.load().unwrap();
+    folder.write("routes.toml", &format!("{HEAD}[admin]\ngrafana = 'https://grafana.example.com/d/abc?orgId=2'\n"));
+    let second = folder.load().unwrap();
+    assert_eq!(crate::route::summary(first.effective(), second.effective()), ["admin grafana changed"]);
+    let errors = Folder::new("grafana = 'https://ana:s3cret@g'", "").load().unwrap_err();
+    let shown = format!("{}{}", errors, errors.to_json());
+    assert!(shown.contains("has credentials before the host"), "{shown}");
+}
+
 /// Changes one character of the text.
 fn edited(text: &str, at: usize, with: &str) -> String {
     let mut chars: Vec<String> = text.chars().map(String::from).collect();

@@ -82,6 +82,21 @@ impl VariantCounts {
 pub struct Durations([u64; Histogram::BOUNDS_US.len() + 1]);
 
 impl Durations {
+    /// The number of buckets.
+    pub const BUCKETS: usize = Histogram::BOUNDS_US.len() + 1;
+
+    /// Durations with these counts, by bucket.
+    #[must_use]
+    pub const fn new(counts: [u64; Self::BUCKETS]) -> Self {
+        Self(counts)
+    }
+
+    /// The counts, by bucket.
+    #[must_use]
+    pub const fn counts(&self) -> &[u64; Self::BUCKETS] {
+        &self.0
+    }
+
     /// Reads a series.
     #[must_use]
     pub fn of(series: &VariantSeries) -> Self {

@@ -19,6 +19,7 @@ use super::files::{ConfigChecker, ConfigLoader, KeptOfFiles, Rejection, Watcher,
 use super::guard::send_guard_ticks;
 use super::hand_over::{InheritedSockets, Succession, restore_endpoints, restore_limits};
 use super::health::{Probes, run_checks, send_probe_ticks};
+use super::history::sample_regularly;
 use super::next_snapshot;
 use super::outcome::{ReloadCause, ReloadOutcome};
 use super::release::{ActiveKills, FolderSettings, Release};
@@ -89,6 +90,8 @@ pub struct ControlSettings {
     pub act_patience: Duration,
     /// The files of the journal; `None`: those of the state folder.
     pub journal_files: Option<Arc<dyn JournalFiles>>,
+    /// How often charts get a point.
+    pub history_every: Duration,
 }
 
 /// What the control plane gives a worker.
@@ -171,7 +174,8 @@ pub async fn start(settings: ControlSettings) -> Result<StartedControl, StartErr
     };
     let store = SnapshotStore::new(next_snapshot::build(None, inputs));
     let counts = Counts { registry, spans: traces.counts(), recorder: Arc::new(telemetry::control::new_recorder()) };
-    let state = Arc::new(ControlState::new(clock, counts, store.follow(), start_comparator(clock)?));
+    let (comparator, every) = (start_comparator(clock)?, settings.history_every);
+    let state = Arc::new(ControlState::new(clock, counts, store.follow(), comparator, every));
     let admin = AdminListener::new(Arc::clone(&state), sender.clone(), check);
     let prepared = prepare(&admin, &state, loaded.admin_tls.as_ref(), &mut succession.inherited, unbound)?;
 
@@ -377,6 +381,7 @@ impl StartedControl {
         tokio::spawn(send_guard_ticks(state, snapshots, events));
         let (state, snapshots, events) = following();
         tokio::spawn(send_probe_ticks(state, snapshots, events));
+        tokio::spawn(sample_regularly(Arc::clone(&controller.state), controller.store.follow()));
         let (snapshots, drained) = (controller.store.follow(), controller.drain.subscribe());
         tokio::spawn(run_checks(Arc::clone(&controller.state), snapshots, drained));
         let (watchdog, registry) = (controller.notify.watchdog(), Arc::clone(&controller.state.counts.registry));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::history::History;
 use super::measure::Baselines;
 use super::notify::NotifyView;
 use super::outcome::{ReloadCause, ReloadOutcome, kept_summary};
@@ -38,6 +39,8 @@ pub struct ControlState {
     pub release: ReleaseView,
     /// How the receivers of notifications stand.
     pub notify: NotifyView,
+    /// The points of charts.
+    pub history: History,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     data: Mutex<MutableState>,
 }
@@ -128,17 +131,19 @@ pub enum Unready {
 }
 
 impl ControlState {
-    /// The initial state.
+    /// The initial state. Charts get a point every `history_every`.
     #[must_use]
     pub fn new(
         clock: Clock,
         counts: Counts,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         comparator: Arc<Comparator>,
+        history_every: Duration,
     ) -> Self {
         let (started_at, data) = (clock.wall(), Mutex::default());
         let (release, notify) = (ReleaseView::default(), NotifyView::default());
-        Self { clock, started_at, counts, comparator, release, notify, snapshots, data }
+        let history = History::new(started_at, history_every);
+        Self { clock, started_at, counts, comparator, release, notify, history, snapshots, data }
     }
 
     /// The current snapshot.

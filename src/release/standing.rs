@@ -201,6 +201,17 @@ impl GuardState {
         Self::Tripped,
     ];
 
+    /// Whether a guard in this state has evidence to show.
+    #[must_use]
+    pub const fn judges(self) -> bool {
+        match self {
+            Self::NoData | Self::NotNearFull | Self::WaitsForThreshold | Self::NoMemory => false,
+            Self::Watching | Self::TooFew | Self::WarmingUp | Self::ThresholdVoid | Self::Stands | Self::Tripped => {
+                true
+            }
+        }
+    }
+
     /// The word in metrics.
     #[must_use]
     pub const fn label(self) -> &'static str {

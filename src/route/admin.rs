@@ -22,6 +22,9 @@ pub struct AdminSpec {
     pub hosts: Vec<String>,
     /// The tokens; `None` if `tokens` is not set.
     pub tokens: Option<TokenList>,
+    /// The Grafana that pages of the dashboard link to: its URL, or that of a dashboard in it, without `/` at the end of its
+    /// path; `None`: there are no links.
+    pub grafana: Option<String>,
 }
 
 /// `[state]`.

@@ -28,6 +28,8 @@ pub(super) const JOURNAL_SEQUENCE: &str = "pointsman_journal_sequence";
 pub(super) const JOURNAL_DURABLE: &str = "pointsman_journal_durable_sequence";
 pub(super) const JOURNAL_RECORDS: &str = "pointsman_journal_records_total";
 pub(super) const JOURNAL_FAILURES: &str = "pointsman_journal_failures_total";
+pub(super) const HISTORY_BYTES: &str = "pointsman_history_bytes";
+pub(super) const HISTORY_DROPPED: &str = "pointsman_history_series_dropped_total";
 pub(super) const DRAIN_PHASE: &str = "pointsman_drain_phase";
 /// Workers count the lines that they drop (`exposition/edge.rs`); here are the lines that the sink did not take.
 pub(super) const LOG_LINES_DROPPED: &str = "pointsman_access_log_dropped_total";
@@ -122,6 +124,15 @@ pub fn new_recorder() -> ControlRecorder {
         }
         describe_counter!(JOURNAL_FAILURES, "How often the disk did not take what was to be written.");
         counter!(JOURNAL_FAILURES).increment(0);
+        describe_gauge!(
+            HISTORY_BYTES,
+            "Memory of the points that charts of the dashboard are drawn from; at most 64 MiB."
+        );
+        describe_counter!(
+            HISTORY_DROPPED,
+            "Series of charts that were dropped because all were more than their memory."
+        );
+        set_history(&recorder, 0, 0);
         guards::describe();
         describe_gauge!(DRAIN_PHASE, "1 for the current phase of a shutdown.");
         set_phase(&recorder, Phase::Running);
@@ -206,6 +217,16 @@ pub fn set_journal(recorder: &ControlRecorder, figures: &JournalFigures) {
 pub fn count_record(recorder: &ControlRecorder, what: &'static str) {
     debug_assert!(JOURNAL_RECORD_KINDS.contains(&what), "the page of the metrics explains it");
     with_local_recorder(recorder, || counter!(JOURNAL_RECORDS, "what" => what).increment(1));
+}
+
+/// Sets the memory of the points of charts, and how many series were dropped for it since the start.
+pub fn set_history(recorder: &ControlRecorder, bytes: usize, dropped: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "a memory is far below 2^53 bytes")]
+    let bytes = bytes as f64;
+    with_local_recorder(recorder, || {
+        gauge!(HISTORY_BYTES).set(bytes);
+        counter!(HISTORY_DROPPED).absolute(dropped);
+    });
 }
 
 /// Counts a failure of the journal's disk.

@@ -72,6 +72,12 @@ impl Histogram {
         self.sum_us.store(self.sum_us.load(Relaxed).wrapping_add(us), Relaxed);
     }
 
+    /// The sum in microseconds. It changes with each duration of a microsecond or more.
+    #[must_use]
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us.load(Relaxed)
+    }
+
     /// The counts per bucket (not cumulative) and the sum in microseconds.
     #[must_use]
     pub fn read(&self) -> ([u64; Self::BOUNDS_US.len() + 1], u64) {

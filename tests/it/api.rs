@@ -17,9 +17,11 @@ use crate::harness::{Proxy, connect_from, until};
 mod acting;
 mod document;
 mod edits;
+mod history;
 mod places;
 mod rollouts;
 mod secured;
+mod sessions;
 mod staged;
 mod stream;
 
@@ -136,7 +138,7 @@ pub fn bearer(token: &str) -> String {
 }
 
 /// Each call with its least role, and its status when it is admitted. Acting calls get a body without a scope.
-const CALLS: [(&str, &str, &str, u16); 38] = [
+const CALLS: [(&str, &str, &str, u16); 43] = [
     ("GET", "/", "viewer", 200),
     ("GET", "/metrics", "metrics", 200),
     ("GET", "/healthz", "none", 200),
@@ -175,6 +177,11 @@ const CALLS: [(&str, &str, &str, u16); 38] = [
     ("GET", "/v1/journal", "viewer", 200),
     ("HEAD", "/v1/events", "viewer", 200),
     ("GET", "/v1/openapi.json", "viewer", 200),
+    ("GET", "/v1/history", "viewer", 400),
+    ("GET", "/v1/session", "viewer", 200),
+    ("POST", "/v1/session", "none", 400),
+    ("POST", "/v1/session/link", "viewer", 400),
+    ("POST", "/v1/session/end", "none", 400),
 ];
 
 #[test]

@@ -81,6 +81,7 @@ fn help_and_usage() {
         "status --help",
         "reload -h",
         "compare --help",
+        "dashboard --help",
         "explain --help",
         "what-if --help",
         "schema --help",

@@ -214,6 +214,101 @@ fn queries_use_existing_metrics() {
     assert!(found.is_empty(), "no such metric or label: {found:#?}");
 }
 
+/// The dashboard of Grafana.
+fn grafana() -> Value {
+    serde_json::from_str(&read("deploy/grafana/pointsman.json")).expect("JSON")
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn name<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// The values of the label `state` that a metric has in the golden scrape.
+fn states(metric: &str) -> BTreeSet<&'static str> {
+    let lines = EXPOSITION.lines().filter(|line| line.starts_with(&format!("{metric}{{")));
+    lines.filter_map(|line| line.split("state=\"").nth(1)?.split('"').next()).collect()
+}
+
+#[test]
+fn grafana_asks_the_questions_of_the_dashboard_in_its_order() {
+    let grafana = grafana();
+    let panels = list(&grafana, "panels");
+    let rows: Vec<&str> = panels.iter().filter(|one| one["type"] == "row").map(|row| name(row, "title")).collect();
+    let pages = [
+        "Overview",
+        "Rollout: $rollout",
+        "Routes: ",
+        "Upstreams: ",
+        "Shadows: ",
+        "Experiments: ",
+        "Kills",
+        "Configuration",
+    ];
+    let places: Vec<usize> = pages
+        .iter()
+        .map(|page| {
+            rows.iter().position(|row| row.starts_with(page)).unwrap_or_else(|| panic!("no row {page}: {rows:?}"))
+        })
+        .collect();
+    assert!(places.is_sorted(), "{rows:?}");
+    let first = panels.iter().skip(1).take_while(|one| one["type"] != "row");
+    let questions: Vec<&str> = first.take(4).map(|panel| name(panel, "title")).collect();
+    assert_eq!(
+        questions,
+        ["Is anyone hurt now", "Closest guard against its threshold", "What happens next", "Shares: set and measured"]
+    );
+    let variables: Vec<&str> = list(&grafana["templating"], "list").iter().map(|one| name(one, "name")).collect();
+    for variable in ["rollout", "route", "upstream"] {
+        assert!(variables.contains(&variable), "{variables:?}");
+    }
+}
+
+#[test]
+fn grafana_has_a_verdict_for_every_state_and_words_for_every_gate() {
+    let grafana = grafana();
+    let panel = |title: &str| list(&grafana, "panels").iter().find(|one| one["title"] == title).unwrap();
+    let verdict = panel("Is anyone hurt now");
+    for (metric, target) in [("pointsman_rollout_state", 0), ("pointsman_release_state", 1)] {
+        let query = name(&list(verdict, "targets")[target], "expr");
+        let selectors: Vec<&str> = query.split("state=~\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let known = regex::Regex::new(&format!("^({})$", selectors.join("|"))).unwrap();
+        for state in states(metric) {
+            assert!(known.is_match(state), "{metric} has the state {state}, and the panel no verdict on it");
+        }
+    }
+    let words = &verdict["fieldConfig"]["defaults"]["mappings"][0]["options"];
+    for factor in
+        list(verdict, "targets").iter().flat_map(|target| name(target, "expr").split(['(', ' ']).collect::<Vec<_>>())
+    {
+        assert!(
+            factor.parse::<i8>().is_err() || factor == "1" || words[factor]["text"].is_string(),
+            "no word for {factor}"
+        );
+    }
+    let kinds = read("docs/reference/metrics.md");
+    let kinds = kinds.lines().find(|line| line.starts_with("| `kind` | what stands in the way")).unwrap();
+    let kinds: BTreeSet<&str> = kinds.split('`').skip(3).step_by(2).collect();
+    let overrides = list(&panel("What happens next")["fieldConfig"], "overrides").to_vec();
+    let mapped = overrides.iter().flat_map(|one| list(one, "properties")).find(|one| one["id"] == "mappings").unwrap();
+    let mapped = mapped["value"][0]["options"].as_object().unwrap();
+    assert_eq!(mapped.keys().map(String::as_str).collect::<BTreeSet<_>>(), kinds);
+}
+
+#[test]
+fn grafana_shows_no_green_where_nothing_is_judged() {
+    let text = read("deploy/grafana/pointsman.json");
+    for colour in ["\"green\"", "\"red\"", "\"orange\"", "\"yellow\""] {
+        assert!(!text.contains(&format!("\"color\": {colour}")), "{colour} is none of the colours of the dashboard");
+    }
+    let grafana = grafana();
+    let errors = list(&grafana, "panels").iter().find(|one| one["title"] == "5xx").unwrap();
+    assert!(!errors["targets"][0]["expr"].as_str().unwrap().contains("vector(0)"), "no request is not no error");
+}
+
 #[test]
 fn the_runbook_has_every_alert() {
     let runbook = read("docs/operations.md");

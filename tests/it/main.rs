@@ -16,6 +16,8 @@ mod balance;
 mod brake;
 mod check_formats;
 mod cli;
+mod dashboard;
+mod dashboard_link;
 mod dead_endpoints;
 mod decision;
 mod deploy;

@@ -160,14 +160,21 @@ pub fn purity(file: &Source, dependencies: &[String]) -> Vec<Finding> {
     found
 }
 
+/// The cookie of a session: it has the prefix of metrics.
+const COOKIE: &str = "pointsman_session";
+
 /// Metric names outside telemetry.
 pub fn metric_names(file: &Source) -> Vec<Finding> {
     if file.room() == "telemetry" {
         return Vec::new();
     }
+    let is_cookie = |offset: usize| {
+        let rest = file.code_and_strings[offset..].strip_prefix(COOKIE);
+        rest.is_some_and(|rest| !rest.starts_with(|letter: char| letter.is_alphanumeric() || letter == '_'))
+    };
     file.code_and_strings
         .match_indices("pointsman_")
-        .filter(|(offset, _)| !file.is_test(*offset))
+        .filter(|(offset, _)| !file.is_test(*offset) && !is_cookie(*offset))
         .map(|(offset, _)| file.at(offset, "a metric is named here: metrics live in telemetry/, ask it for a handle"))
         .collect()
 }
@@ -398,6 +405,8 @@ mod tests {
         let count = |path, text| metric_names(&Source::new(path, text)).len();
         assert_eq!(count("src/proxy/a.rs", "counter(\"pointsman_requests_total\")"), 1);
         assert_eq!(count("src/telemetry/a.rs", "counter(\"pointsman_requests_total\")"), 0);
+        assert_eq!(count("src/proxy/a.rs", "counter(\"pointsman_sessions_total\")"), 1);
+        assert_eq!(count("src/proxy/a.rs", "\"__Host-pointsman_session\""), 0);
         assert_eq!(count("src/control/a.rs", "// pointsman_requests_total\nlet pointsman = 1;"), 0);
     }
 }

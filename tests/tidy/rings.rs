@@ -19,11 +19,13 @@ const ORDER: &[(&str, &[&str])] = &[
         "control",
         &[
             "admin",
+            "dashboard",
             "files",
             "release",
             "notify",
             "gate",
             "guard",
+            "history",
             "health",
             "next_snapshot",
             "resolver",

@@ -27,7 +27,7 @@ mod upstream;
 pub use kill::kill;
 pub use limit::limit;
 pub use notify::notify;
-pub use outcome::said;
+pub use outcome::{refused, said};
 pub use rehearse_live::rehearse_live;
 pub use revive::revive;
 pub use rollout::rollout;

@@ -83,7 +83,10 @@ pub fn said(order: &ActOrder<'_>, answer: &AdminResponse) -> Result<String, Stri
 }
 
 /// Reports why nothing was done.
-pub(super) fn refused(answer: &AdminResponse, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
+///
+/// # Errors
+/// The answer is not that of an admin listener of this version.
+pub fn refused(answer: &AdminResponse, output: ActOutput, terminal: Terminal) -> anyhow::Result<Exit> {
     let Some(problem) = ProblemDocument::read(answer) else {
         let (place, status) = (&answer.place, answer.status);
         // An admin listener that is older than this command, or another program.

@@ -9,11 +9,14 @@ use tokio::sync::mpsc;
 use super::edit::Edit;
 
 /// What the keys are.
-pub(super) const KEYS: &str = "keys: f fail, s slow, o off, r resume, k kill or revive, + - weight, h help, q quit";
+pub(super) const KEYS: &str = "\
+keys: f fail, s slow, o off, r resume, k kill or revive, + - weight,
+      d dashboard, h help, q quit";
 
 /// What the keys of a rollout are.
-pub(super) const STAGED_KEYS: &str =
-    "keys: a approve, f fail, s slow, o off, r resume, b back, k kill or revive, h help, q quit";
+pub(super) const STAGED_KEYS: &str = "\
+keys: a approve, f fail, s slow, o off, r resume, b back, k kill or revive,
+      d dashboard, h help, q quit";
 
 /// A terminal keeps at most so many bytes that are not read yet: a pasted text is read at once.
 const READ_BYTES: usize = 4096;
@@ -37,6 +40,8 @@ pub(super) enum DemoKey {
     Kill,
     /// The file is edited.
     Edit(Edit),
+    /// A link to the dashboard is shown.
+    Dashboard,
     /// The list of keys is shown.
     Help,
     /// The demo stops, as with Ctrl-C.
@@ -66,6 +71,7 @@ impl DemoKey {
             b'k' => Self::Kill,
             b'+' | b'=' => Self::Edit(Edit::More),
             b'-' => Self::Edit(Edit::Less),
+            b'd' => Self::Dashboard,
             b'h' | b'?' => Self::Help,
             b'q' => Self::Quit,
             _ => Self::Unknown,
@@ -175,6 +181,7 @@ mod tests {
             (b"r", Some((DemoKey::Resume, 1))),
             (b"a", Some((DemoKey::Approve, 1))),
             (b"b", Some((DemoKey::RollBack, 1))),
+            (b"d", Some((DemoKey::Dashboard, 1))),
             (b"q", Some((DemoKey::Quit, 1))),
             (b"++", Some((DemoKey::Edit(Edit::More), 2))),
             (b"---\n", Some((DemoKey::Edit(Edit::Less), 3))),

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::brake::{BrakeAct, DemoBrake};
 use super::dark_launch::{DemoFindings, PAGE_PATIENCE};
+use super::door::DemoDoor;
 use super::keys::{DemoKey, KEYS, SingleKeys, pressed};
 use super::log_size::keep_small;
 use super::panel::Panel;
@@ -32,6 +33,8 @@ pub(super) struct LiveView {
     pub(super) brake: Option<DemoBrake>,
     /// What the dark launch finds.
     pub(super) findings: DemoFindings,
+    /// Where links to the dashboard come from.
+    pub(super) door: DemoDoor,
     /// The canary's fault.
     pub(super) switch: Switch,
     /// Where it is shown.
@@ -156,6 +159,7 @@ impl LiveView {
                     Err(error) => format!("not edited: {error:#}"),
                 }];
             }
+            DemoKey::Dashboard => return vec![self.door.news().await],
             DemoKey::Help => return vec![KEYS.to_owned()],
             DemoKey::Unknown | DemoKey::Approve | DemoKey::RollBack if hinted => {}
             DemoKey::Quit => drop(kill_process(getpid(), Signal::INT)),

@@ -4,6 +4,7 @@ mod brake;
 mod calls;
 mod certificate;
 mod dark_launch;
+mod door;
 mod edit;
 mod file;
 mod keys;

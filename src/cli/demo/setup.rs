@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use super::brake::DemoBrake;
 use super::certificate;
 use super::dark_launch::DemoFindings;
+use super::door::DemoDoor;
 use super::file::{self, DemoAddresses, DemoDirectory, DemoKind};
 use super::keys::{self, DemoKey, KEYS, Keyboard, STAGED_KEYS, SingleKeys};
 use super::live::LiveView;
@@ -63,6 +64,7 @@ struct ViewContext<'a> {
     admin: SocketAddr,
     file: &'a Path,
     socket: Option<&'a Path>,
+    door: &'a DemoDoor,
     program: &'a str,
     panel: &'a Panel,
     keyboard: Option<&'a Keyboard>,
@@ -84,6 +86,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
     let tls = places.tls.and_then(|_| app.listeners().get(1).map(|(_, bound)| *bound));
     let program = std::env::current_exe().map_or_else(|_| "pointsman".to_owned(), |path| path.display().to_string());
     let socket = socket(&file, &environment)?;
+    let door = door(kind, &file, socket.as_deref(), admin)?;
     let keyboard = Keyboard::take();
     let keys = match kind {
         DemoKind::Weight => KEYS,
@@ -94,6 +97,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         proxy,
         tls,
         admin,
+        link: door.first(),
         stable: places.stable,
         canary: places.canary,
         dark: places.dark,
@@ -111,6 +115,7 @@ pub fn demo(arguments: &DemoArguments, terminal: Terminal) -> anyhow::Result<Exi
         admin,
         file: &file,
         socket: socket.as_deref(),
+        door: &door,
         program: &program,
         panel: &panel,
         keyboard: keyboard.as_ref(),
@@ -148,6 +153,7 @@ impl ViewContext<'_> {
             admin: listener.clone(),
             brake: self.socket.map(|socket| DemoBrake::new(socket, self.program)),
             findings: DemoFindings::new(listener),
+            door: self.door.clone(),
             switch: self.switch.clone(),
             panel: self.panel.clone(),
             keys: self.keyboard.map(listen_to_keys).transpose()?,
@@ -164,6 +170,7 @@ impl ViewContext<'_> {
         let folder = self.file.parent().unwrap_or_else(|| Path::new("."));
         Ok(StagedView {
             admin: AdminEndpoint::at(place, person::credentials(folder)?),
+            door: self.door.clone(),
             switch: self.switch.clone(),
             panel: self.panel.clone(),
             keys: self.keyboard.map(listen_to_keys).transpose()?,
@@ -259,6 +266,16 @@ impl DemoTasks {
             }?)
         })
     }
+}
+
+/// Where links to the dashboard come from: they sign in as the person who approves the rollout, or as the user of the demo.
+fn door(kind: DemoKind, file: &Path, socket: Option<&Path>, admin: SocketAddr) -> anyhow::Result<DemoDoor> {
+    let folder = file.parent().unwrap_or_else(|| Path::new("."));
+    let credentials = match kind {
+        DemoKind::Weight => Credentials::default(),
+        DemoKind::Rollout => person::credentials(folder)?,
+    };
+    Ok(DemoDoor::new(socket, admin, credentials))
 }
 
 /// The socket of the admin listener, where it could be bound.

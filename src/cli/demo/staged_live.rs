@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::brake::BrakeAct;
 use super::dark_launch::PAGE_PATIENCE;
+use super::door::DemoDoor;
 use super::keys::{DemoKey, STAGED_KEYS, SingleKeys, pressed};
 use super::log_size::keep_small;
 use super::panel::{Live, Panel};
@@ -35,6 +36,8 @@ const SCRIPT: &str = "the demo goes by itself";
 pub(super) struct StagedView {
     /// The proxy, asked with the token of the demo.
     pub(super) admin: AdminEndpoint,
+    /// Where links to the dashboard come from.
+    pub(super) door: DemoDoor,
     /// The canary's fault.
     pub(super) switch: Switch,
     /// Where it is shown.
@@ -207,6 +210,7 @@ impl StagedView {
                 self.switch.set(DemoFault::Off);
                 None
             }
+            DemoKey::Dashboard => Some(self.door.news().await),
             DemoKey::Help => Some(STAGED_KEYS.to_owned()),
             DemoKey::Quit => {
                 quit();

@@ -27,6 +27,10 @@ pub(super) fn stops(proxy: SocketAddr, switch: SocketAddr) -> Vec<(&'static str,
             ),
         ),
         (
+            "all of it in a browser: open the dashboard, make the canary fail, watch the\n     rollback, read why, resume, approve",
+            format!("pointsman dashboard --token-file {SECRET}    # a link"),
+        ),
+        (
             "in a pipeline: a line at each change, and an exit code for what happened",
             format!("pointsman rollout wait {ROLLOUT} --until complete --timeout 5m"),
         ),

@@ -8,10 +8,11 @@ use super::file::DemoKind;
 use super::release::RELEASE;
 use super::staged_tour;
 use crate::cli::admin::VARIABLE;
+use crate::cli::dashboard::DashboardLink;
 use crate::cli::paint::Paint;
 
 /// Where things are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TourContext<'a> {
     /// What the demo shows.
     pub(super) kind: DemoKind,
@@ -21,6 +22,8 @@ pub(super) struct TourContext<'a> {
     pub(super) tls: Option<SocketAddr>,
     /// Where admin listens.
     pub(super) admin: SocketAddr,
+    /// A link to the dashboard; nothing where none can be made.
+    pub(super) link: Option<DashboardLink>,
     /// Where stable answers.
     pub(super) stable: SocketAddr,
     /// Where the canary answers.
@@ -57,6 +60,7 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     let places = [
         ("proxy", format!("http://{proxy}")),
         ("admin", format!("http://{admin}    /status /metrics /explain /shadow")),
+        ("dashboard", link(stage)),
         ("stable", format!("http://{stable}    shop-v1")),
         ("canary", format!("http://{canary}    shop-v2")),
         ("fault", format!("http://{switch}    POST /errors /slow /off: the canary's")),
@@ -64,7 +68,7 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     ];
     let dark = stage.dark.map(|dark| ("dark", format!("http://{dark}    shop-v3: copies only, for the dark launch")));
     for (what, place) in places.into_iter().chain(dark).chain(tls) {
-        let _ = writeln!(text, "  {what:<8}{}", paint.cyan(&place));
+        let _ = writeln!(text, "  {what:<11}{}", paint.cyan(&place));
     }
     let stops = match stage.kind {
         DemoKind::Weight => stops(stage),
@@ -99,6 +103,13 @@ pub(super) fn tour(stage: &TourContext<'_>, paint: Paint) -> String {
     text
 }
 
+/// The link to the dashboard, and how to get another one.
+fn link(stage: &TourContext<'_>) -> String {
+    let Some(link) = &stage.link else { return format!("http://{}    to read", stage.admin) };
+    let again = if stage.keys.is_some() { "d makes another one" } else { "`pointsman dashboard` makes another one" };
+    format!("{}\n{:13}once, within {} s: {again}", link.url, "", link.expires_in_s)
+}
+
 /// What to try, each with its command.
 fn stops(stage: &TourContext<'_>) -> Vec<(&'static str, String)> {
     let TourContext { proxy, admin, switch, .. } = stage;
@@ -126,6 +137,10 @@ fn stops(stage: &TourContext<'_>) -> Vec<(&'static str, String)> {
             format!(
                 "pointsman rollout show {RELEASE}\n    pointsman rollout resume {RELEASE} --reason 'it is repaired'"
             ),
+        ),
+        (
+            "the same in a browser: open the dashboard, make the canary fail, watch the\n      rollback, read why, resume",
+            format!("pointsman dashboard    # a link\n    curl -s -X POST http://{switch}/errors    # then /off"),
         ),
         (
             "kill: all callers off the canary at once, and back",
@@ -203,6 +218,11 @@ mod tests {
             proxy: at(1001),
             tls: Some(at(1006)),
             admin: at(1002),
+            link: Some(DashboardLink {
+                url: "http://127.0.0.1:1002/sign-in#link=x".to_owned(),
+                expires_in_s: 60,
+                who: None,
+            }),
             stable: at(1003),
             canary: at(1004),
             dark: Some(at(1007)),
@@ -214,7 +234,7 @@ mod tests {
             notes: &notes,
         };
         let text = tour(&stage, Paint::Plain);
-        assert!(text.contains("  fault   http://127.0.0.1:1005"), "{text}");
+        assert!(text.contains("  fault      http://127.0.0.1:1005"), "{text}");
         for place in [
             "1001",
             "https://127.0.0.1:1006/",
@@ -226,6 +246,8 @@ mod tests {
             "/tmp/demo/routes.toml",
             "/usr/bin/pointsman",
             "in use",
+            "  dashboard  http://127.0.0.1:1002/sign-in#link=x\n             once, within 60 s: d makes another one\n",
+            "watch the\n      rollback, read why, resume\n    pointsman dashboard    # a link\n",
             "\n\nkeys: x\n",
         ] {
             assert!(text.contains(place), "{place} is missing in\n{text}");
@@ -236,16 +258,19 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert!(!text.contains("export"), "the socket is found in the folder");
-        let without = tour(&TourContext { socket: None, ..stage }, Paint::Plain);
+        let without = tour(&TourContext { socket: None, link: None, ..stage.clone() }, Paint::Plain);
         assert!(without.contains("export POINTSMAN_ADMIN=http://127.0.0.1:1002\n"), "{without}");
+        assert!(without.contains("  dashboard  http://127.0.0.1:1002    to read\n"), "{without}");
         let socket = Some(Path::new("/run/a b.sock"));
-        let elsewhere = tour(&TourContext { socket, ..stage }, Paint::Plain);
+        let elsewhere = tour(&TourContext { socket, ..stage.clone() }, Paint::Plain);
         assert!(elsewhere.contains("export POINTSMAN_ADMIN='unix:/run/a b.sock'\n"), "{elsewhere}");
         let rollout = tour(&TourContext { kind: DemoKind::Rollout, dark: None, keys: None, ..stage }, Paint::Plain);
         for part in [
             "a rollout in three stages",
             "pointsman rollout approve shop-v2 --token-file you.token\n",
             "http://127.0.0.1:1005/errors",
+            "pointsman dashboard --token-file you.token",
+            "`pointsman dashboard` makes another one",
             "goes by itself",
         ] {
             assert!(rollout.contains(part), "{part} is missing in\n{rollout}");

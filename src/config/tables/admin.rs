@@ -14,7 +14,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::state::CompiledState;
 use super::tls::ADMIN_TLS;
-use super::{admin_tokens, tls};
+use super::{admin_tokens, grafana, tls};
 use crate::config::toml::address::{AddressUse, ListenAddresses, address, canonical, is_public};
 use crate::config::toml::context::Context;
 use crate::config::toml::diagnostic::Finding;
@@ -67,6 +67,12 @@ pub(in crate::config) const ADMIN: TableSpec = TableSpec {
             "TOML file with the tokens of operators and programs, relative to the file that names it; it is watched for \
              changes.",
         ),
+        optional(
+            "grafana",
+            Shape::Text,
+            "URL of a Grafana with `deploy/grafana/pointsman.json`, or of a dashboard in it: the pages of the dashboard link \
+             to its panels.",
+        ),
         optional("tls", Shape::Table(&ADMIN_TLS), "TLS; without this table the admin listener serves cleartext."),
     ],
     later: &[],
@@ -118,6 +124,7 @@ pub(in crate::config) fn admin(
     let hosts = short_list(context, reader, "hosts", HOSTS_MAX);
     let hosts = value::parse_unique(context, &hosts, host);
     let tokens = reader.get("tokens").and_then(|item| admin_tokens::tokens(context, &item));
+    let grafana = reader.get("grafana").and_then(|item| grafana::grafana(context, &item));
     let secured = reader.get("tls").and_then(|item| tls::tls(context, &item, &ADMIN_TLS));
     reader.finish(context);
     if is_off {
@@ -132,7 +139,7 @@ pub(in crate::config) fn admin(
         let finding = Finding::warning("no-roles", reader.place("tls"), message);
         context.report(finding.help("write `tokens = \"certs/admin-tokens.toml\"` in `[admin]`"));
     }
-    (AdminSpec { addresses, tls, socket, socket_group, socket_operators, hosts, tokens }, server)
+    (AdminSpec { addresses, tls, socket, socket_group, socket_operators, hosts, tokens, grafana }, server)
 }
 
 /// Compiles `address`.

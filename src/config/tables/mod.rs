@@ -12,6 +12,7 @@ pub(super) mod endpoint_list;
 pub(super) mod endpoints;
 pub(super) mod endpoints_file;
 pub(super) mod freeze;
+pub(super) mod grafana;
 pub(super) mod grpc;
 pub(super) mod guard;
 pub(super) mod guard_metric;

@@ -298,6 +298,11 @@ const WORDS: &[(&str, &[ForeignEntry])] = &[
             ("group", Key("socket_group")),
             ("operators", Key("socket_operators")),
             ("hostname hostnames allowed_hosts server_name domain domains", Key("hosts")),
+            ("grafana_url grafana_base dashboards", Key("grafana")),
+            (
+                "dashboard ui",
+                Elsewhere("the dashboard is always on: open the address of the admin listener in a browser"),
+            ),
             (
                 "enabled enable off disabled",
                 Elsewhere("the admin listener is always on, on an address that is not public"),

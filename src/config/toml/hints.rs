@@ -5,8 +5,19 @@ use super::path_pattern;
 use super::quote::{REPEATED_MAX, quoted, switch};
 
 /// Keys whose strings can never be a number: for them, the help must not propose a number in quotes.
-const NO_NUMBERS: &[&str] =
-    &["path", "prefix", "to", "host", "cidr", "country", "trusted_proxies", "private_networks", "from", "otlp"];
+const NO_NUMBERS: &[&str] = &[
+    "path",
+    "prefix",
+    "to",
+    "host",
+    "cidr",
+    "country",
+    "trusted_proxies",
+    "private_networks",
+    "from",
+    "otlp",
+    "grafana",
+];
 
 /// Help for a value of the wrong type, where the expected type is not a number.
 pub(in crate::config) fn fix(key: &str, expected: &str, value: &Value<'_>) -> Option<String> {

@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::access::{Admitted, TokenFailures};
+use super::access::{Admitted, Sessions, TokenFailures};
+use super::pages::PageCache;
 use super::problem::{ProblemForm, ProblemKind};
 use super::response::{pretty, respond, text, wants_text};
 use super::{explain, kills, limits, metrics, shadow, status};
@@ -33,12 +34,16 @@ pub(super) struct AdminState {
     pub events: mpsc::Sender<Event>,
     /// The tokens that were not valid, by address.
     pub failures: Arc<TokenFailures>,
+    /// The sessions of the dashboard.
+    pub sessions: Arc<Sessions>,
     /// The places of event streams.
     pub streams: Arc<Semaphore>,
     /// Limits the readers of the journal's files.
     pub file_reads: Arc<Semaphore>,
     /// Checks a text in the place of the file.
     pub checker: ConfigChecker,
+    /// The pages that were built a moment ago.
+    pub pages: PageCache,
     /// Whether the listener has closed.
     pub closing: watch::Receiver<bool>,
     /// The table of calls as text.
@@ -60,9 +65,11 @@ impl AdminState {
             control,
             events,
             failures: Arc::default(),
+            sessions: Arc::default(),
             streams,
             file_reads,
             checker,
+            pages: PageCache::default(),
             closing,
             index: "".into(),
             openapi: "".into(),
@@ -70,7 +77,7 @@ impl AdminState {
     }
 }
 
-pub(super) async fn index(State(state): State<AdminState>) -> Response {
+pub(super) fn index(state: &AdminState) -> Response {
     text(StatusCode::OK, &state.index)
 }
 
@@ -182,7 +189,7 @@ fn health_response(health: Result<(), Unready>) -> Response {
 pub(super) async fn unknown_path(State(state): State<AdminState>, uri: Uri) -> Response {
     let path = uri.path();
     match ProblemForm::of(path) {
-        ProblemForm::Text => {
+        ProblemForm::Text | ProblemForm::Page => {
             let is_open = state.control.snapshot().rules.admin.tokens.is_none();
             let index = if is_open { &*state.index } else { "" };
             text(StatusCode::NOT_FOUND, &format!("there is no {path} here\n\n{index}"))
@@ -199,7 +206,7 @@ pub(super) fn other_method(path: &str, methods: &[Method]) -> Response {
     let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
     let detail = format!("{path} takes {}", names.join(" and "));
     let mut refused = match ProblemForm::of(path) {
-        ProblemForm::Text => text(StatusCode::METHOD_NOT_ALLOWED, &detail),
+        ProblemForm::Text | ProblemForm::Page => text(StatusCode::METHOD_NOT_ALLOWED, &detail),
         ProblemForm::Document => {
             ProblemKind::WrongMethod.because(detail, "GET / lists the calls").respond(ProblemForm::Document)
         }

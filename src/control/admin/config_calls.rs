@@ -51,20 +51,22 @@ struct ReloadBody {
 
 /// `/v1/config`: what is applied, and the last outcome.
 pub(super) fn config_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &config(state))
+}
+
+/// The content of `/v1/config`.
+pub(super) fn config(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
     let data = state.lock().clone();
-    pretty(
-        StatusCode::OK,
-        &json!({
-            "generation": snapshot.generation.0,
-            "hash": data.hash,
-            "file": data.file,
-            "files": data.files,
-            "applied_at": time(data.applied_at),
-            "last_reload": data.last.as_ref().map(status::last_reload),
-            "last_change": data.changed.as_ref().map(status::last_reload),
-        }),
-    )
+    json!({
+        "generation": snapshot.generation.0,
+        "hash": data.hash,
+        "file": data.file,
+        "files": data.files,
+        "applied_at": time(data.applied_at),
+        "last_reload": data.last.as_ref().map(status::last_reload),
+        "last_change": data.changed.as_ref().map(status::last_reload),
+    })
 }
 
 pub(super) async fn reload(

@@ -16,7 +16,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 
-use super::access::{AdminClient, CallAccess, CallAttempt, ClientOrigin, StreamHold, approvers, own_uid};
+use super::access::{AdminClient, Admitted, CallAccess, CallerCredentials, StreamHold};
 use super::calls::AdminState;
 use super::fields::SEQ_MAX;
 use super::journal::{AFTER, RECORDS_MAX, records_after};
@@ -39,6 +39,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) async fn events(
     State(state): State<AdminState>,
     Extension(client): Extension<AdminClient>,
+    Extension(admitted): Extension<Admitted>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -51,8 +52,8 @@ pub(super) async fn events(
         return ProblemKind::Busy.because("all event streams are taken", help).respond(ProblemForm::Document);
     };
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let authorization = headers.get(header::AUTHORIZATION).map(|field| field.as_bytes().to_vec());
-    let reader = StreamReader { origin: client.origin, authorization };
+    let credentials = CallerCredentials::of(&client.origin, &headers);
+    let reader = StreamReader { credentials, has_session: admitted.session_ends_at.is_some() };
     let stream = EventStream { state, reader, sender, seq, _permit: permit, _hold: client.life.hold() };
     tokio::spawn(stream.run());
     let mut response = Response::new(Body::new(EventBody(receiver)));
@@ -88,9 +89,9 @@ struct EventStream {
 
 /// The reader of a stream, as it was admitted.
 struct StreamReader {
-    origin: ClientOrigin,
-    /// The `Authorization` field of its call.
-    authorization: Option<Vec<u8>>,
+    credentials: CallerCredentials,
+    /// It came by a session: the stream ends with it, also where reading is open to all.
+    has_session: bool,
 }
 
 /// Why a stream ends: the reader has gone, is too slow, or may read no more; the listener has closed; or the journal
@@ -172,18 +173,11 @@ impl EventStream {
 
     /// Checks that the reader may still read: it would be admitted now, too.
     fn check(&self) -> Result<(), StreamEnd> {
-        let snapshot = self.state.control.snapshot();
-        let StreamReader { origin, authorization } = &self.reader;
-        let approvers = approvers(&snapshot.rules);
-        let attempt = CallAttempt {
-            access: CallAccess::Read,
-            client: origin,
-            authorization: authorization.as_deref(),
-            now: self.state.control.clock.wall(),
-            own_uid: own_uid(),
-            approvers: &approvers,
-        };
-        attempt.admit(&snapshot.rules.admin).map(|_| ()).map_err(|_| StreamEnd)
+        let StreamReader { credentials, has_session } = &self.reader;
+        match credentials.admit(CallAccess::Read, &self.state.control, &self.state.sessions) {
+            Ok(admitted) if admitted.session_ends_at.is_some() == *has_session => Ok(()),
+            Ok(_) | Err(_) => Err(StreamEnd),
+        }
     }
 
     async fn send(&self, text: Bytes) -> Result<(), StreamEnd> {

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::candidates::{VariantRole, candidates};
+use super::query::form_decoded;
 use super::{release_json, rollout_json, rollout_list};
 use crate::control::state::ControlState;
 use crate::route::{ExplainQuery, ExplainRequest};
@@ -48,7 +49,7 @@ fn parse(query: &str) -> Result<ExplainQuery, String> {
     let mut parsed = ExplainQuery::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        set(&mut parsed, name, decoded(value)?)?;
+        set(&mut parsed, name, form_decoded(value)?)?;
     }
     Ok(parsed)
 }
@@ -86,29 +87,6 @@ fn add(query: &mut ExplainQuery, name: &str, value: &str) -> Result<(), String> 
     let value: HeaderValue = value.parse().map_err(|_| format!("{value:?} is no header value"))?;
     query.fields.append(&name, &value);
     Ok(())
-}
-
-/// Decodes a query value: percent-encoded, `+` for a space.
-fn decoded(value: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        match (first, after) {
-            (b'+', _) => bytes.push(b' '),
-            (b'%', [high, low, after @ ..]) => {
-                let hex = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                let (Some(high), Some(low)) = (hex(high), hex(low)) else {
-                    return Err(format!("{value:?} is not percent-encoded"));
-                };
-                bytes.push(high << 4 | low);
-                rest = after;
-            }
-            (b'%', _) => return Err(format!("{value:?} is not percent-encoded")),
-            (byte, _) => bytes.push(*byte),
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| format!("{value:?} is not UTF-8"))
 }
 
 #[cfg(test)]

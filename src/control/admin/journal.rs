@@ -13,6 +13,7 @@ use super::kills;
 use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::query::{NumberParameter, numbers};
 use super::response::pretty;
+use crate::control::state::ControlState;
 use crate::journal::{self, DiskFiles, Record};
 
 /// The most records of one answer.
@@ -60,14 +61,25 @@ pub(super) async fn records_after(state: &AdminState, seq: u64, limit: usize) ->
     }
     // The semaphore is never closed.
     let Ok(_permit) = state.file_reads.acquire().await else { return Ok(Vec::new()) };
-    let dir = state.control.snapshot().rules.state.dir.clone();
-    let read = tokio::task::spawn_blocking(move || journal::records_after(&DiskFiles::new(&dir), seq, limit));
-    match read.await {
-        Ok(Ok(page)) => Ok(page.records.into_iter().map(Arc::new).collect()),
-        Ok(Err(error)) => {
-            let help = "see `journal` in /status, and `pointsman journal --verify`";
-            Err(ProblemKind::Failed.because(format!("the files of the journal cannot be read: {error}"), help))
-        }
+    let control = Arc::clone(&state.control);
+    match tokio::task::spawn_blocking(move || read_after(&control, seq, limit)).await {
+        Ok(read) => read,
         Err(error) => Err(ProblemKind::Failed.because(error.to_string(), "see the log")),
     }
+}
+
+/// The same on a thread that may block.
+///
+/// # Errors
+/// When the files cannot be read.
+pub(super) fn read_after(control: &ControlState, seq: u64, limit: usize) -> Result<Vec<Arc<Record>>, CallProblem> {
+    if let Some(records) = control.release.records_after(seq) {
+        return Ok(records);
+    }
+    let dir = control.snapshot().rules.state.dir.clone();
+    let page = journal::records_after(&DiskFiles::new(&dir), seq, limit).map_err(|error| {
+        let help = "see `journal` in /status, and `pointsman journal --verify`";
+        ProblemKind::Failed.because(format!("the files of the journal cannot be read: {error}"), help)
+    })?;
+    Ok(page.records.into_iter().map(Arc::new).collect())
 }

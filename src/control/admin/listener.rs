@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::access::{AdminClient, ClientOrigin, ConnectionLife, SocketPeer, user_name};
+use super::access::{AdminClient, ClientOrigin, ClientTransport, ConnectionLife, SocketPeer, user_name};
 use super::calls::AdminState;
 use super::connection::{Places, serve};
 use super::router::router;
@@ -299,16 +299,17 @@ impl AddressAccept {
                     let (router, tls) = (router.clone(), self.tls.borrow().clone());
                     tokio::spawn(async move {
                         let kind = place.kind;
-                        let client = |certificate| AdminClient {
-                            origin: ClientOrigin::Tcp { peer, bound, certificate },
+                        let client = |transport| AdminClient {
+                            origin: ClientOrigin::Tcp { peer, bound, transport },
                             place: kind,
                             life: ConnectionLife::new(),
                         };
                         match tls {
-                            None => serve(stream, client(None), router).await,
+                            None => serve(stream, client(ClientTransport::Cleartext), router).await,
                             Some(tls) => {
                                 if let Some(accepted) = tls.accept(stream, kind.head_timeout()).await {
-                                    serve(accepted.stream, client(accepted.certificate), router).await;
+                                    let transport = ClientTransport::Tls { certificate: accepted.certificate };
+                                    serve(accepted.stream, client(transport), router).await;
                                 }
                             }
                         }

@@ -43,6 +43,12 @@ pub(super) fn document<'a>(calls: impl Iterator<Item = CallRow<'a>>) -> Value {
                     "scheme": "bearer",
                     "description": "A token of the file that `[admin] tokens` names.",
                 },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "pointsman_session",
+                    "description": "A session of the dashboard. Over TLS the name begins with `__Host-`.",
+                },
             },
         },
     })
@@ -55,7 +61,7 @@ fn operation(call: CallRow<'_>) -> Value {
         "summary": help,
         "description": format!("Role: {}.", access.role()),
         "x-pointsman-role": access.role(),
-        "security": if access == CallAccess::Public { json!([]) } else { json!([{ "token": [] }]) },
+        "security": if access == CallAccess::Public { json!([]) } else { json!([{ "token": [] }, { "session": [] }]) },
         "parameters": operation.parameters.iter().map(parameter).collect::<Vec<_>>(),
         "responses": responses(call),
     });
@@ -98,6 +104,7 @@ pub(super) fn problems(call: CallRow<'_>) -> Vec<ProblemKind> {
             ProblemKind::TokenMissing,
             ProblemKind::TokenUnknown,
             ProblemKind::TokenExpired,
+            ProblemKind::SessionEnded,
             ProblemKind::RoleMissing,
             ProblemKind::UserUnknown,
         ]);
@@ -128,7 +135,9 @@ fn responses(call: CallRow<'_>) -> Value {
         let list: Vec<String> = kinds.iter().map(|kind| format!("`{}`: {}", kind.name(), kind.title())).collect();
         let content = match ProblemForm::of(call.path) {
             ProblemForm::Document => json!({ "application/problem+json": { "schema": reference("Problem") } }),
-            ProblemForm::Text => json!({ "text/plain": { "schema": reference("Text") }, "application/json": {} }),
+            ProblemForm::Text | ProblemForm::Page => {
+                json!({ "text/plain": { "schema": reference("Text") }, "application/json": {} })
+            }
         };
         responses.insert(status.to_string(), json!({ "description": list.join("; "), "content": content }));
     }

@@ -78,6 +78,22 @@ const LAST_EVENT_ID: CallParameter = CallParameter {
     schema: "Sequence",
 };
 
+const HISTORY: [CallParameter; 3] = [
+    CallParameter {
+        name: "rollout",
+        place: ParameterPlace::Query,
+        doc: "A rollout, or `ROUTE:VARIANT`. Either this or `route`.",
+        schema: "Name",
+    },
+    CallParameter { name: "route", place: ParameterPlace::Query, doc: "A route.", schema: "Name" },
+    CallParameter {
+        name: "points",
+        place: ParameterPlace::Query,
+        doc: "At most so many points; 300 by default.",
+        schema: "Points",
+    },
+];
+
 const fn query(name: &'static str, doc: &'static str) -> CallParameter {
     CallParameter { name, place: ParameterPlace::Query, doc, schema: "Text" }
 }
@@ -255,6 +271,12 @@ impl Operation {
         problems: &[ProblemKind::BadQuery, ProblemKind::Failed],
         ..Self::page("JournalPage")
     };
+    /// `/v1/history`.
+    pub const HISTORY: Self = Self {
+        parameters: &HISTORY,
+        problems: &[ProblemKind::BadQuery, ProblemKind::UnknownRollout, ProblemKind::UnknownScope],
+        ..Self::page("History")
+    };
     /// `/v1/events`.
     pub const EVENTS: Self = Self {
         parameters: &[AFTER, LAST_EVENT_ID],
@@ -279,6 +301,40 @@ impl Operation {
             ProblemKind::Stopping,
         ],
         ..Self::page("ReloadOutcome")
+    };
+
+    /// `/v1/session`, with POST.
+    pub const SIGN_IN: Self = Self {
+        body: Some(BodyDoc { schema: "SignIn", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::TokenUnknown,
+            ProblemKind::TokenExpired,
+            ProblemKind::LinkUnknown,
+            ProblemKind::RoleMissing,
+            ProblemKind::BodyLate,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+        ],
+        ..Self::page("Session")
+    };
+    /// `/v1/session/link`.
+    pub const SESSION_LINK: Self = Self {
+        body: Some(BodyDoc { schema: "NoFields", text: &[] }),
+        problems: &[
+            ProblemKind::BadBody,
+            ProblemKind::NoLink,
+            ProblemKind::BodyLate,
+            ProblemKind::BodyTooLarge,
+            ProblemKind::MediaType,
+        ],
+        ..Self::page("SessionLink")
+    };
+    /// `/v1/session/end`.
+    pub const SESSION_END: Self = Self {
+        body: Some(BodyDoc { schema: "NoFields", text: &[] }),
+        problems: &[ProblemKind::BadBody, ProblemKind::BodyLate, ProblemKind::BodyTooLarge, ProblemKind::MediaType],
+        ..Self::page("SessionEnd")
     };
 
     /// A call that takes nothing and answers with JSON of this schema.

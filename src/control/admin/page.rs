@@ -60,16 +60,16 @@ impl PageLimits {
 
     fn unavailable(&self, kind: ProblemKind, why: &str) -> Response {
         match ProblemForm::of(self.path) {
-            ProblemForm::Text => text(StatusCode::SERVICE_UNAVAILABLE, why),
+            ProblemForm::Text | ProblemForm::Page => text(StatusCode::SERVICE_UNAVAILABLE, why),
             ProblemForm::Document => kind.because(why, "try again").respond(ProblemForm::Document),
         }
     }
 }
 
 /// Runs on a blocking thread, so that reloads and signals do not wait. `None` when the runtime ends.
-async fn on_blocking_thread(work: impl FnOnce() -> Response + Send + 'static) -> Option<Response> {
+pub(super) async fn on_blocking_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(response) => Some(response),
+        Ok(made) => Some(made),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => None,

@@ -5,9 +5,12 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::response::{respond, text};
+use super::return_path::ReturnPath;
+use crate::control::dashboard::refusal_page;
 
 /// The media type of problem documents.
 const MEDIA_TYPE: &str = "application/problem+json";
+const BEARER: &str = "Bearer realm=\"pointsman\"";
 const UNKNOWN: &str =
     "Bearer realm=\"pointsman\", error=\"invalid_token\", error_description=\"the token is not known\"";
 const EXPIRED: &str =
@@ -30,6 +33,8 @@ pub(super) enum ProblemForm {
     Document,
     /// Text: the calls that were there before.
     Text,
+    /// An HTML page: the pages of the dashboard.
+    Page,
 }
 
 macro_rules! kinds {
@@ -67,11 +72,14 @@ kinds! {
     TokenMissing 401 "token-missing" "this call needs a token";
     TokenUnknown 401 "token-unknown" "the token is not known";
     TokenExpired 401 "token-expired" "the token has expired";
+    SessionEnded 401 "session-ended" "the session has ended";
+    LinkUnknown 401 "link-unknown" "the link is not valid any more";
     RoleMissing 403 "role-missing" "the identity does not have the role that this call needs";
     SocketOnly 403 "socket-only" "without tokens, this call is accepted over the Unix socket only";
     LocalOnly 403 "local-only" "without tokens, this call is accepted from this machine only";
     UserNotListed 403 "user-not-listed" "this user may not act";
     UserUnknown 403 "user-unknown" "the user at the other end of the socket cannot be established";
+    NoLink 403 "no-link" "this identity gets no link";
     NotApprover 403 "not-approver" "the identity may not approve this";
     SamePerson 403 "same-person" "one person fills one role of a stage";
     HostNotServed 403 "host-not-served" "this Host is not served here";
@@ -152,6 +160,10 @@ impl CallProblem {
         let mut response = match form {
             ProblemForm::Document => respond(status, MEDIA_TYPE, format!("{:#}\n", self.to_json())),
             ProblemForm::Text => text(status, &format!("{}: {}\n{}", self.kind.title(), self.detail, self.help)),
+            ProblemForm::Page => {
+                let page = refusal_page(self.kind.title(), &self.detail, &self.help);
+                respond(status, "text/html; charset=utf-8", page)
+            }
         };
         if let Some(challenge) = self.challenge() {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -159,10 +171,28 @@ impl CallProblem {
         response
     }
 
+    /// The same before a page: one that needs an identity leads to the page for signing in, and from there back.
+    pub fn respond_before(&self, form: ProblemForm, to: &ReturnPath) -> Response {
+        let reason = match (form, self.kind) {
+            (ProblemForm::Page, ProblemKind::TokenMissing) => "",
+            (ProblemForm::Page, ProblemKind::SessionEnded) => "&problem=session",
+            _ => return self.respond(form),
+        };
+        let mut response = self.respond(form);
+        // Paths are percent-encoded.
+        if let Ok(location) = HeaderValue::from_str(&format!("{}{reason}", to.sign_in())) {
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+
     /// The challenge (RFC 6750) of a response with 401 or of a missing role.
     fn challenge(&self) -> Option<&'static str> {
         let challenges = [
-            (ProblemKind::TokenMissing, "Bearer realm=\"pointsman\""),
+            (ProblemKind::TokenMissing, BEARER),
+            (ProblemKind::SessionEnded, BEARER),
+            (ProblemKind::LinkUnknown, BEARER),
             (ProblemKind::TokenUnknown, UNKNOWN),
             (ProblemKind::TokenExpired, EXPIRED),
             (ProblemKind::RoleMissing, "Bearer realm=\"pointsman\", error=\"insufficient_scope\""),
@@ -172,7 +202,7 @@ impl CallProblem {
 }
 
 impl ProblemForm {
-    /// The form for a path.
+    /// The form for a path that is no page.
     pub fn of(path: &str) -> Self {
         if path == "/v1" || path.starts_with("/v1/") { Self::Document } else { Self::Text }
     }
@@ -209,8 +239,46 @@ mod tests {
         ] {
             assert_eq!(ProblemForm::of(path), form, "{path}");
         }
+        for kind in ProblemKind::ALL.iter().filter(|kind| kind.status() == 401) {
+            let response = kind.because("", "").respond(ProblemForm::Document);
+            assert!(response.headers().contains_key(header::WWW_AUTHENTICATE), "{kind:?}");
+        }
         let missing = ProblemKind::TokenMissing.because("", "").respond(ProblemForm::Document);
         assert_eq!(missing.status(), 401);
         assert_eq!(missing.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"pointsman\"");
+    }
+
+    #[test]
+    fn a_page_without_an_identity_leads_to_the_page_for_signing_in() {
+        let led = |kind: ProblemKind| {
+            let problem = kind.because("no token", "send one");
+            let response = problem.respond_before(ProblemForm::Page, &ReturnPath::of("/rollouts/a?b=<c>"));
+            let location = response.headers().get(header::LOCATION).map(|to| to.to_str().expect("a text").to_owned());
+            (response.status().as_u16(), location.unwrap_or_default())
+        };
+        let to = "/sign-in?to=/rollouts/a%3Fb%3D%3Cc%3E";
+        assert_eq!(led(ProblemKind::TokenMissing), (303, to.to_owned()));
+        assert_eq!(led(ProblemKind::SessionEnded), (303, format!("{to}&problem=session")));
+        assert_eq!(led(ProblemKind::TokenUnknown), (401, String::new()));
+        let call =
+            ProblemKind::TokenMissing.because("", "").respond_before(ProblemForm::Document, &ReturnPath::of("/"));
+        assert_eq!(call.status(), 401);
+    }
+
+    async fn page(problem: &CallProblem, path: &str) -> String {
+        let response = problem.respond_before(ProblemForm::Page, &ReturnPath::of(path));
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        assert_eq!(response.status().as_u16(), problem.kind.status());
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a whole body");
+        String::from_utf8(body.to_vec()).expect("a text")
+    }
+
+    #[tokio::test]
+    async fn a_refused_page_is_html() {
+        let host = ProblemKind::HostNotServed.because("not served", "add hosts = [\"edge.example\"]");
+        let refused = page(&host, "/").await;
+        assert!(refused.contains("hosts = [&quot;edge.example&quot;]") && !refused.contains("/sign-in"), "{refused}");
+        let hostile = page(&ProblemKind::Failed.because("<img src=x onerror=alert(1)>", "x"), "/").await;
+        assert!(!hostile.contains("<img"), "{hostile}");
     }
 }

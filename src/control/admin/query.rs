@@ -45,6 +45,32 @@ pub(super) fn numbers<const N: usize>(
     Ok(values)
 }
 
+/// Decodes a value of a query or a form: percent-encoded, `+` for a space.
+///
+/// # Errors
+/// When it is not so encoded, or not UTF-8, with a message.
+pub(super) fn form_decoded(value: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        match (first, after) {
+            (b'+', _) => bytes.push(b' '),
+            (b'%', [high, low, after @ ..]) => {
+                let hex = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (Some(high), Some(low)) = (hex(high), hex(low)) else {
+                    return Err(format!("{value:?} is not percent-encoded"));
+                };
+                bytes.push(high << 4 | low);
+                rest = after;
+            }
+            (b'%', _) => return Err(format!("{value:?} is not percent-encoded")),
+            (byte, _) => bytes.push(*byte),
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{value:?} is not UTF-8"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

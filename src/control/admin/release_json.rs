@@ -77,10 +77,12 @@ const fn because(state: &ReleaseState) -> Option<&'static str> {
 
 /// The guard that is closest to its threshold; one that has tripped before the others.
 pub(super) fn closest(guards: &[GuardStanding]) -> Option<&GuardStanding> {
-    // One that has tripped comes before all others. One without a threshold has no evidence.
+    // One that has tripped comes before all others, one without callers after them. One without a threshold has no evidence.
     let nearness = |guard: &GuardStanding| {
         if guard.state == GuardState::Tripped {
             1e6
+        } else if guard.tested.exposures == 0 && guard.threshold_log10 > 0.0 {
+            -1e6 + guard.evidence_log10
         } else if guard.threshold_log10 > 0.0 {
             guard.evidence_log10 / guard.threshold_log10
         } else {
@@ -89,21 +91,8 @@ pub(super) fn closest(guards: &[GuardStanding]) -> Option<&GuardStanding> {
     };
     guards
         .iter()
-        .filter(|guard| judges(guard.state))
+        .filter(|guard| guard.state.judges())
         .reduce(|best, next| if nearness(next) > nearness(best) { next } else { best })
-}
-
-/// Whether a guard in this state has evidence to show.
-const fn judges(state: GuardState) -> bool {
-    match state {
-        GuardState::NoData | GuardState::NotNearFull | GuardState::WaitsForThreshold | GuardState::NoMemory => false,
-        GuardState::Watching
-        | GuardState::TooFew
-        | GuardState::WarmingUp
-        | GuardState::ThresholdVoid
-        | GuardState::Stands
-        | GuardState::Tripped => true,
-    }
 }
 
 /// The state and why, in one line.

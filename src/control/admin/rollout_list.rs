@@ -1,6 +1,6 @@
 //! All rollouts in short, and which rollout moves a variant.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rollout_json;
 use super::rollout_share::MeasuredShares;
@@ -10,8 +10,21 @@ use crate::route::Rules;
 
 /// All rollouts, each in short.
 pub(super) fn rollouts_in_short(state: &ControlState) -> Vec<Value> {
-    let shares = MeasuredShares::of(state);
-    state.release.rollouts().iter().map(|one| rollout_json::rollout(one, shares.of_rollout(&one.name))).collect()
+    let (shares, snapshot) = (MeasuredShares::of(state), state.snapshot());
+    let rollouts = state.release.rollouts();
+    let in_short = rollouts.iter().map(|one| {
+        let value = rollout_json::rollout(one, shares.of_rollout(&one.name));
+        with_permissions(value, &snapshot.rules, &one.name)
+    });
+    in_short.collect()
+}
+
+/// Adds what the plan permits.
+pub(super) fn with_permissions(mut value: Value, rules: &Rules, name: &str) -> Value {
+    let rollout = rules.find_rollout(name).map(|id| rules.rollout(id));
+    value["rehearsal"] = json!(rollout.is_some_and(|rollout| rollout.about.rehearsal));
+    value["same_person"] = json!(rollout.is_some_and(|rollout| rollout.plan.same_person));
+    value
 }
 
 /// Whether a rollout moves this variant: the rollout is shown, not the variant.

@@ -72,7 +72,7 @@ fn staged() -> Value {
         "required": [
             "kind", "name", "revision", "variants", "owner", "ticket", "stage", "stages", "weight", "max_weight",
             "share", "state", "doing", "because", "by", "at", "seq", "durable", "says", "unblock", "blocks", "awaited",
-            "next", "expired", "edit", "needs_person", "closest",
+            "next", "expired", "edit", "needs_person", "closest", "rehearsal", "same_person",
         ],
         "properties": {
             "kind": { "const": "rollout" },
@@ -115,6 +115,8 @@ fn staged() -> Value {
                 "description": "The edit of the file that a complete rollout asks for.",
             },
             "needs_person": { "type": "boolean", "description": "It does not go on before a person acts." },
+            "rehearsal": { "type": "boolean", "description": "The plan permits rehearsals on live traffic." },
+            "same_person": { "type": "boolean", "description": "One person may fill several roles of a stage." },
             "closest": {
                 "description": "The guard that is closest to its threshold; null before the first request.",
                 "anyOf": [{ "type": "null" }, { "$ref": "#/components/schemas/Guard" }],

@@ -12,7 +12,7 @@ use super::problem::{CallProblem, ProblemForm, ProblemKind};
 use super::release_json::{release, with_guards};
 use super::response::pretty;
 use super::rollout_json;
-use super::rollout_list::{is_member, rollout_of, rollouts_in_short};
+use super::rollout_list::{is_member, rollout_of, rollouts_in_short, with_permissions};
 use super::rollout_share::MeasuredShares;
 use crate::config::nearest;
 use crate::control::state::ControlState;
@@ -24,34 +24,45 @@ pub(super) type NameInPath = Result<Path<String>, PathRejection>;
 
 /// All rollouts, then all releases of static weights, each in short.
 pub(super) fn rollouts_page(state: &ControlState) -> Response {
+    pretty(StatusCode::OK, &rollouts_table(state))
+}
+
+/// The content of `/v1/rollouts`.
+pub(super) fn rollouts_table(state: &ControlState) -> Value {
     let health = state.release.health();
     let mut all = rollouts_in_short(state);
     let rules = &state.snapshot().rules;
     all.extend(state.release.releases().iter().filter(|one| !is_member(rules, one)).map(release));
-    pretty(StatusCode::OK, &json!({ "seq": health.seq, "durable_seq": health.durable_seq, "rollouts": all }))
+    json!({ "seq": health.seq, "durable_seq": health.durable_seq, "rollouts": all })
 }
 
 pub(super) async fn rollout(State(state): State<AdminState>, path: NameInPath) -> Response {
-    let found = name(path).and_then(|name| {
-        if let Some(standing) = state.control.release.rollout(&name) {
-            let share = MeasuredShares::of(&state.control).of_rollout(&name);
-            let mut value = rollout_json::with_guards(&standing, share);
-            value["plan_hash"] = json!(whole_plan(&state.control, &name));
-            value["traffic"] = traffic(&state.control, &name);
-            return Ok(value);
-        }
-        let rules = &state.control.snapshot().rules;
-        if rules.find_rollout(&name).is_some() {
-            let detail = format!("the rollout `{name}` has not begun yet");
-            return Err(ProblemKind::Busy.because(detail, "try again in a second"));
-        }
-        let found = state.control.release.release(&name).filter(|one| !is_member(rules, one));
-        found.map(|standing| with_guards(&standing)).ok_or_else(|| unknown(&state.control, &name))
-    });
-    match found {
+    match name(path).and_then(|name| rollout_value(&state.control, &name)) {
         Ok(found) => pretty(StatusCode::OK, &found),
         Err(problem) => problem.respond(ProblemForm::Document),
     }
+}
+
+/// The content of `/v1/rollouts/{name}`.
+///
+/// # Errors
+/// When there is none with this name.
+pub(super) fn rollout_value(state: &ControlState, name: &str) -> Result<Value, CallProblem> {
+    if let Some(standing) = state.release.rollout(name) {
+        let share = MeasuredShares::of(state).of_rollout(name);
+        let value = rollout_json::with_guards(&standing, share);
+        let mut value = with_permissions(value, &state.snapshot().rules, name);
+        value["plan_hash"] = json!(whole_plan(state, name));
+        value["traffic"] = traffic(state, name);
+        return Ok(value);
+    }
+    let rules = &state.snapshot().rules;
+    if rules.find_rollout(name).is_some() {
+        let detail = format!("the rollout `{name}` has not begun yet");
+        return Err(ProblemKind::Busy.because(detail, "try again in a second"));
+    }
+    let found = state.release.release(name).filter(|one| !is_member(rules, one));
+    found.map(|standing| with_guards(&standing)).ok_or_else(|| unknown(state, name))
 }
 
 /// The hash of all stages of a plan; `None`: the rollout is not in the file.

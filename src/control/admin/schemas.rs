@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use super::fields::{EMPTY_LETTERS, KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, SEQ_MAX};
+use super::history::history_schemas;
 use super::journal::RECORDS_MAX;
 use super::limits::limit_schemas;
 use super::notify_json::notify_schemas;
 use super::problem::ProblemKind;
 use super::release_schemas::release_schemas;
 use super::rollout_schemas::rollout_schemas;
+use super::session_schemas::session_schemas;
 use super::upstream_schemas::upstream_schemas;
 
 /// A text without control characters, with a letter that shows something.
@@ -56,7 +58,9 @@ pub(super) fn schemas() -> Value {
         limit_schemas(),
         release_schemas(),
         rollout_schemas(text),
+        history_schemas(),
         notify_schemas(text),
+        session_schemas(),
         config(),
     ];
     for part in parts {

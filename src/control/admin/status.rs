@@ -24,10 +24,38 @@ use crate::tls::Server;
 /// The content of `/status`.
 #[must_use]
 pub fn status(state: &ControlState) -> Value {
+    let mut value = proxy_in_short(state);
+    let snapshot = state.snapshot();
+    // Copies, so that the lock is not held while a long page is built.
+    let (baselines, names) = {
+        let data = state.lock();
+        (data.baselines.clone(), data.names.clone())
+    };
+    value["routes"] = json!(routes(state, &snapshot, &baselines));
+    value["rollouts"] = json!(rollout_list::rollouts_in_short(state));
+    value["notify"] = json!(receivers(state));
+    value["upstreams"] = json!(upstreams(&snapshot, state.uptime_ms()));
+    let names = names.iter().map(|(name, resolution)| {
+        let lookups = lookups(&state.counts.recorder, name);
+        let value = json!({
+            "addresses": resolution.addresses,
+            "left_out": resolution.left_out,
+            "succeeded": lookups.succeeded,
+            "failed": lookups.failed,
+            "error": resolution.error,
+        });
+        (name.clone(), value)
+    });
+    value["names"] = Value::Object(names.collect());
+    value
+}
+
+/// The part of `/status` that does not grow with the routes.
+pub(super) fn proxy_in_short(state: &ControlState) -> Value {
     let snapshot = state.snapshot();
     let ready = state.ready();
-    // A copy, so that the lock is not held while a long page is built.
-    let data = state.lock().clone();
+    let health = state.release.health();
+    let data = state.lock();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -45,26 +73,13 @@ pub fn status(state: &ControlState) -> Value {
         "last_change": data.changed.as_ref().map(last_reload),
         "hand_over_failure": data.hand_over_failure,
         "admin": data.admin,
+        "admin_tls": snapshot.rules.admin.tls.is_some(),
         "admin_socket": { "path": data.admin_socket.path, "trouble": data.admin_socket.trouble },
         "kill": { "all": snapshot.overlay.kill().all, "tenants": snapshot.overlay.killed_tenants() },
         "kills": state.release.kills().iter().map(kill).collect::<Vec<_>>(),
-        "journal": journal(&state.release.health()),
-        "release": { "seq": state.release.health().seq },
+        "journal": journal(&health),
+        "release": { "seq": health.seq },
         "listeners": snapshot.listeners.iter().map(|one| listener(one)).collect::<Vec<_>>(),
-        "routes": routes(state, &snapshot, &data.baselines),
-        "rollouts": rollout_list::rollouts_in_short(state),
-        "notify": receivers(state),
-        "upstreams": upstreams(&snapshot, state.uptime_ms()),
-        "names": data.names.iter().map(|(name, resolution)| {
-            let lookups = lookups(&state.counts.recorder, name);
-            (name.clone(), json!({
-                "addresses": resolution.addresses,
-                "left_out": resolution.left_out,
-                "succeeded": lookups.succeeded,
-                "failed": lookups.failed,
-                "error": resolution.error,
-            }))
-        }).collect::<serde_json::Map<_, _>>(),
     })
 }
 

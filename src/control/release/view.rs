@@ -138,6 +138,20 @@ impl ReleaseView {
         self.lock().rollouts.get(name).cloned()
     }
 
+    /// What `read` says of each rollout, sorted by name. It is called under the lock.
+    pub(in crate::control) fn read_rollouts<T>(&self, read: impl Fn(&RolloutStanding) -> T) -> Vec<T> {
+        self.lock().rollouts.values().map(read).collect()
+    }
+
+    /// What `read` says of a release, by its name `route:variant`. It is called under the lock.
+    pub(in crate::control) fn read_release<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&ReleaseStanding) -> T,
+    ) -> Option<T> {
+        self.lock().releases.get(name).map(read)
+    }
+
     /// The traffic of a route of a rollout; `None` before it was read.
     #[must_use]
     pub fn traffic(&self, route: &str) -> Option<MeasuredTraffic> {

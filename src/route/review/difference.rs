@@ -360,7 +360,7 @@ fn tables(pair: &ConfigPair<'_>) -> Vec<String> {
 
 /// The changes of the admin listener.
 fn admin_changes(old: &AdminSpec, new: &AdminSpec) -> Vec<String> {
-    let AdminSpec { addresses, tls, socket, socket_group, socket_operators, hosts, tokens } = old;
+    let AdminSpec { addresses, tls, socket, socket_group, socket_operators, hosts, tokens, grafana } = old;
     let mut words = Vec::new();
     if *addresses != new.addresses {
         let listed = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -375,6 +375,7 @@ fn admin_changes(old: &AdminSpec, new: &AdminSpec) -> Vec<String> {
             ("socket_operators", *socket_operators == new.socket_operators),
             ("hosts", *hosts == new.hosts),
             ("tokens", *tokens == new.tokens),
+            ("grafana", *grafana == new.grafana),
         ],
     ));
     words

@@ -41,7 +41,7 @@ impl Events {
     }
 
     /// The next event; `None` when the stream ends.
-    fn next(&mut self) -> Option<Event> {
+    pub fn next(&mut self) -> Option<Event> {
         let (mut id, mut name) = (0, String::new());
         loop {
             let line = self.line()?;

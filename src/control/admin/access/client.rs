@@ -25,11 +25,23 @@ pub(in crate::control::admin) enum ClientOrigin {
         peer: IpAddr,
         /// The address that it connected to.
         bound: SocketAddr,
-        /// The common name in its verified certificate.
-        certificate: Option<String>,
+        /// How its bytes come.
+        transport: ClientTransport,
     },
     /// The Unix socket; `None` when the kernel gives no credentials.
     Socket(Option<SocketPeer>),
+}
+
+/// How the bytes of a TCP connection come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::control::admin) enum ClientTransport {
+    /// As they are.
+    Cleartext,
+    /// Over TLS.
+    Tls {
+        /// The common name in the verified certificate of the client.
+        certificate: Option<String>,
+    },
 }
 
 /// The process at the other end of the Unix socket.
@@ -81,6 +93,23 @@ impl ConnectionLife {
 impl Drop for StreamHold {
     fn drop(&mut self) {
         self.0.send_modify(|streams| *streams -= 1);
+    }
+}
+
+impl ClientTransport {
+    /// The common name in the verified certificate of the client.
+    pub fn certificate(&self) -> Option<&str> {
+        match self {
+            Self::Cleartext => None,
+            Self::Tls { certificate } => certificate.as_deref(),
+        }
+    }
+}
+
+impl SocketPeer {
+    /// How a user without a name is written.
+    pub fn number(&self) -> String {
+        format!("uid:{}", self.uid)
     }
 }
 

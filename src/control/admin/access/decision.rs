@@ -1,17 +1,18 @@
 //! Decides whether a client may make a call. Pure: the settings, the client, its token and the time are arguments.
 //!
-//! The order: a public call is for everyone. A token that is presented decides, where tokens are configured. On the Unix
-//! socket the user of the peer decides. On TCP without tokens, reading is open (the file allows private addresses only),
+//! The order: a public call is for everyone. A token that is presented decides, where tokens are configured. Without one,
+//! the session of the cookie decides: its identity may do what it may do now, without the session. On the Unix socket the
+//! user of the peer decides. On TCP without tokens, reading is open (the file allows private addresses only),
 //! a reload is accepted from this machine, and all other acting is refused. An approval needs the name of a person: a token
 //! with `approver:ROLE`, or a user of the socket whom a rollout lists.
 
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 
 use super::approvers::ApproverRoles;
 use super::client::{ClientOrigin, SocketPeer};
+use super::identity::{AdminIdentity, LiveSession, TokenIdentity, sha256};
 use crate::control::admin::problem::{CallProblem, ProblemKind};
 use crate::journal::{Actor, Via};
 use crate::route::{AdminRole, AdminSpec, AdminToken, ApproverRole, TokenList};
@@ -45,6 +46,8 @@ pub(in crate::control::admin) struct CallAttempt<'a> {
     pub client: &'a ClientOrigin,
     /// The `Authorization` field.
     pub authorization: Option<&'a [u8]>,
+    /// The session of its cookie; it counts where there is no `Authorization`.
+    pub session: Option<&'a LiveSession>,
     /// The time since the Unix epoch.
     pub now: Duration,
     /// The user of this process.
@@ -58,32 +61,70 @@ pub(in crate::control::admin) struct CallAttempt<'a> {
 pub(in crate::control::admin) struct Admitted {
     /// Who it is.
     pub actor: Actor,
+    /// What it can have a session as; `None`: it has no identity.
+    pub identity: Option<AdminIdentity>,
     /// As which roles it approves.
     pub roles: ApproverRoles,
+    /// What else it may do.
+    pub rights: ActRights,
+    /// When its session ends, since the Unix epoch; `None`: it did not come by one.
+    pub session_ends_at: Option<Duration>,
 }
 
-impl CallAttempt<'_> {
+/// What an admitted client may do besides reading and approving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::control::admin) struct ActRights {
+    /// Kill, hold, roll back and the like.
+    pub operate: bool,
+    /// Reload the files.
+    pub reload: bool,
+}
+
+/// Who makes a call.
+#[derive(Clone, Copy, Debug)]
+enum Caller<'a> {
+    /// The holder of a token, or of a client certificate with its name.
+    Holder { token: &'a AdminToken, via: Via },
+    /// A user of the Unix socket.
+    User(&'a SocketPeer),
+    /// A client without an identity.
+    Anonymous,
+}
+
+impl<'a> CallAttempt<'a> {
     /// Who makes the call.
     ///
     /// # Errors
     /// Why it is refused.
-    pub fn admit(&self, settings: &AdminSpec) -> Result<Admitted, CallProblem> {
+    pub fn admit(&self, settings: &'a AdminSpec) -> Result<Admitted, CallProblem> {
         if self.access == CallAccess::Public {
-            return Ok(anonymous(self.client));
+            return Ok(self.admitted(Caller::Anonymous, ActRights::default()));
         }
-        if let (Some(tokens), Some(authorization)) = (&settings.tokens, self.authorization) {
-            return self.admit_token(tokens, authorization);
+        let caller = self.caller(settings)?;
+        self.grant(caller, self.access, settings)?;
+        let may = |access| self.grant(caller, access, settings).is_ok();
+        let rights = ActRights { operate: may(CallAccess::Operate), reload: may(CallAccess::Reload) };
+        Ok(self.admitted(caller, rights))
+    }
+
+    fn caller(&self, settings: &'a AdminSpec) -> Result<Caller<'a>, CallProblem> {
+        match (&settings.tokens, self.authorization, self.session) {
+            (Some(tokens), Some(authorization), _) => return self.holder_of(tokens, authorization),
+            (_, None, Some(session)) => return self.holder_of_session(session, settings).ok_or_else(session_ended),
+            (None, Some(_), _) | (_, None, None) => {}
         }
         match self.client {
-            ClientOrigin::Socket(peer) => self.admit_peer(peer.as_ref(), settings),
-            ClientOrigin::Tcp { certificate, .. } => match &settings.tokens {
-                Some(tokens) => self.admit_certificate(tokens, certificate.as_deref()),
-                None => self.admit_without_tokens(),
+            ClientOrigin::Socket(peer) => {
+                peer.as_ref().filter(|peer| peer.uid != OVERFLOW_UID).map(Caller::User).ok_or_else(unknown_user)
+            }
+            ClientOrigin::Tcp { transport, .. } => match &settings.tokens {
+                Some(tokens) => self.holder_of_certificate(tokens, transport.certificate()),
+                None => Ok(Caller::Anonymous),
             },
         }
     }
 
-    fn admit_token(&self, tokens: &TokenList, authorization: &[u8]) -> Result<Admitted, CallProblem> {
+    fn holder_of(&self, tokens: &'a TokenList, authorization: &[u8]) -> Result<Caller<'a>, CallProblem> {
         let Some(presented) = bearer(authorization) else {
             let help = "send `Authorization: Bearer TOKEN`";
             return Err(ProblemKind::TokenUnknown.because("the Authorization field has no Bearer token", help));
@@ -93,54 +134,63 @@ impl CallAttempt<'_> {
             let help = "use a token of the file that `[admin] tokens` names; `pointsman token new` makes one";
             return Err(ProblemKind::TokenUnknown.because("the token is not known", help));
         };
-        self.admit_as(token, Via::Token)
+        self.unexpired(token, Via::Token)
     }
 
     /// The name in the certificate is that of a token, whose roles it has.
-    fn admit_certificate(&self, tokens: &TokenList, name: Option<&str>) -> Result<Admitted, CallProblem> {
+    fn holder_of_certificate(&self, tokens: &'a TokenList, name: Option<&str>) -> Result<Caller<'a>, CallProblem> {
         let Some(name) = name else { return Err(missing_token()) };
         let Some(token) = tokens.named(name) else {
             let detail = format!("no token has the name of the client certificate, `{name}`");
             let help = "add a token of this name to the file that `[admin] tokens` names, or send a token";
             return Err(ProblemKind::TokenUnknown.because(detail, help));
         };
-        self.admit_as(token, Via::Certificate)
+        self.unexpired(token, Via::Certificate)
     }
 
-    fn admit_as(&self, token: &AdminToken, via: Via) -> Result<Admitted, CallProblem> {
+    /// The identity of a session, as it is now; `None`: the session ends, because its token is gone, is another one or
+    /// has expired, or because it may not even read any more.
+    fn holder_of_session(&self, session: &'a LiveSession, settings: &'a AdminSpec) -> Option<Caller<'a>> {
+        let holder = |held: &TokenIdentity, via| {
+            let token = settings.tokens.as_ref()?.named(&held.name)?;
+            let is_same = verify_slices_are_equal(&token.sha256, &held.sha256).is_ok();
+            self.unexpired(token, via).ok().filter(|_| is_same)
+        };
+        let caller = match &session.identity {
+            AdminIdentity::Token(held) => holder(held, Via::Token),
+            AdminIdentity::Certificate(held) => holder(held, Via::Certificate),
+            AdminIdentity::User(peer) => Some(Caller::User(peer)),
+        };
+        caller.filter(|caller| self.grant(*caller, CallAccess::Read, settings).is_ok())
+    }
+
+    fn unexpired(&self, token: &'a AdminToken, via: Via) -> Result<Caller<'a>, CallProblem> {
         if token.is_expired(self.now) {
             let detail = format!("the token `{}` has expired", token.name);
             let help = "make a new one with `pointsman token new`, or change `expires` in the file of tokens";
             return Err(ProblemKind::TokenExpired.because(detail, help));
         }
-        if !self.access.is_granted_by(token) {
-            let needed = self.access.role();
-            let detail = format!("the token `{}` does not have the role `{needed}`", token.name);
-            let help = format!("add \"{needed}\" to `roles` of this token, or use a token that has it");
-            return Err(ProblemKind::RoleMissing.because(detail, help).with("role", needed));
-        }
-        let roles = ApproverRoles::of_token(token);
-        Ok(Admitted { actor: Actor { name: token.name.clone(), via }, roles })
+        Ok(Caller::Holder { token, via })
     }
 
-    fn admit_peer(&self, peer: Option<&SocketPeer>, settings: &AdminSpec) -> Result<Admitted, CallProblem> {
-        let Some(peer) = peer.filter(|peer| peer.uid != OVERFLOW_UID) else {
-            let help = "run the command in the same user namespace as the proxy, or use a token";
-            let detail = "the kernel gives no user id for the other end of the socket";
-            return Err(ProblemKind::UserUnknown.because(detail, help));
-        };
-        let number = format!("uid:{}", peer.uid);
-        let is_listed = settings.socket_operators.iter().any(|name| *name == peer.user || *name == number);
-        let is_owner = peer.uid == 0 || peer.uid == self.own_uid;
-        let is_approver = !is_owner && self.is_approver(&peer.user, &number);
-        let roles = if is_approver { ApproverRoles::User } else { ApproverRoles::None };
-        let admitted = || Ok(Admitted { actor: Actor { name: peer.user.clone(), via: Via::Socket }, roles });
-        match self.access {
-            CallAccess::Approve if is_approver => admitted(),
+    /// Checks that the caller may make calls with this access.
+    fn grant(&self, caller: Caller<'_>, access: CallAccess, settings: &AdminSpec) -> Result<(), CallProblem> {
+        match caller {
+            Caller::Holder { token, .. } => grant_holder(token, access),
+            Caller::User(peer) => self.grant_user(peer, access, settings),
+            Caller::Anonymous => self.grant_anonymous(access),
+        }
+    }
+
+    fn grant_user(&self, peer: &SocketPeer, access: CallAccess, settings: &AdminSpec) -> Result<(), CallProblem> {
+        let is_listed = settings.socket_operators.iter().any(|name| *name == peer.user || *name == peer.number());
+        let (is_owner, is_approver) = (self.is_owner(peer), self.is_approver(peer));
+        match access {
+            CallAccess::Approve if is_approver => Ok(()),
             CallAccess::Approve if is_owner || is_listed || settings.tokens.is_none() => Err(no_approver(peer)),
-            _ if is_owner || is_listed => admitted(),
+            _ if is_owner || is_listed => Ok(()),
             CallAccess::Public | CallAccess::Metrics | CallAccess::Read if is_approver || settings.tokens.is_none() => {
-                admitted()
+                Ok(())
             }
             _ if settings.tokens.is_some() => Err(missing_token()),
             CallAccess::Public
@@ -156,15 +206,20 @@ impl CallAttempt<'_> {
         }
     }
 
-    /// Whether a rollout lists this user, who has a name of its own.
-    fn is_approver(&self, user: &str, number: &str) -> bool {
-        user != number && self.approvers.iter().any(|role| role.people.iter().any(|name| name == user))
+    fn is_owner(&self, peer: &SocketPeer) -> bool {
+        peer.uid == 0 || peer.uid == self.own_uid
     }
 
-    fn admit_without_tokens(&self) -> Result<Admitted, CallProblem> {
-        match self.access {
-            CallAccess::Public | CallAccess::Metrics | CallAccess::Read => Ok(anonymous(self.client)),
-            CallAccess::Reload if self.client.is_local() => Ok(anonymous(self.client)),
+    /// Whether a rollout lists this user, who has a name of its own.
+    fn is_approver(&self, peer: &SocketPeer) -> bool {
+        let is_listed = || self.approvers.iter().any(|role| role.people.contains(&peer.user));
+        !self.is_owner(peer) && peer.user != peer.number() && is_listed()
+    }
+
+    fn grant_anonymous(&self, access: CallAccess) -> Result<(), CallProblem> {
+        match access {
+            CallAccess::Public | CallAccess::Metrics | CallAccess::Read => Ok(()),
+            CallAccess::Reload if self.client.is_local() => Ok(()),
             CallAccess::Reload => {
                 let help = "make the call on the machine of the proxy, or configure `tokens` in `[admin]`";
                 Err(ProblemKind::LocalOnly.because(format!("{} is not on this machine", self.client), help))
@@ -177,6 +232,36 @@ impl CallAttempt<'_> {
             }
         }
     }
+
+    fn admitted(&self, caller: Caller<'_>, rights: ActRights) -> Admitted {
+        let (actor, identity, roles) = match caller {
+            Caller::Holder { token, via } => {
+                let held = TokenIdentity { name: token.name.clone(), sha256: token.sha256 };
+                let by_certificate = via == Via::Certificate;
+                let identity =
+                    if by_certificate { AdminIdentity::Certificate(held) } else { AdminIdentity::Token(held) };
+                (Actor { name: token.name.clone(), via }, Some(identity), ApproverRoles::of_token(token))
+            }
+            Caller::User(peer) => {
+                let roles = if self.is_approver(peer) { ApproverRoles::User } else { ApproverRoles::None };
+                let actor = Actor { name: peer.user.clone(), via: Via::Socket };
+                (actor, Some(AdminIdentity::User(peer.clone())), roles)
+            }
+            Caller::Anonymous => (anonymous(self.client), None, ApproverRoles::None),
+        };
+        let by_session = self.session.filter(|_| self.authorization.is_none() && identity.is_some());
+        Admitted { actor, identity, roles, rights, session_ends_at: by_session.map(|session| session.ends_at) }
+    }
+}
+
+fn grant_holder(token: &AdminToken, access: CallAccess) -> Result<(), CallProblem> {
+    if access.is_granted_by(token) {
+        return Ok(());
+    }
+    let needed = access.role();
+    let detail = format!("the token `{}` does not have the role `{needed}`", token.name);
+    let help = format!("add \"{needed}\" to `roles` of this token, or use a token that has it");
+    Err(ProblemKind::RoleMissing.because(detail, help).with("role", needed))
 }
 
 impl CallAccess {
@@ -205,12 +290,25 @@ impl CallAccess {
     }
 }
 
-fn anonymous(client: &ClientOrigin) -> Admitted {
-    let (name, via) = match client {
-        ClientOrigin::Tcp { peer, .. } => (peer.to_string(), Via::Loopback),
-        ClientOrigin::Socket(peer) => (peer.as_ref().map_or_else(String::new, |peer| peer.user.clone()), Via::Socket),
-    };
-    Admitted { actor: Actor { name, via }, roles: ApproverRoles::None }
+fn anonymous(client: &ClientOrigin) -> Actor {
+    match client {
+        ClientOrigin::Tcp { peer, .. } => Actor { name: peer.to_string(), via: Via::Loopback },
+        ClientOrigin::Socket(peer) => {
+            let name = peer.as_ref().map_or_else(String::new, |peer| peer.user.clone());
+            Actor { name, via: Via::Socket }
+        }
+    }
+}
+
+fn unknown_user() -> CallProblem {
+    let help = "run the command in the same user namespace as the proxy, or use a token";
+    ProblemKind::UserUnknown.because("the kernel gives no user id for the other end of the socket", help)
+}
+
+/// The problem of a session that is over, or whose identity is.
+pub(super) fn session_ended() -> CallProblem {
+    let help = "sign in again: with a token at /sign-in, or by `pointsman dashboard` on the machine of the proxy";
+    ProblemKind::SessionEnded.because("it is over, it was ended, or its token or user is no longer admitted", help)
 }
 
 /// The problem of a user of the socket who cannot approve.
@@ -219,7 +317,7 @@ fn no_approver(peer: &SocketPeer) -> CallProblem {
                 with a token of that name that has \"approver:ROLE\"";
     let detail = if peer.uid == 0 {
         "root cannot approve: anyone may stand behind it".to_owned()
-    } else if peer.user == format!("uid:{}", peer.uid) {
+    } else if peer.user == peer.number() {
         format!("the user `{}` has no name on this machine", peer.user)
     } else {
         format!("no rollout lists `{}` as an approver, or it is the user of the proxy", peer.user)
@@ -240,12 +338,6 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"Bearer ") && is_token).then_some(token)
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    sha256
-}
-
 /// The token with this digest. Every token is compared, each in constant time.
 fn find<'a>(tokens: &'a TokenList, sha256: &[u8; 32]) -> Option<&'a AdminToken> {
     let mut found = None;
@@ -262,6 +354,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::control::admin::access::client::ClientTransport;
 
     const OWN_UID: u32 = 1_234;
     const NOW: Duration = Duration::from_secs(1_000);
@@ -299,7 +392,7 @@ mod tests {
         let tcp = |peer: &str| ClientOrigin::Tcp {
             peer: peer.parse().expect("an address"),
             bound: SocketAddr::from(([10, 0, 0, 9], 9_900)),
-            certificate: None,
+            transport: ClientTransport::Cleartext,
         };
         match name {
             "own" => peer(OWN_UID, "pointsman"),
@@ -313,6 +406,12 @@ mod tests {
             "unidentified" => ClientOrigin::Socket(None),
             address => tcp(address),
         }
+    }
+
+    /// A call that kills.
+    fn operating(client: &ClientOrigin) -> CallAttempt<'_> {
+        let (access, now, own_uid) = (CallAccess::Operate, NOW, OWN_UID);
+        CallAttempt { access, client, authorization: None, session: None, now, own_uid, approvers: &[] }
     }
 
     fn leads() -> ApproverRole {
@@ -334,7 +433,8 @@ mod tests {
         let outcomes = accesses.map(|access| {
             let authorization = authorization.map(str::as_bytes);
             let (client, approvers) = (&client, &[&leads][..]);
-            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers };
+            let (now, own_uid, session) = (NOW, OWN_UID, None);
+            let attempt = CallAttempt { access, client, authorization, session, now, own_uid, approvers };
             match attempt.admit(&settings(tokens)) {
                 Ok(_) => "+",
                 Err(problem) => problem.kind.name(),
@@ -408,9 +508,9 @@ mod tests {
     fn a_client_certificate_has_the_roles_of_the_token_with_its_name() {
         let admit = |name: &str, tokens, authorization: Option<&[u8]>| {
             let ClientOrigin::Tcp { peer, bound, .. } = way("10.1.2.3") else { panic!("an address") };
-            let client = ClientOrigin::Tcp { peer, bound, certificate: Some(name.to_owned()) };
-            let (access, client) = (CallAccess::Operate, &client);
-            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers: &[] };
+            let transport = ClientTransport::Tls { certificate: Some(name.to_owned()) };
+            let client = ClientOrigin::Tcp { peer, bound, transport };
+            let attempt = CallAttempt { authorization, ..operating(&client) };
             attempt.admit(&settings(tokens)).map(|admitted| admitted.actor.via).map_err(|problem| problem.kind)
         };
         assert_eq!(admit("operator", Tokens::Some, None), Ok(Via::Certificate));
@@ -425,15 +525,14 @@ mod tests {
     fn the_actor_is_the_token_or_the_user() {
         let settings = settings(Tokens::Some);
         let admit = |client: &ClientOrigin, authorization: Option<&[u8]>| {
-            let access = CallAccess::Operate;
-            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers: &[] };
-            attempt.admit(&settings).expect("admitted")
+            CallAttempt { authorization, ..operating(client) }.admit(&settings).expect("admitted")
         };
         let by_token = admit(&way("10.1.2.3"), Some(b"Bearer operator"));
         assert_eq!(by_token.actor, Actor { name: "operator".to_owned(), via: Via::Token });
         let by_user = admit(&way("operator"), None);
         assert_eq!(by_user.actor, Actor { name: "olga".to_owned(), via: Via::Socket });
     }
+
     #[test]
     fn a_role_needs_the_name_in_the_rollout_and_in_a_token() {
         let roles = |admitted: &Admitted| match &admitted.roles {
@@ -444,7 +543,7 @@ mod tests {
         let leads = leads();
         let admit = |way_in: &str, access, authorization: Option<&[u8]>| {
             let (client, approvers) = (&way(way_in), &[&leads][..]);
-            let attempt = CallAttempt { access, client, authorization, now: NOW, own_uid: OWN_UID, approvers };
+            let attempt = CallAttempt { access, authorization, approvers, ..operating(client) };
             attempt.admit(&settings(Tokens::Some)).map(|admitted| roles(&admitted)).map_err(|problem| problem.kind)
         };
         let approve = CallAccess::Approve;
@@ -454,5 +553,142 @@ mod tests {
         assert_eq!(admit("own", CallAccess::Operate, None), Ok("none".to_owned()));
         assert_eq!(admit("root", approve, None), Err(ProblemKind::NotApprover));
         assert_eq!(admit("listed without a name", approve, None), Err(ProblemKind::NotApprover));
+    }
+
+    /// The identity of a session by its name: that of a token, or `user:` and a way in.
+    fn live(name: &str) -> LiveSession {
+        let held = |name: &str| TokenIdentity { name: name.to_owned(), sha256: sha256(name.as_bytes()) };
+        let identity = match name.split_once(':') {
+            Some(("user", name)) => {
+                let ClientOrigin::Socket(Some(peer)) = way(name) else { panic!("a user") };
+                AdminIdentity::User(peer)
+            }
+            Some(("certificate", name)) => AdminIdentity::Certificate(held(name)),
+            Some(_) | None => AdminIdentity::Token(held(name)),
+        };
+        LiveSession { identity, ends_at: NOW }
+    }
+
+    /// As [`row`], with a session, from an address.
+    fn session_row(name: &str, settings: &AdminSpec) -> String {
+        let (client, leads, session) = (way("10.1.2.3"), leads(), live(name));
+        let approvers = &[&leads][..];
+        let accesses =
+            [CallAccess::Metrics, CallAccess::Read, CallAccess::Reload, CallAccess::Operate, CallAccess::Approve];
+        let outcomes = accesses.map(|access| {
+            let attempt = CallAttempt { access, approvers, session: Some(&session), ..operating(&client) };
+            match attempt.admit(settings) {
+                Ok(_) => "+",
+                Err(problem) => problem.kind.name(),
+            }
+        });
+        outcomes.join(" ")
+    }
+
+    #[test]
+    fn a_session_may_what_its_identity_may() {
+        let ended = "session-ended session-ended session-ended session-ended session-ended";
+        for (name, expected) in [
+            ("viewer", "+ + role-missing role-missing role-missing"),
+            ("operator", "+ + + + role-missing"),
+            ("certificate:operator", "+ + + + role-missing"),
+            ("approver", "+ + role-missing role-missing +"),
+            ("metrics", ended),
+            ("flags", ended),
+            ("expired", ended),
+            ("stranger", ended),
+            ("user:own", "+ + + + not-approver"),
+            ("user:root", "+ + + + not-approver"),
+            ("user:operator", "+ + + + +"),
+            ("user:approver", "+ + token-missing token-missing +"),
+            ("user:other", ended),
+        ] {
+            assert_eq!(session_row(name, &settings(Tokens::Some)), expected, "{name}");
+        }
+        for (name, expected) in [
+            ("operator", ended),
+            ("user:own", "+ + + + not-approver"),
+            ("user:other", "+ + user-not-listed user-not-listed not-approver"),
+        ] {
+            assert_eq!(session_row(name, &settings(Tokens::None)), expected, "{name}, without tokens");
+        }
+    }
+
+    #[test]
+    fn a_session_follows_the_file() {
+        let with = |tokens: &[AdminToken], operators: &[&str]| {
+            let socket_operators = operators.iter().map(|name| (*name).to_owned()).collect();
+            AdminSpec { tokens: Some(tokens.iter().cloned().collect()), socket_operators, ..AdminSpec::default() }
+        };
+        let ended = "session-ended session-ended session-ended session-ended session-ended";
+        let renewed = AdminToken { sha256: sha256(b"another secret"), ..token("operator", "operator", None) };
+        for (tokens, expected) in [
+            (&[token("operator", "operator", None)][..], "+ + + + role-missing"),
+            (&[token("operator", "viewer", None)], "+ + role-missing role-missing role-missing"),
+            (&[token("operator", "metrics", None)], ended),
+            (&[token("other", "operator", None)], ended),
+            (&[renewed], ended),
+            (&[token("operator", "operator", Some(1_000))], ended),
+            (&[], ended),
+        ] {
+            assert_eq!(session_row("operator", &with(tokens, &[])), expected, "{tokens:?}");
+            assert_eq!(session_row("certificate:operator", &with(tokens, &[])), expected, "{tokens:?}");
+        }
+        assert_eq!(session_row("user:other", &with(&[], &["otto"])), "+ + + + not-approver", "it is listed now");
+        assert_eq!(session_row("user:other", &with(&[], &["uid:8"])), "+ + + + not-approver");
+        assert_eq!(session_row("user:operator", &with(&[], &[])), "+ + token-missing token-missing +", "it approves");
+    }
+
+    #[test]
+    fn a_session_never_helps_a_token() {
+        let (client, session, settings) = (way("127.0.0.1"), live("operator"), settings(Tokens::Some));
+        let admit = |authorization: Option<&'static [u8]>| {
+            let attempt = CallAttempt { authorization, session: Some(&session), ..operating(&client) };
+            attempt.admit(&settings).map_err(|problem| problem.kind)
+        };
+        assert_eq!(admit(Some(b"Bearer wrong")), Err(ProblemKind::TokenUnknown));
+        assert_eq!(admit(Some(b"")), Err(ProblemKind::TokenUnknown));
+        assert_eq!(admit(Some(b"Bearer viewer")), Err(ProblemKind::RoleMissing));
+        assert_eq!(admit(Some(b"Bearer operator")).expect("admitted").session_ends_at, None);
+        assert_eq!(admit(None).expect("admitted").session_ends_at, Some(NOW));
+        let open = AdminSpec::default();
+        let attempt = CallAttempt { authorization: Some(b"Bearer x"), session: Some(&session), ..operating(&client) };
+        assert_eq!(attempt.admit(&open).map_err(|problem| problem.kind), Err(ProblemKind::SocketOnly));
+    }
+
+    #[test]
+    fn the_actor_of_a_session_is_its_identity() {
+        let (client, leads, settings) = (way("10.1.2.3"), leads(), settings(Tokens::Some));
+        let admit = |name: &str| {
+            let (session, approvers) = (live(name), &[&leads][..]);
+            let attempt = CallAttempt { session: Some(&session), approvers, ..operating(&client) };
+            CallAttempt { access: CallAccess::Read, ..attempt }.admit(&settings).expect("admitted")
+        };
+        for (name, actor, via, may) in [
+            ("operator", "operator", Via::Token, [true, true]),
+            ("viewer", "viewer", Via::Token, [false, false]),
+            ("certificate:operator", "operator", Via::Certificate, [true, true]),
+            ("user:operator", "olga", Via::Socket, [true, true]),
+            ("user:approver", "aron", Via::Socket, [false, false]),
+        ] {
+            let admitted = admit(name);
+            assert_eq!(admitted.actor, Actor { name: actor.to_owned(), via }, "{name}");
+            assert_eq!([admitted.rights.operate, admitted.rights.reload], may, "{name}");
+            assert_eq!(admitted.identity, Some(live(name).identity), "{name}");
+        }
+        assert_eq!(admit("user:approver").roles, ApproverRoles::User);
+        assert_eq!(admit("viewer").roles, ApproverRoles::Token(Vec::new()));
+    }
+
+    #[test]
+    fn a_client_without_an_identity_has_the_rights_of_its_place() {
+        let rights = |way_in| {
+            let (client, settings) = (way(way_in), AdminSpec::default());
+            let attempt = CallAttempt { access: CallAccess::Read, ..operating(&client) };
+            let admitted = attempt.admit(&settings).expect("admitted");
+            assert_eq!((admitted.identity, admitted.session_ends_at), (None, None));
+            [admitted.rights.operate, admitted.rights.reload]
+        };
+        assert_eq!((rights("127.0.0.1"), rights("10.1.2.3")), ([false, true], [false, false]));
     }
 }

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use ahash::{HashMap, HashMapExt as _};
 
+use super::client::ClientOrigin;
+use crate::control::admin::problem::{CallProblem, ProblemKind};
+
 /// Failures that are answered at once.
 const FAILURES_AT_ONCE: u32 = 5;
 /// Failures are counted for this long.
@@ -27,6 +30,16 @@ struct FailureCount {
 }
 
 impl TokenFailures {
+    /// Waits when this client has sent many tokens or links that are not valid, and this problem is another one.
+    pub async fn slow_down(&self, client: &ClientOrigin, problem: &CallProblem, now: Instant) {
+        let ClientOrigin::Tcp { peer, .. } = client else { return };
+        let is_failure =
+            matches!(problem.kind, ProblemKind::TokenUnknown | ProblemKind::TokenExpired | ProblemKind::LinkUnknown);
+        if is_failure {
+            tokio::time::sleep(self.record(*peer, now)).await;
+        }
+    }
+
     /// Counts a failure of this address, and returns how long its answer waits.
     pub fn record(&self, address: IpAddr, now: Instant) -> Duration {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,13 +6,16 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::header;
 
-use super::approvers::approvers;
-use super::client::{AdminClient, ClientOrigin, PlaceKind};
-use super::decision::{CallAccess, CallAttempt};
+use super::client::{AdminClient, PlaceKind};
+use super::credentials::CallerCredentials;
+use super::decision::{Admitted, CallAccess};
 use super::failures::TokenFailures;
-use crate::control::admin::problem::{CallProblem, ProblemForm, ProblemKind};
+use super::sessions::Sessions;
+use crate::control::admin::origin::check_session_act;
+use crate::control::admin::problem::{CallProblem, ProblemKind};
+use crate::control::admin::return_path::ReturnPath;
+use crate::control::admin::row_form::RowForm;
 use crate::control::state::ControlState;
 
 /// Which connections a call is answered on.
@@ -29,37 +32,32 @@ pub(in crate::control::admin) enum CallPlaces {
 pub(in crate::control::admin) struct AccessGate {
     pub control: Arc<ControlState>,
     pub failures: Arc<TokenFailures>,
-    pub access: CallAccess,
-    pub places: CallPlaces,
+    pub sessions: Arc<Sessions>,
+    pub row: GatedRow,
 }
 
-/// Lets a request through, with [`Admitted`](super::Admitted) as an extension, or answers it.
+/// The row of the table of calls that a gate is before.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::control::admin) struct GatedRow {
+    pub access: CallAccess,
+    pub places: CallPlaces,
+    pub form: RowForm,
+}
+
+/// Lets a request through, with [`Admitted`] as an extension, or answers it.
 pub(in crate::control::admin) async fn check_access(
     State(gate): State<AccessGate>,
     Extension(client): Extension<AdminClient>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let form = ProblemForm::of(request.uri().path());
-    if client.place == PlaceKind::Reserved && gate.places == CallPlaces::Shared {
+    let form = gate.row.form.problem_form(request.uri().path(), request.headers());
+    if client.place == PlaceKind::Reserved && gate.row.places == CallPlaces::Shared {
         let help = "close idle connections, or try again";
         let detail = "all connections for this call are taken; health, metrics and kill are still answered";
         return ProblemKind::Busy.because(detail, help).respond(form);
     }
-    let snapshot = gate.control.snapshot();
-    let approvers = approvers(&snapshot.rules);
-    let attempt = CallAttempt {
-        access: gate.access,
-        client: &client.origin,
-        authorization: request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes),
-        now: gate.control.clock.wall(),
-        own_uid: own_uid(),
-        approvers: &approvers,
-    };
-    let decided = attempt.admit(&snapshot.rules.admin);
-    drop(approvers);
-    drop(snapshot);
-    match decided {
+    match gate.admit(&client, &request) {
         Ok(admitted) => {
             request.extensions_mut().insert(admitted);
             next.run(request).await
@@ -67,23 +65,20 @@ pub(in crate::control::admin) async fn check_access(
         Err(problem) => {
             let path = request.uri().path();
             tracing::warn!(client = %client.origin, path, "admin call refused: {}", problem.detail);
-            gate.slow_down(&client.origin, &problem).await;
-            problem.respond(form)
+            gate.failures.slow_down(&client.origin, &problem, gate.control.clock.now()).await;
+            let to = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            problem.respond_before(form, &ReturnPath::of(to))
         }
     }
 }
 
-/// The user of this process.
-pub(in crate::control::admin) fn own_uid() -> u32 {
-    rustix::process::geteuid().as_raw()
-}
-
 impl AccessGate {
-    /// Waits when this address has sent many tokens that are not valid.
-    async fn slow_down(&self, client: &ClientOrigin, problem: &CallProblem) {
-        let ClientOrigin::Tcp { peer, .. } = client else { return };
-        if matches!(problem.kind, ProblemKind::TokenUnknown | ProblemKind::TokenExpired) {
-            tokio::time::sleep(self.failures.record(*peer, self.control.clock.now())).await;
+    fn admit(&self, client: &AdminClient, request: &Request) -> Result<Admitted, CallProblem> {
+        let credentials = CallerCredentials::of(&client.origin, request.headers());
+        let admitted = credentials.admit(self.row.access, &self.control, &self.sessions)?;
+        if admitted.session_ends_at.is_some() {
+            check_session_act(request.method(), request.headers())?;
         }
+        Ok(admitted)
     }
 }

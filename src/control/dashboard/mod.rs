@@ -1,0 +1,56 @@
+//! The pages of the dashboard as HTML: pure functions of what the admin API answers. Nothing is computed here that the API
+//! does not say, and nothing is fetched.
+
+mod banner;
+mod cells;
+mod chart;
+mod config;
+mod dialogs;
+mod experiments;
+mod figures;
+mod frame;
+mod guard_meter;
+mod interval;
+mod journal;
+mod journal_export;
+mod journal_line;
+mod kills;
+mod list_view;
+mod needs;
+mod next_step;
+mod overview;
+mod parts;
+mod record_line;
+mod release_acts;
+mod release_row;
+mod release_verdict;
+mod rollout;
+mod rollout_guards;
+mod rollout_stages;
+mod route_marks;
+mod route_page;
+mod route_rows;
+mod routes;
+mod shadow_fields;
+mod shadows;
+mod sign_in;
+mod upstream_rows;
+mod upstreams;
+mod viewer;
+
+pub use config::config_page;
+pub use experiments::experiments_page;
+pub use frame::{Frame, PageName, refusal_page};
+pub use journal::journal_page;
+pub use journal_export::journal_csv;
+pub use journal_line::JournalFilter;
+pub use kills::kills_page;
+pub use list_view::ListView;
+pub use overview::{OverviewFacts, overview_page};
+pub use rollout::{RolloutPageFacts, rollout_page};
+pub use route_page::route_page;
+pub use routes::routes_page;
+pub use shadows::shadows_page;
+pub use sign_in::sign_in_page;
+pub use upstreams::upstreams_page;
+pub use viewer::Viewer;
