@@ -234,6 +234,14 @@ rate = 1000
 [[route.target]]
 header  = { x-partner = "1" }
 respond = { status = 403 }
+[identity]
+user = ["cookie:uid"]
+[[route]]
+name   = "split"
+match  = { path = "/split" }
+stable = "v1"
+sticky = ["user", "client_ip"]
+canary = { upstream = "v3", weight = 50 }
 [[route]]
 name   = "staged"
 match  = { path = "/staged" }
@@ -296,12 +304,17 @@ def has_data(query):
 quiet = {"Stopping", "Reloads", "Rejected", "Names", "gRPC calls by status", "annotations",
          "Copies dropped", "Handshakes", "Failed handshakes", "Remaining lifetime of certificates", "Upgraded connections", "Time to be in force",
          "Guards that have tripped", "Notifications", "Notifications that wait", "Oldest notification that waits", "Ejections by cause", "Requests that the upstream could not answer", "What stands in the way"}
+# A query for what does not occur, beside others of its panel.
+quiet_query = "pointsman_sample_ratio_mismatch"
 deadline = time.monotonic() + 40
-waiting = queries
+waiting, callers = queries, 0
 while waiting and time.monotonic() < deadline:
     urllib.request.urlopen(sys.argv[3]).read()
     urllib.request.urlopen(sys.argv[3] + "staged").read()
-    waiting = [(title, query) for title, query in waiting if not has_data(query) and title not in quiet]
+    callers += 1
+    urllib.request.urlopen(urllib.request.Request(sys.argv[3] + "split", headers={"Cookie": f"uid={callers}"})).read()
+    waiting = [(title, query) for title, query in waiting
+               if not has_data(query) and title not in quiet and quiet_query not in query]
     time.sleep(0.2)
 if waiting:
     sys.exit("no data for " + "; ".join(f"{title}: {query}" for title, query in waiting))
